@@ -1,0 +1,76 @@
+package wire
+
+// Code is the first word of an error frame.
+type Code string
+
+// The error codes of nsqd and nsqlookupd.
+const (
+	BadProtocol    Code = "E_BAD_PROTOCOL"
+	Invalid        Code = "E_INVALID"
+	BadTopic       Code = "E_BAD_TOPIC"
+	BadChannel     Code = "E_BAD_CHANNEL"
+	BadBody        Code = "E_BAD_BODY"
+	BadMessage     Code = "E_BAD_MESSAGE"
+	IdentifyFailed Code = "E_IDENTIFY_FAILED"
+	SubFailed      Code = "E_SUB_FAILED"
+	PubFailed      Code = "E_PUB_FAILED"
+	MpubFailed     Code = "E_MPUB_FAILED"
+	DpubFailed     Code = "E_DPUB_FAILED"
+	AuthDisabled   Code = "E_AUTH_DISABLED"
+	AuthFailed     Code = "E_AUTH_FAILED"
+	AuthFirst      Code = "E_AUTH_FIRST"
+	AuthError      Code = "E_AUTH_ERROR"
+	Unauthorized   Code = "E_UNAUTHORIZED"
+	FinFailed      Code = "E_FIN_FAILED"
+	ReqFailed      Code = "E_REQ_FAILED"
+	TouchFailed    Code = "E_TOUCH_FAILED"
+)
+
+// Fatal tells whether nsqd closes the connection after an error of this code.
+// It does after all but three: a FIN, REQ or TOUCH that came too late.
+func (c Code) Fatal() bool {
+	switch c {
+	case FinFailed, ReqFailed, TouchFailed:
+		return false
+	}
+	return true
+}
+
+// Error is an error frame: a code and what nsqd says about it.
+type Error struct {
+	Code Code
+	Desc string // may be empty
+}
+
+func (e *Error) Error() string {
+	if e.Desc == "" {
+		return string(e.Code)
+	}
+	return string(e.Code) + " " + e.Desc
+}
+
+// ParseError reads an error frame's data. It accepts everything: without a
+// blank the whole of it is the code.
+func ParseError(data []byte) *Error {
+	for i, c := range data {
+		if c == ' ' {
+			return &Error{Code: Code(data[:i]), Desc: string(data[i+1:])}
+		}
+	}
+	return &Error{Code: Code(data)}
+}
+
+// AppendError adds an error frame.
+func AppendError(dst []byte, e *Error) []byte {
+	n := len(e.Code)
+	if e.Desc != "" {
+		n += 1 + len(e.Desc)
+	}
+	dst = appendFrameHeader(dst, FrameError, n)
+	dst = append(dst, e.Code...)
+	if e.Desc != "" {
+		dst = append(dst, ' ')
+		dst = append(dst, e.Desc...)
+	}
+	return dst
+}

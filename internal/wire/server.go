@@ -1,0 +1,191 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// MaxLine is the longest command line nsqd reads, its newline included.
+const MaxLine = 16384
+
+// ErrLineTooLong says that a command line exceeds [MaxLine]; nsqd closes
+// without a word.
+var ErrLineTooLong = errors.New("wire: command line too long")
+
+// Limits are a server's bounds on what a client may send.
+type Limits struct {
+	MsgSize  int // nsqd's max-msg-size
+	BodySize int // nsqd's max-body-size: IDENTIFY, AUTH, MPUB
+}
+
+// DefaultLimits are nsqd's defaults.
+var DefaultLimits = Limits{MsgSize: 1 << 20, BodySize: 5 << 20}
+
+// A Command is what a server reads: a line split at each blank, and the body
+// of the commands that have one.
+type Command struct {
+	Name   string
+	Params []string
+	Body   []byte
+}
+
+// String is the command's line without its newline, as a transcript shows it.
+func (c *Command) String() string {
+	line := appendLine(nil, c.Name, c.Params...)
+	return string(line[:len(line)-1])
+}
+
+// ParseCommand reads the command at the front of b and returns how many bytes
+// it took. A body that is empty or over its limit is an [*Error] with the code
+// and text nsqd answers, known as soon as its length is; the command, without
+// its body, comes with it.
+func ParseCommand(b []byte, lim Limits) (Command, int, error) {
+	end := indexByte(b[:min(len(b), MaxLine)], '\n')
+	if end < 0 {
+		if len(b) >= MaxLine {
+			return Command{}, 0, ErrLineTooLong
+		}
+		return Command{}, 0, ErrShort
+	}
+	line := b[:end]
+	if end > 0 && line[end-1] == '\r' {
+		line = line[:end-1]
+	}
+	c := splitLine(string(line))
+	n := end + 1
+	if !c.hasBody() {
+		return c, n, nil
+	}
+	if len(b) < n+4 {
+		return Command{}, 0, ErrShort
+	}
+	size := int32(binary.BigEndian.Uint32(b[n:])) // nsqd reads it as signed, too
+	if err := c.checkBody(int(size), lim); err != nil {
+		return c, 0, err
+	}
+	n += 4
+	if len(b)-n < int(size) {
+		return Command{}, 0, ErrShort
+	}
+	c.Body = b[n : n+int(size) : n+int(size)]
+	return c, n + int(size), nil
+}
+
+func indexByte(b []byte, c byte) int {
+	for i := range b {
+		if b[i] == c {
+			return i
+		}
+	}
+	return -1
+}
+
+func splitLine(line string) Command {
+	var c Command
+	for i := 0; ; {
+		j := i
+		for j < len(line) && line[j] != ' ' {
+			j++
+		}
+		if i == 0 {
+			c.Name = line[:j]
+		} else {
+			c.Params = append(c.Params, line[i:j])
+		}
+		if j == len(line) {
+			return c
+		}
+		i = j + 1
+	}
+}
+
+func (c *Command) hasBody() bool {
+	switch c.Name {
+	case CmdIdentify, CmdAuth, CmdPub, CmdDpub, CmdMpub:
+		return true
+	}
+	return false
+}
+
+func (c *Command) checkBody(size int, lim Limits) error {
+	switch c.Name {
+	case CmdPub, CmdDpub:
+		if size <= 0 {
+			return &Error{BadMessage, fmt.Sprintf("%s invalid message body size %d", c.Name, size)}
+		}
+		if size > lim.MsgSize {
+			return &Error{BadMessage, fmt.Sprintf("%s message too big %d > %d", c.Name, size, lim.MsgSize)}
+		}
+	default:
+		if size <= 0 {
+			return &Error{BadBody, fmt.Sprintf("%s invalid body size %d", c.Name, size)}
+		}
+		if size > lim.BodySize {
+			return &Error{BadBody, fmt.Sprintf("%s body too big %d > %d", c.Name, size, lim.BodySize)}
+		}
+	}
+	return nil
+}
+
+// ParseMpub reads the body of MPUB into its messages, which alias it. Errors
+// are [*Error] with the code nsqd answers.
+func ParseMpub(body []byte, lim Limits) ([][]byte, error) {
+	if len(body) < 4 {
+		return nil, &Error{BadBody, "MPUB failed to read message count"}
+	}
+	count := int32(binary.BigEndian.Uint32(body)) // nsqd reads it as signed, too
+	// Five bytes is the least a message takes: its length and one byte. That
+	// bounds count by the bytes that are there before anything is allocated.
+	if count <= 0 || int(count) > (lim.BodySize-4)/5 || int(count) > (len(body)-4)/5 {
+		return nil, &Error{BadBody, fmt.Sprintf("MPUB invalid message count %d", count)}
+	}
+	bodies := make([][]byte, 0, count)
+	rest := body[4:]
+	for i := range int(count) {
+		if len(rest) < 4 {
+			return nil, &Error{BadMessage, fmt.Sprintf("MPUB failed to read message(%d) body size", i)}
+		}
+		size := int32(binary.BigEndian.Uint32(rest)) // as above
+		rest = rest[4:]
+		switch {
+		case size <= 0:
+			return nil, &Error{BadMessage, fmt.Sprintf("MPUB invalid message(%d) body size %d", i, size)}
+		case int(size) > lim.MsgSize:
+			return nil, &Error{BadMessage, fmt.Sprintf("MPUB message too big %d > %d", size, lim.MsgSize)}
+		case int(size) > len(rest):
+			return nil, &Error{BadMessage, "MPUB failed to read message body"}
+		}
+		bodies = append(bodies, rest[:size:size])
+		rest = rest[size:]
+	}
+	if len(rest) > 0 { // nsqd would run them as commands
+		return nil, &Error{Invalid, fmt.Sprintf("MPUB %d bytes after the last message", len(rest))}
+	}
+	return bodies, nil
+}
+
+// ParseNumber reads a numeric parameter as nsqd does: decimal digits only, and
+// an empty parameter is 0.
+func ParseNumber(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	if s[0] < '0' || s[0] > '9' {
+		return 0, fmt.Errorf("wire: number %q", s)
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("wire: number: %w", err)
+	}
+	return n, nil
+}
+
+// ParseID reads a message ID parameter.
+func ParseID(s string) (ID, error) {
+	if len(s) != IDLen {
+		return ID{}, &Error{Invalid, "invalid message ID"}
+	}
+	return ID([]byte(s)), nil
+}
