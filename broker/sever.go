@@ -1,0 +1,79 @@
+//go:build linux || darwin
+
+package broker
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+)
+
+// sever shuts down the server's side of every connection to one of the addresses, all of which belong to a daemon of
+// this process that is being stopped, and returns how many are open still. Each ends when its goroutine notices. The
+// daemons keep no list of these connections, so the one there is has to do: the process's open files.
+func sever(addrs []net.Addr) int {
+	files, err := os.ReadDir("/dev/fd")
+	if err != nil {
+		return 0
+	}
+	open := 0
+	for _, file := range files {
+		if fd, err := strconv.Atoi(file.Name()); err == nil && accepted(fd, addrs) {
+			shutdown(fd, addrs)
+			open++
+		}
+	}
+	return open
+}
+
+// shutdown shuts fd down, through a duplicate that it checks again: by now fd may be closed and its number taken.
+func shutdown(fd int, addrs []net.Addr) {
+	syscall.ForkLock.RLock()
+	dup, err := syscall.Dup(fd)
+	if err == nil {
+		syscall.CloseOnExec(dup)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return
+	}
+	defer func() { _ = syscall.Close(dup) }()
+	if accepted(dup, addrs) {
+		_ = syscall.Shutdown(dup, syscall.SHUT_RDWR) // fails only if the client has closed too
+	}
+}
+
+// accepted reports whether fd is a connection that was made to one of the addresses, and not a listener.
+func accepted(fd int, addrs []net.Addr) bool {
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	var local netip.AddrPort
+	switch name := name.(type) {
+	case *syscall.SockaddrInet4:
+		local = netip.AddrPortFrom(netip.AddrFrom4(name.Addr), uint16(name.Port))
+	case *syscall.SockaddrInet6:
+		local = netip.AddrPortFrom(netip.AddrFrom16(name.Addr).Unmap(), uint16(name.Port))
+	default:
+		return false
+	}
+	if local.Port() == 0 {
+		return false // not bound yet
+	}
+	if listening, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN); err != nil || listening != 0 {
+		return false
+	}
+	return slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		tcp, ok := a.(*net.TCPAddr)
+		if !ok {
+			return false
+		}
+		listener := tcp.AddrPort()
+		ip := listener.Addr().Unmap()
+		return listener.Port() == local.Port() && (ip == local.Addr() || ip.IsUnspecified())
+	})
+}
