@@ -1,0 +1,84 @@
+package nsq
+
+import (
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+// defaultBackoffMultiplier is the unit of a strategy that is in no Config;
+// that of a new Config is the same.
+const defaultBackoffMultiplier = time.Second
+
+// BackoffStrategy tells how long a consumer pauses after failures.
+type BackoffStrategy interface {
+	// Calculate returns the pause for a backoff level. Levels start at 1; each
+	// failure adds one, each success takes one off. The Config's
+	// MaxBackoffDuration caps the pause. Consumers that share a strategy call
+	// it from several goroutines.
+	Calculate(attempt int) time.Duration
+}
+
+// ExponentialStrategy doubles the pause with every level: BackoffMultiplier ×
+// 2^attempt. It is the default.
+//
+// The zero value is ready to use. In a Config it follows that Config's
+// BackoffMultiplier, elsewhere the unit is 1 s.
+type ExponentialStrategy struct {
+	cfg *Config
+}
+
+// Calculate returns BackoffMultiplier × 2^attempt, the largest time.Duration
+// if that does not fit, and never less than 0. An attempt below 0 counts as 0.
+// It is safe for concurrent use.
+func (s *ExponentialStrategy) Calculate(attempt int) time.Duration {
+	return exponential(s.cfg, attempt)
+}
+
+// FullJitterStrategy draws the pause at random below that of
+// ExponentialStrategy, so that consumers which failed together do not come
+// back together.
+//
+// The zero value is ready to use. In a Config it follows that Config's
+// BackoffMultiplier, elsewhere the unit is 1 s.
+type FullJitterStrategy struct {
+	cfg *Config
+}
+
+// Calculate returns a pause from [0, BackoffMultiplier × 2^attempt), every one
+// equally likely; 0 if that range is empty. An attempt below 0 counts as 0. It
+// is safe for concurrent use.
+func (s *FullJitterStrategy) Calculate(attempt int) time.Duration {
+	limit := exponential(s.cfg, attempt)
+	if limit == 0 {
+		return 0
+	}
+	return rand.N(limit)
+}
+
+// exponential is the multiplier of cfg × 2^attempt, kept within 0 and the
+// largest time.Duration.
+func exponential(cfg *Config, attempt int) time.Duration {
+	multiplier := defaultBackoffMultiplier
+	if cfg != nil {
+		multiplier = max(cfg.BackoffMultiplier, 0)
+	}
+	attempt = max(attempt, 0)
+	if multiplier > math.MaxInt64>>attempt {
+		return math.MaxInt64
+	}
+	return multiplier << attempt
+}
+
+// bindStrategy returns the strategy to keep in cfg: one of this package
+// follows cfg, whichever Config it followed before, and is a value of its own;
+// a strategy of the user stays as it is.
+func bindStrategy(s BackoffStrategy, cfg *Config) BackoffStrategy {
+	switch s.(type) {
+	case nil, *ExponentialStrategy:
+		return &ExponentialStrategy{cfg: cfg}
+	case *FullJitterStrategy:
+		return &FullJitterStrategy{cfg: cfg}
+	}
+	return s
+}
