@@ -1,0 +1,380 @@
+package nsqtest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// handle does what a command or a fault asks, and tells whether the connection
+// goes on.
+func (c *client) handle(cmd Command) bool {
+	d := c.nsqd
+	d.update(func() {
+		d.agenda.cancel(&c.idle)
+		d.log = append(d.log, logged{cmd.Conn, cmd.String()})
+	})
+	f := d.fault(cmd)
+	c.pause(f.Delay)
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	defer d.bump()
+	c.write(f.Before)
+	if f.Reply != nil {
+		c.write(f.Reply)
+	} else {
+		c.muted = f.Mute
+		if err := c.execute(&cmd); err != nil {
+			c.reply(wire.AppendError(nil, err))
+			if err.Code.Fatal() {
+				c.end()
+			}
+		}
+		c.muted = false
+	}
+	if f.Close {
+		c.end()
+	}
+	return !c.ending
+}
+
+// pause waits, unless the connection ends first.
+func (c *client) pause(delay time.Duration) {
+	if delay <= 0 {
+		return
+	}
+	until := time.Now().Add(delay)
+	timer := time.AfterFunc(delay, func() { c.nsqd.update(c.wake.Broadcast) })
+	defer timer.Stop()
+	c.nsqd.mu.Lock()
+	defer c.nsqd.mu.Unlock()
+	for !c.ending && time.Now().Before(until) {
+		c.wake.Wait()
+	}
+}
+
+// From here on callers hold the mutex. Checks come in nsqd's order and are
+// answered with its codes and texts.
+
+// A verb says in which states a command is allowed, how many parameters it
+// needs and what it does.
+type verb struct {
+	states state
+	params int
+	do     func(*client, *Command) *wire.Error
+}
+
+var verbs = map[string]verb{
+	wire.CmdIdentify: {stateInit, 0, (*client).doIdentify},
+	wire.CmdAuth:     {stateInit, 0, (*client).doAuth},
+	wire.CmdSub:      {stateInit, 2, (*client).doSub},
+	wire.CmdRdy:      {stateReceiving, 0, (*client).doRdy},
+	wire.CmdFin:      {stateReceiving, 1, (*client).doFin},
+	wire.CmdReq:      {stateReceiving, 2, (*client).doReq},
+	wire.CmdTouch:    {stateReceiving, 1, (*client).doTouch},
+	wire.CmdCls:      {stateSubscribed, 0, (*client).doCls},
+	wire.CmdPub:      {stateAny, 1, (*client).doPub},
+	wire.CmdMpub:     {stateAny, 1, (*client).doMpub},
+	wire.CmdDpub:     {stateAny, 2, (*client).doDpub},
+	wire.CmdNop:      {stateAny, 0, (*client).doNop},
+}
+
+func (c *client) execute(cmd *Command) *wire.Error {
+	v, ok := verbs[cmd.Name]
+	switch {
+	case !ok:
+		return failure(wire.Invalid, "invalid command %s", cmd.Name)
+	case c.state&v.states == 0:
+		return failure(wire.Invalid, "cannot %s in current state", cmd.Name)
+	case len(cmd.Params) < v.params && v.states == stateReceiving:
+		return failure(wire.Invalid, "%s insufficient number of params", cmd.Name) // nsqd's own spelling
+	case len(cmd.Params) < v.params:
+		return failure(wire.Invalid, "%s insufficient number of parameters", cmd.Name)
+	}
+	return v.do(c, cmd)
+}
+
+func failure(code wire.Code, format string, args ...any) *wire.Error {
+	return &wire.Error{Code: code, Desc: fmt.Sprintf(format, args...)}
+}
+
+func (c *client) doIdentify(cmd *Command) *wire.Error {
+	if cmd.refused != nil {
+		return cmd.refused
+	}
+	req, err := wire.ParseIdentify(cmd.Body)
+	if err != nil {
+		return failure(wire.BadBody, "IDENTIFY failed to decode JSON body")
+	}
+	maxMsgTimeout := c.nsqd.opts.MaxMsgTimeout.Milliseconds()
+	for _, field := range []struct {
+		name                 string
+		value, off, min, max int64
+	}{
+		{"heartbeat interval", req.HeartbeatInterval, -1, 1000, 60000},
+		{"output buffer timeout", req.OutputBufferTimeout, -1, 25, 30000},
+		{"output buffer size", req.OutputBufferSize, -1, 64, 65536},
+		{"sample rate", int64(req.SampleRate), 0, 0, 99},
+		{"msg timeout", req.MsgTimeout, 0, 1000, maxMsgTimeout},
+	} {
+		v := field.value
+		if v != 0 && v != field.off && (v < field.min || v > field.max) {
+			return failure(wire.BadBody, "IDENTIFY %s (%d) is invalid", field.name, v)
+		}
+	}
+	c.identify = json.RawMessage(cmd.Body)
+	if req.MsgTimeout > 0 {
+		c.msgTimeout = milliseconds(req.MsgTimeout)
+	}
+	if req.HeartbeatInterval != 0 {
+		c.setInterval(milliseconds(max(req.HeartbeatInterval, 0)))
+	}
+	if req.FeatureNegotiation {
+		c.reply(must(wire.AppendIdentifyResponse(nil, c.negotiate(&req))))
+	} else {
+		c.replyOK()
+	}
+	return nil
+}
+
+// negotiate grants what a plain nsqd grants: neither TLS nor compression.
+func (c *client) negotiate(req *wire.Identify) *wire.IdentifyResponse {
+	opts := &c.nsqd.opts
+	resp := &wire.IdentifyResponse{
+		MaxRdyCount:         int64(opts.MaxRdyCount),
+		Version:             opts.Version,
+		MaxMsgTimeout:       opts.MaxMsgTimeout.Milliseconds(),
+		MsgTimeout:          c.msgTimeout.Milliseconds(),
+		DeflateLevel:        6,
+		MaxDeflateLevel:     6,
+		SampleRate:          req.SampleRate,
+		AuthRequired:        opts.AuthSecret != "",
+		OutputBufferSize:    16384,
+		OutputBufferTimeout: 250,
+	}
+	if req.OutputBufferTimeout != 0 {
+		resp.OutputBufferTimeout = max(req.OutputBufferTimeout, 0)
+	}
+	if req.OutputBufferSize != 0 {
+		resp.OutputBufferSize = req.OutputBufferSize
+	}
+	if req.OutputBufferSize == -1 {
+		resp.OutputBufferSize, resp.OutputBufferTimeout = 1, 0
+	}
+	return resp
+}
+
+func (c *client) replyOK() { c.reply(ResponseFrame(wire.OK)) }
+
+// must is for what wire encodes from numbers and strings, which cannot fail.
+func must(frame []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return frame
+}
+
+func (c *client) doAuth(cmd *Command) *wire.Error {
+	secret := c.nsqd.opts.AuthSecret
+	switch {
+	case len(cmd.Params) > 0:
+		return failure(wire.Invalid, "AUTH invalid number of parameters")
+	case cmd.refused != nil:
+		return cmd.refused
+	case c.authorized:
+		return failure(wire.Invalid, "AUTH already set")
+	case secret == "":
+		return failure(wire.AuthDisabled, "AUTH disabled")
+	case string(cmd.Body) != secret:
+		return failure(wire.Unauthorized, "AUTH no authorizations found")
+	}
+	c.authorized = true
+	c.reply(must(wire.AppendAuthResponse(nil, &wire.AuthResponse{Identity: "nsqtest", PermissionCount: 1})))
+	return nil
+}
+
+func (c *client) checkAuth(cmd *Command) *wire.Error {
+	if c.nsqd.opts.AuthSecret != "" && !c.authorized {
+		return failure(wire.AuthFirst, "AUTH required before %s", cmd.Name)
+	}
+	return nil
+}
+
+func checkTopic(cmd *Command) *wire.Error {
+	if topic := cmd.Params[0]; !wire.ValidName(topic) {
+		return failure(wire.BadTopic, "%s topic name %q is not valid", cmd.Name, topic)
+	}
+	return nil
+}
+
+func (c *client) doSub(cmd *Command) *wire.Error {
+	if c.interval == 0 {
+		return failure(wire.Invalid, "cannot SUB with heartbeats disabled")
+	}
+	if err := checkTopic(cmd); err != nil {
+		return err
+	}
+	topic, channel := cmd.Params[0], cmd.Params[1]
+	if !wire.ValidName(channel) {
+		return failure(wire.BadChannel, "SUB channel name %q is not valid", channel)
+	}
+	if err := c.checkAuth(cmd); err != nil {
+		return err
+	}
+	c.state = stateSubscribed
+	c.channel = c.nsqd.channel(topic, channel)
+	c.channel.clients = append(c.channel.clients, c)
+	c.replyOK()
+	return nil
+}
+
+func (c *client) doRdy(cmd *Command) *wire.Error {
+	if c.state == stateClosing {
+		return nil
+	}
+	count := int64(1)
+	if len(cmd.Params) > 0 {
+		var err error
+		if count, err = wire.ParseNumber(cmd.Params[0]); err != nil {
+			return failure(wire.Invalid, "RDY could not parse count %s", cmd.Params[0])
+		}
+	}
+	if limit := c.nsqd.opts.MaxRdyCount; count > int64(limit) {
+		return failure(wire.Invalid, "RDY count %d out of range 0-%d", count, limit)
+	}
+	c.setRdy(int(count))
+	return nil
+}
+
+func (c *client) setRdy(n int) {
+	switch {
+	case n > 0:
+		c.straggle = 0
+	case c.nsqd.opts.Straggler && c.rdy > 0:
+		c.straggle = c.rdy
+	}
+	c.rdy = n
+	c.channel.deliver()
+}
+
+func (c *client) doFin(cmd *Command) *wire.Error {
+	m, err := c.flight(cmd, wire.FinFailed)
+	if err == nil {
+		c.channel.finish(m)
+	}
+	return err
+}
+
+func (c *client) doReq(cmd *Command) *wire.Error {
+	ms, parseErr := wire.ParseNumber(cmd.Params[1])
+	if parseErr != nil {
+		return failure(wire.Invalid, "REQ could not parse timeout %s", cmd.Params[1])
+	}
+	m, err := c.flight(cmd, wire.ReqFailed)
+	if err == nil {
+		c.channel.requeue(m, min(milliseconds(ms), c.nsqd.opts.MaxReqTimeout))
+	}
+	return err
+}
+
+func (c *client) doTouch(cmd *Command) *wire.Error {
+	m, err := c.flight(cmd, wire.TouchFailed)
+	if err == nil {
+		c.channel.touch(m)
+	}
+	return err
+}
+
+// flight finds the message a command names, if it is in flight on this
+// connection.
+func (c *client) flight(cmd *Command, code wire.Code) (*message, *wire.Error) {
+	id, err := wire.ParseID(cmd.Params[0])
+	if err != nil {
+		return nil, failure(wire.Invalid, "invalid message ID")
+	}
+	m := c.channel.inFlight[id]
+	switch {
+	case m == nil:
+		return nil, failure(code, "%s %s failed ID not in flight", cmd.Name, id[:])
+	case m.owner != c:
+		return nil, failure(code, "%s %s failed client does not own message", cmd.Name, id[:])
+	}
+	return m, nil
+}
+
+// milliseconds is 0 for what overflows, as it is for nsqd.
+func milliseconds(ms int64) time.Duration {
+	if ms > math.MaxInt64/int64(time.Millisecond) {
+		return 0
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+func (c *client) doCls(*Command) *wire.Error {
+	c.state = stateClosing
+	c.reply(ResponseFrame(wire.CloseWait))
+	c.setRdy(0)
+	return nil
+}
+
+func (c *client) doNop(*Command) *wire.Error { return nil }
+
+func (c *client) doPub(cmd *Command) *wire.Error {
+	if err := checkTopic(cmd); err != nil {
+		return err
+	}
+	return c.publish(cmd, 0)
+}
+
+func (c *client) doDpub(cmd *Command) *wire.Error {
+	if err := checkTopic(cmd); err != nil {
+		return err
+	}
+	ms, err := wire.ParseNumber(cmd.Params[1])
+	if err != nil {
+		return failure(wire.Invalid, "DPUB could not parse timeout %s", cmd.Params[1])
+	}
+	if limit := c.nsqd.opts.MaxReqTimeout.Milliseconds(); ms > limit {
+		return failure(wire.Invalid, "DPUB timeout %d out of range 0-%d", ms, limit)
+	}
+	return c.publish(cmd, milliseconds(ms))
+}
+
+func (c *client) publish(cmd *Command, delay time.Duration) *wire.Error {
+	if cmd.refused != nil {
+		return cmd.refused
+	}
+	if err := c.checkAuth(cmd); err != nil {
+		return err
+	}
+	c.nsqd.publish(cmd.Params[0], cmd.Body, delay)
+	c.replyOK()
+	return nil
+}
+
+func (c *client) doMpub(cmd *Command) *wire.Error {
+	if err := checkTopic(cmd); err != nil {
+		err.Desc = string(err.Code) + " " + err.Desc // as nsqd has it
+		return err
+	}
+	if err := c.checkAuth(cmd); err != nil {
+		return err
+	}
+	if cmd.refused != nil {
+		return cmd.refused
+	}
+	bodies, err := wire.ParseMpub(cmd.Body, c.nsqd.limits())
+	if refused, ok := errors.AsType[*wire.Error](err); ok {
+		return refused
+	}
+	for _, body := range bodies {
+		c.nsqd.publish(cmd.Params[0], body, 0)
+	}
+	c.replyOK()
+	return nil
+}

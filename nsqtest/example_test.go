@@ -1,0 +1,76 @@
+package nsqtest_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// A test in virtual time. This one plays the client itself; others pass
+// network.DialContext to their client's Config.
+func Example() {
+	var t *testing.T // your test's
+
+	synctest.Test(t, func(t *testing.T) {
+		network := nsqtest.NewNetwork()
+		d := nsqtest.NewNsqd(t, nsqtest.Options{Network: network})
+		d.Publish("topic", "hello")
+
+		conn, err := network.DialContext(t.Context(), "tcp", d.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, "  V2SUB topic channel\nRDY 1\n")
+
+		time.Sleep(59 * time.Second) // not yet timed out
+		if got := d.Stats("topic", "channel").InFlight; got != 1 {
+			t.Errorf("%d messages in flight, want 1", got)
+		}
+	})
+}
+
+// The first two SUBs are refused; the third comes through, but its answer is
+// late.
+func ExampleNsqd_Inject() {
+	var d *nsqtest.Nsqd // made with NewNsqd
+
+	d.Inject(nsqtest.Fault{
+		Command: "SUB",
+		Times:   2,
+		Reply:   nsqtest.ErrorFrame("E_SUB_FAILED", "SUB failed to deleted topic/channel"),
+		Close:   true,
+	})
+	d.Inject(nsqtest.Fault{Command: "SUB", Delay: 5 * time.Second})
+}
+
+func ExampleNetwork() {
+	network := nsqtest.NewNetwork()
+	listener, err := network.Listen("nsqd1:4150")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = listener.Close() }()
+
+	conn, err := network.DialContext(context.Background(), "tcp", "nsqd1:4150")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("dials:", network.Dials(), "open:", network.OpenConns())
+	_ = conn.Close()
+	fmt.Println("dials:", network.Dials(), "open:", network.OpenConns())
+
+	_, err = network.DialContext(context.Background(), "tcp", "nsqd2:4150")
+	fmt.Println(err)
+	// Output:
+	// dials: 1 open: 1
+	// dials: 1 open: 0
+	// dial tcp nsqd2:4150: connection refused
+}

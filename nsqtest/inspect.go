@@ -1,0 +1,216 @@
+package nsqtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// Publish adds messages to a topic and returns their ids. It works on an nsqd
+// that was killed, too, and fails the test if the topic's name is invalid or a
+// body is empty.
+func (d *Nsqd) Publish(topic string, bodies ...string) []string {
+	d.tb.Helper()
+	if !wire.ValidName(topic) || slices.Contains(bodies, "") {
+		d.tb.Fatalf("nsqtest: Publish to %q: invalid topic or empty body", topic)
+	}
+	ids := make([]string, len(bodies))
+	d.update(func() {
+		for i, body := range bodies {
+			id := d.publish(topic, []byte(body), 0)
+			ids[i] = string(id[:])
+		}
+	})
+	return ids
+}
+
+// CreateChannel makes a channel without a client, so that it gets copies of
+// what is published from now on. It fails the test if a name is invalid.
+func (d *Nsqd) CreateChannel(topic, channel string) {
+	d.tb.Helper()
+	if !wire.ValidName(topic) || !wire.ValidName(channel) {
+		d.tb.Fatalf("nsqtest: CreateChannel: invalid name: %q, %q", topic, channel)
+	}
+	d.update(func() { d.channel(topic, channel) })
+}
+
+// DeleteChannel deletes a channel with its messages and closes its clients'
+// connections without a word.
+func (d *Nsqd) DeleteChannel(topic, channel string) {
+	var conns []net.Conn
+	d.update(func() {
+		if ch := d.find(topic, channel); ch != nil {
+			for _, c := range ch.clients {
+				conns = append(conns, c.abort())
+			}
+			ch.remove()
+		}
+	})
+	closeAll(conns)
+}
+
+// Pause stops deliveries to the channel's clients.
+func (d *Nsqd) Pause(topic, channel string) { d.setPaused(topic, channel, true) }
+
+// Unpause ends [Nsqd.Pause].
+func (d *Nsqd) Unpause(topic, channel string) { d.setPaused(topic, channel, false) }
+
+func (d *Nsqd) setPaused(topic, channel string, paused bool) {
+	d.update(func() {
+		if ch := d.find(topic, channel); ch != nil {
+			ch.paused = paused
+			ch.deliver()
+		}
+	})
+}
+
+// Empty drops all messages of a channel: queued, in flight and deferred.
+func (d *Nsqd) Empty(topic, channel string) {
+	d.update(func() {
+		if ch := d.find(topic, channel); ch != nil {
+			ch.empty()
+		}
+	})
+}
+
+// Stats are the figures of one channel: its state now, and its counts since it
+// was made.
+type Stats struct {
+	Depth    int // queued
+	InFlight int // the ones of lost connections included, until they time out
+	Deferred int
+	Clients  int
+
+	Delivered int // redeliveries included
+	Finished  int
+	Requeued  int // by REQ
+	TimedOut  int
+}
+
+// Stats returns the figures of a channel, all 0 if there is none.
+func (d *Nsqd) Stats(topic, channel string) Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ch := d.find(topic, channel)
+	if ch == nil {
+		return Stats{}
+	}
+	s := ch.stats
+	s.Depth = len(ch.queue)
+	s.InFlight = len(ch.inFlight)
+	s.Deferred = len(ch.deferred)
+	s.Clients = len(ch.clients)
+	return s
+}
+
+// Queued are the bodies of the messages that wait in a channel, the next first;
+// in the channel named "", those of a topic that has no channel yet.
+func (d *Nsqd) Queued(topic, channel string) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var waiting []*message
+	if ch := d.find(topic, channel); ch != nil {
+		waiting = ch.queue
+	} else if t := d.topics[topic]; t != nil && channel == "" {
+		waiting = t.backlog
+	}
+	var bodies []string
+	for _, m := range waiting {
+		bodies = append(bodies, string(m.Body))
+	}
+	return bodies
+}
+
+// A Client is what the nsqd knows about one connection.
+type Client struct {
+	Conn       int    // counted from 1 in the order of accepting
+	RemoteAddr string // the client's own address
+	Topic      string // empty before SUB
+	Channel    string
+	RDY        int
+	InFlight   int
+	Closing    bool            // after CLS
+	Identify   json.RawMessage // the body of IDENTIFY, as it was sent
+}
+
+// Clients are the connections that exist, the oldest first.
+func (d *Nsqd) Clients() []Client {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var clients []Client
+	for _, c := range d.clients {
+		if c.ending {
+			continue
+		}
+		info := Client{
+			Conn:       c.id,
+			RemoteAddr: c.conn.RemoteAddr().String(),
+			RDY:        c.rdy,
+			InFlight:   c.inFlight,
+			Closing:    c.state == stateClosing,
+			Identify:   c.identify,
+		}
+		if c.channel != nil {
+			info.Topic, info.Channel = c.channel.topic.name, c.channel.name
+		}
+		clients = append(clients, info)
+	}
+	return clients
+}
+
+// Commands are all commands received so far, each with the number of its
+// connection in front: "1 SUB t c", "1 RDY 5", "2 FIN 0123456789abcdef".
+func (d *Nsqd) Commands() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var lines []string
+	for _, cmd := range d.log {
+		lines = append(lines, fmt.Sprintf("%d %s", cmd.conn, cmd.line))
+	}
+	return lines
+}
+
+// CommandsOf are the commands received on one connection: "SUB t c", "RDY 5".
+func (d *Nsqd) CommandsOf(conn int) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var lines []string
+	for _, cmd := range d.log {
+		if cmd.conn == conn {
+			lines = append(lines, cmd.line)
+		}
+	}
+	return lines
+}
+
+// WaitFor returns when cond is true, and fails the test if it is not within
+// the timeout. It asks again after each change of the nsqd's state; cond may
+// call any method. In a synctest bubble the timeout is virtual, and
+// synctest.Wait is often enough instead.
+func (d *Nsqd) WaitFor(timeout time.Duration, cond func() bool) {
+	d.tb.Helper()
+	deadline := time.Now().Add(timeout)
+	timer := time.AfterFunc(timeout, func() { d.update(func() {}) })
+	defer timer.Stop()
+	for {
+		d.mu.Lock()
+		seen := d.version
+		d.mu.Unlock()
+		if cond() {
+			return
+		}
+		if !time.Now().Before(deadline) {
+			d.tb.Fatalf("nsqtest: nsqd at %s: what was waited for did not happen within %v; commands so far: %q",
+				d.addr, timeout, d.Commands())
+		}
+		d.mu.Lock()
+		for d.version == seen {
+			d.changed.Wait()
+		}
+		d.mu.Unlock()
+	}
+}
