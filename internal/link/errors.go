@@ -1,0 +1,59 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What a link was doing when it failed, as [Error] names it.
+const (
+	OpDial     = "dial"
+	OpIdentify = "IDENTIFY"
+	OpAuth     = "AUTH"
+	OpSub      = "SUB"
+	OpRead     = "read"
+	OpWrite    = "write"
+	OpClose    = "close"
+)
+
+var (
+	// ErrHandshakeTimeout says that the handshake exceeded its bound.
+	ErrHandshakeTimeout = errors.New("handshake timed out")
+	// ErrUnexpectedReply says that nsqd answered what nobody asked.
+	ErrUnexpectedReply = errors.New("unexpected reply")
+	// ErrAuthRequired says that nsqd wants an AUTH and there is no secret.
+	ErrAuthRequired = errors.New("auth required")
+
+	errNoEOF = errors.New("nsqd did not close the connection")
+)
+
+// Error says what failed on which connection. Err may be a *wire.Error: what
+// nsqd said.
+type Error struct {
+	Addr string
+	Op   string
+	Err  error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("[%s] %s: %v", e.Addr, e.Op, e.Err) }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// UnansweredError is what a [Replier] gets when the link ended before nsqd
+// answered. Sent tells whether nsqd may have seen any of the command.
+type UnansweredError struct {
+	Addr string
+	Sent bool
+	Err  error // why the link ended; net.ErrClosed if it was closed without a reason
+}
+
+func (e *UnansweredError) Error() string {
+	if e.Sent {
+		return fmt.Sprintf("[%s] no answer: %v", e.Addr, e.Err)
+	}
+	return fmt.Sprintf("[%s] not sent: %v", e.Addr, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *UnansweredError) Unwrap() error { return e.Err }

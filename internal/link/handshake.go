@@ -1,0 +1,97 @@
+package link
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// handshake makes the fresh connection one that messages or publishes can
+// flow over. Nothing is sent behind IDENTIFY before it is answered: if nsqd
+// grants an upgrade it throws away what it had already read.
+func (l *Link) handshake(ctx context.Context) error {
+	if l.cfg.HandshakeTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, l.cfg.HandshakeTimeout, ErrHandshakeTimeout)
+		defer cancel()
+	}
+	// Closing the socket ends whatever read or write is under way. If the
+	// context ends just after the last step, the link is dead on arrival, and
+	// stop says so.
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.Close() })
+	op, err := l.introduce()
+	if !stop() {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return &Error{Addr: l.cfg.Addr, Op: op, Err: err}
+	}
+	return nil
+}
+
+// introduce runs the steps in their order on the wire. It returns the one it
+// was at.
+func (l *Link) introduce() (op string, err error) {
+	if err := l.identify(); err != nil {
+		return OpIdentify, err
+	}
+	if l.granted.AuthRequired {
+		return OpAuth, ErrAuthRequired
+	}
+	if l.cfg.Topic == "" {
+		return OpIdentify, nil
+	}
+	return OpSub, l.subscribe()
+}
+
+func (l *Link) identify() error {
+	out, err := wire.AppendIdentify([]byte(wire.MagicV2), &l.cfg.Identify)
+	if err != nil {
+		return err
+	}
+	if _, err := l.conn.Write(out); err != nil {
+		return err
+	}
+	data, err := l.await()
+	if err != nil {
+		return err
+	}
+	l.granted, l.negotiated, err = wire.ParseIdentifyResponse(data)
+	return err
+}
+
+func (l *Link) subscribe() error {
+	// A heartbeat may have come by now. Its NOP had to wait for the answer to
+	// IDENTIFY; now it may go.
+	out := wire.AppendSub(l.pending, l.cfg.Topic, l.cfg.Channel)
+	l.pending = nil
+	if _, err := l.conn.Write(out); err != nil {
+		return err
+	}
+	data, err := l.await()
+	if err == nil && string(data) != wire.OK {
+		err = fmt.Errorf("%w to SUB: %q", ErrUnexpectedReply, data)
+	}
+	return err
+}
+
+// await reads the reply to the last command. Heartbeats may come at any point
+// before it: each is owed a NOP, which leaves with the next command.
+func (l *Link) await() ([]byte, error) {
+	for {
+		f, err := l.in.frame()
+		switch {
+		case err != nil:
+			return nil, err
+		case f.IsHeartbeat():
+			l.pending = wire.AppendNop(l.pending)
+		case f.Type == wire.FrameError:
+			return nil, wire.ParseError(f.Data)
+		case f.Type == wire.FrameResponse:
+			return f.Data, nil
+		default:
+			return nil, fmt.Errorf("%w: a message before RDY", wire.ErrFrame)
+		}
+	}
+}

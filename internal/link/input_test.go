@@ -1,0 +1,269 @@
+package link
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rdyhq/nsq/internal/wire"
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// A feed is a reader that gives data in chunks: of the sizes listed, in turn
+// and over again, or all at once without a list.
+type feed struct {
+	data  []byte
+	sizes []int
+	reads int
+}
+
+func (f *feed) Read(p []byte) (int, error) {
+	if len(f.data) == 0 {
+		return 0, io.EOF
+	}
+	size := len(f.data)
+	if len(f.sizes) > 0 {
+		size = f.sizes[f.reads%len(f.sizes)]
+	}
+	f.reads++
+	n := copy(p, f.data[:min(size, len(f.data))])
+	f.data = f.data[n:]
+	return n, nil
+}
+
+// readAll returns what there is in a stream, one line each, and why it ended,
+// and the largest buffer that was in use.
+func readAll(src io.Reader, maxBody int) (lines []string, largest int, err error) {
+	var in input
+	in.init(src, maxBody)
+	for {
+		f, err := in.frame()
+		largest = max(largest, len(in.buf))
+		if big, ok := errors.AsType[*oversize](err); ok {
+			lines = append(lines, fmt.Sprintf("too big %q %d", big.message.ID, big.size))
+		} else if err != nil {
+			return lines, largest, err
+		} else {
+			lines = append(lines, fmt.Sprintf("%d %q", f.Type, f.Data))
+		}
+	}
+}
+
+func expectLines(t *testing.T, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %.200q\nwant %.200q", got, want)
+	}
+}
+
+// A stream cut in two anywhere, and one that comes byte by byte, give the same
+// frames as a whole one.
+func TestInputSplit(t *testing.T) {
+	stream := slices.Concat(okFrame, heartbeat, message("a", "x"), message("b", strings.Repeat("y", 50)),
+		nsqtest.ErrorFrame("E_FIN_FAILED", "why"), nsqtest.ResponseFrame(""), closeWaitFrame)
+	want, _, err := readAll(&feed{data: stream}, 0)
+	if len(want) != 7 || !errors.Is(err, io.EOF) {
+		t.Fatalf("whole: %q, %v", want, err)
+	}
+	for n := 1; n < len(stream); n++ {
+		for _, sizes := range [][]int{{n, len(stream)}, {n}} {
+			got, largest, err := readAll(&feed{data: stream, sizes: sizes}, 0)
+			expectLines(t, got, want)
+			if !errors.Is(err, io.EOF) || largest > idleBuffer {
+				t.Fatalf("chunks of %d: ended with %v, buffer of %d", sizes, err, largest)
+			}
+		}
+	}
+}
+
+// More frames than the buffer holds, in as few reads as it takes.
+func TestInputManyFrames(t *testing.T) {
+	const n = 10_000
+	var stream []byte
+	var want []string
+	for i := range n {
+		data := fmt.Sprint(i)
+		stream = append(stream, nsqtest.ResponseFrame(data)...)
+		want = append(want, fmt.Sprintf("0 %q", data))
+	}
+	src := &feed{data: stream}
+	got, largest, _ := readAll(src, 0)
+	expectLines(t, got, want)
+	if most := len(stream)/(busyBuffer-100) + 3; largest != busyBuffer || src.reads > most {
+		t.Errorf("buffer of %d, %d reads, want at most %d", largest, src.reads, most)
+	}
+}
+
+// A frame that the buffer does not hold makes it grow with what has come.
+func TestInputLargeFrame(t *testing.T) {
+	body := strings.Repeat("0123456789abcdef", 1<<16) // 1 MiB
+	stream := slices.Concat(message("a", body), okFrame, message("b", body), okFrame)
+	want, _, _ := readAll(&feed{data: stream}, 0)
+	if len(want) != 4 {
+		t.Fatalf("%d frames", len(want))
+	}
+	for _, size := range []int{1000, idleBuffer, busyBuffer, len(body)} {
+		got, largest, _ := readAll(&feed{data: stream, sizes: []int{size}}, 0)
+		expectLines(t, got, want)
+		if largest > 2<<20 {
+			t.Errorf("chunks of %d: buffer of %d", size, largest)
+		}
+	}
+}
+
+// The limit is that of the body, and a message over it is passed over, however
+// it is cut.
+func TestInputTooBig(t *testing.T) {
+	const limit = 100
+	for body := limit - 1; body <= limit+1; body++ {
+		m := message("a", strings.Repeat("x", body))
+		stream := slices.Concat(okFrame, m, heartbeat)
+		want := []string{`0 "OK"`, fmt.Sprintf("2 %q", m[wire.HeaderLen:]), `0 "_heartbeat_"`}
+		if body > limit {
+			want[1] = fmt.Sprintf(`too big %q %d`, testID("a"), body)
+		}
+		got, _, _ := readAll(&feed{data: stream}, limit)
+		expectLines(t, got, want)
+		for n := 1; n < len(stream); n++ {
+			got, _, _ := readAll(&feed{data: stream, sizes: []int{n, len(stream)}}, limit)
+			expectLines(t, got, want)
+			got, _, _ = readAll(&feed{data: stream, sizes: []int{n}}, limit)
+			expectLines(t, got, want)
+		}
+	}
+}
+
+// One after the other, with nothing in between.
+func TestInputTooBigInARow(t *testing.T) {
+	big := strings.Repeat("x", 200)
+	stream := slices.Concat(message("a", big), message("b", big), message("c", big))
+	for n := 1; n <= len(stream); n++ {
+		got, _, _ := readAll(&feed{data: stream, sizes: []int{n}}, 100)
+		expectLines(t, got, []string{
+			fmt.Sprintf("too big %q 200", testID("a")),
+			fmt.Sprintf("too big %q 200", testID("b")),
+			fmt.Sprintf("too big %q 200", testID("c")),
+		})
+	}
+}
+
+// A limit as large as an int can be is none. Control frames have their own.
+func TestInputNoLimit(t *testing.T) {
+	m := message("a", strings.Repeat("x", 200))
+	got, _, _ := readAll(&feed{data: m}, math.MaxInt)
+	expectLines(t, got, []string{fmt.Sprintf("2 %q", m[wire.HeaderLen:])})
+
+	long := nsqtest.ResponseFrame(strings.Repeat("x", 200))
+	got, _, _ = readAll(&feed{data: long}, 1)
+	expectLines(t, got, []string{fmt.Sprintf("0 %q", long[wire.HeaderLen:])})
+}
+
+// Whatever length is announced, memory follows the bytes that came.
+func TestInputMemory(t *testing.T) {
+	announced := func(size uint32, frameType byte) []byte {
+		return []byte{byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size), 0, 0, 0, frameType}
+	}
+	tests := []struct {
+		name    string
+		header  []byte
+		body    int // bytes that come
+		maxBody int
+		largest int // buffer
+		err     error
+	}{
+		{"message of 2 GiB", announced(math.MaxInt32, 2), 26, 0, idleBuffer, io.EOF},
+		{"message of 2 GiB, some of it", announced(math.MaxInt32, 2), 200_000, 0, 512 << 10, io.EOF},
+		{"message of 2 GiB, skipped", announced(math.MaxInt32, 2), 1 << 20, 1 << 20, busyBuffer, io.EOF},
+		{"message of 4 GiB", announced(math.MaxUint32, 2), 1 << 20, 0, idleBuffer, wire.ErrFrame},
+		{"response of 2 GiB", announced(math.MaxInt32, 0), 1 << 20, 0, idleBuffer, wire.ErrFrame},
+		{"longest response", announced(wire.MaxControl+4, 0), wire.MaxControl - 1, 0, 2 * busyBuffer, io.EOF},
+		{"HTTP", []byte("HTTP/1.1"), 1 << 20, 0, idleBuffer, wire.ErrHTTP},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			stream := slices.Concat(tt.header, make([]byte, tt.body))
+			_, largest, err := readAll(&feed{data: stream}, tt.maxBody)
+			if !errors.Is(err, tt.err) || largest > tt.largest {
+				t.Errorf("ended with %v and a buffer of %d, want %v and at most %d", err, largest, tt.err, tt.largest)
+			}
+		})
+	}
+}
+
+// The buffer is small, grows when a read fills it or a frame does not fit,
+// falls back when it is empty, and is small again after rest.
+func TestInputBuffer(t *testing.T) {
+	var in input
+	src := &feed{}
+	in.init(src, 0)
+	read := func(frames int, data ...[]byte) {
+		t.Helper()
+		src.data = bytes.Join(data, nil)
+		for range frames {
+			if _, err := in.frame(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	expect := func(size int) {
+		t.Helper()
+		if len(in.buf) != size {
+			t.Errorf("buffer of %d, want %d", len(in.buf), size)
+		}
+	}
+	expect(idleBuffer)
+	read(1, okFrame)
+	expect(idleBuffer)
+	read(2, message("a", strings.Repeat("x", idleBuffer)), okFrame)
+	expect(2 * idleBuffer)
+	read(1000, bytes.Repeat(okFrame, 1000))
+	expect(busyBuffer)
+	read(1, okFrame)
+	expect(busyBuffer)
+	read(1, message("b", strings.Repeat("x", 300<<10)))
+	expect(512 << 10)
+	read(1, okFrame)
+	expect(busyBuffer)
+	in.rest()
+	expect(idleBuffer)
+	read(1, okFrame)
+	expect(idleBuffer)
+
+	read(1000, bytes.Repeat(okFrame, 1000), okFrame[:5])
+	in.rest() // in vain: there is half a frame
+	expect(busyBuffer)
+	read(1, okFrame[5:])
+	in.rest()
+	expect(idleBuffer)
+}
+
+// A reader may give its last bytes and the error together, and it may be at
+// its wits' end.
+func TestInputErrors(t *testing.T) {
+	lost := errors.New("lost")
+	got, _, err := readAll(&last{okFrame, lost}, 0)
+	expectLines(t, got, []string{`0 "OK"`})
+	if !errors.Is(err, lost) {
+		t.Errorf("ended with %v", err)
+	}
+	if _, _, err := readAll(&last{}, 0); !errors.Is(err, io.ErrNoProgress) {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// last is a reader that gives all it has and its error in one Read.
+type last struct {
+	data []byte
+	err  error
+}
+
+func (l *last) Read(p []byte) (int, error) {
+	n := copy(p, l.data)
+	l.data = l.data[n:]
+	return n, l.err
+}

@@ -1,0 +1,192 @@
+// Package link is one connection to an nsqd: dial, handshake, a reader, a
+// writer that sends whatever has gathered in one Write, and an end in which
+// the socket is closed exactly once and the owner hears of it exactly once.
+//
+// A link knows NSQ's protocol but no policy: it neither decides who may have
+// how many messages nor when to connect again. Its owner calls [Dial], then
+// [Link.Start] with a [Receiver], and is done with the link when the receiver's
+// Down was called; no goroutine, timer or socket of the link is left then.
+//
+// Commands never block: they append to a buffer that the writer takes whole.
+// While one Write is under way everything appended gathers for the next, so
+// system calls per message fall as load rises, and on an idle connection a
+// single command leaves at once.
+package link
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// Config says where to connect and as whom.
+type Config struct {
+	Addr     string
+	Dial     func(ctx context.Context, network, addr string) (net.Conn, error)
+	Identify wire.Identify
+
+	// Topic and Channel are what to subscribe to. Without a topic the link
+	// publishes.
+	Topic, Channel string
+
+	HandshakeTimeout time.Duration // from the dial's success to SUB's OK; 0 is no bound but the context's
+	ReadTimeout      time.Duration // longest silence of nsqd; 0 is no bound
+	WriteTimeout     time.Duration // longest time in which nsqd takes no byte, found out within twice that; 0 is no bound
+	MaxBody          int           // largest message body taken; 0 is no limit
+}
+
+// A Receiver is told what arrives. Its methods are called one at a time, on
+// goroutines of the link's, and must not block: while one runs, nothing is read
+// and no heartbeat is answered.
+type Receiver interface {
+	// Messages hands over the messages of one read. The slice and the bodies
+	// are valid during the call only.
+	Messages(batch []wire.Message)
+	// TooBig reports a message whose body exceeds MaxBody and was not read.
+	// Like any other it waits for an answer. m has no body.
+	TooBig(m wire.Message, size int)
+	// Failed reports a FIN, REQ or TOUCH that nsqd refused.
+	Failed(err *wire.Error)
+	// Down is the last call: the link has ended. A nil error says that it was
+	// drained in good order, an [*Error] why it was not.
+	Down(err error)
+}
+
+// A Link is one connection to an nsqd. Its methods may be called from any
+// goroutine.
+type Link struct {
+	cfg        Config
+	conn       *conn
+	in         input
+	granted    wire.IdentifyResponse
+	negotiated bool
+	receiver   Receiver
+	loops      atomic.Int32 // reader and writer, while they run
+
+	mu sync.Mutex // guards what follows
+	// more is signalled when the writer may have something to do.
+	more    *sync.Cond
+	pending []byte // commands not yet taken by the writer
+	queued  uint64 // bytes ever appended to pending
+	sent    uint64 // bytes ever given to the socket
+	replies replies
+	stats   Stats
+	drain   drainState
+	ended   bool  // no command is accepted any more
+	closing bool  // the socket is being closed
+	err     error // why, once closing
+	timers  [2]*time.Timer
+}
+
+// Stats are the counts of one link. All but InFlight and RDY only grow.
+type Stats struct {
+	Received uint64 // messages that arrived
+	Finished uint64 // FINs accepted for sending
+	Requeued uint64 // REQs accepted for sending
+	Lost     uint64 // answers given when the link could no longer send them
+	Writes   uint64 // Write calls on the socket
+
+	InFlight    int       // messages received and not yet answered
+	RDY         int       // last count given to Rdy
+	LastMessage time.Time // zero before the first one
+}
+
+// Dial connects, introduces itself and, with a topic, subscribes. The context
+// bounds all of it. The link is idle until Start; whoever does not start it
+// must Close it. Errors are [*Error].
+func Dial(ctx context.Context, cfg Config) (*Link, error) {
+	raw, err := cfg.Dial(ctx, "tcp", cfg.Addr)
+	if err != nil {
+		return nil, &Error{Addr: cfg.Addr, Op: OpDial, Err: err}
+	}
+	l := &Link{cfg: cfg, conn: newConn(raw)}
+	l.more = sync.NewCond(&l.mu)
+	l.in.init(l.conn, cfg.MaxBody)
+	if err := l.handshake(ctx); err != nil {
+		_ = l.conn.Close()
+		return nil, err
+	}
+	l.conn.readTimeout, l.conn.writeTimeout = cfg.ReadTimeout, cfg.WriteTimeout
+	l.queued = uint64(len(l.pending)) // a NOP that the handshake still owes
+	return l, nil
+}
+
+// Start begins to read and write. It is called once. Commands that were given
+// before leave now.
+func (l *Link) Start(r Receiver) {
+	l.receiver = r
+	l.loops.Store(2)
+	go l.readLoop()
+	go l.writeLoop()
+}
+
+// Addr is the address that was dialled.
+func (l *Link) Addr() string { return l.cfg.Addr }
+
+// RemoteAddr is the peer's address as the socket knows it.
+func (l *Link) RemoteAddr() net.Addr { return l.conn.RemoteAddr() }
+
+// Granted is nsqd's answer to IDENTIFY. ok is false when nsqd only said OK;
+// the answer is empty then.
+func (l *Link) Granted() (r wire.IdentifyResponse, ok bool) { return l.granted, l.negotiated }
+
+// Stats returns the link's counts as they are now.
+func (l *Link) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stats
+}
+
+// Close ends the link now. What was not sent stays unsent. reason is what Down
+// will report, unless the link has already ended. A link that was never started
+// is closed without a call of Down.
+func (l *Link) Close(reason error) {
+	if reason != nil {
+		reason = &Error{Addr: l.cfg.Addr, Op: OpClose, Err: reason}
+	}
+	l.fail(reason)
+}
+
+// fail ends both loops. The first reason stands.
+func (l *Link) fail(err error) {
+	l.mu.Lock()
+	if l.closing {
+		l.mu.Unlock()
+		return
+	}
+	l.closing, l.ended, l.err = true, true, err
+	l.mu.Unlock()
+	l.more.Signal()
+	_ = l.conn.Close() // wakes a Read and a Write
+}
+
+// loopEnded is the last thing a loop does. The later one completes the link's
+// end. By then someone is closing the socket, since the reader never ends
+// without; Close here waits until that is done.
+func (l *Link) loopEnded() {
+	if l.loops.Add(-1) > 0 {
+		return
+	}
+	_ = l.conn.Close()
+	l.mu.Lock()
+	err, sent := l.err, l.sent
+	waiting := l.replies.takeAll()
+	for _, t := range l.timers {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	l.mu.Unlock()
+	cause := err
+	if cause == nil {
+		cause = net.ErrClosed
+	}
+	for _, w := range waiting {
+		w.to.Reply(nil, &UnansweredError{Addr: l.cfg.Addr, Sent: w.start < sent, Err: cause})
+	}
+	l.receiver.Down(err)
+}

@@ -1,0 +1,133 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// readLoop reads until the link ends. It never waits for anything but the
+// socket.
+func (l *Link) readLoop() {
+	defer l.loopEnded()
+	var batch []wire.Message
+	for {
+		err := l.parse(&batch)
+		if err == nil {
+			err = l.in.fill()
+		}
+		if err != nil {
+			l.readFailed(err)
+			return
+		}
+	}
+}
+
+// parse handles every whole frame in the buffer. Messages are gathered, and
+// handed over before a frame of another kind is looked at, so that the
+// receiver sees the order of the wire.
+func (l *Link) parse(batch *[]wire.Message) error {
+	defer l.deliver(batch)
+	for frames := 0; ; frames++ {
+		f, err := l.in.next()
+		switch {
+		case errors.Is(err, wire.ErrShort):
+			return nil
+		case err != nil:
+			big, ok := errors.AsType[*oversize](err)
+			if !ok {
+				return err
+			}
+			l.deliver(batch)
+			l.count(1)
+			l.receiver.TooBig(big.message, big.size)
+		case f.Type == wire.FrameMessage:
+			m, err := wire.ParseMessage(f.Data)
+			if err != nil {
+				return err
+			}
+			*batch = append(*batch, m)
+		case f.IsHeartbeat():
+			l.send(wire.AppendNop)
+			if frames == 0 { // quiet: let go of what a busy time needs
+				l.in.rest()
+				*batch = nil
+			}
+		default:
+			l.deliver(batch)
+			if err := l.reply(f); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (l *Link) deliver(batch *[]wire.Message) {
+	if len(*batch) == 0 {
+		return
+	}
+	l.count(len(*batch))
+	l.receiver.Messages(*batch)
+	clear(*batch) // let go of the buffer the bodies are in
+	*batch = (*batch)[:0]
+}
+
+func (l *Link) count(messages int) {
+	now := time.Now()
+	l.mu.Lock()
+	l.stats.Received += uint64(messages) // #nosec G115 -- positive
+	l.stats.InFlight += messages
+	l.stats.LastMessage = now
+	l.mu.Unlock()
+}
+
+// reply handles a response or an error. Those that answer a command come in
+// the order of the commands; a refused FIN, REQ or TOUCH, which has no answer
+// otherwise, comes in between.
+func (l *Link) reply(f wire.Frame) error {
+	if f.Type == wire.FrameError {
+		e := wire.ParseError(f.Data)
+		if !e.Code.Fatal() {
+			l.receiver.Failed(e)
+			return nil
+		}
+		// nsqd closes. Its oldest open question is what it refused.
+		if w, ok := l.popReply(); ok {
+			w.to.Reply(nil, e)
+		}
+		return e
+	}
+	w, ok := l.popReply()
+	if !ok {
+		return fmt.Errorf("%w: %q", ErrUnexpectedReply, f.Data)
+	}
+	w.to.Reply(f.Data, nil)
+	return nil
+}
+
+// popReply takes the oldest open question.
+func (l *Link) popReply() (w waiting, ok bool) {
+	l.mu.Lock()
+	w, ok = l.replies.pop()
+	wake := ok && l.drain.asked
+	l.mu.Unlock()
+	if wake {
+		l.more.Signal() // it may have been the last
+	}
+	return w, ok
+}
+
+// readFailed ends the link because nothing more can be read.
+func (l *Link) readFailed(err error) {
+	l.mu.Lock()
+	drained := l.drain.halfClosed
+	l.mu.Unlock()
+	if drained && errors.Is(err, io.EOF) {
+		l.fail(nil)
+		return
+	}
+	l.fail(&Error{Addr: l.cfg.Addr, Op: OpRead, Err: err})
+}

@@ -1,0 +1,296 @@
+package link
+
+import (
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// TestRandomWalk has a link and an nsqd do whatever they may, several things at
+// a time, and checks what must hold of every link that has ended. To see one
+// walk again, run it by its seed alone.
+func TestRandomWalk(t *testing.T) {
+	ends := map[string]int{}
+	for seed := range uint64(400) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWalk(t, seed)
+			if w == nil {
+				ends["not connected"]++
+				return
+			}
+			for range 40 {
+				w.step()
+			}
+			ends[w.end()]++
+			if t.Failed() {
+				t.Fatalf("seed %d, %+v", seed, w.link.Stats())
+			}
+		})
+	}
+	t.Logf("%v", ends)
+}
+
+// A walk is one link's life. It is the link's receiver, too.
+type walk struct {
+	t       *testing.T
+	rand    *rand.Rand
+	network *nsqtest.Network
+	nsqd    *nsqtest.Nsqd
+	link    *Link
+	down    chan struct{}
+	answers []*walkAnswer // one for each publish
+
+	mu       sync.Mutex // guards what follows
+	held     []wire.ID  // received and not yet answered
+	received int
+	answered int
+	err      error
+	downs    int
+}
+
+// walkAnswer is a Replier that counts.
+type walkAnswer struct {
+	w       *walk
+	replies atomic.Int32
+}
+
+func (a *walkAnswer) Reply([]byte, error) {
+	a.replies.Add(1)
+	a.w.take() // it must come before Down
+}
+
+// newWalk returns nil if the connection broke in the handshake.
+func newWalk(t *testing.T, seed uint64) *walk {
+	w := &walk{t: t, rand: rand.New(rand.NewPCG(seed, seed)), network: nsqtest.NewNetwork(), down: make(chan struct{})} // #nosec G404 -- a test
+	w.network.Capacity = []int{50, 1000, 64 << 10}[w.rand.IntN(3)]
+	w.nsqd = nsqtest.NewNsqd(t, nsqtest.Options{
+		Network: w.network, HeartbeatInterval: time.Second, MsgTimeout: 5 * time.Second, Straggler: w.chance(2),
+	})
+	switch w.rand.IntN(10) {
+	case 0:
+		w.nsqd.CutAfterSent(w.rand.IntN(1000))
+	case 1:
+		w.nsqd.CutAfterReceived(w.rand.IntN(1000))
+	}
+	cfg := Config{
+		Addr: w.nsqd.Addr(), Dial: w.network.DialContext, Topic: "t", Channel: "ch",
+		HandshakeTimeout: time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: time.Second, MaxBody: 100,
+	}
+	if w.chance(4) {
+		cfg.Topic = ""
+	}
+	l, err := Dial(t.Context(), cfg)
+	if err != nil {
+		w.checkCloses()
+		return nil
+	}
+	w.link = l
+	w.actions(3) // some may come before the start
+	l.Start(w)
+	return w
+}
+
+func (w *walk) chance(in int) bool { return w.rand.IntN(in) == 0 }
+
+// step lets some things happen at once, and then some time pass.
+func (w *walk) step() {
+	w.actions(1 + w.rand.IntN(4))
+	if w.chance(2) {
+		pass(time.Duration(w.rand.IntN(500)) * time.Millisecond)
+	}
+}
+
+func (w *walk) actions(n int) {
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(w.action())
+	}
+	wg.Wait()
+}
+
+// action draws what happens next. All that is random is drawn here, since what
+// it returns runs beside others.
+func (w *walk) action() func() {
+	l, d, n := w.link, w.nsqd, w.rand.IntN(5)
+	switch w.rand.IntN(40) {
+	default:
+		bodies := strings.Split(strings.Repeat("x", n+1), "")
+		return func() { d.Publish("t", bodies...) }
+	case 0:
+		return func() { d.Publish("t", strings.Repeat("x", 100+n)) } // up to 4 over the limit
+	case 1, 2, 3, 4:
+		return func() { l.Rdy(n * 3) }
+	case 5, 6, 7, 8, 9, 10:
+		return func() { w.answer(n, func(id *wire.ID) { l.Fin(id) }) }
+	case 11, 12, 13:
+		return func() { w.answer(n, func(id *wire.ID) { l.Req(id, time.Duration(n)*time.Second) }) }
+	case 14:
+		return func() { l.Touch(&wire.ID{}) } // refused: there is no such message
+	case 15, 16, 17, 18:
+		a := &walkAnswer{w: w}
+		body := []byte(strings.Repeat("x", 1+40*n))
+		w.answers = append(w.answers, a)
+		return func() {
+			if !l.Pub("other", body, a) {
+				a.replies.Add(1) // it must not be answered any more
+			}
+		}
+	case 19, 20:
+		return d.StopReading
+	case 21, 22:
+		return d.StartReading
+	case 23:
+		return d.StopHeartbeats
+	case 24, 25:
+		return d.StartHeartbeats
+	case 26:
+		f := w.fault()
+		return func() { d.Inject(f) }
+	case 27:
+		return func() { l.Drain() }
+	case 28:
+		if !w.chance(4) {
+			return d.ClearFaults
+		}
+		return func() { l.Close(errEnough) }
+	case 29:
+		if !w.chance(4) {
+			return func() { l.Nop() }
+		}
+		return d.Kill
+	}
+}
+
+var errEnough = errors.New("enough")
+
+func (w *walk) fault() nsqtest.Fault {
+	f := nsqtest.Fault{
+		Command: []string{"RDY", "FIN", "REQ", "NOP", "PUB", "CLS"}[w.rand.IntN(6)],
+		Times:   1,
+		Delay:   time.Duration(w.rand.IntN(1500)) * time.Millisecond,
+		Close:   w.chance(4),
+	}
+	switch w.rand.IntN(6) {
+	case 0:
+		f.Mute = true
+	case 1:
+		f.Before = heartbeat
+	case 2:
+		f.Before = nsqtest.ErrorFrame("E_REQ_FAILED", "why")
+	case 3:
+		f.Reply = nsqtest.ErrorFrame("E_INVALID", "why")
+	case 4:
+		f.Reply = okFrame
+	case 5:
+		f.Reply = []byte("garbage, a line of it")
+	}
+	return f
+}
+
+// answer answers up to n messages.
+func (w *walk) answer(n int, send func(*wire.ID)) {
+	w.mu.Lock()
+	n = min(n, len(w.held))
+	ids := w.held[:n:n]
+	w.held = w.held[n:]
+	w.answered += n
+	w.mu.Unlock()
+	for i := range ids {
+		send(&ids[i])
+	}
+}
+
+func (w *walk) take(ids ...wire.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = append(w.held, ids...)
+	w.received += len(ids)
+	if w.downs > 0 {
+		w.t.Error("something came after Down")
+	}
+}
+
+func (w *walk) Messages(batch []wire.Message) {
+	for _, m := range batch {
+		if len(m.Body) == 0 || len(m.Body) > 100 || strings.Trim(string(m.Body), "x") != "" {
+			w.t.Errorf("message with body %q", m.Body)
+		}
+		w.take(m.ID)
+	}
+}
+
+func (w *walk) TooBig(m wire.Message, size int) {
+	if size <= 100 || len(m.Body) > 0 {
+		w.t.Errorf("too big: %d bytes, body %q", size, m.Body)
+	}
+	w.take(m.ID)
+}
+
+func (w *walk) Failed(*wire.Error) { w.take() }
+
+func (w *walk) Down(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.downs++; w.downs == 1 {
+		w.err = err
+		close(w.down)
+	}
+	w.checkCloses()
+}
+
+func (w *walk) checkCloses() {
+	if dials, closes := w.network.Dials(), w.network.Closes(); dials != 1 || closes != 1 {
+		w.t.Errorf("%d dials, %d closes", dials, closes)
+	}
+}
+
+// end brings the link to its end, if it has not come to it, and checks it. It
+// returns how the link ended.
+func (w *walk) end() string {
+	select {
+	case <-w.down:
+	default:
+		w.link.Drain()
+		w.nsqd.StartReading()
+		w.nsqd.StartHeartbeats()
+		w.answer(1<<20, func(id *wire.ID) { w.link.Fin(id) })
+		select {
+		case <-w.down:
+		case <-time.After(10 * time.Second):
+			w.link.Close(errEnough)
+			<-w.down
+		}
+	}
+	synctest.Wait()
+	w.checkCloses()
+	s := w.link.Stats()
+	sent := int(s.Finished + s.Requeued)                                                                                        // #nosec G115 -- few
+	if w.downs != 1 || int(s.Received) != w.received || sent+int(s.Lost) != w.answered || s.InFlight != w.received-w.answered { // #nosec G115 -- few
+		w.t.Errorf("%d downs, received %d, answered %d", w.downs, w.received, w.answered)
+	}
+	for i, a := range w.answers {
+		if n := a.replies.Load(); n != 1 {
+			w.t.Errorf("answer %d: %d replies", i, n)
+		}
+	}
+	if w.link.Nop() {
+		w.t.Error("a command was accepted after Down")
+	}
+	switch e, ok := errors.AsType[*Error](w.err); {
+	case w.err == nil:
+		return "drained"
+	case !ok:
+		w.t.Errorf("down with %v", w.err)
+		return ""
+	default:
+		return e.Op
+	}
+}

@@ -1,0 +1,213 @@
+package link
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+const (
+	// lingerTimeout bounds the wait for nsqd's last words: its EOF after our
+	// half-close, its error frame after a write that failed.
+	lingerTimeout = time.Second
+	// stragglerWait is how long a link that would be done keeps listening
+	// after CLOSE_WAIT: nsqd may still push the one message that it was about
+	// to send when CLS came. It follows CLOSE_WAIT within microseconds, so this
+	// covers nsqd's scheduling, not the network.
+	stragglerWait = 50 * time.Millisecond
+	// maxSpare is the largest write buffer that is kept for the next burst.
+	maxSpare = 64 << 10
+	// loneNop is the length of what an idle link writes.
+	loneNop = len(wire.CmdNop + "\n")
+)
+
+// writeLoop sends what gathered, until the link ends.
+func (l *Link) writeLoop() {
+	defer l.loopEnded()
+	var out []byte
+	for {
+		var done bool
+		if out, done = l.gathered(out); done {
+			l.halfClose()
+			return
+		}
+		if out == nil {
+			return
+		}
+		n, err := l.conn.Write(out)
+		l.wrote(n)
+		if err != nil {
+			l.writeFailed(err)
+			return
+		}
+	}
+}
+
+// gathered waits for commands and takes all there are, giving spare, which was
+// written last, in exchange. It returns nil when the link has ended, and done
+// when everything a drain waits for has happened.
+func (l *Link) gathered(spare []byte) (out []byte, done bool) {
+	if cap(spare) > maxSpare || len(spare) == loneNop {
+		spare = nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		switch {
+		case l.closing:
+			return nil, false
+		case len(l.pending) > 0:
+			out, l.pending = l.pending, spare[:0]
+			l.stats.Writes++
+			return out, false
+		case l.drained():
+			l.drain.halfClosed, l.ended = true, true
+			return nil, true
+		}
+		l.more.Wait()
+	}
+}
+
+func (l *Link) wrote(n int) {
+	l.mu.Lock()
+	l.sent += uint64(n) // #nosec G115 -- not negative
+	l.mu.Unlock()
+}
+
+// writeFailed ends the link. If nsqd refused a command while the rest of it
+// was still on its way, the write fails and the reason stands unread in the
+// socket: the reader gets a moment to find it. A peer that takes nothing will
+// not say anything either.
+func (l *Link) writeFailed(err error) {
+	failure := &Error{Addr: l.cfg.Addr, Op: OpWrite, Err: err}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		l.fail(failure)
+		return
+	}
+	l.failLater(failure)
+}
+
+// halfClose ends the stream of commands and leaves the reader to read to
+// nsqd's EOF: closing a socket with unread input would make the kernel reset
+// the connection, and a reset can overtake the last FINs.
+func (l *Link) halfClose() {
+	err := l.conn.closeWrite()
+	switch {
+	case err == nil:
+		l.failLater(&Error{Addr: l.cfg.Addr, Op: OpClose, Err: errNoEOF})
+	case errors.Is(err, errors.ErrUnsupported):
+		l.fail(nil)
+	default: // the connection is gone, and perhaps the last FINs with it
+		l.fail(&Error{Addr: l.cfg.Addr, Op: OpClose, Err: err})
+	}
+}
+
+// failLater refuses further commands now and ends the link after a moment,
+// unless the reader comes to its own end before.
+func (l *Link) failLater(err error) {
+	l.mu.Lock()
+	l.ended = true
+	if !l.closing {
+		l.timers[0] = time.AfterFunc(lingerTimeout, func() { l.fail(err) })
+	}
+	l.mu.Unlock()
+}
+
+// send appends a command that has no answer. It reports false when the link
+// can send no more.
+func (l *Link) send(appendTo func([]byte) []byte) bool {
+	l.mu.Lock()
+	ok := !l.ended
+	if ok {
+		l.push(appendTo(l.pending))
+	}
+	l.mu.Unlock()
+	return ok
+}
+
+// push makes grown, which is pending with commands appended, the new pending.
+// Whoever makes it non-empty wakes the writer; the others need not.
+func (l *Link) push(grown []byte) {
+	wake := len(l.pending) == 0
+	l.queued += uint64(len(grown) - len(l.pending)) // #nosec G115 -- grown is longer
+	l.pending = grown
+	if wake {
+		l.more.Signal()
+	}
+}
+
+// Rdy lets nsqd have up to n messages in flight on this link.
+func (l *Link) Rdy(n int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return false
+	}
+	l.stats.RDY = n
+	l.push(wire.AppendRdy(l.pending, n))
+	return true
+}
+
+// Fin answers a message: it is done. False says that the link has ended and
+// nsqd will not hear of it. The caller answers each message once.
+func (l *Link) Fin(id *wire.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.InFlight--
+	if l.ended {
+		l.stats.Lost++
+		return false
+	}
+	l.stats.Finished++
+	l.push(wire.AppendFin(l.pending, id))
+	return true
+}
+
+// Req answers a message: it is to be delivered again after a delay. False says
+// that the link has ended and nsqd will not hear of it. The caller answers
+// each message once.
+func (l *Link) Req(id *wire.ID, delay time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.InFlight--
+	if l.ended {
+		l.stats.Lost++
+		return false
+	}
+	l.stats.Requeued++
+	l.push(wire.AppendReq(l.pending, id, delay.Milliseconds()))
+	return true
+}
+
+// Touch asks nsqd for more time for a message.
+func (l *Link) Touch(id *wire.ID) bool {
+	return l.send(func(b []byte) []byte { return wire.AppendTouch(b, id) })
+}
+
+// Nop sends a command that does nothing.
+func (l *Link) Nop() bool { return l.send(wire.AppendNop) }
+
+// Pub publishes one message. False says that the link can send no more and
+// that to will not be called.
+func (l *Link) Pub(topic string, body []byte, to Replier) bool {
+	return l.ask(to, func(b []byte) []byte { return wire.AppendPub(b, topic, body) })
+}
+
+// Mpub publishes several messages of one topic, as Pub does one.
+func (l *Link) Mpub(topic string, bodies [][]byte, to Replier) bool {
+	return l.ask(to, func(b []byte) []byte { return wire.AppendMpub(b, topic, bodies) })
+}
+
+// ask appends a command whose answer goes to a replier.
+func (l *Link) ask(to Replier, appendTo func([]byte) []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended || l.drain.asked {
+		return false
+	}
+	l.replies.push(waiting{to: to, start: l.queued})
+	l.push(appendTo(l.pending))
+	return true
+}
