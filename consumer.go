@@ -1,0 +1,232 @@
+package nsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Consumer receives the messages of one channel of one topic from any number
+// of nsqds and hands them to handlers.
+//
+// Make one with [NewConsumer], add handlers, connect, and [Consumer.Stop] it
+// when done. All methods may be called from any goroutine.
+//
+// At most max_in_flight messages are taken from all nsqds together at a time.
+// It should be at least the number of handlers and of nsqds, or some of them
+// wait while others work; a warning says so once, with the figure to set.
+//
+// A connection is kept up until it is given up with
+// [Consumer.DisconnectFromNSQD]: when it is lost it is dialled again, first
+// after about 100 ms, then at growing intervals up to lookupd_poll_interval.
+// Handlers never hold up a connection: however long they take, heartbeats are
+// answered.
+type Consumer struct {
+	// StopChan is closed when the Consumer has stopped.
+	StopChan chan int
+
+	topic, channel string
+	cfg            *Config
+	logs           *logs
+	log            *slog.Logger
+
+	mail     *mailbox
+	delivery *delivery
+	run      *run // owned by the run loop
+
+	// dialling ends all dials when the Consumer stops.
+	dialling     context.Context
+	stopDialling context.CancelCauseFunc
+
+	// connected is what the run loop shows of its connections.
+	connected atomic.Pointer[connections]
+
+	mu         sync.Mutex // guards what follows
+	handlers   int        // handler goroutines running
+	connecting bool       // a connect call was made: it is too late for handlers
+}
+
+// connections are the connections of a moment, and the counts of former ones.
+type connections struct {
+	open []*consumerConn
+	past ConsumerStats
+}
+
+// NewConsumer returns a Consumer of a channel that is not connected yet. It
+// fails on a name that is not valid and on a config that does not pass
+// [Config.Validate]. The config is copied: changing it later changes nothing.
+//
+// It panics if the config was not made by [NewConfig].
+func NewConsumer(topic string, channel string, config *Config) (*Consumer, error) {
+	config.mustBeInitialized()
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	if err := config.implemented(); err != nil {
+		return nil, err
+	}
+	if !IsValidTopicName(topic) {
+		return nil, fmt.Errorf("invalid topic name %q", topic)
+	}
+	if !IsValidChannelName(channel) {
+		return nil, fmt.Errorf("invalid channel name %q", channel)
+	}
+	c := &Consumer{
+		StopChan: make(chan int),
+		topic:    topic,
+		channel:  channel,
+		cfg:      config.clone(),
+		mail:     newMailbox(),
+		delivery: newDelivery(),
+	}
+	c.logs = newLogs(c.cfg.Logger)
+	c.log = c.logs.logger.With("topic", topic, "channel", channel)
+	c.dialling, c.stopDialling = context.WithCancelCause(context.Background())
+	c.connected.Store(&connections{})
+	c.run = newRun(c)
+	go c.run.loop()
+	return c, nil
+}
+
+// AddHandler adds a goroutine that calls the handler. It may be called several
+// times. It panics once the Consumer was told to connect.
+func (c *Consumer) AddHandler(handler Handler) { c.AddConcurrentHandlers(handler, 1) }
+
+// AddConcurrentHandlers adds several goroutines that call the handler, which
+// must then be safe for concurrent use. It panics once the Consumer was told to
+// connect.
+//
+// More goroutines than max_in_flight have nothing to do.
+func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {
+	c.mu.Lock()
+	connecting := c.connecting
+	if !connecting {
+		c.handlers += max(concurrency, 0)
+	}
+	c.mu.Unlock()
+	if connecting {
+		panic("already connected")
+	}
+	for range concurrency {
+		go c.work(handler)
+	}
+}
+
+// ConnectToNSQD connects to an nsqd and subscribes, and waits for the result.
+// The address is host:port.
+//
+// An error does not end it: the address is dialled again until it succeeds or
+// [Consumer.DisconnectFromNSQD] is called. Calling ConnectToNSQD again meanwhile
+// dials at once and waits for that. It returns [ErrAlreadyConnected] if the
+// address is connected and a former call said so, or if another call waits for
+// it; [ErrIdentify] if the handshake fails; an error that wraps a
+// [*ProtocolError] if nsqd refuses the subscription.
+func (c *Consumer) ConnectToNSQD(addr string) error {
+	if err := c.beginConnecting(); err != nil {
+		return err
+	}
+	result := make(chan error, 1) // the loop never waits for us
+	if !c.mail.post(func(now time.Time) { c.run.connect(now, addr, result) }) {
+		return errConsumerStopped
+	}
+	return <-result
+}
+
+// ConnectToNSQDs connects to several nsqds at once, as [Consumer.ConnectToNSQD]
+// does to one, and waits for all of them. The errors of those that failed are
+// joined; the others are connected.
+func (c *Consumer) ConnectToNSQDs(addresses []string) error {
+	errs := make([]error, len(addresses))
+	var wg sync.WaitGroup
+	for i, addr := range addresses {
+		wg.Go(func() { errs[i] = c.ConnectToNSQD(addr) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (c *Consumer) beginConnecting() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.dialling.Done():
+		return errConsumerStopped
+	default:
+	}
+	if c.handlers == 0 {
+		return errNoHandlers
+	}
+	c.connecting = true
+	return nil
+}
+
+// DisconnectFromNSQD gives up an nsqd that the Consumer was told to connect to.
+// It returns at once. The connection takes no more messages; what no handler
+// has begun is requeued; it closes when the handlers have answered the rest.
+// For an unknown address it returns [ErrNotConnected].
+func (c *Consumer) DisconnectFromNSQD(addr string) error {
+	result := make(chan error, 1)
+	if !c.mail.post(func(time.Time) { result <- c.run.disconnect(addr) }) {
+		return ErrNotConnected
+	}
+	return <-result
+}
+
+// ChangeMaxInFlight sets how many messages may be in flight from now on. 0
+// pauses: connections stay, messages in flight are worked on, no new ones come.
+// A negative number is 0.
+func (c *Consumer) ChangeMaxInFlight(maxInFlight int) {
+	c.mail.post(func(time.Time) { c.run.changeMaxInFlight(maxInFlight) })
+}
+
+// IsStarved tells whether a connection has nearly all the messages in flight
+// that it may have: at least 85 % of its RDY, and one. A handler that gathers
+// messages may take it as the sign to process what it has, for no more will
+// come before that.
+func (c *Consumer) IsStarved() bool {
+	for _, conn := range c.connected.Load().open {
+		s := conn.link.Stats()
+		if s.InFlight > 0 && s.InFlight >= s.RDY*85/100 {
+			return true
+		}
+	}
+	return false
+}
+
+// Stats returns the counts as they are now.
+func (c *Consumer) Stats() *ConsumerStats {
+	now := c.connected.Load()
+	stats := now.past
+	for _, conn := range now.open {
+		stats.add(conn.link.Stats())
+	}
+	stats.Connections = len(now.open)
+	return &stats
+}
+
+// Stop begins to stop the Consumer and returns at once; StopChan is closed when
+// it has stopped. A second call does nothing.
+//
+// No more messages are taken. Those that no handler has begun are requeued at
+// once, without backoff; handlers may finish theirs, for at most stop_timeout.
+// When StopChan closes all connections are closed, and no handler is running
+// but those that exceeded it: nsqd will deliver their messages again.
+func (c *Consumer) Stop() {
+	c.mail.post(func(now time.Time) { c.run.stop(now) })
+}
+
+// SetLogger replaces where log lines go, and the lowest level that does. A nil
+// logger discards them. It takes effect at once for everything the Consumer
+// logs. See [Config] for a structured Logger.
+func (c *Consumer) SetLogger(l logger, lvl LogLevel) { c.logs.SetLogger(l, lvl) }
+
+// SetLoggerForLevel replaces where log lines of one level go. A nil logger
+// discards them.
+func (c *Consumer) SetLoggerForLevel(l logger, lvl LogLevel) { c.logs.SetLoggerForLevel(l, lvl) }
+
+// SetLoggerLevel sets the lowest level that is logged.
+func (c *Consumer) SetLoggerLevel(lvl LogLevel) { c.logs.SetLoggerLevel(lvl) }

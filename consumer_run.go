@@ -1,0 +1,382 @@
+package nsq
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/fleet"
+	"github.com/rdyhq/nsq/internal/flow"
+	"github.com/rdyhq/nsq/internal/link"
+)
+
+const (
+	// redialDelay is the delay before a lost nsqd is dialled again, the first
+	// time.
+	redialDelay = 100 * time.Millisecond
+	// refusedDelay is the same for one that refused the subscription.
+	refusedDelay = 2 * time.Second
+)
+
+// run is what a Consumer's run loop owns: the policies, the connections, and
+// how far the Consumer is on its way to its end. Nothing else touches it; other
+// goroutines post events.
+type run struct {
+	c     *Consumer
+	log   *slog.Logger
+	flow  *flow.Machine
+	fleet *fleet.Machine
+
+	maxInFlight int
+
+	conns  map[flow.ID]*consumerConn // links that have not ended
+	nsqds  map[string]*nsqd          // by address, those that were asked for
+	lastID flow.ID
+	dials  int // under way
+	past   ConsumerStats
+
+	stopping bool
+	deadline time.Time // when stopping: of the handlers
+	forced   bool      // it has passed
+
+	warned    bool // that max_in_flight is too small
+	decisions []flow.Decision
+	due       []string
+}
+
+// nsqd is an address that the Consumer was told to connect to.
+type nsqd struct {
+	addr    string
+	conn    *consumerConn // nil while not connected
+	cancel  context.CancelFunc
+	failed  bool         // the last dial failed, and that was logged as an error
+	told    bool         // a ConnectToNSQD has returned nil since it was asked for
+	waiting []chan error // ConnectToNSQD calls, at most one unless it is stopped
+}
+
+func newRun(c *Consumer) *run {
+	return &run{
+		c:    c,
+		log:  c.log,
+		flow: flow.New(flow.Config{MaxInFlight: c.cfg.MaxInFlight}),
+		fleet: fleet.New(fleet.Config{
+			MinDelay:     redialDelay,
+			MaxDelay:     c.cfg.LookupdPollInterval,
+			RefusedDelay: refusedDelay,
+			Seed:         rand.Uint64(), // #nosec G404 -- jitter
+		}),
+		maxInFlight: c.cfg.MaxInFlight,
+		conns:       make(map[flow.ID]*consumerConn),
+		nsqds:       make(map[string]*nsqd),
+	}
+}
+
+// loop runs events, lets the policies act and waits, until the Consumer has
+// stopped.
+func (r *run) loop() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		now := time.Now()
+		for _, event := range r.c.mail.take() {
+			event(now)
+		}
+		r.act(now)
+		if r.finished() {
+			break
+		}
+		if next, ok := r.next(); ok {
+			timer.Reset(time.Until(next))
+		} else {
+			timer.Stop()
+		}
+		select {
+		case <-r.c.mail.wake:
+		case <-timer.C:
+		}
+	}
+	for _, event := range r.c.mail.close() {
+		event(time.Now())
+	}
+	r.log.Info("stopped")
+	close(r.c.StopChan)
+}
+
+// act does what the time has come for and what events have led to.
+func (r *run) act(now time.Time) {
+	r.applyFlow()
+	if r.stopping {
+		r.enforceDeadline(now)
+		return
+	}
+	r.due = r.fleet.Take(now, r.due[:0])
+	for _, addr := range r.due {
+		r.dial(r.nsqds[addr])
+	}
+}
+
+// next is when act will have something to do without an event.
+func (r *run) next() (time.Time, bool) {
+	if r.stopping {
+		return r.deadline, !r.forced
+	}
+	return r.fleet.Next()
+}
+
+// finished tells whether everything that the loop must wait for has ended. Past
+// the deadline it waits for no code of the user's any more.
+func (r *run) finished() bool {
+	return r.stopping && len(r.conns) == 0 && (r.forced || r.dials == 0 && r.c.runningHandlers() == 0)
+}
+
+// applyFlow writes the RDYs that flow has decided on, in its order.
+func (r *run) applyFlow() {
+	r.decisions = r.flow.Take(r.decisions[:0])
+	for _, d := range r.decisions {
+		if conn := r.conns[d.Conn]; conn != nil {
+			conn.link.Rdy(d.RDY)
+		}
+	}
+}
+
+// connect is ConnectToNSQD.
+func (r *run) connect(now time.Time, addr string, result chan error) {
+	if r.stopping {
+		result <- errConsumerStopped
+		return
+	}
+	n := r.nsqds[addr]
+	switch {
+	case n == nil:
+		n = &nsqd{addr: addr}
+		r.nsqds[addr] = n
+	case n.conn != nil && !n.told:
+		n.told = true
+		result <- nil
+		return
+	case n.conn != nil || len(n.waiting) > 0:
+		result <- ErrAlreadyConnected
+		return
+	}
+	n.waiting = append(n.waiting, result)
+	r.fleet.Add(now, addr)
+}
+
+// changeMaxInFlight is ChangeMaxInFlight.
+func (r *run) changeMaxInFlight(n int) {
+	r.maxInFlight = max(n, 0)
+	r.flow.SetMaxInFlight(r.maxInFlight)
+}
+
+// disconnect is DisconnectFromNSQD.
+func (r *run) disconnect(addr string) error {
+	n := r.nsqds[addr]
+	if n == nil || r.stopping {
+		return ErrNotConnected
+	}
+	delete(r.nsqds, addr)
+	r.fleet.Remove(addr)
+	if n.cancel != nil {
+		n.cancel()
+	}
+	n.answer(ErrClosing)
+	if n.conn != nil {
+		r.drain(n.conn)
+	}
+	return nil
+}
+
+// answer ends the ConnectToNSQD call that waits for the address, if any.
+func (n *nsqd) answer(err error) {
+	for _, result := range n.waiting {
+		result <- err
+	}
+	n.waiting = nil
+}
+
+// dial starts one attempt, whose result comes as an event.
+func (r *run) dial(n *nsqd) {
+	ctx, cancel := context.WithCancel(r.c.dialling)
+	n.cancel = cancel
+	r.dials++
+	r.log.Info("connecting to nsqd", "nsqd", n.addr)
+	cfg := r.c.cfg.linkConfig(n.addr)
+	cfg.Topic, cfg.Channel = r.c.topic, r.c.channel
+	go func() {
+		defer cancel()
+		l, err := link.Dial(ctx, cfg)
+		posted := r.c.mail.post(func(now time.Time) {
+			r.dials--
+			r.dialled(now, n, l, err)
+		})
+		if !posted && l != nil { // a DialContext that ignored its context for longer than the stop
+			l.Close(nil)
+		}
+	}()
+}
+
+func (r *run) dialled(now time.Time, n *nsqd, l *link.Link, err error) {
+	n.cancel = nil
+	if r.stopping || r.nsqds[n.addr] != n { // nobody wants it any more
+		if l != nil {
+			l.Close(nil)
+		}
+		n.answer(errConsumerStopped)
+		return
+	}
+	if err != nil {
+		r.notConnected(now, n, err)
+		return
+	}
+	n.failed = false
+	r.up(now, n, l)
+	n.told = n.told || len(n.waiting) > 0
+	n.answer(nil)
+}
+
+// notConnected has a failed dial repeated. The first failure is worth an error,
+// the others until it succeeds are not.
+func (r *run) notConnected(now time.Time, n *nsqd, err error) {
+	var due time.Time
+	err = connectError(n.addr, r.c.topic, r.c.channel, err)
+	if _, refused := errors.AsType[*ProtocolError](err); refused {
+		due = r.fleet.Refused(now, n.addr)
+	} else {
+		due = r.fleet.Failed(now, n.addr)
+	}
+	level := slog.LevelError
+	if n.failed {
+		level = slog.LevelInfo
+	}
+	n.failed = true
+	r.log.Log(context.Background(), level, "not connected to nsqd",
+		"nsqd", n.addr, "err", err, "retry_in", due.Sub(now).Round(time.Millisecond))
+	n.answer(err)
+}
+
+func (r *run) up(now time.Time, n *nsqd, l *link.Link) {
+	r.lastID++
+	conn := &consumerConn{c: r.c, id: r.lastID, addr: n.addr, link: l, log: r.log.With("nsqd", n.addr)}
+	n.conn = conn
+	r.conns[conn.id] = conn
+	r.publish()
+	r.fleet.Up(now, n.addr)
+	r.flow.Up(conn.id, r.maxRDY(conn))
+	r.warnIfTooFew()
+	l.Start(conn)
+}
+
+// maxRDY is the largest RDY that nsqd takes. One that did not say so is given
+// nsqd's default.
+func (r *run) maxRDY(conn *consumerConn) int {
+	granted, ok := conn.link.Granted()
+	if !ok || granted.MaxRdyCount <= 0 {
+		return 2500
+	}
+	if granted.MaxRdyCount < int64(r.maxInFlight) {
+		conn.log.Warn("nsqd's max-rdy-count is below max_in_flight",
+			"max_rdy_count", granted.MaxRdyCount, "max_in_flight", r.maxInFlight)
+	}
+	return int(granted.MaxRdyCount)
+}
+
+// drain ends a connection in good order: no more messages, those that no
+// handler has begun go back, the others may still be answered.
+func (r *run) drain(conn *consumerConn) {
+	conn.draining = true
+	r.flow.Down(conn.id)
+	conn.link.Drain()
+	for _, m := range r.c.delivery.remove(conn) {
+		m.RequeueWithoutBackoff(0)
+	}
+}
+
+// down is the end of a link, the last that is heard of it.
+func (r *run) down(now time.Time, conn *consumerConn, err error) {
+	delete(r.conns, conn.id)
+	r.past.add(conn.link.Stats())
+	r.publish()
+	if conn.draining {
+		conn.log.Info("disconnected from nsqd")
+		if err != nil {
+			conn.log.Warn("disconnected before everything was answered", "err", reason(err))
+		}
+		return
+	}
+	r.flow.Down(conn.id)
+	// nsqd has these in flight still and will deliver them again; a handler
+	// that began one now would do the work twice.
+	for _, m := range r.c.delivery.remove(conn) {
+		m.RequeueWithoutBackoff(0)
+	}
+	n := r.nsqds[conn.addr]
+	n.conn = nil
+	due := r.fleet.Lost(now, conn.addr)
+	conn.log.Warn("connection to nsqd lost", "err", reason(err), "retry_in", due.Sub(now).Round(time.Millisecond))
+}
+
+// publish shows the connections to Stats and IsStarved.
+func (r *run) publish() {
+	shown := &connections{open: make([]*consumerConn, 0, len(r.conns)), past: r.past}
+	for _, conn := range r.conns {
+		shown.open = append(shown.open, conn)
+	}
+	slices.SortFunc(shown.open, func(a, b *consumerConn) int { return cmp.Compare(a.id, b.id) })
+	r.c.connected.Store(shown)
+}
+
+// warnIfTooFew says, once, that max_in_flight leaves handlers or nsqds idle.
+func (r *run) warnIfTooFew() {
+	handlers := r.c.runningHandlers()
+	need := max(handlers, len(r.nsqds))
+	if r.warned || r.maxInFlight >= need || r.maxInFlight == 0 {
+		return
+	}
+	r.warned = true
+	r.log.Warn("max_in_flight is below the number of handlers or of nsqds, some will wait",
+		"max_in_flight", r.maxInFlight, "handlers", handlers, "nsqds", len(r.nsqds), "set_at_least", need)
+}
+
+// stop is Stop: from here on everything tends to its end. The order matters.
+func (r *run) stop(now time.Time) {
+	if r.stopping {
+		return
+	}
+	r.log.Info("stopping")
+	r.stopping = true
+	r.deadline = now.Add(r.c.cfg.StopTimeout)
+	// 1. No connection is made any more.
+	r.c.stopDialling(errConsumerStopped)
+	for _, n := range r.nsqds {
+		n.answer(errConsumerStopped)
+	}
+	// 2. CLS goes out before any REQ, or nsqd would send the message right back.
+	for _, conn := range r.conns {
+		if !conn.draining {
+			r.drain(conn)
+		}
+	}
+	// 3. No handler starts. What none has begun was requeued by drain, but for
+	// what a reader has put since.
+	for _, m := range r.c.delivery.close() {
+		m.RequeueWithoutBackoff(0)
+	}
+}
+
+// enforceDeadline ends the connections under handlers that take too long.
+func (r *run) enforceDeadline(now time.Time) {
+	if r.forced || now.Before(r.deadline) {
+		return
+	}
+	r.forced = true
+	if n := r.c.runningHandlers(); n > 0 {
+		r.log.Warn("stop_timeout exceeded, handlers left running", "handlers", n)
+	}
+	for _, conn := range r.conns {
+		conn.link.Close(errStopTimeout)
+	}
+}

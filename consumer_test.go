@@ -1,0 +1,643 @@
+package nsq
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// scene is a network of fake nsqds and one consumer, in virtual time.
+type scene struct {
+	*testing.T
+	net *nsqtest.Network
+	cfg *Config
+	c   *Consumer
+}
+
+// inScene runs a test in a bubble, and then checks that the consumer leaves
+// nothing behind: the bubble does not end before its goroutines, and each dial
+// was closed exactly once.
+func inScene(t *testing.T, test func(s *scene)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{T: t, net: nsqtest.NewNetwork(), cfg: NewConfig()}
+		s.cfg.DialContext = s.net.DialContext
+		s.cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+		s.cfg.MaxInFlight = 10
+		test(s)
+		if s.c != nil {
+			s.c.Stop()
+			<-s.c.StopChan
+		}
+		synctest.Wait()
+		if dials, closes := s.net.Dials(), s.net.Closes(); dials != closes {
+			t.Errorf("%d dials but %d closes", dials, closes)
+		}
+	})
+}
+
+// nsqd starts a fake nsqd; its options may be changed.
+func (s *scene) nsqd(addr string, change ...func(*nsqtest.Options)) *nsqtest.Nsqd {
+	o := nsqtest.Options{Network: s.net, Addr: addr}
+	for _, f := range change {
+		f(&o)
+	}
+	return nsqtest.NewNsqd(s, o)
+}
+
+// consumer makes the scene's consumer, of channel c of topic t.
+func (s *scene) consumer(handlers int, h HandlerFunc) *Consumer {
+	s.Helper()
+	c, err := NewConsumer("t", "c", s.cfg)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.c = c
+	if handlers > 0 {
+		c.AddConcurrentHandlers(h, handlers)
+	}
+	return c
+}
+
+func (s *scene) connect(nsqds ...*nsqtest.Nsqd) {
+	s.Helper()
+	for _, d := range nsqds {
+		if err := s.c.ConnectToNSQD(d.Addr()); err != nil {
+			s.Fatal(err)
+		}
+	}
+}
+
+// sleep lets virtual time pass.
+func sleep(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // inside a synctest bubble
+}
+
+// after lets virtual time pass, and everything settle.
+func after(d time.Duration) {
+	sleep(d)
+	synctest.Wait()
+}
+
+// commands are the lines that an nsqd received, those of the names given.
+func commands(d *nsqtest.Nsqd, names ...string) []string {
+	var lines []string
+	for _, line := range d.Commands() {
+		_, line, _ = strings.Cut(line, " ") // the connection's number
+		if name, _, _ := strings.Cut(line, " "); slices.Contains(names, name) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func noError(*Message) error { return nil }
+
+func TestConsumeFromTwoNSQDs(t *testing.T) {
+	inScene(t, func(s *scene) {
+		a, b := s.nsqd("a:1"), s.nsqd("b:1")
+		var mu sync.Mutex
+		got := map[string]string{}
+		s.consumer(3, func(m *Message) error {
+			mu.Lock()
+			defer mu.Unlock()
+			got[string(m.Body)] = m.NSQDAddress
+			if m.Attempts != 1 || m.Timestamp == 0 {
+				return fmt.Errorf("attempts %d, timestamp %d", m.Attempts, m.Timestamp)
+			}
+			return nil
+		})
+		s.connect(a, b)
+		want := map[string]string{}
+		for i := range 100 {
+			for _, d := range []*nsqtest.Nsqd{a, b} {
+				body := fmt.Sprintf("%s-%d", d.Addr(), i)
+				d.Publish("t", body)
+				want[body] = d.Addr()
+			}
+		}
+		synctest.Wait()
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("handled %v", got)
+		}
+		for _, d := range []*nsqtest.Nsqd{a, b} {
+			if st := d.Stats("t", "c"); st.Finished != 100 || st.InFlight != 0 {
+				t.Errorf("%s: %+v", d.Addr(), st)
+			}
+			if rdy := commands(d, "RDY"); len(rdy) == 0 || rdy[len(rdy)-1] != "RDY 5" {
+				t.Errorf("%s got %v, want its half of 10 in the end", d.Addr(), rdy)
+			}
+		}
+		if st := s.c.Stats(); *st != (ConsumerStats{MessagesReceived: 200, MessagesFinished: 200, Connections: 2}) {
+			t.Errorf("stats %+v", st)
+		}
+	})
+}
+
+func TestNewConsumerRefuses(t *testing.T) {
+	tests := []struct {
+		topic, channel string
+		change         func(*Config)
+		want           string
+	}{
+		{"", "c", nil, `invalid topic name ""`},
+		{"t", "a b", nil, `invalid channel name "a b"`},
+		{"t", "c", func(c *Config) { c.MaxInFlight = -1 }, "MaxInFlight"},
+		{"t", "c", func(c *Config) { c.Snappy, c.Deflate = true, true }, "snappy"},
+		{"t", "c", func(c *Config) { c.TlsV1 = true }, "tls_v1 is not supported yet"},
+		{"t", "c", func(c *Config) { c.AuthSecret = "x" }, "auth_secret is not supported yet"},
+	}
+	for _, tt := range tests {
+		cfg := NewConfig()
+		if tt.change != nil {
+			tt.change(cfg)
+		}
+		_, err := NewConsumer(tt.topic, tt.channel, cfg)
+		if err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(tt.want)) {
+			t.Errorf("NewConsumer(%q, %q): %v, want %q", tt.topic, tt.channel, err, tt.want)
+		}
+	}
+	for name, cfg := range map[string]*Config{"nil": nil, "literal": {}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s config: no panic", name)
+				}
+			}()
+			_, _ = NewConsumer("t", "c", cfg)
+		}()
+	}
+}
+
+func TestAddHandlerAfterConnectPanics(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.consumer(1, noError)
+		s.connect(s.nsqd("a:1"))
+		defer func() {
+			if p := recover(); p != "already connected" {
+				t.Errorf("recovered %v", p)
+			}
+		}()
+		s.c.AddHandler(HandlerFunc(noError))
+	})
+}
+
+func TestConnectErrors(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.consumer(0, nil)
+		if err := s.c.ConnectToNSQD(d.Addr()); err == nil || err.Error() != "no handlers" {
+			t.Errorf("without handlers: %v", err)
+		}
+		s.c.AddHandler(HandlerFunc(noError))
+		s.connect(d)
+		if err := s.c.ConnectToNSQD(d.Addr()); !errors.Is(err, ErrAlreadyConnected) {
+			t.Errorf("connected already: %v", err)
+		}
+		if err := s.c.DisconnectFromNSQD("b:1"); !errors.Is(err, ErrNotConnected) {
+			t.Errorf("disconnect from an unknown address: %v", err)
+		}
+		s.c.Stop()
+		<-s.c.StopChan
+		if err := s.c.ConnectToNSQD("b:1"); err == nil || err.Error() != "consumer stopped" || !errors.Is(err, ErrStopped) {
+			t.Errorf("stopped: %v", err)
+		}
+	})
+}
+
+// D1: whatever handlers do, heartbeats are answered and the connection stays.
+// nsqd sends a message again meanwhile, on the same connection.
+func TestSlowHandlersKeepTheConnection(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1", func(o *nsqtest.Options) { o.MsgTimeout = time.Hour; o.MaxMsgTimeout = 2 * time.Hour })
+		release := make(chan struct{})
+		s.consumer(4, func(*Message) error { <-release; return nil })
+		s.connect(d)
+		ids := d.Publish("t", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11")
+		after(5 * time.Minute)
+		d.Resend(ids[0])
+		after(5*time.Minute + time.Second)
+		if n := len(commands(d, "NOP")); n != 20 {
+			t.Errorf("%d NOPs for 20 heartbeats", n)
+		}
+		if n := s.net.Dials(); n != 1 {
+			t.Errorf("%d connections, want the first one still", n)
+		}
+		close(release)
+		synctest.Wait()
+		if st := d.Stats("t", "c"); st.Finished != 11 || st.InFlight != 0 {
+			t.Errorf("after the handlers woke: %+v", st)
+		}
+	})
+}
+
+// D2: a dead connection leaves the set at once, however stuck its handlers are.
+func TestLostConnectionDoesNotWaitForHandlers(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		release := make(chan struct{})
+		s.consumer(2, func(*Message) error { <-release; return nil })
+		s.connect(d)
+		d.Publish("t", "stuck", "stuck too")
+		synctest.Wait()
+		d.Disconnect(1)
+		after(redialDelay)
+		if n := len(commands(d, "SUB")); n != 2 {
+			t.Errorf("%d SUBs within the redial delay, want 2", n)
+		}
+		if n := s.c.Stats().Connections; n != 1 {
+			t.Errorf("%d connections counted, want 1", n)
+		}
+		close(release)
+		synctest.Wait()
+		if st := s.c.Stats(); st.MessagesFinished != 0 {
+			t.Errorf("FINs that no connection could take are counted as sent: %+v", st)
+		}
+		after(2 * time.Minute) // they come again
+		if st := d.Stats("t", "c"); st.Finished != 2 {
+			t.Errorf("not finished in the end: %+v", st)
+		}
+	})
+}
+
+// D3: redial soon, and at a bounded rate.
+func TestRedial(t *testing.T) {
+	for _, down := range []time.Duration{2 * time.Second, time.Hour} {
+		t.Run(down.String(), func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				d := s.nsqd("a:1")
+				s.consumer(1, noError)
+				s.connect(d)
+				d.Kill()
+				after(down)
+				if n := s.net.Attempts("a:1"); n < 3 || n > 150 {
+					t.Errorf("dialled %d times", n)
+				}
+				d.Restart()
+				d.Publish("t", "m")
+				wait := time.Second
+				if down > time.Minute {
+					wait = s.cfg.LookupdPollInterval
+				}
+				after(wait)
+				if st := d.Stats("t", "c"); st.Finished != 1 {
+					t.Errorf("not resumed %v after %v: %+v", wait, down, st)
+				}
+			})
+		})
+	}
+}
+
+// D5: a dead nsqd does not keep the others from being used, and is tried again.
+func TestConnectToNSQDsTriesAll(t *testing.T) {
+	inScene(t, func(s *scene) {
+		live := s.nsqd("live:1")
+		s.consumer(1, noError)
+		err := s.c.ConnectToNSQDs([]string{"dead:1", live.Addr()})
+		if err == nil || !strings.Contains(err.Error(), "dead:1") || strings.Contains(err.Error(), "live:1") {
+			t.Errorf("error %v, want one about dead:1 only", err)
+		}
+		live.Publish("t", "m")
+		synctest.Wait()
+		if st := live.Stats("t", "c"); st.Finished != 1 {
+			t.Errorf("live: %+v", st)
+		}
+		late := s.nsqd("dead:1")
+		late.Publish("t", "m")
+		after(2 * redialDelay)
+		if st := late.Stats("t", "c"); st.Finished != 1 {
+			t.Errorf("late: %+v", st)
+		}
+	})
+}
+
+// A caller that repeats ConnectToNSQD until it succeeds sees it succeed, also
+// when a retry in the background got there first.
+func TestConnectAgainAfterFailure(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.consumer(1, noError)
+		if err := s.c.ConnectToNSQD("a:1"); err == nil {
+			t.Fatal("connected to nobody")
+		}
+		s.nsqd("a:1")
+		after(10 * redialDelay)
+		if n := s.c.Stats().Connections; n != 1 {
+			t.Fatalf("%d connections in the background", n)
+		}
+		if err := s.c.ConnectToNSQD("a:1"); err != nil {
+			t.Errorf("second call: %v", err)
+		}
+		if err := s.c.ConnectToNSQD("a:1"); !errors.Is(err, ErrAlreadyConnected) {
+			t.Errorf("third call: %v", err)
+		}
+	})
+}
+
+// D6: what nsqd says to SUB is the error of the call.
+func TestRefusedSubscription(t *testing.T) {
+	for _, code := range []string{"E_INVALID", "E_BAD_TOPIC", "E_BAD_CHANNEL", "E_SUB_FAILED", "E_AUTH_FIRST", "E_AUTH_FAILED", "E_UNAUTHORIZED"} {
+		t.Run(code, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				d := s.nsqd("a:1")
+				d.Reject("SUB", code, "no")
+				s.consumer(1, noError)
+				err := s.c.ConnectToNSQD(d.Addr())
+				refused, ok := errors.AsType[*ProtocolError](err)
+				if !ok || refused.Code != code || refused.Desc != "no" {
+					t.Errorf("error %v", err)
+				}
+				if !strings.Contains(fmt.Sprint(err), "[a:1] failed to subscribe to t:c") {
+					t.Errorf("text %q", err)
+				}
+				after(10 * time.Second)
+				if n := s.net.Dials(); n > 10 {
+					t.Errorf("%d connections in 10 s", n)
+				}
+			})
+		})
+	}
+}
+
+func TestRequeue(t *testing.T) {
+	boom := errors.New("boom")
+	tests := []struct {
+		name    string
+		handle  HandlerFunc
+		command string // what follows "REQ <id>", or "FIN"
+	}{
+		{"error", func(*Message) error { return boom }, " 90000"},
+		{"panic", func(*Message) error { panic(boom) }, " 90000"},
+		{"delay", func(m *Message) error { m.Requeue(1500 * time.Millisecond); return nil }, " 1500"},
+		{"negative delay", func(m *Message) error { m.Requeue(-time.Second); return nil }, " 0"},
+		{"without backoff", func(m *Message) error { m.RequeueWithoutBackoff(0); return boom }, " 0"},
+		{"first answer wins", func(m *Message) error { m.Finish(); m.Requeue(0); return boom }, "FIN"},
+		{"by hand, later", func(m *Message) error {
+			m.DisableAutoResponse()
+			go m.Requeue(7 * time.Millisecond)
+			return boom
+		}, " 7"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				d := s.nsqd("a:1")
+				s.consumer(1, tt.handle)
+				s.connect(d)
+				id := d.Publish("t", "m")[0]
+				synctest.Wait()
+				want := "REQ " + id + tt.command
+				if tt.command == "FIN" {
+					want = "FIN " + id
+				}
+				if got := commands(d, "REQ", "FIN"); len(got) == 0 || got[0] != want {
+					t.Errorf("sent %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
+// The automatic delay grows with the attempts, up to its cap.
+func TestAutomaticRequeueDelay(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.DefaultRequeueDelay, s.cfg.MaxRequeueDelay = time.Second, 2500*time.Millisecond
+		s.cfg.MaxBackoffDuration = 0
+		d := s.nsqd("a:1")
+		s.consumer(1, func(*Message) error { return errors.New("no") })
+		s.connect(d)
+		id := d.Publish("t", "m")[0]
+		after(time.Minute)
+		want := []string{"REQ " + id + " 1000", "REQ " + id + " 2000", "REQ " + id + " 2500", "REQ " + id + " 2500", "REQ " + id + " 2500", "FIN " + id}
+		if got := commands(d, "REQ", "FIN"); !slices.Equal(got, want) {
+			t.Errorf("sent %q, want %q", got, want)
+		}
+	})
+}
+
+type failedLogger struct {
+	HandlerFunc
+	failed []uint16
+}
+
+func (f *failedLogger) LogFailedMessage(m *Message) { f.failed = append(f.failed, m.Attempts) }
+
+// D33: the handler sees attempts 1 to max; the next delivery is given up.
+func TestMaxAttempts(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxAttempts, s.cfg.DefaultRequeueDelay, s.cfg.MaxBackoffDuration = 3, 0, 0
+		d := s.nsqd("a:1")
+		var seen []uint16
+		h := &failedLogger{HandlerFunc: func(m *Message) error { seen = append(seen, m.Attempts); return errors.New("no") }}
+		s.consumer(0, nil)
+		s.c.AddHandler(h)
+		s.connect(d)
+		d.Publish("t", "m")
+		after(time.Second)
+		if !slices.Equal(seen, []uint16{1, 2, 3}) || !slices.Equal(h.failed, []uint16{4}) {
+			t.Errorf("handled at %v, given up at %v", seen, h.failed)
+		}
+		if st := d.Stats("t", "c"); st.Finished != 1 || st.Requeued != 3 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// D34: neither a panic nor Goexit costs the worker or the message.
+func TestHandlerPanics(t *testing.T) {
+	for name, fail := range map[string]func(t *testing.T){
+		"panic":  func(*testing.T) { panic("poison") },
+		"goexit": func(t *testing.T) { runtime.Goexit() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				s.cfg.DefaultRequeueDelay, s.cfg.MaxBackoffDuration = 0, 0
+				d := s.nsqd("a:1")
+				s.consumer(1, func(m *Message) error {
+					if m.Attempts <= 2 {
+						fail(t)
+					}
+					return nil
+				})
+				s.connect(d)
+				d.Publish("t", "m", "n")
+				after(time.Second)
+				if st := d.Stats("t", "c"); st.Finished != 2 || st.Requeued != 4 {
+					t.Errorf("%+v", st)
+				}
+			})
+		})
+	}
+}
+
+func TestTouch(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1", func(o *nsqtest.Options) { o.MsgTimeout = 10 * time.Second })
+		s.consumer(1, func(m *Message) error {
+			for range 3 {
+				sleep(6 * time.Second)
+				m.Touch()
+			}
+			m.Finish()
+			m.Touch() // too late, not sent
+			return nil
+		})
+		s.connect(d)
+		d.Publish("t", "m")
+		after(time.Minute)
+		if st := d.Stats("t", "c"); st.Finished != 1 || st.TimedOut != 0 {
+			t.Errorf("%+v", st)
+		}
+		if n := len(commands(d, "TOUCH")); n != 3 {
+			t.Errorf("%d TOUCHes", n)
+		}
+	})
+}
+
+func TestChangeMaxInFlight(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 5
+		d := s.nsqd("a:1")
+		s.consumer(1, noError)
+		s.connect(d)
+		for _, n := range []int{5, 2, 0, -3, 7} {
+			s.c.ChangeMaxInFlight(n)
+			synctest.Wait()
+		}
+		d.Publish("t", "m")
+		synctest.Wait()
+		if got, want := commands(d, "RDY"), []string{"RDY 5", "RDY 2", "RDY 0", "RDY 7"}; !slices.Equal(got, want) {
+			t.Errorf("sent %q, want %q", got, want)
+		}
+		if st := d.Stats("t", "c"); st.Finished != 1 {
+			t.Errorf("after the pause: %+v", st)
+		}
+	})
+}
+
+func TestIsStarved(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 10
+		d := s.nsqd("a:1")
+		release := make(chan struct{})
+		s.consumer(10, func(*Message) error { <-release; return nil })
+		s.connect(d)
+		for i, want := range []bool{false, false, false, false, false, false, false, true, true, true} {
+			d.Publish("t", "m")
+			synctest.Wait()
+			if got := s.c.IsStarved(); got != want {
+				t.Errorf("%d of 10 in flight: starved %v, want %v", i+1, got, want)
+			}
+		}
+		close(release)
+		synctest.Wait()
+		if s.c.IsStarved() {
+			t.Error("starved with nothing in flight")
+		}
+	})
+}
+
+// D37: the limit is on the body; a larger one is skipped, reported and goes
+// back, and the connection lives.
+func TestMaxMsgSize(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxMsgSize = 1000
+		d := s.nsqd("a:1")
+		var sizes []int
+		s.consumer(1, func(m *Message) error { sizes = append(sizes, len(m.Body)); return nil })
+		s.connect(d)
+		d.Publish("t", strings.Repeat("a", 999), strings.Repeat("b", 1000), strings.Repeat("c", 1001), strings.Repeat("d", 200_000), "e")
+		synctest.Wait()
+		if !slices.Equal(sizes, []int{999, 1000, 1}) {
+			t.Errorf("handled bodies of %v bytes", sizes)
+		}
+		if st := d.Stats("t", "c"); st.Finished != 3 || st.Requeued != 2 || s.net.Dials() != 1 {
+			t.Errorf("%+v, %d dials", st, s.net.Dials())
+		}
+	})
+}
+
+// D7: an nsqd that accepts and then says nothing delays no other.
+func TestHungNSQDDelaysNobody(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.ReadTimeout = 40 * time.Second // bounds the handshake
+		hung, live := s.nsqd("hung:1"), s.nsqd("live:1")
+		hung.Inject(nsqtest.Fault{Command: "IDENTIFY", Reply: []byte{}})
+		s.consumer(1, noError)
+		live.Publish("t", "m")
+		start := time.Now()
+		result := make(chan error, 1)
+		go func() { result <- s.c.ConnectToNSQDs([]string{hung.Addr(), live.Addr()}) }()
+		synctest.Wait()
+		if st := live.Stats("t", "c"); st.Finished != 1 {
+			t.Errorf("%+v", st)
+		}
+		if err := <-result; err == nil || time.Since(start) != 40*time.Second {
+			t.Errorf("%v after %v, want the handshake's bound", err, time.Since(start))
+		}
+	})
+}
+
+// D30: an nsqd that reads nothing costs only its own messages.
+func TestFrozenNSQDHoldsUpNobody(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.net.Capacity = 512
+		frozen, live := s.nsqd("frozen:1"), s.nsqd("live:1")
+		s.cfg.MaxInFlight, s.cfg.WriteTimeout = 100, 5*time.Minute
+		s.consumer(1, noError)
+		s.connect(frozen, live)
+		frozen.StopReading()
+		frozen.Publish("t", slices.Repeat([]string{"m"}, 50)...)
+		synctest.Wait()
+		for range 100 {
+			live.Publish("t", slices.Repeat([]string{"m"}, 50)...)
+			s.c.ChangeMaxInFlight(90 + rand.IntN(2))
+		}
+		synctest.Wait()
+		if st := live.Stats("t", "c"); st.Finished != 5000 {
+			t.Errorf("live: %+v", st)
+		}
+		frozen.StartReading()
+		synctest.Wait()
+		if st := frozen.Stats("t", "c"); st.Finished != 50 || s.net.Dials() != 2 {
+			t.Errorf("frozen: %+v, %d dials", st, s.net.Dials())
+		}
+	})
+}
+
+// D23: said once, with the figure to set.
+func TestWarnsOfTooFewSlots(t *testing.T) {
+	inScene(t, func(s *scene) {
+		var out lines
+		s.cfg.Logger, s.cfg.MaxInFlight = nil, 2
+		a, b := s.nsqd("a:1"), s.nsqd("b:1")
+		s.consumer(3, noError)
+		s.c.SetLogger(&out, LogLevelWarning)
+		s.connect(a, b)
+		if len(out) != 1 || !strings.Contains(out[0], "set_at_least=3") || !strings.HasPrefix(out[0], "WRN") {
+			t.Errorf("logged %q", out)
+		}
+	})
+}
+
+// lines is a logger that keeps what it is given. It is not safe for concurrent
+// use; a Consumer's warnings come from its run loop.
+type lines []string
+
+func (l *lines) Output(_ int, s string) error {
+	*l = append(*l, s)
+	return nil
+}

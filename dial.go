@@ -1,0 +1,94 @@
+package nsq
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// linkConfig is what the Config says of a connection to one nsqd.
+func (c *Config) linkConfig(addr string) link.Config {
+	cfg := link.Config{
+		Addr:             addr,
+		Dial:             c.dialContext(),
+		Identify:         c.identify(),
+		HandshakeTimeout: c.ReadTimeout,
+		ReadTimeout:      c.ReadTimeout,
+		WriteTimeout:     c.WriteTimeout,
+		MaxBody:          int(c.MaxMsgSize),
+	}
+	if c.HeartbeatInterval < 0 {
+		cfg.ReadTimeout = 0 // without heartbeats silence means nothing
+	}
+	return cfg
+}
+
+// dialContext is how a connection is opened, within DialTimeout.
+func (c *Config) dialContext() func(ctx context.Context, network, addr string) (net.Conn, error) {
+	dial := c.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{LocalAddr: c.LocalAddr}).DialContext
+	}
+	if c.DialTimeout <= 0 {
+		return dial
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, c.DialTimeout)
+		defer cancel()
+		return dial(ctx, network, addr)
+	}
+}
+
+func (c *Config) identify() wire.Identify {
+	return wire.Identify{
+		ClientID:            c.ClientID,
+		Hostname:            c.Hostname,
+		UserAgent:           c.UserAgent,
+		ShortID:             c.ClientID,
+		LongID:              c.Hostname,
+		FeatureNegotiation:  true,
+		HeartbeatInterval:   milliseconds(c.HeartbeatInterval),
+		OutputBufferSize:    c.OutputBufferSize,
+		OutputBufferTimeout: milliseconds(c.OutputBufferTimeout),
+		TLSv1:               c.TlsV1,
+		Snappy:              c.Snappy,
+		Deflate:             c.Deflate,
+		DeflateLevel:        c.DeflateLevel,
+		SampleRate:          c.SampleRate,
+		MsgTimeout:          milliseconds(c.MsgTimeout),
+		TopologyRegion:      c.TopologyRegion,
+		TopologyZone:        c.TopologyZone,
+	}
+}
+
+// milliseconds is a duration as IDENTIFY has it. Whatever is negative is off,
+// which is -1.
+func milliseconds(d time.Duration) int64 {
+	if d < 0 {
+		return -1
+	}
+	return d.Milliseconds()
+}
+
+// implemented refuses options that this version does not honour yet. To pass
+// over them in silence would be worst for those that promise secrecy.
+func (c *Config) implemented() error {
+	for _, o := range []struct {
+		name string
+		set  bool
+	}{
+		{"tls_v1", c.TlsV1},
+		{"snappy", c.Snappy},
+		{"deflate", c.Deflate},
+		{"auth_secret", c.AuthSecret != ""},
+	} {
+		if o.set {
+			return fmt.Errorf("option %s is not supported yet", o.name)
+		}
+	}
+	return nil
+}

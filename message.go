@@ -1,0 +1,135 @@
+package nsq
+
+import (
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// MessageID is the ID that nsqd gave a message: 16 opaque, printable bytes,
+// unique within a topic of one nsqd.
+type MessageID [MsgIDLength]byte
+
+// Message is a message as it was delivered.
+//
+// A message must be answered once, with [Message.Finish], [Message.Requeue] or
+// [Message.RequeueWithoutBackoff]. The Consumer does so when the handler
+// returns, unless [Message.DisableAutoResponse] was called. Answering goes to
+// the connection that delivered the message; if it is gone, or nsqd's timeout
+// for the message has passed, the answer is lost and nsqd delivers the message
+// again.
+//
+// The methods may be called from any goroutine and never block. The fields are
+// the receiver's own: nothing else reads or writes them, and the body may be
+// kept. Messages that arrive together share memory, at most 16 KiB of bodies,
+// so a kept body or message keeps its neighbours, too.
+type Message struct {
+	ID          MessageID
+	Body        []byte
+	Timestamp   int64  // when it was published, in nanoseconds since 1970
+	Attempts    uint16 // deliveries so far; 1 on the first
+	NSQDAddress string // of the nsqd that delivered it
+
+	// Delegate is where answers go. It is exported for tests that make their
+	// own messages with [NewMessage]; without one, answers go nowhere.
+	Delegate MessageDelegate
+
+	state uint32 // the bits below; accessed atomically
+}
+
+const (
+	responded    uint32 = 1 << iota // it was answered
+	manualAnswer                    // DisableAutoResponse was called
+)
+
+// autoDelay is the delay that asks for the configured one.
+const autoDelay time.Duration = -1
+
+// MessageDelegate receives the answers to messages. It exists for tests of
+// handlers; a Consumer's messages have the Consumer's own.
+type MessageDelegate interface {
+	// OnFinish is called by Finish, once.
+	OnFinish(*Message)
+	// OnRequeue is called by Requeue and RequeueWithoutBackoff, once.
+	OnRequeue(m *Message, delay time.Duration, backoff bool)
+	// OnTouch is called by Touch while the message is not answered.
+	OnTouch(*Message)
+}
+
+// NewMessage returns a message as a test of a handler needs one: published now,
+// attempts 0, no delegate.
+func NewMessage(id MessageID, body []byte) *Message {
+	return &Message{ID: id, Body: body, Timestamp: time.Now().UnixNano()}
+}
+
+// DecodeMessage reads the data of a message frame. The body aliases b.
+func DecodeMessage(b []byte) (*Message, error) {
+	w, err := wire.ParseMessage(b)
+	if err != nil {
+		return nil, err
+	}
+	return &Message{ID: MessageID(w.ID), Body: w.Body, Timestamp: w.Timestamp, Attempts: w.Attempts}, nil
+}
+
+// WriteTo writes the message as the data of a message frame, in one Write.
+func (m *Message) WriteTo(w io.Writer) (int64, error) {
+	data := make([]byte, 0, wire.MessageDataLen(len(m.Body)))
+	data = wire.AppendMessageData(data, &wire.Message{
+		Timestamp: m.Timestamp, Attempts: m.Attempts, ID: wire.ID(m.ID), Body: m.Body,
+	})
+	n, err := w.Write(data)
+	return int64(n), err
+}
+
+// DisableAutoResponse leaves answering to the handler, which may do so after it
+// returned. It must be called before the handler returns.
+func (m *Message) DisableAutoResponse() { atomic.OrUint32(&m.state, manualAnswer) }
+
+// IsAutoResponseDisabled tells whether DisableAutoResponse was called.
+func (m *Message) IsAutoResponseDisabled() bool {
+	return atomic.LoadUint32(&m.state)&manualAnswer != 0
+}
+
+// HasResponded tells whether the message was answered.
+func (m *Message) HasResponded() bool { return atomic.LoadUint32(&m.state)&responded != 0 }
+
+// respond makes the caller the one who answers, if nobody was before.
+func (m *Message) respond() bool {
+	return atomic.OrUint32(&m.state, responded)&responded == 0
+}
+
+// Finish answers that the message is done (FIN). Only the first answer counts.
+func (m *Message) Finish() {
+	if m.respond() && m.Delegate != nil {
+		m.Delegate.OnFinish(m)
+	}
+}
+
+// Requeue answers that the message is to be delivered again after a delay
+// (REQ), and asks the Consumer to back off, which it does not do in this
+// version. Only the first answer counts.
+//
+// A delay of exactly -1 stands for the configured one: default_requeue_delay
+// times the message's attempts, at most max_requeue_delay. Any other negative
+// delay is 0. nsqd counts in milliseconds and reduces what exceeds its
+// max-req-timeout.
+func (m *Message) Requeue(delay time.Duration) { m.requeue(delay, true) }
+
+// RequeueWithoutBackoff is Requeue without asking the Consumer to back off.
+func (m *Message) RequeueWithoutBackoff(delay time.Duration) { m.requeue(delay, false) }
+
+func (m *Message) requeue(delay time.Duration, backoff bool) {
+	if m.respond() && m.Delegate != nil {
+		m.Delegate.OnRequeue(m, delay, backoff)
+	}
+}
+
+// Touch asks nsqd for another msg_timeout from now for the message, within
+// nsqd's max-msg-timeout (TOUCH). It does nothing once the message is answered.
+func (m *Message) Touch() {
+	if !m.HasResponded() && m.Delegate != nil {
+		m.Delegate.OnTouch(m)
+	}
+}

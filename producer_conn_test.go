@@ -1,0 +1,430 @@
+package nsq
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// Each of many concurrent publishes gets the answer to its own command: nsqd
+// takes a millisecond for each, so the answer's time tells whose it is.
+func TestConcurrentPublishes(t *testing.T) {
+	const publishers, each = 64, 20
+	produce(t, func(s *producing) {
+		var mu sync.Mutex
+		arrived, answered := map[string]time.Time{}, map[string]time.Time{}
+		note := func(at map[string]time.Time, body string) {
+			mu.Lock()
+			defer mu.Unlock()
+			at[body] = time.Now()
+		}
+		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Millisecond, Match: func(cmd nsqtest.Command) bool {
+			note(arrived, string(cmd.Body))
+			return true
+		}})
+		var wg sync.WaitGroup
+		for i := range publishers {
+			wg.Go(func() {
+				for j := range each {
+					body := fmt.Sprint(i, " ", j)
+					if err := s.p.Publish("t", []byte(body)); err != nil {
+						s.Error(err)
+					}
+					note(answered, body)
+				}
+			})
+		}
+		wg.Wait()
+		for body, at := range answered {
+			if d := at.Sub(arrived[body]); d != time.Millisecond {
+				s.Errorf("%q was answered %v after it arrived", body, d)
+			}
+		}
+		stored := s.stored()
+		slices.Sort(stored)
+		if n := len(slices.Compact(stored)); n != publishers*each || s.net.Dials() != 1 {
+			s.Errorf("%d messages stored, %d connections", n, s.net.Dials())
+		}
+	})
+}
+
+// What is published while a write is under way leaves in the next one.
+func TestPublishesAreCoalesced(t *testing.T) {
+	produce(t, func(s *producing) {
+		if err := s.p.Ping(); err != nil {
+			s.Fatal(err)
+		}
+		synctest.Wait()
+		before := s.net.Writes()
+		s.d.StopReading()
+		var wg sync.WaitGroup
+		publish := func(body string) {
+			wg.Go(func() {
+				if err := s.p.Publish("t", []byte(body)); err != nil {
+					s.Error(err)
+				}
+			})
+		}
+		publish(strings.Repeat("x", 2*s.net.Capacity))
+		synctest.Wait()
+		for range 1000 {
+			publish("y")
+		}
+		synctest.Wait()
+		s.d.StartReading()
+		wg.Wait()
+		if n := s.net.Writes() - before; n != 2 {
+			s.Errorf("%d writes", n)
+		}
+		if n := len(s.stored()); n != 1001 {
+			s.Errorf("%d stored", n)
+		}
+	}, func(s *scene) { s.net.Capacity = 1 << 10 })
+}
+
+// strays are what no publish is answered with.
+var strays = map[string][]byte{
+	"message":       wire.AppendMessage(nil, &wire.Message{Body: []byte("m")}),
+	"large message": wire.AppendMessage(nil, &wire.Message{Body: make([]byte, 101)}),
+	"E_FIN_FAILED":  nsqtest.ErrorFrame("E_FIN_FAILED", "FIN failed"),
+	"CLOSE_WAIT":    nsqtest.ResponseFrame("CLOSE_WAIT"),
+	"JSON":          nsqtest.ResponseFrame("{}"),
+	"nothing":       nsqtest.ResponseFrame(""),
+	"type 3":        wire.AppendFrame(nil, 3, []byte("OK")),
+	"garbage":       []byte("\xff\xff\xff\xff\xff\xff\xff\xff"),
+	"HTTP":          []byte("HTTP/1.1 200 OK\r\n\r\n"),
+}
+
+func limitMessages(s *scene) { s.cfg.MaxMsgSize = 100 }
+
+// D47: a frame that answers nobody ends the connection, and the next publish
+// gets its own answer on another.
+func TestStrayFrameWhenIdle(t *testing.T) {
+	frames := map[string][]byte{
+		"OK":    nsqtest.ResponseFrame("OK"),
+		"fatal": nsqtest.ErrorFrame("E_INVALID", "what"),
+	}
+	for name, frame := range strays {
+		frames[name] = frame
+	}
+	for name, frame := range frames {
+		t.Run(name, func(t *testing.T) {
+			produce(t, func(s *producing) {
+				if err := s.p.Ping(); err != nil {
+					s.Fatal(err)
+				}
+				synctest.Wait()
+				s.d.Send(1, append(frame, nsqtest.ResponseFrame("OK")...))
+				synctest.Wait()
+				if n := s.net.OpenConns(); n != 0 {
+					s.Errorf("%d connections", n)
+				}
+				s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Reply: nsqtest.ErrorFrame("E_PUB_FAILED", ""), Close: true})
+				if err := s.p.Publish("t", []byte("m")); err == nil || err.Error() != "E_PUB_FAILED" {
+					s.Errorf("not its own answer: %v", err)
+				}
+				s.publishes()
+			}, limitMessages)
+		})
+	}
+}
+
+// D47: nor does it become the answer of those who wait, or make the answers
+// behind it come to the wrong ones.
+func TestStrayFrameAmongAnswers(t *testing.T) {
+	for name, frame := range strays {
+		t.Run(name, func(t *testing.T) {
+			produce(t, func(s *producing) {
+				s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Delay: time.Second, Before: frame})
+				var wg sync.WaitGroup
+				for range 3 {
+					wg.Go(func() {
+						if err := s.p.Publish("t", []byte("m")); !errors.Is(err, ErrUnknownOutcome) {
+							s.Errorf("%v", err)
+						}
+					})
+				}
+				wg.Wait()
+				s.publishes()
+				if n := s.net.Dials(); n != 2 {
+					s.Errorf("%d connections", n)
+				}
+			}, limitMessages)
+		})
+	}
+}
+
+// Whoever is refused and tries again at once, as nsqd closes, succeeds.
+func TestPublishRightAfterRefusal(t *testing.T) {
+	produce(t, func(s *producing) {
+		for i := range 500 {
+			s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Reply: nsqtest.ErrorFrame("E_PUB_FAILED", ""), Close: true})
+			if _, ok := errors.AsType[ErrProtocol](s.p.Publish("t", []byte("m"))); !ok {
+				s.Fatalf("%d: not refused", i)
+			}
+			if err := s.p.Publish("t", []byte("m")); err != nil {
+				s.Fatalf("%d: %v", i, err)
+			}
+			s.d.ClearFaults()
+		}
+	}, quietly)
+}
+
+// D49: an nsqd that closes every connection once it is made. Each publish ends,
+// with an error, and takes two dials at most.
+func TestCloseAfterIdentify(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Close: true})
+		start := time.Now()
+		for s.net.Dials() < 10_000 && !s.Failed() {
+			before := s.net.Dials()
+			err := s.p.Publish("t", []byte("m"))
+			if err == nil {
+				s.Error("no error")
+			}
+			expectVerdict(s.T, err, false)
+			if n := s.net.Dials() - before; n > 2 {
+				s.Errorf("%d dials for one publish", n)
+			}
+			if err := s.p.Ping(); err != nil && !errors.Is(err, ErrNotSent) {
+				s.Errorf("ping: %v", err)
+			}
+		}
+		if d := time.Since(start); d != 0 {
+			s.Errorf("took %v", d)
+		}
+		s.d.ClearFaults()
+		synctest.Wait()
+		s.publishes()
+	}, quietly)
+}
+
+// The same to many publishers at once, with every second connection.
+func TestCloseAfterIdentifyNowAndThen(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Close: true, Match: func(cmd nsqtest.Command) bool { return cmd.Conn%2 == 1 }})
+		s.d.Inject(nsqtest.Fault{Command: "PUB", Skip: 1, Reply: nsqtest.ErrorFrame("E_PUB_FAILED", ""), Close: true,
+			Match: func(cmd nsqtest.Command) bool { return string(cmd.Body) == "last" }})
+		var stored atomic.Int32
+		for range 300 {
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					if err := s.p.Publish("t", []byte("m")); err == nil {
+						stored.Add(1)
+					}
+				})
+			}
+			wg.Wait()
+			_ = s.p.Publish("t", []byte("last")) // costs the connection
+		}
+		if n := int(stored.Load()); n < 8*100 || n > len(s.stored()) {
+			s.Errorf("%d published, %d stored", n, len(s.stored()))
+		}
+	}, quietly)
+}
+
+// D52: a lost connection costs at most those who were publishing on it.
+func TestReconnect(t *testing.T) {
+	produce(t, func(s *producing) {
+		for i := range 200 {
+			before := len(s.stored())
+			err := s.p.Publish("t", []byte("m")) // the loss may still be unnoticed
+			expectVerdict(s.T, err, len(s.stored()) > before)
+			if err != nil {
+				synctest.Wait()
+			}
+			s.publishes()
+			clients := s.d.Clients()
+			s.d.Disconnect(clients[len(clients)-1].Conn)
+			if i%2 == 0 {
+				synctest.Wait()
+				s.publishes()
+			}
+		}
+	}, quietly)
+}
+
+func TestNSQDRestarts(t *testing.T) {
+	produce(t, func(s *producing) {
+		for range 3 {
+			s.publishes()
+			s.d.Kill()
+			synctest.Wait()
+			for range 5 {
+				if err := s.p.Publish("t", []byte("m")); !errors.Is(err, syscall.ECONNREFUSED) {
+					s.Errorf("while there is no nsqd: %v", err)
+				}
+			}
+			s.d.Restart()
+		}
+		if n := s.net.Attempts("a:1"); n != 3+3*5 {
+			s.Errorf("%d dials", n)
+		}
+	})
+}
+
+// helloSizes are the bytes of a handshake: from the client and from nsqd.
+func helloSizes(t *testing.T) (sent, received int) {
+	t.Helper()
+	var tr *traffic
+	produce(t, func(s *producing) {
+		if err := s.p.Ping(); err != nil {
+			s.Fatal(err)
+		}
+		synctest.Wait()
+		sent, received = len(tr.writes[0]), tr.received
+	}, func(s *scene) { tr = tapped(s) })
+	return sent, received
+}
+
+// D52: the connection breaks at each byte of what is sent and of what is
+// received. The verdict agrees with what nsqd stored.
+func TestCutAtEveryByte(t *testing.T) {
+	helloSent, helloReceived := helloSizes(t)
+	one, many := []byte("hi"), [][]byte{[]byte("a"), []byte("bc")}
+	pub := wire.AppendPub(nil, "t", one)
+	commands := map[string]struct {
+		size, messages int
+		publish        func(p *Producer) error
+	}{
+		"PUB":  {len(pub), 1, func(p *Producer) error { return p.Publish("t", one) }},
+		"MPUB": {len(wire.AppendMpub(nil, "t", many)), 2, func(p *Producer) error { return p.MultiPublish("t", many) }},
+	}
+	reply := len(nsqtest.ResponseFrame("OK"))
+	for name, cmd := range commands {
+		cut := func(t *testing.T, prepare func(s *producing)) (stored bool, err error) {
+			produce(t, func(s *producing) {
+				prepare(s)
+				err = cmd.publish(s.p)
+				synctest.Wait()
+				n := len(s.stored())
+				if stored = n > 0; stored && n != cmd.messages {
+					s.Errorf("%d messages stored", n)
+				}
+				expectVerdict(s.T, err, stored)
+				s.publishes()
+			}, quietly)
+			return stored, err
+		}
+		t.Run(name, func(t *testing.T) {
+			for n := range helloSent + cmd.size + 1 {
+				stored, err := cut(t, func(s *producing) { s.d.CutAfterReceived(n) })
+				whole, sent := n == helloSent+cmd.size, n > helloSent
+				if stored != whole || errors.Is(err, ErrUnknownOutcome) != sent {
+					t.Errorf("after %d of %d+%d bytes sent: stored %v, %v", n, helloSent, cmd.size, stored, err)
+				}
+			}
+		})
+		t.Run(name+"'s reply", func(t *testing.T) {
+			for n := range helloReceived + reply + 1 {
+				stored, err := cut(t, func(s *producing) { s.d.CutAfterSent(n) })
+				if n == helloReceived {
+					continue // a new connection may be made in time
+				}
+				whole, sent := n == helloReceived+reply, n > helloReceived
+				if stored != sent || (err == nil) != whole || errors.Is(err, ErrUnknownOutcome) != (sent && !whole) {
+					t.Errorf("after %d of %d+%d bytes received: stored %v, %v", n, helloReceived, reply, stored, err)
+				}
+			}
+		})
+	}
+}
+
+// When nsqd stops reading, the command that is being sent may have arrived;
+// those behind have not, whatever it is that ends the connection.
+func TestUnsentPublishes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end    func(s *producing)
+		reason string
+	}{
+		"disconnect":    {func(s *producing) { s.d.Disconnect(1) }, "reset"},
+		"write timeout": {func(*producing) { sleep(time.Minute) }, "timeout"},
+		"stop timeout":  {func(s *producing) { s.p.Stop() }, "stop_timeout exceeded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			produce(t, func(s *producing) {
+				if err := s.p.Ping(); err != nil {
+					s.Fatal(err)
+				}
+				synctest.Wait()
+				s.d.StopReading()
+				var wg sync.WaitGroup
+				publish := func(size int, want error) {
+					wg.Go(func() {
+						err := s.p.Publish("t", make([]byte, size))
+						if !errors.Is(err, want) || !strings.Contains(err.Error(), tt.reason) {
+							s.Errorf("%d bytes: %v", size, err)
+						}
+						expectVerdict(s.T, err, false)
+					})
+					synctest.Wait()
+				}
+				publish(2000, ErrUnknownOutcome)
+				publish(1, ErrNotSent)
+				publish(1, ErrNotSent)
+				tt.end(s)
+				wg.Wait()
+				if n := len(s.stored()); n != 0 {
+					s.Errorf("%d stored", n)
+				}
+			}, func(s *scene) {
+				s.net.Capacity = 1000
+				s.cfg.WriteTimeout, s.cfg.StopTimeout = 30*time.Second, 10*time.Second
+			})
+		})
+	}
+}
+
+// D43: with heartbeats off silence means nothing.
+func TestIdleWithoutHeartbeats(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.publishes()
+		after(10 * time.Minute)
+		s.publishes()
+		if n := s.net.Dials(); n != 1 {
+			s.Errorf("%d connections", n)
+		}
+		if got := commands(s.d, "NOP"); len(got) != 0 {
+			s.Errorf("heartbeats: %q", got)
+		}
+	}, func(s *scene) { s.cfg.HeartbeatInterval = -1 })
+}
+
+func TestIdleWithHeartbeats(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.publishes()
+		after(3*time.Hour + time.Second)
+		s.publishes()
+		if n := s.net.Dials(); n != 1 {
+			s.Errorf("%d connections", n)
+		}
+		if n := len(commands(s.d, "NOP")); n != 360 {
+			s.Errorf("%d heartbeats answered", n)
+		}
+	})
+}
+
+// An nsqd that neither answers nor sends heartbeats is given up, and found again.
+func TestSilentNSQD(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Mute: true})
+		s.d.StopHeartbeats()
+		start := time.Now()
+		err := s.p.Publish("t", []byte("m"))
+		if d := time.Since(start); d != s.cfg.ReadTimeout || !errors.Is(err, ErrUnknownOutcome) {
+			s.Errorf("%v after %v", err, d)
+		}
+		s.publishes()
+	})
+}

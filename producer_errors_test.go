@@ -1,0 +1,148 @@
+package nsq
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/wire"
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// What nsqd says is the error of that publish, and the next one succeeds on a
+// new connection, at once.
+func TestRefusedPublish(t *testing.T) {
+	for _, code := range []string{
+		"E_INVALID", "E_BAD_TOPIC", "E_BAD_BODY", "E_BAD_MESSAGE", "E_PUB_FAILED", "E_MPUB_FAILED",
+		"E_AUTH_FIRST", "E_AUTH_FAILED", "E_UNAUTHORIZED", "E_SOMETHING_NEW",
+	} {
+		for _, desc := range []string{"", `PUB topic "x" is no good`} {
+			produce(t, func(s *producing) {
+				for name, publish := range map[string]func() error{
+					"PUB":  func() error { return s.p.Publish("t", []byte("m")) },
+					"MPUB": func() error { return s.p.MultiPublish("t", [][]byte{[]byte("m"), []byte("n")}) },
+				} {
+					s.d.Inject(nsqtest.Fault{Command: name, Times: 1, Reply: nsqtest.ErrorFrame(code, desc), Close: true})
+					err := publish()
+					if _, ok := errors.AsType[ErrProtocol](err); !ok || err.Error() != strings.TrimSpace(code+" "+desc) {
+						s.Errorf("%s: %v", name, err)
+					}
+					refused, ok := errors.AsType[*ProtocolError](err)
+					if !ok || refused.Code != code || refused.Desc != desc || errors.Is(err, ErrNotConnected) {
+						s.Errorf("%s: %v, as a ProtocolError %+v", name, err, refused)
+					}
+					s.publishes()
+				}
+			}, quietly)
+		}
+	}
+}
+
+// What a refusal of the fake itself looks like: one who is refused, and others
+// whose commands were behind.
+func TestRefusalEndsOthersPublishes(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Delay: time.Second, Reply: nsqtest.ErrorFrame("E_PUB_FAILED", "full"), Close: true})
+		errs := make([]error, 5)
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() {
+				sleep(time.Duration(i) * time.Millisecond)
+				errs[i] = s.p.Publish("t", fmt.Append(nil, i))
+			})
+		}
+		wg.Wait()
+		if _, ok := errors.AsType[ErrProtocol](errs[0]); !ok {
+			s.Errorf("refused: %v", errs[0])
+		}
+		for _, err := range errs[1:] {
+			if _, ok := errors.AsType[ErrProtocol](err); ok || !errors.Is(err, ErrUnknownOutcome) || !strings.Contains(err.Error(), "E_PUB_FAILED full") {
+				s.Errorf("bystander: %v", err)
+			}
+		}
+	})
+}
+
+// Why no connection can be made is the error, and the next call tries again.
+func TestProducerConnectErrors(t *testing.T) {
+	tests := map[string]struct {
+		prepare func(s *producing)
+		text    string
+		check   func(err error) bool
+	}{
+		"refused": {
+			func(s *producing) { s.net.Refuse("a:1", nil) }, "[a:1] failed to connect - ",
+			func(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) },
+		},
+		"identify": {
+			func(s *producing) { s.d.Reject("IDENTIFY", "E_BAD_BODY", "no") }, "failed to IDENTIFY - E_BAD_BODY no",
+			func(err error) bool {
+				refused, ok := errors.AsType[*ProtocolError](err)
+				_, identify := errors.AsType[ErrIdentify](err)
+				return ok && identify && refused.Code == "E_BAD_BODY"
+			},
+		},
+		"auth": {
+			func(s *producing) {
+				s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Reply: nsqtest.ResponseFrame(`{"auth_required":true}`)})
+			}, "[a:1] failed to authenticate - auth required",
+			func(err error) bool { return errors.Is(err, link.ErrAuthRequired) },
+		},
+		"http": {
+			func(s *producing) {
+				s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Reply: []byte("HTTP/1.1 400 Bad Request\r\n\r\n")})
+			}, "failed to IDENTIFY - ",
+			func(err error) bool { return errors.Is(err, wire.ErrHTTP) },
+		},
+		"silence": {
+			func(s *producing) { s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Reply: []byte{}}) }, "failed to IDENTIFY - ",
+			func(err error) bool { return errors.Is(err, link.ErrHandshakeTimeout) },
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			produce(t, func(s *producing) {
+				tt.prepare(s)
+				for _, call := range []func() error{
+					s.p.Ping,
+					func() error { return s.p.Publish("t", []byte("m")) },
+				} {
+					if err := call(); err == nil || !strings.Contains(err.Error(), tt.text) || !tt.check(err) {
+						s.Errorf("%v", err)
+					}
+				}
+				if n := s.net.Attempts("a:1"); n != 2 {
+					s.Errorf("%d attempts, want one per call", n)
+				}
+				s.net.Allow("a:1")
+				s.d.ClearFaults()
+				s.publishes()
+			}, func(s *scene) { s.cfg.HeartbeatInterval, s.cfg.ReadTimeout = 5*time.Second, 10*time.Second })
+		})
+	}
+}
+
+// nsqd refuses as soon as it knows the length, while the body is still being
+// sent: the refusal is found all the same.
+func TestRefusedWhileSending(t *testing.T) {
+	produce(t, func(s *producing) {
+		for want, publish := range map[string]func() error{
+			"E_BAD_MESSAGE PUB message too big 2097152 > 1048576": func() error { return s.p.Publish("t", make([]byte, 2<<20)) },
+			"E_BAD_BODY MPUB body too big 6291484 > 5242880": func() error {
+				return s.p.MultiPublish("t", slices.Repeat([][]byte{make([]byte, 1<<20)}, 6))
+			},
+		} {
+			err := publish()
+			if _, ok := errors.AsType[ErrProtocol](err); !ok || err.Error() != want {
+				s.Errorf("%v, want %s", err, want)
+			}
+			s.publishes()
+		}
+	})
+}

@@ -1,0 +1,359 @@
+package nsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// producing is a scene with one nsqd, at a:1, and one producer.
+type producing struct {
+	*scene
+	d *nsqtest.Nsqd
+	p *Producer
+}
+
+// produce runs a test in a bubble, stops the producer, and then checks that
+// nothing is left of it: no goroutine, and each dial closed exactly once.
+func produce(t *testing.T, test func(s *producing), change ...func(*scene)) {
+	t.Helper()
+	inScene(t, func(base *scene) {
+		for _, f := range change {
+			f(base)
+		}
+		s := &producing{scene: base, d: base.nsqd("a:1")}
+		p, err := NewProducer("a:1", s.cfg)
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.p = p
+		defer func() {
+			s.p.Stop()
+			if s.c != nil {
+				s.c.Stop()
+				<-s.c.StopChan
+			}
+			for i, c := range s.net.Conns() {
+				if n := c.Closes(); n != 1 {
+					s.Errorf("connection %d was closed %d times", i+1, n)
+				}
+			}
+		}()
+		test(s)
+	})
+}
+
+// quietly is for tests that make very many connections.
+func quietly(s *scene) { s.cfg.Logger = slog.New(slog.DiscardHandler) }
+
+// stored are the messages of topic t, in order.
+func (s *producing) stored() []string { return s.d.Queued("t", "") }
+
+// publishes checks that the producer works.
+func (s *producing) publishes() {
+	s.Helper()
+	before := len(s.stored())
+	if err := s.p.Publish("t", []byte("well?")); err != nil {
+		s.Errorf("publish: %v", err)
+	}
+	if n := len(s.stored()) - before; n != 1 {
+		s.Errorf("%d messages stored, want 1", n)
+	}
+}
+
+// expectVerdict checks what a publish returned against what came of it.
+func expectVerdict(t *testing.T, err error, stored bool) {
+	t.Helper()
+	unknown, notSent := errors.Is(err, ErrUnknownOutcome), errors.Is(err, ErrNotSent)
+	switch {
+	case err == nil && !stored:
+		t.Error("no error but not stored")
+	case err != nil && !unknown && stored:
+		t.Errorf("stored, but the error is %v", err)
+	case unknown && notSent:
+		t.Errorf("two verdicts: %v", err)
+	case (unknown || notSent) && !errors.Is(err, ErrNotConnected):
+		t.Errorf("not an ErrNotConnected: %v", err)
+	}
+}
+
+func TestPublish(t *testing.T) {
+	produce(t, func(s *producing) {
+		if got := s.p.String(); got != "a:1" {
+			s.Errorf("String() = %q", got)
+		}
+		if n := s.net.Attempts("a:1"); n != 0 {
+			s.Errorf("%d dials before the first use", n)
+		}
+		var want []string
+		for i := range 10 {
+			body := fmt.Sprint("one ", i)
+			if err := s.p.Publish("t", []byte(body)); err != nil {
+				s.Error(err)
+			}
+			many := [][]byte{fmt.Appendf(nil, "two %d", i), fmt.Appendf(nil, "three %d", i)}
+			if err := s.p.MultiPublish("t", many); err != nil {
+				s.Error(err)
+			}
+			want = append(want, body, string(many[0]), string(many[1]))
+		}
+		if got := s.stored(); !slices.Equal(got, want) {
+			s.Errorf("stored %q", got)
+		}
+		if n := s.net.Dials(); n != 1 {
+			s.Errorf("%d connections", n)
+		}
+	})
+}
+
+// What was published is what a consumer gets.
+func TestPublishedIsConsumed(t *testing.T) {
+	produce(t, func(s *producing) {
+		var got []string
+		s.consumer(1, func(m *Message) error {
+			got = append(got, string(m.Body))
+			return nil
+		})
+		s.connect(s.d)
+		if err := errors.Join(s.p.Publish("t", []byte("a")), s.p.MultiPublish("t", [][]byte{[]byte("b"), {0, '\n'}})); err != nil {
+			s.Error(err)
+		}
+		synctest.Wait()
+		if !slices.Equal(got, []string{"a", "b", "\x00\n"}) {
+			s.Errorf("consumed %q", got)
+		}
+	})
+}
+
+func TestPing(t *testing.T) {
+	produce(t, func(s *producing) {
+		for range 2 {
+			if err := s.p.Ping(); err != nil {
+				s.Error(err)
+			}
+		}
+		synctest.Wait()
+		if got := commands(s.d, "NOP"); len(got) != 2 || s.net.Dials() != 1 {
+			s.Errorf("nsqd got %q on %d connections", got, s.net.Dials())
+		}
+		s.d.Kill()
+		synctest.Wait()
+		if err := s.p.Ping(); !errors.Is(err, syscall.ECONNREFUSED) {
+			s.Errorf("without an nsqd: %v", err)
+		}
+		s.d.Restart()
+		if err := s.p.Ping(); err != nil {
+			s.Errorf("with a new nsqd: %v", err)
+		}
+	})
+}
+
+// traffic is what passes over a scene's only connection.
+type traffic struct {
+	mu       sync.Mutex
+	writes   []string
+	received int // bytes
+}
+
+// tapped has the scene's traffic recorded.
+func tapped(s *scene) *traffic {
+	tr := &traffic{}
+	s.cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := s.net.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return tap{conn.(*nsqtest.Conn), tr}, nil
+	}
+	return tr
+}
+
+type tap struct {
+	*nsqtest.Conn
+	*traffic
+}
+
+func (t tap) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	t.writes = append(t.writes, string(p))
+	t.mu.Unlock()
+	return t.Conn.Write(p)
+}
+
+func (t tap) Read(p []byte) (int, error) {
+	n, err := t.Conn.Read(p)
+	t.mu.Lock()
+	t.received += n
+	t.mu.Unlock()
+	return n, err
+}
+
+// Each command is exact, and leaves at once and alone when the connection is
+// idle. The bytes are those of NSQ's protocol.
+func TestPublishBytes(t *testing.T) {
+	var tr *traffic
+	produce(t, func(s *producing) {
+		err := errors.Join(
+			s.p.Publish("t", []byte("hi")),
+			s.p.MultiPublish("t", [][]byte{[]byte("a"), []byte("bc")}),
+			s.p.Ping())
+		if err != nil {
+			s.Error(err)
+		}
+		synctest.Wait()
+		want := []string{
+			"PUB t\n\x00\x00\x00\x02hi",
+			"MPUB t\n\x00\x00\x00\x0f\x00\x00\x00\x02\x00\x00\x00\x01a\x00\x00\x00\x02bc",
+			"NOP\n",
+		}
+		if got := tr.writes[1:]; !slices.Equal(got, want) {
+			s.Errorf("sent %q", got)
+		}
+		if hello := tr.writes[0]; !strings.HasPrefix(hello, "  V2IDENTIFY\n") {
+			s.Errorf("began with %q", hello)
+		}
+	}, func(s *scene) { tr = tapped(s) })
+}
+
+func TestNewProducerRefuses(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"ReadTimeout":               func(c *Config) { c.ReadTimeout = -1 },
+		"must be less than Read":    func(c *Config) { c.HeartbeatInterval = time.Hour },
+		"Deflate and Snappy":        func(c *Config) { c.Snappy, c.Deflate = true, true },
+		"tls_v1 is not supported":   func(c *Config) { c.TlsV1 = true },
+		"snappy is not supported":   func(c *Config) { c.Snappy = true },
+		"deflate is not supported":  func(c *Config) { c.Deflate = true },
+		"auth_secret is not suppor": func(c *Config) { c.AuthSecret = "x" },
+	} {
+		cfg := NewConfig()
+		change(cfg)
+		if p, err := NewProducer("a:1", cfg); p != nil || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, %v, want %q", p, err, want)
+		}
+	}
+	for name, cfg := range map[string]*Config{"nil": nil, "literal": {}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s config: no panic", name)
+				}
+			}()
+			_, _ = NewProducer("a:1", cfg)
+		}()
+	}
+}
+
+func TestProducerKeepsItsOwnConfig(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.cfg.DialContext = nil
+		s.cfg.MaxMsgSize = 1
+		s.publishes()
+	})
+}
+
+// D53: what nsqd would close for never leaves, and costs nobody else anything.
+func TestInvalidPublishesStayHere(t *testing.T) {
+	body, tooBig := []byte("0123456789"), []byte("0123456789a")
+	mebibyte := make([]byte, 1<<20)
+	calls := map[string]func(p *Producer) error{
+		`invalid topic name ""`:      func(p *Producer) error { return p.Publish("", body) },
+		`invalid topic name "a b"`:   func(p *Producer) error { return p.Publish("a b", body) },
+		`invalid topic name "t\nFIN`: func(p *Producer) error { return p.Publish("t\nFIN", body) },
+		`invalid topic name "` + strings.Repeat("x", 65): func(p *Producer) error {
+			return p.MultiPublish(strings.Repeat("x", 65), [][]byte{body})
+		},
+		`to "nil": empty message body`:       func(p *Producer) error { return p.Publish("nil", nil) },
+		`to "empty": empty message body`:     func(p *Producer) error { return p.Publish("empty", []byte{}) },
+		`to "none": no messages`:             func(p *Producer) error { return p.MultiPublish("none", nil) },
+		`to "list": empty message body`:      func(p *Producer) error { return p.MultiPublish("list", [][]byte{body, {}, body}) },
+		`11 bytes exceeds max_msg_size 10`:   func(p *Producer) error { return p.Publish("t", tooBig) },
+		`"m": message body of 11 bytes exce`: func(p *Producer) error { return p.MultiPublish("m", [][]byte{body, tooBig}) },
+	}
+	produce(t, func(s *producing) {
+		for want, call := range calls {
+			if err := call(s.p); err == nil || !strings.Contains(err.Error(), want) {
+				s.Errorf("%v, want %q", err, want)
+			}
+		}
+		if n := s.net.Attempts("a:1"); n != 0 {
+			s.Errorf("dialled %d times", n)
+		}
+		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})
+		var others sync.WaitGroup
+		for range 8 {
+			others.Go(func() {
+				if err := s.p.Publish("t", body); err != nil {
+					s.Errorf("bystander: %v", err)
+				}
+			})
+		}
+		synctest.Wait()
+		before := s.net.Writes()
+		for _, call := range calls {
+			_ = call(s.p)
+		}
+		synctest.Wait()
+		if n := s.net.Writes() - before; n != 0 {
+			s.Errorf("%d writes", n)
+		}
+		others.Wait()
+		if n := len(s.stored()); n != 8 || s.net.Dials() != 1 {
+			s.Errorf("%d stored, %d connections", n, s.net.Dials())
+		}
+	}, func(s *scene) { s.cfg.MaxMsgSize = 10 })
+
+	// Without a limit of the user's there is that of the 32-bit lengths.
+	produce(t, func(s *producing) {
+		many := slices.Repeat([][]byte{mebibyte}, math.MaxInt32/len(mebibyte)+1)
+		if err := s.p.MultiPublish("t", many); err == nil || s.net.Attempts("a:1") != 0 {
+			s.Errorf("over 2 GiB: %v, %d dials", err, s.net.Attempts("a:1"))
+		}
+		if err := s.p.Publish("t", mebibyte); err != nil || len(s.stored()) != 1 {
+			s.Errorf("1 MiB: %v, %d stored", err, len(s.stored()))
+		}
+	})
+}
+
+func TestProducerLogs(t *testing.T) {
+	produce(t, func(s *producing) {
+		var all, failures logLines
+		s.p.SetLogger(&all, LogLevelInfo)
+		s.p.SetLoggerForLevel(&failures, LogLevelError)
+		s.publishes()
+		s.d.Disconnect(1)
+		synctest.Wait()
+		s.net.Refuse("a:1", nil)
+		_ = s.p.Ping()
+		s.p.SetLoggerLevel(LogLevelMax)
+		_ = s.p.Ping()
+		expect := func(l *logLines, want ...string) {
+			s.Helper()
+			got := l.take()
+			for i, line := range got {
+				got[i] = line[:4] + strings.SplitN(line[4:], " (", 2)[1] // without the instance's number
+			}
+			if !slices.Equal(got, want) {
+				s.Errorf("logged %q", got)
+			}
+		}
+		expect(&all, "INF a:1) connecting to nsqd", "WRN a:1) connection to nsqd lost err=EOF", "INF a:1) connecting to nsqd")
+		failed := `ERR a:1) not connected to nsqd err="[a:1] failed to connect - dial tcp a:1: connection refused"`
+		expect(&failures, failed, failed)
+		s.p.SetLogger(nil, LogLevelDebug)
+		_ = s.p.Ping()
+		expect(&all)
+		expect(&failures)
+	})
+}
