@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+
+	"github.com/nsqio/nsq/nsqd"
+	"github.com/nsqio/nsq/nsqlookupd"
+	"go.uber.org/goleak"
+
+	"github.com/rdyhq/nsq/broker"
+)
+
+// This file is what runs in a child process; process_test.go is the test's side of it.
+
+const (
+	// childEnv is the environment variable that makes this test binary a daemon: the JSON of an order.
+	childEnv = "NSQ_E2E_CHILD"
+
+	// readyLine is what a child prints on its standard output when its daemon listens.
+	readyLine = "ready\n"
+
+	exitFailed   = 1
+	exitOrphaned = 3 // standard input ended
+)
+
+// order says which daemon a child process is, one of the two, with all its options but for the logger.
+type order struct {
+	NSQD    *nsqd.Options       `json:",omitempty"`
+	Lookupd *nsqlookupd.Options `json:",omitempty"`
+}
+
+// daemon is the daemon's name.
+func (o order) daemon() string {
+	if o.NSQD != nil {
+		return "nsqd"
+	}
+	return "nsqlookupd"
+}
+
+func TestMain(m *testing.M) {
+	text, child := os.LookupEnv(childEnv)
+	if !child {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	go exitWithParent()
+	if err := runChild(text); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(exitFailed)
+	}
+}
+
+// exitWithParent ends the process when its standard input ends, which a parent of any fate sees to.
+func exitWithParent() {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(exitOrphaned)
+}
+
+// runChild runs a daemon until SIGTERM.
+func runChild(text string) error {
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	var o order
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		return fmt.Errorf("order: %w", err)
+	}
+	if o.NSQD != nil {
+		return runNSQD(ctx, o.NSQD)
+	}
+	return runLookupd(ctx, o.Lookupd)
+}
+
+func runNSQD(ctx context.Context, opts *nsqd.Options) error {
+	b, err := broker.Start(ctx, broker.Options{
+		DataDir: opts.DataPath,
+		Logger:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Configure: func(_ int, o *nsqd.Options) {
+			opts.Logger, opts.LogLevel = o.Logger, o.LogLevel
+			*o = *opts
+		},
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Print(readyLine)
+	<-ctx.Done()
+	return b.Stop()
+}
+
+func runLookupd(ctx context.Context, opts *nsqlookupd.Options) error {
+	l, err := nsqlookupd.New(opts)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- l.Main() }()
+	fmt.Print(readyLine)
+	<-ctx.Done()
+	l.Exit()
+	return <-ended
+}

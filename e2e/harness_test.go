@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nsqio/nsq/nsqd"
+	"github.com/nsqio/nsq/nsqlookupd"
+)
+
+// NSQD is an nsqd that a test can stop, kill and start again.
+type NSQD struct{ *process }
+
+var nsqds atomic.Int64
+
+// StartNSQD starts an nsqd that ends with the test. configure, unless nil, may change its options, but neither its
+// addresses nor its logger. They are nsqd's defaults, except that it looks for messages that have timed out or whose
+// delay is over in all channels, every few milliseconds.
+func StartNSQD(t testing.TB, configure func(*nsqd.Options)) *NSQD {
+	t.Helper()
+	o := nsqd.NewOptions()
+	o.ID = nsqds.Add(1) % 1024
+	o.DataPath = t.TempDir()
+	o.QueueScanInterval = 10 * time.Millisecond
+	o.QueueScanRefreshInterval = 50 * time.Millisecond
+	o.QueueScanSelectionCount = 1000
+	if configure != nil {
+		configure(o)
+	}
+	o.TCPAddress, o.HTTPAddress, o.HTTPSAddress = freeAddr(t), freeAddr(t), freeAddr(t)
+	o.BroadcastAddress = "127.0.0.1"
+	o.Logger = nil
+	return &NSQD{startProcess(t, order{NSQD: o}, o.TCPAddress, o.HTTPAddress)}
+}
+
+// Publish publishes the messages with one request, which together must fit nsqd's max-body-size of 5 MiB.
+func (n *NSQD) Publish(topic string, bodies ...string) {
+	n.t.Helper()
+	batch := binary.BigEndian.AppendUint32(nil, uint32(len(bodies)))
+	for _, body := range bodies {
+		batch = binary.BigEndian.AppendUint32(batch, uint32(len(body)))
+		batch = append(batch, body...)
+	}
+	n.request(http.MethodPost, "/mpub?binary=true&topic="+url.QueryEscape(topic), batch, nil)
+}
+
+// Post sends one of nsqd's administrative requests, such as "/channel/pause?topic=orders&channel=archive".
+func (n *NSQD) Post(path string) {
+	n.t.Helper()
+	n.request(http.MethodPost, path, nil, nil)
+}
+
+// ChannelStats is what nsqd tells about a channel.
+type ChannelStats struct {
+	Depth        int           `json:"depth"`
+	InFlight     int           `json:"in_flight_count"`
+	Deferred     int           `json:"deferred_count"`
+	MessageCount int           `json:"message_count"`
+	RequeueCount int           `json:"requeue_count"`
+	TimeoutCount int           `json:"timeout_count"`
+	Clients      []ClientStats `json:"clients"`
+	Paused       bool          `json:"paused"`
+	BackendDepth int           `json:"backend_depth"`
+}
+
+// ClientStats is what nsqd tells about a consumer's connection.
+type ClientStats struct {
+	RemoteAddress string `json:"remote_address"`
+	State         int    `json:"state"`
+	ReadyCount    int    `json:"ready_count"`
+	InFlight      int    `json:"in_flight_count"`
+	MessageCount  int    `json:"message_count"`
+	FinishCount   int    `json:"finish_count"`
+	RequeueCount  int    `json:"requeue_count"`
+}
+
+// Stats returns what nsqd tells about a channel: nothing but zeros if it does not exist.
+func (n *NSQD) Stats(topic, channel string) ChannelStats {
+	n.t.Helper()
+	var stats struct {
+		Topics []struct {
+			Channels []ChannelStats `json:"channels"`
+		} `json:"topics"`
+	}
+	query := url.Values{"format": {"json"}, "topic": {topic}, "channel": {channel}}
+	n.get("/stats?"+query.Encode(), &stats)
+	for _, t := range stats.Topics {
+		for _, c := range t.Channels {
+			return c
+		}
+	}
+	return ChannelStats{}
+}
+
+// Lookupd is an nsqlookupd that a test can stop, kill and start again. It keeps nothing over a restart, and an nsqd
+// comes back to it only when it next pings, which is every 15 seconds.
+type Lookupd struct{ *process }
+
+// StartLookupd starts an nsqlookupd that ends with the test. Its TCPAddr belongs in the NSQLookupdTCPAddresses of nsqds.
+func StartLookupd(t testing.TB) *Lookupd {
+	t.Helper()
+	o := nsqlookupd.NewOptions()
+	o.TCPAddress, o.HTTPAddress = freeAddr(t), freeAddr(t)
+	o.BroadcastAddress = "127.0.0.1"
+	return &Lookupd{startProcess(t, order{Lookupd: o}, o.TCPAddress, o.HTTPAddress)}
+}
+
+// Nodes returns the TCP addresses of the nsqds that are registered.
+func (l *Lookupd) Nodes() []string {
+	l.t.Helper()
+	var nodes struct {
+		Producers []struct {
+			BroadcastAddress string `json:"broadcast_address"`
+			TCPPort          int    `json:"tcp_port"`
+		} `json:"producers"`
+	}
+	l.get("/nodes", &nodes)
+	var addrs []string
+	for _, p := range nodes.Producers {
+		addrs = append(addrs, net.JoinHostPort(p.BroadcastAddress, strconv.Itoa(p.TCPPort)))
+	}
+	return addrs
+}
+
+// eventually waits until cond, which it asks over and over, is true, and ends the test if that takes longer than the
+// timeout.
+func eventually(t testing.TB, timeout time.Duration, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(timeout); !cond(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so within %v", timeout)
+		}
+	}
+}
+
+// client keeps no connections, so that none is left over from before a restart.
+var client = &http.Client{
+	Transport: &http.Transport{DisableKeepAlives: true},
+	Timeout:   10 * time.Second,
+}
+
+func (p *process) get(path string, answer any) {
+	p.t.Helper()
+	p.request(http.MethodGet, path, nil, answer)
+}
+
+// request sends an HTTP request to the daemon and decodes the JSON of its answer, unless answer is nil.
+func (p *process) request(method, path string, body []byte, answer any) {
+	p.t.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), method, "http://"+p.http+path, bytes.NewReader(body))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		p.t.Fatalf("%s: %v", p, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		p.t.Fatalf("%s: %s %s: %s %q (%v)", p, method, path, resp.Status, data, err)
+	}
+	if answer == nil {
+		return
+	}
+	if err := json.Unmarshal(data, answer); err != nil {
+		p.t.Fatalf("%s: %s %s: %v", p, method, path, err)
+	}
+}
