@@ -1,0 +1,199 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// parseResult reads the one JSON object that a demo prints.
+func parseResult(t *testing.T, stdout string) demoResult {
+	t.Helper()
+	var keys map[string]any
+	if err := json.Unmarshal([]byte(stdout), &keys); err != nil { // also fails if there is more than one
+		t.Fatalf("%v in %q", err, stdout)
+	}
+	for _, key := range []string{"published", "handled", "requeued", "duplicates", "lost", "left", "seconds", "rate", "nsqds"} {
+		if _, ok := keys[key]; !ok {
+			t.Errorf("no %q in %s", key, stdout)
+		}
+	}
+	var r demoResult
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatal(err)
+	}
+	var sum demoResult
+	for _, n := range r.NSQDs {
+		sum.Published += n.Published
+		sum.Handled += n.Handled
+		sum.Requeued += n.Requeued
+	}
+	if sum.Published != r.Published || sum.Handled != r.Handled || sum.Requeued != r.Requeued {
+		t.Errorf("the nsqds' shares do not add up: %s", stdout)
+	}
+	if r.Handled+r.Lost+r.Left != r.Published {
+		t.Errorf("a message is missing or counted twice: %s", stdout)
+	}
+	return r
+}
+
+func TestDemo(t *testing.T) {
+	code, stdout, stderr := execute(t, "demo", "--json",
+		"--messages", "2001", "--nsqds", "3", "--handlers", "64", "--max-in-flight", "300", "--fail-rate", "0.2")
+	if code != exitOK {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	r := parseResult(t, stdout)
+	if r.Published != 2001 || r.Handled != 2001 || r.Duplicates != 0 || len(r.NSQDs) != 3 {
+		t.Errorf("got %+v", r)
+	}
+	// A fifth of about 2500 deliveries; the bounds are ten deviations wide.
+	if r.Requeued < 275 || r.Requeued > 725 {
+		t.Errorf("%d requeued at a fail rate of 0.2", r.Requeued)
+	}
+	if r.Seconds <= 0 || r.Rate <= 0 {
+		t.Errorf("%v s, %v/s", r.Seconds, r.Rate)
+	}
+	for _, n := range r.NSQDs {
+		if n.Published != 667 || n.Handled != 667 {
+			t.Errorf("share %+v, want 667", n)
+		}
+	}
+}
+
+func TestDemoTable(t *testing.T) {
+	code, stdout, stderr := execute(t, "demo", "--messages", "100", "--size", "8", "--nsqds", "1")
+	if code != exitOK {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	if !regexp.MustCompile(`(?m)^handled +100$`).MatchString(stdout) {
+		t.Errorf("got\n%s", stdout)
+	}
+}
+
+// After the demo's own messages, those that others publish are counted.
+func TestDemoKeep(t *testing.T) {
+	c := start(t, "demo", "--keep", "--json", "--messages", "300")
+	c.stderr.await(t, "stop:     Ctrl-C")
+	http := regexp.MustCompile(`HTTP (\S+)`).FindStringSubmatch(c.stderr.String())[1]
+	for range 5 {
+		post(t, http, "/pub?topic="+demoTopic, "hello")
+	}
+	c.stderr.await(t, "published 305  handled 305")
+	if c.stdout.String() != "" {
+		t.Errorf("printed before the end: %q", c.stdout.String())
+	}
+	c.interrupt(errInterrupted)
+	if code := c.wait(t); code != exitOK {
+		t.Errorf("exit code %d, stderr %q", code, c.stderr.String())
+	}
+	if r := parseResult(t, c.stdout.String()); r.Published != 305 || r.Handled != 305 || r.Duplicates != 0 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// An interruption loses nothing: the nsqds still have what was not handled.
+func TestDemoInterrupted(t *testing.T) {
+	c := start(t, "demo", "--json", "--messages", "20000", "--work", "1s", "--fail-rate", "0.5")
+	c.stderr.await(t, "handled")
+	c.interrupt(errInterrupted)
+	if code := c.wait(t); code != exitOK {
+		t.Errorf("exit code %d, stderr %q", code, c.stderr.String())
+	}
+	if r := parseResult(t, c.stdout.String()); r.Lost != 0 || r.Left == 0 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// A demo whose handlers never succeed gives up, and says so.
+func TestDemoLost(t *testing.T) {
+	var stdout, stderr output
+	d := &demo{
+		app:         &app{stdout: &stdout, stderr: &stderr, json: true, level: defaultLogLevel},
+		demoOptions: demoOptions{messages: 50, size: 50, nsqds: 2, handlers: 2, maxInFlight: 4, failRate: 1},
+		giveUpAfter: 500 * time.Millisecond,
+	}
+	err := d.run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "50 of 50 messages were lost") {
+		t.Errorf("error %v", err)
+	}
+	if _, ok := errors.AsType[*usageError](err); ok {
+		t.Error("that is no matter of usage")
+	}
+	if r := parseResult(t, stdout.String()); r.Lost != 50 || r.Requeued == 0 || r.Rate != 0 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestLease(t *testing.T) {
+	for _, tc := range []struct {
+		handlers, maxInFlight int
+		work, want            time.Duration
+	}{
+		{16, 200, 0, 30 * time.Second},
+		{16, 16, time.Second, 34 * time.Second},
+		{16, 200, time.Second, 56 * time.Second},
+		{1, 200, time.Minute, 15 * time.Minute},
+	} {
+		o := demoOptions{handlers: tc.handlers, maxInFlight: tc.maxInFlight, work: tc.work}
+		if got := o.lease(); got != tc.want {
+			t.Errorf("%+v: %v", tc, got)
+		}
+	}
+}
+
+func TestResultTable(t *testing.T) {
+	r := demoResult{
+		Published: 20000, Handled: 19990, Requeued: 203, Lost: 3, Left: 7, Seconds: 0.614, Rate: 32573.3,
+		NSQDs: []account{
+			{Address: "127.0.0.1:4150", Published: 10000, Handled: 9995, Requeued: 98},
+			{Address: "127.0.0.1:34152", Published: 10000, Handled: 9995, Requeued: 105},
+		},
+	}
+	const want = `published   20000
+handled     19990
+requeued      203
+duplicates      0
+lost            3
+left            7
+seconds      0.61
+messages/s  32573
+
+nsqd             published  handled  requeued
+127.0.0.1:4150       10000     9995        98
+127.0.0.1:34152      10000     9995       105
+`
+	if got := string(r.table()); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestProgressLines(t *testing.T) {
+	var out output
+	begin := time.Now()
+	p := newProgress(&out, begin, 100)
+	for _, step := range []struct {
+		after   time.Duration
+		handled int
+	}{
+		{100 * time.Millisecond, 1}, // too early
+		{time.Second, 10},
+		{1100 * time.Millisecond, 11}, // too soon after
+		{2 * time.Second, 20},
+		{3 * time.Second, 20}, // nothing new
+		{4500 * time.Millisecond, 30},
+	} {
+		p.show(begin.Add(step.after), totals{published: 100, handled: step.handled})
+	}
+	p.lines()
+	const want = `   1s  published 100  handled 10  requeued 0
+   2s  published 100  handled 20  requeued 0
+   4s  published 100  handled 30  requeued 0
+`
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestWatchSignals(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		second time.Duration // after the first
+		exits  bool
+		notice bool
+	}{
+		{"no second", time.Hour, false, true},
+		{"the same twice", echo / 2, false, true},
+		{"second at once", echo + time.Millisecond, true, false},
+		{"second before patience ends", patience - time.Millisecond, true, false},
+		{"second after that", patience + time.Second, true, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				signals := make(chan os.Signal, 2)
+				ctx, cancel := context.WithCancelCause(t.Context())
+				var stderr bytes.Buffer
+				code := -1
+				done := make(chan struct{})
+				go func() {
+					watchSignals(signals, &stderr, cancel, func(c int) { code = c })
+					close(done)
+				}()
+				signals <- os.Interrupt
+				synctest.Wait()
+				if !errors.Is(context.Cause(ctx), errInterrupted) {
+					t.Fatalf("the first signal leaves the context with %v", context.Cause(ctx))
+				}
+				time.Sleep(tc.second) //nolint:forbidigo // inside a synctest bubble
+				if tc.second < time.Hour {
+					signals <- os.Interrupt
+				}
+				time.Sleep(time.Minute) //nolint:forbidigo // inside a synctest bubble
+				synctest.Wait()
+				if exited := code == exitInterrupted; exited != tc.exits {
+					t.Errorf("exited is %v, want %v", exited, tc.exits)
+				}
+				if notice := strings.Contains(stderr.String(), "Ctrl-C again"); notice != tc.notice {
+					t.Errorf("stderr is %q", stderr.String())
+				}
+				if !tc.exits {
+					signals <- os.Interrupt
+				}
+				<-done
+			})
+		})
+	}
+}
+
+// A second signal ends the process while the first is still waiting: here for
+// a line that nobody reads.
+func TestSecondSignal(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, "signal", "ch", strings.Repeat("x", 1<<20))
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = read.Close() }()
+	p := launch(t, write, append(c.flags(), "tail", "signal", "--channel", "ch")...)
+	_ = write.Close()                                     // the process has its own
+	if _, err := read.Read(make([]byte, 1)); err != nil { // it is printing, and will not be able to go on
+		t.Fatal(err)
+	}
+	p.signal(t)
+	p.stderr.await(t, "still stopping")
+	p.signal(t)
+	if code := p.wait(t); code != exitInterrupted {
+		t.Errorf("exit code %d, want %d; stderr: %s", code, exitInterrupted, p.stderr.String())
+	}
+}
+
+func TestSignalEndsDemo(t *testing.T) {
+	var stdout output
+	p := launch(t, &stdout, "demo", "--keep", "--messages", "500", "--fail-rate", "0.1")
+	p.stderr.await(t, "All 500 messages are handled")
+	p.signal(t)
+	if code := p.wait(t); code != exitOK {
+		t.Errorf("exit code %d, stderr: %s", code, p.stderr.String())
+	}
+	if !strings.HasPrefix(stdout.String(), "published") {
+		t.Errorf("no table: %q", stdout.String())
+	}
+}

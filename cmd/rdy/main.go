@@ -1,0 +1,24 @@
+// Command rdy is a command line for NSQ: it shows a consumer at work on a real
+// cluster, prints the messages of a topic, and runs a cluster for development.
+//
+// "rdy --help" lists its commands.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	// A reader that has gone is then an error of a write, after which messages
+	// can still be given back. It would end the process otherwise.
+	signal.Ignore(syscall.SIGPIPE)
+
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	go watchSignals(signals, os.Stderr, cancel, os.Exit)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}

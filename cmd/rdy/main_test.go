@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rdyhq/nsq/broker"
+	"go.uber.org/goleak"
+)
+
+// asMain makes the test binary the program itself, for tests that need a
+// process: of signals, and of pipes that break.
+const asMain = "RDY_TEST_AS_MAIN"
+
+// limit bounds every wait of the tests. None takes near as long.
+const limit = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asMain) != "" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// output is what a command writes, for a test to read while it runs.
+type output struct {
+	mu   sync.Mutex
+	data bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.data.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.data.String()
+}
+
+func (o *output) await(t *testing.T, text string) {
+	t.Helper()
+	await(t, fmt.Sprintf("output %q", text), func() bool { return strings.Contains(o.String(), text) })
+}
+
+// await waits until cond holds.
+func await(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.After(limit)
+	for !cond() {
+		select {
+		case <-deadline:
+			t.Fatalf("no %s within %v", what, limit)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// command is a command line that runs in this process.
+type command struct {
+	stdout, stderr output
+	interrupt      context.CancelCauseFunc
+	code           chan int
+}
+
+func start(t *testing.T, args ...string) *command {
+	t.Helper()
+	c := &command{code: make(chan int, 1)}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	c.interrupt = cancel
+	go func() { c.code <- run(ctx, args, &c.stdout, &c.stderr) }()
+	return c
+}
+
+// wait returns the exit code.
+func (c *command) wait(t *testing.T) int {
+	t.Helper()
+	select {
+	case code := <-c.code:
+		c.code <- code
+		return code
+	case <-time.After(limit):
+		t.Fatalf("still running after %v; stderr: %s", limit, c.stderr.String())
+		return 0
+	}
+}
+
+// execute runs a command line to its end.
+func execute(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	c := start(t, args...)
+	code = c.wait(t)
+	return code, c.stdout.String(), c.stderr.String()
+}
+
+// process is a command line that runs in a process of its own.
+type process struct {
+	*exec.Cmd
+	stderr output
+}
+
+func launch(t *testing.T, stdout io.Writer, args ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.CommandContext(t.Context(), os.Args[0], args...)}
+	p.Env = append(os.Environ(), asMain+"=1")
+	p.Stdout, p.Stderr = stdout, &p.stderr
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *process) signal(t *testing.T) {
+	t.Helper()
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wait returns the exit code.
+func (p *process) wait(t *testing.T) int {
+	t.Helper()
+	kill := time.AfterFunc(limit, func() { _ = p.Process.Kill() })
+	defer kill.Stop()
+	_ = p.Wait() // the exit code tells
+	return p.ProcessState.ExitCode()
+}
+
+// cluster is a running cluster of a test.
+type cluster struct{ nsqds []broker.NSQD }
+
+func startCluster(t *testing.T, nsqds int) *cluster {
+	t.Helper()
+	b, err := broker.Start(t.Context(), broker.Options{NSQDs: nsqds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &cluster{b.NSQDs()}
+}
+
+// flags returns the --nsqd flags for all nsqds.
+func (c *cluster) flags() []string {
+	var flags []string
+	for _, n := range c.nsqds {
+		flags = append(flags, "--nsqd", n.TCPAddr)
+	}
+	return flags
+}
+
+func post(t *testing.T, httpAddr, path, body string) {
+	t.Helper()
+	resp, err := statsClient.Post("http://"+httpAddr+path, "", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		answer, _ := io.ReadAll(resp.Body)
+		t.Fatalf("POST %s: %s %s", path, resp.Status, answer)
+	}
+}
+
+// publish makes the channel, if it has a name, and publishes a message to it on
+// the i-th nsqd.
+func (c *cluster) publish(t *testing.T, i int, topic, channel string, bodies ...string) {
+	t.Helper()
+	addr := c.nsqds[i].HTTPAddr
+	post(t, addr, "/topic/create?topic="+topic, "")
+	if channel != "" {
+		post(t, addr, "/channel/create?topic="+topic+"&channel="+channel, "")
+	}
+	for _, body := range bodies {
+		post(t, addr, "/pub?topic="+topic, body)
+	}
+}
+
+// channelStats is how nsqd sees a channel.
+type channelStats struct {
+	Depth    int `json:"depth"`
+	InFlight int `json:"in_flight_count"`
+	Deferred int `json:"deferred_count"`
+	Messages int `json:"message_count"`
+	Timeouts int `json:"timeout_count"`
+}
+
+// stats returns the sum over all nsqds, for the channel "ch".
+func (c *cluster) stats(t *testing.T, topic string) channelStats {
+	t.Helper()
+	var sum channelStats
+	for _, n := range c.nsqds {
+		resp, err := statsClient.Get("http://" + n.HTTPAddr + "/stats?format=json&topic=" + topic + "&channel=ch")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stats struct {
+			Topics []struct{ Channels []channelStats }
+		}
+		err = json.NewDecoder(resp.Body).Decode(&stats)
+		_ = resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, topic := range stats.Topics {
+			for _, ch := range topic.Channels {
+				sum.Depth += ch.Depth
+				sum.InFlight += ch.InFlight
+				sum.Deferred += ch.Deferred
+				sum.Messages += ch.Messages
+				sum.Timeouts += ch.Timeouts
+			}
+		}
+	}
+	return sum
+}
+
+// oneLineOnly fails unless text is one line that begins with "rdy: ".
+func oneLineOnly(t *testing.T, text string) {
+	t.Helper()
+	if !strings.HasPrefix(text, "rdy: ") || strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, "\n") {
+		t.Errorf("want one line from rdy, got %q", text)
+	}
+}

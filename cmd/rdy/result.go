@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+)
+
+// demoResult is what became of the messages of a demo, as --json prints it.
+type demoResult struct {
+	Published  int       `json:"published"`
+	Handled    int       `json:"handled"`
+	Requeued   int       `json:"requeued"`
+	Duplicates int       `json:"duplicates"`
+	Lost       int       `json:"lost"`
+	Left       int       `json:"left"`
+	Seconds    float64   `json:"seconds"` // from the first publish until the last of the demo's own messages was handled
+	Rate       float64   `json:"rate"`    // of its own messages, per second
+	NSQDs      []account `json:"nsqds"`
+}
+
+// table returns the result as a person reads it.
+func (r *demoResult) table() []byte {
+	var out bytes.Buffer
+	rows := [][]string{
+		{"published", strconv.Itoa(r.Published)},
+		{"handled", strconv.Itoa(r.Handled)},
+		{"requeued", strconv.Itoa(r.Requeued)},
+		{"duplicates", strconv.Itoa(r.Duplicates)},
+		{"lost", strconv.Itoa(r.Lost)},
+	}
+	if r.Left > 0 {
+		rows = append(rows, []string{"left", strconv.Itoa(r.Left)})
+	}
+	rows = append(rows,
+		[]string{"seconds", fmt.Sprintf("%.2f", r.Seconds)},
+		[]string{"messages/s", fmt.Sprintf("%.0f", r.Rate)})
+	align(&out, rows)
+
+	rows = [][]string{{"nsqd", "published", "handled", "requeued"}}
+	for _, n := range r.NSQDs {
+		rows = append(rows, []string{n.Address, strconv.Itoa(n.Published), strconv.Itoa(n.Handled), strconv.Itoa(n.Requeued)})
+	}
+	out.WriteByte('\n')
+	align(&out, rows)
+	return out.Bytes()
+}
+
+// align writes rows in columns, the first one flush left, numbers flush right.
+func align(out *bytes.Buffer, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len(cell))
+		}
+	}
+	for _, row := range rows {
+		fmt.Fprintf(out, "%-*s", widths[0], row[0])
+		for i, cell := range row[1:] {
+			fmt.Fprintf(out, "  %*s", widths[i+1], cell)
+		}
+		out.WriteByte('\n')
+	}
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitInterrupted = 130 // by a second signal; 128 + SIGINT, as shells have it
+)
+
+// run executes a command line and returns the exit code. Results go to stdout,
+// everything else to stderr. When ctx ends the command drains and returns.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	a := &app{stdout: stdout, stderr: stderr, level: defaultLogLevel}
+	root := newRoot(a)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	a.say("rdy: %s", oneLine(err))
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct {
+	err error
+	cmd *cobra.Command
+}
+
+func usage(cmd *cobra.Command, format string, args ...any) error {
+	return &usageError{err: fmt.Errorf(format, args...), cmd: cmd}
+}
+
+func (e *usageError) Error() string {
+	return fmt.Sprintf("%v; see %q", e.err, e.cmd.CommandPath()+" --help")
+}
+
+func (e *usageError) Unwrap() error { return e.err }
+
+// oneLine is the text of an error, which may be a joined one, on one line.
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "rdy",
+		Short: "A command line for NSQ",
+		Long: `rdy is a command line for NSQ: it shows a consumer at work on a real cluster,
+prints the messages of a topic, and runs a cluster for development. nsqd and
+nsqlookupd are built in, nothing has to be installed.
+
+Results go to standard output, progress and log lines to standard error.
+Ctrl-C stops a command in good order, a second one at once.
+
+Exit codes: 0 success, 1 failure, 2 a command line that makes no sense,
+130 a second Ctrl-C.`,
+		Example: `  rdy demo
+  rdy broker --tcp-port 4150 --http-port 4151
+  rdy tail orders --nsqd 127.0.0.1:4150`,
+		Args: knownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SilenceUsage:               true,
+		SilenceErrors:              true,
+		SuggestionsMinimumDistance: 2,
+
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%w", err) })
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as JSON")
+	root.PersistentFlags().Var((*levelFlag)(&a.level), "log-level", "lowest `level` that is logged: debug, info, warn or error")
+	root.AddCommand(newDemo(a), newTail(a), newBroker(a), newVersion(a))
+	root.SetHelpCommand(newHelp())
+	return root
+}
+
+// knownCommand says that there is no such command.
+func knownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf(", did you mean %q?", near[0])
+	}
+	return usage(root, "unknown command %q%s", args[0], hint)
+}
+
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [command]",
+		Short:   "Show the help of a command",
+		Example: "  rdy help demo",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage(cmd.Root(), "unknown command %q", strings.Join(args, " "))
+			}
+			about.InitDefaultHelpFlag() // or it would not be listed
+			return about.Help()
+		},
+	}
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage(cmd, "unexpected argument %q", args[0])
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// version is what the build says of itself. What it does not say is empty.
+type version struct {
+	Version  string `json:"version"`            // of the module, or (devel)
+	Commit   string `json:"commit,omitempty"`   // that it was built from
+	Time     string `json:"time,omitempty"`     // of the commit
+	Modified bool   `json:"modified,omitempty"` // uncommitted changes were there, too
+	NSQD     string `json:"nsqd,omitempty"`     // version of the built-in nsqd
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+func readVersion() version {
+	v := version{Version: "(unknown)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if info.Main.Version != "" {
+		v.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Commit = s.Value
+		case "vcs.time":
+			v.Time = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
+		}
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/nsqio/nsq" {
+			v.NSQD = dep.Version
+		}
+	}
+	return v
+}
+
+func (v version) String() string {
+	parts := []string{"rdy " + v.Version}
+	if v.Commit != "" {
+		commit := "commit " + v.Commit
+		if v.Modified {
+			commit += " with changes"
+		}
+		parts = append(parts, commit)
+	}
+	if v.NSQD != "" {
+		parts = append(parts, "nsqd "+v.NSQD)
+	}
+	return strings.Join(append(parts, v.Go, v.Platform), ", ")
+}
+
+func newVersion(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Long:    "Print the version of rdy, of the nsqd built into it, and of Go, as the build recorded them.",
+		Example: "  rdy version --json",
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := readVersion()
+			if a.json {
+				return a.printJSON(v)
+			}
+			_, err := fmt.Fprintln(a.stdout, v)
+			return err
+		},
+	}
+}
