@@ -1,0 +1,64 @@
+package archtest
+
+import (
+	"os"
+	"testing"
+)
+
+// rooms is the import table: a folder with Go files that has no row here, or a
+// row whose folder is missing, is a fault. Nothing is forbidden to tests.
+var rooms = []room{
+	{
+		dir:   ".",
+		std:   anyStd,
+		rooms: []string{"internal/wire", "internal/flow", "internal/fleet", "internal/link", "internal/discover"},
+	},
+	{
+		dir:  "internal/wire",
+		std:  []string{"encoding/*", "errors", "fmt", "strconv"},
+		pure: true,
+	},
+	{
+		dir:  "internal/flow",
+		std:  []string{"math", "math/rand/v2", "slices", "time"},
+		pure: true,
+	},
+	{
+		dir:  "internal/fleet",
+		std:  []string{"math", "math/rand/v2", "slices", "time"},
+		pure: true,
+	},
+	{
+		dir: "internal/link",
+		std: []string{
+			"bufio", "bytes", "context", "crypto/tls", "errors", "fmt", "io", "net", "os", "slices",
+			"strconv", "strings", "sync", "sync/atomic", "time",
+		},
+		rooms: []string{"internal/wire"},
+		deps:  []string{"github.com/klauspost/compress/..."},
+	},
+	{
+		dir:   "internal/discover",
+		std:   anyStd,
+		later: true,
+	},
+	{
+		dir: "internal/archtest",
+	},
+	{
+		dir:   "nsqtest",
+		std:   anyStd,
+		rooms: []string{"internal/wire"},
+	},
+	{
+		dir:   "examples/...",
+		std:   anyStd,
+		rooms: []string{".", "nsqtest"},
+	},
+}
+
+func TestRooms(t *testing.T) {
+	for _, fault := range check(os.DirFS("../.."), rooms) {
+		t.Error(fault)
+	}
+}
