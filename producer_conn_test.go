@@ -140,27 +140,30 @@ func TestStrayFrameWhenIdle(t *testing.T) {
 }
 
 // D47: nor does it become the answer of those who wait, or make the answers
-// behind it come to the wrong ones.
+// behind it come to the wrong ones, be it before the right answer or instead.
 func TestStrayFrameAmongAnswers(t *testing.T) {
 	for name, frame := range strays {
-		t.Run(name, func(t *testing.T) {
-			produce(t, func(s *producing) {
-				s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Delay: time.Second, Before: frame})
-				var wg sync.WaitGroup
-				for range 3 {
-					wg.Go(func() {
-						if err := s.p.Publish("t", []byte("m")); !errors.Is(err, ErrUnknownOutcome) {
-							s.Errorf("%v", err)
-						}
-					})
-				}
-				wg.Wait()
-				s.publishes()
-				if n := s.net.Dials(); n != 2 {
-					s.Errorf("%d connections", n)
-				}
-			}, limitMessages)
-		})
+		for _, fault := range []nsqtest.Fault{{Before: frame}, {Reply: frame}} {
+			fault.Command, fault.Times, fault.Delay = "PUB", 1, time.Second
+			t.Run(name, func(t *testing.T) {
+				produce(t, func(s *producing) {
+					s.d.Inject(fault)
+					var wg sync.WaitGroup
+					for range 3 {
+						wg.Go(func() {
+							if err := s.p.Publish("t", []byte("m")); !errors.Is(err, ErrUnknownOutcome) {
+								s.Errorf("%v", err)
+							}
+						})
+					}
+					wg.Wait()
+					s.publishes()
+					if n := s.net.Dials(); n != 2 {
+						s.Errorf("%d connections", n)
+					}
+				}, limitMessages)
+			})
+		}
 	}
 }
 

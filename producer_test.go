@@ -150,6 +150,11 @@ func TestPing(t *testing.T) {
 		}
 		s.d.Kill()
 		synctest.Wait()
+		s.p.mu.Lock()
+		if s.p.conn != nil {
+			s.Error("a lost connection is kept")
+		}
+		s.p.mu.Unlock()
 		if err := s.p.Ping(); !errors.Is(err, syscall.ECONNREFUSED) {
 			s.Errorf("without an nsqd: %v", err)
 		}

@@ -1,7 +1,6 @@
 package nsqtest
 
 import (
-	"net"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/wire"
@@ -164,18 +163,17 @@ func (d *Nsqd) StartReading() {
 	d.setDeaf(false, time.Time{})
 }
 
+// setDeaf sets the deadlines, which interrupt reads under way, together with
+// the state: if StopReading and StartReading met in between, connections could
+// be left with the deadline of the one and the state of the other.
 func (d *Nsqd) setDeaf(deaf bool, deadline time.Time) {
-	var conns []net.Conn
 	d.update(func() {
 		d.deaf = deaf
 		for _, c := range d.clients {
-			conns = append(conns, c.conn)
+			_ = c.conn.SetReadDeadline(deadline)
 		}
+		d.pardon()
 	})
-	for _, conn := range conns {
-		_ = conn.SetReadDeadline(deadline)
-	}
-	d.update(d.pardon)
 }
 
 // StopHeartbeats makes the nsqd send no heartbeats, and give no client up: to
