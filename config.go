@@ -49,8 +49,9 @@ type Config struct {
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error) `opt:"dial_context"`
 
 	// ReadTimeout closes a connection on which nothing, not even a heartbeat,
-	// arrived for this long. With heartbeats off silence is accepted. It also
-	// bounds the handshake.
+	// arrived for this long; or for two heartbeat intervals if that is longer,
+	// since a heartbeat may be late. With heartbeats off silence is accepted.
+	// It also bounds the handshake.
 	ReadTimeout time.Duration `opt:"read_timeout" min:"100ms" max:"5m" default:"60s"`
 
 	// WriteTimeout closes a connection whose socket takes no data for this
@@ -182,8 +183,8 @@ type Config struct {
 	// default); 0 is nsqd's default.
 	MsgTimeout time.Duration `opt:"msg_timeout" min:"0"`
 
-	// MaxMsgSize is the largest message body accepted from nsqd, in bytes. 0
-	// is no limit.
+	// MaxMsgSize is the largest message body accepted, in bytes: from nsqd, and
+	// by the publish methods. 0 is no limit.
 	MaxMsgSize int32 `opt:"max_msg_size" min:"0"`
 
 	// AuthSecret is what nsqd is given if it asks for authentication.

@@ -245,6 +245,23 @@ func TestSlowHandlersKeepTheConnection(t *testing.T) {
 	})
 }
 
+// D43: heartbeats as far apart as read_timeout allows keep an idle connection,
+// and so does nsqd's own interval under a shorter read_timeout.
+func TestIdleConnectionStays(t *testing.T) {
+	for _, tt := range []struct{ heartbeat, read time.Duration }{{time.Minute, time.Minute}, {0, 20 * time.Second}} {
+		inScene(t, func(s *scene) {
+			s.cfg.HeartbeatInterval, s.cfg.ReadTimeout = tt.heartbeat, tt.read
+			d := s.nsqd("a:1")
+			s.consumer(1, noError)
+			s.connect(d)
+			after(time.Hour)
+			if n := s.net.Dials(); n != 1 {
+				t.Errorf("%+v: %d connections in an idle hour", tt, n)
+			}
+		})
+	}
+}
+
 // D2: a dead connection leaves the set at once, however stuck its handlers are.
 func TestLostConnectionDoesNotWaitForHandlers(t *testing.T) {
 	inScene(t, func(s *scene) {

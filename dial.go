@@ -1,6 +1,7 @@
 package nsq
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -9,6 +10,10 @@ import (
 	"github.com/rdyhq/nsq/internal/link"
 	"github.com/rdyhq/nsq/internal/wire"
 )
+
+// defaultHeartbeat is the interval of an nsqd that was asked for none: half its
+// client-timeout.
+const defaultHeartbeat = 30 * time.Second
 
 // linkConfig is what the Config says of a connection to one nsqd.
 func (c *Config) linkConfig(addr string) link.Config {
@@ -23,6 +28,9 @@ func (c *Config) linkConfig(addr string) link.Config {
 	}
 	if c.HeartbeatInterval < 0 {
 		cfg.ReadTimeout = 0 // without heartbeats silence means nothing
+	} else {
+		// One heartbeat may be late.
+		cfg.ReadTimeout = max(c.ReadTimeout, 2*cmp.Or(c.HeartbeatInterval, defaultHeartbeat))
 	}
 	return cfg
 }
