@@ -186,6 +186,7 @@ func (r *run) disconnect(addr string) error {
 	n.answer(ErrClosing)
 	if n.conn != nil {
 		r.drain(n.conn)
+		requeue(r.c.delivery.remove(n.conn))
 	}
 	return nil
 }
@@ -284,13 +285,17 @@ func (r *run) maxRDY(conn *consumerConn) int {
 	return int(granted.MaxRdyCount)
 }
 
-// drain ends a connection in good order: no more messages, those that no
-// handler has begun go back, the others may still be answered.
+// drain ends a connection in good order: no more messages come, those that came
+// may still be answered.
 func (r *run) drain(conn *consumerConn) {
 	conn.draining = true
 	r.flow.Down(conn.id)
 	conn.link.Drain()
-	for _, m := range r.c.delivery.remove(conn) {
+}
+
+// requeue gives back what no handler has begun.
+func requeue(messages []*Message) {
+	for _, m := range messages {
 		m.RequeueWithoutBackoff(0)
 	}
 }
@@ -310,9 +315,7 @@ func (r *run) down(now time.Time, conn *consumerConn, err error) {
 	r.flow.Down(conn.id)
 	// nsqd has these in flight still and will deliver them again; a handler
 	// that began one now would do the work twice.
-	for _, m := range r.c.delivery.remove(conn) {
-		m.RequeueWithoutBackoff(0)
-	}
+	requeue(r.c.delivery.remove(conn)) // counted as lost
 	n := r.nsqds[conn.addr]
 	n.conn = nil
 	due := r.fleet.Lost(now, conn.addr)
@@ -360,11 +363,8 @@ func (r *run) stop(now time.Time) {
 			r.drain(conn)
 		}
 	}
-	// 3. No handler starts. What none has begun was requeued by drain, but for
-	// what a reader has put since.
-	for _, m := range r.c.delivery.close() {
-		m.RequeueWithoutBackoff(0)
-	}
+	// 3. No handler starts. What a reader brings from here on it requeues itself.
+	requeue(r.c.delivery.close())
 }
 
 // enforceDeadline ends the connections under handlers that take too long.

@@ -291,6 +291,55 @@ func TestLostConnectionDoesNotWaitForHandlers(t *testing.T) {
 	})
 }
 
+// What a lost connection had brought and no handler had begun is not begun any
+// more: nsqd delivers it again.
+func TestLostMessagesAreNotHandled(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		release := make(chan struct{})
+		var attempts []uint16 // of the one handler
+		s.consumer(1, func(m *Message) error {
+			attempts = append(attempts, m.Attempts)
+			<-release
+			return nil
+		})
+		s.connect(d)
+		d.Publish("t", "1", "2", "3")
+		synctest.Wait()
+		d.Disconnect(1)
+		after(10 * time.Second)
+		close(release)
+		after(2 * time.Minute)
+		if !slices.Equal(attempts, []uint16{1, 2, 2, 2}) {
+			t.Errorf("handled at attempts %v", attempts)
+		}
+		if st := s.c.Stats(); st.MessagesReceived != 6 || st.MessagesFinished != 3 || st.MessagesRequeued != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// A lost nsqd's share is the others' at once, and its own again when it is back.
+func TestShareOfALostNSQD(t *testing.T) {
+	inScene(t, func(s *scene) {
+		a, b := s.nsqd("a:1"), s.nsqd("b:1")
+		s.consumer(1, noError)
+		s.connect(a, b)
+		a.Kill()
+		synctest.Wait()
+		if got := commands(b, "RDY"); got[len(got)-1] != "RDY 10" {
+			t.Errorf("b was sent %q", got)
+		}
+		a.Restart()
+		after(redialDelay)
+		for _, d := range []*nsqtest.Nsqd{a, b} {
+			if got := commands(d, "RDY"); got[len(got)-1] != "RDY 5" {
+				t.Errorf("%s was sent %q", d.Addr(), got)
+			}
+		}
+	})
+}
+
 // D3: redial soon, and at a bounded rate.
 func TestRedial(t *testing.T) {
 	for _, down := range []time.Duration{2 * time.Second, time.Hour} {

@@ -283,6 +283,30 @@ func TestDisconnectWhileConnecting(t *testing.T) {
 	})
 }
 
+// D17: a connection that is complete just when nobody wants it any more is
+// closed.
+func TestDisconnectBeforeDialIsHeardOf(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.consumer(1, noError)
+		d.Inject(nsqtest.Fault{Command: "SUB", Delay: time.Second})
+		results := make(chan error, 2)
+		go func() { results <- s.c.ConnectToNSQD(d.Addr()) }()
+		after(500 * time.Millisecond)
+		release := make(chan struct{})
+		s.c.mail.post(func(time.Time) { <-release }) // the loop is busy elsewhere
+		go func() { results <- s.c.DisconnectFromNSQD(d.Addr()) }()
+		after(time.Second)
+		close(release)
+		<-results
+		<-results
+		synctest.Wait()
+		if n := s.net.Dials(); n != 1 || s.net.OpenConns() != 0 {
+			t.Errorf("%d dials, %d open", n, s.net.OpenConns())
+		}
+	})
+}
+
 // D11, D16, D17: whatever happens in whatever order, a stop ends, and leaves no
 // goroutine, no socket and no message unaccounted for.
 func TestRandomLives(t *testing.T) {

@@ -153,22 +153,18 @@ func (l *Link) Rdy(n int) bool {
 // Fin answers a message: it is done. False says that the link has ended and
 // nsqd will not hear of it. The caller answers each message once.
 func (l *Link) Fin(id *wire.ID) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.stats.InFlight--
-	if l.ended {
-		l.stats.Lost++
-		return false
-	}
-	l.stats.Finished++
-	l.push(wire.AppendFin(l.pending, id))
-	return true
+	return l.answer(&l.stats.Finished, func(b []byte) []byte { return wire.AppendFin(b, id) })
 }
 
-// Req answers a message: it is to be delivered again after a delay. False says
-// that the link has ended and nsqd will not hear of it. The caller answers
-// each message once.
+// Req answers a message: it is to be delivered again after a delay. The result
+// is that of Fin. The caller answers each message once.
 func (l *Link) Req(id *wire.ID, delay time.Duration) bool {
+	return l.answer(&l.stats.Requeued, func(b []byte) []byte { return wire.AppendReq(b, id, delay.Milliseconds()) })
+}
+
+// answer appends the answer to a message and counts it, as lost if it cannot be
+// sent any more.
+func (l *Link) answer(count *uint64, appendTo func([]byte) []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stats.InFlight--
@@ -176,8 +172,8 @@ func (l *Link) Req(id *wire.ID, delay time.Duration) bool {
 		l.stats.Lost++
 		return false
 	}
-	l.stats.Requeued++
-	l.push(wire.AppendReq(l.pending, id, delay.Milliseconds()))
+	*count++
+	l.push(appendTo(l.pending))
 	return true
 }
 
