@@ -298,8 +298,8 @@ func TestDisconnectBeforeDialIsHeardOf(t *testing.T) {
 		go func() { results <- s.c.DisconnectFromNSQD(d.Addr()) }()
 		after(time.Second)
 		close(release)
-		<-results
-		<-results
+		_ = <-results
+		_ = <-results
 		synctest.Wait()
 		if n := s.net.Dials(); n != 1 || s.net.OpenConns() != 0 {
 			t.Errorf("%d dials, %d open", n, s.net.OpenConns())
