@@ -290,16 +290,20 @@ func TestDisconnectBeforeDialIsHeardOf(t *testing.T) {
 		d := s.nsqd("a:1")
 		s.consumer(1, noError)
 		d.Inject(nsqtest.Fault{Command: "SUB", Delay: time.Second})
-		results := make(chan error, 2)
-		go func() { results <- s.c.ConnectToNSQD(d.Addr()) }()
+		connected, disconnected := make(chan error, 1), make(chan error, 1)
+		go func() { connected <- s.c.ConnectToNSQD(d.Addr()) }()
 		after(500 * time.Millisecond)
 		release := make(chan struct{})
 		s.c.mail.post(func(time.Time) { <-release }) // the loop is busy elsewhere
-		go func() { results <- s.c.DisconnectFromNSQD(d.Addr()) }()
+		go func() { disconnected <- s.c.DisconnectFromNSQD(d.Addr()) }()
 		after(time.Second)
 		close(release)
-		_ = <-results
-		_ = <-results
+		if err := <-connected; !errors.Is(err, ErrClosing) {
+			t.Errorf("ConnectToNSQD: %v", err)
+		}
+		if err := <-disconnected; err != nil {
+			t.Errorf("DisconnectFromNSQD: %v", err)
+		}
 		synctest.Wait()
 		if n := s.net.Dials(); n != 1 || s.net.OpenConns() != 0 {
 			t.Errorf("%d dials, %d open", n, s.net.OpenConns())
