@@ -17,8 +17,10 @@ import (
 // when done. All methods may be called from any goroutine.
 //
 // At most max_in_flight messages are taken from all nsqds together at a time.
-// It should be at least the number of handlers and of nsqds, or some of them
-// wait while others work; a warning says so once, with the figure to set.
+// It should be at least the number of handlers, or some have nothing to do; and
+// it must be at least the number of nsqds, or, in this version, those that
+// connected last get none of it and deliver nothing. A warning says so once,
+// with the figure to set.
 //
 // A connection is kept up until it is given up with
 // [Consumer.DisconnectFromNSQD]: when it is lost it is dialled again, first
