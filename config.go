@@ -32,6 +32,13 @@ const (
 // their own: one Config may serve many of them, and changing it later changes
 // none of them. A Config that is being changed must not be used by another
 // goroutine.
+//
+// All of go-nsq's options are here. In this version those of backoff
+// (backoff_strategy, max_backoff_duration, backoff_multiplier), of taking turns
+// (low_rdy_idle_timeout, low_rdy_timeout, rdy_redistribute_interval) and of
+// nsqlookupd (lookupd_poll_jitter, lookupd_poll_timeout,
+// skip_lookupd_authorization) have no effect yet, and NewConsumer and
+// NewProducer refuse tls_v1, snappy, deflate and auth_secret.
 type Config struct {
 	initialized bool
 
