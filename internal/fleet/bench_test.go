@@ -1,0 +1,33 @@
+package fleet
+
+import (
+	"fmt"
+	"testing"
+)
+
+// BenchmarkChurn has 10,000 nsqds that are all down: each round is one dial
+// that fails, the wait for the next, and an address replaced by a new one.
+func BenchmarkChurn(b *testing.B) {
+	const n = 10_000
+	m := New(usual)
+	now := start
+	for i := range n {
+		m.Add(now, fmt.Sprint(i))
+	}
+	for _, addr := range m.Take(now, nil) {
+		m.Failed(now, addr)
+	}
+	var due []string
+	next := n
+	b.ReportAllocs()
+	for b.Loop() {
+		now, _ = m.Next()
+		due = m.Take(now, due[:0])
+		for _, addr := range due {
+			m.Failed(now, addr)
+		}
+		m.Remove(fmt.Sprint(next - n))
+		m.Add(now, fmt.Sprint(next))
+		next++
+	}
+}
