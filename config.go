@@ -104,8 +104,10 @@ type Config struct {
 	// pauses 0.
 	BackoffMultiplier time.Duration `opt:"backoff_multiplier" min:"0" max:"60m" default:"1s"`
 
-	// MaxAttempts is how often a message is given to a handler before the
-	// consumer gives up and finishes it. 0 is no limit.
+	// MaxAttempts is how often nsqd may have delivered a message, to any
+	// consumer, for it to be given to a handler; beyond that the consumer gives
+	// up and finishes it. Timeouts, and what a stopping consumer gives back,
+	// count. 0 is no limit.
 	MaxAttempts uint16 `opt:"max_attempts" min:"0" max:"65535" default:"5"`
 
 	// LowRdyIdleTimeout is how long an nsqd without messages keeps its RDY
@@ -205,11 +207,13 @@ type Config struct {
 
 	// Logger receives the log as structured records, until one of the
 	// SetLogger methods replaces it. nil writes lines to standard error, at
-	// level Info and above.
+	// level Info and above. Connections and the Consumer wait for it, so it must
+	// not block, nor call back into the Consumer or Producer.
 	Logger *slog.Logger `opt:"logger"`
 
-	// StopTimeout bounds how long Stop waits for handlers at work. 0 does not
-	// wait for them.
+	// StopTimeout bounds how long Stop waits for handlers at work, and for nsqd
+	// to take the last answers. 0 waits for neither: messages come again after
+	// nsqd's timeout.
 	StopTimeout time.Duration `opt:"stop_timeout" min:"0" default:"30s"`
 }
 

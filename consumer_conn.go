@@ -2,6 +2,7 @@ package nsq
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/flow"
@@ -27,7 +28,7 @@ type consumerConn struct {
 	link *link.Link
 	log  *slog.Logger
 
-	draining bool // owned by the run loop: it was told to end
+	draining atomic.Bool // set by the run loop: it was told to end
 }
 
 // Messages copies what was read and queues it for the handlers.
@@ -61,8 +62,8 @@ func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 			NSQDAddress: cc.addr, Delegate: cc,
 		}
 	}
-	if !cc.c.delivery.put(messages) {
-		cc.giveBack(messages) // stopping
+	if cc.draining.Load() || !cc.c.delivery.put(messages) {
+		cc.giveBack(messages) // it is ending, or the Consumer is
 	}
 }
 

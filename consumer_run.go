@@ -288,7 +288,7 @@ func (r *run) maxRDY(conn *consumerConn) int {
 // drain ends a connection in good order: no more messages come, those that came
 // may still be answered.
 func (r *run) drain(conn *consumerConn) {
-	conn.draining = true
+	conn.draining.Store(true)
 	r.flow.Down(conn.id)
 	conn.link.Drain()
 }
@@ -303,9 +303,13 @@ func requeue(messages []*Message) {
 // down is the end of a link, the last that is heard of it.
 func (r *run) down(now time.Time, conn *consumerConn, err error) {
 	delete(r.conns, conn.id)
+	// nsqd has what no handler has begun in flight still and will deliver it
+	// again; a handler that began it now would do the work twice. The link
+	// counts it as lost. A draining connection may have brought some, too.
+	requeue(r.c.delivery.remove(conn))
 	r.past.add(conn.link.Stats())
 	r.publish()
-	if conn.draining {
+	if conn.draining.Load() {
 		conn.log.Info("disconnected from nsqd")
 		if err != nil {
 			conn.log.Warn("disconnected before everything was answered", "err", reason(err))
@@ -313,9 +317,6 @@ func (r *run) down(now time.Time, conn *consumerConn, err error) {
 		return
 	}
 	r.flow.Down(conn.id)
-	// nsqd has these in flight still and will deliver them again; a handler
-	// that began one now would do the work twice.
-	requeue(r.c.delivery.remove(conn)) // counted as lost
 	n := r.nsqds[conn.addr]
 	n.conn = nil
 	due := r.fleet.Lost(now, conn.addr)
@@ -359,7 +360,7 @@ func (r *run) stop(now time.Time) {
 	}
 	// 2. CLS goes out before any REQ, or nsqd would send the message right back.
 	for _, conn := range r.conns {
-		if !conn.draining {
+		if !conn.draining.Load() {
 			r.drain(conn)
 		}
 	}

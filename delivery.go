@@ -3,8 +3,10 @@ package nsq
 import "sync"
 
 // delivery is the queue between the connections' readers and the handlers'
-// goroutines. It grows: what bounds it is the RDY that the nsqds were granted.
-// Putting never waits.
+// goroutines. It grows: what bounds it is the RDY that the nsqds were granted,
+// as long as handlers keep within nsqd's msg-timeout. Messages that time out
+// are sent again, and queued again, for leases are not there yet. Putting never
+// waits.
 type delivery struct {
 	mu     sync.Mutex // guards what follows
 	some   sync.Cond  // signalled when there is a message or the end

@@ -17,7 +17,8 @@ type HandlerFunc func(message *Message) error
 func (h HandlerFunc) HandleMessage(m *Message) error { return h(m) }
 
 // FailedMessageLogger is what a [Handler] may implement to be told of a message
-// that is given up: one delivered more than max_attempts times. It is called
+// that is given up: one that nsqd delivered more than max_attempts times, to
+// whomever, requeues by a stopping Consumer and timeouts included. It is called
 // instead of HandleMessage, and the message is then finished.
 type FailedMessageLogger interface {
 	LogFailedMessage(message *Message)

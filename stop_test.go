@@ -283,6 +283,49 @@ func TestDisconnectWhileConnecting(t *testing.T) {
 	})
 }
 
+// What comes while a connection ends goes back at once, however busy handlers
+// are.
+func TestDisconnectGivesTheStragglerBack(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1", func(o *nsqtest.Options) { o.Straggler = true })
+		release := make(chan struct{})
+		s.consumer(1, func(*Message) error { <-release; return nil })
+		s.connect(d)
+		d.Publish("t", "m")
+		synctest.Wait()
+		if err := s.c.DisconnectFromNSQD(d.Addr()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		d.Publish("t", "straggler")
+		synctest.Wait()
+		if st := d.Stats("t", "c"); st.Delivered != 2 || st.Requeued != 1 {
+			t.Errorf("%+v", st)
+		}
+		close(release)
+	})
+}
+
+// An answer to CLS that is none is not taken for a good end.
+func TestStopAnsweredOddly(t *testing.T) {
+	inScene(t, func(s *scene) {
+		var out lines
+		s.cfg.Logger = nil
+		d := s.nsqd("a:1")
+		d.Inject(nsqtest.Fault{Command: "CLS", Reply: nsqtest.ResponseFrame("OK")})
+		s.consumer(1, noError)
+		s.c.SetLogger(&out, LogLevelWarning)
+		s.c.ChangeMaxInFlight(10)
+		s.connect(d)
+		if took := s.stopped(); took != 0 {
+			t.Errorf("took %v", took)
+		}
+		if len(out) != 1 || !strings.Contains(out[0], "unexpected reply to CLS") {
+			t.Errorf("logged %q", out)
+		}
+	})
+}
+
 // D17: a connection that is complete just when nobody wants it any more is
 // closed.
 func TestDisconnectBeforeDialIsHeardOf(t *testing.T) {

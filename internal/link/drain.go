@@ -1,6 +1,7 @@
 package link
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/wire"
@@ -43,11 +44,15 @@ func (l *Link) drained() bool {
 // closeWait is the link as the receiver of CLOSE_WAIT.
 type closeWait Link
 
-func (c *closeWait) Reply(_ []byte, err error) {
+func (c *closeWait) Reply(data []byte, err error) {
 	if err != nil {
 		return // the link is ending another way
 	}
 	l := (*Link)(c)
+	if string(data) != wire.CloseWait {
+		l.fail(&Error{Addr: l.cfg.Addr, Op: OpClose, Err: fmt.Errorf("%w to CLS: %q", ErrUnexpectedReply, data)})
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.timers[1] = time.AfterFunc(stragglerWait, func() {
