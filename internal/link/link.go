@@ -82,7 +82,7 @@ type Link struct {
 	timers  [2]*time.Timer
 }
 
-// Stats are the counts of one link. All but InFlight and RDY only grow.
+// Stats are the counts of one link. The first five only grow.
 type Stats struct {
 	Received uint64 // messages that arrived
 	Finished uint64 // FINs accepted for sending
@@ -91,6 +91,7 @@ type Stats struct {
 	Writes   uint64 // Write calls on the socket
 
 	InFlight    int       // messages received and not yet answered
+	Peak        int       // the most of them at a time since the last Sample
 	RDY         int       // last count given to Rdy
 	LastMessage time.Time // zero before the first one
 }
@@ -139,6 +140,15 @@ func (l *Link) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.stats
+}
+
+// Sample is Stats for the one who watches the link: Peak starts anew.
+func (l *Link) Sample() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.stats
+	l.stats.Peak = s.InFlight
+	return s
 }
 
 // Close ends the link now. What was not sent stays unsent. reason is what Down

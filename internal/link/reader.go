@@ -80,6 +80,7 @@ func (l *Link) count(messages int) {
 	l.mu.Lock()
 	l.stats.Received += uint64(messages) // #nosec G115 -- positive
 	l.stats.InFlight += messages
+	l.stats.Peak = max(l.stats.Peak, l.stats.InFlight)
 	l.stats.LastMessage = now
 	l.mu.Unlock()
 }
