@@ -13,11 +13,29 @@ const defaultBackoffMultiplier = time.Second
 // BackoffStrategy tells how long a consumer pauses after failures.
 type BackoffStrategy interface {
 	// Calculate returns the pause for a backoff level. Levels start at 1; each
-	// failure adds one, each success takes one off. The Config's
-	// MaxBackoffDuration caps the pause. Consumers that share a strategy call
-	// it from several goroutines.
+	// failure adds one, each success takes one off. A pause below 0 is 0, and
+	// the Config's MaxBackoffDuration caps it. Consumers that share a strategy
+	// call it from several goroutines. A Consumer waits for it, so it must not
+	// block, nor call back into the Consumer; if it panics the pause is
+	// MaxBackoffDuration.
 	Calculate(attempt int) time.Duration
 }
+
+// BackoffPolicy is what failures of handlers do to a Consumer.
+type BackoffPolicy string
+
+const (
+	// BackoffStep pauses the whole Consumer after each failure, for as long as
+	// BackoffStrategy says, and then takes one message at a time: its success
+	// goes one level down, a failure one up. It is go-nsq's policy.
+	BackoffStep BackoffPolicy = "step"
+	// BackoffAdaptive takes an eighth of MaxInFlight away at each failure and
+	// gives it back with the next successes, so that failures now and then cost
+	// next to nothing: up to about 6 % of them leave all of it in use, 50 % a
+	// sixteenth. When all that is left is one message at a time, a failure
+	// pauses as with BackoffStep.
+	BackoffAdaptive BackoffPolicy = "adaptive"
+)
 
 // ExponentialStrategy doubles the pause with every level: BackoffMultiplier ×
 // 2^attempt. It is the default.
@@ -49,11 +67,19 @@ type FullJitterStrategy struct {
 // equally likely; 0 if that range is empty. An attempt below 0 counts as 0. It
 // is safe for concurrent use.
 func (s *FullJitterStrategy) Calculate(attempt int) time.Duration {
-	limit := exponential(s.cfg, attempt)
+	return jitter(exponential(s.cfg, attempt), rand.Int64N)
+}
+
+// draw is Calculate with a source of chance.
+func (s *FullJitterStrategy) draw(attempt int, chance *rand.Rand) time.Duration {
+	return jitter(exponential(s.cfg, attempt), chance.Int64N)
+}
+
+func jitter(limit time.Duration, below func(int64) int64) time.Duration {
 	if limit == 0 {
 		return 0
 	}
-	return rand.N(limit)
+	return time.Duration(below(int64(limit)))
 }
 
 // exponential is the multiplier of cfg × 2^attempt, kept within 0 and the

@@ -33,12 +33,10 @@ const (
 // none of them. A Config that is being changed must not be used by another
 // goroutine.
 //
-// All of go-nsq's options are here. In this version those of backoff
-// (backoff_strategy, max_backoff_duration, backoff_multiplier), of taking turns
-// (low_rdy_idle_timeout, low_rdy_timeout, rdy_redistribute_interval) and of
-// nsqlookupd (lookupd_poll_jitter, lookupd_poll_timeout,
-// skip_lookupd_authorization) have no effect yet, and NewConsumer and
-// NewProducer refuse tls_v1, snappy, deflate and auth_secret.
+// All of go-nsq's options are here. In this version those of nsqlookupd
+// (lookupd_poll_jitter, lookupd_poll_timeout, skip_lookupd_authorization) have no
+// effect yet, and NewConsumer and NewProducer refuse tls_v1, snappy, deflate and
+// auth_secret.
 type Config struct {
 	initialized bool
 
@@ -91,17 +89,22 @@ type Config struct {
 	// requeued for this long times its attempts, at most MaxRequeueDelay.
 	DefaultRequeueDelay time.Duration `opt:"default_requeue_delay" min:"0" max:"60m" default:"90s"`
 
+	// BackoffPolicy is what failures do: BackoffStep, the default, or
+	// BackoffAdaptive.
+	BackoffPolicy BackoffPolicy `opt:"backoff_policy" oneof:"step adaptive" default:"step"`
+
 	// BackoffStrategy tells how long a consumer pauses at each backoff level.
 	// nil is an ExponentialStrategy. Set also takes "exponential" (or "") and
 	// "full_jitter". An ExponentialStrategy or FullJitterStrategy follows the
 	// BackoffMultiplier of the Config that it is in.
 	BackoffStrategy BackoffStrategy `opt:"backoff_strategy" default:"exponential"`
 
-	// MaxBackoffDuration is the cap of one pause. 0 switches backoff off.
+	// MaxBackoffDuration is the longest pause; levels whose pause would exceed
+	// it pause for that long. 0 switches backoff off.
 	MaxBackoffDuration time.Duration `opt:"max_backoff_duration" min:"0" max:"60m" default:"2m"`
 
 	// BackoffMultiplier is the unit of the two strategies. 0 makes their
-	// pauses 0.
+	// pauses as short as pauses can be: 10 ms.
 	BackoffMultiplier time.Duration `opt:"backoff_multiplier" min:"0" max:"60m" default:"1s"`
 
 	// MaxAttempts is how often nsqd may have delivered a message, to any
@@ -110,16 +113,24 @@ type Config struct {
 	// count. 0 is no limit.
 	MaxAttempts uint16 `opt:"max_attempts" min:"0" max:"65535" default:"5"`
 
-	// LowRdyIdleTimeout is how long an nsqd without messages keeps its RDY
-	// while others, with fewer slots than nsqds, wait for one.
+	// RDYStrategy is how MaxInFlight is shared over the nsqds: RDYAdaptive, the
+	// default, or RDYUniform.
+	RDYStrategy RDYStrategy `opt:"rdy_strategy" oneof:"adaptive uniform" default:"adaptive"`
+
+	// LowRdyIdleTimeout is an upper bound of how long an nsqd without messages
+	// keeps more RDY than a probe, or with fewer slots than nsqds any, while
+	// others could use it. It is mostly far shorter: twice OutputBufferTimeout,
+	// or 25 ms for an RDY of 1.
 	LowRdyIdleTimeout time.Duration `opt:"low_rdy_idle_timeout" min:"1s" max:"5m" default:"10s"`
 
-	// LowRdyTimeout is how long an nsqd with messages keeps its RDY while
-	// others, with fewer slots than nsqds, wait for one.
+	// LowRdyTimeout is an upper bound of how long an nsqd with messages keeps
+	// its RDY while others with messages, and fewer slots than nsqds, wait for
+	// one. It is 250 ms at most.
 	LowRdyTimeout time.Duration `opt:"low_rdy_timeout" min:"1s" max:"5m" default:"30s"`
 
-	// RDYRedistributeInterval is the longest time between two looks at how RDY
-	// is spread over the nsqds.
+	// RDYRedistributeInterval is an upper bound of the time between two looks at
+	// how RDY is spread over the nsqds while there are messages. It is 100 ms at
+	// most.
 	RDYRedistributeInterval time.Duration `opt:"rdy_redistribute_interval" min:"1ms" max:"5s" default:"5s"`
 
 	// ClientID, Hostname and UserAgent are told to nsqd, which shows them in
@@ -215,6 +226,11 @@ type Config struct {
 	// to take the last answers. 0 waits for neither: messages come again after
 	// nsqd's timeout.
 	StopTimeout time.Duration `opt:"stop_timeout" min:"0" default:"30s"`
+}
+
+// requeueDelay is the automatic delay after so many attempts.
+func (c *Config) requeueDelay(attempts uint16) time.Duration {
+	return min(c.DefaultRequeueDelay*time.Duration(attempts), c.MaxRequeueDelay)
 }
 
 // NewConfig returns a Config with the default of every option. It never fails.

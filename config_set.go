@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -161,8 +162,8 @@ func setTLSMinVersion(c *Config, option string, value any) error {
 	return nil
 }
 
-// checkRange compares value with the min and max of the option; name is what
-// the error calls it.
+// checkRange compares value with the min and max of the option, or with the
+// names it may have; empty is the default's. name is what the error calls it.
 func checkRange(name string, option reflect.StructField, value reflect.Value) error {
 	if tag, ok := option.Tag.Lookup("min"); ok {
 		if limit := tagValue(tag, option.Type); numberLess(value, limit) {
@@ -173,6 +174,9 @@ func checkRange(name string, option reflect.StructField, value reflect.Value) er
 		if limit := tagValue(tag, option.Type); numberLess(limit, value) {
 			return fmt.Errorf("invalid %s ! %v > %v", name, value, limit)
 		}
+	}
+	if tag, ok := option.Tag.Lookup("oneof"); ok && value.Len() > 0 && !slices.Contains(strings.Fields(tag), value.String()) {
+		return fmt.Errorf("invalid %s ! %q is none of: %s", name, value, tag)
 	}
 	return nil
 }
@@ -257,7 +261,13 @@ func coerce(value any, t reflect.Type) (reflect.Value, error) {
 	case *BackoffStrategy:
 		*p, err = coerceStrategy(value)
 	default:
-		err = coerceNumber(target.Elem(), value)
+		if t.Kind() != reflect.String {
+			err = coerceNumber(target.Elem(), value)
+			break
+		}
+		var name string
+		name, err = coerceString(value)
+		target.Elem().SetString(name)
 	}
 	return target.Elem(), err
 }

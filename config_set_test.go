@@ -287,6 +287,12 @@ func TestConfigSetSpecialValues(t *testing.T) {
 		{"skip-lookupd-authorization", "true", "LookupdAuthorization", true, ""},
 
 		{"backoff_strategy", own, "BackoffStrategy", own, ""},
+		{"rdy_strategy", "uniform", "RDYStrategy", RDYUniform, ""},
+		{"rdy_strategy", "", "RDYStrategy", RDYStrategy(""), ""},
+		{"rdy_strategy", RDYStrategy("x"), "", nil, `invalid rdy_strategy ! "x" is none of: adaptive uniform`},
+		{"rdy_strategy", true, "", nil, coerceErr("rdy_strategy", "true", "invalid value type bool")},
+		{"backoff_policy", BackoffAdaptive, "BackoffPolicy", BackoffAdaptive, ""},
+		{"backoff_policy", 1, "", nil, `invalid backoff_policy ! "1" is none of: step adaptive`},
 		{"backoff_strategy", "linear", "", nil, coerceErr("backoff_strategy", "linear", "unknown backoff strategy")},
 		{"backoff_strategy", "Exponential", "", nil, coerceErr("backoff_strategy", "Exponential", "unknown backoff strategy")},
 		{"backoff_strategy", 5, "", nil, coerceErr("backoff_strategy", "5", "invalid value type int")},

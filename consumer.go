@@ -16,11 +16,17 @@ import (
 // Make one with [NewConsumer], add handlers, connect, and [Consumer.Stop] it
 // when done. All methods may be called from any goroutine.
 //
-// At most max_in_flight messages are taken from all nsqds together at a time.
-// It should be at least the number of handlers, or some have nothing to do; and
-// it must be at least the number of nsqds, or, in this version, those that
-// connected last get none of it and deliver nothing. A warning says so once,
-// with the figure to set.
+// At most max_in_flight messages are taken from all nsqds together at a time,
+// and rdy_strategy says how many from which. It should be at least the number of
+// handlers, or some have nothing to do; and at least the number of nsqds, or
+// these take turns, and a message may wait for its nsqd's: 35 ms for each nsqd
+// without messages that comes before. A warning says so once, with the figure to
+// set.
+//
+// After a handler fails the Consumer backs off, if max_backoff_duration is not 0:
+// it pauses, then tries one message at a time until that goes well. What else
+// is in hand when the first failure comes does not count. backoff_policy
+// "adaptive" takes failures now and then more lightly.
 //
 // A connection is kept up until it is given up with
 // [Consumer.DisconnectFromNSQD]: when it is lost it is dialled again, first
@@ -37,6 +43,7 @@ type Consumer struct {
 	log            *slog.Logger
 
 	mail     *mailbox
+	signals  signals
 	delivery *delivery
 	run      *run // owned by the run loop
 
@@ -55,7 +62,7 @@ type Consumer struct {
 // connections are the connections of a moment, and the counts of former ones.
 type connections struct {
 	open []*consumerConn
-	past ConsumerStats
+	past Counts
 }
 
 // NewConsumer returns a Consumer of a channel that is not connected yet. It
@@ -172,7 +179,7 @@ func (c *Consumer) beginConnecting() error {
 // For an unknown address it returns [ErrNotConnected].
 func (c *Consumer) DisconnectFromNSQD(addr string) error {
 	result := make(chan error, 1)
-	if !c.mail.post(func(time.Time) { result <- c.run.disconnect(addr) }) {
+	if !c.mail.post(func(now time.Time) { result <- c.run.disconnect(now, addr) }) {
 		return ErrNotConnected
 	}
 	return <-result
@@ -182,7 +189,7 @@ func (c *Consumer) DisconnectFromNSQD(addr string) error {
 // pauses: connections stay, messages in flight are worked on, no new ones come.
 // A negative number is 0.
 func (c *Consumer) ChangeMaxInFlight(maxInFlight int) {
-	c.mail.post(func(time.Time) { c.run.changeMaxInFlight(maxInFlight) })
+	c.mail.post(func(now time.Time) { c.run.changeMaxInFlight(now, maxInFlight) })
 }
 
 // IsStarved tells whether a connection has nearly all the messages in flight
@@ -202,12 +209,16 @@ func (c *Consumer) IsStarved() bool {
 // Stats returns the counts as they are now.
 func (c *Consumer) Stats() *ConsumerStats {
 	now := c.connected.Load()
-	stats := now.past
+	sum := now.past
 	for _, conn := range now.open {
-		stats.add(conn.link.Stats())
+		sum.add(conn)
 	}
-	stats.Connections = len(now.open)
-	return &stats
+	return &ConsumerStats{
+		MessagesReceived: sum.Received,
+		MessagesFinished: sum.Finished,
+		MessagesRequeued: sum.Requeued,
+		Connections:      len(now.open),
+	}
 }
 
 // Stop begins to stop the Consumer and returns at once; StopChan is closed when

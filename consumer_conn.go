@@ -1,6 +1,7 @@
 package nsq
 
 import (
+	"cmp"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -28,7 +29,17 @@ type consumerConn struct {
 	link *link.Link
 	log  *slog.Logger
 
-	draining atomic.Bool // set by the run loop: it was told to end
+	draining atomic.Bool   // set by the run loop: it was told to end
+	refused  atomic.Uint64 // answers that nsqd would not have
+	seen     uint64        // the run loop's: messages received when flow looked last
+}
+
+// msgTimeout is how long nsqd waits for an answer.
+func (cc *consumerConn) msgTimeout() time.Duration {
+	if granted, _ := cc.link.Granted(); granted.MsgTimeout > 0 {
+		return time.Duration(granted.MsgTimeout) * time.Millisecond
+	}
+	return cmp.Or(cc.c.cfg.MsgTimeout, defaultMsgTimeout)
 }
 
 // Messages copies what was read and queues it for the handlers.
@@ -53,23 +64,31 @@ func slabSize(batch []wire.Message) (n, bytes int) {
 func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 	messages := make([]Message, len(batch))
 	bodies := make([]byte, 0, bytes)
+	epoch := cc.c.signals.epoch.Load()
 	for i := range batch {
 		w, from := &batch[i], len(bodies)
 		bodies = append(bodies, w.Body...)
 		messages[i] = Message{
 			ID: MessageID(w.ID), Body: bodies[from:len(bodies):len(bodies)],
 			Timestamp: w.Timestamp, Attempts: w.Attempts,
-			NSQDAddress: cc.addr, Delegate: cc,
+			NSQDAddress: cc.addr, Delegate: cc, epoch: epoch,
 		}
 	}
 	if cc.draining.Load() || !cc.c.delivery.put(messages) {
-		cc.giveBack(messages) // it is ending, or the Consumer is
+		for i := range messages { // it is ending, or the Consumer is
+			cc.giveBack(&messages[i], 0)
+		}
+	}
+	if cc.c.signals.asleep.Load() && cc.c.signals.asleep.CompareAndSwap(true, false) {
+		cc.c.mail.post(cc.c.run.wake)
 	}
 }
 
-func (cc *consumerConn) giveBack(messages []Message) {
-	for i := range messages {
-		messages[i].RequeueWithoutBackoff(0)
+// giveBack requeues a message that no handler has begun. That is no result:
+// backoff has nothing to do with it.
+func (cc *consumerConn) giveBack(m *Message, delay time.Duration) {
+	if m.respond() {
+		cc.link.Req((*wire.ID)(&m.ID), delay)
 	}
 }
 
@@ -78,12 +97,12 @@ func (cc *consumerConn) giveBack(messages []Message) {
 func (cc *consumerConn) TooBig(w wire.Message, size int) {
 	cc.log.Error("message not read: body exceeds max_msg_size", "id", string(w.ID[:]),
 		"bytes", size, "max_msg_size", cc.c.cfg.MaxMsgSize, "attempts", w.Attempts)
-	m := Message{ID: MessageID(w.ID), Attempts: w.Attempts, Delegate: cc}
-	m.RequeueWithoutBackoff(autoDelay)
+	cc.giveBack(&Message{ID: MessageID(w.ID)}, cc.c.cfg.requeueDelay(w.Attempts))
 }
 
 // Failed reports an answer that came too late.
 func (cc *consumerConn) Failed(err *wire.Error) {
+	cc.refused.Add(1)
 	cc.log.Warn("nsqd refused an answer, it will deliver the message again", "err", err)
 }
 
@@ -92,15 +111,42 @@ func (cc *consumerConn) Down(err error) {
 	cc.c.mail.post(func(now time.Time) { cc.c.run.down(now, cc, err) })
 }
 
-// OnFinish sends FIN. That is all: no loop, no shared state.
-func (cc *consumerConn) OnFinish(m *Message) { cc.link.Fin((*wire.ID)(&m.ID)) }
-
-// OnRequeue sends REQ.
-func (cc *consumerConn) OnRequeue(m *Message, delay time.Duration, _ bool) {
-	if delay == autoDelay {
-		delay = min(cc.c.cfg.DefaultRequeueDelay*time.Duration(m.Attempts), cc.c.cfg.MaxRequeueDelay)
+// OnFinish sends FIN. But in backoff that is all: no loop, no shared state.
+func (cc *consumerConn) OnFinish(m *Message) {
+	if cc.c.signals.reporting.Load() && !m.is(givenUp) {
+		cc.report(m, flow.Success, func() { cc.link.Fin((*wire.ID)(&m.ID)) })
+		return
 	}
-	cc.link.Req((*wire.ID)(&m.ID), delay)
+	cc.link.Fin((*wire.ID)(&m.ID))
+}
+
+// OnRequeue sends REQ, and what follows from it for backoff before that.
+func (cc *consumerConn) OnRequeue(m *Message, delay time.Duration, backoff bool) {
+	if delay == autoDelay {
+		delay = cc.c.cfg.requeueDelay(m.Attempts)
+	}
+	answer := func() { cc.link.Req((*wire.ID)(&m.ID), delay) }
+	switch {
+	case backoff && cc.c.cfg.MaxBackoffDuration > 0:
+		cc.report(m, flow.Failure, answer)
+	case cc.c.signals.reporting.Load():
+		cc.report(m, flow.Continue, answer)
+	default:
+		answer()
+	}
+}
+
+// report tells flow what became of a message. RDYs that follow from it are
+// written before the answer: after it, nsqd would send the next message by the
+// old ones.
+func (cc *consumerConn) report(m *Message, outcome flow.Outcome, answer func()) {
+	posted := cc.c.mail.post(func(now time.Time) {
+		cc.c.run.result(now, cc.id, outcome, m.epoch)
+		answer()
+	})
+	if !posted {
+		answer() // which is lost, but counted
+	}
 }
 
 // OnTouch sends TOUCH.

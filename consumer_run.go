@@ -37,13 +37,14 @@ type run struct {
 	nsqds  map[string]*nsqd          // by address, those that were asked for
 	lastID flow.ID
 	dials  int // under way
-	past   ConsumerStats
+	past   Counts
 
 	stopping bool
 	deadline time.Time // when stopping: of the handlers
 	forced   bool      // it has passed
 
 	warned    bool // that max_in_flight is too small
+	level     int  // of backoff, as it was logged last
 	decisions []flow.Decision
 	due       []string
 }
@@ -51,18 +52,21 @@ type run struct {
 // nsqd is an address that the Consumer was told to connect to.
 type nsqd struct {
 	addr    string
-	conn    *consumerConn // nil while not connected
-	cancel  context.CancelFunc
-	failed  bool         // the last dial failed, and that was logged as an error
-	told    bool         // a ConnectToNSQD has returned nil since it was asked for
-	waiting []chan error // ConnectToNSQD calls, at most one unless it is stopped
+	conn    *consumerConn      // nil while not connected
+	cancel  context.CancelFunc // of the dial under way, nil without one
+	failed  bool               // the last dial failed, and that was logged as an error
+	told    bool               // a ConnectToNSQD has returned nil since it was asked for
+	waiting []chan error       // ConnectToNSQD calls, at most one unless it is stopped
+
+	err error     // of the last dial or connection that failed
+	due time.Time // of the next dial, while neither connected nor dialled
 }
 
 func newRun(c *Consumer) *run {
 	return &run{
 		c:    c,
 		log:  c.log,
-		flow: flow.New(flow.Config{MaxInFlight: c.cfg.MaxInFlight}),
+		flow: flow.New(c.flowConfig()),
 		fleet: fleet.New(fleet.Config{
 			MinDelay:     redialDelay,
 			MaxDelay:     c.cfg.LookupdPollInterval,
@@ -108,11 +112,11 @@ func (r *run) loop() {
 
 // act does what the time has come for and what events have led to.
 func (r *run) act(now time.Time) {
-	r.applyFlow()
 	if r.stopping {
 		r.enforceDeadline(now)
 		return
 	}
+	r.watch(now)
 	r.due = r.fleet.Take(now, r.due[:0])
 	for _, addr := range r.due {
 		r.dial(r.nsqds[addr])
@@ -124,23 +128,18 @@ func (r *run) next() (time.Time, bool) {
 	if r.stopping {
 		return r.deadline, !r.forced
 	}
-	return r.fleet.Next()
+	dial, dials := r.fleet.Next()
+	look, looks := r.flow.Next()
+	if looks && (!dials || look.Before(dial)) {
+		return look, true
+	}
+	return dial, dials
 }
 
 // finished tells whether everything that the loop must wait for has ended. Past
 // the deadline it waits for no code of the user's any more.
 func (r *run) finished() bool {
 	return r.stopping && len(r.conns) == 0 && (r.forced || r.dials == 0 && r.c.runningHandlers() == 0)
-}
-
-// applyFlow writes the RDYs that flow has decided on, in its order.
-func (r *run) applyFlow() {
-	r.decisions = r.flow.Take(r.decisions[:0])
-	for _, d := range r.decisions {
-		if conn := r.conns[d.Conn]; conn != nil {
-			conn.link.Rdy(d.RDY)
-		}
-	}
 }
 
 // connect is ConnectToNSQD.
@@ -167,13 +166,13 @@ func (r *run) connect(now time.Time, addr string, result chan error) {
 }
 
 // changeMaxInFlight is ChangeMaxInFlight.
-func (r *run) changeMaxInFlight(n int) {
+func (r *run) changeMaxInFlight(now time.Time, n int) {
 	r.maxInFlight = max(n, 0)
-	r.flow.SetMaxInFlight(r.maxInFlight)
+	r.flow.SetMaxInFlight(now, r.maxInFlight)
 }
 
 // disconnect is DisconnectFromNSQD.
-func (r *run) disconnect(addr string) error {
+func (r *run) disconnect(now time.Time, addr string) error {
 	n := r.nsqds[addr]
 	if n == nil || r.stopping {
 		return ErrNotConnected
@@ -185,8 +184,8 @@ func (r *run) disconnect(addr string) error {
 	}
 	n.answer(ErrClosing)
 	if n.conn != nil {
-		r.drain(n.conn)
-		requeue(r.c.delivery.remove(n.conn))
+		r.drain(now, n.conn)
+		giveBack(r.c.delivery.remove(n.conn))
 	}
 	return nil
 }
@@ -253,7 +252,7 @@ func (r *run) notConnected(now time.Time, n *nsqd, err error) {
 	if n.failed {
 		level = slog.LevelInfo
 	}
-	n.failed = true
+	n.failed, n.err, n.due = true, err, due
 	r.log.Log(context.Background(), level, "not connected to nsqd",
 		"nsqd", n.addr, "err", err, "retry_in", due.Sub(now).Round(time.Millisecond))
 	n.answer(err)
@@ -266,7 +265,7 @@ func (r *run) up(now time.Time, n *nsqd, l *link.Link) {
 	r.conns[conn.id] = conn
 	r.publish()
 	r.fleet.Up(now, n.addr)
-	r.flow.Up(conn.id, r.maxRDY(conn))
+	r.flow.Up(now, conn.id, flow.Limits{MaxRDY: r.maxRDY(conn), Lease: conn.msgTimeout()})
 	r.warnIfTooFew()
 	l.Start(conn)
 }
@@ -287,16 +286,16 @@ func (r *run) maxRDY(conn *consumerConn) int {
 
 // drain ends a connection in good order: no more messages come, those that came
 // may still be answered.
-func (r *run) drain(conn *consumerConn) {
+func (r *run) drain(now time.Time, conn *consumerConn) {
 	conn.draining.Store(true)
-	r.flow.Down(conn.id)
+	r.flow.Drain(now, conn.id)
 	conn.link.Drain()
 }
 
-// requeue gives back what no handler has begun.
-func requeue(messages []*Message) {
+// giveBack requeues what no handler has begun.
+func giveBack(messages []*Message) {
 	for _, m := range messages {
-		m.RequeueWithoutBackoff(0)
+		m.Delegate.(*consumerConn).giveBack(m, 0)
 	}
 }
 
@@ -306,9 +305,10 @@ func (r *run) down(now time.Time, conn *consumerConn, err error) {
 	// nsqd has what no handler has begun in flight still and will deliver it
 	// again; a handler that began it now would do the work twice. The link
 	// counts it as lost. A draining connection may have brought some, too.
-	requeue(r.c.delivery.remove(conn))
-	r.past.add(conn.link.Stats())
+	giveBack(r.c.delivery.remove(conn))
+	r.past.add(conn)
 	r.publish()
+	r.flow.Down(conn.id)
 	if conn.draining.Load() {
 		conn.log.Info("disconnected from nsqd")
 		if err != nil {
@@ -316,11 +316,9 @@ func (r *run) down(now time.Time, conn *consumerConn, err error) {
 		}
 		return
 	}
-	r.flow.Down(conn.id)
 	n := r.nsqds[conn.addr]
-	n.conn = nil
-	due := r.fleet.Lost(now, conn.addr)
-	conn.log.Warn("connection to nsqd lost", "err", reason(err), "retry_in", due.Sub(now).Round(time.Millisecond))
+	n.conn, n.err, n.due = nil, reason(err), r.fleet.Lost(now, conn.addr)
+	conn.log.Warn("connection to nsqd lost", "err", n.err, "retry_in", n.due.Sub(now).Round(time.Millisecond))
 }
 
 // publish shows the connections to Stats and IsStarved.
@@ -361,11 +359,11 @@ func (r *run) stop(now time.Time) {
 	// 2. CLS goes out before any REQ, or nsqd would send the message right back.
 	for _, conn := range r.conns {
 		if !conn.draining.Load() {
-			r.drain(conn)
+			r.drain(now, conn)
 		}
 	}
 	// 3. No handler starts. What a reader brings from here on it requeues itself.
-	requeue(r.c.delivery.close())
+	giveBack(r.c.delivery.close())
 }
 
 // enforceDeadline ends the connections under handlers that take too long.

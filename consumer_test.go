@@ -73,6 +73,10 @@ func (s *scene) consumer(handlers int, h HandlerFunc) *Consumer {
 	return c
 }
 
+// rdyMoves is more than it takes RDY to move from one nsqd to another that has
+// nothing in flight.
+const rdyMoves = 50 * time.Millisecond
+
 func (s *scene) connect(nsqds ...*nsqtest.Nsqd) {
 	s.Helper()
 	for _, d := range nsqds {
@@ -122,6 +126,7 @@ func TestConsumeFromTwoNSQDs(t *testing.T) {
 			return nil
 		})
 		s.connect(a, b)
+		after(rdyMoves)
 		want := map[string]string{}
 		for i := range 100 {
 			for _, d := range []*nsqtest.Nsqd{a, b} {
@@ -325,13 +330,14 @@ func TestShareOfALostNSQD(t *testing.T) {
 		a, b := s.nsqd("a:1"), s.nsqd("b:1")
 		s.consumer(1, noError)
 		s.connect(a, b)
+		after(rdyMoves)
 		a.Kill()
-		synctest.Wait()
+		after(rdyMoves)
 		if got := commands(b, "RDY"); got[len(got)-1] != "RDY 10" {
 			t.Errorf("b was sent %q", got)
 		}
 		a.Restart()
-		after(redialDelay)
+		after(redialDelay + rdyMoves)
 		for _, d := range []*nsqtest.Nsqd{a, b} {
 			if got := commands(d, "RDY"); got[len(got)-1] != "RDY 5" {
 				t.Errorf("%s was sent %q", d.Addr(), got)
@@ -665,6 +671,7 @@ func TestFrozenNSQDHoldsUpNobody(t *testing.T) {
 		s.cfg.MaxInFlight, s.cfg.WriteTimeout = 100, 5*time.Minute
 		s.consumer(1, noError)
 		s.connect(frozen, live)
+		after(rdyMoves)
 		frozen.StopReading()
 		frozen.Publish("t", slices.Repeat([]string{"m"}, 50)...)
 		synctest.Wait()

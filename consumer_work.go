@@ -2,6 +2,7 @@ package nsq
 
 import (
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 )
 
@@ -82,6 +83,7 @@ func (c *Consumer) giveUp(handler Handler, m *Message) {
 		if p := recover(); p != nil {
 			c.log.Error("LogFailedMessage panicked", "id", string(m.ID[:]), "panic", p)
 		}
+		atomic.OrUint32(&m.state, givenUp)
 		m.Finish()
 	}()
 	if failed, ok := handler.(FailedMessageLogger); ok {

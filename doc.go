@@ -33,7 +33,9 @@
 // consumer, so handlers must bear duplicates.
 //
 // nsqd sends no more messages than it was granted with RDY, NSQ's flow control.
-// The Consumer shares max_in_flight over its connections. Handlers never hold up
+// The Consumer shares max_in_flight over its connections, most to those that have
+// messages, and backs off when handlers fail: [Consumer.Snapshot] shows how
+// matters stand. Handlers never hold up
 // a connection: its reader takes what comes, answers heartbeats, and queues
 // messages, whatever handlers do.
 //

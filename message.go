@@ -37,11 +37,13 @@ type Message struct {
 	Delegate MessageDelegate
 
 	state uint32 // the bits below; accessed atomically
+	epoch uint32 // of the Consumer's backoff, when it came; see flow
 }
 
 const (
 	responded    uint32 = 1 << iota // it was answered
 	manualAnswer                    // DisableAutoResponse was called
+	givenUp                         // it is finished though nobody handled it
 )
 
 // autoDelay is the delay that asks for the configured one.
@@ -89,11 +91,13 @@ func (m *Message) DisableAutoResponse() { atomic.OrUint32(&m.state, manualAnswer
 
 // IsAutoResponseDisabled tells whether DisableAutoResponse was called.
 func (m *Message) IsAutoResponseDisabled() bool {
-	return atomic.LoadUint32(&m.state)&manualAnswer != 0
+	return m.is(manualAnswer)
 }
 
+func (m *Message) is(bit uint32) bool { return atomic.LoadUint32(&m.state)&bit != 0 }
+
 // HasResponded tells whether the message was answered.
-func (m *Message) HasResponded() bool { return atomic.LoadUint32(&m.state)&responded != 0 }
+func (m *Message) HasResponded() bool { return m.is(responded) }
 
 // respond makes the caller the one who answers, if nobody was before.
 func (m *Message) respond() bool {
@@ -108,8 +112,8 @@ func (m *Message) Finish() {
 }
 
 // Requeue answers that the message is to be delivered again after a delay
-// (REQ), and asks the Consumer to back off, which it does not do in this
-// version. Only the first answer counts.
+// (REQ), and has the Consumer back off, as an error from a handler does (see
+// [Consumer]). Only the first answer counts.
 //
 // A delay of exactly -1 stands for the configured one: default_requeue_delay
 // times the message's attempts, at most max_requeue_delay. Any other negative
@@ -117,7 +121,8 @@ func (m *Message) Finish() {
 // max-req-timeout.
 func (m *Message) Requeue(delay time.Duration) { m.requeue(delay, true) }
 
-// RequeueWithoutBackoff is Requeue without asking the Consumer to back off.
+// RequeueWithoutBackoff is Requeue without having the Consumer back off. One
+// that backs off already stays at its level.
 func (m *Message) RequeueWithoutBackoff(delay time.Duration) { m.requeue(delay, false) }
 
 func (m *Message) requeue(delay time.Duration, backoff bool) {

@@ -241,11 +241,14 @@ func TestDisconnect(t *testing.T) {
 		if err := s.c.DisconnectFromNSQD("a:1"); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait()
-		if got := commands(b, "RDY"); got[len(got)-1] != "RDY 10" {
-			t.Errorf("b got %q, want all of max_in_flight at once", got)
+		after(rdyMoves)
+		if got := commands(b, "RDY"); got[len(got)-1] != "RDY 9" {
+			t.Errorf("b got %q, want all of max_in_flight but what a has in hand", got)
 		}
 		after(10 * time.Second)
+		if got := commands(b, "RDY"); got[len(got)-1] != "RDY 10" {
+			t.Errorf("b got %q, want all of max_in_flight", got)
+		}
 		if st := a.Stats("t", "c"); st.Finished != 1 || st.Requeued != 4 || st.InFlight != 0 || st.Clients != 0 {
 			t.Errorf("%+v", st)
 		}

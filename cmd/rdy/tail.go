@@ -82,7 +82,7 @@ func (t *tail) run(ctx context.Context) error {
 	cfg := t.config(log)
 	cfg.MaxInFlight = t.maxInFlight
 	if t.count > 0 { // take no more than that, but from wherever it comes
-		cfg.MaxInFlight = min(t.maxInFlight, max(t.count, len(t.nsqds)))
+		cfg.MaxInFlight = min(t.maxInFlight, t.count)
 	}
 	consumer, err := nsq.NewConsumer(t.topic, t.channel, cfg)
 	if err != nil {

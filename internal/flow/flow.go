@@ -1,11 +1,57 @@
 // Package flow shares max_in_flight over the connections to nsqds: it decides
-// which RDY each is sent.
+// which RDY each is sent, and when failures of handlers stop all of them.
 //
-// It is pure: events go in, decisions come out. It reads no clock, starts
-// nothing and does no I/O. It is not safe for concurrent use.
+// It is pure: events and the time go in, decisions come out. It reads no clock,
+// starts nothing and does no I/O; chance comes from a seed, so the same events
+// give the same decisions. It is not safe for concurrent use.
+//
+// # How it works
+//
+// Every connection has a want, what its RDY is to be. Three things set wants:
+//
+//   - share.go, while there is a slot for every connection: as even a split as
+//     what the connections use of it allows;
+//   - turns.go, while there are fewer slots than connections: they go round;
+//   - backoff.go, which limits how many slots there are.
+//
+// grant.go turns wants into RDYs. RDY is a ceiling on what nsqd may have in
+// flight on a connection, not a credit, and nsqd does not confirm it. So a
+// decrease is sent at once, but the slots it frees are given to others only
+// when it must have reached nsqd and what was in flight above it is answered:
+// the sum over all connections of the larger of RDY and messages in flight
+// never exceeds max_in_flight because of an RDY that was sent.
+//
+// The owner calls Take after every event and sends what it returns in that
+// order. When Next is due it calls Sample for every connection, then Tick.
 package flow
 
-import "slices"
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+const (
+	// settle is how long a message may still come that nsqd sent before a
+	// lower RDY reached it. Plans are made no more often than that, either,
+	// when connections come and go.
+	settle = 10 * time.Millisecond
+	// visit is how long a slot that goes round stays where no message comes.
+	// nsqd sends the message that fills a connection's RDY at once, without
+	// waiting for its output buffer to fill; with an RDY of 1 that is any.
+	visit = 25 * time.Millisecond
+	// turn is how long a slot stays where messages come while others that have
+	// messages wait, at most.
+	turn = 250 * time.Millisecond
+	// look is the time between two looks at what connections use, at most.
+	look = 100 * time.Millisecond
+	// fast is how many messages for each slot and look are more than what is in
+	// flight at a look can tell about.
+	fast = 16
+	// laden is the load from which on all RDY counts as in use. unknown is where
+	// one without messages begins: a bit below, so that two looks show it.
+	laden, unknown = 0.85, 0.75
+)
 
 // ID names one connection from its Up to its Down. IDs are not used again.
 type ID uint64
@@ -18,80 +64,301 @@ type Decision struct {
 
 // Config is the policy.
 type Config struct {
-	MaxInFlight int // the sum of all RDY; 0 pauses
+	// MaxInFlight is the sum of all RDY; 0 pauses.
+	MaxInFlight int
+	// Uniform keeps the split even, whatever the traffic.
+	Uniform bool
+	// Idle is how long a connection without messages counts as busy. It must
+	// be longer than nsqd keeps messages in its output buffer.
+	Idle time.Duration
+	// Turn, if it is shorter, replaces the built-in bound of how long a slot
+	// stays with one connection while others wait; Look likewise that of the
+	// time between two looks. 0 leaves them as they are.
+	Turn, Look time.Duration
+
+	// Backoff is the pause of a backoff level, from 1 on. Its second argument
+	// is where chance comes from. nil is no backoff.
+	Backoff func(level int, chance *rand.Rand) time.Duration
+	// MaxBackoff is the longest pause.
+	MaxBackoff time.Duration
+	// Adaptive has failures reduce the slots, and only when there is none left
+	// to take away, pause.
+	Adaptive bool
+
+	Seed uint64
 }
 
-// conn is a connection that takes RDY.
+// Limits are what is known of a connection from the beginning.
+type Limits struct {
+	MaxRDY int           // the largest RDY that nsqd takes
+	Lease  time.Duration // how long nsqd waits for an answer
+}
+
+// Sample is what a connection has done since it was there.
+type Sample struct {
+	Received    uint64 // messages, ever
+	InFlight    int    // messages received and not answered, now
+	Peak        int    // the most of them since the last Sample
+	LastMessage time.Time
+}
+
+// conn is a connection that takes RDY. The first fields are those that each look
+// reads: there may be thousands of connections.
 type conn struct {
-	id     ID
-	maxRDY int
-	rdy    int // last decided
+	limits   Limits
+	draining bool // takes no more RDY; what it has in flight counts still
+	use      use
+
+	// What was decided, and what it means for the others.
+	rdy      int // last decided
+	want     int // what rdy is to be
+	held     int // slots of max_in_flight nobody else may have: at least rdy
+	own      int // of those, slots of the limit: not what a probe found in flight
+	inFlight int
+	before   int // of those, what came before the pause that a probe ended
+
+	// What it does with it.
+	fresh        uint64  // received since the last look
+	peak         int     // most in flight since the last look
+	load         float64 // the part of rdy in use, on average, as of the last look
+	keep         int     // slots that are in use
+	need         int     // slots that it can use
+	lo, hi, next int     // of the split that is being made
+
+	id       ID
+	received uint64
+	last     time.Time     // its last message
+	since    time.Time     // when rdy last rose from 0
+	settles  time.Time     // when nsqd must have seen the last decrease
+	place    place         // where it waits for a turn
+	stay     time.Duration // how long its slot waits for its first message, at its turn
 }
 
-// Machine shares max_in_flight evenly: everyone gets its share, capped by the
-// nsqd's own limit, and the first connections get one more until none is left.
+// use is what a look has found.
+type use uint8
+
+const (
+	idle  use = iota // no message for a while
+	light            // some now and then
+	busy
+	full // all it has is in use
+)
+
+// mode is who sets wants.
+type mode uint8
+
+const (
+	resting mode = iota // nobody has any
+	sharing
+	turning
+)
+
+// Machine is the policy's state.
 type Machine struct {
-	max     int
-	conns   []*conn // in the order of their Up
-	changed bool
+	cfg    Config
+	chance *rand.Rand
+	max    int
+	conns  []*conn // in the order of their Up, those that drain included
+	byID   map[ID]*conn
+	open   int // conns that do not drain
+
+	mode    mode
+	stale   bool      // connections came or went since the last plan
+	calm    time.Time // no plan before that because of them
+	changed bool      // wants changed, or slots became free that someone waits for
+
+	waiting bool      // a connection has less than it wants
+	waits   time.Time // since when
+	poll    time.Time // when to see whether it can have it
+	first   int       // of conns, that is asked first whether it has nothing
+
+	lookAt  time.Time // the next look; zero is none
+	elastic []*conn   // scratch: those whose share the split that is being made can choose
+	turns   turns
+	back    backoff
 }
 
 // New returns a machine without connections.
-func New(cfg Config) *Machine { return &Machine{max: cfg.MaxInFlight} }
+func New(cfg Config) *Machine {
+	m := &Machine{
+		cfg:    cfg,
+		chance: rand.New(rand.NewPCG(cfg.Seed, cfg.Seed)), // #nosec G404 -- jitter, not a secret
+		max:    max(cfg.MaxInFlight, 0),
+		byID:   make(map[ID]*conn),
+	}
+	m.cfg.Turn = bounded(turn, cfg.Turn)
+	m.cfg.Look = bounded(look, cfg.Look)
+	m.back.window, m.back.slots = 1, m.max
+	return m
+}
 
-// Up adds a connection that takes up to maxRDY.
-func (m *Machine) Up(id ID, maxRDY int) {
-	m.conns = append(m.conns, &conn{id: id, maxRDY: maxRDY})
-	m.changed = true
+func bounded(d, bound time.Duration) time.Duration {
+	if bound > 0 {
+		return min(d, bound)
+	}
+	return d
+}
+
+// Up adds a connection.
+func (m *Machine) Up(now time.Time, id ID, limits Limits) {
+	c := &conn{id: id, limits: limits, since: now}
+	c.need, c.load = 1, unknown
+	if !m.cfg.Uniform {
+		c.need = max(m.limit()/(m.open+1), 1) // its fair share, until a look knows better
+	}
+	m.conns = append(m.conns, c)
+	m.byID[id] = c
+	m.open++
+	m.stale = true
+}
+
+// Drain has a connection take no more messages: its owner tells nsqd with CLS,
+// not with RDY. What it has in flight counts until it is answered.
+func (m *Machine) Drain(now time.Time, id ID) {
+	c := m.byID[id]
+	if c == nil || c.draining {
+		return
+	}
+	m.turns.leave(c)
+	c.draining = true
+	c.rdy, c.want = 0, 0
+	c.settles = now.Add(settle)
+	m.open--
+	m.stale = true
 }
 
 // Down removes a connection. Its share goes to the others.
 func (m *Machine) Down(id ID) {
-	m.conns = slices.DeleteFunc(m.conns, func(c *conn) bool { return c.id == id })
-	m.changed = true
+	c := m.byID[id]
+	if c == nil {
+		return
+	}
+	m.turns.leave(c)
+	if !c.draining {
+		m.open--
+	}
+	delete(m.byID, id)
+	m.conns = slices.DeleteFunc(m.conns, func(o *conn) bool { return o == c })
+	m.stale = true
 }
 
 // SetMaxInFlight sets the sum of all RDY. 0 pauses.
-func (m *Machine) SetMaxInFlight(n int) {
-	m.max = max(n, 0)
-	m.changed = true
+func (m *Machine) SetMaxInFlight(now time.Time, n int) {
+	n = max(n, 0)
+	if n == m.max {
+		return
+	}
+	m.max = n
+	m.rescale()
+	m.plan(now)
 }
 
-// Take appends what is to be sent since the last Take, decreases first.
-func (m *Machine) Take(dst []Decision) []Decision {
-	if !m.changed {
-		return dst
+// Sample reports what a connection has done. It is nothing new that a message
+// was answered, so samples are taken when Next is due, not after each.
+func (m *Machine) Sample(now time.Time, id ID, s Sample) {
+	c := m.byID[id]
+	if c == nil {
+		return
 	}
-	m.changed = false
-	shares := m.shares()
-	for i, c := range m.conns {
-		if shares[i] < c.rdy {
-			dst = append(dst, Decision{c.id, shares[i]})
-		}
+	if s.Received > c.received && c.place == inCold {
+		m.turns.leave(c) // what it was asked for came after it was left
+		m.turns.push(c, inHot)
 	}
-	for i, c := range m.conns {
-		if shares[i] > c.rdy {
-			dst = append(dst, Decision{c.id, shares[i]})
-		}
-		c.rdy = shares[i]
+	if s.LastMessage.After(c.last) {
+		c.last = s.LastMessage
 	}
-	return dst
+	if s.InFlight > 0 && now.Sub(c.last) >= c.limits.Lease {
+		s.InFlight, s.Peak = 0, 0 // nsqd has given up on all of it
+	}
+	c.inFlight = s.InFlight
+	c.peak = max(c.peak, s.Peak, s.InFlight)
+	c.before = min(c.before, c.inFlight)
+	if s.Received > c.received {
+		c.before = 0 // a probe brings nothing until that is answered
+	}
+	c.fresh += s.Received - c.received
+	c.received = s.Received
+	m.claim(now, c)
 }
 
-// shares splits max. What a connection cannot take goes to the others.
-func (m *Machine) shares() []int {
-	shares := make([]int, len(m.conns))
-	for free, open := m.max, len(m.conns); free > 0 && open > 0; {
-		each := max(free/open, 1)
-		open = 0
-		for i, c := range m.conns {
-			add := min(each, c.maxRDY-shares[i], free)
-			shares[i] += add
-			free -= add
-			if shares[i] < c.maxRDY {
-				open++
-			}
-		}
+// Tick does what the time has come for.
+func (m *Machine) Tick(now time.Time) {
+	if m.back.pausing && !now.Before(m.back.until) {
+		m.probe(now)
 	}
-	return shares
+	if m.waiting && !now.Before(m.poll) {
+		m.changed = true
+	}
+	if !m.lookAt.IsZero() && !now.Before(m.lookAt) {
+		m.look(now)
+	}
+	if m.mode == turning {
+		m.rotate(now)
+	}
+}
+
+// Next is when Tick will have something to do. ok is false while only events
+// can change anything.
+func (m *Machine) Next() (due time.Time, ok bool) {
+	due, ok = first(due, ok, m.back.until, m.back.pausing)
+	due, ok = first(due, ok, m.calm, m.stale)
+	due, ok = first(due, ok, m.poll, m.waiting)
+	due, ok = first(due, ok, m.lookAt, !m.lookAt.IsZero())
+	return first(due, ok, m.turns.due, m.mode == turning)
+}
+
+func first(a time.Time, aOK bool, b time.Time, bOK bool) (time.Time, bool) {
+	if !aOK || bOK && b.Before(a) {
+		return b, bOK
+	}
+	return a, aOK
+}
+
+// Asleep tells whether nothing is looked at until Wake is called: no connection
+// has had a message for a while. The owner calls Wake with the first one.
+func (m *Machine) Asleep() bool { return m.watches() && m.lookAt.IsZero() }
+
+// Wake has the machine look soon: when it has become clear whether more come.
+func (m *Machine) Wake(now time.Time) {
+	if m.watches() {
+		m.lookAt = now.Add(min(visit, m.cfg.Look))
+	}
+}
+
+// watches tells whether what connections do changes anything.
+func (m *Machine) watches() bool { return !m.cfg.Uniform && m.open > 1 && m.mode != resting }
+
+// limit is how many slots there are.
+func (m *Machine) limit() int { return min(m.max, m.back.slots) }
+
+// plan sets the wants anew, after a change of who there is or of how many slots
+// there are.
+func (m *Machine) plan(now time.Time) {
+	m.stale, m.changed = false, true
+	limit, before := m.limit(), m.mode
+	switch {
+	case limit == 0:
+		m.mode = resting
+		m.rest()
+	case limit < m.open:
+		m.mode = turning
+		m.seat(now, limit, before != turning)
+	default:
+		m.mode = sharing
+		m.turns.clear()
+		m.share(limit)
+	}
+	if !m.watches() {
+		m.lookAt = time.Time{}
+	} else if m.lookAt.IsZero() {
+		m.lookAt = now.Add(m.cfg.Look)
+	}
+}
+
+// rest takes all slots away.
+func (m *Machine) rest() {
+	m.turns.clear()
+	for _, c := range m.conns {
+		c.want = 0
+	}
 }

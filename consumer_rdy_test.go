@@ -1,0 +1,562 @@
+package nsq
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+var errBoom = errors.New("boom")
+
+// nsqds starts n fake nsqds.
+func (s *scene) nsqds(n int) []*nsqtest.Nsqd {
+	var all []*nsqtest.Nsqd
+	for i := range n {
+		all = append(all, s.nsqd(fmt.Sprintf("n%03d:1", i)))
+	}
+	return all
+}
+
+// flood publishes n messages, more than a test will see handled.
+func flood(d *nsqtest.Nsqd, n int) { d.Publish("t", slices.Repeat([]string{"m"}, n)...) }
+
+// rdyOf is the RDY that nsqd has been sent last.
+func rdyOf(d *nsqtest.Nsqd) int {
+	rdy := 0
+	for _, c := range d.Clients() {
+		rdy += c.RDY
+	}
+	return rdy
+}
+
+// granted is all RDY and all messages in flight, of several nsqds.
+func granted(nsqds []*nsqtest.Nsqd) (rdy, inFlight int) {
+	for _, d := range nsqds {
+		for _, c := range d.Clients() {
+			rdy += c.RDY
+			inFlight += c.InFlight
+		}
+	}
+	return rdy, inFlight
+}
+
+// D18: after an error messages flow again within a second of the pause's end,
+// whichever nsqds have some.
+func TestBackoffProbesWhereMessagesAre(t *testing.T) {
+	for seed := range uint64(30) {
+		inScene(t, func(s *scene) {
+			rnd := rand.New(rand.NewPCG(seed, 0))
+			s.cfg.MaxInFlight = 80
+			nsqds := s.nsqds(8)
+			var handled atomic.Int32
+			fail := atomic.Bool{}
+			s.consumer(80, func(*Message) error {
+				sleep(time.Millisecond)
+				if fail.CompareAndSwap(true, false) {
+					return errBoom
+				}
+				handled.Add(1)
+				return nil
+			})
+			s.connect(nsqds...)
+			after(time.Duration(rnd.IntN(3000)) * time.Millisecond)
+			// One or some are busy when the error comes, and others, or no
+			// others, after it.
+			for range 1 + rnd.IntN(3) {
+				flood(nsqds[rnd.IntN(8)], 1+rnd.IntN(20)*100)
+			}
+			fail.Store(true)
+			after(100 * time.Millisecond)
+			if level := s.c.Snapshot().BackoffLevel; level != 1 {
+				t.Fatalf("seed %d: level %d after the error", seed, level)
+			}
+			for _, d := range nsqds {
+				d.Empty("t", "c")
+			}
+			flood(nsqds[rnd.IntN(8)], 100)
+			before := handled.Load()
+			after(1900 * time.Millisecond) // the rest of the pause
+			if n := handled.Load() - before; n > 0 {
+				t.Errorf("seed %d: %d handled in the pause", seed, n)
+			}
+			after(time.Second)
+			if n := handled.Load() - before; n < 100 {
+				t.Errorf("seed %d: %d of 100 handled a second after the pause", seed, n)
+			}
+		})
+	}
+}
+
+// The commands of protocol and of go-nsq around a backoff, on one connection: RDY 0
+// goes before the REQ that caused it, RDY before the FIN that ended it.
+func TestBackoffOnTheWire(t *testing.T) {
+	tests := []struct {
+		name        string
+		maxInFlight int
+		outcomes    string // of one handling each: e error, s success, c requeue without backoff
+		want        string
+	}{
+		{"one failure, one success", 5, "es", "RDY 5 RDY 0 REQ RDY 1 RDY 5 FIN"},
+		{"two failures, two successes", 5, "eess", "RDY 5 RDY 0 REQ RDY 1 RDY 0 REQ RDY 1 RDY 0 FIN RDY 1 RDY 5 FIN"},
+		{"requeue without backoff", 5, "ecs", "RDY 5 RDY 0 REQ RDY 1 RDY 0 REQ RDY 1 RDY 5 FIN"},
+		{"requeue without backoff, outside", 5, "cs", "RDY 5 REQ FIN"},
+		{"max_in_flight 1", 1, "es", "RDY 1 RDY 0 REQ RDY 1 FIN"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				s.cfg.MaxInFlight, s.cfg.DefaultRequeueDelay = tt.maxInFlight, 0
+				d := s.nsqd("a:1")
+				outcomes := []byte(tt.outcomes)
+				next := make(chan byte, 10)
+				s.consumer(1, func(m *Message) error {
+					switch <-next {
+					case 'e':
+						return errBoom
+					case 'c':
+						m.RequeueWithoutBackoff(0)
+					}
+					return nil
+				})
+				s.connect(d)
+				flood(d, 1)
+				for i, o := range outcomes {
+					next <- o
+					after(10 * time.Second)
+					if more := strings.Count(tt.outcomes, "s") - 1; i == 0 && more > 0 {
+						flood(d, more) // not before: what is in hand when a backoff begins does not count
+					}
+				}
+				var got []string
+				for _, c := range commands(d, "RDY", "FIN", "REQ") {
+					if !strings.HasPrefix(c, "RDY") {
+						c = c[:3]
+					}
+					got = append(got, c)
+				}
+				if g := strings.Join(got, " "); g != tt.want {
+					t.Errorf("sent %s, want %s", g, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// What was in hand when the first failure came says nothing new: 50 failures at
+// once are one level.
+func TestFailuresAtOnceAreOneLevel(t *testing.T) {
+	for _, slow := range []time.Duration{0, 10 * time.Second} {
+		inScene(t, func(s *scene) {
+			s.cfg.MaxInFlight = 50
+			d := s.nsqd("a:1")
+			n := atomic.Int32{}
+			s.consumer(50, func(*Message) error {
+				if n.Add(1) <= 50 {
+					sleep(time.Duration(n.Load()) * slow / 50) // some end when the pause is over
+					return errBoom
+				}
+				return nil
+			})
+			s.connect(d)
+			flood(d, 60)
+			for range 200 {
+				after(100 * time.Millisecond)
+				if level := s.c.Snapshot().BackoffLevel; level > 1 {
+					t.Fatalf("level %d", level)
+				}
+			}
+			if st := d.Stats("t", "c"); st.Finished != 10 {
+				t.Errorf("%+v, want the 10 others handled", st)
+			}
+		})
+	}
+}
+
+// D26: the cap shortens pauses, it does not disable them.
+func TestBackoffCap(t *testing.T) {
+	for _, tt := range []struct{ limit, want time.Duration }{
+		{time.Second, time.Second}, {time.Millisecond, 10 * time.Millisecond}, {5 * time.Second, 2 * time.Second}, {0, 0},
+	} {
+		inScene(t, func(s *scene) {
+			s.cfg.MaxBackoffDuration = tt.limit
+			d := s.nsqd("a:1")
+			s.consumer(1, func(*Message) error { return errBoom })
+			s.connect(d)
+			flood(d, 1)
+			synctest.Wait()
+			shown := s.c.Snapshot()
+			pause := time.Until(shown.BackoffUntil)
+			if tt.want == 0 {
+				if shown.BackoffLevel != 0 || !shown.BackoffUntil.IsZero() || rdyOf(d) != 10 {
+					t.Errorf("backoff is off: %+v, RDY %d", shown, rdyOf(d))
+				}
+				return
+			}
+			if shown.BackoffLevel != 1 || pause != tt.want || rdyOf(d) != 0 {
+				t.Errorf("cap %v: pause %v, RDY %d, level %d", tt.limit, pause, rdyOf(d), shown.BackoffLevel)
+			}
+		})
+	}
+}
+
+// D27: giving up on a message is neither success nor failure.
+func TestDiscardIsNeutral(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxAttempts, s.cfg.DefaultRequeueDelay = 1, 0
+		d := s.nsqd("a:1")
+		var calls int
+		s.consumer(1, func(*Message) error { calls++; return errBoom })
+		s.connect(d)
+		flood(d, 1)
+		after(10 * time.Second) // the pause of 2 s, and then the second delivery is given up
+		if st := d.Stats("t", "c"); st.Finished != 1 || calls != 1 {
+			t.Fatalf("%+v, %d calls", st, calls)
+		}
+		if level := s.c.Snapshot().BackoffLevel; level != 1 || rdyOf(d) != 1 {
+			t.Errorf("level %d, RDY %d after the discard, want the probe still", level, rdyOf(d))
+		}
+	})
+}
+
+// D28: with the adaptive policy one error in a hundred costs less than a tenth
+// of the throughput; with a dead dependency one message at a time is tried.
+func TestAdaptiveBackoff(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight, s.cfg.BackoffPolicy, s.cfg.MaxAttempts = 80, BackoffAdaptive, 0
+		s.cfg.DefaultRequeueDelay = 0
+		d := s.nsqd("a:1")
+		var rate, handled, failed atomic.Int32
+		s.consumer(80, func(*Message) error {
+			sleep(10 * time.Millisecond)
+			if rand.Int32N(100) < rate.Load() {
+				failed.Add(1)
+				return errBoom
+			}
+			handled.Add(1)
+			return nil
+		})
+		s.connect(d)
+		flood(d, 40_000)
+		after(time.Second)
+		before := handled.Load()
+		after(2 * time.Second)
+		clean := handled.Load() - before
+		rate.Store(1)
+		before = handled.Load()
+		after(2 * time.Second)
+		if n := handled.Load() - before; n < clean*9/10 || failed.Load() == 0 {
+			t.Errorf("%d handled with 1 %% errors, %d without; %d failed", n, clean, failed.Load())
+		}
+		rate.Store(100)
+		after(5 * time.Second)
+		before = failed.Load()
+		after(30 * time.Second)
+		if n := failed.Load() - before; n > 5 {
+			t.Errorf("%d failures in 30 s of a dead dependency", n)
+		}
+		rate.Store(0)
+		after(100 * time.Second)
+		if rdyOf(d) != 80 || s.c.Snapshot().BackoffLevel != 0 {
+			t.Errorf("not back to normal: RDY %d, %+v", rdyOf(d), s.c.Snapshot())
+		}
+	})
+}
+
+// D29: a strategy that panics costs a long pause, not the process.
+func TestPanickingStrategy(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.BackoffStrategy = panickingStrategy{}
+		s.cfg.MaxBackoffDuration = 7 * time.Second
+		d := s.nsqd("a:1")
+		s.consumer(1, func(*Message) error { return errBoom })
+		s.connect(d)
+		flood(d, 1)
+		synctest.Wait()
+		if got := time.Until(s.c.Snapshot().BackoffUntil); got != 7*time.Second {
+			t.Errorf("pause %v", got)
+		}
+	})
+}
+
+type panickingStrategy struct{}
+
+func (panickingStrategy) Calculate(int) time.Duration { panic("no") }
+
+// D19, D24: lowering max_in_flight takes effect at once, on all nsqds, and what
+// is in flight never exceeds what it was, and soon not what it is.
+func TestLowerMaxInFlightUnderLoad(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 60
+		nsqds := s.nsqds(3)
+		s.consumer(60, func(*Message) error { sleep(10 * time.Millisecond); return nil })
+		s.connect(nsqds...)
+		after(rdyMoves)
+		for _, d := range nsqds {
+			flood(d, 20_000)
+		}
+		after(time.Second)
+		s.c.ChangeMaxInFlight(6)
+		synctest.Wait()
+		if rdy, _ := granted(nsqds); rdy > 6 {
+			t.Errorf("RDY %d in all after lowering", rdy)
+		}
+		after(20 * time.Millisecond)
+		for range 200 {
+			if _, n := granted(nsqds); n > 6 {
+				t.Fatalf("%d in flight of 6", n)
+			}
+			after(5 * time.Millisecond)
+		}
+		if rdy, n := granted(nsqds); rdy != 6 || n != 6 {
+			t.Errorf("RDY %d, %d in flight, want all of 6 in use", rdy, n)
+		}
+		s.c.ChangeMaxInFlight(0)
+		after(time.Second)
+		if rdy, n := granted(nsqds); rdy != 0 || n != 0 {
+			t.Errorf("paused: RDY %d, %d in flight", rdy, n)
+		}
+		s.c.ChangeMaxInFlight(60)
+		after(time.Second)
+		if rdy, n := granted(nsqds); rdy != 60 || n != 60 {
+			t.Errorf("resumed: RDY %d, %d in flight", rdy, n)
+		}
+	})
+}
+
+// D24: whatever happens to traffic, nsqds and max_in_flight, no more is ever in
+// flight than allowed. What is lowered counts from when the rest is answered.
+func TestNeverMoreInFlightThanAllowed(t *testing.T) {
+	for seed := range uint64(20) {
+		inScene(t, func(s *scene) {
+			rnd := rand.New(rand.NewPCG(seed, 9))
+			limit := 1 + rnd.IntN(20)
+			s.cfg.MaxInFlight = limit
+			nsqds := s.nsqds(1 + rnd.IntN(6))
+			for _, d := range nsqds {
+				d.CreateChannel("t", "c")
+			}
+			s.consumer(20, func(*Message) error { sleep(15 * time.Millisecond); return nil })
+			s.connect(nsqds...)
+			allowed := limit
+			lowered := time.Now()
+			for range 300 {
+				after(time.Duration(rnd.IntN(40)) * time.Millisecond)
+				switch d := nsqds[rnd.IntN(len(nsqds))]; rnd.IntN(12) {
+				case 0:
+					limit = rnd.IntN(20)
+					s.c.ChangeMaxInFlight(limit)
+					if limit < allowed {
+						lowered = time.Now()
+					}
+				case 1, 2, 3:
+					flood(d, 1+rnd.IntN(60))
+				}
+				synctest.Wait()
+				if time.Since(lowered) > 25*time.Millisecond || limit > allowed {
+					allowed = limit
+				}
+				if _, n := granted(nsqds); n > allowed {
+					t.Fatalf("seed %d: %d in flight of %d", seed, n, allowed)
+				}
+			}
+		})
+	}
+}
+
+// D21: an nsqd with all the messages has nearly all the slots within a second,
+// and gives them back when others wake. In between no RDY is sent.
+func TestRDYFollowsMessages(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 80
+		nsqds := s.nsqds(8)
+		s.consumer(80, func(*Message) error { sleep(10 * time.Millisecond); return nil })
+		s.connect(nsqds...)
+		after(5 * time.Second)
+		if got := rdyOf(nsqds[3]); got != 10 {
+			t.Fatalf("RDY %d while all are idle", got)
+		}
+		flood(nsqds[3], 50_000)
+		after(time.Second)
+		if got := rdyOf(nsqds[3]); got != 73 {
+			t.Errorf("RDY %d for the busy one of 8", got)
+		}
+		sent := 0
+		for _, d := range nsqds {
+			sent += len(commands(d, "RDY"))
+		}
+		after(2 * time.Second)
+		for _, d := range nsqds {
+			sent -= len(commands(d, "RDY"))
+		}
+		if sent != 0 {
+			t.Errorf("%d RDYs in a steady state", -sent)
+		}
+		flood(nsqds[5], 50_000)
+		after(time.Second)
+		if a, b := rdyOf(nsqds[3]), rdyOf(nsqds[5]); a+b != 74 || b < 30 {
+			t.Errorf("RDY %d and %d for two busy ones", a, b)
+		}
+	})
+}
+
+// The even split stays, whatever the traffic.
+func TestUniformRDY(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight, s.cfg.RDYStrategy = 10, RDYUniform
+		nsqds := s.nsqds(4)
+		s.consumer(10, func(*Message) error { sleep(10 * time.Millisecond); return nil })
+		s.connect(nsqds...)
+		flood(nsqds[0], 2000)
+		after(2 * time.Second)
+		var got []int
+		for _, d := range nsqds {
+			got = append(got, rdyOf(d))
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, []int{2, 2, 3, 3}) {
+			t.Errorf("RDY %v", got)
+		}
+	})
+}
+
+// D22: with the default max_in_flight of 1 and 20 nsqds, a message waits for
+// less than a second.
+func TestFewerSlotsThanNSQDs(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 1
+		nsqds := s.nsqds(20)
+		arrived := make(chan time.Time, 1)
+		s.consumer(1, func(*Message) error { arrived <- time.Now(); return nil })
+		s.connect(nsqds...)
+		rnd := rand.New(rand.NewPCG(2, 2))
+		for range 100 {
+			after(time.Duration(rnd.IntN(2000)) * time.Millisecond)
+			start := time.Now()
+			flood(nsqds[rnd.IntN(20)], 1)
+			if took := (<-arrived).Sub(start); took > time.Second {
+				t.Errorf("a message waited %v", took)
+			}
+		}
+		// All of them busy: each is served, by turns.
+		go func() {
+			for range arrived {
+			}
+		}()
+		for _, d := range nsqds {
+			flood(d, 5000)
+		}
+		after(20 * time.Second)
+		for _, d := range nsqds {
+			if st := d.Stats("t", "c"); st.Finished < 50 {
+				t.Errorf("%s: %+v", d.Addr(), st)
+			}
+		}
+		s.c.Stop()
+		<-s.c.StopChan
+		close(arrived)
+	})
+}
+
+// D30: backing off does not wait for an nsqd that does not read.
+func TestBackoffWithAFrozenNSQD(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.net.Capacity = 64
+		s.cfg.MaxInFlight, s.cfg.WriteTimeout, s.cfg.DefaultRequeueDelay = 20, 5*time.Minute, 0
+		frozen, live := s.nsqd("frozen:1"), s.nsqd("live:1")
+		fail := atomic.Bool{}
+		s.consumer(20, func(*Message) error {
+			if fail.CompareAndSwap(true, false) {
+				return errBoom
+			}
+			return nil
+		})
+		s.connect(frozen, live)
+		after(rdyMoves)
+		frozen.StopReading()
+		flood(frozen, 10) // their FINs fill what is between
+		synctest.Wait()
+		for range 20 {
+			fail.Store(true)
+			flood(live, 10)
+			after(20 * time.Second)
+		}
+		if st := live.Stats("t", "c"); st.Finished != 200 || st.Requeued != 20 {
+			t.Errorf("live: %+v", st)
+		}
+		frozen.StartReading()
+		after(time.Second)
+	})
+}
+
+func TestSnapshot(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight, s.cfg.DefaultRequeueDelay = 10, time.Hour
+		a := s.nsqd("a:1", func(o *nsqtest.Options) { o.MsgTimeout = time.Second })
+		b := s.nsqd("b:1")
+		release := make(chan error)
+		s.consumer(3, func(*Message) error { return <-release })
+		s.connect(a, b)
+		if err := s.c.ConnectToNSQD("dead:1"); err == nil {
+			t.Fatal("connected to nobody")
+		}
+		after(rdyMoves)
+		start := time.Now()
+		flood(a, 3)
+		synctest.Wait()
+
+		got := s.c.Snapshot()
+		if got.Topic != "t" || got.Channel != "c" || got.MaxInFlight != 10 || got.InFlight != 3 || got.BackoffLevel != 0 {
+			t.Errorf("%+v", got)
+		}
+		if len(got.Connections) != 3 {
+			t.Fatalf("%+v", got.Connections)
+		}
+		want := ConnectionSnapshot{Addr: "a:1", State: ConnectionUp, RDY: 5, InFlight: 3, LastMessage: start, Counts: Counts{Received: 3}}
+		if got.Connections[0] != want {
+			t.Errorf("%+v, want %+v", got.Connections[0], want)
+		}
+		dead := got.Connections[2]
+		if dead.Addr != "dead:1" || dead.State != ConnectionWaiting || dead.LastError == nil || !dead.NextDial.After(time.Now()) {
+			t.Errorf("%+v", dead)
+		}
+
+		release <- nil
+		release <- errBoom
+		synctest.Wait()
+		got = s.c.Snapshot()
+		if got.BackoffLevel != 1 || time.Until(got.BackoffUntil) != 2*time.Second || got.Connections[0].RDY != 0 {
+			t.Errorf("after an error: %+v", got)
+		}
+		after(1500 * time.Millisecond) // nsqd has given up on the third
+		release <- nil
+		synctest.Wait()
+		got = s.c.Snapshot()
+		if want := (Counts{Received: 3, Finished: 2, Requeued: 1, Refused: 1}); got.Counts != want {
+			t.Errorf("%+v, want %+v", got.Counts, want)
+		}
+		b.Kill()
+		synctest.Wait()
+		got = s.c.Snapshot()
+		if lost := got.Connections[1]; lost.State != ConnectionWaiting || lost.LastError == nil {
+			t.Errorf("%+v", lost)
+		}
+		go func() {
+			for range release {
+			}
+		}()
+		close(release)
+		s.c.Stop()
+		<-s.c.StopChan
+		if got := s.c.Snapshot(); got.Finished < 2 || got.InFlight != 0 {
+			t.Errorf("stopped: %+v", got)
+		}
+	})
+}

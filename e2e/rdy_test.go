@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/rdyhq/nsq"
+)
+
+// ready is the RDY that an nsqd was sent for channel c, and what it has in
+// flight.
+func ready(n *NSQD) (rdy, inFlight int) {
+	s := n.Stats(topic, "c")
+	for _, c := range s.Clients {
+		rdy += c.ReadyCount
+	}
+	return rdy, s.InFlight
+}
+
+// With all messages on one nsqd of three, RDY follows them there. How much that
+// helps is logged: with an even split the others hold two thirds of it.
+func TestDrainFollowsMessages(t *testing.T) {
+	const count, handlers = 20_000, 90
+	took := map[nsq.RDYStrategy]time.Duration{}
+	for _, strategy := range []nsq.RDYStrategy{nsq.RDYUniform, nsq.RDYAdaptive} {
+		busy := StartNSQD(t, nil)
+		publish(t, busy, "m", count)
+		cfg := testConfig(t)
+		cfg.MaxInFlight, cfg.RDYStrategy = handlers, strategy
+		handled := newLedger()
+		begin := time.Now()
+		c := consume(t, cfg, handlers, func(m *nsq.Message) error {
+			time.Sleep(10 * time.Millisecond)
+			handled.add(m.Body)
+			return nil
+		}, busy, StartNSQD(t, nil), StartNSQD(t, nil))
+		if strategy == nsq.RDYAdaptive {
+			eventually(t, 10*time.Second, func() bool { rdy, _ := ready(busy); return rdy == handlers-2 })
+		}
+		eventually(t, 2*time.Minute, func() bool { return handled.distinct() == count })
+		took[strategy] = time.Since(begin)
+		if rdy, _ := ready(busy); strategy == nsq.RDYUniform && rdy != handlers/3 {
+			t.Errorf("uniform: RDY %d of %d", rdy, handlers)
+		}
+		stop(t, c)
+	}
+	t.Logf("drained in %v, with an even split in %v: %.2f of it", took[nsq.RDYAdaptive], took[nsq.RDYUniform],
+		took[nsq.RDYAdaptive].Seconds()/took[nsq.RDYUniform].Seconds())
+}
+
+// Lowering max_in_flight under load holds as soon as what was in flight is
+// answered, by nsqd's own count.
+func TestLoweringHolds(t *testing.T) {
+	nsqds := []*NSQD{StartNSQD(t, nil), StartNSQD(t, nil), StartNSQD(t, nil)}
+	for _, n := range nsqds {
+		publish(t, n, "m", 20_000)
+	}
+	cfg := testConfig(t)
+	cfg.MaxInFlight = 60
+	c := consume(t, cfg, 60, func(*nsq.Message) error {
+		time.Sleep(10 * time.Millisecond)
+		return nil
+	}, nsqds...)
+	total := func() (rdy, inFlight int) {
+		for _, n := range nsqds {
+			r, f := ready(n)
+			rdy, inFlight = rdy+r, inFlight+f
+		}
+		return rdy, inFlight
+	}
+	eventually(t, 10*time.Second, func() bool { _, n := total(); return n >= 55 })
+	c.ChangeMaxInFlight(6)
+	eventually(t, 10*time.Second, func() bool { rdy, n := total(); return rdy <= 6 && n <= 6 })
+	finished := c.Stats().MessagesFinished
+	for range 100 {
+		if rdy, n := total(); rdy > 6 || n > 6 {
+			t.Errorf("RDY %d, in flight %d, lowered to 6", rdy, n)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if c.Stats().MessagesFinished == finished {
+		t.Error("nothing was handled meanwhile")
+	}
+}
+
+// With fewer slots than nsqds a message on any of them is handled soon.
+func TestTurnsReachAll(t *testing.T) {
+	var nsqds []*NSQD
+	for range 4 {
+		nsqds = append(nsqds, StartNSQD(t, nil))
+	}
+	cfg := testConfig(t)
+	cfg.MaxInFlight = 1
+	handled := newLedger()
+	consume(t, cfg, 1, func(m *nsq.Message) error {
+		handled.add(m.Body)
+		return nil
+	}, nsqds...)
+	for round := range 5 {
+		for i, n := range nsqds {
+			n.Publish(topic, string(rune('a'+round))+string(rune('0'+i)))
+			want := round*len(nsqds) + i + 1
+			eventually(t, 5*time.Second, func() bool { return handled.distinct() == want })
+		}
+	}
+	for i, n := range nsqds { // and a backlog on each
+		publish(t, n, string(rune('A'+i)), 500)
+	}
+	eventually(t, time.Minute, func() bool { return handled.distinct() == 20+2000 })
+}

@@ -1,0 +1,310 @@
+package flow
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what scripts print into testdata; read the difference before you commit it")
+
+// TestScripts plays testdata/*.txt. Each is a story: a line is a command, and
+// lines that begin with > are what came of it. The first commands set the scene,
+// testdata/README tells which there are.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := play(t, string(text))
+			if *rewrite {
+				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			compare(t, string(text), got)
+		})
+	}
+}
+
+// compare shows the first line that differs, and the command before it.
+func compare(t *testing.T, want, got string) {
+	if want == got {
+		return
+	}
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	command := ""
+	for i := range min(len(w), len(g)) {
+		if w[i] != g[i] {
+			t.Fatalf("line %d, after %q:\n got %s\nwant %s", i+1, command, g[i], w[i])
+		}
+		if !strings.HasPrefix(w[i], ">") {
+			command = w[i]
+		}
+	}
+	t.Fatalf("%d lines, want %d", len(g), len(w))
+}
+
+// play carries out a script and returns it with what it prints.
+func play(t *testing.T, text string) string {
+	var p *player
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if strings.HasPrefix(line, ">") {
+			continue
+		}
+		out.WriteString(line + "\n")
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] == "#" {
+			continue
+		}
+		if fields[0] == "consumer" { // a new story
+			p = newPlayer(t, fields[1:])
+			continue
+		}
+		if p == nil || commands[fields[0]] == nil {
+			t.Fatalf("%s: no such command", line)
+		}
+		commands[fields[0]](p, fields[1:])
+		for _, s := range p.out {
+			out.WriteString("> " + s + "\n")
+		}
+		p.out = p.out[:0]
+	}
+	return out.String()
+}
+
+// player is a world that understands commands.
+type player struct {
+	*testing.T
+	w     *world
+	nodes map[string]*node
+	out   []string
+	at    time.Duration // of the last line of out
+	quiet bool
+	rdys  int
+
+	takes   time.Duration
+	outcome Outcome
+	next    []Outcome          // of the next messages
+	own     map[string]Outcome // by nsqd
+}
+
+// newPlayer makes a consumer from words such as max=10 and uniform.
+func newPlayer(t *testing.T, words []string) *player {
+	p := &player{T: t, nodes: make(map[string]*node), own: make(map[string]Outcome)}
+	cfg := Config{MaxBackoff: 2 * time.Minute, Seed: 1}
+	unit, trace := time.Second, false
+	delay, buffer, lease := time.Duration(0), time.Duration(0), time.Minute
+	for _, word := range words {
+		key, value, _ := strings.Cut(word, "=")
+		switch key {
+		case "max":
+			cfg.MaxInFlight = p.number(value)
+		case "uniform":
+			cfg.Uniform = true
+		case "adaptive":
+			cfg.Adaptive = true
+		case "backoff":
+			unit = p.duration(value)
+		case "cap":
+			cfg.MaxBackoff = p.duration(value)
+		case "wire":
+			delay = p.duration(value)
+		case "buffer":
+			buffer = p.duration(value)
+		case "lease":
+			lease = p.duration(value)
+		case "trace":
+			trace = true
+		default:
+			t.Fatalf("consumer: %s?", word)
+		}
+	}
+	cfg.Backoff = exponential(unit)
+	p.w = newWorld(t, cfg)
+	p.w.delay, p.w.buffer, p.w.lease = delay, buffer, lease
+	p.takes, p.outcome = 10*time.Millisecond, Success
+	p.w.handle = p.handle
+	p.w.decided = func(n *node, rdy int) {
+		p.rdys++
+		if !p.quiet {
+			p.print(fmt.Sprintf("%s %d", n.name, rdy))
+		}
+	}
+	if trace {
+		p.w.answered = func(n *node, o Outcome) {
+			p.print(n.name + " " + map[Outcome]string{Success: "FIN", discard: "FIN", Failure: "REQ", Continue: "REQ"}[o])
+		}
+	}
+	return p
+}
+
+// print adds to the last line if that is about the same moment.
+func (p *player) print(s string) {
+	if at := p.w.clock(); len(p.out) == 0 || at != p.at {
+		p.out = append(p.out, at.String()+"  "+s)
+		p.at = at
+		return
+	}
+	p.out[len(p.out)-1] += ", " + s
+}
+
+func (p *player) handle(n *node) (time.Duration, Outcome) {
+	outcome := p.outcome
+	if o, ok := p.own[n.name]; ok {
+		outcome = o
+	}
+	if len(p.next) > 0 {
+		outcome, p.next = p.next[0], p.next[1:]
+	}
+	return p.takes, outcome
+}
+
+func (p *player) number(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		p.Fatal(err)
+	}
+	return n
+}
+
+func (p *player) duration(s string) time.Duration {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		p.Fatal(err)
+	}
+	return d
+}
+
+var outcomes = map[string]Outcome{
+	"succeed": Success, "fail": Failure, "continue": Continue, "discard": discard, "never": never,
+}
+
+func (p *player) word(s string) Outcome {
+	o, ok := outcomes[s]
+	if !ok {
+		p.Fatalf("%s: one of %v", s, slices.Sorted(maps.Keys(outcomes)))
+	}
+	return o
+}
+
+func (p *player) node(name string) *node {
+	if p.nodes[name] == nil {
+		p.Fatalf("%s?", name)
+	}
+	return p.nodes[name]
+}
+
+// commands are what a line may begin with.
+var commands = map[string]func(p *player, args []string){
+	"up":      (*player).up,
+	"down":    func(p *player, args []string) { p.w.disconnect(p.node(args[0])) },
+	"drain":   func(p *player, args []string) { p.w.drain(p.node(args[0])) },
+	"max":     func(p *player, args []string) { p.w.setMax(p.number(args[0])) },
+	"publish": func(p *player, args []string) { p.w.publish(p.node(args[0]), p.number(args[1])) },
+	"handle":  (*player).setHandler,
+	"next": func(p *player, args []string) {
+		for _, word := range args {
+			p.next = append(p.next, p.word(word))
+		}
+	},
+	"run": func(p *player, args []string) { p.w.run(p.duration(args[0])) },
+	"pass": func(p *player, args []string) {
+		p.quiet, p.rdys = true, 0
+		p.w.run(p.duration(args[0]))
+		p.quiet = false
+		p.out = append(p.out, fmt.Sprintf("%d RDYs, then %s", p.rdys, p.shares()))
+	},
+	"shares": func(p *player, _ []string) { p.out = append(p.out, p.shares()) },
+	"flight": func(p *player, _ []string) {
+		var s []string
+		for _, n := range p.w.nodes {
+			s = append(s, fmt.Sprint(n.name, " ", n.held))
+		}
+		p.out = append(p.out, "in flight: "+strings.Join(s, ", "))
+	},
+	"level": func(p *player, _ []string) {
+		level, until := p.w.m.Level()
+		if level == 0 {
+			p.out = append(p.out, "no backoff")
+			return
+		}
+		p.out = append(p.out, fmt.Sprintf("level %d, until %v", level, until.Sub(epochStart)))
+	},
+	"visits": (*player).visits,
+}
+
+// up connects nsqds, with max= all with that max_rdy_count.
+func (p *player) up(args []string) {
+	maxRDY := 2500
+	for _, name := range args {
+		if value, ok := strings.CutPrefix(name, "max="); ok {
+			maxRDY = p.number(value)
+			continue
+		}
+		n := p.nodes[name]
+		if n == nil {
+			n = p.w.add(false)
+			n.name = name
+			p.nodes[name] = n
+		}
+		p.w.connect(n, maxRDY)
+	}
+}
+
+// setHandler is for all messages, or those of one nsqd.
+func (p *player) setHandler(args []string) {
+	if p.nodes[args[0]] != nil {
+		p.own[args[0]] = p.word(args[1])
+		return
+	}
+	p.takes, p.outcome = p.duration(args[0]), p.word(args[1])
+	clear(p.own)
+}
+
+// visits runs, and tells in which order nsqds were given RDY.
+func (p *player) visits(args []string) {
+	decided, order := p.w.decided, []string(nil)
+	p.w.decided = func(n *node, rdy int) {
+		if rdy > 0 {
+			order = append(order, n.name)
+		}
+	}
+	p.w.run(p.duration(args[0]))
+	p.w.decided = decided
+	p.out = append(p.out, strings.Join(order, " "))
+}
+
+func (p *player) shares() string {
+	var s []string
+	sum := 0
+	for _, n := range p.w.nodes {
+		if n.up {
+			s = append(s, fmt.Sprint(n.name, " ", n.sent))
+			sum += n.sent
+		}
+	}
+	return fmt.Sprintf("%s: %d of %d", strings.Join(s, ", "), sum, p.w.max)
+}
+
+// exponential is a strategy of flow's own tests: the unit doubles per level.
+func exponential(unit time.Duration) func(int, *rand.Rand) time.Duration {
+	return func(level int, _ *rand.Rand) time.Duration { return unit << min(level, 30) }
+}

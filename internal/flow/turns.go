@@ -1,0 +1,289 @@
+package flow
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Taking turns is for when there are fewer slots than connections. Slots leave a
+// connection from which nothing comes after a visit, and go to the one that has
+// waited longest. Where messages come they stay, for a turn at most while
+// another that had messages waits. While one such waits, or uses all it has, it
+// comes first; but an eighth of the slots' time goes on visits to the others,
+// so that each is visited within a bounded time however busy some are.
+
+// exploring is the share of the slots' time that visits may take from
+// connections that have messages: one part in exploring.
+const exploring = 8
+
+// place is where a connection waits.
+type place uint8
+
+const (
+	nowhere place = iota
+	inCold        // it had no messages when it was left
+	inHot         // it had
+)
+
+// turns is who waits for a slot.
+type turns struct {
+	cold, hot queue
+	due       time.Time
+	credit    time.Duration // slot time for visits
+	at        time.Time     // up to when credit is counted
+}
+
+// queue is connections that wait, the next first.
+type queue struct {
+	conns  []*conn
+	served int // of conns, from the beginning
+}
+
+func (q *queue) len() int { return len(q.conns) - q.served }
+
+func (q *queue) pop() *conn {
+	c := q.conns[q.served]
+	q.served++
+	c.place = nowhere
+	return c
+}
+
+// tidy forgets the served, when they are as many as the others.
+func (q *queue) tidy() {
+	if q.served > q.len() {
+		q.conns = slices.Delete(q.conns, 0, q.served)
+		q.served = 0
+	}
+}
+
+func (q *queue) remove(c *conn) {
+	i := q.served + slices.Index(q.conns[q.served:], c)
+	q.conns = slices.Delete(q.conns, i, i+1)
+}
+
+func (q *queue) clear() {
+	for _, c := range q.conns[q.served:] {
+		c.place = nowhere
+	}
+	clear(q.conns)
+	q.conns, q.served = q.conns[:0], 0
+}
+
+func (t *turns) queue(p place) *queue {
+	if p == inHot {
+		return &t.hot
+	}
+	return &t.cold
+}
+
+func (t *turns) push(c *conn, p place) {
+	c.place = p
+	q := t.queue(p)
+	q.tidy()
+	q.conns = append(q.conns, c)
+}
+
+// leave takes a connection out.
+func (t *turns) leave(c *conn) {
+	if c.place != nowhere {
+		t.queue(c.place).remove(c)
+		c.place = nowhere
+	}
+}
+
+func (t *turns) clear() {
+	t.cold.clear()
+	t.hot.clear()
+}
+
+// arrive has a connection that is new wait at a place drawn by lot: consumers
+// that started together must not go round in step.
+func (t *turns) arrive(c *conn, chance *rand.Rand) {
+	c.place = inCold
+	q := &t.cold
+	q.tidy()
+	q.conns = slices.Insert(q.conns, q.served+chance.IntN(q.len()+1), c)
+}
+
+// seat has connections take turns for the slots there are now. At the beginning
+// those come first that had messages last.
+func (m *Machine) seat(now time.Time, slots int, beginning bool) {
+	if beginning {
+		m.turns.clear()
+		m.turns.credit, m.turns.at = 0, now
+	}
+	m.trim(slots)
+	for _, c := range m.conns {
+		if !c.draining && c.want == 0 && c.place == nowhere {
+			m.turns.arrive(c, m.chance)
+		}
+	}
+	if beginning {
+		slices.SortStableFunc(m.turns.cold.conns, func(a, b *conn) int { return b.last.Compare(a.last) })
+	}
+	m.rotate(now)
+}
+
+// trim takes away what exceeds the slots: first all but one of each, then that
+// one of those whose last message is oldest.
+func (m *Machine) trim(slots int) {
+	wants := 0
+	for _, c := range m.conns {
+		wants += c.want
+	}
+	if wants <= slots {
+		return
+	}
+	holders := make([]*conn, 0, len(m.conns))
+	for _, c := range m.conns {
+		c.want = min(c.want, 1)
+		if c.want > 0 {
+			holders = append(holders, c)
+		}
+	}
+	slices.SortStableFunc(holders, func(a, b *conn) int { return a.last.Compare(b.last) })
+	for _, c := range holders[:max(len(holders)-slots, 0)] {
+		c.want = 0
+	}
+}
+
+// rotate moves slots on.
+func (m *Machine) rotate(now time.Time) {
+	t := &m.turns
+	slots := m.limit()
+	earned := now.Sub(t.at) * time.Duration(slots) / exploring
+	t.credit = min(t.credit+earned, max(visit, m.cfg.Turn*time.Duration(slots)))
+	t.at = now
+	t.due = now.Add(visit)
+	free, visiting := m.release(now, slots)
+	hungry := t.hot.len() > 0 || m.grow(0) > 0
+	for free > 0 && t.cold.len()+t.hot.len() > 0 {
+		switch {
+		case t.cold.len() > 0 && !hungry:
+			m.give(t.cold.pop(), visit)
+		case t.cold.len() > 0 && t.credit >= visit:
+			t.credit -= visit
+			visiting = true
+			m.give(t.cold.pop(), visit)
+		case t.hot.len() > 0:
+			m.give(t.hot.pop(), look)
+		default:
+			free -= m.grow(free)
+			hungry = false
+			continue
+		}
+		free--
+	}
+	if free == 0 && !visiting && t.credit >= visit && t.cold.len() > 0 && m.interrupt() {
+		t.credit -= visit
+		m.give(t.cold.pop(), visit)
+	}
+}
+
+func (m *Machine) give(c *conn, stay time.Duration) {
+	c.want, c.stay = 1, stay
+	m.changed = true
+}
+
+// release takes slots from those whose time is over. It returns how many are
+// free, and whether one is on a visit.
+func (m *Machine) release(now time.Time, slots int) (free int, visiting bool) {
+	t := &m.turns
+	free = slots
+	// With thousands of nsqds moving is work. Without others it is for nothing.
+	moves := min(max(t.cold.len()/100, 8), t.cold.len()+t.hot.len())
+	others := t.hot.len() // that wait with messages
+	for _, c := range m.conns {
+		if c.want == 0 {
+			continue
+		}
+		came := c.last.After(c.since)
+		left := c.leaves(m.cfg.Idle)
+		switch {
+		case c.rdy == 0: // its slot is not free yet
+		case c.inFlight <= c.before && !now.Before(left) && moves > 0:
+			moves--
+			m.take(c, c.want, inCold)
+		case others > 0 && came && (c.want > 1 || now.Sub(c.since) >= m.cfg.Turn):
+			others--
+			m.take(c, 1, inHot)
+		case c.want > max(c.need, 1):
+			m.take(c, c.want-max(c.need, 1), inHot)
+		}
+		free -= c.want
+		visiting = visiting || c.want > 0 && !came
+		if c.want > 0 && c.rdy > 0 && c.inFlight <= c.before && left.After(now) && left.Before(t.due) {
+			t.due = left
+		}
+	}
+	if soon := now.Add(settle / 2); t.due.Before(soon) {
+		t.due = soon
+	}
+	return free, visiting
+}
+
+// leaves is when a slot leaves a connection unless a message comes. One with
+// several may have messages waiting in nsqd's output buffer.
+func (c *conn) leaves(idle time.Duration) time.Time {
+	from := c.since
+	if c.last.After(from) {
+		from = c.last
+	}
+	if c.rdy > 1 {
+		return from.Add(idle)
+	}
+	return from.Add(c.stay)
+}
+
+// take takes n slots of a connection away. One that has none left waits.
+func (m *Machine) take(c *conn, n int, p place) {
+	c.want -= n
+	m.changed = true
+	if c.want == 0 {
+		m.turns.push(c, p)
+	}
+}
+
+// grow gives free slots to those that use all they have, and returns how many
+// they took. With none free it tells whether there is such a one.
+func (m *Machine) grow(free int) (given int) {
+	if m.cfg.Uniform {
+		return 0
+	}
+	for more := true; more; {
+		more = false
+		for _, c := range m.conns {
+			if c.want == 0 || c.use != full || c.want >= min(c.need, c.limits.MaxRDY) {
+				continue
+			}
+			if free == 0 {
+				return 1
+			}
+			if given < free {
+				c.want++
+				given++
+				more = true
+			}
+		}
+	}
+	m.changed = m.changed || given > 0
+	return given
+}
+
+// interrupt takes a slot from the connection that has most, or that has had its
+// one longest, for a visit.
+func (m *Machine) interrupt() bool {
+	var most *conn
+	for _, c := range m.conns {
+		if c.rdy > 0 && c.want > 0 &&
+			(most == nil || c.want > most.want || c.want == most.want && c.since.Before(most.since)) {
+			most = c
+		}
+	}
+	if most == nil {
+		return false
+	}
+	m.take(most, 1, inHot)
+	return true
+}

@@ -1,0 +1,202 @@
+package flow
+
+import (
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+var walks = flag.Int("walks", 520, "random walks of TestRandomWalk, of 2,000 events each")
+
+// TestRandomWalk does anything in any order, with all invariants checked after
+// each event. At its end handlers are healthy and nothing changes any more: then
+// all there is must be consumed, and every slot be in use.
+func TestRandomWalk(t *testing.T) {
+	t.Parallel()
+	events := 0
+	for seed := range *walks {
+		events += newWalk(t, uint64(seed)).run(2000) // #nosec G115 -- positive
+	}
+	t.Log(events, "events")
+}
+
+// TestSameSeedSameDecisions runs walks twice.
+func TestSameSeedSameDecisions(t *testing.T) {
+	for seed := range uint64(20) {
+		var sums [2]uint64
+		for i := range sums {
+			h := fnv.New64a()
+			w := newWalk(t, seed)
+			w.decided = func(n *node, rdy int) { _, _ = fmt.Fprintln(h, w.clock(), n.name, rdy) }
+			w.run(2000)
+			sums[i] = h.Sum64()
+		}
+		if sums[0] != sums[1] {
+			t.Errorf("seed %d: decisions differ", seed)
+		}
+	}
+}
+
+// walk is a world in which anything happens.
+type walk struct {
+	*world
+	seed   uint64
+	events int
+	over   bool // no more happens
+	leaks  bool // messages were never answered
+
+	// Of handlers, in percent, for a time.
+	fail, goOn, discard, never int
+	takes                      time.Duration
+}
+
+func newWalk(t *testing.T, seed uint64) *walk {
+	r := rand.New(rand.NewPCG(seed, 2))
+	pick := func(d ...time.Duration) time.Duration { return d[r.IntN(len(d))] }
+	const ms = time.Millisecond
+	cfg := Config{
+		MaxInFlight: r.IntN(1 << r.IntN(6)),
+		Uniform:     r.IntN(4) == 0,
+		Idle:        pick(100*ms, 500*ms),
+		Turn:        pick(0, 0, 50*ms),
+		Look:        pick(0, 0, 20*ms),
+		Backoff:     exponential(pick(0, 10*ms, 100*ms, time.Second)),
+		MaxBackoff:  pick(0, ms, 50*ms, time.Second, 5*time.Second),
+		Adaptive:    r.IntN(2) == 0,
+		Seed:        seed,
+	}
+	w := &walk{world: newWorld(t, cfg), seed: seed}
+	w.delay = time.Duration(r.IntN(4900)) * time.Microsecond
+	w.buffer = pick(0, 25*ms, min(250*ms, cfg.Idle/2))
+	w.lease = pick(2*time.Second, 10*time.Second)
+	w.workers = r.IntN(4)
+	w.handle = w.handler
+	w.check = w.checkInvariants
+	for range 1 + r.IntN(7) {
+		w.add(false)
+	}
+	return w
+}
+
+// run returns how many events there were.
+func (w *walk) run(events int) int {
+	defer func() {
+		if w.Failed() {
+			w.Logf("seed %d, %+v", w.seed, w.m.cfg)
+		}
+	}()
+	w.mood()
+	w.something()
+	end := w.now.Add(1000 * time.Hour)
+	for w.events < events && w.step(end) {
+		w.events++
+	}
+	w.finish()
+	return w.events
+}
+
+// mood is how handlers do for a while.
+func (w *walk) mood() {
+	if w.over {
+		return
+	}
+	w.fail, w.goOn, w.discard, w.never = 0, 0, 0, 0
+	for _, p := range []*int{&w.fail, &w.goOn, &w.discard} {
+		if w.rand.IntN(3) == 0 {
+			*p = w.rand.IntN(1 << w.rand.IntN(7))
+		}
+	}
+	if w.rand.IntN(6) == 0 {
+		w.never = w.rand.IntN(5)
+	}
+	w.takes = time.Millisecond << w.rand.IntN(9)
+	w.after(time.Duration(w.rand.IntN(int(2*time.Second))), w.mood)
+}
+
+func (w *walk) handler(*node) (time.Duration, Outcome) {
+	takes := time.Duration(w.rand.Int64N(int64(2 * w.takes)))
+	for _, o := range []struct {
+		percent int
+		outcome Outcome
+	}{{w.fail, Failure}, {w.goOn, Continue}, {w.discard, discard}, {w.never, never}} {
+		if w.rand.IntN(100) < o.percent {
+			w.leaks = w.leaks || o.outcome == never
+			return takes, o.outcome
+		}
+	}
+	return takes, Success
+}
+
+// something happens, and so on.
+func (w *walk) something() {
+	if w.over {
+		return
+	}
+	n := w.nodes[w.rand.IntN(len(w.nodes))]
+	switch w.rand.IntN(12) {
+	case 0, 1, 2:
+		if !n.up {
+			w.connect(n, 1+w.rand.IntN(1<<w.rand.IntN(8)))
+		}
+	case 3:
+		if n.up {
+			w.disconnect(n)
+		}
+	case 4:
+		if n.up && !n.draining {
+			w.drain(n)
+		}
+	case 5:
+		w.setMax(w.rand.IntN(1 << w.rand.IntN(6)))
+	default:
+		w.publish(n, w.rand.IntN(1<<w.rand.IntN(8)))
+	}
+	w.after(time.Duration(w.rand.ExpFloat64()*float64(60*time.Millisecond)), w.something)
+}
+
+// finish checks that what went on has left nothing behind.
+func (w *walk) finish() {
+	w.over = true
+	w.fail, w.goOn, w.discard, w.never, w.takes = 0, 0, 0, 0, time.Millisecond
+	w.setMax(1 + w.rand.IntN(10))
+	for _, n := range w.nodes {
+		if n.up && (n.draining || w.leaks) { // with leaks each turn of a connection takes a lease
+			w.disconnect(n)
+		}
+		if !n.up {
+			w.connect(n, 2500)
+		}
+	}
+	w.until(10*time.Minute, "everything is consumed", func() bool {
+		for _, n := range w.nodes {
+			if n.depth+n.coming+n.held-n.lost > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	if w.m.back.level > 0 { // as many messages as levels end it
+		w.until(10*time.Minute, "backoff ends", func() bool {
+			if n := w.nodes[0]; n.depth == 0 && n.inFlight == 0 {
+				w.publish(n, 1)
+			}
+			return w.m.back.level == 0
+		})
+	}
+	w.world.run(2*w.lease + time.Second)
+	if w.m.Reporting() && !w.m.cfg.Adaptive {
+		w.Fatalf("seed %d: %+v is not over", w.seed, w.m.back)
+	}
+	slots, take := 0, 0
+	for _, n := range w.nodes {
+		slots += n.sent
+		take += w.m.byID[n.id].limits.MaxRDY
+	}
+	// A slot that goes round is on its way now and then.
+	if limit := w.m.limit(); limit >= len(w.nodes) && slots != min(limit, take) {
+		w.Fatalf("seed %d: %d slots of %d are in use", w.seed, slots, w.max)
+	}
+}

@@ -1,0 +1,436 @@
+package flow
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// world is a consumer and its nsqds in virtual time: a Machine, and around it
+// what it decides about. Commands and messages take their time on the wire;
+// nsqd delivers up to RDY, through an output buffer; handlers take their time.
+type world struct {
+	testing.TB
+	timeline
+	m    *Machine
+	rand *rand.Rand
+
+	delay   time.Duration // on the wire, one way
+	buffer  time.Duration // nsqd's output buffer timeout
+	handle  func(n *node) (time.Duration, Outcome)
+	workers int // handlers; 0 is one for each message
+
+	lease   time.Duration // nsqd's msg_timeout
+	nodes   []*node
+	conns   map[ID]*node
+	lastID  ID
+	running int
+	queue   []*arrival
+	hands   map[*arrival]bool // received and not answered, connection lost or not
+	max     int
+	ticks   int
+
+	decided  func(n *node, rdy int)         // on each decision
+	arrived  func(n *node)                  // on each message that reaches the consumer
+	answered func(n *node, outcome Outcome) // on each answer that leaves it
+	check    func()                         // after each event
+	finished int
+	writes   int // decisions taken
+	dst      []Decision
+}
+
+// node is an nsqd and the connection to it.
+type node struct {
+	id       ID // of the connection
+	name     string
+	up       bool
+	draining bool // CLS was sent
+	depth    int  // queued
+	rdy      int  // as nsqd knows it
+	inFlight int  // as nsqd knows it
+	buffered int  // of those, not sent yet
+	ticking  bool // the buffer's timer runs
+
+	sent        int // RDY as it was decided
+	granted     time.Time
+	coming      int // messages on the wire
+	held        int // received and not answered
+	lost        int // of those, what nsqd has given up on
+	peak        int
+	received    uint64
+	lastMessage time.Time
+	generation  int // of the connection
+}
+
+// arrival is a message that has reached the consumer.
+type arrival struct {
+	n          *node
+	id         ID
+	generation int
+	epoch      uint32
+	at         time.Time
+}
+
+// Outcomes of the world's own: the machine does not hear of these.
+const (
+	discard Outcome = 100 + iota // given up: finished
+	never                        // not answered
+)
+
+// timeline is what is to happen when.
+type timeline struct {
+	now    time.Time
+	agenda events
+	seq    int
+}
+
+func (t *timeline) after(d time.Duration, do func()) {
+	t.seq++
+	heap.Push(&t.agenda, event{t.now.Add(d), t.seq, do})
+}
+
+// next lets happen what comes next.
+func (t *timeline) next() {
+	e := heap.Pop(&t.agenda).(event)
+	t.now = e.at
+	e.do()
+}
+
+type event struct {
+	at  time.Time
+	seq int
+	do  func()
+}
+
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return e[i].at.Before(e[j].at) || e[i].at.Equal(e[j].at) && e[i].seq < e[j].seq
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	old := *e
+	x := old[len(old)-1]
+	old[len(old)-1] = event{}
+	*e = old[:len(old)-1]
+	return x
+}
+
+// epochStart is when worlds begin.
+var epochStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func newWorld(tb testing.TB, cfg Config) *world {
+	if cfg.Idle == 0 {
+		cfg.Idle = 500 * time.Millisecond
+	}
+	return &world{
+		TB: tb, m: New(cfg), rand: rand.New(rand.NewPCG(cfg.Seed, 7)), timeline: timeline{now: epochStart},
+		conns: make(map[ID]*node), hands: make(map[*arrival]bool),
+		lease: time.Minute, delay: 200 * time.Microsecond, buffer: 250 * time.Millisecond, max: cfg.MaxInFlight,
+		handle: func(*node) (time.Duration, Outcome) { return 10 * time.Millisecond, Success },
+	}
+}
+
+// run lets time pass.
+func (w *world) run(d time.Duration) {
+	end := w.now.Add(d)
+	for w.step(end) {
+	}
+	w.now = end
+}
+
+// until lets time pass until a condition holds, and fails if it does not within
+// a time.
+func (w *world) until(limit time.Duration, what string, cond func() bool) time.Duration {
+	w.Helper()
+	from := w.now
+	for !cond() {
+		if !w.step(from.Add(limit)) {
+			w.Fatalf("%s: not within %v", what, limit)
+		}
+	}
+	return w.now.Sub(from)
+}
+
+// step does what comes next, up to an end.
+func (w *world) step(end time.Time) bool {
+	due, ok := w.m.Next()
+	if ok && due.Before(w.now) {
+		due = w.now
+	}
+	if len(w.agenda) > 0 && (!ok || !w.agenda[0].at.After(due)) {
+		if w.agenda[0].at.After(end) {
+			return false
+		}
+		w.next()
+		w.take()
+		return true
+	}
+	if !ok || due.After(end) {
+		return false
+	}
+	w.now = due
+	w.tick()
+	return true
+}
+
+func (w *world) tick() {
+	w.ticks++
+	for _, n := range w.nodes {
+		if n.up {
+			w.m.Sample(w.now, n.id, Sample{Received: n.received, InFlight: n.held, Peak: n.peak, LastMessage: n.lastMessage})
+			n.peak = n.held
+		}
+	}
+	w.m.Tick(w.now)
+	w.take()
+	if due, ok := w.m.Next(); ok && !due.After(w.now) {
+		w.Fatalf("%v: ticked, and due since %v", w.clock(), w.now.Sub(due))
+	}
+}
+
+func (w *world) clock() time.Duration { return w.now.Sub(epochStart) }
+
+// take carries out decisions, and checks each.
+func (w *world) take() {
+	w.dst = w.m.Take(w.now, w.dst[:0])
+	rising := false
+	for _, d := range w.dst {
+		n := w.node(d.Conn)
+		if !n.up || n.draining || d.RDY == n.sent || d.RDY < 0 || d.RDY > w.m.byID[d.Conn].limits.MaxRDY {
+			w.Fatalf("%v: decision %v for %+v", w.clock(), d, *n)
+		}
+		if rising && d.RDY < n.sent {
+			w.Fatalf("%v: a decrease after an increase in %v", w.clock(), w.dst)
+		}
+		rises := d.RDY > n.sent
+		rising = rising || rises
+		if n.sent == 0 {
+			n.granted = w.now
+		}
+		n.sent = d.RDY
+		if rises {
+			w.bound()
+		}
+		w.writes++
+		if w.decided != nil {
+			w.decided(n, d.RDY)
+		}
+		w.sendRDY(n, d.RDY)
+	}
+	if w.check != nil {
+		w.check()
+	}
+}
+
+// bound checks that a rise of RDY kept to max in flight. Where decreases take
+// longer than settle to be seen that cannot be had.
+func (w *world) bound() {
+	if w.delay >= settle || w.slots(nil) <= w.max {
+		return
+	}
+	gone := make(map[*node]int) // nsqd has given up on them
+	for a := range w.hands {
+		if a.generation == a.n.generation && w.expired(a) {
+			gone[a.n]++
+		}
+	}
+	if slots := w.slots(gone); slots > w.max {
+		w.Fatalf("%v: %d slots in use of %d", w.clock(), slots, w.max)
+	}
+}
+
+// slots is the sum of what connections have in flight, or may have.
+func (w *world) slots(gone map[*node]int) (sum int) {
+	for _, n := range w.nodes {
+		if n.up {
+			sum += max(n.sent, n.held-n.lost-gone[n]+n.coming+n.buffered)
+		}
+	}
+	return sum
+}
+
+func (w *world) node(id ID) *node { return w.conns[id] }
+
+// add makes an nsqd, up or not.
+func (w *world) add(up bool) *node {
+	n := &node{name: fmt.Sprint(len(w.nodes) + 1)}
+	w.nodes = append(w.nodes, n)
+	if up {
+		w.connect(n, 2500)
+	}
+	return n
+}
+
+func (w *world) connect(n *node, maxRDY int) {
+	w.lastID++
+	*n = node{id: w.lastID, name: n.name, up: true, depth: n.depth, ticking: n.ticking, generation: n.generation + 1}
+	w.conns[n.id] = n
+	w.m.Up(w.now, n.id, Limits{MaxRDY: maxRDY, Lease: w.lease})
+	w.take()
+}
+
+// disconnect loses a connection. What it had in flight is queued again at once.
+func (w *world) disconnect(n *node) {
+	n.up = false
+	n.generation++
+	n.depth += n.inFlight
+	n.inFlight, n.sent = 0, 0
+	delete(w.conns, n.id)
+	w.m.Down(n.id)
+	w.take()
+}
+
+// drain sends CLS.
+func (w *world) drain(n *node) {
+	n.draining, n.sent = true, 0
+	w.m.Drain(w.now, n.id)
+	w.take()
+	w.sendRDY(n, 0)
+}
+
+// sendRDY has nsqd know of an RDY after a while.
+func (w *world) sendRDY(n *node, rdy int) {
+	generation := n.generation
+	w.after(w.delay, func() {
+		if n.generation == generation {
+			n.rdy = rdy
+			w.push(n)
+		}
+	})
+}
+
+func (w *world) setMax(n int) {
+	w.max = max(n, 0)
+	w.m.SetMaxInFlight(w.now, n)
+	w.take()
+}
+
+func (w *world) publish(n *node, count int) {
+	n.depth += count
+	w.push(n)
+}
+
+// push is nsqd's delivery loop.
+func (w *world) push(n *node) {
+	for n.up && n.inFlight < n.rdy && n.depth > 0 {
+		n.depth--
+		n.inFlight++
+		n.buffered++
+	}
+	if n.buffered == 0 {
+		return
+	}
+	if n.inFlight >= n.rdy || w.buffer == 0 {
+		w.flush(n)
+	} else if !n.ticking {
+		n.ticking = true
+		w.after(w.buffer, func() {
+			n.ticking = false
+			w.flush(n)
+		})
+	}
+}
+
+func (w *world) flush(n *node) {
+	count, generation := n.buffered, n.generation
+	n.buffered = 0
+	n.coming += count
+	w.after(w.delay, func() {
+		if n.generation != generation {
+			return
+		}
+		n.coming -= count
+		n.held += count
+		n.peak = max(n.peak, n.held)
+		n.received += uint64(count)
+		n.lastMessage = w.now
+		if w.m.Asleep() {
+			w.m.Wake(w.now)
+		}
+		for range count {
+			if w.arrived != nil {
+				w.arrived(n)
+			}
+			a := &arrival{n, n.id, generation, w.m.Epoch(), w.now}
+			w.hands[a] = true
+			w.queue = append(w.queue, a)
+		}
+		w.work()
+	})
+}
+
+// work has free handlers begin.
+func (w *world) work() {
+	for len(w.queue) > 0 && (w.workers == 0 || w.running < w.workers) {
+		a := w.queue[0]
+		w.queue = w.queue[1:]
+		if w.expired(a) { // it is given back unhandled
+			if w.timeout(a) {
+				a.n.held--
+				a.n.lost--
+			}
+			continue
+		}
+		takes, outcome := w.handle(a.n)
+		if outcome == never {
+			w.after(a.at.Add(w.lease).Sub(w.now), func() { w.timeout(a) })
+			continue
+		}
+		w.running++
+		w.after(takes, func() {
+			w.running--
+			w.answer(a, outcome)
+			w.work()
+		})
+	}
+}
+
+func (w *world) expired(a *arrival) bool { return !w.now.Before(a.at.Add(w.lease)) }
+
+// timeout has nsqd give up on a message that nobody answers.
+func (w *world) timeout(a *arrival) bool {
+	n := a.n
+	delete(w.hands, a)
+	if n.generation != a.generation {
+		return false
+	}
+	n.lost++
+	n.inFlight--
+	n.depth++
+	w.push(n)
+	return true
+}
+
+func (w *world) answer(a *arrival, outcome Outcome) {
+	n := a.n
+	delete(w.hands, a)
+	if outcome <= Continue && (outcome != Success || w.m.Reporting()) {
+		w.m.Result(w.now, a.id, outcome, a.epoch)
+		w.take() // RDY goes out before the answer
+	}
+	if n.generation != a.generation {
+		return
+	}
+	if w.answered != nil {
+		w.answered(n, outcome)
+	}
+	n.held--
+	if outcome == Success {
+		w.finished++
+	}
+	w.after(w.delay, func() {
+		if n.generation != a.generation {
+			return
+		}
+		n.inFlight--
+		if outcome == Failure || outcome == Continue {
+			n.depth++
+		}
+		w.push(n)
+	})
+}

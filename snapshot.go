@@ -1,0 +1,133 @@
+package nsq
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Snapshot is the state of a Consumer at a moment, as [Consumer.Snapshot]
+// returns it.
+type Snapshot struct {
+	Topic, Channel string
+
+	MaxInFlight int                  // as it is now
+	InFlight    int                  // messages received and not answered, over all connections
+	Connections []ConnectionSnapshot // by address; those that are wanted, and those that are being closed
+
+	// BackoffLevel is 0 while there is no backoff.
+	BackoffLevel int
+	// BackoffUntil is when the pause ends in which no messages are taken. It is
+	// zero if there is none; with a level over 0 messages then come one at a
+	// time.
+	BackoffUntil time.Time
+
+	Counts // over all connections, former ones included
+}
+
+// Counts say what became of messages. They only grow.
+type Counts struct {
+	Received uint64 // deliveries, redeliveries included
+	Finished uint64 // FINs given to a connection
+	Requeued uint64 // REQs given to a connection
+	Lost     uint64 // answers given when their connection had ended; nsqd delivers the message again
+	Refused  uint64 // FINs, REQs and TOUCHes that nsqd refused, most often because they came too late
+}
+
+// ConnectionState is where a Consumer is with an nsqd.
+type ConnectionState string
+
+// The states of a connection.
+const (
+	ConnectionDialing ConnectionState = "connecting" // it is being dialled
+	ConnectionUp      ConnectionState = "connected"
+	ConnectionClosing ConnectionState = "closing" // it takes no messages and ends when those it has are answered
+	ConnectionWaiting ConnectionState = "waiting" // to be dialled again
+)
+
+// ConnectionSnapshot is the state of one connection of a Consumer, or of an
+// nsqd to which there is none.
+type ConnectionSnapshot struct {
+	Addr  string // as it was given to ConnectToNSQD
+	State ConnectionState
+
+	RDY         int       // messages that nsqd may have in flight here
+	InFlight    int       // messages received and not answered
+	LastMessage time.Time // zero before the first one of this connection
+
+	LastError error     // why the last dial failed or the last connection was lost; nil if none was
+	NextDial  time.Time // when waiting
+
+	Counts // of this connection; zero without one
+}
+
+// Snapshot returns the state of the Consumer. It also works when the Consumer
+// has stopped. It must not be called by what the Consumer waits for: its Logger
+// and its BackoffStrategy.
+func (c *Consumer) Snapshot() Snapshot {
+	result := make(chan Snapshot, 1)
+	if c.mail.post(func(now time.Time) { result <- c.run.snapshot(now) }) {
+		return <-result
+	}
+	<-c.StopChan // from here on nobody else touches what run owns
+	return c.run.snapshot(time.Now())
+}
+
+func (r *run) snapshot(now time.Time) Snapshot {
+	s := Snapshot{
+		Topic: r.c.topic, Channel: r.c.channel,
+		MaxInFlight: r.maxInFlight,
+		Counts:      r.past,
+	}
+	var until time.Time
+	if s.BackoffLevel, until = r.flow.Level(); until.After(now) {
+		s.BackoffUntil = until
+	}
+	for _, n := range r.nsqds {
+		if n.conn == nil {
+			s.Connections = append(s.Connections, n.snapshot())
+		}
+	}
+	for _, conn := range r.conns {
+		shown := conn.snapshot()
+		if n := r.nsqds[conn.addr]; n != nil && n.conn == conn {
+			shown.LastError = n.err
+		}
+		s.Connections = append(s.Connections, shown)
+		s.InFlight += shown.InFlight
+		s.add(conn)
+	}
+	slices.SortStableFunc(s.Connections, func(a, b ConnectionSnapshot) int { return cmp.Compare(a.Addr, b.Addr) })
+	return s
+}
+
+// snapshot shows an nsqd to which there is no connection.
+func (n *nsqd) snapshot() ConnectionSnapshot {
+	s := ConnectionSnapshot{Addr: n.addr, State: ConnectionWaiting, LastError: n.err, NextDial: n.due}
+	if n.cancel != nil {
+		s.State, s.NextDial = ConnectionDialing, time.Time{}
+	}
+	return s
+}
+
+func (cc *consumerConn) snapshot() ConnectionSnapshot {
+	l := cc.link.Stats()
+	s := ConnectionSnapshot{
+		Addr: cc.addr, State: ConnectionUp,
+		RDY: l.RDY, InFlight: l.InFlight, LastMessage: l.LastMessage,
+	}
+	if cc.draining.Load() {
+		s.State, s.RDY = ConnectionClosing, 0
+	}
+	s.add(cc)
+	return s
+}
+
+func (s *Counts) add(cc *consumerConn) {
+	l := cc.link.Stats()
+	s.Received += l.Received
+	s.Finished += l.Finished
+	s.Requeued += l.Requeued
+	s.Lost += l.Lost
+	s.Refused += cc.refused.Load()
+}
