@@ -10,6 +10,7 @@ import (
 // drainState is how far a graceful end has come.
 type drainState struct {
 	asked      bool // Drain was called
+	abandoned  bool // Abandon was called
 	listened   bool // CLOSE_WAIT came, and the straggler had its time
 	halfClosed bool // we send no more; the reader reads to EOF
 }
@@ -36,9 +37,20 @@ func (l *Link) Drain() {
 	l.push(wire.AppendCls(l.pending))
 }
 
+// Abandon ends the link as Drain does, but waits for nothing except that what
+// was appended is sent: neither for answers nor for nsqd's. An nsqd that takes
+// nothing holds it up, so that its owner has to call Close some time later.
+func (l *Link) Abandon() {
+	l.mu.Lock()
+	l.drain.abandoned = true
+	l.mu.Unlock()
+	l.more.Signal()
+}
+
 // drained tells whether a drain has nothing left to wait for but the writer.
 func (l *Link) drained() bool {
-	return l.drain.asked && l.drain.listened && l.stats.InFlight <= 0 && l.replies.len() == 0
+	return l.drain.abandoned ||
+		l.drain.asked && l.drain.listened && l.stats.InFlight <= 0 && l.replies.len() == 0
 }
 
 // closeWait is the link as the receiver of CLOSE_WAIT.

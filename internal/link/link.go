@@ -71,26 +71,31 @@ type Link struct {
 	// more is signalled when the writer may have something to do.
 	more    *sync.Cond
 	pending []byte // commands not yet taken by the writer
+	unsent  []byte // commands that it took, and a Write that failed did not send
 	queued  uint64 // bytes ever appended to pending
 	sent    uint64 // bytes ever given to the socket
 	replies replies
 	stats   Stats
 	drain   drainState
 	ended   bool  // no command is accepted any more
+	dead    bool  // and every message is accounted for
 	closing bool  // the socket is being closed
 	err     error // why, once closing
 	timers  [2]*time.Timer
 }
 
-// Stats are the counts of one link. The first five only grow.
+// Stats are the counts of one link. At any time Received is the sum of what
+// became of messages and of InFlight. All but InFlight, Peak and RDY only grow
+// while the link lives; at its end answers that were not sent become Lost.
 type Stats struct {
 	Received uint64 // messages that arrived
 	Finished uint64 // FINs accepted for sending
 	Requeued uint64 // REQs accepted for sending
-	Lost     uint64 // answers given when the link could no longer send them
+	Expired  uint64 // messages given up unanswered, as Expire was told
+	Lost     uint64 // and as Lose was; and those whose answer was not sent when the link ended
 	Writes   uint64 // Write calls on the socket
 
-	InFlight    int       // messages received and not yet answered
+	InFlight    int       // messages received and not accounted for yet
 	Peak        int       // the most of them at a time since the last Sample
 	RDY         int       // last count given to Rdy
 	LastMessage time.Time // zero before the first one
@@ -185,6 +190,7 @@ func (l *Link) loopEnded() {
 	l.mu.Lock()
 	err, sent := l.err, l.sent
 	waiting := l.replies.takeAll()
+	l.settle()
 	for _, t := range l.timers {
 		if t != nil {
 			t.Stop()

@@ -39,13 +39,16 @@ func TestReadOrder(t *testing.T) {
 				}
 			}
 			synctest.Wait()
+			if s := l.Stats(); s.Received != 6 || s.InFlight != 6 || s.LastMessage != time.Now() {
+				t.Errorf("%+v", s)
+			}
 			l.Close(nil)
 			if err := r.wait(); err != nil {
 				t.Error(err)
 			}
 			r.expect(t, "message a x", "first: OK", "message b y", "too big c 101", "message d z",
 				"failed E_FIN_FAILED FIN a failed", "message e z", "second: {}", "message f z", "down")
-			if s := l.Stats(); s.Received != 6 || s.InFlight != 6 || s.LastMessage != time.Now() {
+			if s := l.Stats(); s.Received != 6 || s.InFlight != 0 || s.Lost != 6 {
 				t.Errorf("%+v", s)
 			}
 		})

@@ -272,9 +272,9 @@ func (w *walk) end() string {
 	synctest.Wait()
 	w.checkCloses()
 	s := w.link.Stats()
-	sent := int(s.Finished + s.Requeued)                                                                                        // #nosec G115 -- few
-	if w.downs != 1 || int(s.Received) != w.received || sent+int(s.Lost) != w.answered || s.InFlight != w.received-w.answered { // #nosec G115 -- few
-		w.t.Errorf("%d downs, received %d, answered %d", w.downs, w.received, w.answered)
+	sent := int(s.Finished + s.Requeued)                                                                                         // #nosec G115 -- few
+	if w.downs != 1 || int(s.Received) != w.received || sent > w.answered || sent+int(s.Lost) != w.received || s.InFlight != 0 { // #nosec G115 -- few
+		w.t.Errorf("%d downs, received %d, answered %d: %+v", w.downs, w.received, w.answered, s)
 	}
 	for i, a := range w.answers {
 		if n := a.replies.Load(); n != 1 {

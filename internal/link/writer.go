@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"time"
@@ -37,7 +38,7 @@ func (l *Link) writeLoop() {
 			return
 		}
 		n, err := l.conn.Write(out)
-		l.wrote(n)
+		l.wrote(out, n)
 		if err != nil {
 			l.writeFailed(err)
 			return
@@ -70,9 +71,14 @@ func (l *Link) gathered(spare []byte) (out []byte, done bool) {
 	}
 }
 
-func (l *Link) wrote(n int) {
+// wrote notes how much of what was taken the socket has. The rest, from the
+// command on of which it has only a part, will never be sent.
+func (l *Link) wrote(out []byte, n int) {
 	l.mu.Lock()
 	l.sent += uint64(n) // #nosec G115 -- not negative
+	if n < len(out) {
+		l.unsent = out[bytes.LastIndexByte(out[:n], '\n')+1:]
+	}
 	l.mu.Unlock()
 }
 
@@ -167,14 +173,60 @@ func (l *Link) Req(id *wire.ID, delay time.Duration) bool {
 func (l *Link) answer(count *uint64, appendTo func([]byte) []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stats.InFlight--
-	if l.ended {
-		l.stats.Lost++
+	switch {
+	case l.dead: // it was counted as lost when the link ended
+		return false
+	case l.ended:
+		l.account(&l.stats.Lost)
 		return false
 	}
-	*count++
+	l.account(count)
 	l.push(appendTo(l.pending))
 	return true
+}
+
+// Expire gives up a message that nobody has begun to work on: nothing is sent.
+func (l *Link) Expire() { l.drop(&l.stats.Expired) }
+
+// Lose gives up a message that was begun and not answered in time.
+func (l *Link) Lose() { l.drop(&l.stats.Lost) }
+
+func (l *Link) drop(count *uint64) {
+	l.mu.Lock()
+	if !l.dead {
+		l.account(count)
+	}
+	l.mu.Unlock()
+	l.more.Signal() // a drain may have waited for it
+}
+
+// account says what became of one of the messages in flight.
+func (l *Link) account(count *uint64) {
+	l.stats.InFlight--
+	*count++
+}
+
+// settle closes the accounts of a link that ends: answers that were not sent
+// are lost, and so are messages without one.
+func (l *Link) settle() {
+	for _, rest := range [][]byte{l.unsent, l.pending} {
+		if l.cfg.Topic == "" {
+			break // it has no answers, but bodies that may look like some
+		}
+		for line := range bytes.Lines(rest) {
+			switch {
+			case bytes.HasPrefix(line, []byte(wire.CmdFin+" ")):
+				l.stats.Finished--
+				l.stats.Lost++
+			case bytes.HasPrefix(line, []byte(wire.CmdReq+" ")):
+				l.stats.Requeued--
+				l.stats.Lost++
+			}
+		}
+	}
+	l.stats.Lost += uint64(max(l.stats.InFlight, 0)) // #nosec G115 -- not negative
+	l.stats.InFlight = 0
+	l.unsent, l.pending, l.dead = nil, nil, true
 }
 
 // Touch asks nsqd for more time for a message.

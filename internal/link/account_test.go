@@ -1,0 +1,84 @@
+package link
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Answers that the socket has taken are sent; those behind them, and one of
+// which it has only a part, are lost, and so are messages without an answer.
+func TestUnsentAnswersAreLost(t *testing.T) {
+	for _, capacity := range []int{1, 20, 21, 22, 42, 50} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPeer(t)
+			p.network.Capacity = capacity
+			cfg := p.config()
+			cfg.WriteTimeout = time.Second
+			l, r := p.connect(cfg)
+			for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+				p.send(message(name, "x"))
+			}
+			synctest.Wait()
+			a, b, c, d, e := testID("a"), testID("b"), testID("c"), testID("d"), testID("e")
+			l.Fin(&a)
+			l.Fin(&b)
+			l.Req(&c, 0)
+			synctest.Wait() // these are being written
+			l.Fin(&d)       // and this is not
+			l.Expire()
+			pass(3 * time.Second)
+			if err := r.wait(); err == nil {
+				t.Error("no error")
+			}
+			s := l.Stats()
+			sent := len(fin("a") + fin("b") + "REQ c--------------- 0\n") // of which capacity bytes were taken
+			whole := strings.Count((fin("a") + fin("b") + "REQ c--------------- 0\n")[:min(capacity, sent)], "\n")
+			if int(s.Finished+s.Requeued) != whole || s.Expired != 1 || s.InFlight != 0 || int(s.Lost) != 5-whole {
+				t.Errorf("capacity %d: %+v, want %d sent", capacity, s, whole)
+			}
+			l.Lose()
+			l.Fin(&e)
+			if after := l.Stats(); after != s {
+				t.Errorf("after the end: %+v", after)
+			}
+		})
+	}
+}
+
+// An abandoned link sends what it has and ends, with messages in flight and
+// without nsqd's word.
+func TestAbandon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		l, r := p.connect(p.config())
+		p.send(message("a", "x"), message("b", "x"))
+		synctest.Wait()
+		l.Drain()
+		id := testID("a")
+		l.Fin(&id)
+		l.Abandon()
+		p.expect("CLS\n" + fin("a"))
+		p.expectEOF()
+		_ = p.conn.Close()
+		if err := r.wait(); err != nil {
+			t.Error(err)
+		}
+		if s := l.Stats(); s.Finished != 1 || s.Lost != 1 || s.InFlight != 0 {
+			t.Errorf("%+v", s)
+		}
+		expectNoTimers(t, l)
+	})
+	synctest.Test(t, func(t *testing.T) { // an nsqd that does not close either
+		p := newPeer(t)
+		l, r := p.connect(p.config())
+		l.Abandon()
+		p.expectEOF()
+		pass(lingerTimeout)
+		if err := r.wait(); !errors.Is(err, errNoEOF) {
+			t.Error(err)
+		}
+	})
+}
