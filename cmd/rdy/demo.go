@@ -24,6 +24,7 @@ type demoOptions struct {
 	failRate float64
 	work     time.Duration
 	keep     bool
+	dataDir  string
 }
 
 func newDemo(a *app) *cobra.Command {
@@ -47,14 +48,21 @@ given up, so that failures do not slow the demo down. It ends when all messages
 are handled, or when none was for longer than nsqd takes to deliver a message
 again; what is missing then is lost.
 
+With --data-dir the nsqds keep what they have from one demo to the next: a demo
+also handles what an interrupted one has left, and counts it as published.
+
 With --keep the cluster stays up after that and the consumer goes on until
 Ctrl-C. Messages that you publish to the topic "` + demoTopic + `" are counted, too.`,
 		Example: `  rdy demo
   rdy demo --messages 50000 --nsqds 3 --handlers 64 --max-in-flight 300 --json
   rdy demo --work 5ms --fail-rate 0.1
-  rdy demo --keep`,
+  rdy demo --keep
+  rdy demo --keep --data-dir data    # Ctrl-C, and again: nothing is lost`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if least := numberLen + runLen; o.dataDir != "" && o.size < least {
+				return usage(cmd, "--data-dir takes a --size of at least %d, to tell demos apart, got %d", least, o.size)
+			}
 			return (&demo{app: a, demoOptions: o, giveUpAfter: o.lease() + lateness}).run(cmd.Context())
 		},
 	}
@@ -67,6 +75,7 @@ Ctrl-C. Messages that you publish to the topic "` + demoTopic + `" are counted, 
 	f.Var(intFlag(&o.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "messages that may be with the consumer at a time")
 	f.Var(floatFlag(&o.failRate, 0, 1), "fail-rate", "share of deliveries that a handler fails, from 0 to 1")
 	f.Var(durationFlag(&o.work, 0, maxWork), "work", "time that a handler takes per message")
+	f.StringVar(&o.dataDir, "data-dir", "", "`directory` to keep the nsqds' data in; made if it is missing")
 	f.BoolVar(&o.keep, "keep", false, "keep the cluster and the consumer running until Ctrl-C")
 	return cmd
 }

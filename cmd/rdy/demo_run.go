@@ -40,14 +40,17 @@ type demo struct {
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
-	cluster, stop, err := d.startBroker(ctx, broker.Options{NSQDs: d.nsqds, Lookupds: 1})
+	cluster, stop, err := d.startBroker(ctx, broker.Options{NSQDs: d.nsqds, Lookupds: 1, DataDir: d.dataDir})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	d.cluster = cluster
 	d.log, _ = d.logger()
-	d.ledger = newLedger(newBodies(d.messages, d.size), d.addrs())
+	d.ledger = newLedger(newBodies(d.messages, d.size, runName()), d.addrs())
+	if err := d.find(ctx); err != nil {
+		return err
+	}
 	r, err := d.measure(ctx)
 	if err != nil {
 		return err
@@ -61,6 +64,29 @@ func (d *demo) run(ctx context.Context) (err error) {
 		err = fmt.Errorf("%d of %d messages were lost", r.Lost, r.Published)
 	}
 	return err
+}
+
+// runLen is the length of a run's name.
+const runLen = 8
+
+// runName is a name that no other demo has.
+func runName() string { return fmt.Sprintf("%0*x", runLen, rand.Uint32()) } // #nosec G404 -- a label
+
+// find counts what the nsqds have from before.
+func (d *demo) find(ctx context.Context) error {
+	if d.dataDir == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	for _, n := range d.cluster.NSQDs() {
+		held, err := depth(ctx, n.HTTPAddr, demoTopic, demoChannel)
+		if err != nil {
+			return err
+		}
+		d.ledger.found(n.TCPAddr, held)
+	}
+	return nil
 }
 
 // addrs are the nsqds' TCP addresses.
@@ -224,9 +250,9 @@ func (d *demo) result(ctx context.Context, start time.Time) (*demoResult, error)
 	for _, addr := range d.addrs() {
 		r.NSQDs = append(r.NSQDs, d.ledger.account(addr))
 	}
-	if own := d.messages - t.missing; own > 0 {
+	if t.handled > 0 {
 		r.Seconds = t.last.Sub(start).Seconds()
-		r.Rate = float64(own) / r.Seconds
+		r.Rate = float64(t.handled) / r.Seconds
 	}
 	r.Lost = t.published - t.handled
 	if r.Lost > 0 && ctx.Err() != nil {

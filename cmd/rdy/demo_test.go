@@ -108,6 +108,39 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 }
 
+// What interrupted demos leave is handled by the next, and nothing is lost or
+// counted twice over all of them.
+func TestDemoAgainOnTheSameData(t *testing.T) {
+	dir := t.TempDir()
+	left := 0
+	for round := range 4 {
+		work := "20ms"
+		if round == 3 {
+			work = "0s"
+		}
+		c := start(t, "demo", "--json", "--keep", "--messages", "5000", "--work", work, "--data-dir", dir)
+		if round < 3 {
+			c.stderr.await(t, "handled")
+		} else {
+			c.stderr.await(t, "stop:     Ctrl-C") // all are handled
+		}
+		c.interrupt(errInterrupted)
+		if code := c.wait(t); code != exitOK {
+			t.Errorf("exit code %d, stderr %q", code, c.stderr.String())
+		}
+		r := parseResult(t, c.stdout.String())
+		if r.Lost != 0 || r.Published > left+5000 || r.Published < left {
+			t.Errorf("round %d, after %d left: %+v", round, left, r)
+		}
+		if left = r.Left; round < 3 && left == 0 {
+			t.Errorf("round %d was not interrupted", round)
+		}
+	}
+	if left != 0 {
+		t.Errorf("%d left in the end", left)
+	}
+}
+
 // A demo whose handlers never succeed gives up, and says so.
 func TestDemoLost(t *testing.T) {
 	var stdout, stderr output

@@ -20,11 +20,14 @@ type bodies struct {
 	filler []byte // follows the number
 }
 
-func newBodies(count, size int) bodies {
+// newBodies makes bodies in which the name of the run follows the number, as far
+// as there is room for it, so that other runs' are told apart.
+func newBodies(count, size int, run string) bodies {
 	filler := make([]byte, size-numberLen)
 	for i := range filler {
 		filler[i] = " abcdefghijklmnopqrstuvwxyz"[i%27]
 	}
+	copy(filler, run)
 	return bodies{count: count, filler: filler}
 }
 
@@ -45,15 +48,16 @@ func (b bodies) number(body []byte) (int, bool) {
 	return int(n), err == nil && int(n) < b.count
 }
 
-// ledger knows what became of each message of a demo. Messages that somebody
-// else published to its topic are counted from their first delivery on.
+// ledger knows what became of each message of a demo. Messages that were found on
+// the nsqds are counted from the beginning, others that somebody else published
+// to its topic from their first delivery on.
 type ledger struct {
 	bodies bodies
 
 	mu         sync.Mutex          // guards what follows
 	nsqds      map[string]*account // by address
 	own        []bool              // by number: it was handled
-	missing    int                 // of those, not handled
+	missing    int                 // of those, and of the others that are known of, not handled
 	others     map[foreignKey]bool // seen; true if it was handled
 	duplicates int
 	last       time.Time // see totals
@@ -65,6 +69,8 @@ type account struct {
 	Published int    `json:"published"`
 	Handled   int    `json:"handled"`
 	Requeued  int    `json:"requeued"`
+
+	unseen int // found, and not delivered yet
 }
 
 // foreignKey tells messages apart that have no number: nsqd's IDs are unique
@@ -78,8 +84,8 @@ type foreignKey struct {
 type totals struct {
 	published, handled, requeued, duplicates int
 
-	missing int       // numbers not handled
-	last    time.Time // when a number was last handled that had not been before; zero if none was
+	missing int       // messages not handled, numbers not published included
+	last    time.Time // when a message was last handled that had not been before; zero if none was
 }
 
 func newLedger(b bodies, nsqds []string) *ledger {
@@ -101,6 +107,16 @@ func (l *ledger) published(nsqd string, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.nsqds[nsqd].Published += n
+}
+
+// found notes that an nsqd has n messages from before.
+func (l *ledger) found(nsqd string, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.nsqds[nsqd]
+	a.Published += n
+	a.unseen += n
+	l.missing += n
 }
 
 // failed notes that a handler failed and requeued the message.
@@ -137,8 +153,17 @@ func (l *ledger) note(m *nsq.Message, number int, own, handled bool) (before boo
 	}
 	key := foreignKey{nsqd: m.NSQDAddress, id: m.ID}
 	before, seen := l.others[key]
-	if !seen {
-		l.nsqds[m.NSQDAddress].Published++
+	switch a := l.nsqds[m.NSQDAddress]; {
+	case seen:
+	case a.unseen > 0:
+		a.unseen--
+	default:
+		a.Published++
+		l.missing++
+	}
+	if handled && !before {
+		l.missing--
+		l.last = time.Now()
 	}
 	l.others[key] = before || handled
 	return before
