@@ -203,6 +203,11 @@ type Config struct {
 	// default); 0 is nsqd's default.
 	MsgTimeout time.Duration `opt:"msg_timeout" min:"0"`
 
+	// AutoTouch has the Consumer send TOUCH for a message whose handler is at
+	// work when half of its lease is over, for this long from when the handler
+	// began, and within nsqd's max-msg-timeout. 0 is off. See Message.Touch.
+	AutoTouch time.Duration `opt:"auto_touch" min:"0"`
+
 	// MaxMsgSize is the largest message body accepted, in bytes: from nsqd, and
 	// by the publish methods. 0 is no limit.
 	MaxMsgSize int32 `opt:"max_msg_size" min:"0"`
@@ -222,9 +227,9 @@ type Config struct {
 	// not block, nor call back into the Consumer or Producer.
 	Logger *slog.Logger `opt:"logger"`
 
-	// StopTimeout bounds how long Stop waits for handlers at work, and for nsqd
-	// to take the last answers. 0 waits for neither: messages come again after
-	// nsqd's timeout.
+	// StopTimeout bounds how long Stop and Run wait for handlers at work, and for
+	// nsqd to take the last answers. 0 does not wait: messages in handlers' hands
+	// come again after nsqd's timeout. Shutdown has its context instead.
 	StopTimeout time.Duration `opt:"stop_timeout" min:"0" default:"30s"`
 }
 

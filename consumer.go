@@ -41,11 +41,18 @@ type Consumer struct {
 	cfg            *Config
 	logs           *logs
 	log            *slog.Logger
+	start          time.Time // when it was made
 
 	mail     *mailbox
 	signals  signals
 	delivery *delivery
+	contexts contexts
 	run      *run // owned by the run loop
+
+	// handling is the parent of all messages' contexts. It ends when the
+	// Consumer stops and waits for handlers no longer.
+	handling     context.Context
+	stopHandling context.CancelCauseFunc
 
 	// dialling ends all dials when the Consumer stops.
 	dialling     context.Context
@@ -55,8 +62,8 @@ type Consumer struct {
 	connected atomic.Pointer[connections]
 
 	mu         sync.Mutex // guards what follows
-	handlers   int        // handler goroutines running
-	connecting bool       // a connect call was made: it is too late for handlers
+	handlers   []Handler  // that were added
+	connecting bool       // a connect call was made: it is too late for others
 }
 
 // connections are the connections of a moment, and the counts of former ones.
@@ -89,40 +96,22 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 		topic:    topic,
 		channel:  channel,
 		cfg:      config.clone(),
+		start:    time.Now(),
 		mail:     newMailbox(),
-		delivery: newDelivery(),
+		delivery: newDelivery(config.MaxInFlight),
+		contexts: contexts{open: make(map[*Message]*messageContext)},
+	}
+	if c.cfg.AutoTouch > 0 {
+		c.delivery.clock = c.elapsed
 	}
 	c.logs = newLogs(c.cfg.Logger)
 	c.log = c.logs.logger.With("topic", topic, "channel", channel)
 	c.dialling, c.stopDialling = context.WithCancelCause(context.Background())
+	c.handling, c.stopHandling = context.WithCancelCause(context.Background())
 	c.connected.Store(&connections{})
 	c.run = newRun(c)
 	go c.run.loop()
 	return c, nil
-}
-
-// AddHandler adds a goroutine that calls the handler. It may be called several
-// times. It panics once the Consumer was told to connect.
-func (c *Consumer) AddHandler(handler Handler) { c.AddConcurrentHandlers(handler, 1) }
-
-// AddConcurrentHandlers adds several goroutines that call the handler, which
-// must then be safe for concurrent use. It panics once the Consumer was told to
-// connect.
-//
-// More goroutines than max_in_flight have nothing to do.
-func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {
-	c.mu.Lock()
-	connecting := c.connecting
-	if !connecting {
-		c.handlers += max(concurrency, 0)
-	}
-	c.mu.Unlock()
-	if connecting {
-		panic("already connected")
-	}
-	for range concurrency {
-		go c.work(handler)
-	}
 }
 
 // ConnectToNSQD connects to an nsqd and subscribes, and waits for the result.
@@ -166,7 +155,7 @@ func (c *Consumer) beginConnecting() error {
 		return errConsumerStopped
 	default:
 	}
-	if c.handlers == 0 {
+	if c.delivery.hired() == 0 {
 		return errNoHandlers
 	}
 	c.connecting = true
@@ -187,10 +176,18 @@ func (c *Consumer) DisconnectFromNSQD(addr string) error {
 
 // ChangeMaxInFlight sets how many messages may be in flight from now on. 0
 // pauses: connections stay, messages in flight are worked on, no new ones come.
-// A negative number is 0.
+// A negative number is 0. While the Consumer is paused it takes effect with
+// [Consumer.Resume].
 func (c *Consumer) ChangeMaxInFlight(maxInFlight int) {
 	c.mail.post(func(now time.Time) { c.run.changeMaxInFlight(now, maxInFlight) })
 }
+
+// Pause has no new messages come until [Consumer.Resume]. Connections stay, and
+// messages in flight are worked on.
+func (c *Consumer) Pause() { c.mail.post(func(now time.Time) { c.run.pause(now, true) }) }
+
+// Resume ends a [Consumer.Pause].
+func (c *Consumer) Resume() { c.mail.post(func(now time.Time) { c.run.pause(now, false) }) }
 
 // IsStarved tells whether a connection has nearly all the messages in flight
 // that it may have: at least 85 % of its RDY, and one. A handler that gathers
@@ -219,17 +216,6 @@ func (c *Consumer) Stats() *ConsumerStats {
 		MessagesRequeued: sum.Requeued,
 		Connections:      len(now.open),
 	}
-}
-
-// Stop begins to stop the Consumer and returns at once; StopChan is closed when
-// it has stopped. A second call does nothing.
-//
-// No more messages are taken. Those that no handler has begun are requeued at
-// once, without backoff; handlers may finish theirs, for at most stop_timeout.
-// When StopChan closes all connections are closed, and no handler is running
-// but those that exceeded it: nsqd will deliver their messages again.
-func (c *Consumer) Stop() {
-	c.mail.post(func(now time.Time) { c.run.stop(now) })
 }
 
 // SetLogger replaces where log lines go, and the lowest level that does. A nil

@@ -2,6 +2,7 @@ package nsq
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -29,17 +30,25 @@ type consumerConn struct {
 	link *link.Link
 	log  *slog.Logger
 
+	// What nsqd grants of a lease: see Message.
+	msgTimeout, maxMsgTimeout time.Duration
+
+	// ctx ends with the connection; contexts of its messages are its children.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
 	draining atomic.Bool   // set by the run loop: it was told to end
 	refused  atomic.Uint64 // answers that nsqd would not have
 	seen     uint64        // the run loop's: messages received when flow looked last
 }
 
-// msgTimeout is how long nsqd waits for an answer.
-func (cc *consumerConn) msgTimeout() time.Duration {
-	if granted, _ := cc.link.Granted(); granted.MsgTimeout > 0 {
-		return time.Duration(granted.MsgTimeout) * time.Millisecond
-	}
-	return cmp.Or(cc.c.cfg.MsgTimeout, defaultMsgTimeout)
+func newConsumerConn(c *Consumer, id flow.ID, addr string, l *link.Link) *consumerConn {
+	cc := &consumerConn{c: c, id: id, addr: addr, link: l, log: c.log.With("nsqd", addr)}
+	granted, _ := l.Granted()
+	cc.msgTimeout = cmp.Or(time.Duration(granted.MsgTimeout)*time.Millisecond, c.cfg.MsgTimeout, defaultMsgTimeout)
+	cc.maxMsgTimeout = cmp.Or(time.Duration(granted.MaxMsgTimeout)*time.Millisecond, defaultMaxMsgTimeout)
+	cc.ctx, cc.cancel = context.WithCancelCause(c.handling)
+	return cc
 }
 
 // Messages copies what was read and queues it for the handlers.
@@ -64,7 +73,8 @@ func slabSize(batch []wire.Message) (n, bytes int) {
 func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 	messages := make([]Message, len(batch))
 	bodies := make([]byte, 0, bytes)
-	epoch := cc.c.signals.epoch.Load()
+	epoch, received := cc.c.signals.epoch.Load(), cc.c.elapsed()
+	lease := milliseconds32(cc.msgTimeout)
 	for i := range batch {
 		w, from := &batch[i], len(bodies)
 		bodies = append(bodies, w.Body...)
@@ -72,6 +82,7 @@ func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 			ID: MessageID(w.ID), Body: bodies[from:len(bodies):len(bodies)],
 			Timestamp: w.Timestamp, Attempts: w.Attempts,
 			NSQDAddress: cc.addr, Delegate: cc, epoch: epoch,
+			conn: cc, received: received, lease: lease,
 		}
 	}
 	if cc.draining.Load() || !cc.c.delivery.put(messages) {
@@ -113,6 +124,10 @@ func (cc *consumerConn) Down(err error) {
 
 // OnFinish sends FIN. But in backoff that is all: no loop, no shared state.
 func (cc *consumerConn) OnFinish(m *Message) {
+	if m.is(timedOut) {
+		cc.tooLate(m, "FIN")
+		return
+	}
 	if cc.c.signals.reporting.Load() && !m.is(givenUp) {
 		cc.report(m, flow.Success, func() { cc.link.Fin((*wire.ID)(&m.ID)) })
 		return
@@ -126,6 +141,9 @@ func (cc *consumerConn) OnRequeue(m *Message, delay time.Duration, backoff bool)
 		delay = cc.c.cfg.requeueDelay(m.Attempts)
 	}
 	answer := func() { cc.link.Req((*wire.ID)(&m.ID), delay) }
+	if m.is(timedOut) {
+		answer = func() { cc.tooLate(m, "REQ") }
+	}
 	switch {
 	case backoff && cc.c.cfg.MaxBackoffDuration > 0:
 		cc.report(m, flow.Failure, answer)
@@ -149,5 +167,17 @@ func (cc *consumerConn) report(m *Message, outcome flow.Outcome, answer func()) 
 	}
 }
 
+// tooLate reports an answer to a message whose lease or connection is over: it
+// was counted as lost then. nsqd may have sent the message to this very
+// connection again, and would take the answer for one to that.
+func (cc *consumerConn) tooLate(m *Message, answer string) {
+	cc.log.Warn("message answered too late, nsqd delivers it again", "answer", answer,
+		"id", string(m.ID[:]), "attempts", m.Attempts, "after", cc.c.elapsed()-m.received)
+}
+
 // OnTouch sends TOUCH.
-func (cc *consumerConn) OnTouch(m *Message) { cc.link.Touch((*wire.ID)(&m.ID)) }
+func (cc *consumerConn) OnTouch(m *Message) {
+	if cc.link.Touch((*wire.ID)(&m.ID)) {
+		m.extend(cc.c.elapsed(), cc.msgTimeout, cc.maxMsgTimeout)
+	}
+}

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// defaultMsgTimeout is the msg-timeout of an nsqd that does not tell its
-	// own.
-	defaultMsgTimeout = time.Minute
+	// The msg-timeout and max-msg-timeout of an nsqd that does not tell its own.
+	defaultMsgTimeout    = time.Minute
+	defaultMaxMsgTimeout = 15 * time.Minute
 	// defaultOutputBuffer is the output-buffer-timeout of an nsqd that was
 	// asked for none.
 	defaultOutputBuffer = 250 * time.Millisecond
@@ -115,14 +115,14 @@ func (r *run) sleep(now time.Time, asleep bool) {
 
 // wake is the first message after a time without any.
 func (r *run) wake(now time.Time) {
-	if !r.stopping {
+	if r.phase == active {
 		r.flow.Wake(now)
 	}
 }
 
 // result is what became of a message.
 func (r *run) result(now time.Time, id flow.ID, outcome flow.Outcome, epoch uint32) {
-	if !r.stopping {
+	if r.phase == active {
 		r.flow.Result(now, id, outcome, epoch)
 		r.applyFlow(now)
 	}

@@ -499,8 +499,7 @@ func TestBackoffWithAFrozenNSQD(t *testing.T) {
 func TestSnapshot(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight, s.cfg.DefaultRequeueDelay = 10, time.Hour
-		a := s.nsqd("a:1", func(o *nsqtest.Options) { o.MsgTimeout = time.Second })
-		b := s.nsqd("b:1")
+		a, b := s.nsqd("a:1"), s.nsqd("b:1")
 		release := make(chan error)
 		s.consumer(3, func(*Message) error { return <-release })
 		s.connect(a, b)
@@ -535,7 +534,7 @@ func TestSnapshot(t *testing.T) {
 		if got.BackoffLevel != 1 || time.Until(got.BackoffUntil) != 2*time.Second || got.Connections[0].RDY != 0 {
 			t.Errorf("after an error: %+v", got)
 		}
-		after(1500 * time.Millisecond) // nsqd has given up on the third
+		a.Empty("t", "c") // nsqd has forgotten the third
 		release <- nil
 		synctest.Wait()
 		got = s.c.Snapshot()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -32,6 +33,7 @@ type run struct {
 	fleet *fleet.Machine
 
 	maxInFlight int
+	paused      bool
 
 	conns  map[flow.ID]*consumerConn // links that have not ended
 	nsqds  map[string]*nsqd          // by address, those that were asked for
@@ -39,9 +41,11 @@ type run struct {
 	dials  int // under way
 	past   Counts
 
-	stopping bool
-	deadline time.Time // when stopping: of the handlers
-	forced   bool      // it has passed
+	phase    phase
+	deadline time.Time // of the phase; zero is none
+	left     *StopError
+
+	sweepAt time.Time // when to look at the leases; zero while there is nothing to see
 
 	warned    bool // that max_in_flight is too small
 	level     int  // of backoff, as it was logged last
@@ -112,8 +116,9 @@ func (r *run) loop() {
 
 // act does what the time has come for and what events have led to.
 func (r *run) act(now time.Time) {
-	if r.stopping {
-		r.enforceDeadline(now)
+	r.sweep(now)
+	if r.phase != active {
+		r.endPhase(now)
 		return
 	}
 	r.watch(now)
@@ -124,27 +129,28 @@ func (r *run) act(now time.Time) {
 }
 
 // next is when act will have something to do without an event.
-func (r *run) next() (time.Time, bool) {
-	if r.stopping {
-		return r.deadline, !r.forced
+func (r *run) next() (due time.Time, ok bool) {
+	if r.phase == active {
+		due, ok = earlier(r.fleet.Next())(r.flow.Next())
+	} else {
+		due, ok = r.deadline, !r.deadline.IsZero()
 	}
-	dial, dials := r.fleet.Next()
-	look, looks := r.flow.Next()
-	if looks && (!dials || look.Before(dial)) {
-		return look, true
-	}
-	return dial, dials
+	return earlier(due, ok)(r.sweepAt, !r.sweepAt.IsZero())
 }
 
-// finished tells whether everything that the loop must wait for has ended. Past
-// the deadline it waits for no code of the user's any more.
-func (r *run) finished() bool {
-	return r.stopping && len(r.conns) == 0 && (r.forced || r.dials == 0 && r.c.runningHandlers() == 0)
+// earlier is the first of two times, of those that there are.
+func earlier(a time.Time, aOK bool) func(b time.Time, bOK bool) (time.Time, bool) {
+	return func(b time.Time, bOK bool) (time.Time, bool) {
+		if !aOK || bOK && b.Before(a) {
+			return b, bOK
+		}
+		return a, aOK
+	}
 }
 
 // connect is ConnectToNSQD.
 func (r *run) connect(now time.Time, addr string, result chan error) {
-	if r.stopping {
+	if r.phase != active {
 		result <- errConsumerStopped
 		return
 	}
@@ -168,13 +174,24 @@ func (r *run) connect(now time.Time, addr string, result chan error) {
 // changeMaxInFlight is ChangeMaxInFlight.
 func (r *run) changeMaxInFlight(now time.Time, n int) {
 	r.maxInFlight = max(n, 0)
-	r.flow.SetMaxInFlight(now, r.maxInFlight)
+	r.c.delivery.setLimit(r.maxInFlight)
+	r.pause(now, r.paused)
+}
+
+// pause is Pause and Resume.
+func (r *run) pause(now time.Time, paused bool) {
+	r.paused = paused
+	slots := r.maxInFlight
+	if paused {
+		slots = 0
+	}
+	r.flow.SetMaxInFlight(now, slots)
 }
 
 // disconnect is DisconnectFromNSQD.
 func (r *run) disconnect(now time.Time, addr string) error {
 	n := r.nsqds[addr]
-	if n == nil || r.stopping {
+	if n == nil || r.phase != active {
 		return ErrNotConnected
 	}
 	delete(r.nsqds, addr)
@@ -221,7 +238,7 @@ func (r *run) dial(n *nsqd) {
 
 func (r *run) dialled(now time.Time, n *nsqd, l *link.Link, err error) {
 	n.cancel = nil
-	if r.stopping || r.nsqds[n.addr] != n { // nobody wants it any more
+	if r.phase != active || r.nsqds[n.addr] != n { // nobody wants it any more
 		if l != nil {
 			l.Close(nil)
 		}
@@ -260,12 +277,13 @@ func (r *run) notConnected(now time.Time, n *nsqd, err error) {
 
 func (r *run) up(now time.Time, n *nsqd, l *link.Link) {
 	r.lastID++
-	conn := &consumerConn{c: r.c, id: r.lastID, addr: n.addr, link: l, log: r.log.With("nsqd", n.addr)}
+	conn := newConsumerConn(r.c, r.lastID, n.addr, l)
 	n.conn = conn
 	r.conns[conn.id] = conn
 	r.publish()
 	r.fleet.Up(now, n.addr)
-	r.flow.Up(now, conn.id, flow.Limits{MaxRDY: r.maxRDY(conn), Lease: conn.msgTimeout()})
+	r.flow.Up(now, conn.id, flow.Limits{MaxRDY: r.maxRDY(conn), Lease: conn.msgTimeout})
+	r.sweepBy(now.Add(conn.msgTimeout / 2))
 	r.warnIfTooFew()
 	l.Start(conn)
 }
@@ -295,17 +313,18 @@ func (r *run) drain(now time.Time, conn *consumerConn) {
 // giveBack requeues what no handler has begun.
 func giveBack(messages []*Message) {
 	for _, m := range messages {
-		m.Delegate.(*consumerConn).giveBack(m, 0)
+		m.conn.giveBack(m, 0)
 	}
 }
 
 // down is the end of a link, the last that is heard of it.
 func (r *run) down(now time.Time, conn *consumerConn, err error) {
 	delete(r.conns, conn.id)
-	// nsqd has what no handler has begun in flight still and will deliver it
-	// again; a handler that began it now would do the work twice. The link
-	// counts it as lost. A draining connection may have brought some, too.
-	giveBack(r.c.delivery.remove(conn))
+	conn.cancel(fmt.Errorf("nsqd %s: %w", conn.addr, ErrConnectionLost))
+	// nsqd has what was not answered in flight still and will deliver it again; a
+	// handler that began it now would do the work twice. The link has counted it
+	// as lost. A draining connection may have brought some, too.
+	r.c.delivery.orphan(conn)
 	r.past.add(conn)
 	r.publish()
 	r.flow.Down(conn.id)
@@ -333,7 +352,7 @@ func (r *run) publish() {
 
 // warnIfTooFew says, once, that max_in_flight leaves handlers or nsqds idle.
 func (r *run) warnIfTooFew() {
-	handlers := r.c.runningHandlers()
+	handlers := r.c.delivery.hired()
 	need := max(handlers, len(r.nsqds))
 	if r.warned || r.maxInFlight >= need || r.maxInFlight == 0 {
 		return
@@ -341,41 +360,4 @@ func (r *run) warnIfTooFew() {
 	r.warned = true
 	r.log.Warn("max_in_flight is below the number of handlers or of nsqds, some will wait",
 		"max_in_flight", r.maxInFlight, "handlers", handlers, "nsqds", len(r.nsqds), "set_at_least", need)
-}
-
-// stop is Stop: from here on everything tends to its end. The order matters.
-func (r *run) stop(now time.Time) {
-	if r.stopping {
-		return
-	}
-	r.log.Info("stopping")
-	r.stopping = true
-	r.deadline = now.Add(r.c.cfg.StopTimeout)
-	// 1. No connection is made any more.
-	r.c.stopDialling(errConsumerStopped)
-	for _, n := range r.nsqds {
-		n.answer(errConsumerStopped)
-	}
-	// 2. CLS goes out before any REQ, or nsqd would send the message right back.
-	for _, conn := range r.conns {
-		if !conn.draining.Load() {
-			r.drain(now, conn)
-		}
-	}
-	// 3. No handler starts. What a reader brings from here on it requeues itself.
-	giveBack(r.c.delivery.close())
-}
-
-// enforceDeadline ends the connections under handlers that take too long.
-func (r *run) enforceDeadline(now time.Time) {
-	if r.forced || now.Before(r.deadline) {
-		return
-	}
-	r.forced = true
-	if n := r.c.runningHandlers(); n > 0 {
-		r.log.Warn("stop_timeout exceeded, handlers left running", "handlers", n)
-	}
-	for _, conn := range r.conns {
-		conn.link.Close(errStopTimeout)
-	}
 }

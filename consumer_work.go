@@ -1,44 +1,33 @@
 package nsq
 
 import (
+	"fmt"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 )
 
-// work is a handler's goroutine. It ends when the delivery queue is closed.
-func (c *Consumer) work(handler Handler) {
+// work is a handler's goroutine. It ends when its worker is to quit or nobody is
+// to begin a message any more.
+func (c *Consumer) work(w *worker) {
 	// A handler that calls runtime.Goexit takes this goroutine with it; the
 	// deferred function still runs and puts another in its place.
 	over := false
 	defer func() {
 		if over {
-			c.handlerEnded()
+			c.delivery.leave(w)
+			c.mail.post(func(time.Time) {}) // the loop may be waiting for the last one
 		} else {
-			go c.work(handler)
+			go c.work(w)
 		}
 	}()
 	for {
-		m, ok := c.delivery.take()
+		m, ok := c.delivery.take(w)
 		if !ok {
 			over = true
 			return
 		}
-		c.handle(handler, m)
+		c.handle(w.call, m)
 	}
-}
-
-func (c *Consumer) handlerEnded() {
-	c.mu.Lock()
-	c.handlers--
-	c.mu.Unlock()
-	c.mail.post(func(time.Time) {}) // the loop may be waiting for the last one
-}
-
-func (c *Consumer) runningHandlers() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.handlers
 }
 
 // handle works on one message and answers it.
@@ -62,20 +51,32 @@ func (c *Consumer) handle(handler Handler, m *Message) {
 	err := handler.HandleMessage(m)
 	returned = true
 	if err != nil {
-		c.log.Error("handler returned an error", "err", err, "id", string(m.ID[:]), "nsqd", m.NSQDAddress)
-	}
-	switch {
-	case m.IsAutoResponseDisabled():
-	case err != nil:
-		m.Requeue(autoDelay)
-	default:
+		c.failed(m, err)
+	} else if !m.IsAutoResponseDisabled() {
 		m.Finish()
 	}
 }
 
-// giveUp finishes a message that was delivered too often. This is the one case
-// in which a message that no handler has handled is acknowledged, and it is
-// what max_attempts asks for.
+// failed answers a message whose handler returned an error, as the error says.
+func (c *Consumer) failed(m *Message, err error) {
+	o := outcomeOf(err)
+	text := "handler returned an error"
+	if o.discard {
+		text = "message discarded by its handler"
+	}
+	c.log.Error(text, "err", err, "id", string(m.ID[:]), "attempts", m.Attempts, "nsqd", m.NSQDAddress)
+	switch {
+	case m.IsAutoResponseDisabled():
+	case o.discard:
+		m.discard()
+	default:
+		m.requeue(o.delay, !o.noBackoff)
+	}
+}
+
+// giveUp finishes a message that was delivered too often. Like a discard that a
+// handler asks for, it acknowledges a message that was not handled; that is what
+// max_attempts asks for.
 func (c *Consumer) giveUp(handler Handler, m *Message) {
 	c.log.Error("message given up: delivered more than max_attempts times",
 		"attempts", m.Attempts, "id", string(m.ID[:]), "bytes", len(m.Body), "nsqd", m.NSQDAddress)
@@ -83,10 +84,70 @@ func (c *Consumer) giveUp(handler Handler, m *Message) {
 		if p := recover(); p != nil {
 			c.log.Error("LogFailedMessage panicked", "id", string(m.ID[:]), "panic", p)
 		}
-		atomic.OrUint32(&m.state, givenUp)
-		m.Finish()
+		m.discard()
 	}()
 	if failed, ok := handler.(FailedMessageLogger); ok {
 		failed.LogFailedMessage(m)
+	}
+}
+
+// discard finishes a message that nobody has handled. For backoff that is
+// neither success nor failure.
+func (m *Message) discard() {
+	m.set(givenUp)
+	m.Finish()
+}
+
+// AddHandler adds a goroutine that calls the handler. It may be called several
+// times. It panics once the Consumer was told to connect.
+func (c *Consumer) AddHandler(handler Handler) { c.AddConcurrentHandlers(handler, 1) }
+
+// AddConcurrentHandlers adds several goroutines that call the handler, which
+// must then be safe for concurrent use. It panics once the Consumer was told to
+// connect; [Consumer.SetConcurrency] changes their number after that.
+//
+// More goroutines than max_in_flight have nothing to do.
+func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.connecting {
+		panic("already connected")
+	}
+	c.handlers = append(c.handlers, handler)
+	c.staff(len(c.handlers)-1, max(concurrency, 0))
+}
+
+// SetConcurrency sets how many goroutines call handlers, at any time: 1 or more.
+// If several handlers were added each gets its share, the first ones one more if
+// need be. A goroutine that is too many ends when its message is handled.
+//
+// It fails without a handler, and when the Consumer was stopped. It does not
+// change max_in_flight, which should be no smaller.
+func (c *Consumer) SetConcurrency(n int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case n < 1:
+		return fmt.Errorf("concurrency %d: want 1 or more", n)
+	case len(c.handlers) == 0:
+		return errNoHandlers
+	case c.dialling.Err() != nil:
+		return errConsumerStopped
+	}
+	for i := range c.handlers {
+		share := n / len(c.handlers)
+		if i < n%len(c.handlers) {
+			share++
+		}
+		c.staff(i, share)
+	}
+	return nil
+}
+
+// staff sets how many workers a handler has.
+func (c *Consumer) staff(handler, n int) {
+	for _, w := range c.delivery.staff(handler, n) {
+		w.call = c.handlers[handler]
+		go c.work(w)
 	}
 }

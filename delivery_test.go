@@ -9,16 +9,10 @@ import (
 	"time"
 )
 
-// tagged is a delegate that tells connections apart.
-type tagged struct {
-	MessageDelegate
-	name string
-}
-
-func numbered(from MessageDelegate, numbers ...int64) []Message {
+func numbered(from *consumerConn, numbers ...int64) []Message {
 	messages := make([]Message, len(numbers))
 	for i, n := range numbers {
-		messages[i] = Message{Timestamp: n, Delegate: from}
+		messages[i] = Message{Timestamp: n, conn: from, state: responded}
 	}
 	return messages
 }
@@ -32,7 +26,8 @@ func numbers(messages []*Message) []int64 {
 }
 
 func TestDeliveryOrderAndGrowth(t *testing.T) {
-	d := newDelivery()
+	d := newDelivery(1000)
+	w := &worker{}
 	var next, expected int64
 	for round := range 200 { // fill, take some, fill: the queue moves within its memory
 		for range round % 7 {
@@ -40,7 +35,7 @@ func TestDeliveryOrderAndGrowth(t *testing.T) {
 			next += 3
 		}
 		for range min(round%11, int(next-expected)) {
-			m, ok := d.take()
+			m, ok := d.take(w)
 			if !ok || m.Timestamp != expected {
 				t.Fatalf("took %v %v, want %d", m, ok, expected)
 			}
@@ -53,19 +48,19 @@ func TestDeliveryOrderAndGrowth(t *testing.T) {
 	if d.put(numbered(nil, 1)) {
 		t.Error("put after close")
 	}
-	if _, ok := d.take(); ok {
+	if _, ok := d.take(w); ok {
 		t.Error("took after close")
 	}
 }
 
 func TestDeliveryRemove(t *testing.T) {
-	a, b := &tagged{name: "a"}, &tagged{name: "b"}
-	d := newDelivery()
+	a, b := &consumerConn{addr: "a"}, &consumerConn{addr: "b"}
+	d, w := newDelivery(1000), &worker{}
 	d.put(numbered(a, 0))
 	d.put(numbered(b, 1))
 	d.put(numbered(a, 2))
 	d.put(numbered(b, 3, 4))
-	if m, _ := d.take(); m.Timestamp != 0 {
+	if m, _ := d.take(w); m.Timestamp != 0 {
 		t.Fatalf("took %d", m.Timestamp)
 	}
 	if got := numbers(d.remove(a)); !slices.Equal(got, []int64{2}) {
@@ -83,13 +78,14 @@ func TestDeliveryWakesHandlers(t *testing.T) {
 	for _, handlers := range []int{1, 4, 64} {
 		t.Run(fmt.Sprint(handlers), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newDelivery()
+				d := newDelivery(1000)
 				var wg sync.WaitGroup
 				var mu sync.Mutex
 				seen := map[int64]int{}
 				for range handlers {
 					wg.Go(func() {
-						for m, ok := d.take(); ok; m, ok = d.take() {
+						w := &worker{}
+						for m, ok := d.take(w); ok; m, ok = d.take(w) {
 							sleep(time.Second)
 							mu.Lock()
 							seen[m.Timestamp]++

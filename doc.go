@@ -24,13 +24,14 @@
 //		log.Print(err) // those that failed are tried again
 //	}
 //	...
-//	consumer.Stop()
-//	<-consumer.StopChan
+//	err = consumer.Run(ctx) // until ctx ends; then handlers may finish what they have
 //
 // Delivery is at least once. A handler that returns nil finishes the message; an
-// error, or a panic, has nsqd deliver it again later. A message that is not
-// answered within nsqd's msg-timeout is delivered again, too, perhaps to another
-// consumer, so handlers must bear duplicates.
+// error, or a panic, has nsqd deliver it again later, and [RetryAfter],
+// [NoBackoff] and [Discard] say more exactly how. A message that is not answered
+// within nsqd's msg-timeout, its lease, is delivered again, too, perhaps to
+// another consumer, so handlers must bear duplicates. [Message.Context] ends when
+// that happens; [Message.Touch] and auto_touch put it off.
 //
 // nsqd sends no more messages than it was granted with RDY, NSQ's flow control.
 // The Consumer shares max_in_flight over its connections, most to those that have

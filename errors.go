@@ -31,6 +31,13 @@ var (
 	// also matches ErrNotConnected.
 	ErrUnknownOutcome = fmt.Errorf("%w: no answer, outcome unknown", ErrNotConnected)
 
+	// ErrMessageTimedOut says that nsqd no longer waits for the answer to a
+	// message: it is the cause of the end of the message's context.
+	ErrMessageTimedOut = errors.New("message timed out")
+	// ErrConnectionLost says that the connection that delivered a message is
+	// gone: it is the cause, naming nsqd, of the end of the message's context.
+	ErrConnectionLost = errors.New("connection lost")
+
 	errConsumerStopped = fmt.Errorf("consumer %w", ErrStopped)
 	errNoHandlers      = errors.New("no handlers")
 	errStopTimeout     = errors.New("stop_timeout exceeded")

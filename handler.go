@@ -4,7 +4,8 @@ package nsq
 // goroutines as it was told to.
 //
 // A nil error finishes the message. Any other requeues it, with the delay that
-// [Message.Requeue] computes, and has the Consumer back off. A panic is an error, too: a [*PanicError] whose
+// [Message.Requeue] computes, and has the Consumer back off, unless it is or
+// wraps what [RetryAfter], [NoBackoff] or [Discard] returned. A panic is an error, too: a [*PanicError] whose
 // stack is logged.
 type Handler interface {
 	HandleMessage(message *Message) error

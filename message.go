@@ -1,6 +1,7 @@
 package nsq
 
 import (
+	"context"
 	"io"
 	"sync/atomic"
 	"time"
@@ -17,13 +18,13 @@ type MessageID [MsgIDLength]byte
 // A message must be answered once, with [Message.Finish], [Message.Requeue] or
 // [Message.RequeueWithoutBackoff]. The Consumer does so when the handler
 // returns, unless [Message.DisableAutoResponse] was called. Answering goes to
-// the connection that delivered the message; if it is gone, or nsqd's timeout
-// for the message has passed, the answer is lost and nsqd delivers the message
-// again.
+// the connection that delivered the message; if that is gone, or the message's
+// lease is over, the answer is lost and nsqd delivers the message again. The
+// lease is nsqd's msg-timeout from the receipt of the message and from each
+// [Message.Touch], but never longer than nsqd's max-msg-timeout in all.
 //
 // The methods may be called from any goroutine and never block. The fields are
-// the receiver's own: nothing else reads or writes them, and the body may be
-// kept. Messages that arrive together share memory, at most 16 KiB of bodies,
+// the receiver's own: nothing else writes them, and the body may be kept. Messages that arrive together share memory, at most 16 KiB of bodies,
 // so a kept body or message keeps its neighbours, too.
 type Message struct {
 	ID          MessageID
@@ -38,12 +39,20 @@ type Message struct {
 
 	state uint32 // the bits below; accessed atomically
 	epoch uint32 // of the Consumer's backoff, when it came; see flow
+
+	// Of a message that a Consumer received:
+	conn     *consumerConn
+	received time.Duration // by the Consumer's clock
+	lease    uint32        // milliseconds from then; accessed atomically
 }
 
 const (
 	responded    uint32 = 1 << iota // it was answered
 	manualAnswer                    // DisableAutoResponse was called
 	givenUp                         // it is finished though nobody handled it
+	timedOut                        // its lease or connection ended before it was answered
+	detached                        // its handler returned before it was answered
+	observed                        // its context was asked for
 )
 
 // autoDelay is the delay that asks for the configured one.
@@ -86,22 +95,36 @@ func (m *Message) WriteTo(w io.Writer) (int64, error) {
 }
 
 // DisableAutoResponse leaves answering to the handler, which may do so after it
-// returned. It must be called before the handler returns.
-func (m *Message) DisableAutoResponse() { atomic.OrUint32(&m.state, manualAnswer) }
+// returned. It must be called before the handler returns. A message that is not
+// answered when its lease ends is given up.
+func (m *Message) DisableAutoResponse() { m.set(manualAnswer) }
 
 // IsAutoResponseDisabled tells whether DisableAutoResponse was called.
 func (m *Message) IsAutoResponseDisabled() bool {
 	return m.is(manualAnswer)
 }
 
-func (m *Message) is(bit uint32) bool { return atomic.LoadUint32(&m.state)&bit != 0 }
+func (m *Message) set(bit uint32) (before uint32) { return atomic.OrUint32(&m.state, bit) }
+
+// is tells whether any of the bits is set.
+func (m *Message) is(bits uint32) bool { return atomic.LoadUint32(&m.state)&bits != 0 }
 
 // HasResponded tells whether the message was answered.
 func (m *Message) HasResponded() bool { return m.is(responded) }
 
 // respond makes the caller the one who answers, if nobody was before.
 func (m *Message) respond() bool {
-	return atomic.OrUint32(&m.state, responded)&responded == 0
+	before := m.set(responded)
+	if before&responded != 0 {
+		return false
+	}
+	if before&detached != 0 {
+		m.conn.c.delivery.forget(m)
+	}
+	if before&observed != 0 {
+		m.conn.c.contexts.end(m, context.Canceled)
+	}
+	return true
 }
 
 // Finish answers that the message is done (FIN). Only the first answer counts.
@@ -125,6 +148,21 @@ func (m *Message) Requeue(delay time.Duration) { m.requeue(delay, true) }
 // that backs off already stays at its level.
 func (m *Message) RequeueWithoutBackoff(delay time.Duration) { m.requeue(delay, false) }
 
+// expire marks a message whose answer nsqd does not wait for any more, unless it
+// was answered or marked before. So whoever answers it first can tell by the
+// mark that it is too late, and nobody marks it after that.
+func (m *Message) expire() bool {
+	for {
+		before := atomic.LoadUint32(&m.state)
+		if before&(responded|timedOut) != 0 {
+			return false
+		}
+		if atomic.CompareAndSwapUint32(&m.state, before, before|timedOut) {
+			return true
+		}
+	}
+}
+
 func (m *Message) requeue(delay time.Duration, backoff bool) {
 	if m.respond() && m.Delegate != nil {
 		m.Delegate.OnRequeue(m, delay, backoff)
@@ -132,9 +170,10 @@ func (m *Message) requeue(delay time.Duration, backoff bool) {
 }
 
 // Touch asks nsqd for another msg_timeout from now for the message, within
-// nsqd's max-msg-timeout (TOUCH). It does nothing once the message is answered.
+// nsqd's max-msg-timeout (TOUCH). It does nothing once the message is answered
+// or its lease is over.
 func (m *Message) Touch() {
-	if !m.HasResponded() && m.Delegate != nil {
+	if !m.is(responded|timedOut) && m.Delegate != nil {
 		m.Delegate.OnTouch(m)
 	}
 }

@@ -12,8 +12,9 @@ type Snapshot struct {
 	Topic, Channel string
 
 	MaxInFlight int                  // as it is now
+	Paused      bool                 // by Pause
 	InFlight    int                  // messages received and not answered, over all connections
-	Connections []ConnectionSnapshot // by address; those that are wanted, and those that are being closed
+	Connections []ConnectionSnapshot // by address; those that are wanted until it is stopped, and those that are being closed
 
 	// BackoffLevel is 0 while there is no backoff.
 	BackoffLevel int
@@ -25,12 +26,16 @@ type Snapshot struct {
 	Counts // over all connections, former ones included
 }
 
-// Counts say what became of messages. They only grow.
+// Counts say what became of messages: Received is the sum of Finished,
+// Requeued, Expired, Lost and what is in flight. nsqd delivers again what is
+// Requeued, Expired and Lost. When a connection ends, answers that it did not
+// send change from Finished and Requeued to Lost; otherwise counts only grow.
 type Counts struct {
 	Received uint64 // deliveries, redeliveries included
 	Finished uint64 // FINs given to a connection
 	Requeued uint64 // REQs given to a connection
-	Lost     uint64 // answers given when their connection had ended; nsqd delivers the message again
+	Expired  uint64 // messages whose lease ended before a handler began them
+	Lost     uint64 // messages whose lease or connection ended before their answer was sent
 	Refused  uint64 // FINs, REQs and TOUCHes that nsqd refused, most often because they came too late
 }
 
@@ -76,15 +81,15 @@ func (c *Consumer) Snapshot() Snapshot {
 func (r *run) snapshot(now time.Time) Snapshot {
 	s := Snapshot{
 		Topic: r.c.topic, Channel: r.c.channel,
-		MaxInFlight: r.maxInFlight,
-		Counts:      r.past,
+		MaxInFlight: r.maxInFlight, Paused: r.paused,
+		Counts: r.past,
 	}
 	var until time.Time
 	if s.BackoffLevel, until = r.flow.Level(); until.After(now) {
 		s.BackoffUntil = until
 	}
 	for _, n := range r.nsqds {
-		if n.conn == nil {
+		if n.conn == nil && r.phase == active {
 			s.Connections = append(s.Connections, n.snapshot())
 		}
 	}
@@ -128,6 +133,7 @@ func (s *Counts) add(cc *consumerConn) {
 	s.Received += l.Received
 	s.Finished += l.Finished
 	s.Requeued += l.Requeued
+	s.Expired += l.Expired
 	s.Lost += l.Lost
 	s.Refused += cc.refused.Load()
 }

@@ -173,44 +173,6 @@ func TestNSQDStoppedUnderLoad(t *testing.T) {
 	eventually(t, 60*time.Second, func() bool { return handled.distinct() == count })
 }
 
-// What a stopped consumer had not begun is with the next one at once, not after
-// nsqd's timeout.
-func TestStopHandsPrefetchedMessagesOver(t *testing.T) {
-	n := StartNSQD(t, nil)
-	n.Post("/topic/create?topic=" + topic)
-	n.Post("/channel/create?channel=c&topic=" + topic)
-	publish(t, n, "m", 500)
-	cfg := testConfig(t)
-	cfg.MaxInFlight = 500
-	handled := newLedger()
-	first := consume(t, cfg, 10, func(m *nsq.Message) error {
-		time.Sleep(500 * time.Millisecond)
-		handled.add(m.Body)
-		return nil
-	}, n)
-	eventually(t, 10*time.Second, func() bool { return n.Stats(topic, "c").InFlight == 500 })
-	stop(t, first)
-	if got := handled.distinct(); got < 10 || got > 30 {
-		t.Errorf("%d handled by the first", got)
-	}
-	var attempts sync.Map
-	consume(t, cfg, 10, func(m *nsq.Message) error {
-		attempts.Store(m.Attempts, true)
-		handled.add(m.Body)
-		return nil
-	}, n)
-	eventually(t, 10*time.Second, func() bool { return handled.distinct() == 500 })
-	attempts.Range(func(a, _ any) bool {
-		if a != uint16(2) {
-			t.Errorf("attempts %v, want 2 for all", a)
-		}
-		return true
-	})
-	if s := n.Stats(topic, "c"); s.TimeoutCount != 0 {
-		t.Errorf("%d messages timed out", s.TimeoutCount)
-	}
-}
-
 func TestPublishErrorsOfRealNSQD(t *testing.T) {
 	n := StartNSQD(t, nil)
 	p, err := nsq.NewProducer(n.TCPAddr(), testConfig(t))

@@ -28,7 +28,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	<-ctx.Done()
-	c.Stop()
-	<-c.StopChan
+	if err := c.Run(ctx); err != nil {
+		log.Print(err) // handlers that did not end in time
+	}
 }

@@ -1,0 +1,191 @@
+package nsq
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// swallow is an nsqd that grants a subscription and then takes whatever is sent.
+func swallow(l net.Listener) {
+	conn, err := l.Accept()
+	if err != nil {
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	in := bufio.NewReader(conn)
+	for {
+		line, err := in.ReadSlice('\n')
+		switch {
+		case err != nil:
+			return
+		case bytes.HasSuffix(line, []byte("IDENTIFY\n")):
+			var size [4]byte
+			_, _ = io.ReadFull(in, size[:])
+			_, _ = in.Discard(int(size[2])<<8 | int(size[3]))
+			_, _ = conn.Write(nsqtest.ResponseFrame("OK"))
+		case bytes.HasPrefix(line, []byte("SUB")):
+			_, _ = conn.Write(nsqtest.ResponseFrame("OK"))
+		case string(line) == "CLS\n":
+			_, _ = conn.Write(nsqtest.ResponseFrame("CLOSE_WAIT"))
+		}
+	}
+}
+
+// fed is a consumer whose messages come from the test, over a connection to an
+// nsqd that only takes.
+type fed struct {
+	*Consumer
+	conn    *consumerConn
+	handled atomic.Int64
+	batch   []wire.Message
+	total   int64
+}
+
+func newFed(tb testing.TB, handlers int, change func(*Config)) *fed {
+	tb.Helper()
+	network := nsqtest.NewNetwork()
+	l, err := network.Listen("sink:1")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	go swallow(l)
+	cfg := NewConfig()
+	cfg.DialContext, cfg.MaxInFlight = network.DialContext, 1<<20
+	change(cfg)
+	f := &fed{batch: make([]wire.Message, messageSlab)}
+	if f.Consumer, err = NewConsumer("t", "c", cfg); err != nil {
+		tb.Fatal(err)
+	}
+	f.SetLogger(nil, LogLevelError)
+	f.AddConcurrentHandlers(HandlerFunc(func(*Message) error { f.handled.Add(1); return nil }), handlers)
+	if err := f.ConnectToNSQD("sink:1"); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		f.Stop()
+		<-f.StopChan
+		_ = l.Close()
+	})
+	f.conn = f.connected.Load().open[0]
+	for i := range f.batch {
+		f.batch[i] = wire.Message{Attempts: 1, ID: wire.ID([]byte(fmt.Sprintf("%016d", i))), Body: make([]byte, 200)}
+	}
+	return f
+}
+
+// feed brings one slab of messages.
+func (f *fed) feed() {
+	f.total += int64(len(f.batch))
+	f.conn.Messages(f.batch)
+}
+
+func (f *fed) drain() {
+	for f.handled.Load() < f.total {
+		runtime.Gosched()
+	}
+}
+
+// A message costs its share of two slabs, one of messages and one of bodies, and
+// nothing else: no timer, no context, no entry anywhere.
+func TestHandlingAllocatesNothing(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"plain":      func(*Config) {},
+		"auto_touch": func(c *Config) { c.AutoTouch = time.Minute },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFed(t, 1, change)
+			const slabs = 100
+			perRun := testing.AllocsPerRun(10, func() {
+				for range slabs {
+					f.feed()
+					f.drain()
+				}
+			})
+			// The few that are left are buffers that grow.
+			if perSlab := perRun / slabs; perSlab > 2.5 {
+				t.Errorf("%.2f allocations per %d messages, want those of two slabs", perSlab, messageSlab)
+			}
+		})
+	}
+}
+
+// BenchmarkHandle is a message's way from the reader to its FIN.
+func BenchmarkHandle(b *testing.B) {
+	for _, handlers := range []int{1, 4, 64} {
+		b.Run(fmt.Sprintf("handlers=%d", handlers), func(b *testing.B) {
+			f := newFed(b, handlers, func(*Config) {})
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i%messageSlab == 0 {
+					f.feed()
+				}
+				if i%(100*messageSlab) == 0 {
+					f.drain()
+				}
+			}
+			f.drain()
+		})
+	}
+}
+
+// BenchmarkInFlight is the same while 100,000 messages are in hand, 1,000 of
+// them in handlers', with auto_touch and without.
+func BenchmarkInFlight(b *testing.B) {
+	for _, touch := range []time.Duration{0, time.Hour} {
+		b.Run(fmt.Sprintf("auto_touch=%v", touch), func(b *testing.B) {
+			f := newFed(b, 4, func(c *Config) { c.AutoTouch, c.MsgTimeout = touch, 2*time.Second })
+			hold := make(chan struct{})
+			f.mu.Lock()
+			f.handlers = append(f.handlers, HandlerFunc(func(*Message) error { <-hold; f.handled.Add(1); return nil }))
+			f.staff(1, 1000)
+			f.mu.Unlock()
+			for range 1000 * 64 { // until they are all at work
+				if f.delivery.busy() >= 1000 {
+					break
+				}
+				f.feed()
+				runtime.Gosched()
+			}
+			held := make([]Message, 99_000)
+			for i := range held {
+				held[i] = Message{conn: f.conn, state: manualAnswer | detached, received: f.elapsed(), lease: 1 << 30}
+			}
+			f.delivery.mu.Lock()
+			for i := range held {
+				f.delivery.detached[&held[i]] = struct{}{}
+			}
+			f.delivery.mu.Unlock()
+			b.ResetTimer()
+			for i := 0; b.Loop(); i++ {
+				if i%messageSlab == 0 {
+					f.feed()
+				}
+				if i%(100*messageSlab) == 0 {
+					for f.handled.Load()+1000 < f.total {
+						runtime.Gosched()
+					}
+				}
+			}
+			b.StopTimer()
+			close(hold)
+			f.drain()
+		})
+	}
+}
+
+// busy is how many workers have a message.
+func (d *delivery) busy() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running
+}

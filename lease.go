@@ -1,0 +1,149 @@
+package nsq
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// A lease is how long nsqd waits for the answer to a message: msg_timeout from
+// its receipt, and again from each TOUCH, but never longer than max_msg_timeout.
+// nsqd's own clock started a little earlier, when it took the message from its
+// queue; so when a lease is over here, nsqd has given the message up or is about
+// to, and will deliver it again.
+//
+// Nothing is timed per message. The run loop looks at what is in hand when the
+// first lease of it can end: see sweep. In between, a message that arrives has a
+// lease that ends after that look.
+
+// sweepQuantum is the least time between two looks, when leases end one after
+// the other.
+const sweepQuantum = 5 * time.Millisecond
+
+// elapsed is the Consumer's clock.
+func (c *Consumer) elapsed() time.Duration { return time.Since(c.start) }
+
+// leaseEnds is when a message's lease ends, by the Consumer's clock.
+func (m *Message) leaseEnds() time.Duration {
+	return m.received + time.Duration(atomic.LoadUint32(&m.lease))*time.Millisecond
+}
+
+// extend makes a lease last for a while from now, up to a length in all.
+func (m *Message) extend(now, length, most time.Duration) {
+	atomic.StoreUint32(&m.lease, milliseconds32(min(now-m.received+length, most)))
+}
+
+// extensible tells whether a TOUCH could make the lease end later.
+func (m *Message) extensible() bool {
+	return atomic.LoadUint32(&m.lease) < milliseconds32(m.conn.maxMsgTimeout)
+}
+
+// milliseconds32 fits a lease into a Message. nsqd's own limit is far below.
+func milliseconds32(d time.Duration) uint32 {
+	return uint32(min(max(d.Milliseconds(), 0), 1<<32-1)) // #nosec G115 -- in range
+}
+
+// dues are what a sweep has found to do.
+type dues struct {
+	expired []*Message // nobody has begun them and nobody must
+	overdue []*Message // they were begun and not answered in time
+	touch   []*Message // for auto_touch
+	next    time.Duration
+}
+
+// sweep looks at all leases. Those of messages in hand are to be touched when
+// they are half over, for touching in all. The next look is due at the latest
+// when a message that comes right after this one can be.
+func (d *delivery) sweep(now, shortest, touching time.Duration) dues {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	found := dues{next: now + shortest}
+	if touching > 0 {
+		found.next = now + shortest/2
+	}
+	over := func(m *Message) bool {
+		ends := m.leaseEnds()
+		if ends > now {
+			found.next = min(found.next, ends)
+		}
+		return ends <= now
+	}
+	found.expired = d.extract(over)
+	found.overdue = d.giveUp(over)
+	for _, w := range d.workers {
+		switch m := w.m; {
+		case m == nil || m.is(responded|timedOut):
+		case touching > 0 && now-w.begun < touching && m.extensible():
+			if half := m.leaseEnds() - shortest/2; half <= now {
+				found.touch = append(found.touch, m)
+			} else {
+				found.next = min(found.next, half)
+			}
+		}
+	}
+	found.next = max(found.next, now+sweepQuantum)
+	return found
+}
+
+// giveUp marks messages that were begun and not answered as timed out.
+func (d *delivery) giveUp(which func(*Message) bool) (marked []*Message) {
+	for _, w := range d.workers {
+		if w.m != nil && !w.m.is(responded|timedOut) && which(w.m) && w.m.expire() {
+			marked = append(marked, w.m)
+		}
+	}
+	for m := range d.detached {
+		if which(m) && m.expire() {
+			delete(d.detached, m)
+			marked = append(marked, m)
+		}
+	}
+	return marked
+}
+
+// orphan is told that a connection has ended: nsqd will deliver what came over it
+// again. It returns what nobody has begun.
+func (d *delivery) orphan(from *consumerConn) []*Message {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	its := func(m *Message) bool { return m.conn == from }
+	d.giveUp(its)
+	return d.extract(its)
+}
+
+// sweepBy has the leases looked at by a time at the latest.
+func (r *run) sweepBy(at time.Time) {
+	if r.sweepAt.IsZero() || at.Before(r.sweepAt) {
+		r.sweepAt = at
+	}
+}
+
+// sweep looks at the leases, if the time has come, and gives up what nsqd has.
+func (r *run) sweep(now time.Time) {
+	if r.sweepAt.IsZero() || now.Before(r.sweepAt) {
+		return
+	}
+	shortest := time.Duration(0)
+	for _, conn := range r.conns {
+		if shortest == 0 || conn.msgTimeout < shortest {
+			shortest = conn.msgTimeout
+		}
+	}
+	if shortest == 0 { // nothing comes, and what is in hand is lost already
+		r.sweepAt = time.Time{}
+		return
+	}
+	found := r.c.delivery.sweep(now.Sub(r.c.start), shortest, r.c.cfg.AutoTouch)
+	r.sweepAt = r.c.start.Add(found.next)
+	for _, m := range found.expired {
+		if m.respond() {
+			m.conn.link.Expire()
+		}
+	}
+	for _, m := range found.overdue {
+		m.conn.link.Lose()
+		r.c.contexts.end(m, ErrMessageTimedOut)
+	}
+	for _, m := range found.touch {
+		m.conn.OnTouch(m)
+	}
+}

@@ -1,0 +1,386 @@
+package nsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// leases sets nsqd's message timeouts.
+func leases(timeout, most time.Duration) func(*nsqtest.Options) {
+	return func(o *nsqtest.Options) { o.MsgTimeout, o.MaxMsgTimeout = timeout, most }
+}
+
+// balanced checks that every message is accounted for, and returns the counts.
+func (s *scene) balanced() Counts {
+	s.Helper()
+	shown := s.c.Snapshot()
+	c := shown.Counts
+	if int(c.Received) != int(c.Finished+c.Requeued+c.Expired+c.Lost)+shown.InFlight { // #nosec G115 -- few
+		s.Errorf("out of balance: %+v, %d in flight", c, shown.InFlight)
+	}
+	return c
+}
+
+// D31: a message whose lease is over when a handler is free is not handled: nsqd
+// has given it to somebody else. While handlers hang, what waits does not grow.
+func TestExpiredMessagesAreNotHandled(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxAttempts = 0
+		d := s.nsqd("a:1", leases(time.Second, time.Hour))
+		release := make(chan struct{})
+		var attempts []uint16
+		s.consumer(1, func(m *Message) error {
+			attempts = append(attempts, m.Attempts)
+			<-release
+			return nil
+		})
+		s.connect(d)
+		flood(d, 10)
+		after(10 * time.Minute)
+		if c := s.balanced(); c.Received < 1000 || c.Expired < 1000 || c.Lost != 1 {
+			t.Errorf("after 10 minutes of one hanging handler: %+v", c)
+		}
+		if n := s.c.delivery.waiting(); n > 10 {
+			t.Errorf("%d messages wait for a handler", n)
+		}
+		close(release)
+		after(time.Second / 2)
+		c := s.balanced()
+		if c.Finished != 10 || c.Lost != 1 {
+			t.Errorf("in the end %+v", c)
+		}
+		if len(attempts) != 11 || attempts[0] != 1 || attempts[1] < 500 {
+			t.Errorf("handled at attempts %v", attempts)
+		}
+	})
+}
+
+// waiting is how many messages nobody has begun.
+func (d *delivery) waiting() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.queue) - d.head
+}
+
+// A late answer is lost: it is not sent, for nsqd may have delivered the message
+// to this same connection again, and would take it for an answer to that.
+func TestLateAnswersAreNotSent(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1", leases(time.Second, time.Hour))
+		var runs atomic.Int32
+		s.consumer(2, func(m *Message) error {
+			if runs.Add(1) == 1 {
+				sleep(1500 * time.Millisecond)
+				return nil
+			}
+			sleep(900 * time.Millisecond)
+			return nil
+		})
+		s.connect(d)
+		flood(d, 1)
+		after(1600 * time.Millisecond) // the first has answered, the second delivery is at work
+		if c := s.balanced(); c.Received != 2 || c.Lost != 1 || c.Finished != 0 || len(commands(d, "FIN", "REQ")) != 0 {
+			t.Errorf("%+v, sent %q", c, commands(d, "FIN", "REQ"))
+		}
+		after(time.Minute)
+		if c := s.balanced(); c.Received != 2 || c.Lost != 1 || c.Finished != 1 || c.Refused != 0 {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+// Handlers at work keep to max_in_flight although nsqd, which has given up on
+// what they work on, sends more.
+func TestOverdueHandlersCount(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight, s.cfg.MaxAttempts = 3, 0
+		d := s.nsqd("a:1", leases(time.Second, time.Hour))
+		var running, most atomic.Int32
+		s.consumer(20, func(m *Message) error {
+			if n := running.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			defer running.Add(-1)
+			if m.Attempts == 1 {
+				sleep(10 * time.Second)
+			}
+			return nil
+		})
+		s.connect(d)
+		flood(d, 6)
+		after(5 * time.Minute)
+		if most.Load() != 3 {
+			t.Errorf("%d handlers at work at a time", most.Load())
+		}
+		if st := d.Stats("t", "c"); st.Finished != 6 {
+			t.Errorf("%+v", st)
+		}
+		s.balanced()
+
+		d.Disconnect(1) // nsqd will send again what is lost with a connection, too
+		after(time.Second)
+		flood(d, 3)
+		after(time.Second / 2)
+		d.Disconnect(2)
+		after(time.Minute)
+		if most.Load() != 3 {
+			t.Errorf("%d handlers at work at a time over a lost connection", most.Load())
+		}
+	})
+}
+
+// A message that is never answered is given up when its lease is over; nothing
+// waits for it.
+func TestNeverAnswered(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1", leases(time.Second, time.Hour))
+		var kept *Message
+		s.consumer(1, func(m *Message) error {
+			m.DisableAutoResponse()
+			if m.Attempts == 1 {
+				kept = m
+				return nil
+			}
+			time.AfterFunc(500*time.Millisecond, m.Finish)
+			return nil
+		})
+		s.connect(d)
+		flood(d, 1)
+		after(900 * time.Millisecond)
+		if c := s.balanced(); c.Received != 1 || s.c.Snapshot().InFlight != 1 {
+			t.Errorf("%+v", c)
+		}
+		after(time.Minute)
+		if c := s.balanced(); c.Received != 2 || c.Lost != 1 || c.Finished != 1 || s.c.Snapshot().InFlight != 0 {
+			t.Errorf("%+v", c)
+		}
+		kept.Finish()
+		kept.Requeue(0)
+		kept.Touch()
+		synctest.Wait()
+		if c := s.balanced(); c.Lost != 1 || c.Refused != 0 || len(commands(d, "FIN", "REQ", "TOUCH")) != 1 {
+			t.Errorf("%+v, sent %q", c, commands(d, "FIN", "REQ", "TOUCH"))
+		}
+		if n := len(s.c.delivery.detached); n != 0 {
+			t.Errorf("%d messages are still watched", n)
+		}
+		if took := s.stopped(); took > time.Second {
+			t.Errorf("stop took %v", took)
+		}
+	})
+}
+
+// auto_touch keeps the lease of a handler at work, for as long as it says and no
+// longer than nsqd allows.
+func TestAutoTouch(t *testing.T) {
+	for _, tt := range []struct {
+		name               string
+		touch, works, most time.Duration
+		deliveries         uint64 // in a minute
+	}{
+		{"off", 0, 2500 * time.Millisecond, time.Hour, 20},
+		{"enough", time.Minute, 10 * time.Second, time.Hour, 1},
+		{"short work needs none", time.Minute, 400 * time.Millisecond, time.Hour, 1},
+		{"up to auto_touch", 3 * time.Second, 10 * time.Second, time.Hour, 3},
+		{"up to max-msg-timeout", time.Minute, 10 * time.Second, 3 * time.Second, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				s.cfg.AutoTouch, s.cfg.MaxAttempts, s.cfg.MaxInFlight = tt.touch, 0, 1
+				d := s.nsqd("a:1", leases(time.Second, tt.most))
+				s.consumer(1, func(m *Message) error { sleep(tt.works); return nil })
+				s.connect(d)
+				flood(d, 1)
+				after(time.Minute)
+				c := s.balanced()
+				if tt.deliveries == 1 && (c.Received != 1 || c.Finished != 1 || c.Refused != 0) {
+					t.Errorf("%+v, want one delivery", c)
+				}
+				if tt.deliveries > 1 && (c.Received < tt.deliveries || c.Lost == 0) {
+					t.Errorf("%+v, want more deliveries", c)
+				}
+				touches := len(commands(d, "TOUCH"))
+				if least := int(tt.touch / (2 * time.Second)); tt.works > time.Second && tt.most > time.Minute && tt.touch > 0 && touches < min(least, 10) ||
+					touches > 200 || tt.works < time.Second/2 && touches > 0 {
+					t.Errorf("%d TOUCHes", touches)
+				}
+			})
+		})
+	}
+}
+
+// A user's TOUCH moves the lease here as it does at nsqd.
+func TestTouchMovesTheLease(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1", leases(time.Second, 3*time.Second))
+		var deadlines []time.Duration
+		s.consumer(1, func(m *Message) error {
+			if m.Attempts > 1 {
+				return nil
+			}
+			ctx, start := m.Context(), time.Now()
+			for range 5 {
+				deadline, _ := ctx.Deadline()
+				deadlines = append(deadlines, deadline.Sub(start))
+				sleep(700 * time.Millisecond)
+				m.Touch()
+			}
+			if ctx.Err() == nil {
+				t.Error("the context has not ended")
+			}
+			return nil
+		})
+		s.connect(d)
+		flood(d, 1)
+		after(10 * time.Second)
+		want := []time.Duration{1000, 1700, 2400, 3000, 3000}
+		for i := range want {
+			want[i] *= time.Millisecond
+		}
+		if !slices.Equal(deadlines, want) {
+			t.Errorf("deadlines %v, want %v", deadlines, want)
+		}
+		if c := s.balanced(); c.Received != 2 || c.Lost != 1 || c.Finished != 1 {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+// The context of a message ends with its lease, its connection, the stop or its
+// answer, and says with which.
+func TestMessageContext(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		end   func(s *scene, d *nsqtest.Nsqd, m *Message)
+		cause error
+		err   error
+	}{
+		{"lease", func(*scene, *nsqtest.Nsqd, *Message) {}, ErrMessageTimedOut, context.DeadlineExceeded},
+		{"connection", func(_ *scene, d *nsqtest.Nsqd, _ *Message) { d.Disconnect(1) }, ErrConnectionLost, context.Canceled},
+		{"stop", func(s *scene, _ *nsqtest.Nsqd, _ *Message) { s.c.Stop() }, ErrStopped, context.Canceled},
+		{"answer", func(_ *scene, _ *nsqtest.Nsqd, m *Message) { m.Finish() }, context.Canceled, context.Canceled},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				s.cfg.StopTimeout = 2 * time.Second
+				d := s.nsqd("a:1", leases(5*time.Second, time.Hour))
+				ended := make(chan string, 10)
+				var first *Message
+				s.consumer(0, nil)
+				s.c.AddHandler(ContextHandlerFunc(func(ctx context.Context, m *Message) error {
+					if first != nil {
+						return nil
+					}
+					first = m
+					if ctx != m.Context() {
+						t.Error("another context each time")
+					}
+					child, cancel := context.WithTimeout(ctx, time.Hour)
+					defer cancel()
+					<-child.Done()
+					if !errors.Is(context.Cause(ctx), tt.cause) || !errors.Is(context.Cause(child), tt.cause) || !errors.Is(ctx.Err(), tt.err) {
+						t.Errorf("cause %v, of the child %v, error %v", context.Cause(ctx), context.Cause(child), ctx.Err())
+					}
+					ended <- fmt.Sprint(context.Cause(ctx))
+					return ctx.Err()
+				}))
+				s.connect(d)
+				flood(d, 1)
+				after(time.Second)
+				begin := time.Now()
+				tt.end(s, d, first)
+				text := <-ended
+				if took := time.Since(begin); tt.name == "lease" && took != 4*time.Second || tt.name == "stop" && took != 2*time.Second ||
+					tt.name != "lease" && tt.name != "stop" && took != 0 {
+					t.Errorf("ended after %v", took)
+				}
+				if tt.name == "connection" && !strings.Contains(text, "a:1") {
+					t.Errorf("cause %q does not name nsqd", text)
+				}
+				synctest.Wait()
+				if n := len(s.c.contexts.open); n != 0 {
+					t.Errorf("%d contexts left", n)
+				}
+				if err := first.Context().Err(); err == nil {
+					t.Error("a context of an answered message has not ended")
+				}
+			})
+		})
+	}
+	if NewMessage(MessageID{}, nil).Context() != context.Background() {
+		t.Error("a message of no Consumer has a context")
+	}
+}
+
+// What a handler returns, alone, wrapped and combined.
+func TestOutcomes(t *testing.T) {
+	wrap := func(err error) error { return fmt.Errorf("while trying: %w", err) }
+	for _, tt := range []struct {
+		name    string
+		err     error
+		command string // what is sent, the ID left out
+		backoff bool
+	}{
+		{"error", errBoom, "REQ 90000", true},
+		{"retry after", RetryAfter(1500*time.Millisecond, errBoom), "REQ 1500", true},
+		{"retry after, negative", RetryAfter(-1, errBoom), "REQ 0", true},
+		{"retry after, as long as can be", RetryAfter(1<<63-1, errBoom), "REQ 9223372036854", true},
+		{"no backoff", NoBackoff(errBoom), "REQ 90000", false},
+		{"both", NoBackoff(wrap(RetryAfter(time.Second, errBoom))), "REQ 1000", false},
+		{"both, the other way round, wrapped", wrap(RetryAfter(time.Second, wrap(NoBackoff(errBoom)))), "REQ 1000", false},
+		{"the outermost delay", RetryAfter(time.Second, RetryAfter(time.Minute, errBoom)), "REQ 1000", true},
+		{"joined", errors.Join(errBoom, RetryAfter(time.Second, errBoom)), "REQ 1000", true},
+		{"discard", Discard(errBoom), "FIN", false},
+		{"discard, wrapped in all", wrap(RetryAfter(time.Second, NoBackoff(Discard(errBoom)))), "FIN", false},
+		{"nothing", RetryAfter(time.Second, NoBackoff(Discard(nil))), "FIN", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				d := s.nsqd("a:1")
+				s.consumer(1, func(*Message) error { return tt.err })
+				s.connect(d)
+				id := d.Publish("t", "m")[0]
+				synctest.Wait()
+				got := strings.Join(commands(d, "REQ", "FIN"), ",")
+				if got = strings.Replace(got, " "+id, "", 1); got != tt.command {
+					t.Errorf("sent %q, want %q", got, tt.command)
+				}
+				if level := s.c.Snapshot().BackoffLevel; level > 0 != tt.backoff {
+					t.Errorf("backoff level %d", level)
+				}
+				if tt.err != nil && !errors.Is(tt.err, errBoom) {
+					t.Error("the cause is lost")
+				}
+			})
+		})
+	}
+}
+
+// A discard in backoff leaves it as it is.
+func TestDiscardInBackoff(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.DefaultRequeueDelay = 0
+		d := s.nsqd("a:1")
+		s.consumer(1, func(m *Message) error {
+			if m.Attempts == 1 {
+				return errBoom
+			}
+			return Discard(errBoom)
+		})
+		s.connect(d)
+		flood(d, 1)
+		after(10 * time.Second)
+		if st := d.Stats("t", "c"); st.Finished != 1 || s.c.Snapshot().BackoffLevel != 1 || rdyOf(d) != 1 {
+			t.Errorf("%+v, level %d, RDY %d", st, s.c.Snapshot().BackoffLevel, rdyOf(d))
+		}
+	})
+}

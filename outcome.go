@@ -1,0 +1,76 @@
+package nsq
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// RetryAfter is an error for a [Handler] to return: the message is requeued, to
+// be delivered again after a delay of the handler's choosing rather than
+// default_requeue_delay times its attempts. A negative delay is 0; nsqd reduces
+// one over its max-req-timeout (an hour by default). It wraps err. A nil err
+// makes it nil: all is well.
+//
+// RetryAfter, [NoBackoff] and [Discard] may be wrapped in other errors and in
+// each other. Of several delays the outermost counts.
+func RetryAfter(delay time.Duration, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &retryAfterError{err: err, delay: max(delay, 0)}
+}
+
+// NoBackoff is an error for a [Handler] to return: the message is requeued, but
+// the Consumer does not back off for it. It wraps err. A nil err makes it nil.
+func NoBackoff(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &noBackoffError{err}
+}
+
+// Discard is an error for a [Handler] to return: the message is not to be tried
+// again. It is finished, the error is logged, and for backoff that is neither
+// success nor failure. It wraps err and takes precedence over [RetryAfter]. A nil
+// err makes it nil.
+func Discard(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &discardError{err}
+}
+
+type retryAfterError struct {
+	err   error
+	delay time.Duration
+}
+
+func (e *retryAfterError) Error() string { return fmt.Sprintf("%v (retry after %v)", e.err, e.delay) }
+func (e *retryAfterError) Unwrap() error { return e.err }
+
+type noBackoffError struct{ err error }
+
+func (e *noBackoffError) Error() string { return e.err.Error() }
+func (e *noBackoffError) Unwrap() error { return e.err }
+
+type discardError struct{ err error }
+
+func (e *discardError) Error() string { return e.err.Error() }
+func (e *discardError) Unwrap() error { return e.err }
+
+// outcome is what an error from a handler asks for.
+type outcome struct {
+	delay              time.Duration // autoDelay unless it says
+	noBackoff, discard bool
+}
+
+func outcomeOf(err error) outcome {
+	o := outcome{delay: autoDelay}
+	if e, ok := errors.AsType[*retryAfterError](err); ok {
+		o.delay = e.delay
+	}
+	_, o.noBackoff = errors.AsType[*noBackoffError](err)
+	_, o.discard = errors.AsType[*discardError](err)
+	return o
+}

@@ -1,0 +1,420 @@
+package nsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// shutdown calls Shutdown with a timeout, and says how long it took.
+func (s *scene) shutdown(timeout time.Duration) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	start := time.Now()
+	err := s.c.Shutdown(ctx)
+	return time.Since(start), err
+}
+
+// F3: Shutdown takes as long as the slowest handler at work, and gives back what
+// nobody has begun.
+func TestShutdownWaitsForHandlersAtWork(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 500
+		d := s.nsqd("a:1")
+		var n atomic.Int32
+		s.consumer(10, func(*Message) error {
+			sleep(time.Duration(n.Add(1)) * 300 * time.Millisecond)
+			return nil
+		})
+		s.connect(d)
+		flood(d, 500)
+		after(100 * time.Millisecond)
+		took, err := s.shutdown(time.Minute)
+		if took != 2900*time.Millisecond || err != nil {
+			t.Errorf("took %v, %v", took, err)
+		}
+		if c := s.balanced(); c.Finished != 10 || c.Requeued != 490 || c.Lost != 0 {
+			t.Errorf("%+v", c)
+		}
+		if took, err := s.shutdown(0); took != 0 || err != nil {
+			t.Errorf("again: took %v, %v", took, err)
+		}
+	})
+}
+
+// When time is up, contexts end, and a handler that heeds its own may still
+// answer.
+func TestShutdownCancelsHandlers(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.consumer(0, nil)
+		s.c.AddConcurrentHandlers(ContextHandlerFunc(func(ctx context.Context, m *Message) error {
+			<-ctx.Done()
+			sleep(100 * time.Millisecond) // to tidy up
+			return RetryAfter(0, context.Cause(ctx))
+		}), 3)
+		s.connect(d)
+		flood(d, 3)
+		after(time.Second)
+		took, err := s.shutdown(5 * time.Second)
+		if took < 5*time.Second || took > 5200*time.Millisecond || err != nil {
+			t.Errorf("took %v, %v", took, err)
+		}
+		if c := s.balanced(); c.Requeued != 3 || c.Lost != 0 {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+// Handlers that ignore it are left behind, and named. Nothing else is.
+func TestShutdownLeavesHandlersBehind(t *testing.T) {
+	for _, asks := range []bool{false, true} {
+		t.Run(fmt.Sprint("asks for its context=", asks), func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				d := s.nsqd("a:1")
+				s.consumer(2, func(m *Message) error {
+					if asks {
+						_ = m.Context()
+					}
+					sleep(time.Minute)
+					return nil
+				})
+				s.connect(d)
+				ids := d.Publish("t", "m", "n", "o")
+				synctest.Wait()
+				took, err := s.shutdown(5 * time.Second)
+				if want := 5 * time.Second; took != want && (!asks || took != want+lastWords) {
+					t.Errorf("took %v", took)
+				}
+				left, ok := errors.AsType[*StopError](err)
+				if !ok || len(left.Running) != 2 || len(left.Cut) != 0 || !errors.Is(err, context.DeadlineExceeded) {
+					t.Fatalf("%v", err)
+				}
+				for _, u := range left.Running {
+					if !slices.Contains(ids[:2], string(u.ID[:])) || u.NSQDAddress != "a:1" || !strings.Contains(err.Error(), string(u.ID[:])) {
+						t.Errorf("%v: %+v", err, u)
+					}
+				}
+				if s.net.OpenConns() != 0 {
+					t.Errorf("%d open connections", s.net.OpenConns())
+				}
+				if c := s.balanced(); c.Requeued != 1 || c.Lost != 2 {
+					t.Errorf("%+v", c)
+				}
+				sleep(time.Hour) // the handlers end
+			})
+		})
+	}
+}
+
+// An nsqd that does not take the last answers is named, too. They are counted as
+// lost.
+func TestShutdownWithAFrozenNSQD(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.net.Capacity = 30
+		s.cfg.WriteTimeout = 5 * time.Minute
+		d := s.nsqd("a:1")
+		s.consumer(1, noError)
+		s.connect(d)
+		synctest.Wait()
+		d.StopReading()
+		flood(d, 10)
+		synctest.Wait()
+		took, err := s.shutdown(5 * time.Second)
+		left, ok := errors.AsType[*StopError](err)
+		if !ok || !slices.Equal(left.Cut, []string{"a:1"}) || len(left.Running) != 0 || took != 5*time.Second+flushTime {
+			t.Errorf("took %v: %v", took, err)
+		}
+		if c := s.balanced(); c.Finished != 1 || c.Lost != 9 {
+			t.Errorf("%+v, want the one FIN that fits", c)
+		}
+		d.StartReading()
+	})
+}
+
+// D12: Shutdown completes in every state, also while a Stop is under way: what
+// ends first counts.
+func TestShutdownInEveryState(t *testing.T) {
+	slow := func(*Message) error { sleep(time.Hour); return nil }
+	for name, tt := range map[string]struct {
+		prepare func(s *scene)
+		most    time.Duration
+		left    bool
+	}{
+		"no handlers":      {func(s *scene) { s.consumer(0, nil) }, 0, false},
+		"never connected":  {func(s *scene) { s.consumer(3, noError) }, 0, false},
+		"connected, idle":  {func(s *scene) { s.consumer(3, noError); s.connect(s.nsqd("a:1")) }, time.Second, false},
+		"waiting for nsqd": {func(s *scene) { s.consumer(3, noError); _ = s.c.ConnectToNSQD("nobody:1") }, 0, false},
+		"connecting": {func(s *scene) {
+			s.consumer(3, noError)
+			s.net.Blackhole("a:1")
+			go func() { _ = s.c.ConnectToNSQD("a:1") }()
+			synctest.Wait()
+		}, 0, false},
+		"in backoff": {func(s *scene) {
+			d := s.nsqd("a:1")
+			s.consumer(3, func(*Message) error { return errBoom })
+			s.connect(d)
+			flood(d, 30)
+			after(time.Second)
+		}, time.Second, false},
+		"paused": {func(s *scene) {
+			s.consumer(3, noError)
+			s.connect(s.nsqd("a:1"))
+			s.c.Pause()
+		}, time.Second, false},
+		"during a longer Stop": {func(s *scene) {
+			d := s.nsqd("a:1")
+			s.consumer(3, slow)
+			s.connect(d)
+			flood(d, 30)
+			synctest.Wait()
+			s.c.Stop()
+		}, 10 * time.Second, true},
+		"during a shorter Stop": {func(s *scene) {
+			s.cfg.StopTimeout = 3 * time.Second
+			d := s.nsqd("a:1")
+			s.consumer(3, slow)
+			s.connect(d)
+			flood(d, 30)
+			synctest.Wait()
+			s.c.Stop()
+		}, 3 * time.Second, true},
+		"nsqd hangs": {func(s *scene) {
+			d := s.nsqd("a:1")
+			d.Inject(nsqtest.Fault{Command: "CLS", Reply: []byte{}})
+			s.consumer(3, noError)
+			s.connect(d)
+		}, 10 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				tt.prepare(s)
+				took, err := s.shutdown(10 * time.Second)
+				if took > tt.most || (err != nil) != tt.left {
+					t.Errorf("took %v: %v", took, err)
+				}
+				if s.net.OpenConns() != 0 {
+					t.Errorf("%d open connections", s.net.OpenConns())
+				}
+				s.balanced()
+				sleep(2 * time.Hour) // handlers that were left end
+			})
+		})
+	}
+}
+
+// Run blocks until its context ends, or the Consumer is stopped otherwise.
+func TestRun(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.StopTimeout = 3 * time.Second
+		d := s.nsqd("a:1")
+		s.consumer(1, func(*Message) error { sleep(time.Minute); return nil })
+		s.connect(d)
+		flood(d, 2)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		start := time.Now()
+		err := s.c.Run(ctx)
+		left, ok := errors.AsType[*StopError](err)
+		if took := time.Since(start); took != 13*time.Second || !ok || len(left.Running) != 1 {
+			t.Errorf("after %v: %v", took, err)
+		}
+		sleep(time.Hour)
+	})
+	inScene(t, func(s *scene) {
+		s.consumer(1, noError)
+		s.connect(s.nsqd("a:1"))
+		time.AfterFunc(time.Second, s.c.Stop)
+		if err := s.c.Run(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// With a stop_timeout of 0 nobody waits, but what was not begun is given back.
+func TestStopTimeoutZero(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.StopTimeout = 0
+		d := s.nsqd("a:1")
+		s.consumer(1, func(*Message) error { sleep(time.Minute); return nil })
+		s.connect(d)
+		flood(d, 5)
+		synctest.Wait()
+		if took := s.stopped(); took != 0 {
+			t.Errorf("took %v", took)
+		}
+		if st := d.Stats("t", "c"); st.Requeued != 4 || st.InFlight != 1 || len(commands(d, "CLS")) != 1 {
+			t.Errorf("%+v", st)
+		}
+		sleep(time.Hour)
+	})
+}
+
+func TestSetConcurrency(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 100
+		d := s.nsqd("a:1")
+		s.consumer(0, nil)
+		if err := s.c.SetConcurrency(5); !errors.Is(err, errNoHandlers) {
+			t.Error(err)
+		}
+		var running [2]atomic.Int32
+		for i := range running {
+			s.c.AddConcurrentHandlers(HandlerFunc(func(*Message) error {
+				running[i].Add(1)
+				defer running[i].Add(-1)
+				sleep(100 * time.Millisecond)
+				return nil
+			}), 2)
+		}
+		s.connect(d)
+		flood(d, 10_000)
+		for _, n := range []int{4, 50, 7, 1, 2, 100, 3} {
+			if err := s.c.SetConcurrency(n); err != nil {
+				t.Fatal(err)
+			}
+			after(150 * time.Millisecond)
+			a, b := int(running[0].Load()), int(running[1].Load())
+			if a != (n+1)/2 || b != n/2 || s.c.delivery.hired() != n {
+				t.Errorf("%d and %d running of %d", a, b, n)
+			}
+		}
+		if err := s.c.SetConcurrency(0); err == nil {
+			t.Error("0 was accepted")
+		}
+		if c := s.balanced(); c.Lost+c.Requeued+c.Expired != 0 {
+			t.Errorf("%+v", c)
+		}
+		s.stopped()
+		if err := s.c.SetConcurrency(5); !errors.Is(err, ErrStopped) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestPauseAndResume(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.consumer(10, noError)
+		s.connect(d)
+		s.c.Pause()
+		synctest.Wait()
+		flood(d, 10)
+		after(time.Minute)
+		if c := s.balanced(); c.Received != 0 || !s.c.Snapshot().Paused || rdyOf(d) != 0 {
+			t.Errorf("paused: %+v, RDY %d", c, rdyOf(d))
+		}
+		s.c.ChangeMaxInFlight(7)
+		synctest.Wait()
+		if rdyOf(d) != 0 {
+			t.Errorf("RDY %d while paused", rdyOf(d))
+		}
+		s.c.Resume()
+		after(rdyMoves)
+		if c := s.balanced(); c.Finished != 10 || rdyOf(d) != 7 || s.net.Dials() != 1 {
+			t.Errorf("resumed: %+v, RDY %d, %d dials", c, rdyOf(d), s.net.Dials())
+		}
+	})
+}
+
+// The ledger: in 10,000 short lives of connects, deliveries, answers, leases that
+// end, connections that are cut, and stops, every message is accounted for at any
+// time, and nothing is left at the end.
+func TestLedger(t *testing.T) {
+	const parts, lives = 8, 1250
+	for part := range uint64(parts) {
+		t.Run(fmt.Sprint(part), func(t *testing.T) {
+			t.Parallel()
+			for i := range uint64(lives) {
+				seed := part*lives + i
+				inScene(t, func(s *scene) { shortLife(s, rand.New(rand.NewPCG(seed, 4))) })
+				if t.Failed() {
+					t.Fatalf("seed %d", seed)
+				}
+			}
+		})
+	}
+}
+
+func shortLife(s *scene, rnd *rand.Rand) {
+	ms := func(n int) time.Duration { return time.Duration(rnd.IntN(n)) * time.Millisecond }
+	s.cfg.Logger = nil
+	s.cfg.MaxInFlight = 1 + rnd.IntN(8)
+	s.cfg.DefaultRequeueDelay = ms(500)
+	s.cfg.MaxBackoffDuration = ms(2) * 300
+	s.cfg.StopTimeout = ms(3000)
+	s.cfg.AutoTouch = ms(2) * 1000
+	d := s.nsqd("a:1", leases(time.Second, 3*time.Second), func(o *nsqtest.Options) { o.Straggler = rnd.IntN(2) == 0 })
+	lots := rnd.Perm(16)
+	var next atomic.Uint32
+	s.consumer(1+rnd.IntN(4), func(m *Message) error {
+		switch n := lots[next.Add(1)%16]; n {
+		case 0, 1:
+			return errBoom
+		case 2:
+			return Discard(errBoom)
+		case 3, 4:
+			m.DisableAutoResponse()
+			time.AfterFunc(time.Duration(n)*400*time.Millisecond, m.Finish)
+		case 5:
+			m.DisableAutoResponse() // for good
+		case 6, 7, 8:
+			sleep(time.Duration(n) * 200 * time.Millisecond)
+		case 9:
+			<-m.Context().Done()
+		case 10:
+			go m.RequeueWithoutBackoff(0)
+			sleep(time.Millisecond)
+		}
+		return nil
+	})
+	s.c.SetLogger(nil, LogLevelError)
+	for range 3 + rnd.IntN(10) {
+		switch rnd.IntN(9) {
+		case 0, 1:
+			go func() { _ = s.c.ConnectToNSQD(d.Addr()) }()
+		case 2, 3, 4:
+			flood(d, 1+rnd.IntN(12))
+		case 5:
+			if clients := d.Clients(); len(clients) > 0 {
+				d.Disconnect(clients[0].Conn)
+			}
+		case 6:
+			d.CutAfterReceived(rnd.IntN(300))
+		case 7:
+			go func() { _ = s.c.DisconnectFromNSQD(d.Addr()) }()
+		case 8:
+			_ = s.c.SetConcurrency(1 + rnd.IntN(5))
+		}
+		after(ms(700))
+		s.balanced()
+	}
+	switch rnd.IntN(3) {
+	case 0:
+		s.stopped()
+	case 1:
+		_, _ = s.shutdown(ms(2000))
+	case 2:
+		ctx, cancel := context.WithTimeout(context.Background(), ms(500))
+		_ = s.c.Run(ctx)
+		cancel()
+	}
+	s.balanced()
+	if n := s.c.Snapshot().InFlight; n != 0 || s.net.OpenConns() != 0 {
+		s.Errorf("%d in flight, %d open connections", n, s.net.OpenConns())
+	}
+	sleep(10 * time.Second) // handlers that were left behind end
+	if n := s.c.delivery.hired() + len(s.c.delivery.detached) + len(s.c.contexts.open); n != 0 {
+		s.Errorf("%d things left in hand", n)
+	}
+}
