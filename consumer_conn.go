@@ -145,6 +145,8 @@ func (cc *consumerConn) OnRequeue(m *Message, delay time.Duration, backoff bool)
 		answer = func() { cc.tooLate(m, "REQ") }
 	}
 	switch {
+	case m.is(givenUp):
+		answer()
 	case backoff && cc.c.cfg.MaxBackoffDuration > 0:
 		cc.report(m, flow.Failure, answer)
 	case cc.c.signals.reporting.Load():

@@ -224,6 +224,38 @@ func TestDiscardIsNeutral(t *testing.T) {
 			t.Errorf("level %d, RDY %d after the discard, want the probe still", level, rdyOf(d))
 		}
 	})
+	for name, answer := range map[string]func(*Message){
+		"finish":  (*Message).Finish,
+		"requeue": func(m *Message) { m.Requeue(0) },
+	} {
+		t.Run("answered by LogFailedMessage: "+name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				s.cfg.MaxAttempts, s.cfg.DefaultRequeueDelay = 1, 0
+				d := s.nsqd("a:1")
+				s.consumer(0, nil)
+				s.c.AddHandler(&answeringLogger{HandlerFunc: func(*Message) error { return errBoom }, answer: answer})
+				s.connect(d)
+				flood(d, 1)
+				after(10 * time.Second)
+				if level := s.c.Snapshot().BackoffLevel; level != 1 {
+					t.Errorf("level %d after the discard", level)
+				}
+			})
+		})
+	}
+}
+
+// answeringLogger answers what is given up itself, once.
+type answeringLogger struct {
+	HandlerFunc
+	answer func(*Message)
+}
+
+func (l *answeringLogger) LogFailedMessage(m *Message) {
+	if l.answer != nil {
+		l.answer(m)
+	}
+	l.answer = nil
 }
 
 // D28: with the adaptive policy one error in a hundred costs less than a tenth

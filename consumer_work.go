@@ -68,7 +68,8 @@ func (c *Consumer) failed(m *Message, err error) {
 	switch {
 	case m.IsAutoResponseDisabled():
 	case o.discard:
-		m.discard()
+		m.set(givenUp)
+		m.Finish()
 	default:
 		m.requeue(o.delay, !o.noBackoff)
 	}
@@ -80,22 +81,16 @@ func (c *Consumer) failed(m *Message, err error) {
 func (c *Consumer) giveUp(handler Handler, m *Message) {
 	c.log.Error("message given up: delivered more than max_attempts times",
 		"attempts", m.Attempts, "id", string(m.ID[:]), "bytes", len(m.Body), "nsqd", m.NSQDAddress)
+	m.set(givenUp) // also if the handler answers it
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("LogFailedMessage panicked", "id", string(m.ID[:]), "panic", p)
 		}
-		m.discard()
+		m.Finish()
 	}()
 	if failed, ok := handler.(FailedMessageLogger); ok {
 		failed.LogFailedMessage(m)
 	}
-}
-
-// discard finishes a message that nobody has handled. For backoff that is
-// neither success nor failure.
-func (m *Message) discard() {
-	m.set(givenUp)
-	m.Finish()
 }
 
 // AddHandler adds a goroutine that calls the handler. It may be called several

@@ -49,7 +49,7 @@ type Message struct {
 const (
 	responded    uint32 = 1 << iota // it was answered
 	manualAnswer                    // DisableAutoResponse was called
-	givenUp                         // it is finished though nobody handled it
+	givenUp                         // it is not to be tried again: for backoff its answer is neither success nor failure
 	timedOut                        // its lease or connection ended before it was answered
 	detached                        // its handler returned before it was answered
 	observed                        // its context was asked for
