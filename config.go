@@ -204,8 +204,9 @@ type Config struct {
 	MsgTimeout time.Duration `opt:"msg_timeout" min:"0"`
 
 	// AutoTouch has the Consumer send TOUCH for a message whose handler is at
-	// work when half of its lease is over, for this long from when the handler
-	// began, and within nsqd's max-msg-timeout. 0 is off. See Message.Touch.
+	// work when half of its lease is left, or of the shortest that any nsqd
+	// grants; for this long from when the handler began, and within nsqd's
+	// max-msg-timeout. 0 is off. See Message.Touch.
 	AutoTouch time.Duration `opt:"auto_touch" min:"0"`
 
 	// MaxMsgSize is the largest message body accepted, in bytes: from nsqd, and

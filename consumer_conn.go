@@ -114,7 +114,7 @@ func (cc *consumerConn) TooBig(w wire.Message, size int) {
 // Failed reports an answer that came too late.
 func (cc *consumerConn) Failed(err *wire.Error) {
 	cc.refused.Add(1)
-	cc.log.Warn("nsqd refused an answer, it will deliver the message again", "err", err)
+	cc.log.Warn("nsqd refused an answer that came too late", "err", err)
 }
 
 // Down tells the run loop that the link has ended.

@@ -324,7 +324,9 @@ func (r *run) down(now time.Time, conn *consumerConn, err error) {
 	// nsqd has what was not answered in flight still and will deliver it again; a
 	// handler that began it now would do the work twice. The link has counted it
 	// as lost. A draining connection may have brought some, too.
-	r.c.delivery.orphan(conn)
+	for _, m := range r.c.delivery.orphan(conn) {
+		r.c.contexts.end(m, ErrConnectionLost)
+	}
 	r.past.add(conn)
 	r.publish()
 	r.flow.Down(conn.id)

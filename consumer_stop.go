@@ -43,9 +43,9 @@ func (c *Consumer) Stop() {
 // waits until the Consumer has stopped. If the Consumer was stopped before, what
 // ends first ends the wait for handlers.
 //
-// It returns nil if all handlers have returned and all their answers were sent,
-// and a [*StopError] that also matches the context's cause if not. A handler must
-// not call it: it would wait for itself.
+// It returns nil if all handlers have returned, all messages they began are
+// answered and all answers were sent, and a [*StopError] that also matches the
+// context's cause if not. A handler must not call it: it would wait for itself.
 func (c *Consumer) Shutdown(ctx context.Context) error {
 	c.mail.post(func(now time.Time) { c.run.stop(now, time.Time{}) })
 	select {
@@ -86,12 +86,13 @@ func (c *Consumer) stopError(cause error) error {
 type StopError struct {
 	Topic, Channel string
 	Running        []Unfinished // handlers that had not returned
+	Unanswered     []Unfinished // messages that handlers had left to be answered later
 	Cut            []string     // addresses of nsqds that did not take the last answers in time
 
 	cause error
 }
 
-// Unfinished is a message that a handler was working on.
+// Unfinished is a message that a handler had begun.
 type Unfinished struct {
 	ID          MessageID
 	NSQDAddress string
@@ -101,13 +102,18 @@ type Unfinished struct {
 func (e *StopError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "consumer of %s/%s stopped", e.Topic, e.Channel)
-	if n := len(e.Running); n > 0 {
-		fmt.Fprintf(&b, " with %d handlers running:", n)
-		for _, u := range e.Running[:min(n, 5)] {
-			fmt.Fprintf(&b, " %s of %s", u.ID[:], u.NSQDAddress)
-		}
-		if n > 5 {
-			b.WriteString(" ...")
+	for _, left := range []struct {
+		what     string
+		messages []Unfinished
+	}{{"handlers running", e.Running}, {"messages unanswered", e.Unanswered}} {
+		if n := len(left.messages); n > 0 {
+			fmt.Fprintf(&b, ", %d %s:", n, left.what)
+			for _, u := range left.messages[:min(n, 5)] {
+				fmt.Fprintf(&b, " %s of %s", u.ID[:], u.NSQDAddress)
+			}
+			if n > 5 {
+				b.WriteString(" ...")
+			}
 		}
 	}
 	if len(e.Cut) > 0 {
@@ -169,14 +175,17 @@ func (r *run) endPhase(now time.Time) {
 			r.c.stopHandling(ErrStopped)
 		case abandoned:
 			r.deadline = now.Add(flushTime)
-			r.leave(r.c.delivery.unfinished(), nil)
+			running, unanswered := r.c.delivery.unfinished()
+			r.leave(StopError{Running: running, Unanswered: unanswered})
 			for _, conn := range r.conns {
 				conn.link.Abandon()
 			}
 		case cut:
 			r.deadline = time.Time{}
 			for _, conn := range r.conns {
-				r.leave(nil, []string{conn.addr})
+				if !conn.link.Flushed() {
+					r.leave(StopError{Cut: []string{conn.addr}})
+				}
 				conn.link.Close(errStopTimeout)
 			}
 		}
@@ -184,21 +193,29 @@ func (r *run) endPhase(now time.Time) {
 }
 
 // leave notes what is left behind.
-func (r *run) leave(running []Unfinished, cut []string) {
-	if len(running)+len(cut) == 0 {
+func (r *run) leave(left StopError) {
+	if len(left.Running)+len(left.Unanswered)+len(left.Cut) == 0 {
 		return
 	}
 	if r.left == nil {
 		r.left = &StopError{Topic: r.c.topic, Channel: r.c.channel}
 	}
-	r.left.Running = append(r.left.Running, running...)
-	r.left.Cut = append(r.left.Cut, cut...)
-	r.log.Warn("stopping in time leaves something behind", "handlers", len(running), "nsqds", cut)
+	r.left.Running = append(r.left.Running, left.Running...)
+	r.left.Unanswered = append(r.left.Unanswered, left.Unanswered...)
+	r.left.Cut = append(r.left.Cut, left.Cut...)
+	r.log.Warn("stopping in time leaves something behind",
+		"handlers", len(left.Running), "unanswered", len(left.Unanswered), "nsqds", left.Cut)
 }
 
 // finished tells whether everything that the loop must wait for has ended. Once
-// it has abandoned them it waits for no code of the user's any more.
+// it has abandoned them it waits for no code of the user's any more, but still
+// for goroutines that run none.
 func (r *run) finished() bool {
-	return r.phase != active && len(r.conns) == 0 &&
-		(r.phase >= abandoned || r.dials == 0 && r.c.delivery.hired() == 0)
+	switch {
+	case r.phase == active || len(r.conns) > 0:
+		return false
+	case r.phase >= abandoned:
+		return r.c.delivery.waiting() == 0
+	}
+	return r.dials == 0 && r.c.delivery.hired() == 0
 }

@@ -26,8 +26,27 @@ func (c *Consumer) work(w *worker) {
 			over = true
 			return
 		}
-		c.handle(w.call, m)
+		if c.begin(m) {
+			c.handle(w.call, m)
+		}
 	}
+}
+
+// begin tells whether a message may be worked on still: its lease may have ended
+// since the run loop looked. One that waited for long is touched now, if that is
+// wanted, for the next look may be too late.
+func (c *Consumer) begin(m *Message) bool {
+	left := m.leaseEnds() - c.elapsed()
+	if left <= 0 {
+		if m.expire() {
+			m.conn.link.Expire()
+		}
+		return false
+	}
+	if c.cfg.AutoTouch > 0 && left < m.conn.msgTimeout*3/4 {
+		m.Touch()
+	}
+	return true
 }
 
 // handle works on one message and answers it.
@@ -49,12 +68,12 @@ func (c *Consumer) handle(handler Handler, m *Message) {
 		m.Requeue(autoDelay)
 	}()
 	err := handler.HandleMessage(m)
-	returned = true
 	if err != nil {
-		c.failed(m, err)
+		c.failed(m, err) // its methods are the handler's code, too
 	} else if !m.IsAutoResponseDisabled() {
 		m.Finish()
 	}
+	returned = true
 }
 
 // failed answers a message whose handler returned an error, as the error says.

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// Context returns a context for the work on the message. Its deadline is the end
-// of the message's lease, which [Message.Touch] moves. It ends when the message
+// Context returns a context for the work on the message. It ends when the message
 // is answered, and before that, with a cause that context.Cause tells:
 //
 //   - [ErrMessageTimedOut]: the lease is over. Its Err is context.DeadlineExceeded.
@@ -17,6 +16,12 @@ import (
 //
 // Whatever the cause, nsqd delivers the message again, so the work is best
 // abandoned. For a message that no Consumer received it is context.Background.
+//
+// Its deadline is the end of the lease as it is at the first call of Context, or
+// with auto_touch the latest that it can be made to be. A deadline does not move:
+// after a [Message.Touch] of the handler's own the context lives on beyond it. A
+// handler that touches must not rely on a context.WithTimeout of this one for a
+// bound beyond the deadline, for that sets no timer of its own.
 func (m *Message) Context() context.Context {
 	if m.conn == nil {
 		return context.Background()
@@ -38,18 +43,16 @@ type contexts struct {
 	open map[*Message]*messageContext
 }
 
-// messageContext is a child of its connection's context with the lease as its
-// deadline, which may move.
+// messageContext is a child of its connection's context with a deadline. What
+// ends it is the run loop, when the lease is over, and not a timer.
 type messageContext struct {
 	context.Context
-	m      *Message
-	cancel context.CancelCauseFunc
+	deadline time.Time
+	cancel   context.CancelCauseFunc
 }
 
 // Deadline is the end of the lease.
-func (c *messageContext) Deadline() (time.Time, bool) {
-	return c.m.conn.c.start.Add(c.m.leaseEnds()), true
-}
+func (c *messageContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
 // Err is that of a deadline, if that is why the context ended.
 func (c *messageContext) Err() error {
@@ -66,7 +69,7 @@ func (s *contexts) of(m *Message) context.Context {
 	s.mu.Lock()
 	c := s.open[m]
 	if c == nil {
-		c = &messageContext{m: m}
+		c = &messageContext{deadline: m.conn.c.start.Add(m.lastLeaseEnds())}
 		c.Context, c.cancel = context.WithCancelCause(m.conn.ctx)
 		s.open[m] = c
 		m.set(observed)

@@ -39,6 +39,7 @@ type worker struct {
 	m       *Message      // what it works on; nil while it waits
 	begun   time.Duration // since when; kept only for auto_touch
 	quit    bool          // it is to end
+	gone    bool          // it was told so, and does not come back
 }
 
 func newDelivery(limit int) *delivery {
@@ -81,6 +82,7 @@ func (d *delivery) take(w *worker) (*Message, bool) {
 	}
 	if w.quit || d.closed {
 		d.some.Signal() // it may have been woken for a message
+		w.gone = true
 		return nil, false
 	}
 	m := d.queue[d.head]
@@ -175,7 +177,7 @@ func (d *delivery) staff(handler, n int) (hired []*worker) {
 	defer d.mu.Unlock()
 	for _, waiting := range []bool{false, true} {
 		for _, w := range d.workers {
-			if w.handler == handler && (w.m == nil) == waiting {
+			if w.handler == handler && !w.gone && (w.m == nil) == waiting {
 				w.quit = n <= 0
 				n--
 			}
@@ -197,15 +199,31 @@ func (d *delivery) leave(w *worker) {
 	d.mu.Unlock()
 }
 
-// unfinished are the messages that workers work on.
-func (d *delivery) unfinished() []Unfinished {
+// unfinished are the messages that workers work on, and those without an answer
+// whose handlers have returned.
+func (d *delivery) unfinished() (running, unanswered []Unfinished) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var all []Unfinished
 	for _, w := range d.workers {
 		if w.m != nil {
-			all = append(all, Unfinished{ID: w.m.ID, NSQDAddress: w.m.conn.addr})
+			running = append(running, Unfinished{ID: w.m.ID, NSQDAddress: w.m.conn.addr})
 		}
 	}
-	return all
+	for m := range d.detached {
+		unanswered = append(unanswered, Unfinished{ID: m.ID, NSQDAddress: m.conn.addr})
+	}
+	return running, unanswered
+}
+
+// waiting is how many workers have no message, or are about to end.
+func (d *delivery) waiting() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := 0
+	for _, w := range d.workers {
+		if w.m == nil {
+			n++
+		}
+	}
+	return n
 }

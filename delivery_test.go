@@ -136,3 +136,18 @@ func TestMailbox(t *testing.T) {
 		t.Error("post after close")
 	}
 }
+
+// A worker on its way out is not counted as one that could stay.
+func TestQuittingWorkerIsNotCounted(t *testing.T) {
+	d := newDelivery(10)
+	workers := d.staff(0, 2)
+	d.staff(0, 1)
+	for _, w := range workers {
+		if w.quit {
+			d.take(w)
+		}
+	}
+	if hired := d.staff(0, 2); len(hired) != 1 {
+		t.Errorf("%d hired, want 1", len(hired))
+	}
+}

@@ -27,6 +27,15 @@ func (m *Message) leaseEnds() time.Duration {
 	return m.received + time.Duration(atomic.LoadUint32(&m.lease))*time.Millisecond
 }
 
+// lastLeaseEnds is the latest that auto_touch can make of that.
+func (m *Message) lastLeaseEnds() time.Duration {
+	ends := m.leaseEnds()
+	if touching := m.conn.c.cfg.AutoTouch; touching > 0 {
+		ends = min(m.conn.c.elapsed()+touching+m.conn.msgTimeout, m.received+m.conn.maxMsgTimeout)
+	}
+	return ends
+}
+
 // extend makes a lease last for a while from now, up to a length in all.
 func (m *Message) extend(now, length, most time.Duration) {
 	atomic.StoreUint32(&m.lease, milliseconds32(min(now-m.received+length, most)))
@@ -50,15 +59,17 @@ type dues struct {
 	next    time.Duration
 }
 
-// sweep looks at all leases. Those of messages in hand are to be touched when
-// they are half over, for touching in all. The next look is due at the latest
-// when a message that comes right after this one can be.
+// sweep looks at all leases. Those of messages in hand are to be touched when no
+// more than half of the shortest lease is left, for touching in all. The next
+// look is due at the latest when a message that comes right after this one can
+// be; with touching, in time to see those that waited in the queue before they
+// were begun.
 func (d *delivery) sweep(now, shortest, touching time.Duration) dues {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	found := dues{next: now + shortest}
 	if touching > 0 {
-		found.next = now + shortest/2
+		found.next = now + shortest/4
 	}
 	over := func(m *Message) bool {
 		ends := m.leaseEnds()
@@ -101,13 +112,13 @@ func (d *delivery) giveUp(which func(*Message) bool) (marked []*Message) {
 }
 
 // orphan is told that a connection has ended: nsqd will deliver what came over it
-// again. It returns what nobody has begun.
+// again. What nobody has begun is dropped; what was begun is returned.
 func (d *delivery) orphan(from *consumerConn) []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	its := func(m *Message) bool { return m.conn == from }
-	d.giveUp(its)
-	return d.extract(its)
+	d.extract(its)
+	return d.giveUp(its)
 }
 
 // sweepBy has the leases looked at by a time at the latest.
@@ -144,6 +155,6 @@ func (r *run) sweep(now time.Time) {
 		r.c.contexts.end(m, ErrMessageTimedOut)
 	}
 	for _, m := range found.touch {
-		m.conn.OnTouch(m)
+		m.Touch()
 	}
 }

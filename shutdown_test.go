@@ -418,3 +418,38 @@ func shortLife(s *scene, rnd *rand.Rand) {
 		s.Errorf("%d things left in hand", n)
 	}
 }
+
+// Messages that handlers had left to be answered later are named, too.
+func TestShutdownWithUnanswered(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.consumer(1, func(m *Message) error { m.DisableAutoResponse(); return nil })
+		s.connect(d)
+		ids := d.Publish("t", "m", "n")
+		synctest.Wait()
+		took, err := s.shutdown(5 * time.Second)
+		left, ok := errors.AsType[*StopError](err)
+		if !ok || len(left.Unanswered) != 2 || len(left.Running)+len(left.Cut) != 0 || took != 5*time.Second ||
+			!strings.Contains(err.Error(), ids[0]) || !strings.Contains(err.Error(), ids[1]) {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
+}
+
+// When StopChan closes, no goroutine is left that runs no handler.
+func TestStopWaitsForIdleWorkers(t *testing.T) {
+	for range 50 {
+		inScene(t, func(s *scene) {
+			s.cfg.StopTimeout, s.cfg.Logger = 0, nil
+			s.consumer(50, noError)
+			s.c.SetLogger(nil, LogLevelError)
+			s.connect(s.nsqd("a:1"))
+			sleep(time.Second)
+			s.c.Stop()
+			<-s.c.StopChan
+			if n := s.c.delivery.hired(); n != 0 {
+				t.Errorf("%d workers left", n)
+			}
+		})
+	}
+}

@@ -47,6 +47,13 @@ func (l *Link) Abandon() {
 	l.more.Signal()
 }
 
+// Flushed tells whether everything that was appended has been sent.
+func (l *Link) Flushed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sent == l.queued
+}
+
 // drained tells whether a drain has nothing left to wait for but the writer.
 func (l *Link) drained() bool {
 	return l.drain.abandoned ||
