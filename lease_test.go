@@ -475,14 +475,14 @@ func TestChildTimeoutWithAutoTouch(t *testing.T) {
 // Contexts of messages that went with their connection are let go of.
 func TestContextsOfLostMessages(t *testing.T) {
 	inScene(t, func(s *scene) {
-		d := s.nsqd("a:1")
+		d := s.nsqd("a:1", leases(time.Hour, 2*time.Hour)) // nothing comes again meanwhile
 		s.consumer(1, func(m *Message) error { m.DisableAutoResponse(); _ = m.Context(); return nil })
 		s.connect(d)
-		for i := range 5 {
+		for range 5 {
 			flood(d, 2)
 			after(time.Second)
-			d.Disconnect(i + 1)
-			after(time.Second)
+			d.Disconnect(d.Clients()[0].Conn)
+			after(20 * time.Second)
 		}
 		if n := len(s.c.contexts.open); n != 0 {
 			t.Errorf("%d contexts kept", n)
