@@ -49,6 +49,23 @@ func ExampleNsqd_Inject() {
 	d.Inject(nsqtest.Fault{Command: "SUB", Delay: 5 * time.Second})
 }
 
+// An nsqd that is found by way of an nsqlookupd.
+func ExampleLookupd() {
+	var t *testing.T // your test's
+
+	synctest.Test(t, func(t *testing.T) {
+		network := nsqtest.NewNetwork()
+		d := nsqtest.NewNsqd(t, nsqtest.Options{Network: network})
+		l := nsqtest.NewLookupd(t, nsqtest.LookupdOptions{Network: network})
+		l.Register("topic", d.Addr())
+
+		// Your consumer: config.DialContext = network.DialContext,
+		// SetLookupdHttpClient(network.HTTPClient()), ConnectToNSQLookupd(l.Addr()).
+
+		l.Hang() // from now on it is of no help
+	})
+}
+
 func ExampleNetwork() {
 	network := nsqtest.NewNetwork()
 	listener, err := network.Listen("nsqd1:4150")

@@ -102,6 +102,14 @@ func (n *Network) Listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
+// listen is in the network, or without one on TCP.
+func listen(n *Network, addr string) (net.Listener, error) {
+	if n == nil {
+		return net.Listen("tcp", addr)
+	}
+	return n.Listen(addr)
+}
+
 // Refuse makes dials to addr fail with err; nil stands for ECONNREFUSED.
 // Connections that exist stay.
 func (n *Network) Refuse(addr string, err error) {

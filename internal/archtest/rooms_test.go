@@ -38,9 +38,11 @@ var rooms = []room{
 		deps:  []string{"github.com/klauspost/compress/..."},
 	},
 	{
-		dir:   "internal/discover",
-		std:   anyStd,
-		later: true,
+		dir: "internal/discover",
+		std: []string{
+			"bytes", "cmp", "context", "encoding/json", "errors", "fmt", "io", "math/rand/v2", "net", "net/http",
+			"net/url", "slices", "strconv", "strings", "sync", "time",
+		},
 	},
 	{
 		dir: "internal/archtest",
@@ -49,6 +51,7 @@ var rooms = []room{
 		dir:   "nsqtest",
 		std:   anyStd,
 		rooms: []string{"internal/wire"},
+		deps:  []string{"github.com/klauspost/compress/..."},
 	},
 	{
 		dir:   "examples/...",

@@ -1,0 +1,160 @@
+package nsqtest
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+)
+
+// HTTPClient returns an HTTP client that dials in the network, for the client's
+// SetLookupdHttpClient. It keeps no connections, so none of its goroutines
+// outlives a request.
+func (n *Network) HTTPClient() *http.Client {
+	return &http.Client{Transport: &transport{http.Transport{
+		DialContext:       n.DialContext,
+		DisableKeepAlives: true,
+	}}}
+}
+
+// A transport gives up a dial together with the request that it is for. By
+// itself an http.Transport goes on with it, in case of another request.
+type transport struct{ http.Transport }
+
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.Transport.RoundTrip(r)
+	if err != nil {
+		t.CloseIdleConnections() // which ends dials that nobody waits for
+	}
+	return resp, err
+}
+
+// lookupError is an error as nsqlookupd answers it.
+type lookupError struct {
+	status  int
+	message string
+}
+
+var (
+	errNotFound      = &lookupError{http.StatusNotFound, "NOT_FOUND"}
+	errMethod        = &lookupError{http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED"}
+	errMissingTopic  = &lookupError{http.StatusBadRequest, "MISSING_ARG_TOPIC"}
+	errTopicNotFound = &lookupError{http.StatusNotFound, "TOPIC_NOT_FOUND"}
+)
+
+func (l *Lookupd) serve(w http.ResponseWriter, r *http.Request) {
+	l.mu.Lock()
+	l.requests = append(l.requests, r.Clone(context.Background()))
+	instead := l.instead
+	l.mu.Unlock()
+	switch {
+	case instead != nil:
+		instead.ServeHTTP(w, r)
+	case r.URL.Path == "/ping":
+		_, _ = io.WriteString(w, "OK")
+	default:
+		data, err := l.get(r)
+		l.answer(w, data, err)
+	}
+}
+
+// get is what there is to say to a request.
+func (l *Lookupd) get(r *http.Request) (data any, err *lookupError) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	topic := r.URL.Query().Get("topic")
+	t := l.topics[topic]
+	switch path := r.URL.Path; {
+	case r.Method != http.MethodGet:
+		return nil, errMethod
+	case path == "/info":
+		return map[string]string{"version": "1.3.0"}, nil
+	case path == "/topics":
+		return map[string][]string{"topics": append([]string{}, slices.Sorted(maps.Keys(l.topics))...)}, nil
+	case path == "/nodes":
+		return map[string][]node{"producers": l.nodes()}, nil
+	case path != "/lookup" && path != "/channels":
+		return nil, errNotFound
+	case topic == "":
+		return nil, errMissingTopic
+	case path == "/channels" && t == nil:
+		return map[string][]string{"channels": {}}, nil
+	case path == "/channels":
+		return map[string][]string{"channels": append([]string{}, t.channels...)}, nil
+	case t == nil:
+		return nil, errTopicNotFound
+	}
+	return t.lookup(), nil
+}
+
+// lookup is the answer to /lookup.
+func (t *lookupTopic) lookup() any {
+	return struct {
+		Channels  []string   `json:"channels"`
+		Producers []Producer `json:"producers"`
+	}{
+		Channels:  append([]string{}, t.channels...),
+		Producers: slices.DeleteFunc(append([]Producer{}, t.producers...), t.tombstoned),
+	}
+}
+
+// A node is one of /nodes.
+type node struct {
+	Producer
+	Topics     []string `json:"topics"`
+	Tombstones []bool   `json:"tombstones"` // one for each topic
+}
+
+// nodes are all producers, each with its topics. Callers hold the mutex.
+func (l *Lookupd) nodes() []node {
+	nodes := []node{}
+	for _, topic := range slices.Sorted(maps.Keys(l.topics)) {
+		t := l.topics[topic]
+		for _, p := range t.producers {
+			i := slices.IndexFunc(nodes, func(n node) bool { return n.Addr() == p.Addr() })
+			if i < 0 {
+				i = len(nodes)
+				nodes = append(nodes, node{Producer: p})
+			}
+			nodes[i].Topics = append(nodes[i].Topics, topic)
+			nodes[i].Tombstones = append(nodes[i].Tombstones, t.tombstoned(p))
+		}
+	}
+	return nodes
+}
+
+// envelope is the answer of an nsqlookupd before 1.0.
+type envelope struct {
+	StatusCode int    `json:"status_code"`
+	StatusTxt  string `json:"status_txt"`
+	Data       any    `json:"data"`
+}
+
+// answer sends data, or an error, in the form that the options ask for. In an
+// envelope the status of all errors is 500.
+func (l *Lookupd) answer(w http.ResponseWriter, data any, err *lookupError) {
+	status := http.StatusOK
+	switch {
+	case l.opts.Envelope && err != nil:
+		status = http.StatusInternalServerError
+		data = envelope{status, err.message, nil}
+	case l.opts.Envelope:
+		data = envelope{status, "OK", data}
+	case err != nil:
+		status = err.status
+		data = map[string]string{"message": err.message}
+	}
+	body, _ := json.Marshal(data) // of types that have nothing to fail on
+	l.write(w, status, body)
+}
+
+func (l *Lookupd) write(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	if !l.opts.Envelope {
+		w.Header().Set("X-NSQ-Content-Type", "nsq; version=1.0")
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
