@@ -33,10 +33,7 @@ const (
 // none of them. A Config that is being changed must not be used by another
 // goroutine.
 //
-// All of go-nsq's options are here. In this version those of nsqlookupd
-// (lookupd_poll_jitter, lookupd_poll_timeout, skip_lookupd_authorization) have no
-// effect yet, and NewConsumer and NewProducer refuse tls_v1, snappy, deflate and
-// auth_secret.
+// All of go-nsq's options are here.
 type Config struct {
 	initialized bool
 
@@ -48,7 +45,8 @@ type Config struct {
 	// system's.
 	DialTimeout time.Duration `opt:"dial_timeout" default:"1s"`
 
-	// DialContext opens the connection to an nsqd; network is "tcp". nil uses a net.Dialer with LocalAddr, which a function
+	// DialContext opens the connection to an nsqd. network is "tcp"; for the address of an nsqd that is "unix:" and a path
+	// it is "unix", and addr the path. nil uses a net.Dialer with LocalAddr, which a function
 	// set here has to apply itself if it wants it. It is called from several goroutines at once and must return when ctx
 	// ends, which it does after DialTimeout, too.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error) `opt:"dial_context"`
@@ -56,14 +54,14 @@ type Config struct {
 	// ReadTimeout closes a connection on which nothing, not even a heartbeat,
 	// arrived for this long; or for two heartbeat intervals if that is longer,
 	// since a heartbeat may be late. With heartbeats off silence is accepted.
-	// It also bounds the handshake.
+	// As it stands it also bounds the handshake, TLS and AUTH included.
 	ReadTimeout time.Duration `opt:"read_timeout" min:"100ms" max:"5m" default:"60s"`
 
 	// WriteTimeout closes a connection whose socket takes no data for this
 	// long.
 	WriteTimeout time.Duration `opt:"write_timeout" min:"100ms" max:"5m" default:"1s"`
 
-	// LocalAddr is the source address of connections to nsqd. nil lets the
+	// LocalAddr is the source address of TCP connections to nsqd. nil lets the
 	// operating system choose. Set also takes "host:port"; a host name, unlike
 	// an IP address, is looked up at once.
 	LocalAddr net.Addr `opt:"local_addr"`
@@ -157,13 +155,15 @@ type Config struct {
 	// messages, and one percent more, and discard the others.
 	SampleRate int32 `opt:"sample_rate" min:"0" max:"99"`
 
-	// TlsV1 asks nsqd for TLS. Setting any other tls_ option by name with Set
-	// switches it on; assigning TlsConfig does not.
+	// TlsV1 asks nsqd for TLS, and fails to connect, with ErrTLSRefused, if nsqd
+	// does not offer it. Setting any other tls_ option by name with Set switches
+	// it on; assigning TlsConfig does not.
 	TlsV1 bool `opt:"tls_v1"`
 
 	// TlsConfig is used if TlsV1 is on. nil is Go's defaults with the system's
 	// roots. An empty ServerName is filled with the host of the nsqd's
-	// address. Set edits a copy of it with these options, so the caller's own
+	// address, if certificates are verified; a "unix:" address has none, so that
+	// it has to be set. Set edits a copy of it with these options, so the caller's own
 	// is never changed:
 	//
 	//	tls_root_ca_file          path of a PEM file with the roots to trust, instead of the system's
@@ -172,12 +172,14 @@ type Config struct {
 	//	tls_min_version           tls1.0, tls1.1, tls1.2 or tls1.3; ssl3.0 means the oldest that Go speaks, tls1.0
 	TlsConfig *tls.Config `opt:"tls_config"`
 
-	// Deflate asks nsqd for deflate compression, DeflateLevel of its own
-	// stream. It excludes Snappy.
+	// Deflate asks nsqd for deflate compression, and for DeflateLevel, which is
+	// also ours. If nsqd does not offer it, the connection goes on without. It
+	// excludes Snappy.
 	Deflate      bool `opt:"deflate"`
 	DeflateLevel int  `opt:"deflate_level" min:"1" max:"9" default:"6"`
 
-	// Snappy asks nsqd for snappy compression. It excludes Deflate.
+	// Snappy asks nsqd for snappy compression. If nsqd does not offer it, the
+	// connection goes on without. It excludes Deflate.
 	Snappy bool `opt:"snappy"`
 
 	// OutputBufferSize is the size in bytes of nsqd's buffer for this
@@ -213,7 +215,8 @@ type Config struct {
 	// by the publish methods. 0 is no limit.
 	MaxMsgSize int32 `opt:"max_msg_size" min:"0"`
 
-	// AuthSecret is what nsqd is given if it asks for authentication.
+	// AuthSecret is what nsqd is given if it asks for authentication. With TlsV1
+	// it never crosses in clear.
 	AuthSecret string `opt:"auth_secret"`
 
 	// LookupdAuthorization sends AuthSecret to nsqlookupd too, as a bearer

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rdyhq/nsq/internal/discover"
 )
 
 // Consumer receives the messages of one channel of one topic from any number
@@ -58,12 +61,18 @@ type Consumer struct {
 	dialling     context.Context
 	stopDialling context.CancelCauseFunc
 
+	// filter is the DiscoveryFilter, if there is one.
+	filter atomic.Pointer[DiscoveryFilter]
+
 	// connected is what the run loop shows of its connections.
 	connected atomic.Pointer[connections]
 
 	mu         sync.Mutex // guards what follows
 	handlers   []Handler  // that were added
 	connecting bool       // a connect call was made: it is too late for others
+
+	lookupdClient *http.Client     // by SetLookupdHttpClient
+	poller        *discover.Poller // from the first nsqlookupd on
 }
 
 // connections are the connections of a moment, and the counts of former ones.
@@ -80,9 +89,6 @@ type connections struct {
 func NewConsumer(topic string, channel string, config *Config) (*Consumer, error) {
 	config.mustBeInitialized()
 	if err := config.Validate(); err != nil {
-		return nil, err
-	}
-	if err := config.implemented(); err != nil {
 		return nil, err
 	}
 	if !IsValidTopicName(topic) {

@@ -550,7 +550,7 @@ func TestSnapshot(t *testing.T) {
 		if len(got.Connections) != 3 {
 			t.Fatalf("%+v", got.Connections)
 		}
-		want := ConnectionSnapshot{Addr: "a:1", State: ConnectionUp, RDY: 5, InFlight: 3, LastMessage: start, Counts: Counts{Received: 3}}
+		want := ConnectionSnapshot{Addr: "a:1", State: ConnectionUp, Version: "1.3.0", RDY: 5, InFlight: 3, LastMessage: start, Counts: Counts{Received: 3}}
 		if got.Connections[0] != want {
 			t.Errorf("%+v, want %+v", got.Connections[0], want)
 		}

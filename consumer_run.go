@@ -10,9 +10,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rdyhq/nsq/internal/discover"
 	"github.com/rdyhq/nsq/internal/fleet"
 	"github.com/rdyhq/nsq/internal/flow"
 	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/wire"
 )
 
 const (
@@ -21,6 +23,11 @@ const (
 	redialDelay = 100 * time.Millisecond
 	// refusedDelay is the same for one that refused the subscription.
 	refusedDelay = 2 * time.Second
+	// maxDials is how many nsqds are dialled at a time.
+	maxDials = 64
+	// missedPolls is for how many poll intervals an nsqd must not be listed for
+	// it to be let go.
+	missedPolls = 3
 )
 
 // run is what a Consumer's run loop owns: the policies, the connections, and
@@ -44,6 +51,11 @@ type run struct {
 	phase    phase
 	deadline time.Time // of the phase; zero is none
 	left     *StopError
+
+	poller   *discover.Poller // nil without nsqlookupds
+	polls    bool             // it runs
+	failing  map[string]bool  // what of discovery was logged as failing
+	settling []chan struct{}  // closed when no dial is under way
 
 	sweepAt time.Time // when to look at the leases; zero while there is nothing to see
 
@@ -75,6 +87,8 @@ func newRun(c *Consumer) *run {
 			MinDelay:     redialDelay,
 			MaxDelay:     c.cfg.LookupdPollInterval,
 			RefusedDelay: refusedDelay,
+			MaxDials:     maxDials,
+			Grace:        missedPolls * c.cfg.LookupdPollInterval,
 			Seed:         rand.Uint64(), // #nosec G404 -- jitter
 		}),
 		maxInFlight: c.cfg.MaxInFlight,
@@ -124,8 +138,14 @@ func (r *run) act(now time.Time) {
 	r.watch(now)
 	r.due = r.fleet.Take(now, r.due[:0])
 	for _, addr := range r.due {
-		r.dial(r.nsqds[addr])
+		n := r.nsqds[addr]
+		if n == nil { // discovered
+			n = &nsqd{addr: addr}
+			r.nsqds[addr] = n
+		}
+		r.dial(n)
 	}
+	r.settle()
 }
 
 // next is when act will have something to do without an event.
@@ -161,6 +181,7 @@ func (r *run) connect(now time.Time, addr string, result chan error) {
 		r.nsqds[addr] = n
 	case n.conn != nil && !n.told:
 		n.told = true
+		r.fleet.Add(now, addr) // it may have been discovered only
 		result <- nil
 		return
 	case n.conn != nil || len(n.waiting) > 0:
@@ -190,12 +211,20 @@ func (r *run) pause(now time.Time, paused bool) {
 
 // disconnect is DisconnectFromNSQD.
 func (r *run) disconnect(now time.Time, addr string) error {
-	n := r.nsqds[addr]
-	if n == nil || r.phase != active {
+	if r.phase != active || !r.fleet.Remove(now, addr) {
 		return ErrNotConnected
 	}
+	r.letGo(now, addr)
+	return nil
+}
+
+// letGo ends what there is of a connection that is not wanted any more.
+func (r *run) letGo(now time.Time, addr string) {
+	n := r.nsqds[addr]
+	if n == nil {
+		return // never dialled
+	}
 	delete(r.nsqds, addr)
-	r.fleet.Remove(addr)
 	if n.cancel != nil {
 		n.cancel()
 	}
@@ -204,7 +233,6 @@ func (r *run) disconnect(now time.Time, addr string) error {
 		r.drain(now, n.conn)
 		giveBack(r.c.delivery.remove(n.conn))
 	}
-	return nil
 }
 
 // answer ends the ConnectToNSQD call that waits for the address, if any.
@@ -220,7 +248,7 @@ func (r *run) dial(n *nsqd) {
 	ctx, cancel := context.WithCancel(r.c.dialling)
 	n.cancel = cancel
 	r.dials++
-	r.log.Info("connecting to nsqd", "nsqd", n.addr)
+	r.log.Debug("connecting to nsqd", "nsqd", n.addr)
 	cfg := r.c.cfg.linkConfig(n.addr)
 	cfg.Topic, cfg.Channel = r.c.topic, r.c.channel
 	go func() {
@@ -259,12 +287,12 @@ func (r *run) dialled(now time.Time, n *nsqd, l *link.Link, err error) {
 // the others until it succeeds are not.
 func (r *run) notConnected(now time.Time, n *nsqd, err error) {
 	var due time.Time
-	err = connectError(n.addr, r.c.topic, r.c.channel, err)
-	if _, refused := errors.AsType[*ProtocolError](err); refused {
+	if refusal(err) {
 		due = r.fleet.Refused(now, n.addr)
 	} else {
 		due = r.fleet.Failed(now, n.addr)
 	}
+	err = connectError(n.addr, r.c.topic, r.c.channel, err)
 	level := slog.LevelError
 	if n.failed {
 		level = slog.LevelInfo
@@ -273,6 +301,14 @@ func (r *run) notConnected(now time.Time, n *nsqd, err error) {
 	r.log.Log(context.Background(), level, "not connected to nsqd",
 		"nsqd", n.addr, "err", err, "retry_in", due.Sub(now).Round(time.Millisecond))
 	n.answer(err)
+}
+
+// refusal tells whether a dial reached an nsqd that would not have us, or that we
+// would not have.
+func refusal(err error) bool {
+	_, said := errors.AsType[*wire.Error](err)
+	failed, ok := errors.AsType[*link.Error](err)
+	return said || ok && (failed.Op == link.OpTLS || failed.Op == link.OpAuth)
 }
 
 func (r *run) up(now time.Time, n *nsqd, l *link.Link) {
@@ -285,6 +321,8 @@ func (r *run) up(now time.Time, n *nsqd, l *link.Link) {
 	r.flow.Up(now, conn.id, flow.Limits{MaxRDY: r.maxRDY(conn), Lease: conn.msgTimeout})
 	r.sweepBy(now.Add(conn.msgTimeout / 2))
 	r.warnIfTooFew()
+	how := l.Transport()
+	conn.log.Info("connected to nsqd", "version", how.Version, "tls", how.TLS, "compression", how.Compression)
 	l.Start(conn)
 }
 
@@ -339,6 +377,9 @@ func (r *run) down(now time.Time, conn *consumerConn, err error) {
 	}
 	n := r.nsqds[conn.addr]
 	n.conn, n.err, n.due = nil, reason(err), r.fleet.Lost(now, conn.addr)
+	if r.poller != nil {
+		r.poller.Poke() // it may come back at another address
+	}
 	conn.log.Warn("connection to nsqd lost", "err", n.err, "retry_in", n.due.Sub(now).Round(time.Millisecond))
 }
 

@@ -139,11 +139,12 @@ func (r *run) stop(now, deadline time.Time) {
 	}
 	r.log.Info("stopping")
 	r.phase, r.deadline = draining, deadline
-	// 1. No connection is made any more.
+	// 1. No connection is made any more, and nsqlookupds are not asked.
 	r.c.stopDialling(errConsumerStopped)
 	for _, n := range r.nsqds {
 		n.answer(errConsumerStopped)
 	}
+	r.settle()
 	// 2. CLS goes out before any REQ, or nsqd would send the message right back.
 	for _, conn := range r.conns {
 		if !conn.draining.Load() {
@@ -217,5 +218,5 @@ func (r *run) finished() bool {
 	case r.phase >= abandoned:
 		return r.c.delivery.waiting() == 0
 	}
-	return r.dials == 0 && r.c.delivery.hired() == 0
+	return r.dials == 0 && !r.polls && r.c.delivery.hired() == 0
 }

@@ -163,8 +163,6 @@ func TestNewConsumerRefuses(t *testing.T) {
 		{"t", "a b", nil, `invalid channel name "a b"`},
 		{"t", "c", func(c *Config) { c.MaxInFlight = -1 }, "MaxInFlight"},
 		{"t", "c", func(c *Config) { c.Snappy, c.Deflate = true, true }, "snappy"},
-		{"t", "c", func(c *Config) { c.TlsV1 = true }, "tls_v1 is not supported yet"},
-		{"t", "c", func(c *Config) { c.AuthSecret = "x" }, "auth_secret is not supported yet"},
 	}
 	for _, tt := range tests {
 		cfg := NewConfig()

@@ -3,7 +3,6 @@ package nsq
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net"
 	"time"
 
@@ -21,6 +20,8 @@ func (c *Config) linkConfig(addr string) link.Config {
 		Addr:             addr,
 		Dial:             c.dialContext(),
 		Identify:         c.identify(),
+		TLS:              c.TlsConfig,
+		AuthSecret:       c.AuthSecret,
 		HandshakeTimeout: c.ReadTimeout,
 		ReadTimeout:      c.ReadTimeout,
 		WriteTimeout:     c.WriteTimeout,
@@ -39,7 +40,7 @@ func (c *Config) linkConfig(addr string) link.Config {
 func (c *Config) dialContext() func(ctx context.Context, network, addr string) (net.Conn, error) {
 	dial := c.DialContext
 	if dial == nil {
-		dial = (&net.Dialer{LocalAddr: c.LocalAddr}).DialContext
+		dial = c.dialSocket
 	}
 	if c.DialTimeout <= 0 {
 		return dial
@@ -49,6 +50,14 @@ func (c *Config) dialContext() func(ctx context.Context, network, addr string) (
 		defer cancel()
 		return dial(ctx, network, addr)
 	}
+}
+
+func (c *Config) dialSocket(ctx context.Context, network, addr string) (net.Conn, error) {
+	d := &net.Dialer{}
+	if network != "unix" {
+		d.LocalAddr = c.LocalAddr
+	}
+	return d.DialContext(ctx, network, addr)
 }
 
 func (c *Config) identify() wire.Identify {
@@ -80,23 +89,4 @@ func milliseconds(d time.Duration) int64 {
 		return -1
 	}
 	return d.Milliseconds()
-}
-
-// implemented refuses options that this version does not honour yet. To pass
-// over them in silence would be worst for those that promise secrecy.
-func (c *Config) implemented() error {
-	for _, o := range []struct {
-		name string
-		set  bool
-	}{
-		{"tls_v1", c.TlsV1},
-		{"snappy", c.Snappy},
-		{"deflate", c.Deflate},
-		{"auth_secret", c.AuthSecret != ""},
-	} {
-		if o.set {
-			return fmt.Errorf("option %s is not supported yet", o.name)
-		}
-	}
-	return nil
 }

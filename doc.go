@@ -26,6 +26,9 @@
 //	...
 //	err = consumer.Run(ctx) // until ctx ends; then handlers may finish what they have
 //
+// With ConnectToNSQLookupds the Consumer finds the nsqds by itself, and keeps up
+// with those that come and go.
+//
 // Delivery is at least once. A handler that returns nil finishes the message; an
 // error, or a panic, has nsqd deliver it again later, and [RetryAfter],
 // [NoBackoff] and [Discard] say more exactly how. A message that is not answered

@@ -31,6 +31,10 @@ var (
 	// also matches ErrNotConnected.
 	ErrUnknownOutcome = fmt.Errorf("%w: no answer, outcome unknown", ErrNotConnected)
 
+	// ErrTLSRefused says that nsqd does not offer the TLS that Config.TlsV1
+	// wants. Nothing but IDENTIFY was sent.
+	ErrTLSRefused = link.ErrTLSRefused
+
 	// ErrMessageTimedOut says that nsqd no longer waits for the answer to a
 	// message: it is the cause of the end of the message's context.
 	ErrMessageTimedOut = errors.New("message timed out")
@@ -135,6 +139,8 @@ func connectError(addr, topic, channel string, err error) error {
 	switch op {
 	case link.OpIdentify:
 		return ErrIdentify{Reason: fmt.Sprintf("%v (nsqd %s)", cause, addr), cause: cause}
+	case link.OpTLS, link.OpSnappy, link.OpDeflate:
+		return ErrIdentify{Reason: fmt.Sprintf("%s: %v (nsqd %s)", op, cause, addr), cause: cause}
 	case link.OpSub:
 		return fmt.Errorf("[%s] failed to subscribe to %s:%s - %w", addr, topic, channel, cause)
 	case link.OpAuth:

@@ -52,7 +52,7 @@ type producerDial struct {
 // a sign.
 const maxLen = math.MaxInt32
 
-// NewProducer returns a Producer for the nsqd at addr, host:port. It does not
+// NewProducer returns a Producer for the nsqd at addr, host:port or unix:path. It does not
 // connect yet. It fails on a config that does not pass [Config.Validate]. The
 // config is copied: changing it later changes nothing.
 //
@@ -60,9 +60,6 @@ const maxLen = math.MaxInt32
 func NewProducer(addr string, config *Config) (*Producer, error) {
 	config.mustBeInitialized()
 	if err := config.Validate(); err != nil {
-		return nil, err
-	}
-	if err := config.implemented(); err != nil {
 		return nil, err
 	}
 	p := &Producer{addr: addr, cfg: config.clone()}

@@ -60,6 +60,10 @@ type ConnectionSnapshot struct {
 	InFlight    int       // messages received and not answered
 	LastMessage time.Time // zero before the first one of this connection
 
+	Version     string // nsqd's; empty without a connection
+	TLS         string // its version, such as "TLS 1.3"; empty without
+	Compression string // "snappy", "deflate" or empty
+
 	LastError error     // why the last dial failed or the last connection was lost; nil if none was
 	NextDial  time.Time // when waiting
 
@@ -116,10 +120,11 @@ func (n *nsqd) snapshot() ConnectionSnapshot {
 }
 
 func (cc *consumerConn) snapshot() ConnectionSnapshot {
-	l := cc.link.Stats()
+	l, how := cc.link.Stats(), cc.link.Transport()
 	s := ConnectionSnapshot{
 		Addr: cc.addr, State: ConnectionUp,
 		RDY: l.RDY, InFlight: l.InFlight, LastMessage: l.LastMessage,
+		Version: how.Version, TLS: how.TLS, Compression: how.Compression,
 	}
 	if cc.draining.Load() {
 		s.State, s.RDY = ConnectionClosing, 0

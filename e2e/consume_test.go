@@ -28,6 +28,13 @@ func (l *ledger) add(body []byte) {
 	l.done[string(body)]++
 }
 
+// has tells whether a message was handled.
+func (l *ledger) has(body string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.done[body] > 0
+}
+
 // distinct is how many different messages were handled.
 func (l *ledger) distinct() int {
 	l.mu.Lock()

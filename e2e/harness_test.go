@@ -82,6 +82,11 @@ type ClientStats struct {
 	MessageCount  int    `json:"message_count"`
 	FinishCount   int    `json:"finish_count"`
 	RequeueCount  int    `json:"requeue_count"`
+	TLS           bool   `json:"tls"`
+	TLSVersion    string `json:"tls_version"`
+	Snappy        bool   `json:"snappy"`
+	Deflate       bool   `json:"deflate"`
+	AuthIdentity  string `json:"auth_identity"`
 }
 
 // Stats returns what nsqd tells about a channel: nothing but zeros if it does not exist.
@@ -113,6 +118,12 @@ func StartLookupd(t testing.TB) *Lookupd {
 	o.TCPAddress, o.HTTPAddress = freeAddr(t), freeAddr(t)
 	o.BroadcastAddress = "127.0.0.1"
 	return &Lookupd{startProcess(t, order{Lookupd: o}, o.TCPAddress, o.HTTPAddress)}
+}
+
+// post sends one of nsqlookupd's administrative requests.
+func (l *Lookupd) post(path string) {
+	l.t.Helper()
+	l.request(http.MethodPost, path, nil, nil)
 }
 
 // Nodes returns the TCP addresses of the nsqds that are registered.

@@ -3,8 +3,8 @@ package nsqtest
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -26,40 +26,47 @@ const (
 // A client is one connection to the fake nsqd: a goroutine that reads and
 // executes commands, and one that writes what these and deliveries left in out.
 type client struct {
-	nsqd *Nsqd
-	id   int
-	conn net.Conn
-	in   []byte // read and not yet executed; the reader's own
-	cuts cuts   // received is the reader's own, sent the writer's
+	nsqd    *Nsqd
+	id      int
+	conn    *socket
+	in      []byte                 // read and not yet executed; the reader's own
+	granted *wire.IdentifyResponse // by IDENTIFY, until upgrade has done it; the reader's own
 
 	// Guarded by the Nsqd's mutex:
 
-	wake       sync.Cond // out, ending or the Nsqd's deaf changed
+	wake       sync.Cond // out, held, writing, ending or the Nsqd's deaf changed
 	out        []byte
-	ending     bool // takes no more output and closes once out is written
-	muted      bool // a fault swallows the reply of the command being executed
+	held       int           // how much of out may be sent now, while upgrading; else negative
+	writing    bool          // what was taken from out is being written
+	stream     io.ReadWriter // conn, or TLS or compression on top of it; the reader changes it
+	ending     bool          // takes no more output and closes once out is written
+	muted      bool          // a fault swallows the reply of the command being executed
 	state      state
 	authorized bool
 	identify   json.RawMessage
-	msgTimeout time.Duration
-	channel    *channel // nil before SUB
-	rdy        int
-	inFlight   int
-	straggle   int           // the RDY before it fell to 0, while one more message is owed
-	interval   time.Duration // of heartbeats; 0 is off
-	beat       event         // sends a heartbeat
-	idle       event         // gives the client up; not planned while it owes no command
+
+	secure      bool   // TLS is up
+	compression string // as inspect shows it
+	msgTimeout  time.Duration
+	channel     *channel // nil before SUB
+	rdy         int
+	inFlight    int
+	straggle    int           // the RDY before it fell to 0, while one more message is owed
+	interval    time.Duration // of heartbeats; 0 is off
+	beat        event         // sends a heartbeat
+	idle        event         // gives the client up; not planned while it owes no command
 }
 
 func newClient(d *Nsqd, id int, conn net.Conn) *client {
 	c := &client{
 		nsqd:       d,
 		id:         id,
-		conn:       conn,
-		cuts:       d.cuts,
+		held:       -1,
 		state:      stateInit,
 		msgTimeout: d.opts.MsgTimeout,
 	}
+	c.conn = &socket{Conn: conn, client: c, cuts: d.cuts}
+	c.stream = c.conn
 	d.cuts = noCuts
 	c.wake.L = &d.mu
 	c.beat = event{rank: rankHeartbeat, do: c.onBeat}
@@ -113,7 +120,7 @@ func (c *client) readLoop() {
 	}
 	for {
 		cmd, err := c.next()
-		if err != nil || !c.handle(cmd) {
+		if err != nil || !c.handle(cmd) || !c.upgrade() {
 			return
 		}
 	}
@@ -162,28 +169,11 @@ func (c *client) next() (Command, error) {
 	}
 }
 
-// fill reads once, when the nsqd is not deaf and up to where the connection is
-// to be cut.
+// fill reads once.
 func (c *client) fill() error {
-	if !c.mayRead() {
-		return net.ErrClosed
-	}
 	c.in = slices.Grow(c.in, 4096)
-	room := c.in[len(c.in):cap(c.in)]
-	if c.cuts.received >= 0 {
-		room = room[:min(len(room), c.cuts.received)]
-	}
-	n, err := c.conn.Read(room)
+	n, err := c.stream.Read(c.in[len(c.in):cap(c.in)])
 	c.in = c.in[:len(c.in)+n]
-	if c.cuts.received >= 0 {
-		c.cuts.received -= n
-		if c.cuts.received == 0 {
-			c.cut()
-		}
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil // StopReading interrupted; the next fill will wait
-	}
 	return err
 }
 
@@ -218,11 +208,12 @@ func (c *client) ready() bool {
 
 func (c *client) writeLoop() {
 	for {
-		batch, deadline := c.take()
-		if batch == nil {
+		batch, stream, deadline := c.take()
+		if len(batch) == 0 {
 			break
 		}
-		if err := c.flush(batch, deadline); err != nil {
+		_ = c.conn.SetWriteDeadline(deadline)
+		if _, err := stream.Write(batch); err != nil {
 			c.cut()
 			break
 		}
@@ -230,35 +221,32 @@ func (c *client) writeLoop() {
 	_ = c.conn.Close()
 }
 
-// take waits for output and returns all of it, or nil when there will be none.
-// As with nsqd it is to be written within one heartbeat interval.
-func (c *client) take() (batch []byte, deadline time.Time) {
+// take waits for output and returns all that may be sent, and where to; nothing
+// says that there will be none. As with nsqd it is to be written within one
+// heartbeat interval.
+func (c *client) take() (batch []byte, stream io.ReadWriter, deadline time.Time) {
 	c.nsqd.mu.Lock()
 	defer c.nsqd.mu.Unlock()
-	for len(c.out) == 0 && !c.ending {
+	c.writing = false
+	c.wake.Broadcast()
+	for c.sendable() == 0 && !c.ending {
 		c.wake.Wait()
 	}
 	if c.interval > 0 {
 		deadline = time.Now().Add(c.interval)
 	}
-	batch, c.out = c.out, nil
-	return batch, deadline
+	n := c.sendable()
+	batch, c.out = c.out[:n:n], c.out[n:]
+	c.held = min(c.held, 0)
+	c.writing = true
+	return batch, c.stream, deadline
 }
 
-// flush writes up to where the connection is to be cut.
-func (c *client) flush(batch []byte, deadline time.Time) error {
-	if c.cuts.sent >= 0 {
-		batch = batch[:min(len(batch), c.cuts.sent)]
-		c.cuts.sent -= len(batch)
+func (c *client) sendable() int {
+	if c.held >= 0 {
+		return min(c.held, len(c.out))
 	}
-	_ = c.conn.SetWriteDeadline(deadline)
-	if _, err := c.conn.Write(batch); err != nil {
-		return err
-	}
-	if c.cuts.sent == 0 {
-		return net.ErrClosed
-	}
-	return nil
+	return len(c.out)
 }
 
 // nsqd sends a heartbeat every interval, and gives a client up that completed

@@ -87,6 +87,8 @@ var verbs = map[string]verb{
 func (c *client) execute(cmd *Command) *wire.Error {
 	v, ok := verbs[cmd.Name]
 	switch {
+	case c.nsqd.opts.TLSRequired && !c.secure && cmd.Name != wire.CmdIdentify:
+		return failure(wire.Invalid, "cannot %s in current state (TLS required)", cmd.Name)
 	case !ok:
 		return failure(wire.Invalid, "invalid command %s", cmd.Name)
 	case c.state&v.states == 0:
@@ -134,15 +136,23 @@ func (c *client) doIdentify(cmd *Command) *wire.Error {
 	if req.HeartbeatInterval != 0 {
 		c.setInterval(milliseconds(max(req.HeartbeatInterval, 0)))
 	}
-	if req.FeatureNegotiation {
-		c.reply(must(wire.AppendIdentifyResponse(nil, c.negotiate(&req))))
-	} else {
+	if !req.FeatureNegotiation {
 		c.replyOK()
+		return nil
 	}
+	granted := c.negotiate(&req)
+	if granted.Snappy && granted.Deflate {
+		return failure(wire.IdentifyFailed, "cannot enable both deflate and snappy compression")
+	}
+	c.granted = granted
+	c.reply(must(wire.AppendIdentifyResponse(nil, granted)))
 	return nil
 }
 
-// negotiate grants what a plain nsqd grants: neither TLS nor compression.
+// maxDeflateLevel is nsqd's default.
+const maxDeflateLevel = 6
+
+// negotiate grants what is both asked for and offered.
 func (c *client) negotiate(req *wire.Identify) *wire.IdentifyResponse {
 	opts := &c.nsqd.opts
 	resp := &wire.IdentifyResponse{
@@ -150,12 +160,18 @@ func (c *client) negotiate(req *wire.Identify) *wire.IdentifyResponse {
 		Version:             opts.Version,
 		MaxMsgTimeout:       opts.MaxMsgTimeout.Milliseconds(),
 		MsgTimeout:          c.msgTimeout.Milliseconds(),
-		DeflateLevel:        6,
-		MaxDeflateLevel:     6,
+		TLSv1:               opts.TLSConfig != nil && req.TLSv1,
+		Snappy:              opts.Snappy && req.Snappy,
+		Deflate:             opts.Deflate && req.Deflate,
+		DeflateLevel:        maxDeflateLevel,
+		MaxDeflateLevel:     maxDeflateLevel,
 		SampleRate:          req.SampleRate,
 		AuthRequired:        opts.AuthSecret != "",
 		OutputBufferSize:    16384,
 		OutputBufferTimeout: 250,
+	}
+	if resp.Deflate && req.DeflateLevel > 0 {
+		resp.DeflateLevel = min(req.DeflateLevel, maxDeflateLevel)
 	}
 	if req.OutputBufferTimeout != 0 {
 		resp.OutputBufferTimeout = max(req.OutputBufferTimeout, 0)

@@ -135,6 +135,9 @@ type Client struct {
 	InFlight   int
 	Closing    bool            // after CLS
 	Identify   json.RawMessage // the body of IDENTIFY, as it was sent
+
+	TLS         bool
+	Compression string // "snappy", "deflate" or empty
 }
 
 // Clients are the connections that exist, the oldest first.
@@ -153,6 +156,9 @@ func (d *Nsqd) Clients() []Client {
 			InFlight:   c.inFlight,
 			Closing:    c.state == stateClosing,
 			Identify:   c.identify,
+
+			TLS:         c.secure,
+			Compression: c.compression,
 		}
 		if c.channel != nil {
 			info.Topic, info.Channel = c.channel.topic.name, c.channel.name

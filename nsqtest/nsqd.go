@@ -2,6 +2,7 @@ package nsqtest
 
 import (
 	"cmp"
+	"crypto/tls"
 	"hash/fnv"
 	"net"
 	"sync"
@@ -19,6 +20,12 @@ type Options struct {
 
 	Version    string // as IDENTIFY reports it; empty is "1.3.0"
 	AuthSecret string // if not empty, clients must AUTH with it before SUB and publishing
+
+	// What is granted to clients that ask for it: TLS if there is a TLSConfig.
+	// TLSRequired refuses every command but IDENTIFY to those without.
+	TLSConfig       *tls.Config
+	TLSRequired     bool
+	Snappy, Deflate bool
 
 	HeartbeatInterval time.Duration // for clients that ask for none; 0 is 30 s
 	MsgTimeout        time.Duration // for clients that ask for none; 0 is 60 s
@@ -111,11 +118,7 @@ func (d *Nsqd) limits() wire.Limits {
 
 func (d *Nsqd) listen(addr string) net.Listener {
 	d.tb.Helper()
-	listen := func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
-	if d.opts.Network != nil {
-		listen = d.opts.Network.Listen
-	}
-	l, err := listen(addr)
+	l, err := listen(d.opts.Network, addr)
 	if err != nil {
 		d.tb.Fatalf("nsqtest: %v", err)
 	}

@@ -26,7 +26,7 @@ func BenchmarkChurn(b *testing.B) {
 		for _, addr := range due {
 			m.Failed(now, addr)
 		}
-		m.Remove(fmt.Sprint(next - n))
+		m.Remove(now, fmt.Sprint(next-n))
 		m.Add(now, fmt.Sprint(next))
 		next++
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -15,7 +16,7 @@ const (
 
 var (
 	start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	usual = Config{MinDelay: 100 * ms, MaxDelay: time.Minute, RefusedDelay: 2 * s, Seed: 1}
+	usual = Config{MinDelay: 100 * ms, MaxDelay: time.Minute, RefusedDelay: 2 * s, MaxDials: 1000, Grace: 2 * s, Seed: 1}
 )
 
 // between is the bounds of the wait that followed an event.
@@ -60,7 +61,7 @@ func TestStory(t *testing.T) {
 	m.Up(now, "b")
 	now = now.Add(time.Hour)
 	between(t, "after a good while", now, m.Lost(now, "b"), 50*ms, 100*ms)
-	if !m.Remove("b") || m.Remove("b") {
+	if !m.Remove(now, "b") || m.Remove(now, "b") {
 		t.Error("Remove does not tell what was wanted")
 	}
 	if _, ok := m.Next(); ok {
@@ -73,6 +74,67 @@ func TestStory(t *testing.T) {
 	m.Up(now, "gone")
 	now = now.Add(time.Hour)
 	take("a")
+}
+
+// What nsqlookupds list is wanted until they do not for a while.
+func TestDiscovered(t *testing.T) {
+	cfg := usual
+	cfg.MaxDials = 3
+	m := New(cfg)
+	now := start
+	steps := []struct {
+		what     string
+		do       func()
+		listed   string // one letter an address; "-" for no poll
+		complete bool
+		dial     string
+		gone     string
+	}{
+		{"listed ones are dialled, as many as may be", nil, "dcba", true, "abc", ""},
+		{"and the others when one is done", func() { m.Up(now, "a"); m.Up(now, "b") }, "-", true, "d", ""},
+		{"nothing follows from answers that are missing", nil, "", false, "", ""},
+		{"an address that was added stays", func() { m.Add(now, "b"); m.Up(now, "c"); m.Up(now, "d") }, "acd", true, "", ""},
+		{"missed once and twice", nil, "cd", true, "", ""},
+		{"", nil, "cd", true, "", ""},
+		{"seen again, counted anew", nil, "acd", true, "", ""},
+		{"", nil, "cd", true, "", ""},
+		{"", nil, "cd", true, "", ""},
+		{"an incomplete poll does not count", nil, "cd", false, "", ""},
+		{"the third time it is let go", nil, "cd", true, "", "a"},
+		{"it may come back", nil, "acd", true, "a", ""},
+		{"removed while listed", func() { m.Remove(now, "c") }, "acd", true, "", ""},
+		{"and not come back", nil, "acd", false, "", ""},
+		{"unless it was added again", func() { m.Add(now, "c") }, "acd", true, "c", ""},
+		{"removed, and missed", func() { m.Remove(now, "c") }, "ad", true, "", ""},
+		{"", nil, "ad", true, "", ""},
+		{"listed once more in time", nil, "acd", true, "", ""},
+		{"", nil, "ad", true, "", ""},
+		{"", nil, "ad", true, "", ""},
+		{"", nil, "ad", true, "", ""},
+		{"after a while it is a new one", nil, "acd", true, "c", ""},
+		{"all gone but those added", func() { m.Add(now, "e") }, "", true, "e", ""},
+		{"", nil, "", true, "", ""},
+		{"", nil, "", true, "", "acd"},
+	}
+	for i, s := range steps {
+		if s.do != nil {
+			s.do()
+		}
+		gone := ""
+		if s.listed != "-" {
+			gone = strings.Join(m.Discovered(now, strings.Split(s.listed, "")[:len(s.listed)], s.complete, nil), "")
+		}
+		if dial := strings.Join(m.Take(now, nil), ""); dial != s.dial || gone != s.gone {
+			t.Errorf("step %d, %s: dial %q, gone %q, want %q, %q", i, s.what, dial, gone, s.dial, s.gone)
+		}
+		now = now.Add(time.Second)
+	}
+	for _, addr := range []string{"b", "e"} {
+		m.Remove(now, addr)
+	}
+	if len(m.nsqds)+len(m.unwanted)+m.dials != 0 {
+		t.Errorf("left: %v, %v, %d dials", m.nsqds, m.unwanted, m.dials)
+	}
 }
 
 // D3: an nsqd that was away for a time is dialled before it was away for half
@@ -115,23 +177,50 @@ func walk(t *testing.T, seed uint64) string {
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	cfg := usual
 	cfg.Seed = seed
+	cfg.MaxDials = 1 + rnd.IntN(8)
 	m := New(cfg)
 	now := start
 	wanted, dialled, up := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	direct, refused := map[string]bool{}, map[string]bool{} // added; removed
 	var history []string
 	for range 400 {
 		addr := fmt.Sprint(rnd.IntN(10))
-		switch event := rnd.IntN(6); {
+		switch event := rnd.IntN(7); {
+		case event == 6:
+			listed, complete := []string{}, rnd.IntN(2) == 0
+			for i := range 10 {
+				if rnd.IntN(2) == 0 {
+					listed = append(listed, fmt.Sprint(i))
+				}
+			}
+			for _, a := range m.Discovered(now, listed, complete, nil) {
+				if !wanted[a] || direct[a] || !complete || slices.Contains(listed, a) {
+					t.Fatalf("seed %d: let go of %s", seed, a)
+				}
+				delete(wanted, a)
+				delete(dialled, a)
+				delete(up, a)
+			}
+			for _, a := range listed {
+				if m.nsqds[a] != nil { // one that was removed may be kept out
+					wanted[a] = true
+				} else if !refused[a] {
+					t.Fatalf("seed %d: %s is listed and not wanted", seed, a)
+				}
+			}
 		case event == 0:
 			m.Add(now, addr)
-			wanted[addr] = true
+			wanted[addr], direct[addr] = true, true
+			delete(refused, addr)
 		case event == 1:
-			if m.Remove(addr) != wanted[addr] {
+			if m.Remove(now, addr) != wanted[addr] {
 				t.Fatalf("seed %d: Remove(%s) of a wanted %v", seed, addr, wanted[addr])
 			}
 			delete(wanted, addr)
 			delete(dialled, addr)
 			delete(up, addr)
+			delete(direct, addr)
+			refused[addr] = true
 		case event == 2 && dialled[addr]:
 			delete(dialled, addr)
 			up[addr] = true
@@ -152,7 +241,11 @@ func walk(t *testing.T, seed uint64) string {
 			dialled[addr] = true
 			history = append(history, fmt.Sprint(now.Sub(start), addr))
 		}
-		if due, ok := m.Next(); ok != (len(wanted) > len(dialled)+len(up)) || ok && due.Sub(now) > time.Minute {
+		if len(dialled) > cfg.MaxDials || len(dialled) != m.dials {
+			t.Fatalf("seed %d: %d dials, %d counted", seed, len(dialled), m.dials)
+		}
+		more := len(wanted) > len(dialled)+len(up) && len(dialled) < cfg.MaxDials
+		if due, ok := m.Next(); ok != more || ok && due.Sub(now) > time.Minute {
 			t.Fatalf("seed %d: next dial %v %v with %d wanted, %d dialled, %d up", seed, ok, due.Sub(now), len(wanted), len(dialled), len(up))
 		}
 	}
@@ -160,15 +253,30 @@ func walk(t *testing.T, seed uint64) string {
 }
 
 func TestChurnLeavesNothing(t *testing.T) {
-	m := New(usual)
+	m, now := New(usual), start
 	for i := range 10_000 {
 		addr := fmt.Sprint(i)
 		m.Add(start, addr)
 		m.Take(start, nil)
 		m.Failed(start, addr)
-		m.Remove(addr)
+		m.Remove(now, addr)
 	}
-	if _, ok := m.Next(); ok || len(m.nsqds) != 0 {
-		t.Errorf("%d addresses left", len(m.nsqds))
+	for round := range 100 {
+		var listed []string
+		for i := range 100 {
+			listed = append(listed, fmt.Sprint(round*100+i))
+		}
+		m.Discovered(start, listed, true, nil)
+		for i, addr := range m.Take(start, nil) {
+			m.Up(start, addr)
+			if i%2 == 0 {
+				m.Remove(now, addr)
+			}
+		}
+	}
+	m.Discovered(start, nil, true, nil)
+	m.Discovered(start.Add(usual.Grace+1), nil, true, nil)
+	if _, ok := m.Next(); ok || len(m.nsqds)+len(m.unwanted)+m.dials != 0 {
+		t.Errorf("%d and %d addresses and %d dials left", len(m.nsqds), len(m.unwanted), m.dials)
 	}
 }

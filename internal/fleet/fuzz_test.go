@@ -9,6 +9,7 @@ import (
 // FuzzEvents feeds any events in any order, sensible or not.
 func FuzzEvents(f *testing.F) {
 	f.Add([]byte{0, 5, 1, 5, 2, 6, 7, 3, 4})
+	f.Add([]byte{7, 0x17, 0x27, 0x47, 0x47, 0x47, 0x11, 5, 0x47, 0x67, 2, 4})
 	f.Add([]byte{0x10, 0x20, 5, 0x14, 0x15, 0x12, 0x13, 0x11, 5, 6})
 	f.Fuzz(func(t *testing.T, events []byte) {
 		m := New(usual)
@@ -19,7 +20,7 @@ func FuzzEvents(f *testing.F) {
 			case 0:
 				m.Add(now, addr)
 			case 1:
-				m.Remove(addr)
+				m.Remove(now, addr)
 			case 2:
 				m.Up(now, addr)
 			case 3:
@@ -28,6 +29,8 @@ func FuzzEvents(f *testing.F) {
 				m.Lost(now, addr)
 			case 5:
 				m.Refused(now, addr)
+			case 7:
+				m.Discovered(now, []string{addr, "1"}, e&16 == 0, nil)
 			case 6:
 				now = now.Add(time.Duration(e) * 100 * ms)
 			}

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"strings"
@@ -68,6 +69,7 @@ func (s *sink) Down(error)             { close(s.down) }
 // rawLink is a link that needs no handshake.
 func rawLink(socket net.Conn, r Receiver) *Link {
 	l := &Link{conn: newConn(socket), receiver: r}
+	l.out = l.conn
 	l.more = sync.NewCond(&l.mu)
 	l.in.init(l.conn, 1<<20)
 	return l
@@ -139,15 +141,77 @@ func BenchmarkRead(b *testing.B) {
 }
 
 // BenchmarkReadAndFinish has the whole link at work: messages of 200 bytes come
-// as fast as they are read, and each is finished.
+// as fast as they are read, and each is finished. When they come compressed,
+// each chunk has 64 of them, about what nsqd's buffer holds.
 func BenchmarkReadAndFinish(b *testing.B) {
-	size := len(newEndless(0).messages)
-	s := &sink{down: make(chan struct{})}
-	b.SetBytes(int64(size))
-	b.ReportAllocs()
-	l := rawLink(newEndless(b.N*size), s)
-	s.link = l
-	l.Start(s)
-	<-s.down
-	b.ReportMetric(float64(l.Stats().Writes)/float64(s.n), "writes/message")
+	for _, compression := range []string{"", OpSnappy, OpDeflate} {
+		b.Run("compression="+compression, func(b *testing.B) {
+			b.ReportAllocs()
+			s := &sink{down: make(chan struct{})}
+			socket := newEndless(0)
+			size := len(socket.messages)
+			b.SetBytes(int64(size))
+			var l *Link
+			if compression == "" {
+				socket.left = b.N * size
+				l = rawLink(socket, s)
+			} else {
+				const batch = 64
+				socket.messages = compressed(compression, bytes.Repeat(socket.messages, batch))
+				socket.left = (b.N + batch - 1) / batch * len(socket.messages)
+				l = rawLink(socket, s)
+				l.compress(b, compression)
+			}
+			s.link = l
+			l.Start(s)
+			<-s.down
+			b.ReportMetric(float64(l.Stats().Writes)/float64(s.n), "writes/message")
+		})
+	}
+}
+
+// compressed is one flush of a compressed stream, which may be repeated.
+func compressed(compression string, data []byte) []byte {
+	var z bytes.Buffer
+	_, _ = compressTo(&z, compression).Write(data)
+	return z.Bytes()
+}
+
+// compress does what an upgrade does.
+func (l *Link) compress(tb testing.TB, compression string) {
+	out, err := newEncoder(l.out, compression, 6)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	l.in.src, l.out = newDecoder(l.in.src, compression), out
+}
+
+// With compression, too, a message costs next to no memory: the encoder has one
+// small allocation to each flush.
+func TestCompressedAllocations(t *testing.T) {
+	for _, compression := range []string{OpSnappy, OpDeflate} {
+		socket := newEndless(-1)
+		socket.messages = compressed(compression, bytes.Repeat(socket.messages, 64))
+		l := rawLink(socket, &sink{})
+		l.compress(t, compression)
+		var batch []wire.Message
+		fins := []byte(strings.Repeat(fin("a"), 64))
+		cycle := func() {
+			if err := l.in.fill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.parse(&batch); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.out.Write(fins); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 10 { // the buffers grow
+			cycle()
+		}
+		if n := testing.AllocsPerRun(1000, cycle); n > 2 {
+			t.Errorf("%s: %v allocations for a flush of either side", compression, n)
+		}
+	}
 }

@@ -11,6 +11,10 @@ import (
 // conn is the socket with a deadline for each read and write, and one Close
 // however often it is called. The timeouts are set between the handshake,
 // which has a bound of its own, and the start of the loops.
+//
+// TLS and compression are layers on top of it, so the timeouts are about bytes
+// on the socket whatever these carry. A write that failed is final for a layer
+// as it is for the link: conn has retried it for as long as anything moved.
 type conn struct {
 	net.Conn
 	readTimeout, writeTimeout time.Duration
@@ -59,9 +63,9 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// closeWrite tells the peer that nothing more will come. Not every transport
+// CloseWrite tells the peer that nothing more will come. Not every transport
 // can: the error is errors.ErrUnsupported then.
-func (c *conn) closeWrite() error {
+func (c *conn) CloseWrite() error {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if !ok {
 		return errors.ErrUnsupported

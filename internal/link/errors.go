@@ -9,6 +9,9 @@ import (
 const (
 	OpDial     = "dial"
 	OpIdentify = "IDENTIFY"
+	OpTLS      = "TLS"
+	OpSnappy   = "snappy"
+	OpDeflate  = "deflate"
 	OpAuth     = "AUTH"
 	OpSub      = "SUB"
 	OpRead     = "read"
@@ -23,6 +26,9 @@ var (
 	ErrUnexpectedReply = errors.New("unexpected reply")
 	// ErrAuthRequired says that nsqd wants an AUTH and there is no secret.
 	ErrAuthRequired = errors.New("auth required")
+
+	// ErrTLSRefused says that nsqd does not offer the TLS that is wanted.
+	ErrTLSRefused = errors.New("nsqd does not offer TLS")
 
 	errNoEOF = errors.New("nsqd did not close the connection")
 )

@@ -20,7 +20,7 @@ func (l *Link) handshake(ctx context.Context) error {
 	// context ends just after the last step, the link is dead on arrival, and
 	// stop says so.
 	stop := context.AfterFunc(ctx, func() { _ = l.conn.Close() })
-	op, err := l.introduce()
+	op, err := l.introduce(ctx)
 	if !stop() {
 		err = context.Cause(ctx)
 	}
@@ -32,12 +32,17 @@ func (l *Link) handshake(ctx context.Context) error {
 
 // introduce runs the steps in their order on the wire. It returns the one it
 // was at.
-func (l *Link) introduce() (op string, err error) {
+func (l *Link) introduce(ctx context.Context) (op string, err error) {
 	if err := l.identify(); err != nil {
 		return OpIdentify, err
 	}
+	if op, err := l.upgrade(ctx); err != nil {
+		return op, err
+	}
 	if l.granted.AuthRequired {
-		return OpAuth, ErrAuthRequired
+		if err := l.authenticate(); err != nil {
+			return OpAuth, err
+		}
 	}
 	if l.cfg.Topic == "" {
 		return OpIdentify, nil
@@ -50,10 +55,7 @@ func (l *Link) identify() error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.conn.Write(out); err != nil {
-		return err
-	}
-	data, err := l.await()
+	data, err := l.exchange(out)
 	if err != nil {
 		return err
 	}
@@ -61,19 +63,41 @@ func (l *Link) identify() error {
 	return err
 }
 
-func (l *Link) subscribe() error {
-	// A heartbeat may have come by now. Its NOP had to wait for the answer to
-	// IDENTIFY; now it may go.
-	out := wire.AppendSub(l.pending, l.cfg.Topic, l.cfg.Channel)
-	l.pending = nil
-	if _, err := l.conn.Write(out); err != nil {
+func (l *Link) authenticate() error {
+	if l.cfg.AuthSecret == "" {
+		return ErrAuthRequired
+	}
+	data, err := l.exchange(wire.AppendAuth(l.takeNops(), l.cfg.AuthSecret))
+	if err != nil {
 		return err
 	}
-	data, err := l.await()
+	answer, err := wire.ParseAuthResponse(data)
+	l.auth = &answer
+	return err
+}
+
+func (l *Link) subscribe() error {
+	data, err := l.exchange(wire.AppendSub(l.takeNops(), l.cfg.Topic, l.cfg.Channel))
 	if err == nil && string(data) != wire.OK {
 		err = fmt.Errorf("%w to SUB: %q", ErrUnexpectedReply, data)
 	}
 	return err
+}
+
+// takeNops are the answers to heartbeats that came by now. They had to wait for
+// the last upgrade.
+func (l *Link) takeNops() []byte {
+	nops := l.pending
+	l.pending = nil
+	return nops
+}
+
+// exchange sends a command and awaits the reply.
+func (l *Link) exchange(command []byte) ([]byte, error) {
+	if _, err := l.out.Write(command); err != nil {
+		return nil, err
+	}
+	return l.await()
 }
 
 // await reads the reply to the last command. Heartbeats may come at any point

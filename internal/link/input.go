@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"errors"
 	"io"
 
@@ -82,6 +83,13 @@ func (in *input) checkSize() error {
 	in.r += fixed
 	in.skip = h.BodyLen()
 	return &oversize{message: m, size: h.BodyLen()}
+}
+
+// takeAhead gives away what was read and not parsed.
+func (in *input) takeAhead() []byte {
+	ahead := bytes.Clone(in.buf[in.r:in.w])
+	in.r, in.w, in.full = 0, 0, false
+	return ahead
 }
 
 // frame reads until there is a whole frame.

@@ -15,7 +15,9 @@ package link
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,9 +27,16 @@ import (
 
 // Config says where to connect and as whom.
 type Config struct {
-	Addr     string
+	Addr     string // host:port, or unix: and the path of a socket
 	Dial     func(ctx context.Context, network, addr string) (net.Conn, error)
 	Identify wire.Identify
+
+	// TLS is how to do what Identify asks for as TLSv1. nil is Go's default; an
+	// empty ServerName is the host of Addr. If nsqd does not offer TLS, Dial
+	// fails with ErrTLSRefused before anything else is said. Compression that
+	// nsqd does not offer is done without, as Transport tells.
+	TLS        *tls.Config
+	AuthSecret string // sent if nsqd asks for it
 
 	// Topic and Channel are what to subscribe to. Without a topic the link
 	// publishes.
@@ -62,10 +71,15 @@ type Link struct {
 	cfg        Config
 	conn       *conn
 	in         input
+	out        output
 	granted    wire.IdentifyResponse
 	negotiated bool
 	receiver   Receiver
 	loops      atomic.Int32 // reader and writer, while they run
+
+	tls         *tls.Conn // nil without
+	compression string
+	auth        *wire.AuthResponse // nil if nsqd did not ask
 
 	mu sync.Mutex // guards what follows
 	// more is signalled when the writer may have something to do.
@@ -105,13 +119,18 @@ type Stats struct {
 // bounds all of it. The link is idle until Start; whoever does not start it
 // must Close it. Errors are [*Error].
 func Dial(ctx context.Context, cfg Config) (*Link, error) {
-	raw, err := cfg.Dial(ctx, "tcp", cfg.Addr)
+	network, addr := "tcp", cfg.Addr
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		network, addr = "unix", path
+	}
+	raw, err := cfg.Dial(ctx, network, addr)
 	if err != nil {
 		return nil, &Error{Addr: cfg.Addr, Op: OpDial, Err: err}
 	}
 	l := &Link{cfg: cfg, conn: newConn(raw)}
 	l.more = sync.NewCond(&l.mu)
 	l.in.init(l.conn, cfg.MaxBody)
+	l.out = l.conn
 	if err := l.handshake(ctx); err != nil {
 		_ = l.conn.Close()
 		return nil, err
@@ -139,6 +158,32 @@ func (l *Link) RemoteAddr() net.Addr { return l.conn.RemoteAddr() }
 // Granted is nsqd's answer to IDENTIFY. ok is false when nsqd only said OK;
 // the answer is empty then.
 func (l *Link) Granted() (r wire.IdentifyResponse, ok bool) { return l.granted, l.negotiated }
+
+// Auth is nsqd's answer to AUTH. ok is false when nsqd did not ask for it.
+func (l *Link) Auth() (r wire.AuthResponse, ok bool) {
+	if l.auth == nil {
+		return r, false
+	}
+	return *l.auth, true
+}
+
+// Transport is how a link is connected.
+type Transport struct {
+	TLS         string // its version, such as "TLS 1.3"; empty without
+	CipherSuite string // of TLS
+	Compression string // "snappy", "deflate" or empty
+	Version     string // nsqd's; empty if it did not negotiate
+}
+
+// Transport tells how the link is connected.
+func (l *Link) Transport() Transport {
+	t := Transport{Compression: l.compression, Version: l.granted.Version}
+	if l.tls != nil {
+		state := l.tls.ConnectionState()
+		t.TLS, t.CipherSuite = tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)
+	}
+	return t
+}
 
 // Stats returns the link's counts as they are now.
 func (l *Link) Stats() Stats {

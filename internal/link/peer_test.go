@@ -32,7 +32,8 @@ type peer struct {
 	t       *testing.T
 	network *nsqtest.Network
 	l       net.Listener
-	conn    net.Conn // the newest one accepted
+	conn    net.Conn // the newest one accepted, or what is on top of it
+	owed    int      // NOPs, after open
 }
 
 func newPeer(t *testing.T) *peer {

@@ -37,7 +37,7 @@ func (l *Link) writeLoop() {
 		if out == nil {
 			return
 		}
-		n, err := l.conn.Write(out)
+		n, err := l.out.Write(out)
 		l.wrote(out, n)
 		if err != nil {
 			l.writeFailed(err)
@@ -99,7 +99,7 @@ func (l *Link) writeFailed(err error) {
 // nsqd's EOF: closing a socket with unread input would make the kernel reset
 // the connection, and a reset can overtake the last FINs.
 func (l *Link) halfClose() {
-	err := l.conn.closeWrite()
+	err := l.out.CloseWrite()
 	switch {
 	case err == nil:
 		l.failLater(&Error{Addr: l.cfg.Addr, Op: OpClose, Err: errNoEOF})

@@ -1,0 +1,244 @@
+package nsq
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"reflect"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/discover"
+)
+
+const (
+	// connectWait is how long ConnectToNSQLookupd waits, and stragglerPolls how
+	// long for other nsqlookupds once one has answered.
+	connectWait    = 2 * time.Second
+	stragglerPolls = 100 * time.Millisecond
+)
+
+// DiscoveryFilter chooses among the nsqds that nsqlookupds list: see
+// [Consumer.SetBehaviorDelegate].
+type DiscoveryFilter interface {
+	// Filter is given the addresses, host:port, that are listed by any
+	// nsqlookupd, in order, and returns those to connect to. It is called by one
+	// goroutine at a time, after each answer of an nsqlookupd, and holds up
+	// nothing but discovery.
+	Filter([]string) []string
+}
+
+// ConnectToNSQLookupd adds an nsqlookupd to those that are asked for the topic's
+// nsqds, and connects to these. The address is host:port, or a URL with scheme
+// http or https for another path or TLS. One that is there already is ignored.
+//
+// All nsqlookupds are asked at once, then every lookupd_poll_interval, and soon
+// after a connection is lost; what any of them lists counts. An nsqd that none of
+// them lists for three intervals, while all of them answer, is let go as
+// [Consumer.DisconnectFromNSQD] does, unless it was given to ConnectToNSQD.
+//
+// It returns when the nsqlookupd has answered and its nsqds are connected, or
+// have failed to be, but after two seconds at most. That nsqlookupd cannot be
+// reached is no error: it is logged, and asked again.
+func (c *Consumer) ConnectToNSQLookupd(addr string) error {
+	return c.ConnectToNSQLookupds([]string{addr})
+}
+
+// ConnectToNSQLookupds is [Consumer.ConnectToNSQLookupd] for several, at once. An
+// address that is not valid is an error, and the others are asked; the errors are
+// joined.
+func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
+	if err := c.beginConnecting(); err != nil {
+		return err
+	}
+	var errs []error
+	var first []<-chan struct{}
+	poller := c.discovery()
+	for _, addr := range addresses {
+		u, err := discover.ParseAddr(addr)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		c.warnOfToken(u)
+		answered, _ := poller.Add(u)
+		first = append(first, answered)
+	}
+	ctx, cancel := context.WithTimeout(c.dialling, connectWait)
+	defer cancel()
+	waitForPolls(ctx, first)
+	settled := make(chan struct{})
+	if c.mail.post(func(time.Time) { c.run.whenSettled(settled) }) {
+		select {
+		case <-settled:
+		case <-ctx.Done():
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// waitForPolls returns when all have answered, or one of them and the others a
+// little later not.
+func waitForPolls(ctx context.Context, polls []<-chan struct{}) {
+	cases := []reflect.SelectCase{{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ctx.Done())}}
+	for _, p := range polls {
+		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(p)})
+	}
+	for len(cases) > 1 {
+		i, _, _ := reflect.Select(cases)
+		if i == 0 {
+			return
+		}
+		cases = append(cases[:i], cases[i+1:]...)
+		late, cancel := context.WithTimeout(ctx, stragglerPolls)
+		defer cancel()
+		cases[0].Chan = reflect.ValueOf(late.Done())
+	}
+}
+
+// DisconnectFromNSQLookupd has an nsqlookupd asked no more. Connections to what
+// it listed stay until another one, asked alone, has not listed them for a while.
+// The last one can be removed, too, unlike in go-nsq, which has no reason not to:
+// connections stay then. For an unknown address it returns [ErrNotConnected].
+func (c *Consumer) DisconnectFromNSQLookupd(addr string) error {
+	u, err := discover.ParseAddr(addr)
+	if err != nil {
+		return err
+	}
+	if !c.discovery().Remove(u) {
+		return ErrNotConnected
+	}
+	return nil
+}
+
+// SetLookupdHttpClient replaces the client by which nsqlookupds are asked:
+// lookupd_poll_timeout bounds a request all the same. It must be called before
+// the first nsqlookupd is added, and has no effect later.
+func (c *Consumer) SetLookupdHttpClient(httpclient *http.Client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lookupdClient = httpclient
+}
+
+// SetBehaviorDelegate sets what decides about the Consumer's behaviour: cb is a
+// [DiscoveryFilter], or SetBehaviorDelegate panics. It takes effect with the next
+// answer of an nsqlookupd.
+func (c *Consumer) SetBehaviorDelegate(cb any) {
+	filter, ok := cb.(DiscoveryFilter)
+	if !ok {
+		panic("behavior delegate does not have any recognized methods")
+	}
+	c.filter.Store(&filter)
+}
+
+// discovery is the poller, which runs from the first call on.
+func (c *Consumer) discovery() *discover.Poller {
+	c.mu.Lock()
+	poller, fresh := c.poller, c.poller == nil
+	if fresh {
+		poller = discover.New(discover.Config{
+			Topic:    c.topic,
+			Interval: c.cfg.LookupdPollInterval,
+			Jitter:   c.cfg.LookupdPollJitter,
+			Timeout:  c.cfg.LookupdPollTimeout,
+			Client:   c.lookupdClient,
+			Token:    c.lookupdToken(),
+			Seed:     rand.Uint64(), // #nosec G404 -- jitter
+			Publish:  c.discovered,
+		})
+		c.poller = poller
+	}
+	c.mu.Unlock()
+	if fresh {
+		c.mail.post(func(time.Time) { c.run.poll(poller) })
+	}
+	return poller
+}
+
+// lookupdToken is what nsqlookupds are sent to prove who asks.
+func (c *Consumer) lookupdToken() string {
+	if !c.cfg.LookupdAuthorization {
+		return ""
+	}
+	return c.cfg.AuthSecret
+}
+
+// warnOfToken says that the secret can be read on its way.
+func (c *Consumer) warnOfToken(u *url.URL) {
+	if c.lookupdToken() != "" && u.Scheme == "http" {
+		c.log.Warn("auth_secret is sent to nsqlookupd over plain http; use an https URL, or set skip_lookupd_authorization to false",
+			"lookupd", u.Host)
+	}
+}
+
+// discovered hands what nsqlookupds list to the run loop. It runs on the
+// poller's goroutine.
+func (c *Consumer) discovered(result discover.Result) {
+	addrs := make([]string, 0, len(result.Producers))
+	for _, p := range result.Producers {
+		addrs = append(addrs, p.Addr)
+	}
+	if filter := c.filter.Load(); filter != nil {
+		addrs = (*filter).Filter(addrs)
+	}
+	c.mail.post(func(now time.Time) { c.run.discovered(now, addrs, &result) })
+}
+
+// poll starts the poller, which ends with all other connecting.
+func (r *run) poll(poller *discover.Poller) {
+	r.poller, r.polls = poller, true
+	go func() {
+		poller.Run(r.c.dialling)
+		r.c.mail.post(func(time.Time) { r.polls = false })
+	}()
+}
+
+func (r *run) discovered(now time.Time, addrs []string, result *discover.Result) {
+	if r.phase != active {
+		return
+	}
+	r.logLookupds(result)
+	for _, addr := range r.fleet.Discovered(now, addrs, result.Conclusive(), nil) {
+		r.log.Info("nsqd is not listed any more, disconnecting", "nsqd", addr)
+		r.letGo(now, addr)
+	}
+}
+
+// logLookupds says once of each failure that there is one, and when there is none
+// any more.
+func (r *run) logLookupds(result *discover.Result) {
+	failing := map[string]bool{}
+	note := func(err *discover.Error, level slog.Level, text string) {
+		key := err.Error()
+		failing[key] = true
+		if !r.failing[key] {
+			r.log.Log(context.Background(), level, text, "lookupd", err.Lookupd, "err", err.Err)
+		}
+	}
+	for _, err := range result.Failed {
+		note(err, slog.LevelWarn, "nsqlookupd failed, asking again later")
+	}
+	for _, err := range result.Skipped {
+		note(err, slog.LevelWarn, "nsqlookupd lists an nsqd that cannot be dialled")
+	}
+	if len(failing) == 0 && len(r.failing) > 0 && result.Waiting == 0 {
+		r.log.Info("all nsqlookupds answer")
+	}
+	r.failing = failing
+}
+
+// whenSettled closes a channel when no dial is under way.
+func (r *run) whenSettled(settled chan struct{}) { r.settling = append(r.settling, settled) }
+
+// settle tells those who wait that no dial is under way.
+func (r *run) settle() {
+	if r.dials > 0 && r.phase == active {
+		return
+	}
+	for _, settled := range r.settling {
+		close(settled)
+	}
+	r.settling = nil
+}

@@ -1,0 +1,395 @@
+package nsq
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// lookupd starts a fake nsqlookupd that lists nsqds for the scene's topic.
+func (s *scene) lookupd(addr string, nsqds ...*nsqtest.Nsqd) *nsqtest.Lookupd {
+	l := nsqtest.NewLookupd(s, nsqtest.LookupdOptions{Network: s.net, Addr: addr})
+	for _, d := range nsqds {
+		l.Register("t", d.Addr())
+	}
+	return l
+}
+
+// discovering makes the scene's consumer, which asks nsqlookupds over the
+// scene's network.
+func (s *scene) discovering(handlers int, h HandlerFunc) {
+	s.consumer(handlers, h)
+	s.c.SetLookupdHttpClient(s.net.HTTPClient())
+}
+
+// clients are how many connections each nsqd has.
+func clients(nsqds ...*nsqtest.Nsqd) []int {
+	var n []int
+	for _, d := range nsqds {
+		n = append(n, len(d.Clients()))
+	}
+	return n
+}
+
+// D9: nsqlookupds that know of different nsqds are all asked, in one poll. The
+// nsqds are connected when the call returns.
+func TestDiscoveryMergesAll(t *testing.T) {
+	inScene(t, func(s *scene) {
+		a, b, c := s.nsqd("a:1"), s.nsqd("b:1"), s.nsqd("c:1")
+		s.lookupd("la:1", a, b)
+		s.lookupd("lb:1", b, c)
+		empty := s.lookupd("lc:1") // TOPIC_NOT_FOUND
+		s.discovering(1, noError)
+		start := time.Now()
+		if err := s.c.ConnectToNSQLookupds([]string{"la:1", "lb:1", "http://lc:1/lookup"}); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took != 0 || s.c.Stats().Connections != 3 {
+			t.Errorf("%d connections after %v", s.c.Stats().Connections, took)
+		}
+		for _, d := range []*nsqtest.Nsqd{a, b, c} {
+			flood(d, 10)
+		}
+		after(time.Second)
+		if n := s.c.Stats().MessagesFinished; n != 30 {
+			t.Errorf("%d handled", n)
+		}
+		after(10 * time.Minute)
+		if n := len(empty.Requests()); n < 9 || n > 12 {
+			t.Errorf("%d requests in ten minutes", n)
+		}
+		if s.net.Attempts("a:1") != 1 {
+			t.Errorf("dialled %d times", s.net.Attempts("a:1"))
+		}
+	})
+}
+
+func TestDiscoveryAddresses(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.lookupd("l:1", d)
+		s.discovering(0, nil)
+		if err := s.c.ConnectToNSQLookupd("l:1"); !errors.Is(err, errNoHandlers) {
+			t.Errorf("without handlers: %v", err)
+		}
+		s.c.AddHandler(HandlerFunc(noError))
+		err := s.c.ConnectToNSQLookupds([]string{"noport", "l:1", "ftp://l:1"})
+		if err == nil || !strings.Contains(err.Error(), "noport") || !strings.Contains(err.Error(), "missing port") || !strings.Contains(err.Error(), "ftp://l:1") {
+			t.Errorf("bad addresses: %v", err)
+		}
+		if n := s.c.Stats().Connections; n != 1 {
+			t.Errorf("%d connections by the good one", n)
+		}
+		if err := s.c.ConnectToNSQLookupd("http://l:1"); err != nil {
+			t.Errorf("again: %v", err)
+		}
+		if err := s.c.DisconnectFromNSQLookupd("other:1"); !errors.Is(err, ErrNotConnected) {
+			t.Errorf("unknown: %v", err)
+		}
+		if err := s.c.DisconnectFromNSQLookupd("l:1"); err != nil {
+			t.Errorf("the last one: %v", err)
+		}
+		after(time.Hour)
+		if n := s.c.Stats().Connections; n != 1 {
+			t.Errorf("%d connections, want that one to stay", n)
+		}
+		s.c.Stop()
+		<-s.c.StopChan
+		if err := s.c.ConnectToNSQLookupd("l:1"); !errors.Is(err, ErrStopped) {
+			t.Errorf("stopped: %v", err)
+		}
+	})
+}
+
+// D8: an nsqlookupd that hangs holds up neither the call nor what another one
+// knows, and D15: nor the stop.
+func TestHungLookupd(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		hung := s.lookupd("hung:1")
+		hung.Hang()
+		s.lookupd("l:1", d)
+		s.discovering(1, noError)
+		start := time.Now()
+		if err := s.c.ConnectToNSQLookupds([]string{"hung:1", "l:1"}); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > 200*time.Millisecond || s.c.Stats().Connections != 1 {
+			t.Errorf("%d connections after %v", s.c.Stats().Connections, took)
+		}
+		start = time.Now()
+		if err := s.c.ConnectToNSQLookupd("hung:1"); err != nil || time.Since(start) > connectWait {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		if took := s.stopped(); took > 100*time.Millisecond {
+			t.Errorf("stop took %v", took)
+		}
+	})
+}
+
+// D4: an nsqd given by address is dialled again also with nsqlookupds that do not
+// list it.
+func TestDirectAndDiscovered(t *testing.T) {
+	inScene(t, func(s *scene) {
+		direct, listed := s.nsqd("direct:1"), s.nsqd("listed:1")
+		s.lookupd("l:1", listed)
+		s.discovering(1, noError)
+		s.connect(direct)
+		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			direct.Disconnect(direct.Clients()[0].Conn)
+			listed.Disconnect(listed.Clients()[0].Conn)
+			after(time.Second)
+			if n := clients(direct, listed); !slices.Equal(n, []int{1, 1}) {
+				t.Fatalf("clients %v", n)
+			}
+			after(time.Minute)
+		}
+	})
+}
+
+// D10: an nsqd that nobody lists any more is let go after a while, in good order;
+// one that is missing for a moment, or from one nsqlookupd, or while another does
+// not answer, is not.
+func TestGoneNSQDIsLetGo(t *testing.T) {
+	inScene(t, func(s *scene) {
+		gone, kept, direct := s.nsqd("gone:1"), s.nsqd("kept:1"), s.nsqd("direct:1")
+		la, lb := s.lookupd("la:1", gone, kept, direct), s.lookupd("lb:1", kept)
+		s.discovering(1, func(*Message) error { sleep(time.Second); return nil })
+		s.connect(direct)
+		if err := s.c.ConnectToNSQLookupds([]string{"la:1", "lb:1"}); err != nil {
+			t.Fatal(err)
+		}
+		la.Unregister("t", "gone:1", "kept:1", "direct:1")
+		lb.Fail(http.StatusInternalServerError, "INTERNAL")
+		after(10 * time.Minute)
+		if n := clients(gone, kept, direct); !slices.Equal(n, []int{1, 1, 1}) {
+			t.Errorf("while one does not answer: clients %v", n)
+		}
+		lb.Recover()
+		after(90 * time.Second)
+		if n := clients(gone, kept, direct); !slices.Equal(n, []int{1, 1, 1}) {
+			t.Errorf("missing for a moment: clients %v", n)
+		}
+		flood(gone, 3)
+		after(4 * time.Minute)
+		if n := clients(gone, kept, direct); !slices.Equal(n, []int{0, 1, 1}) {
+			t.Errorf("in the end: clients %v", n)
+		}
+		if c := s.balanced(); c.Finished != 3 || c.Lost != 0 {
+			t.Errorf("%+v", c)
+		}
+		la.Register("t", "gone:1")
+		after(70 * time.Second)
+		if n := clients(gone); n[0] != 1 {
+			t.Error("not connected when it was listed again")
+		}
+	})
+}
+
+// D10: churn of addresses leaves nothing behind.
+func TestDiscoveryChurn(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.LookupdPollInterval = time.Second
+		s.cfg.Logger = nil
+		l := s.lookupd("l:1")
+		s.discovering(1, noError)
+		s.c.SetLogger(nil, LogLevelError)
+		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
+			t.Fatal(err)
+		}
+		for round := range 100 {
+			var addrs []string
+			for i := range 100 {
+				addrs = append(addrs, fmt.Sprintf("n%d-%d:1", round, i))
+			}
+			l.DeleteTopic("t")
+			l.Register("t", addrs...)
+			after(time.Second)
+		}
+		l.DeleteTopic("t")
+		after(10 * time.Second)
+		var left int
+		done := make(chan struct{})
+		s.c.mail.post(func(time.Time) { left = len(s.c.run.nsqds) + len(s.c.run.conns) + s.c.run.dials; close(done) })
+		<-done
+		if n := len(s.c.Snapshot().Connections); n+left != 0 {
+			t.Errorf("%d connections shown, %d things left", n, left)
+		}
+	})
+}
+
+// D57: what is no trouble is not logged as such, and what is, once.
+func TestDiscoveryLog(t *testing.T) {
+	inScene(t, func(s *scene) {
+		var out lines
+		s.cfg.Logger = nil
+		l, empty := s.lookupd("l:1", s.nsqd("a:1")), s.lookupd("empty:1")
+		_ = empty
+		s.discovering(1, noError)
+		s.c.SetLogger(&out, LogLevelWarning)
+		s.c.ChangeMaxInFlight(10)
+		if err := s.c.ConnectToNSQLookupds([]string{"l:1", "empty:1"}); err != nil {
+			t.Fatal(err)
+		}
+		after(10 * time.Minute)
+		if len(out) != 0 {
+			t.Errorf("logged %q while all is well", out)
+		}
+		l.Fail(http.StatusServiceUnavailable, "BUSY")
+		after(30 * time.Minute)
+		if len(out) != 1 || !strings.HasPrefix(out[0], "WRN") || !strings.Contains(out[0], "l:1") || !strings.Contains(out[0], "503") {
+			t.Errorf("logged %q", out)
+		}
+		l.Recover()
+		after(5 * time.Minute)
+		s.stopped()
+		if len(out) != 1 {
+			t.Errorf("logged %q in the end", out)
+		}
+	})
+}
+
+// An nsqd that moved is found soon after its connection was lost, not with the
+// next poll.
+func TestMovedNSQD(t *testing.T) {
+	inScene(t, func(s *scene) {
+		old := s.nsqd("old:1")
+		l := s.lookupd("l:1", old)
+		s.discovering(1, noError)
+		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
+			t.Fatal(err)
+		}
+		after(10 * time.Second)
+		moved := s.nsqd("new:1")
+		l.Unregister("t", "old:1")
+		l.Register("t", "new:1")
+		old.Kill()
+		after(1100 * time.Millisecond)
+		if n := clients(moved); n[0] != 1 {
+			t.Error("not found within a second")
+		}
+		requests := len(l.Requests())
+		after(50 * time.Second) // the old one is dialled in vain, which is no reason to ask
+		if n := len(l.Requests()) - requests; n > 1 {
+			t.Errorf("%d requests meanwhile", n)
+		}
+	})
+}
+
+// onlyEven is a DiscoveryFilter.
+type onlyEven struct{ seen []string }
+
+func (f *onlyEven) Filter(addrs []string) []string {
+	f.seen = slices.Clone(addrs)
+	return slices.DeleteFunc(addrs, func(a string) bool { return a[1]%2 == 1 })
+}
+
+func TestDiscoveryFilter(t *testing.T) {
+	inScene(t, func(s *scene) {
+		nsqds := []*nsqtest.Nsqd{s.nsqd("n0:1"), s.nsqd("n1:1"), s.nsqd("n2:1")}
+		l := s.lookupd("l:1", nsqds...)
+		s.discovering(1, noError)
+		f := &onlyEven{}
+		s.c.SetBehaviorDelegate(f)
+		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
+			t.Fatal(err)
+		}
+		if n := clients(nsqds...); !slices.Equal(n, []int{1, 0, 1}) || !slices.Equal(f.seen, []string{"n0:1", "n1:1", "n2:1"}) {
+			t.Errorf("clients %v of %v", n, f.seen)
+		}
+		// What the user disconnects stays so although it is listed.
+		if err := s.c.DisconnectFromNSQD("n0:1"); err != nil {
+			t.Error(err)
+		}
+		after(5 * time.Minute)
+		if n := clients(nsqds...); !slices.Equal(n, []int{0, 0, 1}) {
+			t.Errorf("disconnected: clients %v", n)
+		}
+		if err := s.c.ConnectToNSQD("n0:1"); err != nil {
+			t.Error(err)
+		}
+		if err := s.c.ConnectToNSQD("n2:1"); err != nil { // discovered, and now given
+			t.Error(err)
+		}
+		l.DeleteTopic("t")
+		after(10 * time.Minute)
+		if n := clients(nsqds...); !slices.Equal(n, []int{1, 0, 1}) {
+			t.Errorf("given by address: clients %v", n)
+		}
+		defer func() {
+			if recover() == nil {
+				t.Error("a delegate without methods was accepted")
+			}
+		}()
+		s.c.SetBehaviorDelegate(5)
+	})
+}
+
+// D42: the secret goes to nsqlookupd if the field says so, and with a warning
+// over plain http.
+func TestLookupdAuthorization(t *testing.T) {
+	for _, tt := range []struct {
+		secret string
+		send   bool
+		want   string
+	}{{"", true, ""}, {"s3cret", true, "Bearer s3cret"}, {"s3cret", false, ""}} {
+		inScene(t, func(s *scene) {
+			var out lines
+			s.cfg.Logger, s.cfg.AuthSecret = nil, tt.secret
+			if err := s.cfg.Set("skip_lookupd_authorization", tt.send); err != nil {
+				t.Fatal(err)
+			}
+			l := s.lookupd("l:1")
+			s.discovering(1, noError)
+			s.c.SetLogger(&out, LogLevelWarning)
+			if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if got := l.Requests()[0].Header.Get("Authorization"); got != tt.want {
+				t.Errorf("%+v: sent %q", tt, got)
+			}
+			warned := strings.Contains(strings.Join(out, ""), "plain http")
+			if warned != (tt.want != "") {
+				t.Errorf("%+v: logged %q", tt, out)
+			}
+		})
+	}
+}
+
+// 200 nsqds behind one nsqlookupd, five of which hang in the handshake: the others
+// are connected within a second.
+func TestManyNSQDsSomeHang(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight, s.cfg.Logger = 1000, nil
+		l := s.lookupd("l:1")
+		for i, d := range s.nsqds(200) {
+			if i%40 == 7 {
+				d.Inject(nsqtest.Fault{Command: "IDENTIFY", Reply: []byte{}})
+			}
+			l.Register("t", d.Addr())
+		}
+		s.discovering(1, noError)
+		s.c.SetLogger(nil, LogLevelError)
+		start := time.Now()
+		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > connectWait {
+			t.Errorf("returned after %v", took)
+		}
+		if n := s.c.Stats().Connections; n != 195 {
+			t.Errorf("%d connected", n)
+		}
+	})
+}

@@ -1,0 +1,225 @@
+package nsqtest_test
+
+import (
+	"bytes"
+	"compress/flate"
+	"crypto/tls"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/klauspost/compress/s2"
+
+	"github.com/rdyhq/nsq/internal/wire"
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// offering is an nsqd that grants everything, and the TLS config of its clients.
+func offering(t *testing.T) (nsqtest.Options, *tls.Config) {
+	t.Helper()
+	ca := nsqtest.NewCA(t)
+	server := &tls.Config{Certificates: []tls.Certificate{ca.Issue("127.0.0.1")}, MinVersion: tls.VersionTLS12}
+	return nsqtest.Options{TLSConfig: server, Snappy: true, Deflate: true},
+		&tls.Config{RootCAs: ca.Roots(), ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}
+}
+
+// negotiate sends an IDENTIFY and reads what it grants.
+func (r *raw) negotiate(id wire.Identify) wire.IdentifyResponse {
+	r.t.Helper()
+	id.FeatureNegotiation = true
+	r.identify(id)
+	text := r.next()
+	granted, _, err := wire.ParseIdentifyResponse([]byte(text))
+	if err != nil {
+		r.t.Fatalf("%q: %v", text, err)
+	}
+	return granted
+}
+
+func (r *raw) startTLS(cfg *tls.Config) {
+	r.t.Helper()
+	conn := tls.Client(r.conn, cfg)
+	if err := conn.Handshake(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.conn = conn
+}
+
+func (r *raw) startSnappy() {
+	w := s2.NewWriter(r.conn, s2.WriterSnappyCompat(), s2.WriterConcurrency(1), s2.WriterFlushOnWrite())
+	r.conn = &layered{Conn: r.conn, r: s2.NewReader(r.rest()), w: w}
+}
+
+func (r *raw) startDeflate() {
+	w, err := flate.NewWriter(r.conn, 1)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.conn = &layered{Conn: r.conn, r: flate.NewReader(r.rest()), w: w, flush: w.Flush}
+}
+
+// rest is what comes next, including what was read ahead.
+func (r *raw) rest() io.Reader {
+	ahead := bytes.NewReader(r.buf)
+	r.buf = nil
+	return io.MultiReader(ahead, r.conn)
+}
+
+// layered is a connection with compression on top.
+type layered struct {
+	net.Conn
+	r     io.Reader
+	w     io.Writer
+	flush func() error // nil if Write does
+}
+
+func (l *layered) Read(p []byte) (int, error) { return l.r.Read(p) }
+
+func (l *layered) Write(p []byte) (int, error) {
+	n, err := l.w.Write(p)
+	if err == nil && l.flush != nil {
+		err = l.flush()
+	}
+	return n, err
+}
+
+// Every upgrade and pair of them works, and Clients tells of them.
+func TestUpgrades(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		for _, compression := range []string{"", "snappy", "deflate"} {
+			opts, cfg := offering(t)
+			bubble(t, opts, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
+				r := dial(t, n, d.Addr())
+				r.negotiate(wire.Identify{TLSv1: secure, Snappy: compression == "snappy", Deflate: compression == "deflate"})
+				if secure {
+					r.startTLS(cfg)
+					r.want("OK")
+				}
+				switch compression {
+				case "snappy":
+					r.startSnappy()
+					r.want("OK")
+				case "deflate":
+					r.startDeflate()
+					r.want("OK")
+				}
+				body := strings.Repeat("hello ", 20000)
+				r.sendBytes(wire.AppendPub(nil, "t", []byte(body)))
+				r.want("OK")
+				r.send("SUB t c\n")
+				r.want("OK")
+				r.send("RDY 1\n")
+				r.want("message 1 " + body)
+				pass(30 * time.Second)
+				r.want("_heartbeat_")
+				r.fin(body)
+				synctest.Wait()
+				if c := d.Clients()[0]; c.TLS != secure || c.Compression != compression {
+					t.Errorf("%+v", c)
+				}
+				wantStats(t, d, nsqtest.Stats{Clients: 1, Delivered: 1, Finished: 1})
+			})
+		}
+	}
+}
+
+// What is not offered is not granted; by default nothing is.
+func TestUpgradesDeclined(t *testing.T) {
+	all, _ := offering(t)
+	for _, tt := range []struct {
+		opts                 nsqtest.Options
+		tls, snappy, deflate bool
+	}{
+		{opts: nsqtest.Options{}},
+		{opts: nsqtest.Options{TLSConfig: all.TLSConfig}, tls: true},
+		{opts: nsqtest.Options{Snappy: true}, snappy: true},
+		{opts: nsqtest.Options{Deflate: true}, deflate: true},
+	} {
+		bubble(t, tt.opts, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
+			r := dial(t, n, d.Addr())
+			got := r.negotiate(wire.Identify{TLSv1: true, Snappy: true, Deflate: true, DeflateLevel: 9})
+			if got.TLSv1 != tt.tls || got.Snappy != tt.snappy || got.Deflate != tt.deflate || got.DeflateLevel != 6 {
+				t.Errorf("granted %+v, want %+v", got, tt)
+			}
+		})
+	}
+	bubble(t, all, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
+		r := dial(t, n, d.Addr())
+		if got := r.negotiate(wire.Identify{Deflate: true, DeflateLevel: 3}); got.DeflateLevel != 3 || got.TLSv1 || got.Snappy {
+			t.Errorf("granted %+v", got)
+		}
+		both := dial(t, n, d.Addr())
+		both.identify(wire.Identify{FeatureNegotiation: true, Snappy: true, Deflate: true})
+		both.want("error E_IDENTIFY_FAILED cannot enable both deflate and snappy compression", "closed")
+	})
+}
+
+func TestTLSRequired(t *testing.T) {
+	opts, cfg := offering(t)
+	opts.TLSRequired = true
+	bubble(t, opts, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
+		for _, command := range []string{"NOP", "SUB t c", "BOGUS"} {
+			r := dial(t, n, d.Addr())
+			r.send(command + "\n")
+			name, _, _ := strings.Cut(command, " ")
+			r.want("error E_INVALID cannot "+name+" in current state (TLS required)", "closed")
+		}
+		r := dial(t, n, d.Addr())
+		r.negotiate(wire.Identify{TLSv1: true})
+		r.startTLS(cfg)
+		r.want("OK")
+		r.send("SUB t c\n")
+		r.want("OK")
+	})
+}
+
+// What a client sends before the upgrade is complete is lost.
+func TestUpgradeDiscards(t *testing.T) {
+	opts, _ := offering(t)
+	bubble(t, opts, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
+		r := dial(t, n, d.Addr())
+		b, err := wire.AppendIdentify(nil, &wire.Identify{FeatureNegotiation: true, Snappy: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.sendBytes(append(b, "SUB t c\n"...))
+		r.next()
+		r.startSnappy()
+		r.want("OK")
+		r.send("NOP\n")
+		synctest.Wait()
+		wantLines(t, d.CommandsOf(1), "IDENTIFY", "NOP")
+	})
+}
+
+// A handshake that fails is answered in plain text; one that hangs is given up.
+func TestTLSFails(t *testing.T) {
+	opts, cfg := offering(t)
+	bubble(t, opts, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
+		r := dial(t, n, d.Addr())
+		r.negotiate(wire.Identify{TLSv1: true})
+		r.send("SUB t c\n")
+		if got := r.next(); !strings.HasPrefix(got, "error E_IDENTIFY_FAILED IDENTIFY failed tls: ") {
+			t.Errorf("got %q", got)
+		}
+		r.want("closed")
+
+		start := time.Now()
+		silent := dial(t, n, d.Addr())
+		silent.negotiate(wire.Identify{TLSv1: true})
+		silent.want("closed")
+		if took := time.Since(start); took != 5*time.Second {
+			t.Errorf("given up after %v", took)
+		}
+
+		d.CutAfterSent(1000) // within the handshake's bytes, not the frames'
+		cut := dial(t, n, d.Addr())
+		cut.negotiate(wire.Identify{TLSv1: true})
+		if err := tls.Client(cut.conn, cfg).Handshake(); err == nil {
+			t.Error("the connection was not cut")
+		}
+	})
+}
