@@ -25,6 +25,8 @@ type demoOptions struct {
 	work     time.Duration
 	keep     bool
 	dataDir  string
+
+	tls, snappy, deflate bool
 }
 
 func newDemo(a *app) *cobra.Command {
@@ -42,6 +44,7 @@ became of each message. The exit code is 0 only if none was lost.
   duplicates  messages handled again after they had been handled
   lost        messages that no handler has handled
   left        after Ctrl-C: messages not yet handled that the nsqds still have
+  connection  how the consumer was connected to the nsqds
 
 A message that fails is requeued without delay and without backoff, and never
 given up, so that failures do not slow the demo down. It ends when all messages
@@ -56,12 +59,16 @@ Ctrl-C. Messages that you publish to the topic "` + demoTopic + `" are counted, 
 		Example: `  rdy demo
   rdy demo --messages 50000 --nsqds 3 --handlers 64 --max-in-flight 300 --json
   rdy demo --work 5ms --fail-rate 0.1
+  rdy demo --tls --snappy
   rdy demo --keep
   rdy demo --keep --data-dir data    # Ctrl-C, and again: nothing is lost`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if least := numberLen + runLen; o.dataDir != "" && o.size < least {
 				return usage(cmd, "--data-dir takes a --size of at least %d, to tell demos apart, got %d", least, o.size)
+			}
+			if o.snappy && o.deflate {
+				return usage(cmd, "--snappy and --deflate exclude each other")
 			}
 			return (&demo{app: a, demoOptions: o, giveUpAfter: o.lease() + lateness}).run(cmd.Context())
 		},
@@ -76,6 +83,9 @@ Ctrl-C. Messages that you publish to the topic "` + demoTopic + `" are counted, 
 	f.Var(floatFlag(&o.failRate, 0, 1), "fail-rate", "share of deliveries that a handler fails, from 0 to 1")
 	f.Var(durationFlag(&o.work, 0, maxWork), "work", "time that a handler takes per message")
 	f.StringVar(&o.dataDir, "data-dir", "", "`directory` to keep the nsqds' data in; made if it is missing")
+	f.BoolVar(&o.tls, "tls", false, "connect with TLS, verified, by a certificate made for the demo")
+	f.BoolVar(&o.snappy, "snappy", false, "compress with snappy")
+	f.BoolVar(&o.deflate, "deflate", false, "compress with deflate")
 	f.BoolVar(&o.keep, "keep", false, "keep the cluster and the consumer running until Ctrl-C")
 	return cmd
 }

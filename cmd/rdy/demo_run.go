@@ -1,13 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/nsqio/nsq/nsqd"
 
 	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/broker"
@@ -35,12 +40,23 @@ type demo struct {
 	giveUpAfter time.Duration // without a message handled
 
 	log     *slog.Logger
+	roots   *x509.CertPool // nil without TLS
 	cluster *broker.Broker
 	ledger  *ledger
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
-	cluster, stop, err := d.startBroker(ctx, broker.Options{NSQDs: d.nsqds, Lookupds: 1, DataDir: d.dataDir})
+	options := broker.Options{NSQDs: d.nsqds, Lookupds: 1, DataDir: d.dataDir}
+	if d.tls {
+		cert, err := newCertificate()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, cert.remove()) }()
+		d.roots = cert.roots
+		options.Configure = func(_ int, o *nsqd.Options) { o.TLSCert, o.TLSKey = cert.certFile, cert.keyFile }
+	}
+	cluster, stop, err := d.startBroker(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -117,6 +133,7 @@ func (d *demo) measure(parent context.Context) (*demoResult, error) {
 			}
 		})
 	}
+	how := connection(consumer)
 	d.watch(ctx, start)
 	stop()
 	publishers.Wait()
@@ -124,12 +141,12 @@ func (d *demo) measure(parent context.Context) (*demoResult, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return d.result(parent, start)
+	return d.result(parent, start, how)
 }
 
 // consume starts a consumer that stops when ctx ends.
 func (d *demo) consume(ctx context.Context) (*nsq.Consumer, error) {
-	cfg := d.config(d.log)
+	cfg := d.transport()
 	cfg.MaxInFlight = d.maxInFlight
 	cfg.MsgTimeout = d.lease()
 	cfg.DefaultRequeueDelay = 0
@@ -146,6 +163,29 @@ func (d *demo) consume(ctx context.Context) (*nsq.Consumer, error) {
 		return nil, err
 	}
 	return consumer, nil
+}
+
+// transport is a config that connects as the flags say.
+func (d *demo) transport() *nsq.Config {
+	cfg := d.config(d.log)
+	cfg.Snappy, cfg.Deflate = d.snappy, d.deflate
+	if d.roots != nil {
+		cfg.TlsV1, cfg.TlsConfig = true, &tls.Config{RootCAs: d.roots, MinVersion: tls.VersionTLS12}
+	}
+	return cfg
+}
+
+// connection says how a consumer is connected.
+func connection(c *nsq.Consumer) string {
+	conns := c.Snapshot().Connections
+	if len(conns) == 0 {
+		return "none"
+	}
+	how := cmp.Or(conns[0].TLS, "plain")
+	if conns[0].Compression != "" {
+		how += ", " + conns[0].Compression
+	}
+	return how
 }
 
 // handler returns the handler, which gives messages back once ctx has ended.
@@ -183,7 +223,7 @@ func (d *demo) pretend(ctx context.Context) bool {
 // publish publishes the share of the i-th nsqd, until ctx ends. A batch that was
 // begun is completed, so that it is known what was published.
 func (d *demo) publish(ctx context.Context, addr string, i int) error {
-	producer, err := nsq.NewProducer(addr, d.config(d.log))
+	producer, err := nsq.NewProducer(addr, d.transport())
 	if err != nil {
 		return err
 	}
@@ -244,9 +284,12 @@ func (d *demo) invite() {
 
 // result says what became of the messages. What nsqds still have after an
 // interruption is left, not lost.
-func (d *demo) result(ctx context.Context, start time.Time) (*demoResult, error) {
+func (d *demo) result(ctx context.Context, start time.Time, how string) (*demoResult, error) {
 	t := d.ledger.totals()
-	r := &demoResult{Published: t.published, Handled: t.handled, Requeued: t.requeued, Duplicates: t.duplicates}
+	r := &demoResult{
+		Found: t.found, Published: t.published, Handled: t.handled, Requeued: t.requeued, Duplicates: t.duplicates,
+		Connection: how,
+	}
 	for _, addr := range d.addrs() {
 		r.NSQDs = append(r.NSQDs, d.ledger.account(addr))
 	}

@@ -129,7 +129,7 @@ func TestDemoAgainOnTheSameData(t *testing.T) {
 			t.Errorf("exit code %d, stderr %q", code, c.stderr.String())
 		}
 		r := parseResult(t, c.stdout.String())
-		if r.Lost != 0 || r.Published > left+5000 || r.Published < left {
+		if r.Lost != 0 || r.Found != left || r.Published > left+5000 {
 			t.Errorf("round %d, after %d left: %+v", round, left, r)
 		}
 		if left = r.Left; round < 3 && left == 0 {
@@ -138,6 +138,27 @@ func TestDemoAgainOnTheSameData(t *testing.T) {
 	}
 	if left != 0 {
 		t.Errorf("%d left in the end", left)
+	}
+}
+
+// TLS, verified, and compression, with real nsqds; the demo says so.
+func TestDemoTransports(t *testing.T) {
+	for flags, want := range map[string]string{
+		"":                "plain",
+		"--tls --snappy":  "TLS 1.3, snappy",
+		"--deflate":       "plain, deflate",
+		"--tls --deflate": "TLS 1.3, deflate",
+	} {
+		t.Run(flags, func(t *testing.T) {
+			args := append([]string{"demo", "--json", "--messages", "2000"}, strings.Fields(flags)...)
+			code, stdout, stderr := execute(t, args...)
+			if code != exitOK {
+				t.Fatalf("exit code %d, stderr %q", code, stderr)
+			}
+			if r := parseResult(t, stdout); r.Handled != 2000 || r.Connection != want {
+				t.Errorf("%+v", r)
+			}
+		})
 	}
 }
 
@@ -180,7 +201,7 @@ func TestLease(t *testing.T) {
 
 func TestResultTable(t *testing.T) {
 	r := demoResult{
-		Published: 20000, Handled: 19990, Requeued: 203, Lost: 3, Left: 7, Seconds: 0.614, Rate: 32573.3,
+		Published: 20000, Handled: 19990, Requeued: 203, Lost: 3, Left: 7, Seconds: 0.614, Rate: 32573.3, Connection: "TLS 1.3, snappy",
 		NSQDs: []account{
 			{Address: "127.0.0.1:4150", Published: 10000, Handled: 9995, Requeued: 98},
 			{Address: "127.0.0.1:34152", Published: 10000, Handled: 9995, Requeued: 105},
@@ -194,6 +215,7 @@ lost            3
 left            7
 seconds      0.61
 messages/s  32573
+connection  TLS 1.3, snappy
 
 nsqd             published  handled  requeued
 127.0.0.1:4150       10000     9995        98

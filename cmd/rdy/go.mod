@@ -3,6 +3,7 @@ module github.com/rdyhq/nsq/cmd/rdy
 go 1.26
 
 require (
+	github.com/nsqio/nsq v1.3.0
 	github.com/rdyhq/nsq v0.0.0
 	github.com/rdyhq/nsq/broker v0.0.0
 	github.com/schollz/progressbar/v3 v3.19.1
@@ -18,10 +19,10 @@ require (
 	github.com/golang/snappy v0.0.4 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/julienschmidt/httprouter v1.3.0 // indirect
+	github.com/klauspost/compress v1.20.4 // indirect
 	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
 	github.com/nsqio/go-diskqueue v1.1.0 // indirect
 	github.com/nsqio/go-nsq v1.1.0 // indirect
-	github.com/nsqio/nsq v1.3.0 // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
 	golang.org/x/sys v0.46.0 // indirect
 )

@@ -59,6 +59,7 @@ type ledger struct {
 	own        []bool              // by number: it was handled
 	missing    int                 // of those, and of the others that are known of, not handled
 	others     map[foreignKey]bool // seen; true if it was handled
+	before     int                 // found
 	duplicates int
 	last       time.Time // see totals
 }
@@ -82,7 +83,7 @@ type foreignKey struct {
 
 // totals are the counts over all nsqds.
 type totals struct {
-	published, handled, requeued, duplicates int
+	found, published, handled, requeued, duplicates int
 
 	missing int       // messages not handled, numbers not published included
 	last    time.Time // when a message was last handled that had not been before; zero if none was
@@ -117,6 +118,7 @@ func (l *ledger) found(nsqd string, n int) {
 	a.Published += n
 	a.unseen += n
 	l.missing += n
+	l.before += n
 }
 
 // failed notes that a handler failed and requeued the message.
@@ -173,7 +175,7 @@ func (l *ledger) note(m *nsq.Message, number int, own, handled bool) (before boo
 func (l *ledger) totals() totals {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := totals{duplicates: l.duplicates, missing: l.missing, last: l.last}
+	t := totals{found: l.before, duplicates: l.duplicates, missing: l.missing, last: l.last}
 	for _, a := range l.nsqds {
 		t.published += a.Published
 		t.handled += a.Handled

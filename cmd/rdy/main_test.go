@@ -140,11 +140,14 @@ func (p *process) wait(t *testing.T) int {
 }
 
 // cluster is a running cluster of a test.
-type cluster struct{ nsqds []broker.NSQD }
+type cluster struct {
+	nsqds    []broker.NSQD
+	lookupds []string
+}
 
 func startCluster(t *testing.T, nsqds int) *cluster {
 	t.Helper()
-	b, err := broker.Start(t.Context(), broker.Options{NSQDs: nsqds})
+	b, err := broker.Start(t.Context(), broker.Options{NSQDs: nsqds, Lookupds: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +156,7 @@ func startCluster(t *testing.T, nsqds int) *cluster {
 			t.Error(err)
 		}
 	})
-	return &cluster{b.NSQDs()}
+	return &cluster{nsqds: b.NSQDs(), lookupds: b.LookupdHTTPAddrs()}
 }
 
 // flags returns the --nsqd flags for all nsqds.

@@ -8,7 +8,8 @@ import (
 
 // demoResult is what became of the messages of a demo, as --json prints it.
 type demoResult struct {
-	Published  int       `json:"published"`
+	Found      int       `json:"found"`     // on the nsqds, from before
+	Published  int       `json:"published"` // those found included
 	Handled    int       `json:"handled"`
 	Requeued   int       `json:"requeued"`
 	Duplicates int       `json:"duplicates"`
@@ -16,19 +17,24 @@ type demoResult struct {
 	Left       int       `json:"left"`
 	Seconds    float64   `json:"seconds"` // from the first publish until the last of the demo's own messages was handled
 	Rate       float64   `json:"rate"`    // of its own messages, per second
+	Connection string    `json:"connection"`
 	NSQDs      []account `json:"nsqds"`
 }
 
 // table returns the result as a person reads it.
 func (r *demoResult) table() []byte {
 	var out bytes.Buffer
-	rows := [][]string{
+	var rows [][]string
+	if r.Found > 0 {
+		rows = append(rows, []string{"found", strconv.Itoa(r.Found)})
+	}
+	rows = append(rows, [][]string{
 		{"published", strconv.Itoa(r.Published)},
 		{"handled", strconv.Itoa(r.Handled)},
 		{"requeued", strconv.Itoa(r.Requeued)},
 		{"duplicates", strconv.Itoa(r.Duplicates)},
 		{"lost", strconv.Itoa(r.Lost)},
-	}
+	}...)
 	if r.Left > 0 {
 		rows = append(rows, []string{"left", strconv.Itoa(r.Left)})
 	}
@@ -36,6 +42,7 @@ func (r *demoResult) table() []byte {
 		[]string{"seconds", fmt.Sprintf("%.2f", r.Seconds)},
 		[]string{"messages/s", fmt.Sprintf("%.0f", r.Rate)})
 	align(&out, rows)
+	fmt.Fprintf(&out, "connection  %s\n", r.Connection)
 
 	rows = [][]string{{"nsqd", "published", "handled", "requeued"}}
 	for _, n := range r.NSQDs {

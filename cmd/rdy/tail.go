@@ -22,6 +22,7 @@ type tail struct {
 	*app
 	topic, channel string
 	nsqds          []string
+	lookupds       []string
 	count          int // 0 is all there ever are
 	maxInFlight    int
 }
@@ -29,7 +30,7 @@ type tail struct {
 func newTail(a *app) *cobra.Command {
 	t := &tail{app: a, maxInFlight: 200}
 	cmd := &cobra.Command{
-		Use:   "tail TOPIC --nsqd host:port",
+		Use:   "tail TOPIC (--nsqd host:port | --lookupd host:port)",
 		Short: "Print the messages of a topic as they come",
 		Long: `Print the messages of a topic as they come, each followed by a newline, until
 Ctrl-C or, with -n, until so many are printed. Exactly those that were printed
@@ -45,11 +46,12 @@ body_base64 where the body is not UTF-8.
 nsqd creates a topic that it does not have.`,
 		Example: `  rdy tail orders --nsqd 127.0.0.1:4150
   rdy tail orders --nsqd nsqd1:4150 --nsqd nsqd2:4150 -n 10 --json
+  rdy tail orders --lookupd nsqlookupd:4161
   rdy tail orders --nsqd 127.0.0.1:4150 --channel audit | grep paid`,
 		Args: oneTopic,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(t.nsqds) == 0 {
-				return usage(cmd, "--nsqd is missing: the host:port of an nsqd, such as 127.0.0.1:4150")
+			if len(t.nsqds)+len(t.lookupds) == 0 {
+				return usage(cmd, "--nsqd or --lookupd is missing: a host:port, such as 127.0.0.1:4150")
 			}
 			t.topic = args[0]
 			if t.channel == "" {
@@ -61,6 +63,7 @@ nsqd creates a topic that it does not have.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.Var((*addrsFlag)(&t.nsqds), "nsqd", "TCP address of an nsqd; repeat it for more")
+	f.Var((*addrsFlag)(&t.lookupds), "lookupd", "HTTP address of an nsqlookupd that knows the nsqds; repeat it for more")
 	f.Var((*channelFlag)(&t.channel), "channel", "channel to read (default a new ephemeral one)")
 	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after so many messages; 0 is never")
 	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "messages taken ahead of printing")
@@ -92,11 +95,10 @@ func (t *tail) run(ctx context.Context) error {
 	// One handler: lines come one after the other, whichever nsqds they are from.
 	consumer.AddHandler(&printer{w: t.stdout, json: t.json, limit: t.count, end: func(reason error) {
 		end(reason)
-		for _, addr := range t.nsqds {
+		for _, conn := range consumer.Snapshot().Connections {
 			// When this returns the nsqd sends nothing any more, so that what is
-			// given back from here on does not come straight back. It fails for
-			// one that is not connected, which is as good.
-			_ = consumer.DisconnectFromNSQD(addr)
+			// given back from here on does not come straight back.
+			_ = consumer.DisconnectFromNSQD(conn.Addr)
 		}
 	}})
 	context.AfterFunc(ctx, consumer.Stop)
@@ -111,15 +113,23 @@ func (t *tail) run(ctx context.Context) error {
 	return err // nil after EPIPE, too: who reads the lines has read enough
 }
 
-// connect connects to all nsqds. It takes one, and says which ones are missing;
-// the consumer keeps trying those.
+// connect connects to all nsqds. Without nsqlookupds it takes one; it says which
+// ones are missing, and the consumer keeps trying those.
 func (t *tail) connect(ctx context.Context, consumer *nsq.Consumer, level *slog.LevelVar) error {
 	t.mute(level) // what fails is said below
 	err := consumer.ConnectToNSQDs(t.nsqds)
+	if len(t.lookupds) > 0 {
+		level.Set(t.level)
+		err = errors.Join(err, consumer.ConnectToNSQLookupds(t.lookupds))
+	}
 	if ctx.Err() != nil {
 		return nil // the end came first
 	}
-	if err != nil && consumer.Stats().Connections == 0 {
+	found := consumer.Stats().Connections
+	if found == 0 && len(t.lookupds) > 0 {
+		t.say("rdy: no nsqd has the topic %s yet, waiting", t.topic)
+	}
+	if err != nil && found == 0 && len(t.lookupds) == 0 {
 		return fmt.Errorf("no nsqd to read from: %w", err)
 	}
 	level.Set(t.level)

@@ -250,3 +250,27 @@ func TestTailPartlyReachable(t *testing.T) {
 		t.Errorf("exit code %d, stdout %q", code, p.stdout.String())
 	}
 }
+
+// The nsqds come from an nsqlookupd, whether they have the topic already or get
+// it later.
+func TestTailLookupd(t *testing.T) {
+	c := startCluster(t, 2)
+	c.publish(t, 0, "listed", "ch", "one", "two")
+	c.publish(t, 1, "listed", "ch", "three")
+	args := []string{"tail", "listed", "--lookupd", c.lookupds[0], "--channel", "ch", "-n", "3"}
+	code, stdout, stderr := execute(t, args...)
+	lines := strings.Fields(stdout)
+	slices.Sort(lines)
+	if code != exitOK || stderr != "" || !slices.Equal(lines, []string{"one", "three", "two"}) {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	if got, want := c.stats(t, "listed"), (channelStats{Messages: 3}); got != want {
+		t.Errorf("nsqd has %+v, want %+v", got, want)
+	}
+	p := start(t, "tail", "later", "--lookupd", c.lookupds[0], "--lookupd", nobody)
+	p.stderr.await(t, "no nsqd has the topic later yet")
+	p.interrupt(errInterrupted)
+	if code := p.wait(t); code != exitOK {
+		t.Errorf("exit code %d, stderr %q", code, p.stderr.String())
+	}
+}
