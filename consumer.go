@@ -107,9 +107,6 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 		delivery: newDelivery(config.MaxInFlight),
 		contexts: contexts{open: make(map[*Message]*messageContext)},
 	}
-	if c.cfg.AutoTouch > 0 {
-		c.delivery.clock = c.elapsed
-	}
 	c.logs = newLogs(c.cfg.Logger)
 	c.log = c.logs.logger.With("topic", topic, "channel", channel)
 	c.dialling, c.stopDialling = context.WithCancelCause(context.Background())

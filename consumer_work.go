@@ -26,7 +26,7 @@ func (c *Consumer) work(w *worker) {
 			over = true
 			return
 		}
-		if c.begin(m) {
+		if c.begin(w, m) {
 			c.handle(w.call, m)
 		}
 	}
@@ -35,16 +35,20 @@ func (c *Consumer) work(w *worker) {
 // begin tells whether a message may be worked on still: its lease may have ended
 // since the run loop looked. One that waited for long is touched now, if that is
 // wanted, for the next look may be too late.
-func (c *Consumer) begin(m *Message) bool {
-	left := m.leaseEnds() - c.elapsed()
+func (c *Consumer) begin(w *worker, m *Message) bool {
+	now := c.elapsed()
+	left := m.leaseEnds() - now
 	if left <= 0 {
 		if m.expire() {
 			m.conn.link.Expire()
 		}
 		return false
 	}
-	if c.cfg.AutoTouch > 0 && left < m.conn.msgTimeout*3/4 {
-		m.Touch()
+	if c.cfg.AutoTouch > 0 {
+		w.begun.Store(int64(now))
+		if left < m.conn.msgTimeout*3/4 {
+			m.Touch()
+		}
 	}
 	return true
 }

@@ -3,7 +3,7 @@ package nsq
 import (
 	"slices"
 	"sync"
-	"time"
+	"sync/atomic"
 )
 
 // delivery is what is in hand: messages that wait for a handler, those that
@@ -21,7 +21,6 @@ type delivery struct {
 	idle   int  // workers that wait
 	closed bool // nobody begins a message any more
 
-	clock   func() time.Duration // tells when work began; nil if nobody wants to know
 	workers []*worker
 	running int // workers with a message
 	// limit is how many of them there may be: max_in_flight. RDY alone does not
@@ -34,12 +33,16 @@ type delivery struct {
 
 // worker is a handler's goroutine.
 type worker struct {
-	handler int           // which of the Consumer's
-	call    Handler       // itself
-	m       *Message      // what it works on; nil while it waits
-	begun   time.Duration // since when; kept only for auto_touch
-	quit    bool          // it is to end
-	gone    bool          // it was told so, and does not come back
+	handler int      // which of the Consumer's
+	call    Handler  // itself
+	m       *Message // what it works on; nil while it waits
+	quit    bool     // it is to end
+	gone    bool     // it was told so, and does not come back
+
+	// begun is since when it works on a message, kept only for auto_touch. It is
+	// set without the mutex: a sweep that comes before it sees the one before,
+	// and the next sweep knows better.
+	begun atomic.Int64
 }
 
 func newDelivery(limit int) *delivery {
@@ -92,9 +95,6 @@ func (d *delivery) take(w *worker) (*Message, bool) {
 	}
 	w.m = m
 	d.running++
-	if d.clock != nil {
-		w.begun = d.clock()
-	}
 	return m, true
 }
 

@@ -83,7 +83,7 @@ func (d *delivery) sweep(now, shortest, touching time.Duration) dues {
 	for _, w := range d.workers {
 		switch m := w.m; {
 		case m == nil || m.is(responded|timedOut):
-		case touching > 0 && now-w.begun < touching && m.extensible():
+		case touching > 0 && now-time.Duration(w.begun.Load()) < touching && m.extensible():
 			if half := m.leaseEnds() - shortest/2; half <= now {
 				found.touch = append(found.touch, m)
 			} else {
