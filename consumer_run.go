@@ -318,7 +318,7 @@ func (r *run) up(now time.Time, n *nsqd, l *link.Link) {
 	r.conns[conn.id] = conn
 	r.publish()
 	r.fleet.Up(now, n.addr)
-	r.flow.Up(now, conn.id, flow.Limits{MaxRDY: r.maxRDY(conn), Lease: conn.msgTimeout})
+	r.flow.Up(now, conn.id, r.maxRDY(conn))
 	r.sweepBy(now.Add(conn.msgTimeout / 2))
 	r.warnIfTooFew()
 	how := l.Transport()

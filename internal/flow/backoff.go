@@ -27,6 +27,10 @@ const (
 	// step is how far, one part in step, the slots in use must have moved to be
 	// planned anew: not every result is worth an RDY to everybody.
 	step = 8
+	// highest is the highest level. A pause that doubles reaches any cap before.
+	// One that grows slowly, or not at all, would reach levels that take hours
+	// of successes, one at a time, to come down from.
+	highest = 32
 )
 
 // Outcome is what became of a message, as far as backoff is concerned. One that
@@ -72,7 +76,16 @@ func (m *Machine) probe(now time.Time) {
 	m.back.epoch++
 	m.back.slots = 1
 	for _, c := range m.conns {
-		c.before, c.own = c.inFlight, 0
+		c.before = c.inFlight
+	}
+	m.plan(now)
+}
+
+// restore ends what a pause has begun: all slots are back.
+func (m *Machine) restore(now time.Time) {
+	m.back.slots = m.max
+	for _, c := range m.conns {
+		c.before = 0
 	}
 	m.plan(now)
 }
@@ -90,11 +103,15 @@ func (m *Machine) Level() (level int, until time.Time) { return m.back.level, m.
 
 // Result reports what became of a message of a connection, which may be gone.
 func (m *Machine) Result(now time.Time, id ID, outcome Outcome, epoch uint32) {
-	b := &m.back
+	b, c := &m.back, m.byID[id]
+	if c != nil && c.before > 0 && epoch != b.epoch {
+		c.before-- // nsqd hears of a lower RDY before it does of the answer
+		m.changed = true
+	}
 	if m.cfg.Backoff == nil || m.cfg.MaxBackoff <= 0 || b.pausing || epoch != b.epoch {
 		return
 	}
-	if c := m.byID[id]; c != nil && now.After(c.last) {
+	if c != nil && now.After(c.last) {
 		c.last = now // if samples are rare, this is where messages come from
 	}
 	if m.cfg.Adaptive {
@@ -112,17 +129,14 @@ func (m *Machine) Result(now time.Time, id ID, outcome Outcome, epoch uint32) {
 		b.level--
 		m.pause(now)
 	default:
-		b.level, b.slots = 0, m.max
-		for _, c := range m.conns {
-			c.before, c.own = 0, c.held
-		}
-		m.plan(now)
+		b.level = 0
+		m.restore(now)
 	}
 }
 
 // rise goes up a level, unless that could not make the pause longer.
 func (b *backoff) rise() {
-	if b.level == 0 || !b.capped {
+	if b.level == 0 || !b.capped && b.level < highest {
 		b.level++
 	}
 }
@@ -156,7 +170,11 @@ func (m *Machine) adapt(now time.Time, outcome Outcome) {
 	}
 	slots := m.allowed()
 	moved := max(slots-b.slots, b.slots-slots)
-	if slots != b.slots && (slots == m.max || moved > b.slots/step) {
+	switch {
+	case slots == b.slots:
+	case slots == m.max:
+		m.restore(now)
+	case moved > b.slots/step:
 		b.slots = slots
 		m.plan(now)
 	}

@@ -26,7 +26,7 @@ func BenchmarkTick(b *testing.B) {
 // failures for long it is not even called.
 func BenchmarkSuccess(b *testing.B) {
 	m := New(Config{MaxInFlight: 100, Backoff: exponential(time.Second), MaxBackoff: time.Minute})
-	m.Up(epochStart, 1, Limits{MaxRDY: 2500, Lease: time.Minute})
+	m.Up(epochStart, 1, 2500)
 	b.ReportAllocs()
 	for b.Loop() {
 		if m.Reporting() {

@@ -11,7 +11,8 @@
 //
 //   - share.go, while there is a slot for every connection: as even a split as
 //     what the connections use of it allows;
-//   - turns.go, while there are fewer slots than connections: they go round;
+//   - turns.go, while there are fewer slots than connections, or hardly more and
+//     some could use those that others keep for nothing: they go round;
 //   - backoff.go, which limits how many slots there are.
 //
 // grant.go turns wants into RDYs. RDY is a ceiling on what nsqd may have in
@@ -88,32 +89,30 @@ type Config struct {
 	Seed uint64
 }
 
-// Limits are what is known of a connection from the beginning.
-type Limits struct {
-	MaxRDY int           // the largest RDY that nsqd takes
-	Lease  time.Duration // how long nsqd waits for an answer
-}
-
 // Sample is what a connection has done since it was there.
 type Sample struct {
-	Received    uint64 // messages, ever
-	InFlight    int    // messages received and not answered, now
-	Peak        int    // the most of them since the last Sample
+	Received uint64 // messages, ever
+	// InFlight is how many messages nsqd waits for an answer to, now: those
+	// received and neither answered nor, as their lease is over, lost. The owner
+	// knows of TOUCHes, so it keeps the leases; a message that stays in here
+	// keeps its slot.
+	InFlight    int
+	Peak        int // the most of them since the last Sample
 	LastMessage time.Time
 }
 
 // conn is a connection that takes RDY. The first fields are those that each look
 // reads: there may be thousands of connections.
 type conn struct {
-	limits   Limits
+	maxRDY   int  // the largest that nsqd takes
 	draining bool // takes no more RDY; what it has in flight counts still
 	use      use
 
 	// What was decided, and what it means for the others.
 	rdy      int // last decided
-	want     int // what rdy is to be
+	want     int // slots it is to have
+	aim      int // the RDY that gives it those
 	held     int // slots of max_in_flight nobody else may have: at least rdy
-	own      int // of those, slots of the limit: not what a probe found in flight
 	inFlight int
 	before   int // of those, what came before the pause that a probe ended
 
@@ -163,6 +162,7 @@ type Machine struct {
 	open   int // conns that do not drain
 
 	mode    mode
+	pressed bool      // turns are of use though there is a slot for every connection
 	stale   bool      // connections came or went since the last plan
 	calm    time.Time // no plan before that because of them
 	changed bool      // wants changed, or slots became free that someone waits for
@@ -199,9 +199,9 @@ func bounded(d, bound time.Duration) time.Duration {
 	return d
 }
 
-// Up adds a connection.
-func (m *Machine) Up(now time.Time, id ID, limits Limits) {
-	c := &conn{id: id, limits: limits, since: now}
+// Up adds a connection to an nsqd that takes RDY up to maxRDY.
+func (m *Machine) Up(now time.Time, id ID, maxRDY int) {
+	c := &conn{id: id, maxRDY: maxRDY, since: now}
 	c.need, c.load = 1, unknown
 	if !m.cfg.Uniform {
 		c.need = max(m.limit()/(m.open+1), 1) // its fair share, until a look knows better
@@ -267,14 +267,10 @@ func (m *Machine) Sample(now time.Time, id ID, s Sample) {
 	if s.LastMessage.After(c.last) {
 		c.last = s.LastMessage
 	}
-	if s.InFlight > 0 && now.Sub(c.last) >= c.limits.Lease {
-		s.InFlight, s.Peak = 0, 0 // nsqd has given up on all of it
-	}
 	c.inFlight = s.InFlight
 	c.peak = max(c.peak, s.Peak, s.InFlight)
-	c.before = min(c.before, c.inFlight)
-	if s.Received > c.received {
-		c.before = 0 // a probe brings nothing until that is answered
+	if c.before > c.inFlight {
+		c.before, m.changed = c.inFlight, true
 	}
 	c.fresh += s.Received - c.received
 	c.received = s.Received
@@ -340,11 +336,11 @@ func (m *Machine) plan(now time.Time) {
 	case limit == 0:
 		m.mode = resting
 		m.rest()
-	case limit < m.open:
+	case limit < m.open || m.pressed && limit < 2*m.open:
 		m.mode = turning
 		m.seat(now, limit, before != turning)
 	default:
-		m.mode = sharing
+		m.mode, m.pressed = sharing, false
 		m.turns.clear()
 		m.share(limit)
 	}

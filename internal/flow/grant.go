@@ -12,50 +12,76 @@ func (m *Machine) Take(now time.Time, dst []Decision) []Decision {
 		return dst
 	}
 	m.changed = false
-	free, slots, starved := m.max, m.limit(), 0
+	free, slots, owed := m.max, m.limit(), 0
+	spare := free - slots
 	for _, c := range m.conns {
-		if c.want < c.rdy {
-			c.rdy = c.want
+		spare -= c.takeAim(spare)
+		if c.aim < c.rdy {
+			c.rdy = c.aim
 			c.settles = now.Add(settle)
 			dst = append(dst, Decision{c.id, c.rdy})
 		}
 		free -= c.held
-		slots -= c.own
-		if c.rdy == 0 && c.want > 0 {
-			starved++
+		slots -= c.held - c.before
+		if m.owes(c) {
+			owed++
 		}
 	}
-	return m.grant(now, min(free, slots), starved, dst)
+	return m.grant(now, min(free, slots), owed, dst)
+}
+
+// takeAim says which RDY gives a connection the slots it wants. RDY is a ceiling:
+// below what is in flight from before a pause it would bring nothing until that
+// is answered. So RDY covers that too, up to what a backoff leaves to spare of
+// max_in_flight; takeAim returns how much that is.
+func (c *conn) takeAim(spare int) (covered int) {
+	if c.want > 0 {
+		covered = min(c.before, spare, c.maxRDY-c.want)
+	}
+	c.aim = c.want + covered
+	return covered
+}
+
+// owes tells whether a connection comes first for one slot: where slots go round
+// each that waits does, otherwise those that have nothing.
+func (m *Machine) owes(c *conn) bool {
+	return c.rdy < c.aim && (c.rdy == 0 || m.mode == turning)
 }
 
 // grant hands out what is free to those that have less than they want. While it
-// does not suffice, each of those that have nothing gets one before anybody gets
-// more, and it is not always the same that come first.
-func (m *Machine) grant(now time.Time, free, starved int, dst []Decision) []Decision {
+// does not suffice, each that is owed one gets it before anybody gets more, and
+// it is not always the same that come first.
+func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decision {
 	waiting := false
 	start := m.first
 	for i := range m.conns {
 		i = (start + i) % len(m.conns)
 		c := m.conns[i]
-		if c.want <= c.rdy {
-			continue
-		}
-		more := free - starved
-		if c.rdy == 0 {
-			starved--
-			more = max(more+1, min(free, 1))
-		}
-		rdy := min(c.want, c.own+max(more, 0))
-		if rdy > c.rdy && free >= 0 {
-			if c.rdy == 0 {
-				c.since = now
-				m.first = i + 1
+		covered := c.aim - c.want
+		if c.rdy < c.aim {
+			own, more := c.held-c.before, free-owed
+			keeps := own
+			if m.owes(c) {
+				owed--
+				more = max(more+1, min(free, 1))
+				if m.mode == turning && owed > 0 {
+					keeps = min(own, c.rdy) // what it is to leave goes to who waits
+				}
 			}
-			free -= max(rdy-c.own, 0)
-			c.rdy, c.held, c.own = rdy, max(c.held, rdy), max(c.own, rdy)
-			dst = append(dst, Decision{c.id, rdy})
+			rdy := min(c.aim, covered+keeps+max(more, 0))
+			if rdy > max(c.rdy, covered) && free >= 0 {
+				if m.owes(c) {
+					m.first = i + 1
+				}
+				if c.rdy == 0 {
+					c.since = now
+				}
+				free -= max(rdy-covered-own, 0)
+				c.rdy, c.held = rdy, max(c.held, rdy)
+				dst = append(dst, Decision{c.id, rdy})
+			}
 		}
-		waiting = waiting || c.rdy < c.want
+		waiting = waiting || c.rdy < c.aim || covered > 0
 	}
 	if waiting && !m.waiting {
 		m.waits = now
@@ -65,24 +91,16 @@ func (m *Machine) grant(now time.Time, free, starved int, dst []Decision) []Deci
 	return dst
 }
 
-// claim says how many slots a connection keeps from the others: its RDY; while
-// messages may still come that nsqd sent before it knew of a lower one, what it
-// had; and what it has in flight. Whatever is in flight above RDY came before
-// RDY was lowered, so nsqd has given up on all of it a lease after that, and so
-// do we: a message that is never answered does not hold a slot for ever.
+// claim says how many slots a connection keeps from the others: its RDY; what it
+// has in flight, until the owner says that this is over; and while messages may
+// still come that nsqd sent before it knew of a lower RDY, what it had.
 func (m *Machine) claim(now time.Time, c *conn) {
-	if c.held == c.rdy && c.inFlight <= c.rdy {
-		return // as most, most of the time
+	held := max(c.rdy, c.inFlight)
+	if now.Before(c.settles) {
+		held = max(held, c.held)
 	}
-	held, own := max(c.rdy, c.inFlight), max(c.rdy, c.inFlight-c.before)
-	switch {
-	case now.Before(c.settles):
-		held, own = max(held, c.held), max(own, c.own)
-	case now.Sub(c.settles) >= c.limits.Lease:
-		held, own = c.rdy, c.rdy
-	}
-	if m.waiting && (held < c.held || own < c.own) {
+	if m.waiting && held < c.held {
 		m.changed = true
 	}
-	c.held, c.own = held, own
+	c.held = held
 }

@@ -35,7 +35,7 @@ func newMarket(t testing.TB, nsqds, consumers int, cfg Config) *market {
 		cfg.Idle = 500 * time.Millisecond
 		c := &consumer{m: New(cfg), conns: make([]Sample, nsqds), rdy: make([]int, nsqds)}
 		for n := range nsqds {
-			c.m.Up(k.now, ID(n+1), Limits{MaxRDY: 2500, Lease: time.Minute}) // #nosec G115 -- positive
+			c.m.Up(k.now, ID(n+1), 2500) // #nosec G115 -- positive
 		}
 		k.consumers = append(k.consumers, c)
 		k.take(c)

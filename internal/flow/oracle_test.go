@@ -14,7 +14,7 @@ func TestSplitAgainstOracle(t *testing.T) {
 		m := New(Config{Uniform: seed%4 == 0})
 		for range 1 + r.IntN(12) {
 			m.conns = append(m.conns, &conn{
-				limits:   Limits{MaxRDY: 1 + r.IntN(1<<r.IntN(8))},
+				maxRDY:   1 + r.IntN(1<<r.IntN(8)),
 				draining: r.IntN(8) == 0,
 				use:      use(r.IntN(int(full) + 1)),
 				need:     1 + r.IntN(1<<r.IntN(8)),
@@ -51,9 +51,9 @@ func dealt(m *Machine, slots int) []int {
 			if c.use == idle {
 				return 0
 			}
-			return c.limits.MaxRDY
+			return c.maxRDY
 		},
-		func(c *conn) int { return c.limits.MaxRDY },
+		func(c *conn) int { return c.maxRDY },
 	}
 	if m.cfg.Uniform {
 		phases = phases[4:]
@@ -71,7 +71,7 @@ func dealt(m *Machine, slots int) []int {
 func deal(m *Machine, shares []int, most func(c *conn) int) bool {
 	var may []int
 	for i, c := range m.conns {
-		if !c.draining && shares[i] < min(most(c), c.limits.MaxRDY) {
+		if !c.draining && shares[i] < min(most(c), c.maxRDY) {
 			may = append(may, i)
 		}
 	}

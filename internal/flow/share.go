@@ -19,12 +19,24 @@ import (
 // look finds out what connections use, and plans anew if that helps one.
 func (m *Machine) look(now time.Time) {
 	m.lookAt = now.Add(m.cfg.Look)
-	if m.measure(now) == 0 && m.mode == sharing {
-		m.lookAt = time.Time{} // asleep
-		return
+	busy := m.measure(now)
+	if busy == 0 && m.pressed {
+		m.pressed = false
+		m.plan(now)
 	}
-	if m.mode == sharing {
-		m.split(m.limit())
+	switch slots := m.limit(); {
+	case m.mode == turning:
+	case busy == 0: // asleep; whoever wakes begins with a fair share
+		for _, c := range m.conns {
+			c.need = 1
+		}
+		m.share(slots)
+		m.lookAt = time.Time{}
+	case busy < m.open && slots < 2*m.open && m.thirsty():
+		m.pressed = true
+		m.plan(now)
+	default:
+		m.split(slots)
 		if m.helps() {
 			m.adopt()
 		}
@@ -49,6 +61,9 @@ func (c *conn) measure(now time.Time, after time.Duration) {
 		return // as it was
 	}
 	quiet := c.inFlight == 0 && now.Sub(c.last) >= after
+	if c.rdy == 0 && !quiet {
+		return // while it waits it shows nothing
+	}
 	fresh := int(min(c.fresh, math.MaxInt32)) // #nosec G115 -- bounded
 	rdy := max(c.rdy, 1)
 	seen := c.inFlight
@@ -114,20 +129,20 @@ func (m *Machine) split(slots int) {
 		if c.draining {
 			continue
 		}
-		n := min(c.need, c.limits.MaxRDY)
+		n := min(c.need, c.maxRDY)
 		keep += c.keeps()
 		need += n
-		take += c.limits.MaxRDY
+		take += c.maxRDY
 		if c.use == idle {
 			use += n
 		} else {
-			use += c.limits.MaxRDY
+			use += c.maxRDY
 		}
 	}
 	left := min(slots, take)
 	m.elastic = m.elastic[:0]
 	for _, c := range m.conns {
-		most := c.limits.MaxRDY
+		most := c.maxRDY
 		n := min(c.need, most)
 		switch {
 		case c.draining:
@@ -156,7 +171,7 @@ func (m *Machine) split(slots int) {
 }
 
 // keeps is how much of what a connection needs is not for others to take.
-func (c *conn) keeps() int { return max(min(c.keep, c.need, c.limits.MaxRDY), 1) }
+func (c *conn) keeps() int { return max(min(c.keep, c.need, c.maxRDY), 1) }
 
 // fill gives each that is elastic between its lo and its hi, as evenly as that
 // allows, and slots in all. Where that leaves a choice, those that have more

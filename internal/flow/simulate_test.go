@@ -59,7 +59,7 @@ func newCrowd(n int, cfg Config) *crowd {
 func (c *crowd) up() {
 	c.last++
 	c.counts[int(c.last)%len(c.counts)] = Sample{} // #nosec G115 -- small
-	c.m.Up(c.now, c.last, Limits{MaxRDY: 2500, Lease: time.Minute})
+	c.m.Up(c.now, c.last, 2500)
 }
 
 func (c *crowd) churn(n int) {

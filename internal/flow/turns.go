@@ -9,13 +9,26 @@ import (
 // Taking turns is for when there are fewer slots than connections. Slots leave a
 // connection from which nothing comes after a visit, and go to the one that has
 // waited longest. Where messages come they stay, for a turn at most while
-// another that had messages waits. While one such waits, or uses all it has, it
-// comes first; but an eighth of the slots' time goes on visits to the others,
-// so that each is visited within a bounded time however busy some are.
+// another that had messages waits. Who uses all it has gets more.
+//
+// So there may be no end to what connections with messages could use. Then an
+// eighth of the slots' time is for visits to the others, so that each is visited
+// within a bounded time however busy some are; what they save up is for when
+// slots become free late, as handlers are slow. At most an eighth of the slots,
+// or one, is on such visits at a time: who has messages keeps the rest.
+//
+// Turns are taken, too, while there is a slot for every connection but less than
+// two, and some use all they have and others nothing: one slot that goes round
+// the idle ones leaves nearly all to the busy, one that stays with each leaves
+// them less than half.
 
-// exploring is the share of the slots' time that visits may take from
-// connections that have messages: one part in exploring.
+// exploring is the share of the slots and of their time that visits may take
+// from connections that have messages: one part in exploring.
 const exploring = 8
+
+// visitCost is the slot time that a visit takes: nsqd must have seen that the
+// slot leaves before it can go on.
+const visitCost = visit + settle
 
 // place is where a connection waits.
 type place uint8
@@ -153,52 +166,67 @@ func (m *Machine) rotate(now time.Time) {
 	t := &m.turns
 	slots := m.limit()
 	earned := now.Sub(t.at) * time.Duration(slots) / exploring
-	t.credit = min(t.credit+earned, max(visit, m.cfg.Turn*time.Duration(slots)))
+	t.credit = min(t.credit+earned, max(visitCost, m.cfg.Turn*time.Duration(slots)))
 	t.at = now
 	t.due = now.Add(visit)
-	free, visiting := m.release(now, slots)
-	hungry := t.hot.len() > 0 || m.grow(0) > 0
-	for free > 0 && t.cold.len()+t.hot.len() > 0 {
+	hungry := t.hot.len() > 0 || m.thirsty()
+	free, visits := m.release(now, hungry)
+	due := func() bool {
+		return t.cold.len() > 0 && t.credit >= visitCost && visits < max(slots/exploring, 1)
+	}
+	for free > 0 {
 		switch {
-		case t.cold.len() > 0 && !hungry:
-			m.give(t.cold.pop(), visit)
-		case t.cold.len() > 0 && t.credit >= visit:
-			t.credit -= visit
-			visiting = true
-			m.give(t.cold.pop(), visit)
+		case due(), t.cold.len() > 0 && !hungry:
+			visits++
+			m.visit(now)
+			free--
 		case t.hot.len() > 0:
-			m.give(t.hot.pop(), look)
-		default:
+			m.give(now, t.hot.pop(), look)
+			free--
+		case hungry:
 			free -= m.grow(free)
 			hungry = false
-			continue
+		default: // nobody waits, nobody wants more: there is enough to share
+			m.pressed = false
+			m.plan(now)
+			return
 		}
-		free--
 	}
-	if free == 0 && !visiting && t.credit >= visit && t.cold.len() > 0 && m.interrupt() {
-		t.credit -= visit
-		m.give(t.cold.pop(), visit)
+	if t.hot.len() == 0 { // otherwise turns end soon
+		m.level(now, due())
 	}
 }
 
-func (m *Machine) give(c *conn, stay time.Duration) {
+// visit gives the one that has waited longest a slot for a short time.
+func (m *Machine) visit(now time.Time) {
+	t := &m.turns
+	t.credit = max(t.credit-visitCost, 0)
+	m.give(now, t.cold.pop(), visit)
+}
+
+func (m *Machine) give(now time.Time, c *conn, stay time.Duration) {
 	c.want, c.stay = 1, stay
+	if c.rdy > 0 {
+		c.since = now // it has just been left
+	}
 	m.changed = true
 }
 
 // release takes slots from those whose time is over. It returns how many are
-// free, and whether one is on a visit.
-func (m *Machine) release(now time.Time, slots int) (free int, visiting bool) {
+// free, and how many are on a visit.
+func (m *Machine) release(now time.Time, hungry bool) (free, visits int) {
 	t := &m.turns
-	free = slots
-	// With thousands of nsqds moving is work. Without others it is for nothing.
-	moves := min(max(t.cold.len()/100, 8), t.cold.len()+t.hot.len())
+	free = m.limit()
+	moves := max(t.cold.len()/100, 8) // with thousands of nsqds moving is work
+	if !hungry {
+		moves = min(moves, t.cold.len()) // without others it is for nothing
+	}
 	others := t.hot.len() // that wait with messages
 	for _, c := range m.conns {
 		if c.want == 0 {
 			continue
 		}
-		came := c.last.After(c.since)
+		came := !c.last.Before(c.since)
 		left := c.leaves(m.cfg.Idle)
 		switch {
 		case c.rdy == 0: // its slot is not free yet
@@ -212,7 +240,9 @@ func (m *Machine) release(now time.Time, slots int) (free int, visiting bool) {
 			m.take(c, c.want-max(c.need, 1), inHot)
 		}
 		free -= c.want
-		visiting = visiting || c.want > 0 && !came
+		if c.want > 0 && c.stay == visit && !came {
+			visits++
+		}
 		if c.want > 0 && c.rdy > 0 && c.inFlight <= c.before && left.After(now) && left.Before(t.due) {
 			t.due = left
 		}
@@ -220,7 +250,7 @@ func (m *Machine) release(now time.Time, slots int) (free int, visiting bool) {
 	if soon := now.Add(settle / 2); t.due.Before(soon) {
 		t.due = soon
 	}
-	return free, visiting
+	return free, visits
 }
 
 // leaves is when a slot leaves a connection unless a message comes. One with
@@ -230,7 +260,7 @@ func (c *conn) leaves(idle time.Duration) time.Time {
 	if c.last.After(from) {
 		from = c.last
 	}
-	if c.rdy > 1 {
+	if c.want > 1 {
 		return from.Add(idle)
 	}
 	return from.Add(c.stay)
@@ -245,22 +275,21 @@ func (m *Machine) take(c *conn, n int, p place) {
 	}
 }
 
-// grow gives free slots to those that use all they have, and returns how many
-// they took. With none free it tells whether there is such a one.
+// thirsty tells whether a connection uses all it has and could use more.
+func (c *conn) thirsty() bool {
+	return c.use == full && c.want > 0 && c.want < min(c.need, c.maxRDY)
+}
+
+// thirsty tells whether there is one.
+func (m *Machine) thirsty() bool { return slices.ContainsFunc(m.conns, (*conn).thirsty) }
+
+// grow gives free slots to those that could use more, one by one, and returns how
+// many they took.
 func (m *Machine) grow(free int) (given int) {
-	if m.cfg.Uniform {
-		return 0
-	}
 	for more := true; more; {
 		more = false
 		for _, c := range m.conns {
-			if c.want == 0 || c.use != full || c.want >= min(c.need, c.limits.MaxRDY) {
-				continue
-			}
-			if free == 0 {
-				return 1
-			}
-			if given < free {
+			if given < free && c.thirsty() {
 				c.want++
 				given++
 				more = true
@@ -271,19 +300,26 @@ func (m *Machine) grow(free int) (given int) {
 	return given
 }
 
-// interrupt takes a slot from the connection that has most, or that has had its
-// one longest, for a visit.
-func (m *Machine) interrupt() bool {
-	var most *conn
+// level takes a slot from the connection that has most, or that has had its one
+// longest: for a visit that is due, or for one that could use it and has fewer.
+func (m *Machine) level(now time.Time, visitDue bool) {
+	var most, least *conn
 	for _, c := range m.conns {
 		if c.rdy > 0 && c.want > 0 &&
 			(most == nil || c.want > most.want || c.want == most.want && c.since.Before(most.since)) {
 			most = c
 		}
+		if c.thirsty() && (least == nil || c.want < least.want) {
+			least = c
+		}
 	}
-	if most == nil {
-		return false
+	switch {
+	case most == nil:
+	case visitDue:
+		m.take(most, 1, inHot)
+		m.visit(now)
+	case least != nil && least.want+1 < most.want:
+		m.take(most, 1, inHot)
+		least.want++
 	}
-	m.take(most, 1, inHot)
-	return true
 }

@@ -46,7 +46,6 @@ type walk struct {
 	seed   uint64
 	events int
 	over   bool // no more happens
-	leaks  bool // messages were never answered
 
 	// Of handlers, in percent, for a time.
 	fail, goOn, discard, never int
@@ -123,7 +122,6 @@ func (w *walk) handler(*node) (time.Duration, Outcome) {
 		outcome Outcome
 	}{{w.fail, Failure}, {w.goOn, Continue}, {w.discard, discard}, {w.never, never}} {
 		if w.rand.IntN(100) < o.percent {
-			w.leaks = w.leaks || o.outcome == never
 			return takes, o.outcome
 		}
 	}
@@ -163,7 +161,7 @@ func (w *walk) finish() {
 	w.fail, w.goOn, w.discard, w.never, w.takes = 0, 0, 0, 0, time.Millisecond
 	w.setMax(1 + w.rand.IntN(10))
 	for _, n := range w.nodes {
-		if n.up && (n.draining || w.leaks) { // with leaks each turn of a connection takes a lease
+		if n.up && n.draining {
 			w.disconnect(n)
 		}
 		if !n.up {
@@ -172,7 +170,7 @@ func (w *walk) finish() {
 	}
 	w.until(10*time.Minute, "everything is consumed", func() bool {
 		for _, n := range w.nodes {
-			if n.depth+n.coming+n.held-n.lost > 0 {
+			if n.depth+n.coming+n.held > 0 {
 				return false
 			}
 		}
@@ -193,7 +191,7 @@ func (w *walk) finish() {
 	slots, take := 0, 0
 	for _, n := range w.nodes {
 		slots += n.sent
-		take += w.m.byID[n.id].limits.MaxRDY
+		take += w.m.byID[n.id].maxRDY
 	}
 	// A slot that goes round is on its way now and then.
 	if limit := w.m.limit(); limit >= len(w.nodes) && slots != min(limit, take) {

@@ -29,6 +29,8 @@ type world struct {
 	running int
 	queue   []*arrival
 	hands   map[*arrival]bool // received and not answered, connection lost or not
+	leases  []*arrival        // in the order in which they end
+	untold  int               // answers since the last pause that the machine was not told of
 	max     int
 	ticks   int
 
@@ -56,8 +58,7 @@ type node struct {
 	sent        int // RDY as it was decided
 	granted     time.Time
 	coming      int // messages on the wire
-	held        int // received and not answered
-	lost        int // of those, what nsqd has given up on
+	held        int // received, and neither answered nor given up
 	peak        int
 	received    uint64
 	lastMessage time.Time
@@ -70,7 +71,7 @@ type arrival struct {
 	id         ID
 	generation int
 	epoch      uint32
-	at         time.Time
+	ends       time.Time // its lease
 }
 
 // Outcomes of the world's own: the machine does not hear of these.
@@ -201,7 +202,7 @@ func (w *world) take() {
 	rising := false
 	for _, d := range w.dst {
 		n := w.node(d.Conn)
-		if !n.up || n.draining || d.RDY == n.sent || d.RDY < 0 || d.RDY > w.m.byID[d.Conn].limits.MaxRDY {
+		if !n.up || n.draining || d.RDY == n.sent || d.RDY < 0 || d.RDY > w.m.byID[d.Conn].maxRDY {
 			w.Fatalf("%v: decision %v for %+v", w.clock(), d, *n)
 		}
 		if rising && d.RDY < n.sent {
@@ -230,25 +231,16 @@ func (w *world) take() {
 // bound checks that a rise of RDY kept to max in flight. Where decreases take
 // longer than settle to be seen that cannot be had.
 func (w *world) bound() {
-	if w.delay >= settle || w.slots(nil) <= w.max {
-		return
-	}
-	gone := make(map[*node]int) // nsqd has given up on them
-	for a := range w.hands {
-		if a.generation == a.n.generation && w.expired(a) {
-			gone[a.n]++
-		}
-	}
-	if slots := w.slots(gone); slots > w.max {
+	if slots := w.slots(); w.delay < settle && slots > w.max {
 		w.Fatalf("%v: %d slots in use of %d", w.clock(), slots, w.max)
 	}
 }
 
 // slots is the sum of what connections have in flight, or may have.
-func (w *world) slots(gone map[*node]int) (sum int) {
+func (w *world) slots() (sum int) {
 	for _, n := range w.nodes {
 		if n.up {
-			sum += max(n.sent, n.held-n.lost-gone[n]+n.coming+n.buffered)
+			sum += max(n.sent, n.held+n.coming+n.buffered)
 		}
 	}
 	return sum
@@ -270,7 +262,7 @@ func (w *world) connect(n *node, maxRDY int) {
 	w.lastID++
 	*n = node{id: w.lastID, name: n.name, up: true, depth: n.depth, ticking: n.ticking, generation: n.generation + 1}
 	w.conns[n.id] = n
-	w.m.Up(w.now, n.id, Limits{MaxRDY: maxRDY, Lease: w.lease})
+	w.m.Up(w.now, n.id, maxRDY)
 	w.take()
 }
 
@@ -356,9 +348,13 @@ func (w *world) flush(n *node) {
 			if w.arrived != nil {
 				w.arrived(n)
 			}
-			a := &arrival{n, n.id, generation, w.m.Epoch(), w.now}
+			a := &arrival{n, n.id, generation, w.m.Epoch(), w.now.Add(w.lease)}
 			w.hands[a] = true
 			w.queue = append(w.queue, a)
+			w.leases = append(w.leases, a)
+			if len(w.leases) == 1 {
+				w.after(w.lease, w.expire)
+			}
 		}
 		w.work()
 	})
@@ -369,16 +365,11 @@ func (w *world) work() {
 	for len(w.queue) > 0 && (w.workers == 0 || w.running < w.workers) {
 		a := w.queue[0]
 		w.queue = w.queue[1:]
-		if w.expired(a) { // it is given back unhandled
-			if w.timeout(a) {
-				a.n.held--
-				a.n.lost--
-			}
-			continue
+		if !w.hands[a] {
+			continue // its lease is over
 		}
 		takes, outcome := w.handle(a.n)
 		if outcome == never {
-			w.after(a.at.Add(w.lease).Sub(w.now), func() { w.timeout(a) })
 			continue
 		}
 		w.running++
@@ -390,36 +381,53 @@ func (w *world) work() {
 	}
 }
 
-func (w *world) expired(a *arrival) bool { return !w.now.Before(a.at.Add(w.lease)) }
+// expire has nsqd and the consumer give up on messages that were not answered.
+func (w *world) expire() {
+	for len(w.leases) > 0 {
+		a := w.leases[0]
+		if w.hands[a] && a.ends.After(w.now) {
+			w.after(a.ends.Sub(w.now), w.expire)
+			return
+		}
+		w.leases = w.leases[1:]
+		if w.release(a) {
+			w.untold++
+			a.n.inFlight--
+			a.n.depth++
+			w.push(a.n)
+		}
+	}
+}
 
-// timeout has nsqd give up on a message that nobody answers.
-func (w *world) timeout(a *arrival) bool {
-	n := a.n
+// release takes a message out of hand. It tells whether nsqd waits for its answer.
+func (w *world) release(a *arrival) bool {
+	in := w.hands[a]
 	delete(w.hands, a)
-	if n.generation != a.generation {
+	if !in || a.n.generation != a.generation {
 		return false
 	}
-	n.lost++
-	n.inFlight--
-	n.depth++
-	w.push(n)
+	a.n.held--
 	return true
 }
 
 func (w *world) answer(a *arrival, outcome Outcome) {
-	n := a.n
-	delete(w.hands, a)
-	if outcome <= Continue && (outcome != Success || w.m.Reporting()) {
+	if !w.hands[a] {
+		return // too late
+	}
+	switch {
+	case outcome > Continue:
+		w.untold++
+	case outcome != Success || w.m.Reporting():
 		w.m.Result(w.now, a.id, outcome, a.epoch)
 		w.take() // RDY goes out before the answer
 	}
-	if n.generation != a.generation {
+	n := a.n
+	if !w.release(a) {
 		return
 	}
 	if w.answered != nil {
 		w.answered(n, outcome)
 	}
-	n.held--
 	if outcome == Success {
 		w.finished++
 	}
