@@ -2,6 +2,7 @@ package flow
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -32,7 +33,7 @@ func (m *Machine) look(now time.Time) {
 		}
 		m.share(slots)
 		m.lookAt = time.Time{}
-	case busy < m.open && slots < 2*m.open && m.thirsty():
+	case busy < m.open && slots < 2*m.open && slices.ContainsFunc(m.conns, (*conn).thirsty):
 		m.pressed = true
 		m.plan(now)
 	default:

@@ -169,39 +169,42 @@ func (m *Machine) rotate(now time.Time) {
 	t.credit = min(t.credit+earned, max(visitCost, m.cfg.Turn*time.Duration(slots)))
 	t.at = now
 	t.due = now.Add(visit)
-	hungry := t.hot.len() > 0 || m.thirsty()
-	free, visits := m.release(now, hungry)
-	due := func() bool {
-		return t.cold.len() > 0 && t.credit >= visitCost && visits < max(slots/exploring, 1)
+	free, visits := m.release(now)
+	visiting := func(most int) bool {
+		return free > 0 && t.cold.len() > 0 && visits < most
 	}
-	for free > 0 {
-		switch {
-		case due(), t.cold.len() > 0 && !hungry:
-			visits++
-			m.visit(now)
-			free--
-		case t.hot.len() > 0:
-			m.give(now, t.hot.pop(), look)
-			free--
-		case hungry:
-			free -= m.grow(free)
-			hungry = false
-		default: // nobody waits, nobody wants more: there is enough to share
-			m.pressed = false
-			m.plan(now)
-			return
-		}
+	few := max(slots/exploring, 1)
+	for visiting(few) && t.credit >= visitCost {
+		free, visits = free-1, visits+m.visit(now)
 	}
-	if t.hot.len() == 0 { // otherwise turns end soon
-		m.level(now, due())
+	for free > 0 && t.hot.len() > 0 {
+		m.give(now, t.hot.pop(), look)
+		free--
+	}
+	free -= m.grow(free, (*conn).thirsty)
+	for visiting(max(slots/2, 1)) {
+		free, visits = free-1, visits+m.visit(now)
+	}
+	free -= m.grow(free, (*conn).flows)
+	for visiting(slots) {
+		free, visits = free-1, visits+m.visit(now)
+	}
+	switch {
+	case free > 0: // nobody waits: there is enough to share
+		m.pressed = false
+		m.plan(now)
+	case t.hot.len() == 0: // otherwise turns end soon
+		m.level(now, t.cold.len() > 0 && visits < few && t.credit >= visitCost)
 	}
 }
 
-// visit gives the one that has waited longest a slot for a short time.
-func (m *Machine) visit(now time.Time) {
+// visit gives the one that has waited longest a slot for a short time. It is one
+// visit.
+func (m *Machine) visit(now time.Time) int {
 	t := &m.turns
 	t.credit = max(t.credit-visitCost, 0)
 	m.give(now, t.cold.pop(), visit)
+	return 1
 }
 
 func (m *Machine) give(now time.Time, c *conn, stay time.Duration) {
@@ -214,13 +217,10 @@ func (m *Machine) give(now time.Time, c *conn, stay time.Duration) {
 
 // release takes slots from those whose time is over. It returns how many are
 // free, and how many are on a visit.
-func (m *Machine) release(now time.Time, hungry bool) (free, visits int) {
+func (m *Machine) release(now time.Time) (free, visits int) {
 	t := &m.turns
 	free = m.limit()
 	moves := max(t.cold.len()/100, 8) // with thousands of nsqds moving is work
-	if !hungry {
-		moves = min(moves, t.cold.len()) // without others it is for nothing
-	}
 	others := t.hot.len() // that wait with messages
 	for _, c := range m.conns {
 		if c.want == 0 {
@@ -236,8 +236,8 @@ func (m *Machine) release(now time.Time, hungry bool) (free, visits int) {
 		case others > 0 && came && (c.want > 1 || now.Sub(c.since) >= m.cfg.Turn):
 			others--
 			m.take(c, 1, inHot)
-		case c.want > max(c.need, 1):
-			m.take(c, c.want-max(c.need, 1), inHot)
+		case c.use < busy && c.want > c.need:
+			m.take(c, c.want-c.need, inHot)
 		}
 		free -= c.want
 		if c.want > 0 && c.stay == visit && !came {
@@ -280,16 +280,19 @@ func (c *conn) thirsty() bool {
 	return c.use == full && c.want > 0 && c.want < min(c.need, c.maxRDY)
 }
 
-// thirsty tells whether there is one.
-func (m *Machine) thirsty() bool { return slices.ContainsFunc(m.conns, (*conn).thirsty) }
+// flows tells whether a connection could take more and has messages one after the
+// other: nobody knows how many more, if most of their time is on the way.
+func (c *conn) flows() bool {
+	return c.use >= busy && c.want > 0 && c.want < c.maxRDY
+}
 
-// grow gives free slots to those that could use more, one by one, and returns how
-// many they took.
-func (m *Machine) grow(free int) (given int) {
+// grow gives free slots to some connections, one by one, and returns how many they
+// took.
+func (m *Machine) grow(free int, which func(*conn) bool) (given int) {
 	for more := true; more; {
 		more = false
 		for _, c := range m.conns {
-			if given < free && c.thirsty() {
+			if given < free && which(c) {
 				c.want++
 				given++
 				more = true
