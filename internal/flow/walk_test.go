@@ -184,6 +184,7 @@ func (w *walk) finish() {
 			return w.m.back.level == 0
 		})
 	}
+	w.single()
 	w.world.run(2*w.lease + time.Second)
 	if w.m.Reporting() && !w.m.cfg.Adaptive {
 		w.Fatalf("seed %d: %+v is not over", w.seed, w.m.back)
@@ -197,4 +198,29 @@ func (w *walk) finish() {
 	if limit := w.m.limit(); limit >= len(w.nodes) && slots != min(limit, take) {
 		w.Fatalf("seed %d: %d slots of %d are in use", w.seed, slots, w.max)
 	}
+}
+
+// single checks that one nsqd with messages, among others without, has most of the
+// slots.
+func (w *walk) single() {
+	w.takes = 100 * time.Millisecond
+	n := w.nodes[w.rand.IntN(len(w.nodes))]
+	w.flood(n)
+	w.world.run(3 * time.Second)
+	slots := w.m.limit()
+	switch {
+	case w.m.cfg.Uniform:
+		slots = max(slots/len(w.nodes), 1)
+	case slots >= 2*len(w.nodes):
+		slots -= len(w.nodes) - 1
+	}
+	slots = min(slots, w.m.byID[n.id].maxRDY)
+	if w.workers > 0 {
+		slots = min(slots, w.workers)
+	}
+	if rate := w.rate(slots, w.takes, 4*time.Second); rate < 0.6 {
+		w.Errorf("seed %d: one busy nsqd of %d handles %.0f %% of what %d slots could do, of %d; delay %v, %d workers, mode %d",
+			w.seed, len(w.nodes), 100*rate, slots, w.max, w.delay, w.workers, w.m.mode)
+	}
+	n.depth = 0
 }
