@@ -57,31 +57,31 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 	for i := range m.conns {
 		i = (start + i) % len(m.conns)
 		c := m.conns[i]
-		covered := c.aim - c.want
-		if c.rdy < c.aim {
-			own, more := c.held-c.before, free-owed
-			keeps := own
-			if m.owes(c) {
-				owed--
-				more = max(more+1, min(free, 1))
-				if m.mode == turning && owed > 0 {
-					keeps = min(own, c.rdy) // what it is to leave goes to who waits
-				}
-			}
-			rdy := min(c.aim, covered+keeps+max(more, 0))
-			if rdy > max(c.rdy, covered) && free >= 0 {
-				if m.owes(c) {
-					m.first = i + 1
-				}
-				if c.rdy == 0 {
-					c.since = now
-				}
-				free -= max(rdy-covered-own, 0)
-				c.rdy, c.held = rdy, max(c.held, rdy)
-				dst = append(dst, Decision{c.id, rdy})
+		if c.rdy >= c.aim {
+			continue
+		}
+		covered, own, more := c.aim-c.want, c.held-c.before, free-owed
+		keeps := own
+		if m.owes(c) {
+			owed--
+			more = max(more+1, min(free, 1))
+			if m.mode == turning && owed > 0 {
+				keeps = min(own, c.rdy) // what it is to leave goes to who waits
 			}
 		}
-		waiting = waiting || c.rdy < c.aim || covered > 0
+		rdy := min(c.aim, covered+keeps+max(more, 0))
+		if rdy > max(c.rdy, covered) && free >= 0 {
+			if m.owes(c) {
+				m.first = i + 1
+			}
+			if c.rdy == 0 {
+				c.since = now
+			}
+			free -= max(rdy-covered-own, 0)
+			c.rdy, c.held = rdy, max(c.held, rdy)
+			dst = append(dst, Decision{c.id, rdy})
+		}
+		waiting = waiting || c.rdy < c.aim
 	}
 	if waiting && !m.waiting {
 		m.waits = now

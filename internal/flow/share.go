@@ -62,9 +62,6 @@ func (c *conn) measure(now time.Time, after time.Duration) {
 		return // as it was
 	}
 	quiet := c.inFlight == 0 && now.Sub(c.last) >= after
-	if c.rdy == 0 && !quiet {
-		return // while it waits it shows nothing
-	}
 	fresh := int(min(c.fresh, math.MaxInt32)) // #nosec G115 -- bounded
 	rdy := max(c.rdy, 1)
 	seen := c.inFlight

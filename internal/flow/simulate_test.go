@@ -202,6 +202,9 @@ func TestEveryNSQDIsVisited(t *testing.T) {
 		{10, 1, 1, time.Second, 4 * time.Second},
 		{10, 3, 5, time.Second, 8 * time.Second},
 		{50, 10, 5, 10 * time.Second, 40 * time.Second},
+		{10, 10, 1, 10 * time.Millisecond, time.Second},
+		{10, 15, 2, time.Second, 2 * time.Second},
+		{10, 1, 5, time.Second, 15 * time.Second},
 	} {
 		name := fmt.Sprintf("%d of %d nsqds busy, max_in_flight %d, handlers take %v", tt.busy, tt.nsqds, tt.slots, tt.handler)
 		for seed := range uint64(2) {

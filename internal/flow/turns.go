@@ -11,11 +11,10 @@ import (
 // waited longest. Where messages come they stay, for a turn at most while
 // another that had messages waits. Who uses all it has gets more.
 //
-// So there may be no end to what connections with messages could use. Then an
-// eighth of the slots' time is for visits to the others, so that each is visited
-// within a bounded time however busy some are; what they save up is for when
-// slots become free late, as handlers are slow. At most an eighth of the slots,
-// or one, is on such visits at a time: who has messages keeps the rest.
+// So there may be no end to what connections with messages could use. Therefore an
+// eighth of the slots' time is for visits to the others, and is saved up while no
+// slot becomes free, as handlers are slow: each is visited within a bounded time
+// however busy some are. What slots are left over visits have too.
 //
 // Turns are taken, too, while there is a slot for every connection but less than
 // two, and some use all they have and others nothing: one slot that goes round
@@ -170,41 +169,40 @@ func (m *Machine) rotate(now time.Time) {
 	t.at = now
 	t.due = now.Add(visit)
 	free, visits := m.release(now)
-	visiting := func(most int) bool {
-		return free > 0 && t.cold.len() > 0 && visits < most
-	}
-	few := max(slots/exploring, 1)
-	for visiting(few) && t.credit >= visitCost {
-		free, visits = free-1, visits+m.visit(now)
-	}
-	for free > 0 && t.hot.len() > 0 {
-		m.give(now, t.hot.pop(), look)
-		free--
-	}
+	owed := m.visit(now, min(free, int(t.credit/visitCost)))
+	free -= owed
+	free -= m.resume(now, free)
 	free -= m.grow(free, (*conn).thirsty)
-	for visiting(max(slots/2, 1)) {
-		free, visits = free-1, visits+m.visit(now)
-	}
+	free -= m.visit(now, min(free, max(slots/2, 1)-visits-owed))
 	free -= m.grow(free, (*conn).flows)
-	for visiting(slots) {
-		free, visits = free-1, visits+m.visit(now)
-	}
+	free -= m.visit(now, free)
 	switch {
 	case free > 0: // nobody waits: there is enough to share
 		m.pressed = false
 		m.plan(now)
 	case t.hot.len() == 0: // otherwise turns end soon
-		m.level(now, t.cold.len() > 0 && visits < few && t.credit >= visitCost)
+		m.level(now)
 	}
 }
 
-// visit gives the one that has waited longest a slot for a short time. It is one
-// visit.
-func (m *Machine) visit(now time.Time) int {
+// visit gives slots for a short time to those that have waited longest, and
+// returns how many.
+func (m *Machine) visit(now time.Time, slots int) (given int) {
 	t := &m.turns
-	t.credit = max(t.credit-visitCost, 0)
-	m.give(now, t.cold.pop(), visit)
-	return 1
+	for ; given < slots && t.cold.len() > 0; given++ {
+		t.credit = max(t.credit-visitCost, 0)
+		m.give(now, t.cold.pop(), visit)
+	}
+	return given
+}
+
+// resume gives slots to those that had messages when their turn ended, and
+// returns how many.
+func (m *Machine) resume(now time.Time, slots int) (given int) {
+	for ; given < slots && m.turns.hot.len() > 0; given++ {
+		m.give(now, m.turns.hot.pop(), look)
+	}
+	return given
 }
 
 func (m *Machine) give(now time.Time, c *conn, stay time.Duration) {
@@ -221,7 +219,7 @@ func (m *Machine) release(now time.Time) (free, visits int) {
 	t := &m.turns
 	free = m.limit()
 	moves := max(t.cold.len()/100, 8) // with thousands of nsqds moving is work
-	others := t.hot.len() // that wait with messages
+	others := t.hot.len()             // that wait with messages
 	for _, c := range m.conns {
 		if c.want == 0 {
 			continue
@@ -236,7 +234,7 @@ func (m *Machine) release(now time.Time) (free, visits int) {
 		case others > 0 && came && (c.want > 1 || now.Sub(c.since) >= m.cfg.Turn):
 			others--
 			m.take(c, 1, inHot)
-		case c.use < busy && c.want > c.need:
+		case c.want > c.need:
 			m.take(c, c.want-c.need, inHot)
 		}
 		free -= c.want
@@ -305,7 +303,7 @@ func (m *Machine) grow(free int, which func(*conn) bool) (given int) {
 
 // level takes a slot from the connection that has most, or that has had its one
 // longest: for a visit that is due, or for one that could use it and has fewer.
-func (m *Machine) level(now time.Time, visitDue bool) {
+func (m *Machine) level(now time.Time) {
 	var most, least *conn
 	for _, c := range m.conns {
 		if c.rdy > 0 && c.want > 0 &&
@@ -318,9 +316,9 @@ func (m *Machine) level(now time.Time, visitDue bool) {
 	}
 	switch {
 	case most == nil:
-	case visitDue:
+	case m.turns.credit >= visitCost && m.turns.cold.len() > 0:
 		m.take(most, 1, inHot)
-		m.visit(now)
+		m.visit(now, 1)
 	case least != nil && least.want+1 < most.want:
 		m.take(most, 1, inHot)
 		least.want++
