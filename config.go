@@ -162,8 +162,7 @@ type Config struct {
 
 	// TlsConfig is used if TlsV1 is on. nil is Go's defaults with the system's
 	// roots. An empty ServerName is filled with the host of the nsqd's
-	// address, if certificates are verified; a "unix:" address has none, so that
-	// it has to be set. Set edits a copy of it with these options, so the caller's own
+	// address; a "unix:" address has none, so that it has to be set. Set edits a copy of it with these options, so the caller's own
 	// is never changed:
 	//
 	//	tls_root_ca_file          path of a PEM file with the roots to trust, instead of the system's

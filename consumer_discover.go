@@ -3,7 +3,6 @@ package nsq
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -40,8 +39,9 @@ type DiscoveryFilter interface {
 // [Consumer.DisconnectFromNSQD] does, unless it was given to ConnectToNSQD.
 //
 // It returns when the nsqlookupd has answered and its nsqds are connected, or
-// have failed to be, but after two seconds at most. That nsqlookupd cannot be
-// reached is no error: it is logged, and asked again.
+// have failed to be, but after two seconds at most; of several, soon after the
+// first has answered. That nsqlookupd cannot be reached is no error: it is logged,
+// and asked again.
 func (c *Consumer) ConnectToNSQLookupd(addr string) error {
 	return c.ConnectToNSQLookupds([]string{addr})
 }
@@ -63,8 +63,9 @@ func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 			continue
 		}
 		c.warnOfToken(u)
-		answered, _ := poller.Add(u)
-		first = append(first, answered)
+		if answered, added := poller.Add(u); added {
+			first = append(first, answered)
+		}
 	}
 	ctx, cancel := context.WithTimeout(c.dialling, connectWait)
 	defer cancel()
@@ -107,7 +108,10 @@ func (c *Consumer) DisconnectFromNSQLookupd(addr string) error {
 	if err != nil {
 		return err
 	}
-	if !c.discovery().Remove(u) {
+	c.mu.Lock()
+	poller := c.poller
+	c.mu.Unlock()
+	if poller == nil || !poller.Remove(u) {
 		return ErrNotConnected
 	}
 	return nil
@@ -204,27 +208,32 @@ func (r *run) discovered(now time.Time, addrs []string, result *discover.Result)
 		r.log.Info("nsqd is not listed any more, disconnecting", "nsqd", addr)
 		r.letGo(now, addr)
 	}
+	for _, addr := range addrs {
+		if r.nsqds[addr] == nil && r.fleet.Wants(addr) {
+			r.nsqds[addr] = &nsqd{addr: addr}
+		}
+	}
 }
 
 // logLookupds says once of each failure that there is one, and when there is none
 // any more.
 func (r *run) logLookupds(result *discover.Result) {
 	failing := map[string]bool{}
-	note := func(err *discover.Error, level slog.Level, text string) {
-		key := err.Error()
-		failing[key] = true
-		if !r.failing[key] {
-			r.log.Log(context.Background(), level, text, "lookupd", err.Lookupd, "err", err.Err)
+	note := func(err *discover.Error, text string) {
+		key := text + err.Lookupd // errors may differ each time, in a port
+		if !failing[key] && !r.failing[key] {
+			r.log.Warn(text, "lookupd", err.Lookupd, "err", err.Err)
 		}
+		failing[key] = true
 	}
 	for _, err := range result.Failed {
-		note(err, slog.LevelWarn, "nsqlookupd failed, asking again later")
+		note(err, "nsqlookupd failed, asking again later")
 	}
 	for _, err := range result.Skipped {
-		note(err, slog.LevelWarn, "nsqlookupd lists an nsqd that cannot be dialled")
+		note(err, "nsqlookupd lists an nsqd that cannot be dialled")
 	}
-	if len(failing) == 0 && len(r.failing) > 0 && result.Waiting == 0 {
-		r.log.Info("all nsqlookupds answer")
+	if len(failing) == 0 && len(r.failing) > 0 {
+		r.log.Info("all nsqlookupds answer well again")
 	}
 	r.failing = failing
 }

@@ -57,6 +57,8 @@ type run struct {
 	failing  map[string]bool  // what of discovery was logged as failing
 	settling []chan struct{}  // closed when no dial is under way
 
+	warnedOfOverrun bool // that it is too large
+
 	sweepAt time.Time // when to look at the leases; zero while there is nothing to see
 
 	warned    bool // that max_in_flight is too small
@@ -138,12 +140,7 @@ func (r *run) act(now time.Time) {
 	r.watch(now)
 	r.due = r.fleet.Take(now, r.due[:0])
 	for _, addr := range r.due {
-		n := r.nsqds[addr]
-		if n == nil { // discovered
-			n = &nsqd{addr: addr}
-			r.nsqds[addr] = n
-		}
-		r.dial(n)
+		r.dial(r.nsqds[addr])
 	}
 	r.settle()
 }

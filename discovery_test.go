@@ -393,3 +393,145 @@ func TestManyNSQDsSomeHang(t *testing.T) {
 		}
 	})
 }
+
+// D10: an nsqlookupd that restarts knows nobody until the nsqds tell it again, 15 s
+// later at most. No connection is let go for that, however short the interval.
+func TestLookupdRestart(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.LookupdPollInterval = 2 * time.Second
+		a, b := s.nsqd("a:1"), s.nsqd("b:1")
+		l := s.lookupd("l:1", a, b)
+		s.discovering(1, noError)
+		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
+			t.Fatal(err)
+		}
+		after(30 * time.Second)
+		l.DeleteTopic("t")
+		after(15 * time.Second)
+		l.Register("t", "a:1", "b:1")
+		after(time.Minute)
+		if n := clients(a, b); !slices.Equal(n, []int{1, 1}) || s.net.Dials() > 2+60 || s.net.Attempts("a:1") != 1 {
+			t.Errorf("clients %v, %d dials of a", n, s.net.Attempts("a:1"))
+		}
+	})
+}
+
+// D10: nor for being missing at two moments with no answers in between.
+func TestMissingForTwoMoments(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		l := s.lookupd("l:1", d)
+		s.discovering(1, noError)
+		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
+			t.Fatal(err)
+		}
+		after(30 * time.Second)
+		l.Unregister("t", "a:1")
+		d.Disconnect(d.Clients()[0].Conn) // has it asked at once: missing for this moment
+		after(2 * time.Second)
+		l.Register("t", "a:1")
+		l.Kill()
+		after(5 * time.Minute)
+		conn := d.Clients()[0].Conn
+		l.DeleteTopic("t")
+		l.Restart()
+		for requests := len(l.Requests()); len(l.Requests()) == requests; {
+			after(time.Second)
+		}
+		l.Register("t", "a:1")
+		after(time.Minute)
+		if c := d.Clients(); len(c) != 1 || c[0].Conn != conn {
+			t.Errorf("let go after one empty answer: %+v", c)
+		}
+	})
+}
+
+// What the user disconnects stays away, also if it was connected again in between.
+func TestDisconnectConnectDisconnect(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.lookupd("l:1", d)
+		s.discovering(1, noError)
+		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
+			t.Fatal(err)
+		}
+		for _, do := range []func(string) error{s.c.DisconnectFromNSQD, s.c.ConnectToNSQD, s.c.DisconnectFromNSQD} {
+			if err := do("a:1"); err != nil {
+				t.Fatal(err)
+			}
+			after(time.Second)
+		}
+		after(5 * time.Minute)
+		if clients(d)[0] != 0 {
+			t.Error("came back by being listed")
+		}
+	})
+}
+
+// Snapshot shows all nsqds that are wanted, also those whose turn to be dialled
+// has not come.
+func TestSnapshotShowsAll(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.Logger = nil
+		l := s.lookupd("l:1")
+		for i, d := range s.nsqds(200) {
+			if i < 70 {
+				d.Inject(nsqtest.Fault{Command: "IDENTIFY", Reply: []byte{}})
+			}
+			l.Register("t", d.Addr())
+		}
+		s.discovering(1, noError)
+		s.c.SetLogger(nil, LogLevelError)
+		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
+			t.Fatal(err)
+		}
+		after(10 * time.Second)
+		if n := len(s.c.Snapshot().Connections); n != 200 {
+			t.Errorf("%d of 200 shown", n)
+		}
+	})
+}
+
+// failingTransport fails with another text each time.
+type failingTransport struct{ n int }
+
+func (f *failingTransport) RoundTrip(*http.Request) (*http.Response, error) {
+	f.n++
+	return nil, fmt.Errorf("read tcp 127.0.0.1:%d->127.0.0.1:4161: connection reset by peer", 40000+f.n)
+}
+
+// D57: a failure is told of once although its text differs, and an answer full of
+// nonsense in one line.
+func TestDiscoveryFailuresAreLoggedOnce(t *testing.T) {
+	inScene(t, func(s *scene) {
+		var out lines
+		s.cfg.Logger = nil
+		s.consumer(1, noError)
+		s.c.SetLookupdHttpClient(&http.Client{Transport: &failingTransport{}})
+		s.c.SetLogger(&out, LogLevelWarning)
+		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
+			t.Fatal(err)
+		}
+		after(10 * time.Minute)
+		s.stopped()
+		if len(out) != 1 {
+			t.Errorf("logged %d times", len(out))
+		}
+	})
+	inScene(t, func(s *scene) {
+		var out lines
+		s.cfg.Logger = nil
+		l := s.lookupd("l:1")
+		l.Reply(`{"producers":[` + strings.Repeat(`{"hostname":"h"},`, 10_000) + `{}]}`)
+		s.discovering(1, noError)
+		s.c.SetLogger(&out, LogLevelWarning)
+		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
+			t.Fatal(err)
+		}
+		after(time.Minute)
+		s.stopped()
+		if len(out) != 1 {
+			t.Errorf("%d lines of log by one answer", len(out))
+		}
+	})
+}

@@ -145,6 +145,9 @@ func (r *run) sweep(now time.Time) {
 	}
 	found := r.c.delivery.sweep(now.Sub(r.c.start), shortest, r.c.cfg.AutoTouch)
 	r.sweepAt = r.c.start.Add(found.next)
+	if len(found.expired) > 0 {
+		r.overrun(now, shortest)
+	}
 	for _, m := range found.expired {
 		if m.respond() {
 			m.conn.link.Expire()
@@ -157,4 +160,15 @@ func (r *run) sweep(now time.Time) {
 	for _, m := range found.touch {
 		m.Touch()
 	}
+}
+
+// overrun is told that messages expired before a handler was free for them.
+func (r *run) overrun(now time.Time, lease time.Duration) {
+	r.flow.Overrun(now, lease)
+	if r.warnedOfOverrun || r.phase != active {
+		return
+	}
+	r.warnedOfOverrun = true
+	r.log.Warn("messages time out before a handler takes them, taking fewer: max_in_flight is more than handlers get through within msg_timeout",
+		"max_in_flight", r.maxInFlight, "handlers", r.c.delivery.hired(), "msg_timeout", lease)
 }

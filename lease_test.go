@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -46,7 +47,7 @@ func TestExpiredMessagesAreNotHandled(t *testing.T) {
 		s.connect(d)
 		flood(d, 10)
 		after(10 * time.Minute)
-		if c := s.balanced(); c.Received < 1000 || c.Expired < 1000 || c.Lost != 1 {
+		if c := s.balanced(); c.Received < 500 || c.Expired < 500 || c.Lost != 1 {
 			t.Errorf("after 10 minutes of one hanging handler: %+v", c)
 		}
 		if n := s.c.delivery.queued(); n > 10 {
@@ -58,7 +59,7 @@ func TestExpiredMessagesAreNotHandled(t *testing.T) {
 		if c.Finished != 10 || c.Lost != 1 {
 			t.Errorf("in the end %+v", c)
 		}
-		if len(attempts) != 11 || attempts[0] != 1 || attempts[1] < 500 {
+		if len(attempts) != 11 || attempts[0] != 1 || attempts[1] < 50 {
 			t.Errorf("handled at attempts %v", attempts)
 		}
 	})
@@ -69,6 +70,53 @@ func (d *delivery) queued() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.queue) - d.head
+}
+
+// sharedLines is lines for several goroutines.
+type sharedLines struct {
+	mu    sync.Mutex
+	lines lines
+}
+
+func (l *sharedLines) Output(depth int, s string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines.Output(depth, s)
+}
+
+func (l *sharedLines) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.lines)
+}
+
+// With more messages in hand than its handlers get through within a lease the
+// Consumer takes fewer, so that hardly any is given up with nobody having begun
+// it.
+func TestOverrunTakesFewer(t *testing.T) {
+	inScene(t, func(s *scene) {
+		var out sharedLines
+		s.cfg.Logger, s.cfg.MaxInFlight = nil, 50
+		d := s.nsqd("a:1", leases(time.Second, time.Hour))
+		handled := map[MessageID]bool{}
+		s.consumer(1, func(m *Message) error { handled[m.ID] = true; sleep(100 * time.Millisecond); return nil })
+		s.c.SetLogger(&out, LogLevelWarning)
+		s.connect(d)
+		flood(d, 400)
+		after(5 * time.Minute)
+		c := s.balanced()
+		if len(handled) != 400 || c.Expired > 400 {
+			t.Errorf("%d handled of 400: %+v", len(handled), c)
+		}
+		warned := slices.DeleteFunc(out.all(), func(line string) bool { return !strings.Contains(line, "taking fewer") })
+		if len(warned) != 1 || !strings.Contains(warned[0], "max_in_flight=50") || !strings.Contains(warned[0], "handlers=1") {
+			t.Errorf("warned %q", warned)
+		}
+		after(5 * time.Minute) // without trouble all slots come back
+		if rdyOf(d) != 50 {
+			t.Errorf("RDY %d in the end", rdyOf(d))
+		}
+	})
 }
 
 // A late answer is lost: it is not sent, for nsqd may have delivered the message

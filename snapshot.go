@@ -53,7 +53,7 @@ const (
 // ConnectionSnapshot is the state of one connection of a Consumer, or of an
 // nsqd to which there is none.
 type ConnectionSnapshot struct {
-	Addr  string // as it was given to ConnectToNSQD
+	Addr  string // as it was given to ConnectToNSQD, or is listed by nsqlookupd
 	State ConnectionState
 
 	RDY         int       // messages that nsqd may have in flight here

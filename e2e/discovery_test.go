@@ -135,7 +135,7 @@ func TestTombstonedForGood(t *testing.T) {
 	n.Post("/topic/create?topic=" + topic)
 	c := discover(t, func(*nsq.Message) error { return nil }, l)
 	eventually(t, 10*time.Second, func() bool { return c.Stats().Connections == 1 })
-	l.post("/topic/tombstone?topic=" + topic + "&node=" + n.HTTPAddr()) // for 45 s
-	eventually(t, 10*time.Second, func() bool { return c.Stats().Connections == 0 })
+	l.post("/topic/tombstone?topic=" + topic + "&node=" + n.HTTPAddr())              // for 45 s
+	eventually(t, 40*time.Second, func() bool { return c.Stats().Connections == 0 }) // 30 s are given to it
 	eventually(t, 10*time.Second, func() bool { return len(n.Stats(topic, "c").Clients) == 0 })
 }

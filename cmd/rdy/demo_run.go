@@ -48,9 +48,9 @@ type demo struct {
 func (d *demo) run(ctx context.Context) (err error) {
 	options := broker.Options{NSQDs: d.nsqds, Lookupds: 1, DataDir: d.dataDir}
 	if d.tls {
-		cert, err := newCertificate()
-		if err != nil {
-			return err
+		cert, certErr := newCertificate()
+		if certErr != nil {
+			return certErr
 		}
 		defer func() { err = errors.Join(err, cert.remove()) }()
 		d.roots = cert.roots

@@ -17,6 +17,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// tailPollInterval is the time between two polls of nsqlookupds: somebody waits
+// for the nsqds that have just got the topic.
+const tailPollInterval = 5 * time.Second
+
 // tail prints the messages of a topic.
 type tail struct {
 	*app
@@ -84,6 +88,7 @@ func (t *tail) run(ctx context.Context) error {
 	log, level := t.logger()
 	cfg := t.config(log)
 	cfg.MaxInFlight = t.maxInFlight
+	cfg.LookupdPollInterval = tailPollInterval
 	if t.count > 0 { // take no more than that, but from wherever it comes
 		cfg.MaxInFlight = min(t.maxInFlight, t.count)
 	}

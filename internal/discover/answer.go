@@ -13,8 +13,10 @@ import (
 const (
 	// topicNotFound is what nsqlookupd says of a topic that no nsqd has had.
 	topicNotFound = "TOPIC_NOT_FOUND"
-	// maxMessage is how much of an error's message is kept.
+	// maxMessage is how much is kept of an error's message, and of a name.
 	maxMessage = 200
+	// maxSkipped is how many unusable producers of an answer are told of.
+	maxSkipped = 10
 )
 
 // A Producer is an nsqd that has the topic.
@@ -70,7 +72,7 @@ func parseAnswer(status int, v1 bool, body []byte) (producers []Producer, skippe
 	case status != http.StatusOK && err == nil && doc.Message == topicNotFound:
 		return nil, nil, nil
 	case status != http.StatusOK:
-		return nil, nil, &StatusError{Status: status, Message: doc.Message[:min(len(doc.Message), maxMessage)]}
+		return nil, nil, &StatusError{Status: status, Message: short(doc.Message)}
 	case err != nil:
 		return nil, nil, err
 	case doc.Producers == nil:
@@ -78,6 +80,8 @@ func parseAnswer(status int, v1 bool, body []byte) (producers []Producer, skippe
 	}
 	return parseProducers(doc.Producers)
 }
+
+func short(s string) string { return s[:min(len(s), maxMessage)] }
 
 func parseProducers(list []byte) (producers []Producer, skipped []*ProducerError, err error) {
 	var entries []json.RawMessage
@@ -99,7 +103,9 @@ func parseProducers(list []byte) (producers []Producer, skipped []*ProducerError
 			_, _, err = net.SplitHostPort(addr)
 		}
 		if err != nil {
-			skipped = append(skipped, &ProducerError{p.Hostname, p.RemoteAddress, err})
+			if len(skipped) < maxSkipped {
+				skipped = append(skipped, &ProducerError{short(p.Hostname), short(p.RemoteAddress), err})
+			}
 			continue
 		}
 		producers = append(producers, Producer{

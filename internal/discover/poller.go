@@ -24,7 +24,7 @@ type Config struct {
 	Interval time.Duration // from poll to poll; must be positive
 	Jitter   float64       // the second poll is late by up to this share of Interval, by chance
 	Timeout  time.Duration // of one request; 0 is no bound
-	Client   *http.Client  // used as it is; nil is one of the Poller's own
+	Client   *http.Client  // used as it is, but that no redirect leaves TLS with a Token; nil is one of the Poller's own
 	Token    string        // sent to every nsqlookupd as a bearer token; empty is none
 	Seed     uint64        // of the jitter
 
@@ -89,8 +89,11 @@ type lookupd struct {
 // New returns a Poller without nsqlookupds.
 func New(cfg Config) *Poller {
 	p := &Poller{cfg: cfg, client: cfg.Client, wake: make(chan struct{}, 1)}
-	if p.client == nil {
+	switch {
+	case p.client == nil:
 		p.client = newClient((&net.Dialer{Timeout: cfg.Timeout}).DialContext)
+	case cfg.Token != "":
+		p.client = guarded(cfg.Client)
 	}
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"syscall"
@@ -571,4 +572,40 @@ func TestEachPollDials(t *testing.T) {
 			t.Errorf("%d dials, %d open, want 3 and 0", dials, open)
 		}
 	})
+}
+
+// Nor does a client of the caller's take the token out of TLS.
+func TestTokenStaysInTLS(t *testing.T) {
+	got := make(chan string, 10)
+	plain := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		got <- r.Header.Get("Authorization")
+	}))
+	defer plain.Close()
+	secure := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))
+	defer secure.Close()
+	u, err := ParseAddr(secure.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := secure.Client()
+	client.Transport.(*http.Transport).DisableKeepAlives = true
+	p := New(Config{
+		Topic: "t", Interval: time.Minute, Timeout: 5 * time.Second,
+		Client: client, Token: "s3cret", Publish: func(Result) {},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.Run(ctx)
+	}()
+	first, _ := p.Add(u)
+	<-first
+	cancel()
+	<-done
+	select {
+	case s := <-got:
+		t.Errorf("https sent %q to plain http", s)
+	default:
+	}
 }

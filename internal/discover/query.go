@@ -2,6 +2,7 @@ package discover
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -94,4 +95,20 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 		return errNotTLS
 	}
 	return nil
+}
+
+// guarded is a client that follows redirects as the one given does, but not out
+// of TLS.
+func guarded(client *http.Client) *http.Client {
+	safe, follow := *client, client.CheckRedirect
+	safe.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		if err := checkRedirect(req, via); err != nil && (follow == nil || errors.Is(err, errNotTLS)) {
+			return err
+		}
+		if follow == nil {
+			return nil
+		}
+		return follow(req, via)
+	}
+	return &safe
 }

@@ -7,9 +7,11 @@
 //
 // Wanted are the addresses that were added, and those that nsqlookupd lists,
 // without those that were removed. An address that no nsqlookupd lists any more
-// is let go after a while: an nsqd that restarts is missing for a moment. All of
-// them must have answered at its beginning and at its end, for one that does not
-// answer may know it still. One that was added is kept whoever lists it.
+// is let go after a while, and not before it was missing three times: an nsqd that
+// restarts is missing for a moment. Only when all of them have answered does that
+// count, for one that does not answer may know it still. An nsqd that is connected
+// is given more time: an nsqlookupd that restarts knows nobody until the nsqds have
+// told it again. One that was added is kept whoever lists it.
 //
 // An address is dialled at once when it becomes wanted, or as soon as fewer than
 // MaxDials are under way. When a dial fails or a connection is lost it is dialled
@@ -41,6 +43,14 @@ type Config struct {
 	Seed  uint64
 }
 
+const (
+	// misses is how often an address must have been missing to be let go.
+	misses = 3
+	// connectedGrace is the least Grace of a connected nsqd: twice as long as
+	// nsqds take to register with an nsqlookupd that has restarted.
+	connectedGrace = 30 * time.Second
+)
+
 // healthy is how long a connection must have held for its loss to be a fresh
 // start rather than one more failure.
 const healthy = 10 * time.Second
@@ -60,6 +70,7 @@ type nsqd struct {
 	listed  bool      // by nsqlookupd, as far as is known
 	round   int       // of Discovered, that listed it last
 	missing time.Time // when listed: since when it is not, as a matter of fact; zero if it is
+	missed  int       // how often it was not since then
 	state   state
 	due     time.Time // when waiting: dial then
 	since   time.Time // when connected: since then
@@ -96,14 +107,18 @@ func New(cfg Config) *Machine {
 // Add wants an address from now on, whether listed or not, and has it dialled at
 // once, also when it is wanted already and waits for its next dial.
 func (m *Machine) Add(now time.Time, addr string) {
+	_, listed := m.unwanted[addr]
 	delete(m.unwanted, addr)
 	n := m.want(now, addr)
-	n.direct = true
+	n.direct, n.listed = true, n.listed || listed
 	if n.state == waiting {
 		n.due = now
 		m.stale = true
 	}
 }
+
+// Wants tells whether an address is wanted.
+func (m *Machine) Wants(addr string) bool { return m.nsqds[addr] != nil }
 
 // want returns the address, which is to be dialled now if it is new.
 func (m *Machine) want(now time.Time, addr string) *nsqd {
@@ -155,7 +170,10 @@ func (m *Machine) Discovered(now time.Time, listed []string, complete bool, gone
 			continue
 		}
 		n := m.want(now, addr)
-		n.listed, n.round, n.missing = true, m.round, time.Time{}
+		if n.missed > 0 && n.state == waiting { // it is back
+			n.due, m.stale = now, true
+		}
+		n.listed, n.round, n.missing, n.missed = true, m.round, time.Time{}, 0
 	}
 	if !complete {
 		return gone
@@ -173,7 +191,11 @@ func (m *Machine) Discovered(now time.Time, listed []string, complete bool, gone
 		if n.missing.IsZero() {
 			n.missing = now
 		}
-		if now.Sub(n.missing) < m.cfg.Grace {
+		grace := m.cfg.Grace
+		if n.state == connected {
+			grace = max(grace, connectedGrace)
+		}
+		if n.missed++; n.missed < misses || now.Sub(n.missing) < grace {
 			continue
 		}
 		n.listed = false

@@ -16,7 +16,7 @@ const (
 
 var (
 	start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	usual = Config{MinDelay: 100 * ms, MaxDelay: time.Minute, RefusedDelay: 2 * s, MaxDials: 1000, Grace: 2 * s, Seed: 1}
+	usual = Config{MinDelay: 100 * ms, MaxDelay: time.Minute, RefusedDelay: 2 * s, MaxDials: 1000, Grace: connectedGrace, Seed: 1}
 )
 
 // between is the bounds of the wait that followed an event.
@@ -127,13 +127,53 @@ func TestDiscovered(t *testing.T) {
 		if dial := strings.Join(m.Take(now, nil), ""); dial != s.dial || gone != s.gone {
 			t.Errorf("step %d, %s: dial %q, gone %q, want %q, %q", i, s.what, dial, gone, s.dial, s.gone)
 		}
-		now = now.Add(time.Second)
+		now = now.Add(connectedGrace / 2)
 	}
 	for _, addr := range []string{"b", "e"} {
 		m.Remove(now, addr)
 	}
 	if len(m.nsqds)+len(m.unwanted)+m.dials != 0 {
 		t.Errorf("left: %v, %v, %d dials", m.nsqds, m.unwanted, m.dials)
+	}
+}
+
+// A connected nsqd is given the time that nsqds take to tell a restarted
+// nsqlookupd, however short the grace of others; three misses it takes in any case.
+func TestConnectedIsGivenTime(t *testing.T) {
+	cfg := usual
+	cfg.Grace = 3 * s
+	m := New(cfg)
+	m.Discovered(start, []string{"down", "up"}, true, nil)
+	m.Take(start, nil)
+	m.Up(start, "up")
+	m.Failed(start, "down")
+	gone := func(at time.Duration) string {
+		return strings.Join(m.Discovered(start.Add(at), nil, true, nil), "")
+	}
+	for _, step := range []struct {
+		at   time.Duration
+		want string
+	}{{1 * s, ""}, {9 * s, ""}, {10 * s, "down"}, {30 * s, ""}, {31 * s, "up"}} {
+		if got := gone(step.at); got != step.want {
+			t.Errorf("at %v: %q gone, want %q", step.at, got, step.want)
+		}
+	}
+}
+
+// One that is listed again after it was missing is dialled at once.
+func TestListedAgainIsDialled(t *testing.T) {
+	m := New(usual)
+	m.Discovered(start, []string{"a"}, true, nil)
+	m.Take(start, nil)
+	m.Failed(start.Add(time.Hour), "a")
+	now := start.Add(time.Hour + 1)
+	m.Discovered(now, nil, true, nil)
+	if got := m.Take(now, nil); len(got) != 0 {
+		t.Errorf("dial %v", got)
+	}
+	m.Discovered(now, []string{"a"}, true, nil)
+	if got := m.Take(now, nil); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("dial %v when it is back", got)
 	}
 }
 
@@ -274,8 +314,9 @@ func TestChurnLeavesNothing(t *testing.T) {
 			}
 		}
 	}
-	m.Discovered(start, nil, true, nil)
-	m.Discovered(start.Add(usual.Grace+1), nil, true, nil)
+	for i := range time.Duration(misses) {
+		m.Discovered(start.Add(i*usual.Grace), nil, true, nil)
+	}
 	if _, ok := m.Next(); ok || len(m.nsqds)+len(m.unwanted)+m.dials != 0 {
 		t.Errorf("%d and %d addresses and %d dials left", len(m.nsqds), len(m.unwanted), m.dials)
 	}

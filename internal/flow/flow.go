@@ -13,7 +13,7 @@
 //     what the connections use of it allows;
 //   - turns.go, while there are fewer slots than connections, or hardly more and
 //     some could use those that others keep for nothing: they go round;
-//   - backoff.go, which limits how many slots there are.
+//   - backoff.go and overrun.go, which limit how many slots there are.
 //
 // grant.go turns wants into RDYs. RDY is a ceiling on what nsqd may have in
 // flight on a connection, not a credit, and nsqd does not confirm it. So a
@@ -176,6 +176,7 @@ type Machine struct {
 	elastic []*conn   // scratch: those whose share the split that is being made can choose
 	turns   turns
 	back    backoff
+	over    overrun
 }
 
 // New returns a machine without connections.
@@ -282,6 +283,9 @@ func (m *Machine) Tick(now time.Time) {
 	if m.back.pausing && !now.Before(m.back.until) {
 		m.probe(now)
 	}
+	if m.over.slots > 0 && !now.Before(m.over.grow) {
+		m.ease(now)
+	}
 	if m.waiting && !now.Before(m.poll) {
 		m.changed = true
 	}
@@ -297,6 +301,7 @@ func (m *Machine) Tick(now time.Time) {
 // can change anything.
 func (m *Machine) Next() (due time.Time, ok bool) {
 	due, ok = first(due, ok, m.back.until, m.back.pausing)
+	due, ok = first(due, ok, m.over.grow, m.over.slots > 0)
 	due, ok = first(due, ok, m.calm, m.stale)
 	due, ok = first(due, ok, m.poll, m.waiting)
 	due, ok = first(due, ok, m.lookAt, !m.lookAt.IsZero())
@@ -325,7 +330,12 @@ func (m *Machine) Wake(now time.Time) {
 func (m *Machine) watches() bool { return !m.cfg.Uniform && m.open > 1 && m.mode != resting }
 
 // limit is how many slots there are.
-func (m *Machine) limit() int { return min(m.max, m.back.slots) }
+func (m *Machine) limit() int {
+	if m.over.slots > 0 {
+		return min(m.max, m.back.slots, m.over.slots)
+	}
+	return min(m.max, m.back.slots)
+}
 
 // plan sets the wants anew, after a change of who there is or of how many slots
 // there are.

@@ -147,6 +147,9 @@ func (w *walk) something() {
 		if n.up && !n.draining {
 			w.drain(n)
 		}
+	case 6:
+		w.m.Overrun(w.now, time.Second)
+		w.take()
 	case 5:
 		w.setMax(w.rand.IntN(1 << w.rand.IntN(6)))
 	default:

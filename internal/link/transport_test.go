@@ -437,3 +437,40 @@ func TestUnixAddress(t *testing.T) {
 		t.Errorf("dialled %q: %v", dialled, err)
 	}
 }
+
+// The name of the host is there for owners who verify by themselves, as the
+// documentation of crypto/tls shows; a socket's path is none.
+func TestServerNameWithoutVerification(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := nsqtest.NewNetwork()
+		ca := newAuthority(t, "evil.example.com")
+		d := nsqtest.NewNsqd(t, nsqtest.Options{Network: network, Addr: "nsqd.example.com:4150", TLSConfig: ca.server})
+		cfg := transport{secure: true}.want(Config{Addr: d.Addr(), Dial: network.DialContext, TLS: ca.client()})
+		cfg.Identify.FeatureNegotiation = true
+		cfg.TLS.InsecureSkipVerify = true
+		cfg.TLS.VerifyConnection = func(cs tls.ConnectionState) error {
+			_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: cs.ServerName, Roots: ca.Roots()})
+			return err
+		}
+		if l, err := Dial(t.Context(), cfg); err == nil {
+			l.Close(nil)
+			t.Error("the certificate of another host was accepted")
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		network := nsqtest.NewNetwork()
+		ca := newAuthority(t, "unix")
+		nsqtest.NewNsqd(t, nsqtest.Options{Network: network, Addr: testAddr, TLSConfig: ca.server})
+		cfg := transport{secure: true}.want(Config{
+			Addr: "unix:/run/nsqd.sock", TLS: ca.client(),
+			Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return network.DialContext(ctx, "tcp", testAddr)
+			},
+		})
+		cfg.Identify.FeatureNegotiation = true
+		if l, err := Dial(t.Context(), cfg); err == nil {
+			l.Close(nil)
+			t.Error(`verified as a host named "unix"`)
+		}
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 
 	"github.com/rdyhq/nsq/internal/wire"
 )
@@ -51,8 +52,10 @@ func (l *Link) tlsConfig() *tls.Config {
 	if l.cfg.TLS != nil {
 		cfg = l.cfg.TLS.Clone()
 	}
-	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {
-		// A unix: address has no host; TLS then says that it needs a name.
+	if cfg.ServerName == "" && !strings.HasPrefix(l.cfg.Addr, "unix:") {
+		// Also where nothing is verified by TLS itself: the owner's own
+		// VerifyConnection may go by it. A unix: address has no host; TLS then
+		// says that it needs a name.
 		cfg.ServerName, _, _ = net.SplitHostPort(l.cfg.Addr)
 	}
 	// Small records at first help those who can show the beginning of a page.
