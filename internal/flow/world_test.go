@@ -271,7 +271,7 @@ func (w *world) disconnect(n *node) {
 	n.up = false
 	n.generation++
 	n.depth += n.inFlight
-	n.inFlight, n.sent = 0, 0
+	n.inFlight, n.buffered, n.sent = 0, 0, 0
 	delete(w.conns, n.id)
 	w.m.Down(n.id)
 	w.take()
