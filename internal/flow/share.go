@@ -20,20 +20,20 @@ import (
 // look finds out what connections use, and plans anew if that helps one.
 func (m *Machine) look(now time.Time) {
 	m.lookAt = now.Add(m.cfg.Look)
-	busy := m.measure(now)
-	if busy == 0 && m.pressed {
+	awake := m.measure(now)
+	if awake == 0 && m.pressed {
 		m.pressed = false
 		m.plan(now)
 	}
 	switch slots := m.limit(); {
 	case m.mode == turning:
-	case busy == 0: // asleep; whoever wakes begins with a fair share
+	case awake == 0: // whoever wakes begins with a fair share
 		for _, c := range m.conns {
 			c.need = 1
 		}
 		m.share(slots)
 		m.lookAt = time.Time{}
-	case busy < m.open && slots < 2*m.open && slices.ContainsFunc(m.conns, (*conn).thirsty):
+	case awake < m.open && slots < 2*m.open && slices.ContainsFunc(m.conns, (*conn).thirsty):
 		m.pressed = true
 		m.plan(now)
 	default:
@@ -45,7 +45,7 @@ func (m *Machine) look(now time.Time) {
 }
 
 // measure says of each connection what it does with its slots, and returns how
-// many are busy.
+// many have messages.
 func (m *Machine) measure(now time.Time) (n int) {
 	for _, c := range m.conns {
 		c.measure(now, m.cfg.Idle)

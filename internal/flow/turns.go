@@ -21,8 +21,8 @@ import (
 // the idle ones leaves nearly all to the busy, one that stays with each leaves
 // them less than half.
 
-// exploring is the share of the slots and of their time that visits may take
-// from connections that have messages: one part in exploring.
+// exploring is the share of the slots' time that visits may take from connections
+// that have messages: one part in exploring.
 const exploring = 8
 
 // visitCost is the slot time that a visit takes: nsqd must have seen that the
@@ -160,7 +160,9 @@ func (m *Machine) trim(slots int) {
 	}
 }
 
-// rotate moves slots on.
+// rotate moves slots on. Those that are free go, as far as they suffice, to visits
+// that the others owe; to who waits with messages; to who could surely use more;
+// to visits, up to half of all slots; to who perhaps could; to any visits.
 func (m *Machine) rotate(now time.Time) {
 	t := &m.turns
 	slots := m.limit()
