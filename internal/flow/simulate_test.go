@@ -170,7 +170,7 @@ func TestSimulateFirstDelivery(t *testing.T) {
 		}
 		w.run(time.Second)
 		var times []time.Duration
-		for range 250 {
+		for range 150 {
 			w.run(time.Duration(w.rand.IntN(int(time.Second))))
 			n := w.nodes[w.rand.IntN(len(w.nodes))]
 			w.publish(n, 1)
