@@ -23,8 +23,9 @@ type RDYStrategy string
 const (
 	// RDYAdaptive follows the traffic: nsqds that have messages get what those
 	// without do not use, which keep one, to show when that changes. Without
-	// traffic the split is even. With fewer slots than nsqds, nsqds with
-	// messages get most of them.
+	// traffic the split is even. With fewer slots than nsqds, or hardly more
+	// when one could use them all, idle nsqds take turns for an eighth of the
+	// slots and those with messages have the others.
 	RDYAdaptive RDYStrategy = "adaptive"
 	// RDYUniform is an even split whatever the traffic, as that of go-nsq, but
 	// with the remainder handed out; with fewer slots than nsqds they go round.

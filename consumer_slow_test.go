@@ -1,0 +1,122 @@
+package nsq
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// D18: a message that is still being handled when a backoff begins does not keep
+// the probe's away, although RDY is a ceiling on both.
+func TestProbeBesideASlowHandler(t *testing.T) {
+	for _, nsqds := range []int{1, 4} {
+		inScene(t, func(s *scene) {
+			s.cfg.MaxInFlight = 50
+			all := s.nsqds(nsqds)
+			var n, handled atomic.Int32
+			s.consumer(50, func(*Message) error {
+				switch i := int(n.Add(1)); {
+				case i <= nsqds:
+					sleep(50 * time.Second)
+				case i == nsqds+1:
+					return errBoom
+				}
+				handled.Add(1)
+				return nil
+			})
+			s.connect(all...)
+			after(rdyMoves)
+			for _, d := range all {
+				flood(d, 1)
+			}
+			after(time.Second)
+			flood(all[0], 1) // fails
+			after(time.Second)
+			flood(all[0], 1000)
+			after(3 * time.Second) // the pause of 2 s, and one more
+			if handled.Load() < 100 {
+				t.Errorf("%d nsqds: %d handled, sent %v", nsqds, handled.Load(), commands(all[0], "RDY", "REQ"))
+			}
+			sleep(time.Minute) // the slow ones end
+		})
+	}
+}
+
+// D24: a message that its handler touches is in flight for as long as it does.
+func TestTouchedStillCounts(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 1
+		a := s.nsqd("a:1", leases(10*time.Second, 15*time.Minute))
+		b := s.nsqd("b:1", leases(10*time.Second, 15*time.Minute))
+		s.consumer(1, func(m *Message) error {
+			for range 12 {
+				sleep(5 * time.Second)
+				m.Touch()
+			}
+			return nil
+		})
+		s.connect(a, b)
+		flood(a, 1)
+		after(time.Second)
+		flood(b, 1)
+		for range 55 {
+			after(time.Second)
+			if _, n := granted([]*nsqtest.Nsqd{a, b}); n > 1 {
+				t.Fatalf("%d in flight of 1", n)
+			}
+		}
+		sleep(2 * time.Minute)
+	})
+}
+
+// A message that is never answered costs its slot for its lease, and not again.
+func TestALostAnswerCostsOneLease(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 1
+		a, b := s.nsqd("a:1"), s.nsqd("b:1")
+		var lost atomic.Bool
+		var handled atomic.Int32
+		s.consumer(1, func(m *Message) error {
+			if lost.CompareAndSwap(false, true) {
+				m.DisableAutoResponse()
+				return nil
+			}
+			sleep(10 * time.Millisecond)
+			handled.Add(1)
+			return nil
+		})
+		s.connect(a, b)
+		flood(a, 1)
+		after(65 * time.Second)
+		flood(a, 20_000)
+		flood(b, 20_000)
+		after(2 * time.Minute)
+		if n := handled.Load(); n < 10_000 {
+			t.Errorf("%d handled, 12,000 could be", n)
+		}
+	})
+}
+
+// D21, D22: one busy nsqd among idle ones has most of the slots also where these
+// hardly suffice for all, or do not.
+func TestBusyNSQDAmongIdleOnes(t *testing.T) {
+	for _, slots := range []int{1, 4, 9, 10, 15} {
+		inScene(t, func(s *scene) {
+			s.cfg.MaxInFlight = slots
+			nsqds := s.nsqds(10)
+			var handled atomic.Int32
+			s.consumer(slots, func(*Message) error { sleep(10 * time.Millisecond); handled.Add(1); return nil })
+			s.connect(nsqds...)
+			after(time.Second)
+			flood(nsqds[7], 100_000)
+			after(3 * time.Second)
+			before := handled.Load()
+			after(10 * time.Second)
+			if n := int(handled.Load() - before); n < 1000*slots*7/10 {
+				t.Errorf("%d slots: %d handled in 10 s, %d could be", slots, n, 1000*slots)
+			}
+		})
+	}
+}
