@@ -1,6 +1,7 @@
 package nsq
 
 import (
+	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -107,7 +108,12 @@ func TestBusyNSQDAmongIdleOnes(t *testing.T) {
 			s.cfg.MaxInFlight = slots
 			nsqds := s.nsqds(10)
 			var handled atomic.Int32
-			s.consumer(slots, func(*Message) error { sleep(10 * time.Millisecond); handled.Add(1); return nil })
+			s.consumer(slots, func(*Message) error {
+				// Not in step: a look that comes when all have just ended sees none.
+				sleep(5*time.Millisecond + rand.N(10*time.Millisecond))
+				handled.Add(1)
+				return nil
+			})
 			s.connect(nsqds...)
 			after(time.Second)
 			flood(nsqds[7], 100_000)
