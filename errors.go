@@ -23,9 +23,11 @@ var (
 	// This package never tries to; the value is kept for those who compare.
 	ErrOverMaxInFlight = errors.New("over configure max-inflight")
 
-	// ErrNotSent says that a publish failed and nsqd has seen nothing of it: to
-	// publish again cannot make a duplicate. It also matches ErrNotConnected.
-	ErrNotSent = fmt.Errorf("%w: nothing was sent", ErrNotConnected)
+	// ErrNotSent says that a publish failed and that nsqd has not taken it: to
+	// publish again cannot make a duplicate. Nothing of it was sent, or it was
+	// behind a publish that nsqd refused, after which nsqd closes the connection
+	// and looks at nothing more. It also matches ErrNotConnected.
+	ErrNotSent = fmt.Errorf("%w: nothing was published", ErrNotConnected)
 	// ErrUnknownOutcome says that a publish was sent, at least in part, and
 	// that its answer was not seen: the message may or may not be stored. It
 	// also matches ErrNotConnected.

@@ -265,11 +265,13 @@ func TestNSQDRestarts(t *testing.T) {
 			s.d.Kill()
 			synctest.Wait()
 			for range 5 {
-				if err := s.p.Publish("t", []byte("m")); !errors.Is(err, syscall.ECONNREFUSED) {
+				redialAllowed()
+				if err := s.p.Publish("t", []byte("m")); !errors.Is(err, ErrNotSent) || !errors.Is(err, syscall.ECONNREFUSED) {
 					s.Errorf("while there is no nsqd: %v", err)
 				}
 			}
 			s.d.Restart()
+			redialAllowed()
 		}
 		if n := s.net.Attempts("a:1"); n != 3+3*5 {
 			s.Errorf("%d dials", n)
@@ -296,6 +298,13 @@ func helloSizes(t *testing.T) (sent, received int) {
 func TestCutAtEveryByte(t *testing.T) {
 	helloSent, helloReceived := helloSizes(t)
 	one, many := []byte("hi"), [][]byte{[]byte("a"), []byte("bc")}
+	async := func(publish func(done chan *ProducerTransaction) error) error {
+		done := make(chan *ProducerTransaction)
+		if err := publish(done); err != nil {
+			return err
+		}
+		return (<-done).Error
+	}
 	pub := wire.AppendPub(nil, "t", one)
 	commands := map[string]struct {
 		size, messages int
@@ -303,6 +312,16 @@ func TestCutAtEveryByte(t *testing.T) {
 	}{
 		"PUB":  {len(pub), 1, func(p *Producer) error { return p.Publish("t", one) }},
 		"MPUB": {len(wire.AppendMpub(nil, "t", many)), 2, func(p *Producer) error { return p.MultiPublish("t", many) }},
+		"DPUB": {len(wire.AppendDpub(nil, "t", 60_000, one)), 1, func(p *Producer) error { return p.DeferredPublish("t", time.Minute, one) }},
+		"PUB, async": {len(pub), 1, func(p *Producer) error {
+			return async(func(done chan *ProducerTransaction) error { return p.PublishAsync("t", one, done) })
+		}},
+		"MPUB, async": {len(wire.AppendMpub(nil, "t", many)), 2, func(p *Producer) error {
+			return async(func(done chan *ProducerTransaction) error { return p.MultiPublishAsync("t", many, done) })
+		}},
+		"DPUB, async": {len(wire.AppendDpub(nil, "t", 0, one)), 1, func(p *Producer) error {
+			return async(func(done chan *ProducerTransaction) error { return p.DeferredPublishAsync("t", 0, one, done) })
+		}},
 	}
 	reply := len(nsqtest.ResponseFrame("OK"))
 	for name, cmd := range commands {
@@ -316,6 +335,7 @@ func TestCutAtEveryByte(t *testing.T) {
 					s.Errorf("%d messages stored", n)
 				}
 				expectVerdict(s.T, err, stored)
+				redialAllowed()
 				s.publishes()
 			}, quietly)
 			return stored, err

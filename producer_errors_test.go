@@ -44,11 +44,43 @@ func TestRefusedPublish(t *testing.T) {
 	}
 }
 
-// What a refusal of the fake itself looks like: one who is refused, and others
-// whose commands were behind.
-func TestRefusalEndsOthersPublishes(t *testing.T) {
+// D53: one who is refused, and others whose commands are behind. nsqd, which
+// closes, has looked at none of these: they are published over a new connection,
+// once.
+func TestRefusalHurtsNobodyElse(t *testing.T) {
 	produce(t, func(s *producing) {
-		s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Delay: time.Second, Reply: nsqtest.ErrorFrame("E_PUB_FAILED", "full"), Close: true})
+		s.d.Inject(nsqtest.Fault{Command: "DPUB", Times: 1, Delay: time.Second})
+		errs := make([]error, 9)
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() {
+				sleep(time.Duration(i) * time.Millisecond)
+				if i == 3 {
+					errs[i] = s.p.DeferredPublish("t", 2*time.Hour, []byte("no"))
+				} else {
+					errs[i] = s.p.Publish("t", fmt.Append(nil, i))
+				}
+			})
+		}
+		wg.Wait()
+		for i, err := range errs {
+			if _, refused := errors.AsType[ErrProtocol](err); refused != (i == 3) || i != 3 && err != nil {
+				s.Errorf("%d: %v", i, err)
+			}
+		}
+		stored := s.stored()
+		slices.Sort(stored)
+		if want := strings.Split("01245678", ""); !slices.Equal(stored, want) || s.net.Dials() != 2 {
+			s.Errorf("stored %q over %d connections", stored, s.net.Dials())
+		}
+	})
+}
+
+// Behind an error that this package does not know the outcome is not known
+// either.
+func TestUnknownRefusal(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Delay: time.Second, Reply: nsqtest.ErrorFrame("E_NEW", "full"), Close: true})
 		errs := make([]error, 5)
 		var wg sync.WaitGroup
 		for i := range errs {
@@ -62,14 +94,15 @@ func TestRefusalEndsOthersPublishes(t *testing.T) {
 			s.Errorf("refused: %v", errs[0])
 		}
 		for _, err := range errs[1:] {
-			if _, ok := errors.AsType[ErrProtocol](err); ok || !errors.Is(err, ErrUnknownOutcome) || !strings.Contains(err.Error(), "E_PUB_FAILED full") {
+			if _, ok := errors.AsType[ErrProtocol](err); ok || !errors.Is(err, ErrUnknownOutcome) || !strings.Contains(err.Error(), "E_NEW full") {
 				s.Errorf("bystander: %v", err)
 			}
 		}
 	})
 }
 
-// Why no connection can be made is the error, and the next call tries again.
+// Why no connection can be made is the error, also of those who come right
+// after, and when a moment has passed the next call tries again.
 func TestProducerConnectErrors(t *testing.T) {
 	tests := map[string]struct {
 		prepare func(s *producing)
@@ -113,12 +146,15 @@ func TestProducerConnectErrors(t *testing.T) {
 					s.p.Ping,
 					func() error { return s.p.Publish("t", []byte("m")) },
 				} {
-					if err := call(); err == nil || !strings.Contains(err.Error(), tt.text) || !tt.check(err) {
-						s.Errorf("%v", err)
+					for range 3 { // the last two right after the attempt
+						if err := call(); !errors.Is(err, ErrNotSent) || !strings.Contains(err.Error(), tt.text) || !tt.check(err) {
+							s.Errorf("%v", err)
+						}
 					}
+					redialAllowed()
 				}
 				if n := s.net.Attempts("a:1"); n != 2 {
-					s.Errorf("%d attempts, want one per call", n)
+					s.Errorf("%d attempts, want one per kind of call", n)
 				}
 				s.net.Allow("a:1")
 				s.d.ClearFaults()

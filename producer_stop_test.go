@@ -161,7 +161,7 @@ func TestStopRacesPublish(t *testing.T) {
 				wg.Wait()
 				for j, err := range errs {
 					results[fmt.Sprint(i, j)] = err
-					if err != nil && !errors.Is(err, ErrStopped) && timeout > 0 {
+					if err != nil && err != ErrStopped && timeout > 0 { //nolint:errorlint // go-nsq's users compare
 						s.Errorf("%v", err)
 					}
 				}
@@ -197,7 +197,7 @@ func randomProducerLife(s *producing, rng *rand.Rand) {
 	}
 	pause := func() {
 		mu.Lock()
-		d := rng.IntN(1000)
+		d := rng.IntN(3000)
 		mu.Unlock()
 		sleep(time.Duration(d) * time.Microsecond)
 	}
@@ -206,11 +206,14 @@ func randomProducerLife(s *producing, rng *rand.Rand) {
 	s.d.Inject(nsqtest.Fault{Command: "PUB", Match: oneIn(50), Mute: true, Close: true})
 	s.d.Inject(nsqtest.Fault{Command: "PUB", Match: oneIn(50), Reply: []byte{}, Close: true})
 	s.d.Inject(nsqtest.Fault{Command: "PUB", Match: oneIn(50), Reply: nsqtest.ErrorFrame("E_PUB_FAILED", ""), Close: true})
+	s.d.Inject(nsqtest.Fault{Command: "DPUB", Match: oneIn(20), Reply: nsqtest.ErrorFrame("E_DPUB_FAILED", ""), Close: true})
+	s.d.Inject(nsqtest.Fault{Command: "DPUB", Match: oneIn(20), Delay: 2 * time.Millisecond})
 	s.d.Inject(nsqtest.Fault{Command: "PUB", Match: oneIn(20), Delay: 2 * time.Millisecond})
 
 	results := map[string]error{}
 	var wg sync.WaitGroup
 	for i := range 8 {
+		done := make(chan *ProducerTransaction)
 		wg.Go(func() {
 			for j := 0; ; j++ {
 				body := fmt.Sprint(i, " ", j)
@@ -218,7 +221,17 @@ func randomProducerLife(s *producing, rng *rand.Rand) {
 				if chance(4) {
 					ctx, cancel = context.WithTimeout(s.Context(), time.Millisecond)
 				}
-				err := s.p.PublishContext(ctx, "t", []byte(body))
+				var err error
+				switch j % 3 {
+				case 0:
+					err = s.p.PublishContext(ctx, "t", []byte(body))
+				case 1:
+					err = s.p.DeferredPublishContext(ctx, "t", time.Hour, []byte(body))
+				case 2:
+					if err = s.p.PublishAsync("t", []byte(body), done, body); err == nil {
+						err = (<-done).Error
+					}
+				}
 				cancel()
 				mu.Lock()
 				results[body] = err
@@ -249,7 +262,7 @@ func randomProducerLife(s *producing, rng *rand.Rand) {
 		})
 	}
 	for range 10 {
-		sleep(20 * time.Millisecond)
+		sleep(200 * time.Millisecond) // time to connect after failed attempts
 		s.d.Kill()
 		pause()
 		s.d.Restart()

@@ -58,6 +58,10 @@ func produce(t *testing.T, test func(s *producing), change ...func(*scene)) {
 // quietly is for tests that make very many connections.
 func quietly(s *scene) { s.cfg.Logger = slog.New(slog.DiscardHandler) }
 
+// redialAllowed lets the time pass in which there is no attempt to connect after
+// one that failed.
+func redialAllowed() { after(2 * maxRedial) }
+
 // stored are the messages of topic t, in order.
 func (s *producing) stored() []string { return s.d.Queued("t", "") }
 
@@ -119,6 +123,32 @@ func TestPublish(t *testing.T) {
 	})
 }
 
+// A deferred message comes when its delay is over, in whole milliseconds.
+func TestDeferredPublish(t *testing.T) {
+	produce(t, func(s *producing) {
+		start := time.Now()
+		got := map[string]time.Duration{}
+		s.consumer(1, func(m *Message) error {
+			got[string(m.Body)] = time.Since(start)
+			return nil
+		})
+		s.connect(s.d)
+		for _, delay := range []time.Duration{0, time.Millisecond, time.Minute, time.Hour} {
+			if err := s.p.DeferredPublish("t", delay, fmt.Append(nil, delay)); err != nil {
+				s.Error(err)
+			}
+		}
+		after(2 * time.Hour)
+		if want := "map[0s:0s 1h0m0s:1h0m0s 1m0s:1m0s 1ms:1ms]"; fmt.Sprint(got) != want {
+			s.Errorf("got %v", got)
+		}
+		err := s.p.DeferredPublish("t", time.Hour+time.Millisecond, []byte("m"))
+		if refused, ok := errors.AsType[*ProtocolError](err); !ok || refused.Code != "E_INVALID" {
+			s.Errorf("over nsqd's limit: %v", err)
+		}
+	})
+}
+
 // What was published is what a consumer gets.
 func TestPublishedIsConsumed(t *testing.T) {
 	produce(t, func(s *producing) {
@@ -160,6 +190,7 @@ func TestPing(t *testing.T) {
 			s.Errorf("without an nsqd: %v", err)
 		}
 		s.d.Restart()
+		redialAllowed()
 		if err := s.p.Ping(); err != nil {
 			s.Errorf("with a new nsqd: %v", err)
 		}
@@ -214,6 +245,8 @@ func TestPublishBytes(t *testing.T) {
 		err := errors.Join(
 			s.p.Publish("t", []byte("hi")),
 			s.p.MultiPublish("t", [][]byte{[]byte("a"), []byte("bc")}),
+			s.p.DeferredPublish("t", 250*time.Millisecond+999*time.Microsecond, []byte("x")),
+			s.p.DeferredPublish("t", 999*time.Microsecond, []byte("x")),
 			s.p.Ping())
 		if err != nil {
 			s.Error(err)
@@ -222,6 +255,8 @@ func TestPublishBytes(t *testing.T) {
 		want := []string{
 			"PUB t\n\x00\x00\x00\x02hi",
 			"MPUB t\n\x00\x00\x00\x0f\x00\x00\x00\x02\x00\x00\x00\x01a\x00\x00\x00\x02bc",
+			"DPUB t 250\n\x00\x00\x00\x01x",
+			"DPUB t 0\n\x00\x00\x00\x01x",
 			"NOP\n",
 		}
 		if got := tr.writes[1:]; !slices.Equal(got, want) {
@@ -282,6 +317,9 @@ func TestInvalidPublishesStayHere(t *testing.T) {
 		`to "list": empty message body`:      func(p *Producer) error { return p.MultiPublish("list", [][]byte{body, {}, body}) },
 		`11 bytes exceeds max_msg_size 10`:   func(p *Producer) error { return p.Publish("t", tooBig) },
 		`"m": message body of 11 bytes exce`: func(p *Producer) error { return p.MultiPublish("m", [][]byte{body, tooBig}) },
+		`"neg": delay -1ns out of range`:     func(p *Producer) error { return p.DeferredPublish("neg", -1, body) },
+		`"far": delay 2562047h47m16.854`:     func(p *Producer) error { return p.DeferredPublish("far", math.MaxInt64, body) },
+		`to "def": empty message body`:       func(p *Producer) error { return p.DeferredPublish("def", time.Second, nil) },
 	}
 	produce(t, func(s *producing) {
 		for want, call := range calls {
@@ -338,6 +376,7 @@ func TestProducerLogs(t *testing.T) {
 		synctest.Wait()
 		s.net.Refuse("a:1", nil)
 		_ = s.p.Ping()
+		redialAllowed()
 		s.p.SetLoggerLevel(LogLevelMax)
 		_ = s.p.Ping()
 		expect := func(l *logLines, want ...string) {
@@ -351,9 +390,9 @@ func TestProducerLogs(t *testing.T) {
 			}
 		}
 		expect(&all, "INF a:1) connecting to nsqd", "WRN a:1) connection to nsqd lost err=EOF", "INF a:1) connecting to nsqd")
-		failed := `ERR a:1) not connected to nsqd err="[a:1] failed to connect - dial tcp a:1: connection refused"`
-		expect(&failures, failed, failed)
+		expect(&failures, `ERR a:1) not connected to nsqd err="[a:1] failed to connect - dial tcp a:1: connection refused"`)
 		s.p.SetLogger(nil, LogLevelDebug)
+		redialAllowed()
 		_ = s.p.Ping()
 		expect(&all)
 		expect(&failures)

@@ -156,6 +156,7 @@ func TestCommandsAfterTheEnd(t *testing.T) {
 				for i, accepted := range []bool{
 					l.Rdy(1), l.Fin(&id), l.Req(&id, 0), l.Touch(&id), l.Nop(),
 					l.Pub("t", []byte("x"), replier), l.Mpub("t", [][]byte{[]byte("x")}, replier),
+					l.Dpub("t", 0, []byte("x"), replier),
 				} {
 					if accepted {
 						t.Errorf("command %d was accepted", i)

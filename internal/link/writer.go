@@ -248,6 +248,11 @@ func (l *Link) Mpub(topic string, bodies [][]byte, to Replier) bool {
 	return l.ask(to, func(b []byte) []byte { return wire.AppendMpub(b, topic, bodies) })
 }
 
+// Dpub publishes one message that nsqd keeps back for a delay, as Pub does one.
+func (l *Link) Dpub(topic string, delay time.Duration, body []byte, to Replier) bool {
+	return l.ask(to, func(b []byte) []byte { return wire.AppendDpub(b, topic, delay.Milliseconds(), body) })
+}
+
 // ask appends a command whose answer goes to a replier.
 func (l *Link) ask(to Replier, appendTo func([]byte) []byte) bool {
 	l.mu.Lock()

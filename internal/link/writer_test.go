@@ -27,6 +27,8 @@ func TestWriteCommands(t *testing.T) {
 		{func(l *Link, r *recorder) bool { return l.Pub("t", []byte("x"), r.replier("")) }, "PUB t\n\x00\x00\x00\x01x"},
 		{func(l *Link, r *recorder) bool { return l.Mpub("t", [][]byte{[]byte("x")}, r.replier("")) },
 			"MPUB t\n\x00\x00\x00\x09\x00\x00\x00\x01\x00\x00\x00\x01x"},
+		{func(l *Link, r *recorder) bool { return l.Dpub("t", 1500*time.Millisecond, []byte("x"), r.replier("")) },
+			"DPUB t 1500\n\x00\x00\x00\x01x"},
 	}
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)

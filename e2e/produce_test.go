@@ -1,0 +1,182 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nsqio/nsq/nsqd"
+
+	"github.com/rdyhq/nsq"
+)
+
+// onDisk makes an nsqd keep its messages through a kill.
+func onDisk(o *nsqd.Options) {
+	o.MemQueueSize = 0
+	o.SyncEvery = 1
+}
+
+// publishForm publishes a message in one of the ways there are, and waits for
+// its outcome.
+func publishForm(ctx context.Context, p *nsq.Producer, i int, body []byte, done chan *nsq.ProducerTransaction) error {
+	switch i % 4 {
+	case 0:
+		return p.Publish(topic, body)
+	case 1:
+		return p.PublishContext(ctx, topic, body)
+	case 2:
+		return p.MultiPublish(topic, [][]byte{body})
+	}
+	if err := p.PublishAsync(topic, body, done); err != nil {
+		return err
+	}
+	return (<-done).Error
+}
+
+// D52: nsqd is killed and started again ten times while 64 goroutines publish.
+// Whatever was published without an error is in the queue afterwards, and
+// nothing of which the error says that it is not.
+func TestNSQDKilledUnderPublishers(t *testing.T) {
+	const publishers, restarts = 64, 10
+	n := StartNSQD(t, onDisk) // and without a channel: nsqd has in memory what it moves from topic to channel
+	p, err := nsq.NewProducer(n.TCPAddr(), testConfig(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.SetLogger(nil, nsq.LogLevelError)
+
+	var mu sync.Mutex
+	published, notSent, unknown := map[string]bool{}, map[string]bool{}, 0
+	var wg sync.WaitGroup
+	for i := range publishers {
+		done := make(chan *nsq.ProducerTransaction)
+		wg.Go(func() {
+			for j := 0; ; j++ {
+				body := fmt.Sprintf("%d-%d", i, j)
+				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+				err := publishForm(ctx, p, i, []byte(body), done)
+				cancel()
+				mu.Lock()
+				switch {
+				case err == nil:
+					published[body] = true
+				case errors.Is(err, nsq.ErrNotSent), errors.Is(err, nsq.ErrStopped):
+					notSent[body] = true
+				case errors.Is(err, nsq.ErrUnknownOutcome):
+					unknown++
+				default:
+					t.Errorf("%v", err)
+				}
+				mu.Unlock()
+				if errors.Is(err, nsq.ErrStopped) {
+					return
+				}
+				time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond)
+			}
+		})
+	}
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(published)
+	}
+	for range restarts {
+		before := count()
+		eventually(t, 30*time.Second, func() bool { return count() > before+publishers })
+		n.Kill()
+		n.Start()
+	}
+	before := count()
+	eventually(t, 30*time.Second, func() bool { return count() > before })
+	p.Stop()
+	wg.Wait()
+
+	got := newLedger()
+	consume(t, testConfig(t), 8, func(m *nsq.Message) error {
+		got.add(m.Body)
+		return nil
+	}, n)
+	missing := func() (bodies []string) {
+		for body := range published {
+			if !got.has(body) {
+				bodies = append(bodies, body)
+			}
+		}
+		return bodies
+	}
+	defer func() {
+		t.Logf("%d published, %d not sent, %d unknown; %d missing", len(published), len(notSent), unknown, len(missing()))
+	}()
+	eventually(t, 30*time.Second, func() bool { return len(missing()) == 0 })
+	eventually(t, 30*time.Second, func() bool { s := n.Stats(topic, "c"); return s.Depth+s.InFlight == 0 })
+	for body := range notSent {
+		if got.has(body) {
+			t.Errorf("%s is not sent, but stored", body)
+		}
+	}
+	if len(notSent) == 0 || unknown == 0 {
+		t.Errorf("the restarts were not felt: %d not sent, %d unknown", len(notSent), unknown)
+	}
+}
+
+// D53: nsqd closes the connection with each publish that it refuses. What others
+// had on their way is published all the same, unless that happens twice in a
+// row; and whatever they are told is true: no message is lost, none is there
+// twice.
+func TestRefusalsOfRealNSQDHurtNobodyElse(t *testing.T) {
+	n := StartNSQD(t, nil)
+	n.Post("/topic/create?topic=" + topic)
+	n.Post("/channel/create?topic=" + topic + "&channel=c")
+	p, err := nsq.NewProducer(n.TCPAddr(), testConfig(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
+	p.SetLogger(nil, nsq.LogLevelError)
+	var published, notSent, unknown atomic.Int32
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	for range 16 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				switch err := p.Publish(topic, []byte("good")); {
+				case err == nil:
+					published.Add(1)
+				case errors.Is(err, nsq.ErrNotSent):
+					notSent.Add(1)
+				case errors.Is(err, nsq.ErrUnknownOutcome):
+					unknown.Add(1)
+				default:
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 50 {
+		before := published.Load()
+		eventually(t, 10*time.Second, func() bool { return published.Load() > before+100 })
+		if err := p.DeferredPublish(topic, 2*time.Hour, []byte("late")); err == nil {
+			t.Error("not refused")
+		}
+	}
+	cancel()
+	wg.Wait()
+	ok, maybe, depth := int(published.Load()), int(unknown.Load()), 0
+	eventually(t, 10*time.Second, func() bool { // nsqd moves them from the topic to the channel
+		before := depth
+		depth = n.Stats(topic, "c").Depth
+		return depth >= ok && depth == before
+	})
+	t.Logf("%d published, %d not sent, %d unknown, %d stored", ok, notSent.Load(), maybe, depth)
+	if depth > ok+maybe {
+		t.Errorf("%d stored, but at most %d published", depth, ok+maybe)
+	}
+	if hurt := int(notSent.Load()) + maybe; hurt > 50 { // without a second try it is up to 16 for each refusal
+		t.Errorf("%d publishes failed", hurt)
+	}
+}

@@ -1,0 +1,358 @@
+package nsq
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// outcome receives a transaction, and checks that it is that of the call with
+// these args.
+func (s *producing) outcome(done chan *ProducerTransaction, args ...any) error {
+	s.Helper()
+	t := <-done
+	if !slices.Equal(t.Args, args) {
+		s.Errorf("the transaction of %v, want that of %v", t.Args, args)
+	}
+	return t.Error
+}
+
+// expectNoOutboxes checks that what belongs to a doneChan goes with its last
+// transaction.
+func (s *producing) expectNoOutboxes() {
+	s.Helper()
+	synctest.Wait()
+	s.p.outboxes.mu.Lock()
+	defer s.p.outboxes.mu.Unlock()
+	if n := len(s.p.outboxes.open); n != 0 {
+		s.Errorf("%d outboxes", n)
+	}
+}
+
+func TestAsync(t *testing.T) {
+	for _, capacity := range []int{0, 1, 10} {
+		produce(t, func(s *producing) {
+			done := make(chan *ProducerTransaction, capacity)
+			body, many := []byte("one"), [][]byte{[]byte("two"), []byte("three")}
+			err := errors.Join(
+				s.p.PublishAsync("t", body, done, 1, "a"),
+				s.p.MultiPublishAsync("t", many, done),
+				s.p.DeferredPublishAsync("t", 0, body, done, nil),
+				s.p.PublishAsync("t", []byte("four"), nil, "nobody sees this"),
+				s.p.DeferredPublishAsync("t", 2*time.Hour, body, done, 2),
+			)
+			if err != nil {
+				s.Error(err)
+			}
+			copy(body, "xxx")
+			copy(many[0], "xxx")
+			for _, err := range []error{s.outcome(done, 1, "a"), s.outcome(done), s.outcome(done, nil)} {
+				if err != nil {
+					s.Error(err)
+				}
+			}
+			if err := s.outcome(done, 2); err == nil || err.Error() != "E_INVALID DPUB timeout 7200000 out of range 0-3600000" {
+				s.Errorf("refused: %v", err)
+			}
+			if got := s.stored(); !slices.Equal(got, []string{"one", "two", "three", "one", "four"}) {
+				s.Errorf("stored %q", got)
+			}
+			s.expectNoOutboxes()
+		})
+	}
+}
+
+// What is known at once is the error of the call, and there is no transaction.
+func TestAsyncRefusedHere(t *testing.T) {
+	produce(t, func(s *producing) {
+		done := make(chan *ProducerTransaction, 10)
+		m := []byte("m")
+		for _, err := range []error{
+			s.p.PublishAsync("a b", m, done),
+			s.p.PublishAsync("t", nil, done),
+			s.p.MultiPublishAsync("t", nil, done),
+			s.p.DeferredPublishAsync("t", -1, m, done),
+		} {
+			if err == nil {
+				s.Error("no error")
+			}
+		}
+		if n := s.net.Attempts("a:1"); n != 0 {
+			s.Errorf("%d dials", n)
+		}
+		s.net.Refuse("a:1", nil)
+		if err := s.p.PublishAsync("t", m, done); !errors.Is(err, ErrNotSent) {
+			s.Errorf("without nsqd: %v", err)
+		}
+		s.p.Stop()
+		if err := s.p.PublishAsync("t", m, done); err != ErrStopped { //nolint:errorlint // go-nsq's users compare
+			s.Errorf("stopped: %v", err)
+		}
+		s.expectNoOutboxes()
+		if n := len(done); n != 0 {
+			s.Errorf("%d transactions", n)
+		}
+	})
+}
+
+// A doneChan for each call, and none kept.
+func TestAsyncOneShot(t *testing.T) {
+	produce(t, func(s *producing) {
+		var wg sync.WaitGroup
+		for i := range 500 {
+			wg.Go(func() {
+				done := make(chan *ProducerTransaction)
+				if err := s.p.PublishAsync("t", []byte("m"), done, i); err != nil {
+					s.Error(err)
+				} else if err := s.outcome(done, i); err != nil {
+					s.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		s.expectNoOutboxes()
+		if n := len(s.stored()); n != 500 {
+			s.Errorf("%d stored", n)
+		}
+	})
+}
+
+// D48: a doneChan that nobody receives from holds up neither other publishes,
+// nor heartbeats, nor Stop.
+func TestUndrainedDoneChan(t *testing.T) {
+	produce(t, func(s *producing) {
+		var log logLines
+		s.p.SetLogger(&log, LogLevelWarning)
+		stuck, drained := make(chan *ProducerTransaction), make(chan *ProducerTransaction)
+		for i := range 100 {
+			if err := s.p.PublishAsync("t", []byte("stuck"), stuck, i); err != nil {
+				s.Error(err)
+			}
+		}
+		for range 10 {
+			after(time.Minute)
+			start := time.Now()
+			s.publishes()
+			if err := s.p.PublishAsync("t", []byte("drained"), drained, "mine"); err != nil {
+				s.Error(err)
+			} else if err := s.outcome(drained, "mine"); err != nil {
+				s.Error(err)
+			}
+			if d := time.Since(start); d != 0 {
+				s.Errorf("took %v", d)
+			}
+		}
+		if n := len(commands(s.d, "NOP")); n != 19 && n != 20 {
+			s.Errorf("%d heartbeats answered", n)
+		}
+		for i := range 60 { // those of before are all still there, in order
+			if err := s.outcome(stuck, i); err != nil {
+				s.Error(err)
+			}
+		}
+		start := time.Now()
+		s.p.Stop()
+		if d := time.Since(start); d != deliveryGrace {
+			s.Errorf("Stop took %v", d)
+		}
+		if n := len(s.stored()); n != 120 || s.net.Dials() != 1 {
+			s.Errorf("%d stored, %d connections", n, s.net.Dials())
+		}
+		if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "transactions=40") {
+			s.Errorf("logged %q", got)
+		}
+	})
+}
+
+// D48: what a doneChan may have outstanding is bounded. Calls beyond that wait
+// until one is received, but not for ever.
+func TestAsyncWindow(t *testing.T) {
+	produce(t, func(s *producing) {
+		done, other := make(chan *ProducerTransaction), make(chan *ProducerTransaction, 1)
+		for i := range maxTransactions {
+			if err := s.p.PublishAsync("t", []byte("m"), done, i); err != nil {
+				s.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		start := time.Now()
+		err := s.p.PublishAsync("t", []byte("m"), done)
+		if d := time.Since(start); !errors.Is(err, ErrNotSent) || !errors.Is(err, errNoRoom) || d != s.cfg.ReadTimeout {
+			s.Errorf("%v after %v", err, d)
+		}
+		if err := s.p.PublishAsync("t", []byte("m"), other); err != nil || s.outcome(other) != nil {
+			s.Errorf("another doneChan: %v", err)
+		}
+		for i := range 3 {
+			var waiting sync.WaitGroup
+			waiting.Go(func() {
+				if err := s.p.PublishAsync("t", []byte("m"), done, maxTransactions+i); err != nil {
+					s.Errorf("when one was received: %v", err)
+				}
+			})
+			after(time.Second)
+			if n := len(s.stored()); n != maxTransactions+1+i {
+				s.Errorf("%d stored", n)
+			}
+			if err := s.outcome(done, i); err != nil {
+				s.Error(err)
+			}
+			waiting.Wait()
+		}
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			if err := s.p.PublishAsync("t", []byte("m"), done); !errors.Is(err, ErrStopped) {
+				s.Errorf("stopped: %v", err)
+			}
+		})
+		synctest.Wait()
+		s.p.Stop()
+		waiting.Wait()
+	}, quietly)
+}
+
+// Stop has transactions delivered as long as somebody receives them, and within
+// stop_timeout.
+func TestStopDeliversTransactions(t *testing.T) {
+	for _, tt := range []struct {
+		timeout, took time.Duration
+		received      int
+	}{
+		{30 * time.Second, 49 * 500 * time.Millisecond, 50},
+		{2250 * time.Millisecond, 2250 * time.Millisecond, 5},
+		{0, 0, 1},
+	} {
+		produce(t, func(s *producing) {
+			done := make(chan *ProducerTransaction)
+			for i := range 50 {
+				if err := s.p.PublishAsync("t", []byte("m"), done, i); err != nil {
+					s.Error(err)
+				}
+			}
+			synctest.Wait()
+			var receiver sync.WaitGroup
+			gone := make(chan struct{})
+			received := 0
+			receiver.Go(func() {
+				for {
+					select {
+					case tr := <-done:
+						if tr.Error != nil || tr.Args[0] != received {
+							s.Errorf("%d: %v %v", received, tr.Args, tr.Error)
+						}
+						received++
+						sleep(500 * time.Millisecond)
+					case <-gone:
+						return
+					}
+				}
+			})
+			synctest.Wait()
+			start := time.Now()
+			s.p.Stop()
+			if d := time.Since(start); d != tt.took {
+				s.Errorf("took %v", d)
+			}
+			close(gone)
+			receiver.Wait()
+			if received != tt.received {
+				s.Errorf("%d received of 50 with %v", received, tt.timeout)
+			}
+		}, func(s *scene) { s.cfg.StopTimeout = tt.timeout })
+	}
+}
+
+// Stop has nsqd answer what was published before it.
+func TestStopDrainsAsync(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})
+		done := make(chan *ProducerTransaction, 20)
+		for i := range 20 {
+			if err := s.p.PublishAsync("t", []byte("m"), done, i); err != nil {
+				s.Error(err)
+			}
+		}
+		s.p.Stop()
+		for i := range 20 {
+			if err := s.outcome(done, i); err != nil {
+				s.Error(err)
+			}
+		}
+	})
+}
+
+// When the connection is lost each transaction tells what is known.
+func TestAsyncVerdicts(t *testing.T) {
+	produce(t, func(s *producing) {
+		if err := s.p.Ping(); err != nil {
+			s.Fatal(err)
+		}
+		synctest.Wait()
+		s.d.StopReading()
+		done := make(chan *ProducerTransaction)
+		for i, size := range []int{2000, 1, 1} {
+			if err := s.p.PublishAsync("t", make([]byte, size), done, i); err != nil {
+				s.Error(err)
+			}
+			synctest.Wait()
+		}
+		s.d.Disconnect(1)
+		for i, want := range []error{ErrUnknownOutcome, ErrNotSent, ErrNotSent} {
+			err := s.outcome(done, i)
+			if !errors.Is(err, want) {
+				s.Errorf("%d: %v", i, err)
+			}
+			expectVerdict(s.T, err, false)
+		}
+		s.d.StartReading()
+		if err := s.p.PublishAsync("t", fmt.Append(nil, "again"), done); err != nil || s.outcome(done) != nil {
+			s.Errorf("again: %v", err)
+		}
+	}, func(s *scene) { s.net.Capacity = 1000 })
+}
+
+// A transaction does not overtake those that wait to be received.
+func TestTransactionsKeepTheirOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutboxes(slog.New(slog.DiscardHandler))
+		done := make(chan *ProducerTransaction, 1)
+		posted, received := 0, 0
+		post := func() {
+			b := o.join(done)
+			b.room.try(1)
+			o.post(b, &ProducerTransaction{Args: []any{posted}})
+			posted++
+		}
+		receive := func() {
+			if tr := <-done; tr.Args[0] != received {
+				t.Errorf("received %v, want %d", tr.Args, received)
+			}
+			received++
+		}
+		for range 1000 {
+			for range 5 {
+				post()
+			}
+			synctest.Wait()
+			receive()
+			receive()
+			post() // there is room, and the goroutine has not noticed yet
+			for received < posted {
+				receive()
+			}
+			synctest.Wait()
+		}
+		o.settle(t.Context())
+		if len(o.open) != 0 {
+			t.Errorf("%d outboxes", len(o.open))
+		}
+	})
+}

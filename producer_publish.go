@@ -1,0 +1,223 @@
+package nsq
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+const (
+	// maxLen is the longest body of a command. nsqd reads its length as 32 bits
+	// with a sign.
+	maxLen = math.MaxInt32
+	// maxDelay is the longest delay of a message that can be meant: nsqd keeps
+	// deferred messages in memory, and by default takes an hour.
+	maxDelay = 365 * 24 * time.Hour
+	// maxUnanswered is how many bytes may wait to be sent or answered.
+	maxUnanswered = 16 << 20
+)
+
+// publication is what one command publishes.
+type publication struct {
+	command string // wire.CmdPub, CmdMpub or CmdDpub
+	topic   string
+	body    []byte        // of the one message
+	bodies  [][]byte      // of MPUB
+	delay   time.Duration // of DPUB
+
+	patience time.Duration // how long to wait for room; 0 is as long as the context allows
+}
+
+// commandSize is, roughly, what a command without a body takes.
+const commandSize = 64
+
+// size is the room that the command takes until it is answered.
+func (m *publication) size() int {
+	if m.command == wire.CmdMpub {
+		return commandSize + wire.MpubLen(m.bodies)
+	}
+	return commandSize + len(m.body)
+}
+
+// check finds what nsqd would answer by closing the connection, which would
+// fail everybody else's publishes, too. limit is the longest body.
+func (m *publication) check(limit int) error {
+	bodies := m.bodies
+	switch {
+	case !IsValidTopicName(m.topic):
+		return fmt.Errorf("publish: invalid topic name %q", m.topic)
+	case m.delay < 0 || m.delay > maxDelay:
+		return fmt.Errorf("publish to %q: delay %v out of range 0-%v", m.topic, m.delay, maxDelay)
+	case m.command != wire.CmdMpub:
+		return m.checkBody(m.body, limit)
+	case len(bodies) == 0:
+		return fmt.Errorf("publish to %q: no messages", m.topic)
+	}
+	for _, b := range bodies {
+		if err := m.checkBody(b, limit); err != nil {
+			return err
+		}
+	}
+	if n := wire.MpubLen(bodies); n > maxLen {
+		return fmt.Errorf("publish to %q: %d bytes exceed what one command can hold", m.topic, n)
+	}
+	return nil
+}
+
+func (m *publication) checkBody(body []byte, limit int) error {
+	if len(body) == 0 {
+		return fmt.Errorf("publish to %q: empty message body", m.topic)
+	}
+	if len(body) > limit {
+		return fmt.Errorf("publish to %q: message body of %d bytes exceeds max_msg_size %d", m.topic, len(body), limit)
+	}
+	return nil
+}
+
+// handTo gives the command to a link, which copies it. False says that the link
+// has ended.
+func (m *publication) handTo(l *link.Link, to link.Replier) bool {
+	switch m.command {
+	case wire.CmdMpub:
+		return l.Mpub(m.topic, m.bodies, to)
+	case wire.CmdDpub:
+		return l.Dpub(m.topic, m.delay, m.body, to)
+	}
+	return l.Pub(m.topic, m.body, to)
+}
+
+func (p *Producer) check(m *publication) error {
+	return m.check(int(cmp.Or(p.cfg.MaxMsgSize, maxLen)))
+}
+
+// publish sends a command and waits for its answer.
+func (p *Producer) publish(ctx context.Context, m *publication) error {
+	if err := p.check(m); err != nil {
+		return err
+	}
+	return twice(func() error {
+		done := make(chan error, 1) // the link never waits for us
+		err := p.handOver(ctx, m, func(c *producerConn) link.Replier { return &publishAnswer{c, m.size(), done} })
+		if err != nil {
+			return err
+		}
+		return p.await(ctx, m.topic, done)
+	})
+}
+
+func (p *Producer) await(ctx context.Context, topic string, done chan error) error {
+	select {
+	case err := <-done:
+		return p.publishError(topic, err)
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done: // it came first, or at the same moment
+		return p.publishError(topic, err)
+	default:
+		return fmt.Errorf("[%s] publish to %q: %w: %w", p.addr, topic, ErrUnknownOutcome, context.Cause(ctx))
+	}
+}
+
+// publishAnswer receives the answer to one publish.
+type publishAnswer struct {
+	conn *producerConn
+	size int
+	done chan error
+}
+
+// Reply takes the answer.
+func (a *publishAnswer) Reply(data []byte, err error) { a.done <- a.conn.answered(a.size, data, err) }
+
+// handOver gives a command to the connection, once there are one and room for
+// it. The replier is for that connection.
+func (p *Producer) handOver(ctx context.Context, m *publication, to func(*producerConn) link.Replier) error {
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.acquire(ctx, &p.unanswered, m.size(), m.patience); err != nil {
+		return err
+	}
+	if !m.handTo(c.link, to(c)) {
+		p.unanswered.release(m.size())
+		return p.gone(c)
+	}
+	return nil
+}
+
+// acquire takes room in a window. A patience of 0 is that of the context.
+func (p *Producer) acquire(ctx context.Context, w *window, size int, patience time.Duration) error {
+	if w.try(size) {
+		return nil
+	}
+	if patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, patience, errNoRoom)
+		defer cancel()
+	}
+	err := w.wait(ctx, p.alive, size)
+	if err == nil || errors.Is(err, ErrStopped) {
+		return err
+	}
+	return fmt.Errorf("[%s] %w: %w", p.addr, ErrNotSent, err)
+}
+
+// lostError says that a connection ended before nsqd took a command. Over
+// another it may be sent again.
+type lostError struct{ error }
+
+func (e lostError) Unwrap() error { return e.error }
+
+// twice tries once more if a connection was lost at the first try, and not as
+// often as it takes: an nsqd that closes every connection would keep us
+// dialling. If nothing came of that either, the error tells of both.
+func twice(try func() error) error {
+	first := try()
+	if _, lost := errors.AsType[lostError](first); !lost {
+		return first
+	}
+	second := try()
+	if errors.Is(second, ErrNotSent) || errors.Is(second, ErrStopped) {
+		return fmt.Errorf("%w; then: %w", first, second)
+	}
+	return second
+}
+
+// publishError is what the answer to a publish means for its caller.
+func (p *Producer) publishError(topic string, err error) error {
+	if err == nil {
+		return nil
+	}
+	open, unanswered := errors.AsType[*link.UnansweredError](err)
+	if refused, ok := errors.AsType[*wire.Error](err); ok && !unanswered {
+		return ErrProtocol{Reason: refused.Error()}
+	}
+	if unanswered && !mayBeTaken(open) {
+		return lostError{fmt.Errorf("[%s] publish to %q: %w: %w", p.addr, topic, ErrNotSent, reason(err))}
+	}
+	return fmt.Errorf("[%s] publish to %q: %w: %w", p.addr, topic, ErrUnknownOutcome, reason(err))
+}
+
+// mayBeTaken tells whether nsqd may have taken a publish that it did not answer.
+// It has not taken what was not sent, nor what came behind a publish that it
+// refused: it executes one command after the other and stops for good at the
+// first that it refuses with one of these codes. Of others nothing is known.
+func mayBeTaken(open *link.UnansweredError) bool {
+	refused, ok := errors.AsType[*wire.Error](open.Err)
+	if !ok {
+		return open.Sent
+	}
+	switch refused.Code {
+	case wire.Invalid, wire.BadTopic, wire.BadBody, wire.BadMessage, wire.PubFailed, wire.MpubFailed, wire.DpubFailed,
+		wire.AuthFirst, wire.AuthFailed, wire.Unauthorized:
+		return false
+	}
+	return open.Sent
+}

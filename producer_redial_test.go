@@ -1,0 +1,151 @@
+package nsq
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// dialTimes has the times of a scene's dials recorded.
+func dialTimes(s *scene) *[]time.Time {
+	var times []time.Time // one dial at a time
+	s.cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		times = append(times, time.Now())
+		return s.net.DialContext(ctx, network, addr)
+	}
+	return &times
+}
+
+// D51: while nsqd is down, publishes and pings fail at once, and what they cost
+// is a dial after 100 ms, after 200 ms, and then about one per second. A success
+// starts that anew.
+func TestFailFast(t *testing.T) {
+	var dials *[]time.Time
+	produce(t, func(s *producing) {
+		for range 2 {
+			s.net.Refuse("a:1", nil)
+			*dials = nil
+			for range 10_000 {
+				start := time.Now()
+				for _, err := range []error{s.p.Publish("t", []byte("m")), s.p.Ping(), s.p.PublishAsync("t", []byte("m"), nil)} {
+					if !errors.Is(err, ErrNotSent) || !strings.Contains(err.Error(), "connection refused") {
+						s.Fatalf("%v", err)
+					}
+				}
+				if d := time.Since(start); d != 0 {
+					s.Fatalf("took %v", d)
+				}
+				sleep(time.Millisecond)
+			}
+			want := []time.Duration{100, 200, 400, 800, 1000, 1000, 1000}
+			for i, at := range (*dials)[1:] {
+				wait := want[min(i, len(want)-1)] * time.Millisecond
+				if d := at.Sub((*dials)[i]); d < wait*3/4 || d > wait*5/4+time.Millisecond {
+					s.Errorf("dial %d came after %v, want about %v", i+1, d, wait)
+				}
+			}
+			if n := len(*dials); n < 4+7 || n > 4+13 {
+				s.Errorf("%d dials in 10 s", n)
+			}
+			s.net.Allow("a:1")
+			redialAllowed()
+			s.publishes()
+			s.d.Disconnect(s.d.Clients()[0].Conn)
+			synctest.Wait()
+		}
+	}, quietly, func(s *scene) { dials = dialTimes(s) })
+}
+
+// D51: nsqd is a black hole. Who waits for the attempt waits for one
+// dial_timeout, whoever comes after it fails at once.
+func TestFailFastAfterBlackHole(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.net.Blackhole("a:1")
+		start := time.Now()
+		_ = s.p.Publish("t", []byte("m"))
+		for range 100 {
+			if err := s.p.Publish("t", []byte("m")); !errors.Is(err, context.DeadlineExceeded) {
+				s.Errorf("%v", err)
+			}
+		}
+		if d := time.Since(start); d != s.cfg.DialTimeout {
+			s.Errorf("took %v", d)
+		}
+	})
+}
+
+// D52: what was never written when the connection is lost goes over the next
+// one, once. What may have been seen does not.
+func TestUnsentIsSentAgain(t *testing.T) {
+	produce(t, func(s *producing) {
+		if err := s.p.Ping(); err != nil {
+			s.Fatal(err)
+		}
+		synctest.Wait()
+		s.d.StopReading()
+		var wg sync.WaitGroup
+		publish := func(body string, want error) {
+			wg.Go(func() {
+				if err := s.p.Publish("t", []byte(body)); !errors.Is(err, want) {
+					s.Errorf("%.3s: %v", body, err)
+				}
+			})
+			synctest.Wait()
+		}
+		publish(strings.Repeat("x", 2000), ErrUnknownOutcome)
+		publish("one", nil)
+		publish("two", nil)
+		s.d.Disconnect(1)
+		synctest.Wait()
+		s.d.StartReading()
+		wg.Wait()
+		got := s.stored()
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"one", "two"}) || s.net.Dials() != 2 {
+			s.Errorf("stored %q over %d connections", got, s.net.Dials())
+		}
+	}, func(s *scene) { s.net.Capacity = 1000 })
+}
+
+// If there is no next connection in time, the error tells why, and why it was
+// needed.
+func TestUnsentIsNotSentAgain(t *testing.T) {
+	produce(t, func(s *producing) {
+		if err := s.p.Ping(); err != nil {
+			s.Fatal(err)
+		}
+		synctest.Wait()
+		s.d.StopReading()
+		ctx, cancel := context.WithTimeout(s.Context(), 500*time.Millisecond)
+		defer cancel()
+		var wg sync.WaitGroup
+		publish := func(ctx context.Context, size int, want ...error) {
+			wg.Go(func() {
+				err := s.p.PublishContext(ctx, "t", make([]byte, size))
+				for _, want := range want {
+					if !errors.Is(err, want) || !strings.Contains(err.Error(), "reset") {
+						s.Errorf("%d bytes: %v", size, err)
+					}
+				}
+				expectVerdict(s.T, err, false)
+			})
+			synctest.Wait()
+		}
+		publish(s.Context(), 2000, ErrUnknownOutcome)
+		publish(s.Context(), 1, ErrNotSent)
+		publish(ctx, 1, ErrNotSent, context.DeadlineExceeded)
+		start := time.Now()
+		s.net.Blackhole("a:1")
+		s.d.Disconnect(1)
+		wg.Wait()
+		if d := time.Since(start); d != s.cfg.DialTimeout || s.net.Attempts("a:1") != 2 {
+			s.Errorf("%d dials, took %v", s.net.Attempts("a:1"), d)
+		}
+	}, func(s *scene) { s.net.Capacity = 1000 })
+}

@@ -1,0 +1,164 @@
+package nsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestWindowServesInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := window{limit: 10}
+		if !w.try(6) || w.try(5) || !w.try(4) || w.try(1) {
+			t.Error("not what fits")
+		}
+		var mu sync.Mutex
+		var got []string
+		claim := func(ctx context.Context, size int) {
+			go func() {
+				err := w.wait(ctx, t.Context(), size)
+				mu.Lock()
+				defer mu.Unlock()
+				got = append(got, fmt.Sprint(size, err))
+			}()
+			synctest.Wait()
+		}
+		expect := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			if !slices.Equal(got, want) {
+				t.Errorf("%q, want %q", got, want)
+			}
+			got = nil
+		}
+		reason := errors.New("over")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		claim(t.Context(), 7)
+		claim(ctx, 9)
+		claim(t.Context(), 3)
+		claim(t.Context(), 11)
+		claim(t.Context(), 1)
+		w.release(6)
+		expect() // 3 would fit, but is not first
+		w.release(4)
+		expect("7 <nil>")
+		cancel(reason)
+		synctest.Wait()
+		slices.Sort(got)
+		expect("3 <nil>", "9 over")
+		w.release(10)
+		expect("11 <nil>") // alone
+		if w.try(1) {
+			t.Error("more beside what exceeds the limit")
+		}
+		w.release(11)
+		expect("1 <nil>")
+		w.release(1)
+		if w.used != 0 || len(w.waiting) != 0 {
+			t.Errorf("%d used at the end, %d waiting", w.used, len(w.waiting))
+		}
+	})
+}
+
+// Whatever they do, never is more taken than the limit, nothing is lost, and
+// nobody waits for ever.
+func TestWindowRandomWalk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := window{limit: 100}
+		var mu sync.Mutex
+		held := 0
+		take := func(n int) {
+			mu.Lock()
+			defer mu.Unlock()
+			if held += n; n > 0 && held > 100 && held != n {
+				t.Errorf("%d held", held)
+			}
+		}
+		var wg sync.WaitGroup
+		for i := range 50 {
+			rng := rand.New(rand.NewPCG(uint64(i), 0))
+			wg.Go(func() {
+				for range 200 {
+					size := 1 + rng.IntN(120)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rng.IntN(500)))
+					if w.try(size) || w.wait(ctx, t.Context(), size) == nil {
+						take(size)
+						sleep(time.Duration(rng.IntN(20)))
+						take(-size)
+						w.release(size)
+					}
+					cancel()
+				}
+			})
+		}
+		wg.Wait()
+		if w.used != 0 || len(w.waiting) != 0 {
+			t.Errorf("%d used at the end, %d waiting", w.used, len(w.waiting))
+		}
+	})
+}
+
+// The bytes that wait for nsqd are bounded. Beyond that a publish waits as long
+// as its context allows, and has then not been sent.
+func TestUnansweredBytesAreBounded(t *testing.T) {
+	const size = 1<<20 - commandSize
+	produce(t, func(s *producing) {
+		if err := s.p.Ping(); err != nil {
+			s.Fatal(err)
+		}
+		synctest.Wait()
+		s.d.StopReading()
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() {
+				body := make([]byte, size)
+				if err := s.p.Publish("t", body); err != nil {
+					s.Errorf("%d: %v", i, err)
+				}
+			})
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(s.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		err := s.p.PublishContext(ctx, "t", []byte("m"))
+		if d := time.Since(start); !errors.Is(err, ErrNotSent) || !errors.Is(err, context.DeadlineExceeded) || d != time.Second {
+			s.Errorf("%v after %v", err, d)
+		}
+		start = time.Now()
+		err = s.p.PublishAsync("t", []byte("m"), nil)
+		if d := time.Since(start); !errors.Is(err, ErrNotSent) || !errors.Is(err, errNoRoom) || d != s.cfg.ReadTimeout {
+			s.Errorf("%v after %v", err, d)
+		}
+		for range 4 {
+			wg.Go(func() {
+				if err := s.p.Publish("t", make([]byte, size)); err != nil {
+					s.Error(err)
+				}
+			})
+		}
+		after(time.Second)
+		s.d.StartReading()
+		wg.Wait()
+		if n := len(s.stored()); n != 20 || s.p.unanswered.used != 0 {
+			s.Errorf("%d stored, %d bytes unanswered", n, s.p.unanswered.used)
+		}
+		s.d.StopReading() // what waits for room at Stop is not sent
+		wg.Go(func() { _ = s.p.MultiPublish("t", slices.Repeat([][]byte{make([]byte, size)}, 20)) })
+		synctest.Wait()
+		wg.Go(func() {
+			if err := s.p.Publish("t", []byte("m")); !errors.Is(err, ErrStopped) {
+				s.Errorf("stopped: %v", err)
+			}
+		})
+		synctest.Wait()
+		s.p.Stop()
+		wg.Wait()
+	}, func(s *scene) { s.cfg.WriteTimeout = 5 * time.Minute })
+}
