@@ -31,8 +31,8 @@ const (
 	BackoffStep BackoffPolicy = "step"
 	// BackoffAdaptive takes an eighth of MaxInFlight away at each failure and
 	// gives it back with the next successes, so that failures now and then cost
-	// next to nothing: up to about 6 % of them leave all of it in use, 50 % a
-	// sixteenth. When all that is left is one message at a time, a failure
+	// next to nothing: 1 % of them leave 98 % of the throughput, 5 % four
+	// fifths, 50 % a twentieth. When all that is left is one message at a time, a failure
 	// pauses as with BackoffStep.
 	BackoffAdaptive BackoffPolicy = "adaptive"
 )
