@@ -21,7 +21,9 @@ func (l *Link) handshake(ctx context.Context) error {
 	// stop says so.
 	stop := context.AfterFunc(ctx, func() { _ = l.conn.Close() })
 	op, err := l.introduce(ctx)
-	if !stop() {
+	// TLS heeds the context by itself, and may be faster with its end than stop
+	// is told of it; it does not know of causes.
+	if !stop() || err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
