@@ -32,8 +32,8 @@ const (
 	// BackoffAdaptive takes an eighth of MaxInFlight away at each failure and
 	// gives it back with the next successes, so that failures now and then cost
 	// next to nothing: 1 % of them leave 98 % of the throughput, 5 % four
-	// fifths, 50 % a twentieth. When all that is left is one message at a time, a failure
-	// pauses as with BackoffStep.
+	// fifths, 50 % a twentieth. When all that is left is one message at a time,
+	// a failure pauses as with BackoffStep.
 	BackoffAdaptive BackoffPolicy = "adaptive"
 )
 

@@ -57,17 +57,18 @@ type run struct {
 	failing  map[string]bool  // what of discovery was logged as failing
 	settling []chan struct{}  // closed when no dial is under way
 
-	warnedOfOverrun bool // that it is too large
-
 	sweepAt time.Time // when to look at the leases; zero while there is nothing to see
 
-	warned    bool // that max_in_flight is too small
-	level     int  // of backoff, as it was logged last
+	warnedOfFew     bool // that max_in_flight is too small
+	warnedOfOverrun bool // that it is too large
+
+	level     int // of backoff, as it was logged last
 	decisions []flow.Decision
 	due       []string
 }
 
-// nsqd is an address that the Consumer was told to connect to.
+// nsqd is an address that the Consumer is to be connected to: it was told so, or
+// nsqlookupds list it.
 type nsqd struct {
 	addr    string
 	conn    *consumerConn      // nil while not connected
@@ -394,10 +395,10 @@ func (r *run) publish() {
 func (r *run) warnIfTooFew() {
 	handlers := r.c.delivery.hired()
 	need := max(handlers, len(r.nsqds))
-	if r.warned || r.maxInFlight >= need || r.maxInFlight == 0 {
+	if r.warnedOfFew || r.maxInFlight >= need || r.maxInFlight == 0 {
 		return
 	}
-	r.warned = true
+	r.warnedOfFew = true
 	r.log.Warn("max_in_flight is below the number of handlers or of nsqds, some will wait",
 		"max_in_flight", r.maxInFlight, "handlers", handlers, "nsqds", len(r.nsqds), "set_at_least", need)
 }

@@ -13,8 +13,8 @@ import "time"
 // With the adaptive policy a failure takes an eighth of the slots away and each
 // success gives some back, so what remains follows the share of failures: nearly
 // all at 1 %, four fifths at 5 %, two fifths at 11 %, a twentieth at 50 %, as
-// TestSimulateErrors measures. A failure at the last
-// slot begins a pause as above; a success of its probe steps down and goes on.
+// TestSimulateErrors measures. A failure at the last slot begins a pause as above;
+// a success of its probe steps down and goes on.
 //
 // Only messages that came after the pause, or since there is no backoff, decide.
 // Those in hand when a failure comes would otherwise pile up levels that say
