@@ -31,7 +31,7 @@ var rooms = []room{
 	{
 		dir: "internal/link",
 		std: []string{
-			"bufio", "bytes", "context", "crypto/tls", "errors", "fmt", "io", "net", "os", "slices",
+			"bufio", "bytes", "context", "crypto/tls", "errors", "fmt", "io", "net", "os", "runtime", "slices",
 			"strconv", "strings", "sync", "sync/atomic", "time",
 		},
 		rooms: []string{"internal/wire"},

@@ -100,7 +100,6 @@ func TestAllocations(t *testing.T) {
 		{"NOP", func() { l.Nop() }},
 	}
 	for _, tt := range tests {
-		l.pending = make([]byte, 0, 1<<20)
 		for range 10 { // the buffers grow
 			tt.do()
 		}
@@ -112,12 +111,15 @@ func TestAllocations(t *testing.T) {
 
 func BenchmarkFin(b *testing.B) {
 	l := rawLink(newEndless(0), &sink{})
-	l.pending = make([]byte, 0, 1<<20)
 	id := testID("a")
+	var taken [][]byte
 	b.ReportAllocs()
 	for b.Loop() {
-		if l.Fin(&id); len(l.pending) > 1<<19 {
-			l.pending = l.pending[:0]
+		if l.Fin(&id); l.pending.len > 1<<19 {
+			taken = l.pending.swap(taken[:0])
+			for _, chunk := range taken {
+				giveBack(chunk)
+			}
 		}
 	}
 }

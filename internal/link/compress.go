@@ -7,6 +7,8 @@ import (
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/s2"
+
+	"github.com/rdyhq/nsq/internal/wire"
 )
 
 const (
@@ -15,6 +17,8 @@ const (
 	// snappyBlock is the most that goes into one chunk of ours. The encoder
 	// keeps a buffer of that size.
 	snappyBlock = 16 << 10
+	// maxSpare is the largest buffer for what is compressed that is kept.
+	maxSpare = 2 * chunkSize
 	// compressedBuffer holds what was read and not yet decompressed. nsqd
 	// writes no more at a time unless it is told to.
 	compressedBuffer = 16 << 10
@@ -64,7 +68,7 @@ func (e *encoder) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := e.below.Write(e.out.Bytes())
-	if e.out.Cap() > maxSpare || len(p) == loneNop {
+	if e.out.Cap() > maxSpare || len(p) == len(wire.CmdNop+"\n") { // the latter is what an idle link writes
 		e.out = bytes.Buffer{}
 	}
 	e.out.Reset()

@@ -34,7 +34,7 @@ func (l *Link) Drain() {
 		return
 	}
 	l.replies.push(waiting{to: (*closeWait)(l), start: l.queued})
-	l.push(wire.AppendCls(l.pending))
+	l.push(wire.AppendCls(l.pending.room(lineRoom)), nil)
 }
 
 // Abandon ends the link as Drain does, but waits for nothing except that what

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -89,8 +90,8 @@ func (l *Link) subscribe() error {
 // takeNops are the answers to heartbeats that came by now. They had to wait for
 // the last upgrade.
 func (l *Link) takeNops() []byte {
-	nops := l.pending
-	l.pending = nil
+	nops := bytes.Repeat(wire.AppendNop(nil), l.owed)
+	l.owed = 0
 	return nops
 }
 
@@ -111,7 +112,7 @@ func (l *Link) await() ([]byte, error) {
 		case err != nil:
 			return nil, err
 		case f.IsHeartbeat():
-			l.pending = wire.AppendNop(l.pending)
+			l.owed++
 		case f.Type == wire.FrameError:
 			return nil, wire.ParseError(f.Data)
 		case f.Type == wire.FrameResponse:

@@ -73,6 +73,7 @@ type Link struct {
 	in         input
 	out        output
 	granted    wire.IdentifyResponse
+	owed       int // NOPs, by the handshake
 	negotiated bool
 	receiver   Receiver
 	loops      atomic.Int32 // reader and writer, while they run
@@ -84,10 +85,10 @@ type Link struct {
 	mu sync.Mutex // guards what follows
 	// more is signalled when the writer may have something to do.
 	more    *sync.Cond
-	pending []byte // commands not yet taken by the writer
-	unsent  []byte // commands that it took, and a Write that failed did not send
-	queued  uint64 // bytes ever appended to pending
-	sent    uint64 // bytes ever given to the socket
+	pending outgoing // commands not yet taken by the writer
+	unsent  [][]byte // commands that it took, and a Write that failed did not send
+	queued  uint64   // bytes ever appended to pending
+	sent    uint64   // bytes ever given to the socket
 	replies replies
 	stats   Stats
 	drain   drainState
@@ -136,7 +137,9 @@ func Dial(ctx context.Context, cfg Config) (*Link, error) {
 		return nil, err
 	}
 	l.conn.readTimeout, l.conn.writeTimeout = cfg.ReadTimeout, cfg.WriteTimeout
-	l.queued = uint64(len(l.pending)) // a NOP that the handshake still owes
+	for ; l.owed > 0; l.owed-- {
+		l.Nop()
+	}
 	return l, nil
 }
 

@@ -122,7 +122,7 @@ func (c *crossing) begin() error {
 		switch {
 		case bytes.HasPrefix(c.ahead, heartbeatFrame):
 			c.ahead = c.ahead[len(heartbeatFrame):]
-			c.link.pending = wire.AppendNop(c.link.pending)
+			c.link.owed++
 		case bytes.HasPrefix(heartbeatFrame, c.ahead): // a part of one, or nothing
 			c.ahead = slices.Grow(c.ahead, len(heartbeatFrame))
 			n, err := c.src.Read(c.ahead[len(c.ahead):cap(c.ahead)])

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/wire"
@@ -18,66 +19,79 @@ const (
 	// to send when CLS came. It follows CLOSE_WAIT within microseconds, so this
 	// covers nsqd's scheduling, not the network.
 	stragglerWait = 50 * time.Millisecond
-	// maxSpare is the largest write buffer that is kept for the next burst.
-	maxSpare = 64 << 10
-	// loneNop is the length of what an idle link writes.
-	loneNop = len(wire.CmdNop + "\n")
+	// lineRoom is room for a command without a body, or the line of one with
+	// it: two names and two numbers at most.
+	lineRoom = 256
 )
 
 // writeLoop sends what gathered, until the link ends.
 func (l *Link) writeLoop() {
 	defer l.loopEnded()
-	var out []byte
+	var out [][]byte
 	for {
 		var done bool
-		if out, done = l.gathered(out); done {
+		if out, done = l.gathered(out[:0]); done {
 			l.halfClose()
 			return
 		}
-		if out == nil {
+		if len(out) == 0 {
 			return
 		}
-		n, err := l.out.Write(out)
-		l.wrote(out, n)
-		if err != nil {
-			l.writeFailed(err)
-			return
+		for i, chunk := range out {
+			n, err := l.out.Write(chunk)
+			if err != nil {
+				l.wrote(n, out[i:])
+				l.writeFailed(err)
+				return
+			}
+			l.wrote(n, nil)
+			giveBack(chunk)
+			out[i] = nil
 		}
 	}
 }
 
-// gathered waits for commands and takes all there are, giving spare, which was
-// written last, in exchange. It returns nil when the link has ended, and done
-// when everything a drain waits for has happened.
-func (l *Link) gathered(spare []byte) (out []byte, done bool) {
-	if cap(spare) > maxSpare || len(spare) == loneNop {
-		spare = nil
-	}
+// gathered waits for commands and takes all there are, giving an empty list in
+// exchange. It returns none when the link has ended, and done when everything a
+// drain waits for has happened.
+//
+// A writer that was woken lets others run first: whoever woke it is seldom alone
+// in having something to send.
+func (l *Link) gathered(empty [][]byte) (out [][]byte, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for {
+	for woken := false; ; {
 		switch {
 		case l.closing:
 			return nil, false
-		case len(l.pending) > 0:
-			out, l.pending = l.pending, spare[:0]
-			l.stats.Writes++
+		case l.pending.len > 0 && woken:
+			woken = false
+			l.mu.Unlock()
+			runtime.Gosched()
+			l.mu.Lock()
+		case l.pending.len > 0:
+			out = l.pending.swap(empty)
+			l.stats.Writes += uint64(len(out))
 			return out, false
 		case l.drained():
 			l.drain.halfClosed, l.ended = true, true
 			return nil, true
+		default:
+			l.more.Wait()
+			woken = true
 		}
-		l.more.Wait()
 	}
 }
 
-// wrote notes how much of what was taken the socket has. The rest, from the
-// command on of which it has only a part, will never be sent.
-func (l *Link) wrote(out []byte, n int) {
+// wrote notes that the socket has n more bytes. If that is not all of what was
+// taken the rest, from the command on of which it has only a part, will never be
+// sent.
+func (l *Link) wrote(n int, rest [][]byte) {
 	l.mu.Lock()
 	l.sent += uint64(n) // #nosec G115 -- not negative
-	if n < len(out) {
-		l.unsent = out[bytes.LastIndexByte(out[:n], '\n')+1:]
+	if len(rest) > 0 {
+		rest[0] = rest[0][bytes.LastIndexByte(rest[0][:n], '\n')+1:]
+		l.unsent = rest
 	}
 	l.mu.Unlock()
 }
@@ -127,19 +141,26 @@ func (l *Link) send(appendTo func([]byte) []byte) bool {
 	l.mu.Lock()
 	ok := !l.ended
 	if ok {
-		l.push(appendTo(l.pending))
+		l.push(appendTo(l.pending.room(lineRoom)), nil)
 	}
 	l.mu.Unlock()
 	return ok
 }
 
-// push makes grown, which is pending with commands appended, the new pending.
-// Whoever makes it non-empty wakes the writer; the others need not.
-func (l *Link) push(grown []byte) {
-	wake := len(l.pending) == 0
-	l.queued += uint64(len(grown) - len(l.pending)) // #nosec G115 -- grown is longer
-	l.pending = grown
-	if wake {
+// push makes grown, which is the pending room with a line appended, pending, and
+// the bodies that follow it. Whoever is the first to wakes the writer; the others
+// need not.
+func (l *Link) push(grown []byte, body []byte) {
+	before := l.pending.len
+	l.pending.grew(grown)
+	l.pending.write(body)
+	l.pushed(before)
+}
+
+// pushed is what follows from something having been appended.
+func (l *Link) pushed(before int) {
+	l.queued += uint64(l.pending.len - before) // #nosec G115 -- it has grown
+	if before == 0 {
 		l.more.Signal()
 	}
 }
@@ -152,7 +173,7 @@ func (l *Link) Rdy(n int) bool {
 		return false
 	}
 	l.stats.RDY = n
-	l.push(wire.AppendRdy(l.pending, n))
+	l.push(wire.AppendRdy(l.pending.room(lineRoom), n), nil)
 	return true
 }
 
@@ -181,7 +202,7 @@ func (l *Link) answer(count *uint64, appendTo func([]byte) []byte) bool {
 		return false
 	}
 	l.account(count)
-	l.push(appendTo(l.pending))
+	l.push(appendTo(l.pending.room(lineRoom)), nil)
 	return true
 }
 
@@ -209,7 +230,7 @@ func (l *Link) account(count *uint64) {
 // settle closes the accounts of a link that ends: answers that were not sent
 // are lost, and so are messages without one.
 func (l *Link) settle() {
-	for _, rest := range [][]byte{l.unsent, l.pending} {
+	for _, rest := range append(l.unsent, l.pending.swap(nil)...) {
 		if l.cfg.Topic == "" {
 			break // it has no answers, but bodies that may look like some
 		}
@@ -226,7 +247,7 @@ func (l *Link) settle() {
 	}
 	l.stats.Lost += uint64(max(l.stats.InFlight, 0)) // #nosec G115 -- not negative
 	l.stats.InFlight = 0
-	l.unsent, l.pending, l.dead = nil, nil, true
+	l.unsent, l.dead = nil, true
 }
 
 // Touch asks nsqd for more time for a message.
@@ -240,27 +261,49 @@ func (l *Link) Nop() bool { return l.send(wire.AppendNop) }
 // Pub publishes one message. False says that the link can send no more and
 // that to will not be called.
 func (l *Link) Pub(topic string, body []byte, to Replier) bool {
-	return l.ask(to, func(b []byte) []byte { return wire.AppendPub(b, topic, body) })
-}
-
-// Mpub publishes several messages of one topic, as Pub does one.
-func (l *Link) Mpub(topic string, bodies [][]byte, to Replier) bool {
-	return l.ask(to, func(b []byte) []byte { return wire.AppendMpub(b, topic, bodies) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ask(to) {
+		return false
+	}
+	l.push(wire.AppendPubHead(l.pending.room(lineRoom), topic, len(body)), body)
+	return true
 }
 
 // Dpub publishes one message that nsqd keeps back for a delay, as Pub does one.
 func (l *Link) Dpub(topic string, delay time.Duration, body []byte, to Replier) bool {
-	return l.ask(to, func(b []byte) []byte { return wire.AppendDpub(b, topic, delay.Milliseconds(), body) })
-}
-
-// ask appends a command whose answer goes to a replier.
-func (l *Link) ask(to Replier, appendTo func([]byte) []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.ask(to) {
+		return false
+	}
+	l.push(wire.AppendDpubHead(l.pending.room(lineRoom), topic, delay.Milliseconds(), len(body)), body)
+	return true
+}
+
+// Mpub publishes several messages of one topic, as Pub does one.
+func (l *Link) Mpub(topic string, bodies [][]byte, to Replier) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ask(to) {
+		return false
+	}
+	before := l.pending.len
+	l.pending.grew(wire.AppendMpubHead(l.pending.room(lineRoom), topic, bodies))
+	for _, body := range bodies {
+		l.pending.grew(wire.AppendBodyHead(l.pending.room(lineRoom), len(body)))
+		l.pending.write(body)
+	}
+	l.pushed(before)
+	return true
+}
+
+// ask makes somebody wait for the answer to the command that comes next, if the
+// link takes one. Callers hold the mutex.
+func (l *Link) ask(to Replier) bool {
 	if l.ended || l.drain.asked {
 		return false
 	}
 	l.replies.push(waiting{to: to, start: l.queued})
-	l.push(appendTo(l.pending))
 	return true
 }

@@ -27,7 +27,7 @@ const (
 // AppendAuth adds AUTH with the client's secret.
 func AppendAuth(dst []byte, secret string) []byte {
 	dst = append(dst, CmdAuth+"\n"...)
-	dst = appendLen(dst, len(secret))
+	dst = AppendBodyHead(dst, len(secret))
 	return append(dst, secret...)
 }
 
@@ -75,31 +75,45 @@ func AppendNop(dst []byte) []byte { return append(dst, CmdNop+"\n"...) }
 
 // AppendPub adds PUB. The body must not be empty, or nsqd closes.
 func AppendPub(dst []byte, topic string, body []byte) []byte {
-	dst = appendLine(dst, CmdPub, topic)
-	return appendBody(dst, body)
+	return appendBody(appendLine(dst, CmdPub, topic), body)
+}
+
+// AppendPubHead adds PUB without its body of n bytes, which follows.
+func AppendPubHead(dst []byte, topic string, n int) []byte {
+	return AppendBodyHead(appendLine(dst, CmdPub, topic), n)
 }
 
 // AppendDpub adds DPUB: a message to be delivered after a delay. A negative
 // delay becomes 0; one over nsqd's max-req-timeout costs the connection.
 func AppendDpub(dst []byte, topic string, delayMs int64, body []byte) []byte {
+	return append(AppendDpubHead(dst, topic, delayMs, len(body)), body...)
+}
+
+// AppendDpubHead adds DPUB without its body of n bytes, which follows.
+func AppendDpubHead(dst []byte, topic string, delayMs int64, n int) []byte {
 	dst = append(dst, CmdDpub+" "...)
 	dst = append(dst, topic...)
 	dst = append(dst, ' ')
 	dst = strconv.AppendInt(dst, max(delayMs, 0), 10)
 	dst = append(dst, '\n')
-	return appendBody(dst, body)
+	return AppendBodyHead(dst, n)
 }
 
 // AppendMpub adds MPUB: several messages for one topic. Neither the list nor
 // a body in it may be empty.
 func AppendMpub(dst []byte, topic string, bodies [][]byte) []byte {
-	dst = appendLine(dst, CmdMpub, topic)
-	dst = appendLen(dst, MpubLen(bodies))
-	dst = appendLen(dst, len(bodies))
+	dst = AppendMpubHead(dst, topic, bodies)
 	for _, b := range bodies {
 		dst = appendBody(dst, b)
 	}
 	return dst
+}
+
+// AppendMpubHead adds MPUB without its messages, which follow, each with a
+// head of its own.
+func AppendMpubHead(dst []byte, topic string, bodies [][]byte) []byte {
+	dst = AppendBodyHead(appendLine(dst, CmdMpub, topic), MpubLen(bodies))
+	return AppendBodyHead(dst, len(bodies))
 }
 
 // MpubLen is the length of an MPUB's body, which nsqd bounds by max-body-size:
@@ -121,11 +135,9 @@ func appendLine(dst []byte, name string, params ...string) []byte {
 	return append(dst, '\n')
 }
 
-func appendBody(dst, body []byte) []byte {
-	dst = appendLen(dst, len(body))
-	return append(dst, body...)
-}
-
-func appendLen(dst []byte, n int) []byte {
+// AppendBodyHead adds the length of a body of n bytes, which follows.
+func AppendBodyHead(dst []byte, n int) []byte {
 	return binary.BigEndian.AppendUint32(dst, uint32(n)) // callers bound bodies to 2 GiB
 }
+
+func appendBody(dst, body []byte) []byte { return append(AppendBodyHead(dst, len(body)), body...) }

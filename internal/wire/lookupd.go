@@ -65,7 +65,7 @@ func appendLookupd(dst []byte, name, topic, channel string) []byte {
 // AppendLookupdReply adds an answer of nsqlookupd's TCP protocol: a length and
 // the data, without a frame type.
 func AppendLookupdReply(dst []byte, data string) []byte {
-	return append(appendLen(dst, len(data)), data...)
+	return append(AppendBodyHead(dst, len(data)), data...)
 }
 
 // ParseLookupdReply reads an answer of nsqlookupd's TCP protocol at the front
