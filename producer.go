@@ -38,6 +38,7 @@ type Producer struct {
 
 	unanswered window // bytes
 	outboxes   *outboxes
+	answers    sync.Pool // of *publishAnswer, to be used again
 
 	mu       sync.Mutex    // guards what follows
 	conn     *producerConn // nil while not connected

@@ -81,11 +81,11 @@ func (p *Producer) publishAsync(m *publication, done chan *ProducerTransaction, 
 			return err
 		}
 	}
-	a := transactionAnswer{topic: m.topic, size: m.size(), box: box, t: &ProducerTransaction{Args: args}}
+	a := &transactionAnswer{topic: m.topic, size: m.size(), box: box, t: ProducerTransaction{Args: args}}
 	err := twice(func() error {
 		return p.handOver(ctx, m, func(c *producerConn) link.Replier {
 			a.conn = c
-			return &a
+			return a
 		})
 	})
 	if err != nil && box != nil {
@@ -101,7 +101,7 @@ type transactionAnswer struct {
 	topic string
 	size  int
 	box   *outbox // nil without a doneChan
-	t     *ProducerTransaction
+	t     ProducerTransaction
 }
 
 // Reply completes the transaction.
@@ -109,7 +109,7 @@ func (a *transactionAnswer) Reply(data []byte, err error) {
 	p := a.conn.p
 	a.t.Error = p.publishError(a.topic, a.conn.answered(a.size, data, err))
 	if a.box != nil {
-		p.outboxes.post(a.box, a.t)
+		p.outboxes.post(a.box, &a.t)
 	}
 }
 

@@ -102,34 +102,45 @@ func (p *Producer) publish(ctx context.Context, m *publication) error {
 		return err
 	}
 	return twice(func() error {
-		done := make(chan error, 1) // the link never waits for us
-		err := p.handOver(ctx, m, func(c *producerConn) link.Replier { return &publishAnswer{c, m.size(), done} })
+		a, _ := p.answers.Get().(*publishAnswer)
+		if a == nil {
+			a = &publishAnswer{done: make(chan error, 1)}
+		}
+		err := p.handOver(ctx, m, func(c *producerConn) link.Replier {
+			a.conn, a.size = c, m.size()
+			return a
+		})
 		if err != nil {
+			p.answers.Put(a)
 			return err
 		}
-		return p.await(ctx, m.topic, done)
+		return p.await(ctx, m.topic, a)
 	})
 }
 
-func (p *Producer) await(ctx context.Context, topic string, done chan error) error {
+// await waits for the answer to a publish. One that comes after ctx has ended is
+// left to whoever collects garbage.
+func (p *Producer) await(ctx context.Context, topic string, a *publishAnswer) error {
+	var err error
 	select {
-	case err := <-done:
-		return p.publishError(topic, err)
+	case err = <-a.done:
 	case <-ctx.Done():
+		select {
+		case err = <-a.done: // it came first, or at the same moment
+		default:
+			return fmt.Errorf("[%s] publish to %q: %w: %w", p.addr, topic, ErrUnknownOutcome, context.Cause(ctx))
+		}
 	}
-	select {
-	case err := <-done: // it came first, or at the same moment
-		return p.publishError(topic, err)
-	default:
-		return fmt.Errorf("[%s] publish to %q: %w: %w", p.addr, topic, ErrUnknownOutcome, context.Cause(ctx))
-	}
+	a.conn = nil
+	p.answers.Put(a)
+	return p.publishError(topic, err)
 }
 
 // publishAnswer receives the answer to one publish.
 type publishAnswer struct {
 	conn *producerConn
 	size int
-	done chan error
+	done chan error // the link never waits for us
 }
 
 // Reply takes the answer.

@@ -1,0 +1,94 @@
+package nsq
+
+import (
+	"bufio"
+	"net"
+	"testing"
+
+	"github.com/rdyhq/nsq/internal/wire"
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// agree is an nsqd that answers every publish with OK and keeps none.
+func agree(l net.Listener) {
+	conn, err := l.Accept()
+	if err != nil {
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	ok := nsqtest.ResponseFrame(wire.OK)
+	in := bufio.NewReaderSize(conn, 1<<20)
+	_, _ = in.Discard(len(wire.MagicV2))
+	for {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return
+		}
+		if string(line) == wire.CmdNop+"\n" {
+			continue
+		}
+		size, err := in.Peek(4)
+		if err != nil {
+			return
+		}
+		_, _ = in.Discard(4 + int(size[1])<<16 + int(size[2])<<8 + int(size[3]))
+		if _, err := conn.Write(ok); err != nil {
+			return
+		}
+	}
+}
+
+// A publish that waits for its answer allocates nothing, however it is sent; an
+// asynchronous one its transaction, which the caller gets.
+func TestPublishingAllocatesNothing(t *testing.T) {
+	network := nsqtest.NewNetwork()
+	l, err := network.Listen("agreeing:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go agree(l)
+	cfg := NewConfig()
+	cfg.DialContext = network.DialContext
+	p, err := NewProducer("agreeing:1", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.SetLogger(nil, LogLevelError)
+	t.Cleanup(func() {
+		p.Stop()
+		_ = l.Close()
+	})
+	body, done := make([]byte, 200), make(chan *ProducerTransaction, 2)
+	if err := p.PublishAsync("t", body, done); err != nil { // there is always one outstanding
+		t.Fatal(err)
+	}
+	bodies := [][]byte{body, body}
+	for name, tt := range map[string]struct {
+		publish func() error
+		most    float64
+	}{
+		"Publish":         {func() error { return p.Publish("t", body) }, 0},
+		"MultiPublish":    {func() error { return p.MultiPublish("t", bodies) }, 0},
+		"DeferredPublish": {func() error { return p.DeferredPublish("t", 1, body) }, 0},
+		"PublishAsync": {func() error {
+			if err := p.PublishAsync("t", body, done); err != nil {
+				return err
+			}
+			return (<-done).Error
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := testing.AllocsPerRun(1000, func() {
+				if err := tt.publish(); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if raceDetector {
+				n--
+			}
+			if n > tt.most {
+				t.Errorf("%v allocations, want at most %v", n, tt.most)
+			}
+		})
+	}
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package nsq
+
+// raceDetector tells that sync.Pool drops some of what it is given.
+const raceDetector = true
