@@ -104,9 +104,9 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 		cfg:      config.clone(),
 		start:    time.Now(),
 		mail:     newMailbox(),
-		delivery: newDelivery(config.MaxInFlight),
 		contexts: contexts{open: make(map[*Message]*messageContext)},
 	}
+	c.delivery = newDelivery(config.MaxInFlight, c.elapsed)
 	c.logs = newLogs(c.cfg.Logger)
 	c.log = c.logs.logger.With("topic", topic, "channel", channel)
 	c.dialling, c.stopDialling = context.WithCancelCause(context.Background())

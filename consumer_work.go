@@ -36,8 +36,7 @@ func (c *Consumer) work(w *worker) {
 // since the run loop looked. One that waited for long is touched now, if that is
 // wanted, for the next look may be too late.
 func (c *Consumer) begin(w *worker, m *Message) bool {
-	now := c.elapsed()
-	left := m.leaseEnds() - now
+	left := m.leaseEnds() - w.now
 	if left <= 0 {
 		if m.expire() {
 			m.conn.link.Expire()
@@ -45,7 +44,7 @@ func (c *Consumer) begin(w *worker, m *Message) bool {
 		return false
 	}
 	if c.cfg.AutoTouch > 0 {
-		w.begun.Store(int64(now))
+		w.begun.Store(int64(w.now))
 		if left < m.conn.msgTimeout*3/4 {
 			m.Touch()
 		}

@@ -3,7 +3,7 @@ package nsq
 import (
 	"slices"
 	"sync"
-	"sync/atomic"
+	"time"
 )
 
 // delivery is what is in hand: messages that wait for a handler, those that
@@ -12,17 +12,26 @@ import (
 // Readers put messages and never wait; workers take them. The queue grows. What
 // bounds it is the RDY that the nsqds were granted: a message whose lease ends is
 // taken out when nsqd may send it again.
+//
+// Messages come in slabs. A worker takes as many of one at a time as it is done
+// with in a moment: one, if its handler is slow. What it has taken and not begun
+// still waits for anyone. It puts that back when the moment is over; a worker
+// that would sleep or finds no progress takes half of it, and whoever looks for messages has it put back first. So no message waits behind a
+// slow one while another handler could have it.
 type delivery struct {
+	clock func() time.Duration
+
 	mu   sync.Mutex // guards what follows
 	some sync.Cond  // signalled when a worker may have something to do
 
-	queue  []*Message
+	queue  [][]Message
 	head   int  // queue[head:] waits
 	idle   int  // workers that wait
+	waking bool // one of them was woken and has not looked yet; it wakes the next
 	closed bool // nobody begins a message any more
 
 	workers []*worker
-	running int // workers with a message
+	busy    []*worker // those with a message
 	// limit is how many of them there may be: max_in_flight. RDY alone does not
 	// see to that. When a lease is over, which nsqd's clock may say before ours,
 	// nsqd takes the slot for free and sends more, whatever its handler does.
@@ -31,22 +40,16 @@ type delivery struct {
 	detached map[*Message]struct{} // unanswered though their handlers have returned
 }
 
-// worker is a handler's goroutine.
-type worker struct {
-	handler int      // which of the Consumer's
-	call    Handler  // itself
-	m       *Message // what it works on; nil while it waits
-	quit    bool     // it is to end
-	gone    bool     // it was told so, and does not come back
+const (
+	// moment is how long a worker keeps to itself what it has taken.
+	moment = time.Millisecond
+	// mostTaken is how many messages it takes at most. A slab has no more.
+	mostTaken = messageSlab
+)
 
-	// begun is since when it works on a message, kept only for auto_touch. It is
-	// set without the mutex: a sweep that comes before it sees the one before,
-	// and the next sweep knows better.
-	begun atomic.Int64
-}
-
-func newDelivery(limit int) *delivery {
-	d := &delivery{limit: max(limit, 1), detached: make(map[*Message]struct{})}
+// newDelivery returns a delivery for so many messages at a time, by a clock.
+func newDelivery(limit int, clock func() time.Duration) *delivery {
+	d := &delivery{clock: clock, limit: max(limit, 1), detached: make(map[*Message]struct{})}
 	d.some.L = &d.mu
 	return d
 }
@@ -58,58 +61,141 @@ func (d *delivery) put(messages []Message) bool {
 	if d.closed {
 		return false
 	}
-	if d.head > len(d.queue)/2 && len(d.queue)+len(messages) > cap(d.queue) {
+	if d.head > len(d.queue)/2 && len(d.queue) == cap(d.queue) {
 		n := copy(d.queue, d.queue[d.head:])
 		clear(d.queue[n:])
 		d.queue, d.head = d.queue[:n], 0
 	}
-	for i := range messages {
-		d.queue = append(d.queue, &messages[i])
-	}
-	for range min(len(messages), d.idle) {
-		d.some.Signal()
-	}
+	d.queue = append(d.queue, messages)
+	d.wake()
 	return true
 }
 
 // take ends a worker's work on its message, and waits for the next one. It
-// reports false when the worker is to end.
+// reports false when the worker is to end. The time is in the worker's now.
 func (d *delivery) take(w *worker) (*Message, bool) {
+	if m := w.current(); m != nil && !m.is(responded|timedOut) {
+		d.detach(m)
+	}
+	w.now = d.clock()
+	if w.now-w.since < moment {
+		if m := w.claim(); m != nil {
+			return m, true
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.finish(w)
-	for !w.quit && !d.closed && (d.head == len(d.queue) || d.running >= d.limit) {
+	d.release(w)
+	for !w.quit && !d.closed && !d.refill(w) {
 		d.idle++
 		d.some.Wait()
 		d.idle--
+		d.waking = false
+		w.now = d.clock()
 	}
 	if w.quit || d.closed {
-		d.some.Signal() // it may have been woken for a message
+		d.wake() // it may have been woken for a message
 		w.gone = true
 		return nil, false
 	}
-	m := d.queue[d.head]
-	d.queue[d.head] = nil
-	if d.head++; d.head == len(d.queue) {
-		d.queue, d.head = d.queue[:0], 0
-	}
-	w.m = m
-	d.running++
+	w.since, w.place = w.now, len(d.busy)
+	d.busy = append(d.busy, w)
+	m := w.claim()
+	d.wake()
 	return m, true
 }
 
-// finish takes a worker's message out of its hand. One that is to be answered
-// later is kept an eye on.
-func (d *delivery) finish(w *worker) {
-	m := w.m
-	if m == nil {
-		return
-	}
-	w.m = nil
-	d.running--
+// detach keeps an eye on a message that is to be answered later.
+func (d *delivery) detach(m *Message) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if !m.is(responded|timedOut) && m.set(detached)&responded == 0 {
 		d.detached[m] = struct{}{}
 	}
+}
+
+// release takes a worker's batch out of its hands. How long it took says how
+// much it takes next.
+func (d *delivery) release(w *worker) {
+	if w.batch == nil {
+		return
+	}
+	if rest := w.yield(func(left int) int { return left }); rest != nil {
+		d.putBack(rest)
+	}
+	switch took := w.now - w.since; {
+	case took >= moment:
+		w.most = 1
+	case took < moment/8:
+		w.most = min(2*w.most, mostTaken)
+	}
+	last := len(d.busy) - 1
+	d.busy[w.place], d.busy[last].place = d.busy[last], w.place
+	d.busy[last] = nil
+	d.busy = d.busy[:last]
+	w.hold(nil)
+}
+
+// putBack puts messages before all others.
+func (d *delivery) putBack(messages []Message) {
+	if d.head == 0 {
+		d.queue, d.head = append([][]Message{nil}, d.queue...), 1
+	}
+	d.head--
+	d.queue[d.head] = messages
+}
+
+// refill gives a worker messages: those of a worker that has come no further
+// since somebody looked last, the next of the queue, or half of those of any
+// other.
+func (d *delivery) refill(w *worker) bool {
+	if len(d.busy) >= d.limit {
+		return false
+	}
+	for _, other := range d.busy {
+		if other.stuck() && d.takeFrom(other, w) {
+			return true
+		}
+	}
+	if d.head < len(d.queue) {
+		slab := d.queue[d.head]
+		n := min(len(slab), max(w.most, 1))
+		w.hold(slab[:n:n])
+		if n < len(slab) {
+			d.queue[d.head] = slab[n:]
+			return true
+		}
+		d.queue[d.head] = nil
+		if d.head++; d.head == len(d.queue) {
+			d.queue, d.head = d.queue[:0], 0
+		}
+		return true
+	}
+	return slices.ContainsFunc(d.busy, func(other *worker) bool { return d.takeFrom(other, w) })
+}
+
+// takeFrom gives a worker half of what another has not begun.
+func (d *delivery) takeFrom(other, w *worker) bool {
+	half := other.yield(func(left int) int { return (left + 1) / 2 })
+	if half == nil {
+		return false
+	}
+	w.hold(half)
+	return true
+}
+
+// wake wakes a worker, if there is one and something for it to do. It will see
+// to the next one: with handlers that are done at once few are needed.
+func (d *delivery) wake() {
+	if d.idle > 0 && !d.waking && len(d.busy) < d.limit && d.unclaimed() {
+		d.waking = true
+		d.some.Signal()
+	}
+}
+
+// unclaimed tells whether there is a message that nobody has begun.
+func (d *delivery) unclaimed() bool {
+	return d.head < len(d.queue) || slices.ContainsFunc(d.busy, func(w *worker) bool { return w.left() > 0 })
 }
 
 // forget is told of the answer to a message that had been left for later.
@@ -126,18 +212,35 @@ func (d *delivery) remove(from *consumerConn) []*Message {
 	return d.extract(func(m *Message) bool { return m.conn == from })
 }
 
-// extract takes messages out of the queue.
-func (d *delivery) extract(which func(*Message) bool) (out []*Message) {
-	kept := d.queue[:d.head]
-	for _, m := range d.queue[d.head:] {
-		if which(m) {
-			out = append(out, m)
-		} else {
-			kept = append(kept, m)
+// reclaim puts what workers have taken and not begun back into the queue.
+func (d *delivery) reclaim() {
+	for _, w := range d.busy {
+		if rest := w.yield(func(left int) int { return left }); rest != nil {
+			d.putBack(rest)
 		}
 	}
-	clear(d.queue[len(kept):])
-	d.queue = kept
+}
+
+// extract takes messages that nobody has begun out of the queue.
+func (d *delivery) extract(which func(*Message) bool) (out []*Message) {
+	d.reclaim()
+	var kept [][]Message
+	for _, slab := range d.queue[d.head:] {
+		from := 0
+		for i := range slab {
+			if which(&slab[i]) {
+				out = append(out, &slab[i])
+				if i > from {
+					kept = append(kept, slab[from:i])
+				}
+				from = i + 1
+			}
+		}
+		if from < len(slab) {
+			kept = append(kept, slab[from:])
+		}
+	}
+	d.queue, d.head = kept, 0
 	return out
 }
 
@@ -145,10 +248,9 @@ func (d *delivery) extract(which func(*Message) bool) (out []*Message) {
 func (d *delivery) close() []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	rest := d.queue[d.head:]
-	d.queue, d.head, d.closed = nil, 0, true
+	d.closed = true
 	d.some.Broadcast()
-	return rest
+	return d.extract(func(*Message) bool { return true })
 }
 
 // setLimit follows a change of max_in_flight. 0 means that nothing new comes;
@@ -159,6 +261,7 @@ func (d *delivery) setLimit(n int) {
 	}
 	d.mu.Lock()
 	d.limit = n
+	d.reclaim() // so that it is minded before anyone begins another
 	d.some.Broadcast()
 	d.mu.Unlock()
 }
@@ -175,9 +278,10 @@ func (d *delivery) hired() int {
 func (d *delivery) staff(handler, n int) (hired []*worker) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.reclaim() // so that those who are to quit do before they begin another
 	for _, waiting := range []bool{false, true} {
 		for _, w := range d.workers {
-			if w.handler == handler && !w.gone && (w.m == nil) == waiting {
+			if w.handler == handler && !w.gone && (w.current() == nil) == waiting {
 				w.quit = n <= 0
 				n--
 			}
@@ -204,9 +308,9 @@ func (d *delivery) leave(w *worker) {
 func (d *delivery) unfinished() (running, unanswered []Unfinished) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, w := range d.workers {
-		if w.m != nil {
-			running = append(running, Unfinished{ID: w.m.ID, NSQDAddress: w.m.conn.addr})
+	for _, w := range d.busy {
+		if m := w.current(); !m.is(detached) {
+			running = append(running, Unfinished{ID: m.ID, NSQDAddress: m.conn.addr})
 		}
 	}
 	for m := range d.detached {
@@ -219,11 +323,5 @@ func (d *delivery) unfinished() (running, unanswered []Unfinished) {
 func (d *delivery) waiting() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := 0
-	for _, w := range d.workers {
-		if w.m == nil {
-			n++
-		}
-	}
-	return n
+	return len(d.workers) - len(d.busy)
 }

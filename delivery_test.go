@@ -1,9 +1,13 @@
 package nsq
 
 import (
+	"cmp"
 	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +21,15 @@ func numbered(from *consumerConn, numbers ...int64) []Message {
 	return messages
 }
 
+// stopped is a clock.
+func stopped() time.Duration { return 0 }
+
+// ticking is the clock of a test in virtual time.
+func ticking() func() time.Duration {
+	start := time.Now()
+	return func() time.Duration { return time.Since(start) }
+}
+
 func numbers(messages []*Message) []int64 {
 	var out []int64
 	for _, m := range messages {
@@ -26,7 +39,7 @@ func numbers(messages []*Message) []int64 {
 }
 
 func TestDeliveryOrderAndGrowth(t *testing.T) {
-	d := newDelivery(1000)
+	d := newDelivery(1000, stopped)
 	w := &worker{}
 	var next, expected int64
 	for round := range 200 { // fill, take some, fill: the queue moves within its memory
@@ -55,7 +68,7 @@ func TestDeliveryOrderAndGrowth(t *testing.T) {
 
 func TestDeliveryRemove(t *testing.T) {
 	a, b := &consumerConn{addr: "a"}, &consumerConn{addr: "b"}
-	d, w := newDelivery(1000), &worker{}
+	d, w := newDelivery(1000, stopped), &worker{}
 	d.put(numbered(a, 0))
 	d.put(numbered(b, 1))
 	d.put(numbered(a, 2))
@@ -78,7 +91,7 @@ func TestDeliveryWakesHandlers(t *testing.T) {
 	for _, handlers := range []int{1, 4, 64} {
 		t.Run(fmt.Sprint(handlers), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newDelivery(1000)
+				d := newDelivery(1000, ticking())
 				var wg sync.WaitGroup
 				var mu sync.Mutex
 				seen := map[int64]int{}
@@ -113,6 +126,151 @@ func TestDeliveryWakesHandlers(t *testing.T) {
 	}
 }
 
+// A message that was taken together with a slow one is begun at once by whoever
+// is free, whether others come all the time or none.
+func TestDeliveryLeavesNothingBehindASlowMessage(t *testing.T) {
+	for _, tt := range []struct{ handlers, slow, more int }{
+		{2, 1, 0}, {2, 1, 20}, {4, 3, 0}, {4, 3, 20}, {64, 60, 0}, {64, 60, 100},
+	} {
+		t.Run(fmt.Sprint(tt), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDelivery(1000, ticking())
+				var wg sync.WaitGroup
+				var mu sync.Mutex
+				var begun []int64
+				for range tt.handlers {
+					wg.Go(func() {
+						w := &worker{most: mostTaken}
+						for m, ok := d.take(w); ok; m, ok = d.take(w) {
+							mu.Lock()
+							begun = append(begun, m.Timestamp)
+							mu.Unlock()
+							if m.Timestamp < 0 {
+								sleep(time.Hour)
+							}
+						}
+					})
+				}
+				synctest.Wait()
+				// Each slow message is at the beginning of a slab.
+				next := int64(0)
+				slab := func(first int64) []Message {
+					messages := numbered(nil, make([]int64, messageSlab)...)
+					for i := range messages {
+						messages[i].Timestamp = next
+						next++
+					}
+					messages[0].Timestamp = cmp.Or(first, messages[0].Timestamp)
+					return messages
+				}
+				for i := range tt.slow {
+					d.put(slab(-1 - int64(i)))
+				}
+				for range tt.more {
+					d.put(slab(0))
+					synctest.Wait()
+				}
+				synctest.Wait()
+				if got, want := len(begun), (tt.slow+tt.more)*messageSlab; got != want {
+					t.Errorf("%d messages begun, want %d", got, want)
+				}
+				for i, n := range begun { // and those that came before did not wait for those after
+					if late := int64(i) - n; n >= 0 && late > int64(2*messageSlab*(tt.slow+1)) {
+						t.Errorf("message %d was the %dth", n, i)
+					}
+				}
+				d.close()
+				wg.Wait()
+			})
+		})
+	}
+}
+
+// What a worker has taken and not begun is given up with what waits in the queue.
+func TestDeliveryFindsWhatWasTaken(t *testing.T) {
+	a, b := &consumerConn{addr: "a"}, &consumerConn{addr: "b"}
+	d, w := newDelivery(1000, stopped), &worker{most: mostTaken}
+	slab := append(numbered(a, 0, 1), numbered(b, 2, 3, 4)...)
+	slab[4].conn = a
+	d.put(slab)
+	d.put(numbered(b, 5))
+	if m, _ := d.take(w); m.Timestamp != 0 || w.left() != 4 {
+		t.Fatalf("took %d, %d are left", m.Timestamp, w.left())
+	}
+	if got := numbers(d.remove(a)); !slices.Equal(got, []int64{1, 4}) {
+		t.Errorf("removed %v", got)
+	}
+	if m, _ := d.take(w); m.Timestamp != 2 {
+		t.Errorf("took %d next", m.Timestamp)
+	}
+	if got := numbers(d.close()); !slices.Equal(got, []int64{3, 5}) {
+		t.Errorf("left %v", got)
+	}
+}
+
+// Whatever happens at the same time, each message is taken, taken back or left
+// over once.
+func TestDeliveryLosesNothing(t *testing.T) {
+	const slabs, putters, workers = 300, 2, 8
+	conns := []*consumerConn{{addr: "a"}, {addr: "b"}, {addr: "c"}}
+	d := newDelivery(workers, func() time.Duration { return rand.N(2 * moment) })
+	times := make([]atomic.Int32, putters*slabs*messageSlab)
+	count := func(messages ...*Message) {
+		for _, m := range messages {
+			times[m.Timestamp].Add(1)
+		}
+	}
+	var putting, working, meddling sync.WaitGroup
+	for range workers {
+		working.Go(func() {
+			w := &worker{most: 1 + rand.IntN(mostTaken)}
+			for m, ok := d.take(w); ok; m, ok = d.take(w) {
+				count(m)
+				if m.Timestamp%7 == 0 {
+					runtime.Gosched()
+				}
+			}
+		})
+	}
+	for p := range putters {
+		putting.Go(func() {
+			for i := range slabs {
+				messages := numbered(conns[i%3], make([]int64, messageSlab)...)
+				for j := range messages {
+					messages[j].Timestamp = int64((p*slabs+i)*messageSlab + j)
+				}
+				d.put(messages[:32])
+				d.put(messages[32:])
+			}
+		})
+	}
+	over := make(chan struct{})
+	meddling.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			d.setLimit(1 + i%workers)
+			count(d.remove(conns[i%3])...)
+			count(d.sweep(-1, time.Hour, 0).expired...)
+			runtime.Gosched()
+		}
+	})
+	putting.Wait()
+	close(over)
+	meddling.Wait()
+	d.setLimit(workers)
+	count(d.close()...)
+	working.Wait()
+	for n := range times {
+		if got := times[n].Load(); got != 1 {
+			t.Fatalf("message %d was seen %d times", n, got)
+		}
+	}
+}
+
 func TestMailbox(t *testing.T) {
 	b := newMailbox()
 	var got []int
@@ -139,7 +297,7 @@ func TestMailbox(t *testing.T) {
 
 // A worker on its way out is not counted as one that could stay.
 func TestQuittingWorkerIsNotCounted(t *testing.T) {
-	d := newDelivery(10)
+	d := newDelivery(10, stopped)
 	workers := d.staff(0, 2)
 	d.staff(0, 1)
 	for _, w := range workers {

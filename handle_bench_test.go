@@ -150,7 +150,7 @@ func BenchmarkInFlight(b *testing.B) {
 			f.staff(1, 1000)
 			f.mu.Unlock()
 			for range 1000 * 64 { // until they are all at work
-				if f.delivery.busy() >= 1000 {
+				if f.delivery.running() >= 1000 {
 					break
 				}
 				f.feed()
@@ -184,8 +184,8 @@ func BenchmarkInFlight(b *testing.B) {
 }
 
 // busy is how many workers have a message.
-func (d *delivery) busy() int {
+func (d *delivery) running() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.running
+	return len(d.busy)
 }

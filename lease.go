@@ -80,9 +80,9 @@ func (d *delivery) sweep(now, shortest, touching time.Duration) dues {
 	}
 	found.expired = d.extract(over)
 	found.overdue = d.giveUp(over)
-	for _, w := range d.workers {
-		switch m := w.m; {
-		case m == nil || m.is(responded|timedOut):
+	for _, w := range d.busy {
+		switch m := w.current(); {
+		case m.is(responded | timedOut | detached):
 		case touching > 0 && now-time.Duration(w.begun.Load()) < touching && m.extensible():
 			if half := m.leaseEnds() - shortest/2; half <= now {
 				found.touch = append(found.touch, m)
@@ -97,9 +97,9 @@ func (d *delivery) sweep(now, shortest, touching time.Duration) dues {
 
 // giveUp marks messages that were begun and not answered as timed out.
 func (d *delivery) giveUp(which func(*Message) bool) (marked []*Message) {
-	for _, w := range d.workers {
-		if w.m != nil && !w.m.is(responded|timedOut) && which(w.m) && w.m.expire() {
-			marked = append(marked, w.m)
+	for _, w := range d.busy {
+		if m := w.current(); !m.is(responded|timedOut|detached) && which(m) && m.expire() {
+			marked = append(marked, m)
 		}
 	}
 	for m := range d.detached {

@@ -69,7 +69,12 @@ func TestExpiredMessagesAreNotHandled(t *testing.T) {
 func (d *delivery) queued() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.queue) - d.head
+	d.reclaim()
+	n := 0
+	for _, slab := range d.queue[d.head:] {
+		n += len(slab)
+	}
+	return n
 }
 
 // sharedLines is lines for several goroutines.

@@ -1,0 +1,99 @@
+package nsq
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// worker is a handler's goroutine, as the delivery knows it.
+type worker struct {
+	handler int     // which of the Consumer's
+	call    Handler // itself
+	quit    bool    // it is to end
+	gone    bool    // it was told so, and does not come back
+	place   int     // in the delivery's busy, while it is there
+
+	// batch is what it has taken: the first of it is done, the last of what is
+	// claimed it works on, the rest it has not begun. It claims without the
+	// delivery's mutex. Whoever holds that may take some back from the end.
+	batch  []Message     // set with the mutex held, and by the worker only
+	claims atomic.Uint64 // how many are claimed, and how many there are: 32 bits each
+	seen   uint64        // the claims when somebody looked last; guarded by the mutex
+
+	// The worker's own:
+
+	now   time.Duration // when it took a message last
+	since time.Duration // when it took the batch
+	most  int           // how many it takes next
+
+	// begun is since when it works on a message, kept only for auto_touch. It is
+	// set without the mutex: a sweep that comes before it sees the one before,
+	// and the next sweep knows better.
+	begun atomic.Int64
+}
+
+const oneClaim = 1 << 32
+
+func unpack(claims uint64) (claimed, all int) { return int(claims >> 32), int(uint32(claims)) } // #nosec G115 -- halves
+
+// hold gives it a batch. The worker itself calls this, with the mutex held.
+func (w *worker) hold(batch []Message) {
+	w.batch = batch
+	w.claims.Store(uint64(len(batch)))
+}
+
+// claim begins the next message of the batch; nil says that there is none. Only
+// the worker itself does.
+func (w *worker) claim() *Message {
+	for {
+		claims := w.claims.Load()
+		claimed, all := unpack(claims)
+		if claimed == all {
+			return nil
+		}
+		if w.claims.CompareAndSwap(claims, claims+oneClaim) {
+			return &w.batch[claimed]
+		}
+	}
+}
+
+// current is the message that it works on, or has just done with. Others than
+// the worker itself hold the mutex.
+func (w *worker) current() *Message {
+	if claimed, _ := unpack(w.claims.Load()); claimed > 0 {
+		return &w.batch[claimed-1]
+	}
+	return nil
+}
+
+// left is how many messages it has taken and not begun.
+func (w *worker) left() int {
+	claimed, all := unpack(w.claims.Load())
+	return all - claimed
+}
+
+// stuck tells whether it has begun none since the last call, and there are some.
+// Callers hold the mutex.
+func (w *worker) stuck() bool {
+	claims := w.claims.Load()
+	same := claims == w.seen
+	w.seen = claims
+	claimed, all := unpack(claims)
+	return same && claimed < all
+}
+
+// yield takes back messages that it has not begun: as many of those left as is
+// said. Callers hold the mutex.
+func (w *worker) yield(share func(left int) int) []Message {
+	for {
+		claims := w.claims.Load()
+		claimed, all := unpack(claims)
+		n := share(all - claimed)
+		if n == 0 {
+			return nil
+		}
+		if w.claims.CompareAndSwap(claims, claims-uint64(n)) { // #nosec G115 -- not negative
+			return w.batch[all-n : all]
+		}
+	}
+}
