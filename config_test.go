@@ -60,6 +60,7 @@ var optionSpecs = []optionSpec{
 	{"max_in_flight", "MaxInFlight", 1, 0, nil},
 	{"msg_timeout", "MsgTimeout", time.Duration(0), time.Duration(0), nil},
 	{"auto_touch", "AutoTouch", time.Duration(0), time.Duration(0), nil},
+	{"recycle_bodies", "RecycleBodies", false, nil, nil},
 	{"max_msg_size", "MaxMsgSize", int32(0), int32(0), nil},
 	{"auth_secret", "AuthSecret", "", nil, nil},
 	{"skip_lookupd_authorization", "LookupdAuthorization", true, nil, nil},

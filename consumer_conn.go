@@ -18,7 +18,7 @@ const (
 	// that a message that is kept pins no more than that. A larger body has
 	// memory of its own.
 	bodySlab    = 16 << 10
-	messageSlab = 64
+	messageSlab = 63 // 64 would take the next larger of the allocator's sizes
 )
 
 // consumerConn is a Consumer's connection to one nsqd: it receives what the
@@ -53,17 +53,21 @@ func newConsumerConn(c *Consumer, id flow.ID, addr string, l *link.Link) *consum
 
 // Messages copies what was read and queues it for the handlers.
 func (cc *consumerConn) Messages(batch []wire.Message) {
+	most := bodySlab
+	if cc.c.cfg.RecycleBodies {
+		most = recycledSlab
+	}
 	for len(batch) > 0 {
-		n, bytes := slabSize(batch)
+		n, bytes := slabSize(batch, most)
 		cc.deliver(batch[:n], bytes)
 		batch = batch[n:]
 	}
 }
 
-// slabSize says how many messages at the front of a batch share a slab, and
-// the length of their bodies.
-func slabSize(batch []wire.Message) (n, bytes int) {
-	for n < min(len(batch), messageSlab) && (n == 0 || bytes+len(batch[n].Body) <= bodySlab) {
+// slabSize says how many messages at the front of a batch share a slab of most
+// bytes, and the length of their bodies.
+func slabSize(batch []wire.Message, most int) (n, bytes int) {
+	for n < min(len(batch), messageSlab) && (n == 0 || bytes+len(batch[n].Body) <= most) {
 		bytes += len(batch[n].Body)
 		n++
 	}
@@ -72,18 +76,25 @@ func slabSize(batch []wire.Message) (n, bytes int) {
 
 func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 	messages := make([]Message, len(batch))
-	bodies := make([]byte, 0, bytes)
+	var mem []byte
+	var shared *bodies
+	if cc.c.cfg.RecycleBodies && bytes <= recycledSlab {
+		shared = recycled.Get().(*bodies)
+		shared.open.Store(int32(len(batch))) // #nosec G115 -- a slab's
+		mem = shared.mem[:0]
+	} else {
+		mem = make([]byte, 0, bytes)
+	}
 	epoch, received := cc.c.signals.epoch.Load(), cc.c.elapsed()
 	lease := milliseconds32(cc.msgTimeout)
 	for i := range batch {
-		w, from := &batch[i], len(bodies)
-		bodies = append(bodies, w.Body...)
-		messages[i] = Message{
-			ID: MessageID(w.ID), Body: bodies[from:len(bodies):len(bodies)],
-			Timestamp: w.Timestamp, Attempts: w.Attempts,
-			NSQDAddress: cc.addr, Delegate: cc, epoch: epoch,
-			conn: cc, received: received, lease: lease,
-		}
+		w, m, from := &batch[i], &messages[i], len(mem)
+		mem = append(mem, w.Body...)
+		m.ID, m.Body = MessageID(w.ID), mem[from:len(mem):len(mem)]
+		m.Timestamp, m.Attempts = w.Timestamp, w.Attempts
+		m.NSQDAddress, m.Delegate = cc.addr, cc
+		m.conn, m.bodies = cc, shared
+		m.epoch, m.received, m.lease = epoch, received, lease
 	}
 	if cc.draining.Load() || !cc.c.delivery.put(messages) {
 		for i := range messages { // it is ending, or the Consumer is

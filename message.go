@@ -24,8 +24,9 @@ type MessageID [MsgIDLength]byte
 // [Message.Touch], but never longer than nsqd's max-msg-timeout in all.
 //
 // The methods may be called from any goroutine and never block. The fields are
-// the receiver's own: nothing else writes them, and the body may be kept. Messages that arrive together share memory, at most 16 KiB of bodies,
-// so a kept body or message keeps its neighbours, too.
+// the receiver's own: nothing else writes them, and the body may be kept, unless
+// recycle_bodies is set. Messages that arrive together share memory, at most 16
+// KiB of bodies, so a kept body or message keeps its neighbours, too.
 type Message struct {
 	ID          MessageID
 	Body        []byte
@@ -42,6 +43,7 @@ type Message struct {
 
 	// Of a message that a Consumer received:
 	conn     *consumerConn
+	bodies   *bodies       // with recycle_bodies: what Body is part of
 	received time.Duration // by the Consumer's clock
 	lease    uint32        // milliseconds from then; accessed atomically
 }
@@ -123,6 +125,9 @@ func (m *Message) respond() bool {
 	}
 	if before&observed != 0 {
 		m.conn.c.contexts.end(m, context.Canceled)
+	}
+	if m.bodies != nil {
+		m.bodies.done(m.Body)
 	}
 	return true
 }

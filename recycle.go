@@ -1,0 +1,35 @@
+package nsq
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// recycledSlab is how many bytes of bodies share a fate with recycle_bodies.
+const recycledSlab = 64 << 10
+
+// bodies is memory for the bodies of messages that arrived together. It is used
+// again when all of them are answered. Should one never be, its bodies are left
+// to the garbage collector.
+type bodies struct {
+	open atomic.Int32 // messages that are not answered yet
+	mem  [recycledSlab]byte
+}
+
+var recycled = sync.Pool{New: func() any { return new(bodies) }}
+
+// done is told that a message was answered.
+func (b *bodies) done(body []byte) {
+	if poisoning {
+		for i := range body {
+			body[i] = poison
+		}
+	}
+	if b.open.Add(-1) == 0 {
+		recycled.Put(b)
+	}
+}
+
+// poison is what the body of an answered message is full of in programs that look
+// for misuse.
+const poison = 0xDB

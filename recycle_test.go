@@ -1,0 +1,110 @@
+package nsq
+
+import (
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// Bodies are what they were until their message is answered, though all around
+// them the memory of others is used again.
+func TestRecycledBodiesAreWholeUntilAnswered(t *testing.T) {
+	inScene(t, func(s *scene) {
+		const n = 5000
+		a := s.nsqd("a:1")
+		body := func(i int) string { // some are too long to be recycled
+			size := 20
+			if i%1000 == 999 {
+				size = recycledSlab + 1
+			}
+			return fmt.Sprintf("%0*d", size, i)
+		}
+		for i := range n {
+			a.Publish("t", body(i))
+		}
+		s.cfg.RecycleBodies, s.cfg.MaxInFlight, s.cfg.MaxAttempts = true, 500, 0
+		var mu sync.Mutex
+		seen := map[int]bool{}
+		var kept []*Message // answered long after their handlers have returned
+		check := func(m *Message) (number int) {
+			number, err := strconv.Atoi(string(m.Body[len(m.Body)-20:]))
+			if err != nil || string(m.Body) != body(number) {
+				t.Errorf("body %.40q", m.Body)
+			}
+			return number
+		}
+		s.consumer(4, func(m *Message) error {
+			number := check(m)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case number%11 == 0:
+				m.DisableAutoResponse()
+				kept = append(kept, m)
+			case number%11 == 1 && m.Attempts == 1:
+				m.RequeueWithoutBackoff(0)
+			default:
+				seen[number] = true
+			}
+			return nil
+		})
+		s.connect(a)
+		after(10 * time.Second)
+		for range 20 {
+			mu.Lock()
+			batch := kept
+			kept = nil
+			mu.Unlock()
+			for _, m := range batch {
+				seen[check(m)] = true
+				m.Finish()
+			}
+			after(time.Second)
+		}
+		if len(seen) != n {
+			t.Errorf("%d messages handled, want %d", len(seen), n)
+		}
+		s.stopped()
+	})
+}
+
+// Memory is used again when the last of the messages that share it is answered,
+// and not before. What misuse finds there, under the race detector, is poison.
+func TestRecycledBodies(t *testing.T) {
+	b := new(bodies)
+	b.open.Store(2)
+	m := []*Message{{Body: b.mem[:4:4], bodies: b}, {Body: b.mem[4:8:8], bodies: b}}
+	copy(b.mem[:], "oneotwo2")
+	again := func() bool { // a pool is anybody's: look for it
+		for range 100 {
+			got, _ := recycled.Get().(*bodies)
+			if got == b {
+				return true
+			}
+		}
+		return false
+	}
+	m[0].Finish()
+	m[0].Finish()
+	if string(m[1].Body) != "two2" || again() {
+		t.Fatalf("body %q, and the memory given away", m[1].Body)
+	}
+	if poisoned := m[0].Body[0] == poison; poisoned != poisoning {
+		t.Errorf("the body of an answered message is %q", m[0].Body)
+	}
+	m[1].Requeue(0)
+	if !again() && !raceDetector {
+		t.Error("memory of answered messages is not used again")
+	}
+}
+
+// A slab of messages, and the word that the allocator keeps with it, fits into
+// one of the allocator's sizes.
+func TestMessageSize(t *testing.T) {
+	if size := messageSlab*unsafe.Sizeof(Message{}) + 8; size > 8192 {
+		t.Errorf("a slab of messages takes %d bytes, which the allocator makes more of than 8192", size)
+	}
+}
