@@ -1,0 +1,95 @@
+// Package client is what go-nsq and the root package have in common, so that
+// one scenario can be played with either. It refers to neither: all that has a
+// type of theirs in its signature is made by a [Client].
+package client
+
+import (
+	"time"
+)
+
+// Client is one of the two. Packages gonsq and rdy have one each, of the same
+// source but for an import.
+type Client interface {
+	NewConfig() Config
+	NewConsumer(topic, channel string, config Config) (Consumer, error)
+	NewProducer(addr string, config Config) (Producer, error)
+	// ErrorName is the name of the package's error variable that this is, such
+	// as ErrStopped, or empty.
+	ErrorName(err error) string
+	// Type returns the name and the reason if the error is of one of the
+	// package's types.
+	Type(err error) (name, reason string)
+}
+
+// Config is a *nsq.Config.
+type Config interface {
+	Set(option string, value any) error
+	Validate() error
+}
+
+// Logger is what SetLogger takes.
+type Logger interface {
+	Output(calldepth int, s string) error
+}
+
+// Consumer is a *nsq.Consumer, but for methods that have types of its package.
+type Consumer interface {
+	ChangeMaxInFlight(maxInFlight int)
+	ConnectToNSQD(addr string) error
+	ConnectToNSQDs(addrs []string) error
+	ConnectToNSQLookupd(addr string) error
+	DisconnectFromNSQD(addr string) error
+	DisconnectFromNSQLookupd(addr string) error
+	IsStarved() bool
+	Stop()
+
+	Handle(handle func(Delivery) error, failed func(Delivery), concurrency int)
+	Stopped() <-chan int
+	Stats() Stats
+}
+
+// Stats are a *nsq.ConsumerStats.
+type Stats struct {
+	Received, Finished, Requeued uint64
+	Connections                  int
+}
+
+// Delivery is a message as it was handed to a handler.
+type Delivery struct {
+	Message
+	Body        string
+	Attempts    uint16
+	NSQDAddress string
+}
+
+// Message is a *nsq.Message.
+type Message interface {
+	DisableAutoResponse()
+	Finish()
+	HasResponded() bool
+	IsAutoResponseDisabled() bool
+	Requeue(delay time.Duration)
+	RequeueWithoutBackoff(delay time.Duration)
+	Touch()
+}
+
+// Producer is a *nsq.Producer, but for methods that have types of its package.
+type Producer interface {
+	Publish(topic string, body []byte) error
+	MultiPublish(topic string, bodies [][]byte) error
+	DeferredPublish(topic string, delay time.Duration, body []byte) error
+	Ping() error
+	Stop()
+	String() string
+
+	// The asynchronous ones send their transaction's error and arguments.
+	PublishAsync(topic string, body []byte, args ...any) (<-chan Transaction, error)
+	MultiPublishAsync(topic string, bodies [][]byte, args ...any) (<-chan Transaction, error)
+	DeferredPublishAsync(topic string, delay time.Duration, body []byte, args ...any) (<-chan Transaction, error)
+}
+
+// Transaction is a *nsq.ProducerTransaction.
+type Transaction struct {
+	Error error
+	Args  []any
+}
