@@ -57,12 +57,12 @@ type logger interface {
 	Output(calldepth int, s string) error
 }
 
-// logs is the log of one Consumer or Producer. Everything in it is written
+// logs is the log of one Consumer, Producer or Conn. Everything in it is written
 // through logger or loggers derived from that one, all of which follow the
 // SetLogger methods; these may be called at any time, by any goroutine.
 type logs struct {
 	logger *slog.Logger
-	id     int64 // shown in every line, to tell consumers and producers apart
+	id     int64 // shown in every line, to tell consumers and producers apart; not in those of a Conn
 	sinks  atomic.Pointer[sinks]
 }
 
@@ -78,6 +78,7 @@ type sinks struct {
 type sink struct {
 	structured bool
 	output     logger
+	prefix     string // of a Conn's lines, in place of all else that tells whose they are
 }
 
 // lastID counts the consumers and producers of this process.
@@ -87,14 +88,22 @@ var lastID atomic.Int64
 // which decides about levels by itself; nil means lines on standard error from
 // level Info on.
 func newLogs(to *slog.Logger) *logs {
-	l := &logs{id: lastID.Add(1)}
+	l := newConnLogs(to)
+	l.id = lastID.Add(1)
+	if to == nil {
+		l.SetLogger(log.New(os.Stderr, "", log.LstdFlags), LogLevelInfo)
+	}
+	return l
+}
+
+// newConnLogs starts the log of a Conn, which differs in that nil means nowhere.
+func newConnLogs(to *slog.Logger) *logs {
+	l := &logs{}
 	h := &logHandler{logs: l}
 	l.sinks.Store(&sinks{})
 	if to != nil {
 		h.structured = to.Handler()
 		l.setSinks(sink{structured: true}, LogLevelDebug)
-	} else {
-		l.SetLogger(log.New(os.Stderr, "", log.LstdFlags), LogLevelInfo)
 	}
 	l.logger = slog.New(h)
 	return l
@@ -108,16 +117,18 @@ func (l *logs) SetLogger(to logger, lvl LogLevel) {
 
 // SetLoggerForLevel sends the lines of level lvl to to, or nowhere if to is
 // nil. A level that does not exist has no lines.
-func (l *logs) SetLoggerForLevel(to logger, lvl LogLevel) {
-	if lvl < LogLevelDebug || lvl > LogLevelMax {
-		return
-	}
-	l.update(func(s *sinks) { s.byLevel[lvl] = sink{output: to} })
-}
+func (l *logs) SetLoggerForLevel(to logger, lvl LogLevel) { l.setSink(sink{output: to}, lvl) }
 
 // SetLoggerLevel drops lines below lvl.
 func (l *logs) SetLoggerLevel(lvl LogLevel) {
 	l.update(func(s *sinks) { s.level = lvl })
+}
+
+func (l *logs) setSink(to sink, lvl LogLevel) {
+	if lvl < LogLevelDebug || lvl > LogLevelMax {
+		return
+	}
+	l.update(func(s *sinks) { s.byLevel[lvl] = to })
 }
 
 func (l *logs) setSinks(all sink, lvl LogLevel) {
@@ -172,7 +183,7 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	case to.structured:
 		return h.structured.Handle(ctx, r)
 	case to.output != nil:
-		return to.output.Output(2, h.line(level, r))
+		return to.output.Output(2, h.line(level, r, to.prefix))
 	}
 	return nil // switched off since Enabled was asked
 }
@@ -202,23 +213,27 @@ func (h *logHandler) WithGroup(name string) slog.Handler {
 }
 
 // line is a record in go-nsq's layout, which users' log parsers know: "INF 1
-// [topic/channel] (nsqd) message", followed by " key=value" for the attrs that
+// [topic/channel] (nsqd) message" or, with a prefix, "INF prefix message", followed by " key=value" for the attrs that
 // this layout has no place for.
-func (h *logHandler) line(level LogLevel, r slog.Record) string {
+func (h *logHandler) line(level LogLevel, r slog.Record, prefix string) string {
 	attrs := slices.Clip(h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
 		attrs = appendFlat(attrs, h.prefix, a)
 		return true
 	})
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-4s %3d ", level, h.logs.id)
 	topic, channel, nsqd := lastAttr(attrs, "topic"), lastAttr(attrs, "channel"), lastAttr(attrs, "nsqd")
 	consumes := topic != "" && channel != ""
-	if consumes {
-		fmt.Fprintf(&b, "[%s/%s] ", topic, channel)
-	}
-	if nsqd != "" {
-		fmt.Fprintf(&b, "(%s) ", nsqd)
+	if prefix != "" {
+		fmt.Fprintf(&b, "%-4s %s ", level, prefix)
+	} else {
+		fmt.Fprintf(&b, "%-4s %3d ", level, h.logs.id)
+		if consumes {
+			fmt.Fprintf(&b, "[%s/%s] ", topic, channel)
+		}
+		if nsqd != "" {
+			fmt.Fprintf(&b, "(%s) ", nsqd)
+		}
 	}
 	b.WriteString(r.Message)
 	for _, a := range attrs {

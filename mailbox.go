@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// mailbox carries events to a Consumer's run loop. An event is a function that
-// the loop runs; it alone may touch what the loop owns. Posting never waits.
+// mailbox carries events to a Consumer's run loop, or to a goroutine of a Conn's.
+// An event is a function that the loop runs; it alone may touch what the loop
+// owns. Posting never waits.
 type mailbox struct {
 	wake chan struct{} // holds a token while there may be events
 
@@ -43,6 +44,20 @@ func (b *mailbox) take() []func(now time.Time) {
 	events := b.events
 	b.events = nil
 	return events
+}
+
+// serve is a loop that does nothing else: it runs events until end is closed.
+func (b *mailbox) serve(end <-chan struct{}) {
+	for {
+		for _, event := range b.take() {
+			event(time.Now())
+		}
+		select {
+		case <-b.wake:
+		case <-end:
+			return
+		}
+	}
 }
 
 // close refuses further events and returns those that were not taken.

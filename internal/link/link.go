@@ -76,7 +76,8 @@ type Link struct {
 	owed       int // NOPs, by the handshake
 	negotiated bool
 	receiver   Receiver
-	loops      atomic.Int32 // reader and writer, while they run
+	frames     FrameReceiver // the receiver, if it is one
+	loops      atomic.Int32  // reader and writer, while they run
 
 	tls         *tls.Conn // nil without
 	compression string
@@ -84,7 +85,10 @@ type Link struct {
 
 	mu sync.Mutex // guards what follows
 	// more is signalled when the writer may have something to do.
-	more    *sync.Cond
+	more *sync.Cond
+	// moved is signalled when something was sent, or will not be. It is nil
+	// while nobody has asked.
+	moved   *sync.Cond
 	pending outgoing // commands not yet taken by the writer
 	unsent  [][]byte // commands that it took, and a Write that failed did not send
 	queued  uint64   // bytes ever appended to pending
@@ -147,6 +151,7 @@ func Dial(ctx context.Context, cfg Config) (*Link, error) {
 // before leave now.
 func (l *Link) Start(r Receiver) {
 	l.receiver = r
+	l.frames, _ = r.(FrameReceiver)
 	l.loops.Store(2)
 	go l.readLoop()
 	go l.writeLoop()
@@ -222,6 +227,7 @@ func (l *Link) fail(err error) {
 		return
 	}
 	l.closing, l.ended, l.err = true, true, err
+	l.tellMoved()
 	l.mu.Unlock()
 	l.more.Signal()
 	_ = l.conn.Close() // wakes a Read and a Write

@@ -56,6 +56,10 @@ func (l *Link) parse(batch *[]wire.Message) error {
 				l.in.rest()
 				*batch = nil
 			}
+			if l.frames != nil {
+				l.deliver(batch)
+				l.frames.Frame(f)
+			}
 		default:
 			l.deliver(batch)
 			if err := l.reply(f); err != nil {
@@ -89,6 +93,10 @@ func (l *Link) count(messages int) {
 // the order of the commands; a refused FIN, REQ or TOUCH, which has no answer
 // otherwise, comes in between.
 func (l *Link) reply(f wire.Frame) error {
+	if l.frames != nil {
+		l.frames.Frame(f)
+		return nil
+	}
 	if f.Type == wire.FrameError {
 		e := wire.ParseError(f.Data)
 		if !e.Code.Fatal() {

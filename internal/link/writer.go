@@ -93,6 +93,7 @@ func (l *Link) wrote(n int, rest [][]byte) {
 		rest[0] = rest[0][bytes.LastIndexByte(rest[0][:n], '\n')+1:]
 		l.unsent = rest
 	}
+	l.tellMoved()
 	l.mu.Unlock()
 }
 

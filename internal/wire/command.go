@@ -102,7 +102,12 @@ func AppendDpubHead(dst []byte, topic string, delayMs int64, n int) []byte {
 // AppendMpub adds MPUB: several messages for one topic. Neither the list nor
 // a body in it may be empty.
 func AppendMpub(dst []byte, topic string, bodies [][]byte) []byte {
-	dst = AppendMpubHead(dst, topic, bodies)
+	return AppendMpubBody(AppendBodyHead(appendLine(dst, CmdMpub, topic), MpubLen(bodies)), bodies)
+}
+
+// AppendMpubBody adds what an MPUB has behind its line and its length.
+func AppendMpubBody(dst []byte, bodies [][]byte) []byte {
+	dst = AppendBodyHead(dst, len(bodies))
 	for _, b := range bodies {
 		dst = appendBody(dst, b)
 	}
