@@ -129,8 +129,8 @@ func (e *connEvents) Messages(batch []wire.Message) {
 	}
 }
 
-// deliver hands on a message, unless nobody could answer it any more or the Conn
-// closes. It is no use to requeue it then: as long as nsqd has not heard CLS it
+// deliver hands on a message, unless it cannot be answered any more, nobody would,
+// or the Conn closes. It is no use to requeue it then: as long as nsqd has not heard CLS it
 // would come again.
 func (e *connEvents) deliver(m *Message) {
 	select {
@@ -138,7 +138,7 @@ func (e *connEvents) deliver(m *Message) {
 		return
 	default:
 	}
-	if e.c.IsClosing() {
+	if e.c.IsClosing() || e.c.delegate == nil {
 		e.link.Lose()
 		return
 	}
