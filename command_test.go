@@ -52,7 +52,7 @@ var goldenCommands = []struct {
 	{Subscribe("t", "c"), "SUB t c", "53 55 42 20 74 20 63 0a"},
 	{Ready(5), "RDY 5", "52 44 59 20 35 0a"},
 	{Finish(goldenMessageID), "FIN 18a5406324a69000", "46 49 4e 20" + goldenMessageIDHex + "0a"},
-	{Requeue(goldenMessageID, 1500 * time.Millisecond), "REQ 18a5406324a69000 1500", "52 45 51 20" + goldenMessageIDHex + "20 31 35 30 30 0a"},
+	{Requeue(goldenMessageID, 1500*time.Millisecond), "REQ 18a5406324a69000 1500", "52 45 51 20" + goldenMessageIDHex + "20 31 35 30 30 0a"},
 	{Requeue(goldenMessageID, 0), "REQ 18a5406324a69000 0", "52 45 51 20" + goldenMessageIDHex + "20 30 0a"},
 	{Requeue(goldenMessageID, -time.Second), "REQ 18a5406324a69000 -1000", "52 45 51 20" + goldenMessageIDHex + "20 2d 31 30 30 30 0a"},
 	{Touch(goldenMessageID), "TOUCH 18a5406324a69000", "54 4f 55 43 48 20" + goldenMessageIDHex + "0a"},

@@ -1,0 +1,752 @@
+package nsq
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// delegate is a ConnDelegate that takes down what it is told. For each event it
+// also calls the function of its name, or its name and detail, if there is one.
+type delegate struct {
+	on map[string]func(c *Conn, m *Message)
+
+	mu     sync.Mutex // guards what follows
+	events []string
+	got    []*Message
+	closed bool
+}
+
+func (d *delegate) note(c *Conn, m *Message, name, detail string) {
+	d.mu.Lock()
+	if d.closed {
+		panic("called after OnClose: " + name)
+	}
+	d.closed = name == "close"
+	event := strings.TrimSpace(name + " " + detail)
+	d.events = append(d.events, event)
+	if name == "message" {
+		d.got = append(d.got, m)
+	}
+	d.mu.Unlock()
+	for _, key := range slices.Compact([]string{name, event}) {
+		if f := d.on[key]; f != nil {
+			f(c, m)
+		}
+	}
+}
+
+func (d *delegate) OnResponse(c *Conn, data []byte) { d.note(c, nil, "response", string(data)) }
+func (d *delegate) OnError(c *Conn, data []byte)    { d.note(c, nil, "error", string(data)) }
+func (d *delegate) OnMessage(c *Conn, m *Message)   { d.note(c, m, "message", string(m.Body)) }
+func (d *delegate) OnMessageFinished(c *Conn, m *Message) {
+	d.note(c, m, "finished", string(m.Body))
+}
+func (d *delegate) OnMessageRequeued(c *Conn, m *Message) {
+	d.note(c, m, "requeued", string(m.Body))
+}
+func (d *delegate) OnBackoff(c *Conn)            { d.note(c, nil, "backoff", "") }
+func (d *delegate) OnContinue(c *Conn)           { d.note(c, nil, "continue", "") }
+func (d *delegate) OnResume(c *Conn)             { d.note(c, nil, "resume", "") }
+func (d *delegate) OnIOError(c *Conn, err error) { d.note(c, nil, "io", err.Error()) }
+func (d *delegate) OnHeartbeat(c *Conn)          { d.note(c, nil, "heartbeat", "") }
+func (d *delegate) OnClose(c *Conn)              { d.note(c, nil, "close", "") }
+
+// take returns what was noted since the last take, when all is quiet.
+func (d *delegate) take() []string {
+	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	events := d.events
+	d.events = nil
+	return events
+}
+
+// message is the i-th that came.
+func (d *delegate) message(i int) *Message {
+	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.got[i]
+}
+
+// speaking is a scene with one nsqd, at a:1, and one Conn.
+type speaking struct {
+	*scene
+	d    *nsqtest.Nsqd
+	conn *Conn
+	told *delegate
+}
+
+// speak runs a test in a bubble and closes the Conn. The bubble does not end
+// before its goroutines do.
+func speak(t *testing.T, test func(s *speaking), change ...func(*Config, *nsqtest.Options)) {
+	t.Helper()
+	inScene(t, func(base *scene) {
+		s := &speaking{scene: base, told: &delegate{on: map[string]func(*Conn, *Message){}}}
+		s.d = base.nsqd("a:1", func(o *nsqtest.Options) {
+			for _, f := range change {
+				f(base.cfg, o)
+			}
+		})
+		s.conn = NewConn("a:1", base.cfg, s.told)
+		test(s)
+		if err := s.conn.Close(); err != nil {
+			s.Error(err)
+		}
+		sleep(time.Hour)
+	})
+}
+
+func (s *speaking) connect() *IdentifyResponse {
+	s.Helper()
+	r, err := s.conn.Connect()
+	if err != nil {
+		s.Fatal(err)
+	}
+	return r
+}
+
+func (s *speaking) send(commands ...*Command) {
+	s.Helper()
+	for _, cmd := range commands {
+		if err := s.conn.WriteCommand(cmd); err != nil {
+			s.Errorf("%s: %v", cmd, err)
+		}
+	}
+}
+
+// consumes connects, subscribes, and has these messages delivered.
+func (s *speaking) consumes(bodies ...string) {
+	s.Helper()
+	s.connect()
+	s.send(Subscribe("t", "c"), Ready(10))
+	s.d.Publish("t", bodies...)
+	want := []string{"response OK"}
+	for _, b := range bodies {
+		want = append(want, "message "+b)
+	}
+	s.heard(want...)
+}
+
+func (s *speaking) heard(want ...string) {
+	s.Helper()
+	if got := s.told.take(); !slices.Equal(got, want) {
+		s.Errorf("heard %q, want %q", got, want)
+	}
+}
+
+// open tells how many connections nobody has closed.
+func (s *speaking) open(want int) {
+	s.Helper()
+	synctest.Wait()
+	if n := s.net.OpenConns(); n != want {
+		s.Errorf("%d open connections, want %d", n, want)
+	}
+}
+
+func TestConnPublishes(t *testing.T) {
+	speak(t, func(s *speaking) {
+		if r := s.connect(); *r != (IdentifyResponse{MaxRdyCount: 2000}) || s.conn.MaxRDY() != 2000 {
+			t.Errorf("%+v, max RDY %d", r, s.conn.MaxRDY())
+		}
+		if s.conn.String() != "a:1" || s.conn.RemoteAddr().String() != "a:1" {
+			t.Errorf("%v, %v", s.conn, s.conn.RemoteAddr())
+		}
+		many, err := MultiPublish("t", [][]byte{[]byte("y"), []byte("z")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.send(Publish("t", []byte("x")), many, Nop())
+		s.heard("response OK", "response OK")
+		if got := s.d.Queued("t", ""); !slices.Equal(got, []string{"x", "y", "z"}) {
+			t.Errorf("stored %q", got)
+		}
+		_ = s.conn.Close()
+		s.heard("close")
+		s.open(0)
+	}, func(_ *Config, o *nsqtest.Options) { o.MaxRdyCount = 2000 })
+}
+
+// Each answer is told, in order, before it is sent: go-nsq's events.
+func TestConnAnswers(t *testing.T) {
+	speak(t, func(s *speaking) {
+		s.told.on["finished"] = func(*Conn, *Message) { s.send(Ready(7)) }
+		s.told.on["backoff"] = func(*Conn, *Message) { s.send(Ready(0)) }
+		s.consumes("f", "r", "w", "t")
+		m := s.told.message
+		if m(0).NSQDAddress != "a:1" || m(0).Attempts != 1 || m(0).Context() != context.Background() {
+			t.Errorf("%+v", m(0))
+		}
+		m(0).Finish()
+		m(0).Requeue(0) // too late
+		s.heard("finished f", "resume")
+		m(1).Requeue(90 * time.Second)
+		s.heard("requeued r", "backoff")
+		m(2).RequeueWithoutBackoff(-1)
+		s.heard("requeued w", "continue")
+		m(3).Touch()
+		synctest.Wait()
+		want := []string{
+			"SUB t c", "RDY 10",
+			"RDY 7", "FIN " + string(m(0).ID[:]),
+			"RDY 0", "REQ " + string(m(1).ID[:]) + " 90000",
+			"REQ " + string(m(2).ID[:]) + " 90000",
+			"TOUCH " + string(m(3).ID[:]),
+		}
+		if got := s.d.CommandsOf(1)[1:]; !slices.Equal(got, want) {
+			t.Errorf("sent %q, want %q", got, want)
+		}
+		m(3).Finish()
+		s.heard("finished t", "resume")
+	})
+}
+
+// The delegate may answer in OnMessage, and as well from a goroutine of its own
+// that OnMessage waits for.
+func TestConnAnswersWithinOnMessage(t *testing.T) {
+	speak(t, func(s *speaking) {
+		work := make(chan *Message)
+		s.told.on["message"] = func(_ *Conn, m *Message) {
+			if string(m.Body) == "at once" {
+				m.Finish()
+				return
+			}
+			work <- m
+		}
+		s.connect()
+		s.send(Subscribe("t", "c"), Ready(10))
+		s.d.Publish("t", "at once", "x", "y", "z")
+		for range 2 {
+			m := <-work
+			m.Finish() // while OnMessage waits with the next one
+			after(10 * time.Second)
+		}
+		if n := s.d.Stats("t", "c").Finished; n != 3 {
+			t.Errorf("%d finished", n)
+		}
+		(<-work).Finish()
+		synctest.Wait()
+		if st := s.d.Stats("t", "c"); st.Finished != 4 || st.Delivered != 4 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+func TestConnErrors(t *testing.T) {
+	t.Run("fatal", func(t *testing.T) {
+		speak(t, func(s *speaking) {
+			s.connect()
+			s.send(Subscribe("t$", "c"))
+			s.heard(`error E_BAD_TOPIC SUB topic name "t$" is not valid`, "io EOF", "close")
+			s.open(0)
+			if err := s.conn.WriteCommand(Nop()); !errors.Is(err, ErrClosing) {
+				t.Errorf("afterwards: %v", err)
+			}
+			if _, err := s.conn.Connect(); !errors.Is(err, ErrAlreadyConnected) {
+				t.Errorf("connecting again: %v", err)
+			}
+		})
+	})
+	t.Run("not fatal", func(t *testing.T) {
+		speak(t, func(s *speaking) {
+			s.consumes()
+			s.send(Finish(goldenMessageID))
+			s.heard("error E_FIN_FAILED FIN 18a5406324a69000 failed ID not in flight")
+			s.d.Publish("t", "x")
+			s.heard("message x")
+			s.told.message(0).Finish()
+		})
+	})
+	t.Run("nonsense", func(t *testing.T) {
+		speak(t, func(s *speaking) {
+			s.connect()
+			s.d.Send(1, []byte("\x00\x00\x00\x06\x00\x00\x00\x09OK"))
+			s.heard("io wire: malformed frame: type 9", "close")
+			s.open(0)
+		})
+	})
+}
+
+// D1: heartbeats are answered whatever the delegate does.
+func TestConnHeartbeats(t *testing.T) {
+	speak(t, func(s *speaking) {
+		blocked := make(chan struct{})
+		s.told.on["heartbeat"] = func(*Conn, *Message) { <-blocked }
+		s.connect()
+		after(time.Hour + time.Second)
+		if n := len(commands(s.d, "NOP")); n != 120 {
+			t.Errorf("%d NOPs", n)
+		}
+		s.heard("heartbeat")
+		close(blocked)
+		if n := len(s.told.take()); n != 119 {
+			t.Errorf("told of %d more", n)
+		}
+	})
+}
+
+func TestConnClose(t *testing.T) {
+	t.Run("waits for answers", func(t *testing.T) {
+		speak(t, func(s *speaking) {
+			s.told.on["response CLOSE_WAIT"] = func(c *Conn, _ *Message) { _ = c.Close() }
+			s.consumes("x", "y")
+			s.send(StartClose())
+			s.heard("response CLOSE_WAIT")
+			if !s.conn.IsClosing() {
+				t.Error("not closing")
+			}
+			s.d.Publish("t", "z") // nsqd sends no more
+			after(5 * time.Second)
+			s.open(1)
+			s.told.message(0).Finish()
+			s.told.message(1).Requeue(0)
+			s.heard("finished x", "resume", "requeued y", "backoff", "close")
+			s.open(0)
+			if st := s.d.Stats("t", "c"); st.Finished != 1 || st.Requeued != 1 || st.InFlight != 0 {
+				t.Errorf("%+v", st)
+			}
+		})
+	})
+	t.Run("delivers nothing more", func(t *testing.T) {
+		speak(t, func(s *speaking) {
+			s.consumes("x")
+			_ = s.conn.Close()
+			s.d.Publish("t", "y")
+			s.heard()
+			s.told.message(0).Finish()
+			s.heard("finished x", "resume", "close")
+			s.open(0)
+		})
+	})
+	t.Run("waits no longer than stop_timeout", func(t *testing.T) {
+		speak(t, func(s *speaking) {
+			s.consumes("x")
+			_ = s.conn.Close()
+			_ = s.conn.Close()
+			after(29 * time.Second)
+			s.heard("heartbeat")
+			after(time.Second)
+			s.heard("io "+errStopTimeout.Error(), "close")
+			s.open(0)
+			s.told.message(0).Finish() // nobody hears of it
+			s.told.message(0).Touch()
+			s.heard()
+		}, func(c *Config, o *nsqtest.Options) { o.HeartbeatInterval = 20 * time.Second; c.HeartbeatInterval = 0 })
+	})
+	t.Run("sends what was written", func(t *testing.T) {
+		speak(t, func(s *speaking) {
+			s.connect()
+			s.d.StopReading()
+			var wg sync.WaitGroup
+			for range 10 {
+				wg.Go(func() { s.send(Publish("t", []byte(strings.Repeat("x", 64<<10)))) })
+			}
+			synctest.Wait()
+			_ = s.conn.Close()
+			s.d.StartReading()
+			wg.Wait()
+			if got := s.told.take(); len(got) != 11 || got[10] != "close" || len(s.d.Queued("t", "")) != 10 {
+				t.Errorf("heard %q, %d stored", got, len(s.d.Queued("t", "")))
+			}
+		})
+	})
+	t.Run("is not held up by an nsqd that does not read", func(t *testing.T) {
+		speak(t, func(s *speaking) {
+			s.connect()
+			s.d.StopReading()
+			failed := make(chan error)
+			go func() { failed <- s.conn.WriteCommand(Publish("t", []byte(strings.Repeat("x", 1<<20)))) }()
+			synctest.Wait()
+			_ = s.conn.Close()
+			err := <-failed
+			if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() || !strings.Contains(err.Error(), "a:1") {
+				t.Errorf("%v", err)
+			}
+			s.heard("io "+errors.Unwrap(err).Error(), "close")
+			s.open(0)
+		})
+	})
+	t.Run("before Connect", func(t *testing.T) {
+		speak(t, func(s *speaking) {
+			_ = s.conn.Close()
+			if _, err := s.conn.Connect(); !errors.Is(err, ErrClosing) {
+				t.Error(err)
+			}
+			if err := s.conn.Flush(); !errors.Is(err, ErrClosing) {
+				t.Error(err)
+			}
+			s.heard()
+		})
+	})
+	t.Run("during Connect", func(t *testing.T) {
+		speak(t, func(s *speaking) {
+			s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Reply: []byte{}})
+			failed := make(chan error)
+			go func() {
+				_, err := s.conn.Connect()
+				failed <- err
+			}()
+			synctest.Wait()
+			if _, err := s.conn.Connect(); !errors.Is(err, ErrAlreadyConnected) {
+				t.Errorf("a second one: %v", err)
+			}
+			_ = s.conn.Close()
+			if err := <-failed; !errors.Is(err, ErrClosing) {
+				t.Error(err)
+			}
+			s.heard()
+			s.open(0)
+		})
+	})
+}
+
+// D2: a lost connection waits for no answer; those that come later are no-ops.
+func TestConnLost(t *testing.T) {
+	speak(t, func(s *speaking) {
+		s.consumes("x")
+		s.d.Kill()
+		s.heard("io EOF", "close")
+		s.open(0)
+		m := s.told.message(0)
+		m.Touch()
+		m.Finish()
+		if !m.HasResponded() || s.conn.IsClosing() {
+			t.Errorf("responded %v, closing %v", m.HasResponded(), s.conn.IsClosing())
+		}
+		s.heard()
+	})
+}
+
+// Nothing of a Conn that is not connected panics.
+func TestConnBeforeConnect(t *testing.T) {
+	speak(t, func(s *speaking) {
+		c := s.conn
+		if c.RemoteAddr() != nil || c.MaxRDY() != 2500 || c.RDY() != 0 || c.IsClosing() || c.String() != "a:1" {
+			t.Errorf("%v %d %d", c.RemoteAddr(), c.MaxRDY(), c.RDY())
+		}
+		if !c.LastMessageTime().Equal(time.Now()) || !c.LastRdyTime().Equal(time.Unix(0, 0)) {
+			t.Errorf("%v, %v", c.LastMessageTime(), c.LastRdyTime())
+		}
+		_, err := c.Write([]byte("NOP\n"))
+		for _, err := range []error{err, c.Flush(), c.WriteCommand(Nop())} {
+			if !errors.Is(err, ErrNotConnected) || !strings.Contains(err.Error(), "a:1") {
+				t.Error(err)
+			}
+		}
+		if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("read %d, %v", n, err)
+		}
+	})
+}
+
+// A Connect that failed may be tried again.
+func TestConnConnectFails(t *testing.T) {
+	speak(t, func(s *speaking) {
+		s.net.Refuse("a:1", nil)
+		if _, err := s.conn.Connect(); err == nil || !strings.Contains(err.Error(), "a:1") {
+			t.Error(err)
+		}
+		s.net.Allow("a:1")
+		s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Times: 1, Reply: nsqtest.ErrorFrame("E_BAD_BODY", "no"), Close: true})
+		_, err := s.conn.Connect()
+		refused, ok := errors.AsType[*ProtocolError](err)
+		if identify, is := errors.AsType[ErrIdentify](err); !ok || !is || refused.Code != "E_BAD_BODY" {
+			t.Errorf("%v, %v", err, identify)
+		}
+		s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Times: 1, Reply: nsqtest.ResponseFrame("OK")})
+		if r, err := s.conn.Connect(); r != nil || err != nil || s.conn.MaxRDY() != 2500 {
+			t.Errorf("an nsqd without negotiation: %v, %v", r, err)
+		}
+		s.send(Publish("t", []byte("x")))
+		s.heard("response OK")
+	})
+	speak(t, func(s *speaking) {
+		if _, err := s.conn.Connect(); err == nil || s.net.Dials() != 0 {
+			t.Errorf("both compressions: %v, %d dials", err, s.net.Dials())
+		}
+	}, func(c *Config, _ *nsqtest.Options) { c.Snappy, c.Deflate = true, true })
+}
+
+func TestNewConnPanics(t *testing.T) {
+	for _, cfg := range []*Config{nil, {}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			NewConn("a:1", cfg, &delegate{})
+		}()
+	}
+}
+
+// Without a delegate a Conn works, and what it is sent holds up nothing.
+func TestConnWithoutDelegate(t *testing.T) {
+	speak(t, func(s *speaking) {
+		c := NewConn("a:1", s.cfg, nil)
+		if _, err := c.Connect(); err != nil {
+			t.Fatal(err)
+		}
+		for _, cmd := range []*Command{Subscribe("t", "c"), Ready(1), Publish("t", []byte("x"))} {
+			if err := c.WriteCommand(cmd); err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		_ = c.Close()
+		s.open(0)
+	})
+}
+
+func TestConnTransports(t *testing.T) {
+	for _, compression := range []string{"", "snappy", "deflate"} {
+		t.Run(compression, func(t *testing.T) {
+			speak(t, func(s *speaking) {
+				r := s.connect()
+				if !r.TLSv1 || r.Snappy != (compression == "snappy") || r.Deflate != (compression == "deflate") || !r.AuthRequired {
+					t.Errorf("%+v", r)
+				}
+				s.send(Subscribe("t", "c"), Ready(1))
+				s.send(Publish("t", []byte(strings.Repeat("x", 100_000))))
+				synctest.Wait()
+				s.told.message(0).Finish()
+				synctest.Wait()
+				if st := s.d.Stats("t", "c"); st.Finished != 1 {
+					t.Errorf("%+v", st)
+				}
+				if c := s.d.Clients()[0]; !c.TLS || c.Compression != compression {
+					t.Errorf("%+v", c)
+				}
+			}, func(c *Config, o *nsqtest.Options) {
+				ca := nsqtest.NewCA(t)
+				o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{ca.Issue("a")}}
+				o.Snappy, o.Deflate, o.AuthSecret = true, true, "secret"
+				c.TlsV1, c.TlsConfig, c.AuthSecret = true, &tls.Config{RootCAs: ca.Roots()}, "secret"
+				c.Snappy, c.Deflate = compression == "snappy", compression == "deflate"
+			})
+		})
+	}
+}
+
+// Commands of many goroutines never mix, and each WriteCommand returns when its
+// own was sent: together they take few writes.
+func TestConnWritesConcurrently(t *testing.T) {
+	const writers, each = 20, 50
+	speak(t, func(s *speaking) {
+		s.connect()
+		var wg sync.WaitGroup
+		for i := range writers {
+			wg.Go(func() {
+				for j := range each {
+					s.send(Publish("t", fmt.Append(nil, i, " ", j)))
+				}
+			})
+		}
+		wg.Wait()
+		synctest.Wait()
+		stored := s.d.Queued("t", "")
+		slices.Sort(stored)
+		if n := len(slices.Compact(stored)); n != writers*each {
+			t.Errorf("%d different messages", n)
+		}
+		if got := s.told.take(); len(got) != writers*each || slices.Compact(got)[0] != "response OK" {
+			t.Errorf("%d answers", len(got))
+		}
+	})
+}
+
+// What is written in parts leaves whole with Flush, or with the next command,
+// heartbeats in between or not.
+func TestConnWriteAndFlush(t *testing.T) {
+	speak(t, func(s *speaking) {
+		s.connect()
+		for _, part := range []string{"PU", "B t\n", "\x00\x00\x00", "\x01x"} {
+			if n, err := s.conn.Write([]byte(part)); n != len(part) || err != nil {
+				t.Errorf("%d, %v", n, err)
+			}
+			after(35 * time.Second)
+		}
+		if got := s.d.Queued("t", ""); len(got) != 0 {
+			t.Errorf("stored before Flush: %q", got)
+		}
+		if err := s.conn.Flush(); err != nil {
+			t.Error(err)
+		}
+		if _, err := Publish("t", []byte("y")).WriteTo(s.conn); err != nil {
+			t.Error(err)
+		}
+		s.send(Publish("t", []byte("z")))
+		synctest.Wait()
+		if got := s.d.Queued("t", ""); !slices.Equal(got, []string{"x", "y", "z"}) {
+			t.Errorf("stored %q", got)
+		}
+		if err := s.conn.Flush(); err != nil {
+			t.Errorf("nothing to flush: %v", err)
+		}
+	})
+}
+
+// A WriteCommand waits while nsqd reads slowly, so that who writes faster than
+// nsqd reads does not fill the memory.
+func TestConnWriteWaits(t *testing.T) {
+	speak(t, func(s *speaking) {
+		s.connect()
+		s.d.StopReading()
+		sent := make(chan error, 1)
+		go func() { sent <- s.conn.WriteCommand(Publish("t", []byte(strings.Repeat("x", 1<<20)))) }()
+		synctest.Wait()
+		select {
+		case err := <-sent:
+			t.Fatalf("returned %v at once", err)
+		default:
+		}
+		s.d.StartReading()
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+		s.heard("response OK")
+	})
+}
+
+// D37, as with a Consumer.
+func TestConnMaxMsgSize(t *testing.T) {
+	speak(t, func(s *speaking) {
+		s.consumes("fits")
+		s.d.Publish("t", "does not")
+		s.heard()
+		id := s.told.message(0).ID
+		s.told.message(0).Finish()
+		synctest.Wait()
+		if got := commands(s.d, "REQ"); len(got) != 1 || strings.Contains(got[0], string(id[:])) || !strings.HasSuffix(got[0], " 90000") {
+			t.Errorf("%q", got)
+		}
+	}, func(c *Config, _ *nsqtest.Options) { c.MaxMsgSize = 5 })
+}
+
+func TestConnNotesRDY(t *testing.T) {
+	speak(t, func(s *speaking) {
+		s.consumes()
+		s.conn.SetRDY(10)
+		at := time.Now()
+		after(time.Second)
+		s.conn.SetRDY(0)
+		s.d.Publish("t", "x")
+		s.heard("message x")
+		s.told.message(0).Finish()
+		if s.conn.RDY() != 0 || s.conn.LastRDY() != 0 || !s.conn.LastRdyTime().Equal(at) || !s.conn.LastMessageTime().Equal(at.Add(time.Second)) {
+			t.Errorf("%d, %v, %v", s.conn.RDY(), s.conn.LastRdyTime(), s.conn.LastMessageTime())
+		}
+		if got := s.d.CommandsOf(1); slices.Contains(got, "RDY 0") {
+			t.Errorf("sent %q", got)
+		}
+	})
+}
+
+// Cut at any byte, of what nsqd sends or receives, a Conn ends once and in order:
+// a delegate that is called after OnClose panics.
+func TestConnCutAtEveryByte(t *testing.T) {
+	for _, side := range []string{"sent", "received"} {
+		for cut := 0; ; cut++ {
+			whole := false
+			speak(t, func(s *speaking) {
+				s.told.on["message"] = func(_ *Conn, m *Message) { m.Finish() }
+				if side == "sent" {
+					s.d.CutAfterSent(cut)
+				} else {
+					s.d.CutAfterReceived(cut)
+				}
+				s.d.Publish("t", "x", "y")
+				_, err := s.conn.Connect()
+				for _, cmd := range []*Command{Subscribe("t", "c"), Ready(1), Publish("t", []byte("z")), StartClose()} {
+					_ = s.conn.WriteCommand(cmd)
+					synctest.Wait()
+				}
+				_ = s.conn.Close()
+				after(time.Minute)
+				got := s.told.take()
+				whole = slices.Contains(got, "response CLOSE_WAIT") && !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "io") })
+				switch {
+				case err != nil && len(got) != 0, err == nil && got[len(got)-1] != "close":
+					t.Errorf("cut after %d %s: %v, heard %q", cut, side, err, got)
+				}
+				s.open(0)
+			})
+			if whole || cut > 5000 {
+				if cut < 200 || !whole {
+					t.Errorf("%s: whole at %d: %v", side, cut, whole)
+				}
+				break
+			}
+		}
+	}
+}
+
+// D54: everything at once.
+func TestConnUsedConcurrently(t *testing.T) {
+	speak(t, func(s *speaking) {
+		s.told.on["message"] = func(_ *Conn, m *Message) { go m.Finish() }
+		s.connect()
+		s.send(Subscribe("t", "c"), Ready(100))
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				for range 50 {
+					_ = s.conn.WriteCommand(Publish("t", []byte("x")))
+					_, _ = s.conn.Write([]byte("NOP\n"))
+					_ = s.conn.Flush()
+					s.conn.SetRDY(s.conn.RDY() + s.conn.MaxRDY() + s.conn.LastRDY())
+					_, _, _ = s.conn.LastMessageTime(), s.conn.LastRdyTime(), s.conn.RemoteAddr()
+					s.conn.SetLogger(&logLines{}, LogLevelDebug, "%s")
+					_, _ = s.conn.Connect()
+				}
+				if i == 0 {
+					_ = s.conn.Close()
+				}
+			})
+		}
+		wg.Wait()
+		s.open(0)
+		if got := s.told.take(); got[len(got)-1] != "close" {
+			t.Errorf("heard %q last", got[len(got)-1])
+		}
+	})
+}
+
+func TestConnLogger(t *testing.T) {
+	speak(t, func(s *speaking) {
+		cfg := NewConfig()
+		cfg.DialContext = s.net.DialContext
+		c := NewConn("a:1", cfg, s.told)
+		out, errs := &logLines{}, &logLines{}
+		c.SetLogger(out, LogLevelInfo, "")
+		c.SetLoggerForLevel(errs, LogLevelError, "<%s>")
+		c.SetLoggerForLevel(errs, 99, "<%s>")
+		if _, err := c.Connect(); err != nil {
+			t.Fatal(err)
+		}
+		s.d.Send(1, nsqtest.ResponseFrame("_heartbeat_"))
+		s.d.Send(1, nsqtest.ErrorFrame("E_FIN_FAILED", "too late"))
+		synctest.Wait()
+		c.SetLoggerLevel(LogLevelDebug)
+		s.d.Send(1, nsqtest.ResponseFrame("_heartbeat_"))
+		synctest.Wait()
+		_ = c.Close()
+		synctest.Wait()
+		expectLines(t, out, "DBG  (a:1) heartbeat received", "INF  (a:1) connection closed")
+		expectLines(t, errs, `ERR  <a:1> nsqd reported an error err="E_FIN_FAILED too late"`)
+	})
+}
+
+var _ io.ReadWriter = (*Conn)(nil)
