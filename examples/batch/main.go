@@ -1,0 +1,46 @@
+// Batch is a consumer whose handler takes messages by the batch, as a database
+// likes its inserts.
+package main
+
+import (
+	"context"
+	"log"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/rdyhq/nsq"
+)
+
+func main() {
+	cfg := nsq.NewConfig()
+	cfg.MaxInFlight = 200 // two batches: one fills while the other is stored
+	b := &batcher{
+		size: 100, wait: time.Second, touchEvery: 20 * time.Second,
+		store: func(batch []*nsq.Message) []error {
+			log.Printf("storing %d messages", len(batch))
+			return nil
+		},
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := consume(ctx, cfg, "127.0.0.1:4150", b); err != nil {
+		log.Print(err)
+	}
+}
+
+// consume hands messages to the batcher until ctx ends, and answers those that
+// it has by then.
+func consume(ctx context.Context, cfg *nsq.Config, addr string, b *batcher) error {
+	consumer, err := nsq.NewConsumer("orders", "archive", cfg)
+	if err != nil {
+		return err
+	}
+	batching := b.start(ctx)
+	defer batching()
+	consumer.AddHandler(b)
+	if err := consumer.ConnectToNSQD(addr); err != nil {
+		log.Print(err) // it is tried again
+	}
+	return consumer.Run(ctx)
+}
