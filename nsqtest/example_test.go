@@ -2,17 +2,17 @@ package nsqtest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// A test in virtual time. This one plays the client itself; others pass
-// network.DialContext to their client's Config.
+// A test in virtual time: an hour takes none, and ends with all settled.
 func Example() {
 	var t *testing.T // your test's
 
@@ -21,17 +21,28 @@ func Example() {
 		d := nsqtest.NewNsqd(t, nsqtest.Options{Network: network})
 		d.Publish("topic", "hello")
 
-		conn, err := network.DialContext(t.Context(), "tcp", d.Addr())
+		config := nsq.NewConfig()
+		config.DialContext = network.DialContext
+		consumer, err := nsq.NewConsumer("topic", "channel", config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = conn.Close() }()
-		_, _ = io.WriteString(conn, "  V2SUB topic channel\nRDY 1\n")
-
-		time.Sleep(59 * time.Second) // not yet timed out
-		if got := d.Stats("topic", "channel").InFlight; got != 1 {
-			t.Errorf("%d messages in flight, want 1", got)
+		consumer.AddHandler(nsq.HandlerFunc(func(m *nsq.Message) error {
+			if m.Attempts == 1 {
+				return nsq.RetryAfter(30*time.Minute, errors.New("later"))
+			}
+			return nil
+		}))
+		if err := consumer.ConnectToNSQD(d.Addr()); err != nil {
+			t.Fatal(err)
 		}
+
+		time.Sleep(time.Hour)
+		if got := d.Stats("topic", "channel"); got.Requeued != 1 || got.Finished != 1 {
+			t.Errorf("%+v", got)
+		}
+		consumer.Stop()
+		<-consumer.StopChan
 	})
 }
 

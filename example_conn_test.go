@@ -1,0 +1,59 @@
+package nsq_test
+
+import (
+	"fmt"
+	"log"
+
+	"github.com/rdyhq/nsq"
+)
+
+// printer is a ConnDelegate that prints what it is told, finishes messages, and
+// closes when nsqd has sent the last.
+type printer struct{ closed chan struct{} }
+
+func (*printer) OnMessage(c *nsq.Conn, m *nsq.Message) {
+	fmt.Printf("message %s\n", m.Body)
+	m.Finish()
+	if err := c.WriteCommand(nsq.StartClose()); err != nil {
+		log.Print(err)
+	}
+}
+
+func (*printer) OnResponse(c *nsq.Conn, data []byte) {
+	fmt.Printf("response %s\n", data)
+	if string(data) == "CLOSE_WAIT" {
+		_ = c.Close()
+	}
+}
+
+func (p *printer) OnClose(*nsq.Conn) { close(p.closed) }
+
+func (*printer) OnError(_ *nsq.Conn, data []byte)          { log.Printf("error %s", data) }
+func (*printer) OnIOError(_ *nsq.Conn, err error)          { log.Print(err) }
+func (*printer) OnMessageFinished(*nsq.Conn, *nsq.Message) {}
+func (*printer) OnMessageRequeued(*nsq.Conn, *nsq.Message) {}
+func (*printer) OnBackoff(*nsq.Conn)                       {}
+func (*printer) OnContinue(*nsq.Conn)                      {}
+func (*printer) OnResume(*nsq.Conn)                        {}
+func (*printer) OnHeartbeat(*nsq.Conn)                     {}
+
+// A program that speaks NSQ's protocol itself.
+func ExampleConn() {
+	nsqd, stop := startNSQD("pen")
+	defer stop()
+	p := &printer{closed: make(chan struct{})}
+	conn := nsq.NewConn(nsqd.Addr(), nsq.NewConfig(), p)
+	if _, err := conn.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	for _, cmd := range []*nsq.Command{nsq.Subscribe("orders", "billing"), nsq.Ready(1)} {
+		if err := conn.WriteCommand(cmd); err != nil {
+			log.Fatal(err)
+		}
+	}
+	<-p.closed
+	// Output:
+	// response OK
+	// message pen
+	// response CLOSE_WAIT
+}

@@ -1,0 +1,34 @@
+package nsq_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// startNSQD starts a fake nsqd, on a free port of this machine, that has these
+// messages in topic orders. stop ends it.
+func startNSQD(messages ...string) (d *nsqtest.Nsqd, stop func()) {
+	tb := &exampleTB{}
+	d = nsqtest.NewNsqd(tb, nsqtest.Options{})
+	d.CreateChannel("orders", "billing")
+	d.Publish("orders", messages...)
+	return d, tb.stop
+}
+
+// exampleTB stands in for the test that nsqtest wants: an example has none.
+type exampleTB struct {
+	testing.TB
+	cleanups []func()
+}
+
+func (*exampleTB) Helper()                      {}
+func (*exampleTB) Fatalf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
+func (*exampleTB) Fatal(args ...any)            { panic(fmt.Sprint(args...)) }
+func (tb *exampleTB) Cleanup(f func())          { tb.cleanups = append(tb.cleanups, f) }
+func (tb *exampleTB) stop() {
+	for _, f := range tb.cleanups {
+		f()
+	}
+}

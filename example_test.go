@@ -1,0 +1,310 @@
+package nsq_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"time"
+
+	"github.com/rdyhq/nsq"
+)
+
+// A consumer prints what is in a channel, and stops when it has seen all.
+func ExampleConsumer() {
+	nsqd, stop := startNSQD("pen", "ink", "paper")
+	defer stop()
+
+	cfg := nsq.NewConfig()
+	cfg.MaxInFlight = 100
+	consumer, err := nsq.NewConsumer("orders", "billing", cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background()) // a program has signal.NotifyContext
+	consumer.AddHandler(nsq.HandlerFunc(func(m *nsq.Message) error {
+		fmt.Printf("%s\n", m.Body)
+		if string(m.Body) == "paper" {
+			cancel()
+		}
+		return nil
+	}))
+	if err := consumer.ConnectToNSQDs([]string{nsqd.Addr()}); err != nil {
+		log.Print(err) // what failed is tried again
+	}
+	if err := consumer.Run(ctx); err != nil {
+		log.Print(err)
+	}
+	// Output:
+	// pen
+	// ink
+	// paper
+}
+
+func ExampleConsumer_Snapshot() {
+	nsqd, stop := startNSQD("pen", "ink")
+	defer stop()
+	consumer, err := nsq.NewConsumer("orders", "billing", nsq.NewConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	handled := make(chan bool)
+	consumer.AddHandler(nsq.HandlerFunc(func(*nsq.Message) error {
+		handled <- true
+		return nil
+	}))
+	if err := consumer.ConnectToNSQD(nsqd.Addr()); err != nil {
+		log.Fatal(err)
+	}
+	<-handled
+	<-handled
+	if err := consumer.Shutdown(context.Background()); err != nil {
+		log.Print(err)
+	}
+	s := consumer.Snapshot()
+	fmt.Println(s.Topic, s.Channel, "received", s.Received, "finished", s.Finished, "in flight", s.InFlight)
+	// Output: orders billing received 2 finished 2 in flight 0
+}
+
+// Publishing waits for nsqd's answer. An error says what is known about the
+// message.
+func ExampleProducer() {
+	nsqd, stop := startNSQD()
+	defer stop()
+	producer, err := nsq.NewProducer(nsqd.Addr(), nsq.NewConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer producer.Stop()
+
+	publish := func(topic, body string) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		switch err := producer.PublishContext(ctx, topic, []byte(body)); {
+		case err == nil:
+			fmt.Println("published")
+		case errors.Is(err, nsq.ErrNotSent):
+			fmt.Println("nsqd does not have it: it can be published again")
+		case errors.Is(err, nsq.ErrUnknownOutcome):
+			fmt.Println("nsqd may have it: again means perhaps twice")
+		default:
+			fmt.Println("refused:", err)
+		}
+	}
+	publish("orders", "pen")
+	publish("my orders", "ink")
+	// Output:
+	// published
+	// refused: publish: invalid topic name "my orders"
+}
+
+func ExampleProducer_MultiPublish() {
+	nsqd, stop := startNSQD()
+	defer stop()
+	producer, err := nsq.NewProducer(nsqd.Addr(), nsq.NewConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer producer.Stop()
+	if err := producer.MultiPublish("orders", [][]byte{[]byte("pen"), []byte("ink")}); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(nsqd.Queued("orders", "billing"))
+	// Output: [pen ink]
+}
+
+// An asynchronous publish is answered on a channel, which must be received from.
+func ExampleProducer_PublishAsync() {
+	nsqd, stop := startNSQD()
+	defer stop()
+	producer, err := nsq.NewProducer(nsqd.Addr(), nsq.NewConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer producer.Stop()
+	done := make(chan *nsq.ProducerTransaction)
+	for i, body := range []string{"pen", "ink"} {
+		if err := producer.PublishAsync("orders", []byte(body), done, i); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for range 2 {
+		t := <-done
+		fmt.Println(t.Args[0], t.Error)
+	}
+	// Output:
+	// 0 <nil>
+	// 1 <nil>
+}
+
+// A pool goes on with the nsqds that are there.
+func ExampleProducerPool() {
+	one, stopOne := startNSQD()
+	defer stopOne()
+	two, stopTwo := startNSQD()
+	defer stopTwo()
+	pool, err := nsq.NewProducerPool([]string{one.Addr(), two.Addr()}, nsq.NewConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Stop()
+	two.Kill()
+	for _, body := range []string{"pen", "ink", "paper"} {
+		if err := pool.Publish("orders", []byte(body)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println(one.Queued("orders", "billing"))
+	// Output: [pen ink paper]
+}
+
+// A handler may leave the answer to someone else.
+func ExampleMessage_DisableAutoResponse() {
+	nsqd, stop := startNSQD("pen")
+	defer stop()
+	consumer, err := nsq.NewConsumer("orders", "billing", nsq.NewConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	later := make(chan *nsq.Message)
+	consumer.AddHandler(nsq.HandlerFunc(func(m *nsq.Message) error {
+		m.DisableAutoResponse()
+		later <- m
+		return nil // which is no answer
+	}))
+	if err := consumer.ConnectToNSQD(nsqd.Addr()); err != nil {
+		log.Fatal(err)
+	}
+	m := <-later
+	m.Touch() // another msg-timeout, from now
+	fmt.Printf("%s, delivery %d, answered: %v\n", m.Body, m.Attempts, m.HasResponded())
+	m.Finish()
+	if err := consumer.Shutdown(context.Background()); err != nil {
+		log.Print(err)
+	}
+	fmt.Println("finished:", nsqd.Stats("orders", "billing").Finished)
+	// Output:
+	// pen, delivery 1, answered: false
+	// finished: 1
+}
+
+// The context of a message ends with its lease: then nsqd delivers it to someone
+// else, and the work is best left to them.
+func ExampleContextHandlerFunc() {
+	nsqd, stop := startNSQD("pen")
+	defer stop()
+	consumer, err := nsq.NewConsumer("orders", "billing", nsq.NewConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	done := make(chan bool)
+	consumer.AddHandler(nsq.ContextHandlerFunc(func(ctx context.Context, m *nsq.Message) error {
+		defer close(done)
+		deadline, _ := ctx.Deadline()
+		fmt.Printf("%s: a minute at most, %v\n", m.Body, time.Until(deadline) <= time.Minute)
+		return nil // say, of http.NewRequestWithContext(ctx, …)
+	}))
+	if err := consumer.ConnectToNSQD(nsqd.Addr()); err != nil {
+		log.Fatal(err)
+	}
+	<-done
+	if err := consumer.Shutdown(context.Background()); err != nil {
+		log.Print(err)
+	}
+	// Output: pen: a minute at most, true
+}
+
+// What a handler returns says what becomes of the message.
+func ExampleRetryAfter() {
+	nsqd, stop := startNSQD("pen", "nothing")
+	defer stop()
+	consumer, err := nsq.NewConsumer("orders", "billing", nsq.NewConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	consumer.AddHandler(nsq.HandlerFunc(func(m *nsq.Message) error {
+		switch {
+		case string(m.Body) == "nothing":
+			fmt.Println("no order, and never will be")
+			return nsq.Discard(errors.New("no order"))
+		case m.Attempts == 1:
+			fmt.Println("the bank is busy")
+			return nsq.NoBackoff(nsq.RetryAfter(10*time.Millisecond, errors.New("busy")))
+		}
+		fmt.Println("charged for a", string(m.Body))
+		cancel()
+		return nil
+	}))
+	if err := consumer.ConnectToNSQD(nsqd.Addr()); err != nil {
+		log.Fatal(err)
+	}
+	if err := consumer.Run(ctx); err != nil {
+		log.Print(err)
+	}
+	// Output:
+	// the bank is busy
+	// no order, and never will be
+	// charged for a pen
+}
+
+func ExampleConfig_Set() {
+	cfg := nsq.NewConfig()
+	for option, value := range map[string]any{"max_in_flight": "200", "msg-timeout": "2m", "snappy": true} {
+		if err := cfg.Set(option, value); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println(cfg.MaxInFlight, cfg.MsgTimeout, cfg.Snappy)
+	fmt.Println(cfg.Set("max_in_flight", -1))
+	// Output:
+	// 200 2m0s true
+	// invalid max_in_flight ! -1 < 0
+}
+
+func ExampleCommand_WriteTo() {
+	var b bytes.Buffer
+	if _, err := nsq.Publish("orders", []byte("pen")).WriteTo(&b); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%q\n", b.String())
+	// Output: "PUB orders\n\x00\x00\x00\x03pen"
+}
+
+// A connection of one's own, without as much as a Conn.
+func ExampleReadUnpackedResponse() {
+	nsqd, stop := startNSQD("pen")
+	defer stop()
+	socket, err := net.Dial("tcp", nsqd.Addr())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = socket.Close() }()
+
+	hello := bytes.NewBuffer(bytes.Clone(nsq.MagicV2))
+	_, _ = nsq.Subscribe("orders", "billing").WriteTo(hello) // a bytes.Buffer takes all
+	_, _ = nsq.Ready(1).WriteTo(hello)
+	if _, err := hello.WriteTo(socket); err != nil {
+		log.Fatal(err)
+	}
+	for range 2 {
+		frame, data, err := nsq.ReadUnpackedResponse(socket, 1<<20)
+		switch {
+		case err != nil:
+			log.Fatal(err)
+		case frame == nsq.FrameTypeResponse:
+			fmt.Printf("response %s\n", data)
+		case frame == nsq.FrameTypeMessage:
+			m, err := nsq.DecodeMessage(data)
+			if err != nil {
+				log.Fatal(err)
+			}
+			fmt.Printf("message %s\n", m.Body)
+		}
+	}
+	// Output:
+	// response OK
+	// message pen
+}
