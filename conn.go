@@ -99,6 +99,9 @@ func (c *Conn) Connect() (*IdentifyResponse, error) {
 	}
 	l, err := link.Dial(ctx, c.cfg.linkConfig(c.addr))
 	if !c.connected(l) {
+		if l != nil {
+			l.Close(nil)
+		}
 		return nil, c.isClosing()
 	}
 	if err != nil {
@@ -137,9 +140,6 @@ func (c *Conn) connected(l *link.Link) bool {
 	defer c.mu.Unlock()
 	c.cancel = nil
 	if c.closing.Load() {
-		if l != nil {
-			l.Close(nil)
-		}
 		return false
 	}
 	if l == nil {
@@ -157,7 +157,7 @@ func (c *Conn) isClosing() error { return fmt.Errorf("[%s] %w", c.addr, ErrClosi
 
 // Close begins to close the connection, and returns at once. OnMessage is not
 // called any more. When the messages that it was called with are answered, at
-// most after stop_timeout, and what was written is sent, the connection ends,
+// most after stop_timeout, and what was flushed is sent, the connection ends,
 // which OnClose tells. A Connect under way fails. Further calls do nothing. The
 // error is nil.
 //

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -410,6 +411,28 @@ func TestConnClose(t *testing.T) {
 			s.open(0)
 		})
 	})
+}
+
+// D11, D17: whichever comes first, one connection at most is made, closed once,
+// and told of once.
+func TestConnCloseRacesConnect(t *testing.T) {
+	for range 200 {
+		speak(t, func(s *speaking) {
+			var wg sync.WaitGroup
+			var err error
+			wg.Go(func() { _, err = s.conn.Connect() })
+			wg.Go(func() { _ = s.conn.Close() })
+			wg.Wait()
+			got := s.told.take()
+			switch {
+			case err == nil && !slices.Equal(got, []string{"close"}):
+				t.Errorf("connected, heard %q", got)
+			case err != nil && (len(got) > 0 || !errors.Is(err, ErrClosing)):
+				t.Errorf("%v, heard %q", err, got)
+			}
+			s.open(0)
+		}, func(c *Config, _ *nsqtest.Options) { c.Logger = slog.New(slog.DiscardHandler) })
+	}
 }
 
 // D2: a lost connection waits for no answer; those that come later are no-ops.
