@@ -3,6 +3,7 @@
 package nsq
 
 import (
+	"io"
 	"time"
 
 	"github.com/rdyhq/nsq"
@@ -13,6 +14,13 @@ const (
 	FrameTypeResponse = nsq.FrameTypeResponse
 	FrameTypeError    = nsq.FrameTypeError
 	FrameTypeMessage  = nsq.FrameTypeMessage
+)
+
+// The states of a go-nsq Producer.
+const (
+	StateInit         = nsq.StateInit
+	StateDisconnected = nsq.StateDisconnected
+	StateConnected    = nsq.StateConnected
 )
 
 // MsgIDLength is the number of bytes of a [MessageID].
@@ -50,6 +58,9 @@ var MagicV1 = nsq.MagicV1
 // MagicV2 opens a connection to nsqd.
 var MagicV2 = nsq.MagicV2
 
+// AuthResponse is nsqd's answer to AUTH: what it knows about the secret.
+type AuthResponse = nsq.AuthResponse
+
 const (
 	// BackoffStep pauses the whole Consumer after each failure, for as long as BackoffStrategy says, and then takes one message at a time: its success goes one level down, a failure one up.
 	BackoffStep = nsq.BackoffStep
@@ -63,11 +74,20 @@ type BackoffPolicy = nsq.BackoffPolicy
 // BackoffStrategy tells how long a consumer pauses after failures.
 type BackoffStrategy = nsq.BackoffStrategy
 
+// Command is a command of NSQ's protocol, for a [Conn] or any other connection to nsqd, or to nsqlookupd.
+type Command = nsq.Command
+
 // Config holds every option of a Consumer or Producer.
 type Config = nsq.Config
 
 // ConfigFlag lets a command line set the options of a Config.
 type ConfigFlag = nsq.ConfigFlag
+
+// Conn is one connection to an nsqd, for programs that speak NSQ's protocol themselves: they send commands with [Conn.WriteCommand], and a [ConnDelegate] is told what comes.
+type Conn = nsq.Conn
+
+// ConnDelegate is told what happens on a [Conn], after Connect and up to OnClose.
+type ConnDelegate = nsq.ConnDelegate
 
 // ConnectionSnapshot is the state of one connection of a Consumer, or of an nsqd to which there is none.
 type ConnectionSnapshot = nsq.ConnectionSnapshot
@@ -121,6 +141,9 @@ type Handler = nsq.Handler
 
 // HandlerFunc is a function as a [Handler].
 type HandlerFunc = nsq.HandlerFunc
+
+// IdentifyResponse is nsqd's answer to IDENTIFY: what it grants of what was asked for.
+type IdentifyResponse = nsq.IdentifyResponse
 
 // The log levels, in rising importance.
 const (
@@ -180,11 +203,25 @@ type StopError = nsq.StopError
 // Unfinished is a message that a handler had begun.
 type Unfinished = nsq.Unfinished
 
+// Auth is AUTH with a secret.
+func Auth(secret string) (*Command, error) { return nsq.Auth(secret) }
+
 // DecodeMessage reads the data of a message frame.
 func DecodeMessage(b []byte) (*Message, error) { return nsq.DecodeMessage(b) }
 
+// DeferredPublish is DPUB: a message that nsqd keeps back for a delay, sent in whole milliseconds.
+func DeferredPublish(topic string, delay time.Duration, body []byte) *Command {
+	return nsq.DeferredPublish(topic, delay, body)
+}
+
 // Discard is an error for a [Handler] to return: the message is not to be tried again.
 func Discard(err error) error { return nsq.Discard(err) }
+
+// Finish is FIN, which says that a message is done.
+func Finish(id MessageID) *Command { return nsq.Finish(id) }
+
+// Identify is IDENTIFY, with what the client says of itself as a JSON object.
+func Identify(js map[string]any) (*Command, error) { return nsq.Identify(js) }
 
 // IsValidChannelName tells whether name may name a channel.
 func IsValidChannelName(name string) bool { return nsq.IsValidChannelName(name) }
@@ -192,8 +229,18 @@ func IsValidChannelName(name string) bool { return nsq.IsValidChannelName(name) 
 // IsValidTopicName tells whether name may name a topic: 1 to 64 bytes of letters, digits, '.', '_' and '-', with the suffix "#ephemeral" allowed and counted.
 func IsValidTopicName(name string) bool { return nsq.IsValidTopicName(name) }
 
+// MultiPublish is MPUB, with a copy of all bodies.
+func MultiPublish(topic string, bodies [][]byte) (*Command, error) {
+	return nsq.MultiPublish(topic, bodies)
+}
+
 // NewConfig returns a Config with the default of every option.
 func NewConfig() *Config { return nsq.NewConfig() }
+
+// NewConn returns a Conn to the nsqd at addr, host:port or unix: and a path, which [Conn.Connect] connects.
+func NewConn(addr string, config *Config, delegate ConnDelegate) *Conn {
+	return nsq.NewConn(addr, config, delegate)
+}
 
 // NewConsumer returns a Consumer of a channel that is not connected yet.
 func NewConsumer(topic string, channel string, config *Config) (*Consumer, error) {
@@ -216,5 +263,44 @@ func NewProducerPool(addrs []string, config *Config) (*ProducerPool, error) {
 // NoBackoff is an error for a [Handler] to return: the message is requeued, but the Consumer does not back off for it.
 func NoBackoff(err error) error { return nsq.NoBackoff(err) }
 
+// Nop is NOP, which does nothing.
+func Nop() *Command { return nsq.Nop() }
+
+// Ping is PING, by which an nsqd tells nsqlookupd that it is there.
+func Ping() *Command { return nsq.Ping() }
+
+// Publish is PUB.
+func Publish(topic string, body []byte) *Command { return nsq.Publish(topic, body) }
+
+// ReadResponse reads what nsqd or nsqlookupd sent: a length in four bytes, most significant first, and as many bytes of data, which it returns.
+func ReadResponse(r io.Reader) ([]byte, error) { return nsq.ReadResponse(r, 0) }
+
+// ReadUnpackedResponse reads a frame from nsqd and returns its type and data.
+func ReadUnpackedResponse(r io.Reader) (int32, []byte, error) { return nsq.ReadUnpackedResponse(r, 0) }
+
+// Ready is RDY: up to count messages may be in flight on the connection.
+func Ready(count int) *Command { return nsq.Ready(count) }
+
+// Register is REGISTER, by which an nsqd tells nsqlookupd that it has a topic or, unless channel is empty, a channel of it.
+func Register(topic, channel string) *Command { return nsq.Register(topic, channel) }
+
+// Requeue is REQ, which asks for a message to be delivered again after a delay, sent in whole milliseconds; 0 is at once.
+func Requeue(id MessageID, delay time.Duration) *Command { return nsq.Requeue(id, delay) }
+
 // RetryAfter is an error for a [Handler] to return: the message is requeued, to be delivered again after a delay of the handler's choosing rather than default_requeue_delay times its attempts.
 func RetryAfter(delay time.Duration, err error) error { return nsq.RetryAfter(delay, err) }
+
+// StartClose is CLS: nsqd is to send no more messages.
+func StartClose() *Command { return nsq.StartClose() }
+
+// Subscribe is SUB: from then on the connection consumes a channel of a topic.
+func Subscribe(topic, channel string) *Command { return nsq.Subscribe(topic, channel) }
+
+// Touch is TOUCH, which asks for more time for a message.
+func Touch(id MessageID) *Command { return nsq.Touch(id) }
+
+// UnRegister is UNREGISTER, which takes back [Register].
+func UnRegister(topic, channel string) *Command { return nsq.UnRegister(topic, channel) }
+
+// UnpackResponse splits a frame from nsqd into its type, FrameTypeResponse, FrameTypeError or FrameTypeMessage unless nsqd is newer than this package, and its data, which aliases response.
+func UnpackResponse(response []byte) (int32, []byte, error) { return nsq.UnpackResponse(response) }
