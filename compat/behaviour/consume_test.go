@@ -2,8 +2,12 @@ package behaviour
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"maps"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,6 +150,33 @@ func TestConsume(t *testing.T) {
 			play: func(s *scene) {
 				s.consume(finish, func(client.Consumer) { oneByOne(s, "a") })
 			}},
+	})
+}
+
+// What IDENTIFY says of every option that it has.
+func TestIdentify(t *testing.T) {
+	play := func(s *scene) {
+		s.consume(finish, func(client.Consumer) {
+			var said map[string]any
+			if err := json.Unmarshal(s.nsqd.Clients()[0].Identify, &said); err != nil {
+				s.t.Fatal(err)
+			}
+			for _, key := range slices.Sorted(maps.Keys(said)) {
+				// The topology is of later versions of NSQ, whose nsqd alone looks at it.
+				if !strings.HasPrefix(key, "topology_") {
+					s.note("%s: %v", key, said[key])
+				}
+			}
+		})
+	}
+	compare(t, []scenario{
+		{name: "defaults", options: options{"user_agent": "test"}, play: play},
+		{name: "user agent", differs: "`user_agent`", play: play},
+		{name: "all options", options: options{"user_agent": "test", "client_id": "id", "hostname": "host",
+			"deflate": true, "deflate_level": 3, "heartbeat_interval": "5s", "sample_rate": 7,
+			"output_buffer_size": 64, "output_buffer_timeout": "30ms", "msg_timeout": "2s"}, play: play},
+		{name: "unbuffered", options: options{"user_agent": "test", "output_buffer_size": -1,
+			"output_buffer_timeout": -1}, play: play},
 	})
 }
 
