@@ -1,0 +1,182 @@
+package behaviour
+
+import (
+	"archive/zip"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// The program in compat/sample builds and runs with go-nsq and, without a
+// change of its source, in both ways of putting ours in its place.
+func TestSample(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	compat := filepath.Join(root, "compat", "go-nsq")
+	proxy := publish(t, root, compat)
+	tests := []struct {
+		name     string
+		env      []string
+		replaces []string
+	}{
+		{"go-nsq", nil, nil},
+		{"a checkout", nil, []string{"github.com/nsqio/go-nsq=" + compat, "github.com/rdyhq/nsq=" + root}},
+		// What docs/MIGRATION.md tells to do.
+		{"a release", proxy, []string{"github.com/nsqio/go-nsq=github.com/rdyhq/nsq/compat/go-nsq@" + version}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS("../sample")); err != nil {
+				t.Fatal(err)
+			}
+			for _, replace := range tt.replaces {
+				run(t, dir, tt.env, "go", "mod", "edit", "-replace", replace)
+			}
+			run(t, dir, tt.env, "go", "mod", "tidy")
+			run(t, dir, tt.env, "go", "build", "-o", "orders", ".")
+
+			nsqd := nsqtest.NewNsqd(t, nsqtest.Options{})
+			out := run(t, dir, nil, "./orders", "--nsqd-tcp-address", nsqd.Addr(), "--orders", "100", "--option", "client-id,till")
+			if want := "100 billed: received 110, finished 100, requeued 10\n"; out != want {
+				t.Errorf("says %q, want %q", out, want)
+			}
+			if s := nsqd.Stats("orders", "billing"); s.Finished != 100 || s.Requeued != 10 || s.InFlight != 0 || s.TimedOut != 0 {
+				t.Errorf("nsqd has seen %+v", s)
+			}
+		})
+	}
+}
+
+// version is the one under which publish offers both modules.
+const version = "v0.1.0"
+
+// publish puts the root module and compat/go-nsq into a proxy, as a release
+// would, and returns the environment in which go finds them there.
+func publish(t *testing.T, root, compat string) (env []string) {
+	t.Helper()
+	proxy := t.TempDir()
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	offer(t, proxy, "github.com/rdyhq/nsq", root, mod)
+
+	// A release names the version of the root module that it goes with.
+	edited := filepath.Join(t.TempDir(), "go.mod")
+	if mod, err = os.ReadFile(filepath.Join(compat, "go.mod")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(edited, mod, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, compat, nil, "go", "mod", "edit", "-require", "github.com/rdyhq/nsq@"+version, edited)
+	if mod, err = os.ReadFile(edited); err != nil {
+		t.Fatal(err)
+	}
+	offer(t, proxy, "github.com/rdyhq/nsq/compat/go-nsq", compat, mod)
+
+	configured := strings.Fields(run(t, compat, nil, "go", "env", "GOMODCACHE", "GOPROXY"))
+	return []string{
+		"GOMODCACHE=" + filepath.Join(t.TempDir(), "cache"), // the machine's is to know nothing of this
+		"GOPROXY=file://" + proxy + ",file://" + configured[0] + "/cache/download," + configured[1],
+		"GONOSUMDB=github.com/rdyhq/*",
+		"GOFLAGS=-modcacherw",
+	}
+}
+
+// offer adds a module to a proxy.
+func offer(t *testing.T, proxy, path, dir string, mod []byte) {
+	t.Helper()
+	at := filepath.Join(proxy, path, "@v")
+	if err := os.MkdirAll(at, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, data []byte) {
+		if err := os.WriteFile(filepath.Join(at, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("list", []byte(version+"\n"))
+	write(version+".info", fmt.Appendf(nil, `{"Version":%q,"Time":"2026-01-01T00:00:00Z"}`, version))
+	write(version+".mod", mod)
+	archive, err := os.Create(filepath.Join(at, version+".zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := zip.NewWriter(archive)
+	if err := addFiles(w, path+"@"+version+"/", dir, mod); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// addFiles adds the Go files of a module without those of nested ones.
+func addFiles(w *zip.Writer, prefix, dir string, mod []byte) error {
+	add := func(name string, data []byte) error {
+		f, err := w.Create(prefix + name)
+		if err == nil {
+			_, err = f.Write(data)
+		}
+		return err
+	}
+	if err := add("go.mod", mod); err != nil {
+		return err
+	}
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			_, nested := os.Stat(filepath.Join(path, "go.mod"))
+			if path != dir && (nested == nil || strings.HasPrefix(d.Name(), ".")) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if filepath.Ext(path) != ".go" {
+			return nil
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return add(filepath.ToSlash(name), data)
+	})
+}
+
+// run runs a command, outside any workspace, and returns what it printed.
+func run(t *testing.T, dir string, env []string, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), "GOWORK=off"), env...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, stderr.String())
+	}
+	return string(out)
+}
