@@ -85,14 +85,19 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// One importer for all, because it type-checks the standard library from source.
+var (
+	fset       = token.NewFileSet()
+	fromSource = importer.ForCompiler(fset, "source", nil)
+)
+
 func check(t *testing.T, source string) *types.Package {
 	t.Helper()
-	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, "nsq.go", source, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := types.Config{Importer: importer.ForCompiler(fset, "source", nil)}
+	config := types.Config{Importer: fromSource}
 	pkg, err := config.Check("nsq", fset, []*ast.File{file}, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -67,6 +67,13 @@ func TestConsume(t *testing.T) {
 					s.sees(1, "FIN")
 				})
 			}},
+	})
+}
+
+// What handlers do with a message themselves.
+func TestAnswers(t *testing.T) {
+	noBackoff := options{"max_backoff_duration": 0, "default_requeue_delay": "10ms"}
+	compare(t, []scenario{
 		{name: "requeued by the handler", options: noBackoff, play: func(s *scene) {
 			s.consume(func(d client.Delivery) error {
 				switch d.Attempts {
@@ -117,6 +124,12 @@ func TestConsume(t *testing.T) {
 				s.sees(2, "FIN")
 			})
 		}},
+	})
+}
+
+func TestConnection(t *testing.T) {
+	noBackoff := options{"max_backoff_duration": 0, "default_requeue_delay": "10ms"}
+	compare(t, []scenario{
 		{name: "what a delivery says", options: noBackoff, play: func(s *scene) {
 			s.consume(func(d client.Delivery) error {
 				s.note("%s, attempts %d, from %s", d.Body, d.Attempts, d.NSQDAddress)

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/rdyhq/nsq/compat/behaviour/client"
 	"github.com/rdyhq/nsq/compat/behaviour/gonsq"
 	"github.com/rdyhq/nsq/compat/behaviour/rdy"

@@ -96,6 +96,11 @@ func TestConnecting(t *testing.T) {
 				c.Handle(finish, nil, 1)
 			})
 		}},
+	})
+}
+
+func TestConnectErrors(t *testing.T) {
+	compare(t, []scenario{
 		{name: "a refused SUB", differs: "`ConnectToNSQD`", play: func(s *scene) {
 			s.nsqd.Reject("SUB", "E_BAD_TOPIC", "no such luck")
 			c := s.consumer(finish)

@@ -1,4 +1,4 @@
-// Takes the place of go-nsq in programs that import it: see README.md.
+// Takes the place of go-nsq in programs that import it. See README.md.
 module github.com/nsqio/go-nsq
 
 go 1.26

@@ -33,7 +33,7 @@ It needs Go, and the network if these modules are not in Go's cache.
 func main() {
 	log.SetFlags(0)
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), usage)
+		_, _ = fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
 	}
 	messages := flag.Int("messages", 20_000, "how many `messages` go through the tools")
@@ -72,15 +72,15 @@ func run(ctx context.Context, messages int) error {
 // copies puts NSQ's source into dir twice, as it is and with our client.
 func copies(ctx context.Context, dir string) (was, is string, err error) {
 	defer step("copies")(&err)
-	source, err := output(ctx, ".", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/nsqio/nsq")
+	source, err := goOutput(ctx, ".", "list", "-m", "-f", "{{.Dir}}", "github.com/nsqio/nsq")
 	if err != nil {
 		return "", "", err
 	}
 	if source == "" { // not in the cache yet
-		if _, err := output(ctx, ".", "go", "mod", "download", "github.com/nsqio/nsq"); err != nil {
+		if _, err := goOutput(ctx, ".", "mod", "download", "github.com/nsqio/nsq"); err != nil {
 			return "", "", err
 		}
-		if source, err = output(ctx, ".", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/nsqio/nsq"); err != nil {
+		if source, err = goOutput(ctx, ".", "list", "-m", "-f", "{{.Dir}}", "github.com/nsqio/nsq"); err != nil {
 			return "", "", err
 		}
 	}
@@ -101,10 +101,10 @@ func copies(ctx context.Context, dir string) (was, is string, err error) {
 		// Our module raises the go line, and with it the defaults of GODEBUG:
 		// some of the tests' certificates are too old for them.
 		"-godebug", "default=go1.20"}
-	if _, err := output(ctx, is, "go", edit...); err != nil {
+	if _, err := goOutput(ctx, is, edit...); err != nil {
 		return "", "", err
 	}
-	_, err = output(ctx, is, "go", "mod", "tidy")
+	_, err = goOutput(ctx, is, "mod", "tidy")
 	return was, is, err
 }
 
@@ -120,18 +120,18 @@ func step(name string) func(*error) {
 	}
 }
 
-// command is a command that does not see this repository's go.work.
-func command(ctx context.Context, dir, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, args...)
+// goCommand is a go command that does not see this repository's go.work.
+func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	cmd.WaitDelay = 10 * time.Second
 	return cmd
 }
 
-// output runs a command and returns what it printed.
-func output(ctx context.Context, dir, name string, args ...string) (string, error) {
-	cmd := command(ctx, dir, name, args...)
+// goOutput runs a go command and returns what it printed.
+func goOutput(ctx context.Context, dir string, args ...string) (string, error) {
+	cmd := goCommand(ctx, dir, args...)
 	out, err := cmd.Output()
 	if exit, ok := err.(*exec.ExitError); ok { //nolint:errorlint // Output returns it unwrapped
 		err = fmt.Errorf("%w: %s", err, exit.Stderr)

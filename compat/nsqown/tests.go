@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,14 +29,9 @@ func compareTests(ctx context.Context, was, is string) error {
 	if err != nil {
 		return err
 	}
-	var worse []string
-	for _, test := range slices.Sorted(maps.Keys(before)) {
-		if before[test] != after[test] {
-			log.Printf("      %s: %s with go-nsq, %s with compat/go-nsq", test, before[test], after[test])
-		}
-		if before[test] == "pass" && after[test] != "pass" {
-			worse = append(worse, test)
-		}
+	differ, worse := diff(before, after)
+	for _, test := range differ {
+		log.Printf("      %s: %s with go-nsq, %s with compat/go-nsq", test, before[test], cmp.Or(after[test], "absent"))
 	}
 	if len(worse) > 0 {
 		log.Print(text)
@@ -44,13 +40,28 @@ func compareTests(ctx context.Context, was, is string) error {
 	return nil
 }
 
+// diff returns the tests that do not end alike, and those of them that passed
+// before.
+func diff(before, after verdicts) (differ, worse []string) {
+	for _, test := range slices.Sorted(maps.Keys(before)) {
+		if before[test] == after[test] {
+			continue
+		}
+		differ = append(differ, test)
+		if before[test] == "pass" {
+			worse = append(worse, test)
+		}
+	}
+	return differ, worse
+}
+
 // event is a line of go test -json.
 type event struct{ Action, Package, Test, Output string }
 
 // runTests also returns what failing tests printed.
 func runTests(ctx context.Context, dir, name string) (v verdicts, text string, err error) {
 	defer step(name)(&err)
-	cmd := command(ctx, dir, "go", "test", "-json", "-timeout", "3m", "./...")
+	cmd := goCommand(ctx, dir, "test", "-json", "-timeout", "3m", "./...")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, "", err

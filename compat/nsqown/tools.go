@@ -86,7 +86,7 @@ func moveMessages(ctx context.Context, source, dir string, n int) (err error) {
 
 func build(ctx context.Context, source, bin string) (err error) {
 	defer step("build of the tools")(&err)
-	_, err = output(ctx, source, "go", "build", "-o", bin+string(filepath.Separator), "./apps/nsqd", "./apps/nsqlookupd",
+	_, err = goOutput(ctx, source, "build", "-o", bin+string(filepath.Separator), "./apps/nsqd", "./apps/nsqlookupd",
 		"./apps/to_nsq", "./apps/nsq_to_nsq", "./apps/nsq_to_http", "./apps/nsq_to_file", "./apps/nsq_tail")
 	return err
 }

@@ -105,7 +105,7 @@ func main() {
 	consumer.Stop()
 	<-consumer.StopChan
 	producer.Stop()
-	if err := producer.Publish("orders", []byte("late")); err != nsq.ErrStopped {
+	if err := producer.Publish("orders", []byte("late")); err != nsq.ErrStopped { //nolint:errorlint // as programs compare
 		log.Fatalf("after Stop: %v", err)
 	}
 	s := consumer.Stats()

@@ -210,7 +210,7 @@ func (g *generator) need(signature *ast.FuncType, name string) {
 				g.imports[g.importPath(n.X.(*ast.Ident).Name)] = true
 				return false
 			case *ast.Ident:
-				if !ast.IsExported(n.Name) && doc.IsPredeclared(n.Name) == false {
+				if !ast.IsExported(n.Name) && !doc.IsPredeclared(n.Name) {
 					g.fail("function %s refers to the unexported %s", name, n.Name)
 				}
 			}

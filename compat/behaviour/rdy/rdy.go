@@ -36,8 +36,8 @@ func (Client) NewProducer(addr string, config client.Config) (client.Producer, e
 
 // ErrorName compares with ==, as programs do.
 func (Client) ErrorName(err error) string {
-	switch err { //nolint:errorlint // that is the point
-	case nsq.ErrAlreadyConnected:
+	switch err {
+	case nsq.ErrAlreadyConnected: //nolint:errorlint // that is the point
 		return "ErrAlreadyConnected"
 	case nsq.ErrClosing:
 		return "ErrClosing"

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestReadEvents(t *testing.T) {
+	const events = `{"Action":"start","Package":"github.com/nsqio/nsq/nsqd"}
+{"Action":"run","Package":"github.com/nsqio/nsq/nsqd","Test":"TestA"}
+{"Action":"output","Package":"github.com/nsqio/nsq/nsqd","Test":"TestA","Output":"good\n"}
+{"Action":"pass","Package":"github.com/nsqio/nsq/nsqd","Test":"TestA","Elapsed":0.1}
+{"Action":"output","Package":"github.com/nsqio/nsq/nsqd","Test":"TestB","Output":"bad\n"}
+{"Action":"fail","Package":"github.com/nsqio/nsq/nsqd","Test":"TestB"}
+{"Action":"skip","Package":"github.com/nsqio/nsq/nsqd","Test":"TestC"}
+{"Action":"fail","Package":"github.com/nsqio/nsq/nsqd"}
+`
+	got, text, err := readEvents(strings.NewReader(events))
+	want := verdicts{"nsqd TestA": "pass", "nsqd TestB": "fail", "nsqd TestC": "skip", "nsqd": "fail"}
+	if err != nil || !maps.Equal(got, want) || text != "bad\n" {
+		t.Errorf("got %v, %q, %v; want %v", got, text, err, want)
+	}
+	if _, _, err := readEvents(strings.NewReader("FAIL\n")); err == nil {
+		t.Error("no error for what is no JSON")
+	}
+}
+
+func TestDiff(t *testing.T) {
+	before := verdicts{"a": "pass", "b": "pass", "c": "pass", "d": "fail", "e": "fail", "f": "skip"}
+	after := verdicts{"a": "pass", "b": "fail", "d": "pass", "e": "fail", "f": "fail", "new": "fail"}
+	differ, worse := diff(before, after)
+	if want := []string{"b", "c", "d", "f"}; !slices.Equal(differ, want) {
+		t.Errorf("differ: %v, want %v", differ, want)
+	}
+	if want := []string{"b", "c"}; !slices.Equal(worse, want) {
+		t.Errorf("worse: %v, want %v", worse, want)
+	}
+}
+
+func TestSame(t *testing.T) {
+	sent := []string{"a", "b", "c"}
+	for _, tt := range []struct {
+		got []string
+		ok  bool
+	}{
+		{[]string{"c", "a", "b"}, true},
+		{[]string{"a", "b"}, false},
+		{[]string{"a", "b", "c", "c"}, false},
+		{[]string{"a", "b", "d"}, false},
+		{nil, false},
+	} {
+		if err := same(tt.got, sent); (err == nil) != tt.ok {
+			t.Errorf("%v: %v", tt.got, err)
+		}
+	}
+}
