@@ -23,6 +23,7 @@ const (
 
 // app is what the commands share.
 type app struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	json           bool
 	level          slog.Level

@@ -249,7 +249,7 @@ func (d *demo) publish(ctx context.Context, addr string, i int) error {
 // watch shows the progress. It returns when all messages are handled, unless
 // they are to keep coming, when none was for too long, and when ctx ends.
 func (d *demo) watch(ctx context.Context, start time.Time) {
-	p := newProgress(d.stderr, start, d.messages)
+	p := newProgress(d.stderr, start, int64(d.messages), messagesBar("handled")...)
 	defer p.lines()
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
@@ -261,7 +261,7 @@ func (d *demo) watch(ctx context.Context, start time.Time) {
 		case now = <-tick.C:
 		}
 		t := d.ledger.totals()
-		p.show(now, t)
+		p.show(now, int64(t.handled), t.String())
 		switch {
 		case complete:
 		case t.missing == 0 && !d.keep:

@@ -229,7 +229,7 @@ nsqd             published  handled  requeued
 func TestProgressLines(t *testing.T) {
 	var out output
 	begin := time.Now()
-	p := newProgress(&out, begin, 100)
+	p := newProgress(&out, begin, 100, messagesBar("handled")...)
 	for _, step := range []struct {
 		after   time.Duration
 		handled int
@@ -241,7 +241,7 @@ func TestProgressLines(t *testing.T) {
 		{3 * time.Second, 20}, // nothing new
 		{4500 * time.Millisecond, 30},
 	} {
-		p.show(begin.Add(step.after), totals{published: 100, handled: step.handled})
+		p.show(begin.Add(step.after), int64(step.handled), totals{published: 100, handled: step.handled}.String())
 	}
 	p.lines()
 	const want = `   1s  published 100  handled 10  requeued 0

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rdyhq/nsq"
 	"github.com/spf13/pflag"
@@ -95,6 +96,101 @@ func (c *channelFlag) Set(s string) error {
 		return fmt.Errorf("want %s", nameRule)
 	}
 	*c = channelFlag(s)
+	return nil
+}
+
+// topicFlag is a flag that takes the name of a topic.
+type topicFlag string
+
+func (t *topicFlag) String() string { return string(*t) }
+func (t *topicFlag) Type() string   { return "name" }
+
+func (t *topicFlag) Set(s string) error {
+	if !nsq.IsValidTopicName(s) {
+		return fmt.Errorf("want %s", nameRule)
+	}
+	*t = topicFlag(s)
+	return nil
+}
+
+// oneOf is a flag that takes one of some words.
+type oneOf struct {
+	p     *string
+	words []string
+}
+
+func oneOfFlag(p *string, words ...string) pflag.Value { return &oneOf{p, words} }
+
+func (o *oneOf) String() string { return *o.p }
+func (o *oneOf) Type() string   { return strings.Join(o.words, "|") }
+
+func (o *oneOf) Set(s string) error {
+	if !slices.Contains(o.words, s) {
+		return fmt.Errorf("want %s", strings.Join(o.words, " or "))
+	}
+	*o.p = s
+	return nil
+}
+
+// delimiterFlag is a flag that takes bytes, with escapes as in Go and \0.
+type delimiterFlag []byte
+
+func (d *delimiterFlag) String() string { return strings.Trim(strconv.Quote(string(*d)), `"`) }
+func (d *delimiterFlag) Type() string   { return "bytes" }
+
+func (d *delimiterFlag) Set(s string) error {
+	var b []byte
+	for s != "" {
+		if s[0] != '\\' { // any byte, of whatever encoding
+			b, s = append(b, s[0]), s[1:]
+			continue
+		}
+		if len(s) > 1 && s[1] == '0' {
+			b, s = append(b, 0), s[2:]
+			continue
+		}
+		r, text, rest, err := strconv.UnquoteChar(s, 0)
+		if err != nil {
+			return fmt.Errorf(`want bytes, with escapes such as \0, \t, \x1e or \\`)
+		}
+		if text {
+			b = utf8.AppendRune(b, r)
+		} else {
+			b = append(b, byte(r))
+		}
+		s = rest
+	}
+	if len(b) == 0 {
+		return fmt.Errorf("want at least one byte")
+	}
+	*d = b
+	return nil
+}
+
+// settings is a flag that takes an option of the library and its value, and may
+// be repeated.
+type settings []string
+
+const settingsUsage = "`option,value` of the library's Config, such as snappy,true or tls_root_ca_file,ca.pem; repeat it for more"
+
+func (s *settings) String() string { return "" }
+func (s *settings) Type() string   { return "option,value" }
+
+func (s *settings) Set(option string) error {
+	if err := (&nsq.ConfigFlag{Config: nsq.NewConfig()}).Set(option); err != nil {
+		return err
+	}
+	*s = append(*s, option)
+	return nil
+}
+
+// apply sets the options.
+func (s *settings) apply(cfg *nsq.Config) error {
+	for _, option := range *s {
+		if err := (&nsq.ConfigFlag{Config: cfg}).Set(option); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

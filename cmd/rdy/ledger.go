@@ -89,6 +89,10 @@ type totals struct {
 	last    time.Time // when a message was last handled that had not been before; zero if none was
 }
 
+func (t totals) String() string {
+	return fmt.Sprintf("published %d  handled %d  requeued %d", t.published, t.handled, t.requeued)
+}
+
 func newLedger(b bodies, nsqds []string) *ledger {
 	l := &ledger{
 		bodies:  b,

@@ -1,5 +1,6 @@
 // Command rdy is a command line for NSQ: it shows a consumer at work on a real
-// cluster, prints the messages of a topic, and runs a cluster for development.
+// cluster, publishes lines, prints the messages of a topic, and runs a cluster
+// for development.
 //
 // "rdy --help" lists its commands.
 package main
@@ -20,5 +21,5 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	go watchSignals(signals, os.Stderr, cancel, os.Exit)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

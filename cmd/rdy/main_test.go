@@ -78,10 +78,16 @@ type command struct {
 
 func start(t *testing.T, args ...string) *command {
 	t.Helper()
+	return startWith(t, strings.NewReader(""), args...)
+}
+
+// startWith starts a command with a standard input.
+func startWith(t *testing.T, stdin io.Reader, args ...string) *command {
+	t.Helper()
 	c := &command{code: make(chan int, 1)}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	c.interrupt = cancel
-	go func() { c.code <- run(ctx, args, &c.stdout, &c.stderr) }()
+	go func() { c.code <- run(ctx, args, stdin, &c.stdout, &c.stderr) }()
 	return c
 }
 

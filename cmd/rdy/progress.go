@@ -9,52 +9,67 @@ import (
 )
 
 const (
-	progressInterval = 100 * time.Millisecond // between two looks at how far a demo is
+	progressInterval = 100 * time.Millisecond // between two looks at how far a command is
 	lineInterval     = time.Second            // between two lines, where a bar has no place
 
 	barColumns = 70 // that a bar with its figures needs
 )
 
-// progress shows how far a demo is: as a bar on a terminal with room for it, as
+// progress shows how far a command is: as a bar on a terminal with room for it, as
 // lines elsewhere.
 type progress struct {
 	w     io.Writer
 	bar   *progressbar.ProgressBar // nil for lines
 	start time.Time
-	shown totals // by the last line
+	total int64
+	shown string // by the last line
 	next  time.Time
 }
 
-func newProgress(w io.Writer, start time.Time, messages int) *progress {
-	p := &progress{w: w, start: start, next: start.Add(lineInterval)}
+// newProgress shows how much is done of a total, which is -1 if it is not known.
+func newProgress(w io.Writer, start time.Time, total int64, options ...progressbar.Option) *progress {
+	p := &progress{w: w, start: start, total: total, next: start.Add(lineInterval)}
 	if columns(w) >= barColumns {
-		p.bar = progressbar.NewOptions(messages,
+		p.bar = progressbar.NewOptions64(total, append([]progressbar.Option{
 			progressbar.OptionSetWriter(w),
-			progressbar.OptionSetDescription("handled"),
 			progressbar.OptionSetWidth(30),
-			progressbar.OptionShowCount(),
-			progressbar.OptionShowIts(),
-			progressbar.OptionSetItsString("msg"),
 			progressbar.OptionUseANSICodes(true),
 			progressbar.OptionSetRenderBlankState(true), // the rate counts from here
 			progressbar.OptionClearOnFinish(),
-		)
+			progressbar.OptionSetSpinnerChangeInterval(0), // it turns when it is set
+		}, options...)...)
 	}
 	return p
 }
 
-// show shows the counts. It may be called as often as one likes.
-func (p *progress) show(now time.Time, t totals) {
+// messagesBar is a bar of messages of which something is said.
+func messagesBar(what string) []progressbar.Option {
+	return []progressbar.Option{
+		progressbar.OptionSetDescription(what),
+		progressbar.OptionShowCount(),
+		progressbar.OptionShowIts(),
+		progressbar.OptionSetItsString("msg"),
+	}
+}
+
+// bytesBar is a bar of bytes that are read.
+var bytesBar = []progressbar.Option{progressbar.OptionSetDescription("read"), progressbar.OptionShowBytes(true)}
+
+// show shows how much is done: a bar that, lines the counts. It may be called as
+// often as one likes.
+func (p *progress) show(now time.Time, done int64, counts string) {
 	if p.bar != nil {
-		_ = p.bar.Set(min(t.handled, p.bar.GetMax())) // a bar that cannot be drawn is no reason to end
+		if p.total > 0 {
+			done = min(done, p.total)
+		}
+		_ = p.bar.Set64(done) // a bar that cannot be drawn is no reason to end
 		return
 	}
-	if now.Before(p.next) || t == p.shown {
+	if now.Before(p.next) || counts == p.shown {
 		return
 	}
-	p.shown, p.next = t, now.Add(lineInterval)
-	_, _ = fmt.Fprintf(p.w, "%4.0fs  published %d  handled %d  requeued %d\n",
-		now.Sub(p.start).Seconds(), t.published, t.handled, t.requeued)
+	p.shown, p.next = counts, now.Add(lineInterval)
+	_, _ = fmt.Fprintf(p.w, "%4.0fs  %s\n", now.Sub(p.start).Seconds(), counts)
 }
 
 // lines takes the bar away. From here on there are lines only.

@@ -20,8 +20,8 @@ const (
 
 // run executes a command line and returns the exit code. Results go to stdout,
 // everything else to stderr. When ctx ends the command drains and returns.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	a := &app{stdout: stdout, stderr: stderr, level: defaultLogLevel}
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, level: defaultLogLevel}
 	root := newRoot(a)
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -63,8 +63,8 @@ func newRoot(a *app) *cobra.Command {
 		Use:   "rdy",
 		Short: "A command line for NSQ",
 		Long: `rdy is a command line for NSQ: it shows a consumer at work on a real cluster,
-prints the messages of a topic, and runs a cluster for development. nsqd and
-nsqlookupd are built in, nothing has to be installed.
+publishes lines, prints the messages of a topic, and runs a cluster for
+development. nsqd and nsqlookupd are built in, nothing has to be installed.
 
 Results go to standard output, progress and log lines to standard error.
 Ctrl-C stops a command in good order, a second one at once.
@@ -73,6 +73,7 @@ Exit codes: 0 success, 1 failure, 2 a command line that makes no sense,
 130 a second Ctrl-C.`,
 		Example: `  rdy demo
   rdy broker --tcp-port 4150 --http-port 4151
+  rdy pub --topic orders --nsqd 127.0.0.1:4150 orders.txt
   rdy tail orders --nsqd 127.0.0.1:4150`,
 		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -86,7 +87,7 @@ Exit codes: 0 success, 1 failure, 2 a command line that makes no sense,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%w", err) })
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as JSON")
 	root.PersistentFlags().Var((*levelFlag)(&a.level), "log-level", "lowest `level` that is logged: debug, info, warn or error")
-	root.AddCommand(newDemo(a), newTail(a), newBroker(a), newVersion(a))
+	root.AddCommand(newDemo(a), newPub(a), newTail(a), newBroker(a), newVersion(a))
 	root.SetHelpCommand(newHelp())
 	return root
 }

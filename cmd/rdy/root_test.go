@@ -78,7 +78,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "tail", "broker", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "broker", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)

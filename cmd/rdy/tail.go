@@ -29,6 +29,7 @@ type tail struct {
 	lookupds       []string
 	count          int // 0 is all there ever are
 	maxInFlight    int
+	settings       settings
 }
 
 func newTail(a *app) *cobra.Command {
@@ -71,6 +72,7 @@ nsqd creates a topic that it does not have.`,
 	f.Var((*channelFlag)(&t.channel), "channel", "channel to read (default a new ephemeral one)")
 	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after so many messages; 0 is never")
 	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "messages taken ahead of printing")
+	f.Var(&t.settings, "set", settingsUsage)
 	return cmd
 }
 
@@ -87,6 +89,9 @@ func oneTopic(cmd *cobra.Command, args []string) error {
 func (t *tail) run(ctx context.Context) error {
 	log, level := t.logger()
 	cfg := t.config(log)
+	if err := t.settings.apply(cfg); err != nil {
+		return err
+	}
 	cfg.MaxInFlight = t.maxInFlight
 	cfg.LookupdPollInterval = tailPollInterval
 	if t.count > 0 { // take no more than that, but from wherever it comes

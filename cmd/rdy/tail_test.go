@@ -128,7 +128,7 @@ func TestTailPrintsWhateverTheAttempts(t *testing.T) {
 	args := append(c.flags(), "tail", "attempts", "--channel", "ch", "-n", "1")
 	const failures = 7
 	for range failures {
-		if code := run(t.Context(), args, write, t.Output()); code != exitOK {
+		if code := run(t.Context(), args, nil, write, t.Output()); code != exitOK {
 			t.Fatalf("exit code %d", code)
 		}
 	}
@@ -215,7 +215,7 @@ func TestTailCannotPrint(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "full", "ch", "m")
 	var stderr output
-	code := run(t.Context(), append(c.flags(), "tail", "full", "--channel", "ch"), full{}, &stderr)
+	code := run(t.Context(), append(c.flags(), "tail", "full", "--channel", "ch"), nil, full{}, &stderr)
 	if code != exitFailure || !strings.Contains(stderr.String(), "standard output") {
 		t.Errorf("exit code %d, stderr %q", code, stderr.String())
 	}
