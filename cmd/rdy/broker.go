@@ -128,7 +128,7 @@ func printAddresses(w io.Writer, b *broker.Broker, topic string) error {
 	if addr := b.AdminAddr(); addr != "" {
 		fmt.Fprintf(&out, "nsqadmin    http://%s\n", addr)
 	}
-	fmt.Fprintf(&out, "\npublish:  curl -d 'hello' 'http://%s/pub?topic=%s'\n", first.HTTPAddr, topic)
+	fmt.Fprintf(&out, "\npublish:  echo hello | rdy pub --topic %s --nsqd %s\n", topic, first.TCPAddr)
 	fmt.Fprintf(&out, "consume:  rdy tail %s --nsqd %s\n", topic, first.TCPAddr)
 	fmt.Fprintf(&out, "stop:     Ctrl-C\n")
 	_, err := w.Write(out.Bytes())

@@ -170,13 +170,15 @@ func (p *pub) run(ctx context.Context, cfg *nsq.Config) error {
 	err = errors.Join(err, in.end())
 	endProgress()
 	r := p.tally.result(time.Since(start))
+	if err != nil {
+		err = fmt.Errorf("%w; %d lines were published", err, r.Published)
+	} else {
+		err = r.err()
+	}
 	if p.json {
 		err = errors.Join(err, p.printJSON(r))
 	} else if !p.quiet {
 		_, _ = p.stderr.Write(r.table()) // where that fails there is nobody to tell
-	}
-	if err == nil {
-		err = r.err()
 	}
 	return err
 }

@@ -124,10 +124,10 @@ func (p *pub) read(ctx context.Context) *input {
 	return in
 }
 
-// interruptStdin makes a read of standard input return.
+// interruptStdin makes a read of standard input return, if that can be done.
 func (p *pub) interruptStdin() bool {
 	f, ok := p.stdin.(*os.File)
-	return !ok || f.SetReadDeadline(time.Now()) == nil
+	return ok && f.SetReadDeadline(time.Now()) == nil
 }
 
 // end waits for the reading to end, which was told to, and returns why not

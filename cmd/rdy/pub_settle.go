@@ -103,7 +103,7 @@ func (s *sender) settle(ctx context.Context) error {
 // it is known what became of each.
 func (s *sender) redo(ctx context.Context, f failure, from, to int, err error) *stopError {
 	lines := f.b.lines[from:to]
-	for {
+	for try := 0; ; try++ {
 		verdict := judge(err)
 		if verdict == published || verdict == refused { // it answers
 			delete(s.badSince, f.to)
@@ -119,8 +119,8 @@ func (s *sender) redo(ctx context.Context, f failure, from, to int, err error) *
 			if !s.expired(f.to) {
 				return nil
 			}
-		case verdict == again && ctx.Err() == nil && !s.expired(f.to):
-			err = s.retry(ctx, f.to, lines, err)
+		case verdict == again && ctx.Err() == nil && (!s.expired(f.to) || try == 0):
+			err = s.retry(ctx, f.to, lines, try, err)
 			continue
 		}
 		if ctx.Err() != nil {
@@ -142,9 +142,13 @@ func (s *sender) expired(to publisher) bool {
 	return time.Since(since) >= s.retryFor
 }
 
-// retry publishes lines again, after a pause. It returns the error of the try
-// before if ctx ends.
-func (s *sender) retry(ctx context.Context, to publisher, lines []line, err error) error {
+// retry publishes lines again: the first time at once, for many are there only
+// because they were behind others that failed, later after a pause. It returns
+// the error of the try before if ctx ends.
+func (s *sender) retry(ctx context.Context, to publisher, lines []line, try int, err error) error {
+	if try == 0 {
+		return s.publish(to, bodiesOf(lines))
+	}
 	if s.told != s.badSince[to] {
 		s.told = s.badSince[to]
 		s.tally.say("trying for %v: %v", s.retryFor, err)

@@ -1,0 +1,557 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// publishing is a scene in virtual time: a "pub" with fake nsqds.
+type publishing struct {
+	*testing.T
+	net            *nsqtest.Network
+	p              *pub
+	stdout, stderr output
+}
+
+func inPublishing(t *testing.T, input string, test func(s *publishing)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &publishing{T: t, net: nsqtest.NewNetwork()}
+		s.p = &pub{
+			app:   &app{stdin: strings.NewReader(input), stdout: &s.stdout, stderr: &s.stderr, json: true, level: defaultLogLevel},
+			topic: "t", mode: modeFailover, files: []string{stdinName}, delimiter: []byte("\n"),
+			batch: 200, maxMsgSize: maxSize, retryFor: 30 * time.Second, quiet: true,
+		}
+		test(s)
+		synctest.Wait()
+		if dials, closes := s.net.Dials(), s.net.Closes(); dials != closes {
+			t.Errorf("%d dials but %d closes", dials, closes)
+		}
+	})
+}
+
+// nsqd starts a fake nsqd that the pub knows.
+func (s *publishing) nsqd(addr string) *nsqtest.Nsqd {
+	s.p.nsqds = append(s.p.nsqds, addr)
+	return nsqtest.NewNsqd(s, nsqtest.Options{Network: s.net, Addr: addr, MaxMsgSize: 1000})
+}
+
+func (s *publishing) run(ctx context.Context) (*pubResult, error) {
+	s.Helper()
+	cfg, err := s.p.producerConfig()
+	if err != nil {
+		s.Fatal(err)
+	}
+	cfg.DialContext = s.net.DialContext
+	err = s.p.run(ctx, cfg)
+	return parsePubResult(s.T, s.stdout.String()), err
+}
+
+func parsePubResult(t *testing.T, stdout string) *pubResult {
+	t.Helper()
+	var keys map[string]any
+	if err := json.Unmarshal([]byte(stdout), &keys); err != nil {
+		t.Fatalf("%v in %q", err, stdout)
+	}
+	for _, key := range []string{"published", "failed", "unknown", "skipped", "bytes", "batches", "seconds", "rate"} {
+		if _, ok := keys[key]; !ok {
+			t.Errorf("no %q in %s", key, stdout)
+		}
+	}
+	r := new(pubResult)
+	if err := json.Unmarshal([]byte(stdout), r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// expect compares the counts.
+func (s *publishing) expect(r *pubResult, published, failed, unknown, skipped int) {
+	s.Helper()
+	got := [4]int{r.Published, r.Failed, r.Unknown, r.Skipped}
+	if want := [4]int{published, failed, unknown, skipped}; got != want {
+		s.Errorf("published, failed, unknown, skipped are %v, want %v; stderr %q", got, want, s.stderr.String())
+	}
+}
+
+func (s *publishing) expectStopped(err error, parts ...string) {
+	s.Helper()
+	if _, ok := errors.AsType[*stopError](err); !ok {
+		s.Fatalf("error %v", err)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			s.Errorf("%q is not in %q", part, err)
+		}
+	}
+}
+
+func stored(d *nsqtest.Nsqd) []string { return d.Queued("t", "") }
+
+// commands are how many there were of a name.
+func commands(d *nsqtest.Nsqd, name string) int {
+	n := 0
+	for _, line := range d.Commands() {
+		if strings.Fields(line)[1] == name {
+			n++
+		}
+	}
+	return n
+}
+
+// count returns the numbers from 1 to n, and as lines.
+func count(n int) (numbers []string, lines string) {
+	for i := range n {
+		numbers = append(numbers, fmt.Sprint(i+1))
+	}
+	return numbers, strings.Join(numbers, "\n") + "\n"
+}
+
+// Order is kept, in batches with several under way.
+func TestPubKeepsOrder(t *testing.T) {
+	numbers, lines := count(10_000)
+	inPublishing(t, lines, func(s *publishing) {
+		d := s.nsqd("a:1")
+		d.Inject(nsqtest.Fault{Command: "MPUB", Delay: 100 * time.Millisecond, Times: 10})
+		r, err := s.run(s.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		s.expect(r, 10_000, 0, 0, 0)
+		if got := stored(d); !slices.Equal(got, numbers) {
+			t.Errorf("%d messages, or in another order", len(got))
+		}
+		if n := commands(d, "MPUB"); n != r.Batches || n < 50 || n > 60 || commands(d, "PUB") > 0 {
+			t.Errorf("%d MPUBs, %d batches", n, r.Batches)
+		}
+	})
+}
+
+// Lines that come one by one are sent one by one, at once; those that come while
+// nothing more may be under way go together.
+func TestPubSendsWhatIsThere(t *testing.T) {
+	inPublishing(t, "", func(s *publishing) {
+		d := s.nsqd("a:1")
+		r, w := io.Pipe()
+		s.p.stdin = r
+		ended := make(chan error)
+		go func() {
+			_, err := s.run(s.Context())
+			ended <- err
+		}()
+		for i := range 3 {
+			_, _ = io.WriteString(w, "line\n")
+			synctest.Wait()
+			if n := len(stored(d)); n != i+1 {
+				t.Errorf("%d of %d lines are published", n, i+1)
+			}
+		}
+		time.Sleep(time.Hour) //nolint:forbidigo // inside a synctest bubble
+		_, _ = io.WriteString(w, "line\nunfinished")
+		_ = w.Close()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if n := len(stored(d)); n != 5 || s.net.Dials() != 1 {
+			t.Errorf("%d messages over %d connections", n, s.net.Dials())
+		}
+	})
+}
+
+func TestPubRejectsLines(t *testing.T) {
+	const input = `{"a":1}` + "\n\nnot json\n" + `[1]` + "\n" + `"` + "0123456789\n" + `"last"`
+	inPublishing(t, input, func(s *publishing) {
+		d := s.nsqd("a:1")
+		s.p.jsonLines, s.p.maxMsgSize = true, 10
+		r, err := s.run(s.Context())
+		s.expect(r, 3, 2, 0, 1)
+		if err == nil || r.Bytes != 16 {
+			t.Errorf("error %v, %d bytes", err, r.Bytes)
+		}
+		if want := []string{`{"a":1}`, `[1]`, `"last"`}; !slices.Equal(stored(d), want) {
+			t.Errorf("stored %q", stored(d))
+		}
+		if want := "rdy: line 3: not valid JSON\nrdy: line 5: longer than 10 bytes\n"; s.stderr.String() != want {
+			t.Errorf("stderr %q", s.stderr.String())
+		}
+	})
+}
+
+// nsqd refuses a batch for one of its messages: exactly that one fails, also
+// with batches behind it.
+func TestPubFindsTheGuilty(t *testing.T) {
+	numbers, _ := count(1000)
+	numbers[342] = strings.Repeat("x", 1001)
+	inPublishing(t, strings.Join(numbers, "\n"), func(s *publishing) {
+		d := s.nsqd("a:1")
+		r, err := s.run(s.Context())
+		s.expect(r, 999, 1, 0, 0)
+		if err == nil || !strings.HasPrefix(s.stderr.String(), "rdy: line 343: E_BAD_MESSAGE") {
+			t.Errorf("error %v, stderr %q", err, s.stderr.String())
+		}
+		oneLineOnly(t, s.stderr.String())
+		got, want := stored(d), slices.Delete(numbers, 342, 343)
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%d messages stored, want %d, each once", len(got), len(want))
+		}
+	})
+}
+
+// What has no answer is not sent again.
+func TestPubUnknownOutcome(t *testing.T) {
+	_, lines := count(600)
+	inPublishing(t, lines, func(s *publishing) {
+		d := s.nsqd("a:1")
+		s.p.batch = 100
+		d.Inject(nsqtest.Fault{Command: "MPUB", Skip: 2, Times: 1, Mute: true, Close: true})
+		r, err := s.run(s.Context())
+		if err == nil || r.Unknown < 100 || r.Published+r.Unknown != 600 || r.Failed != 0 {
+			t.Errorf("%+v, error %v", r, err)
+		}
+		if !strings.Contains(s.stderr.String(), "line 201 to line 300: ") {
+			t.Errorf("stderr %q", s.stderr.String())
+		}
+		got := stored(d)
+		slices.Sort(got)
+		if len(slices.Compact(got)) != len(stored(d)) {
+			t.Error("a message is there twice")
+		}
+	})
+}
+
+// An nsqd that fails midway may have stored what came before.
+func TestPubFailsMidway(t *testing.T) {
+	_, lines := count(10)
+	inPublishing(t, lines, func(s *publishing) {
+		d := s.nsqd("a:1")
+		d.Reject("MPUB", "E_MPUB_FAILED", "MPUB failed disk full")
+		r, _ := s.run(s.Context())
+		s.expect(r, 0, 0, 10, 0)
+	})
+}
+
+// An nsqd that comes within --retry-for gets everything.
+func TestPubWaitsForNSQD(t *testing.T) {
+	numbers, lines := count(1000)
+	inPublishing(t, lines, func(s *publishing) {
+		d := s.nsqd("a:1")
+		d.Kill()
+		time.AfterFunc(25*time.Second, d.Restart)
+		r, err := s.run(s.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		s.expect(r, 1000, 0, 0, 0)
+		if !slices.Equal(stored(d), numbers) {
+			t.Error("the order is another")
+		}
+		if !strings.HasPrefix(s.stderr.String(), "rdy: trying for 30s: not connected") {
+			t.Errorf("stderr %q", s.stderr.String())
+		}
+		oneLineOnly(t, s.stderr.String())
+	})
+}
+
+// endless never ends, and counts what was read of it.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	n := copy(p, "line\n")
+	e.read += n
+	return n, nil
+}
+
+// Without nsqd it stops, and has read little.
+func TestPubGivesUp(t *testing.T) {
+	for _, retryFor := range []time.Duration{0, 30 * time.Second} {
+		inPublishing(t, "", func(s *publishing) {
+			d := s.nsqd("a:1")
+			d.Kill()
+			in := &endless{}
+			s.p.stdin, s.p.retryFor = in, retryFor
+			start := time.Now()
+			r, err := s.run(s.Context())
+			s.expectStopped(err, "stopped before line 1: ", "[a:1]", "; 0 lines were published")
+			if took := time.Since(start); took < retryFor || took > retryFor+5*time.Second {
+				t.Errorf("after %v", took)
+			}
+			if r.Published != 0 || r.Failed == 0 || in.read > 100*len("line\n") {
+				t.Errorf("%+v, %d bytes read", r, in.read)
+			}
+		})
+	}
+}
+
+// It names the line from which on nothing was published.
+func TestPubGivesUpMidway(t *testing.T) {
+	inPublishing(t, "", func(s *publishing) {
+		d := s.nsqd("a:1")
+		r, w := io.Pipe()
+		s.p.stdin = r
+		var result *pubResult
+		ended := make(chan error)
+		go func() {
+			var err error
+			result, err = s.run(s.Context())
+			ended <- err
+		}()
+		_, _ = io.WriteString(w, "one\ntwo\n\n")
+		synctest.Wait()
+		d.Kill()
+		_, _ = io.WriteString(w, "four\n")
+		s.expectStopped(<-ended, "before line 4: ")
+		s.expect(result, 2, 1, 0, 1)
+		_ = w.Close()
+	})
+}
+
+// What concerns no message in particular ends it at once.
+func TestPubHopeless(t *testing.T) {
+	_, lines := count(1000)
+	inPublishing(t, lines, func(s *publishing) {
+		d := s.nsqd("a:1")
+		d.Reject("MPUB", "E_UNAUTHORIZED", "AUTH failed for MPUB on \"t\" \"\"")
+		start := time.Now()
+		r, err := s.run(s.Context())
+		s.expectStopped(err, "before line 1: ", "E_UNAUTHORIZED")
+		if r.Published+r.Unknown != 0 || time.Since(start) > time.Second {
+			t.Errorf("%+v after %v", r, time.Since(start))
+		}
+	})
+}
+
+func TestPubAll(t *testing.T) {
+	numbers, lines := count(1000)
+	inPublishing(t, lines, func(s *publishing) {
+		a, b := s.nsqd("a:1"), s.nsqd("b:1")
+		s.p.mode = modeAll
+		r, err := s.run(s.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		s.expect(r, 1000, 0, 0, 0)
+		for _, d := range []*nsqtest.Nsqd{a, b} {
+			if !slices.Equal(stored(d), numbers) {
+				t.Errorf("%s has %d messages, or in another order", d.Addr(), len(stored(d)))
+			}
+		}
+	})
+}
+
+// A failure at one of them counts, and the outcome there.
+func TestPubAllOneFails(t *testing.T) {
+	_, lines := count(10)
+	for code, want := range map[string][2]int{"E_BAD_MESSAGE": {10, 0}, "E_MPUB_FAILED": {0, 10}} {
+		inPublishing(t, lines, func(s *publishing) {
+			a, b := s.nsqd("a:1"), s.nsqd("b:1")
+			b.Reject("MPUB", code, "")
+			b.Reject("PUB", code, "")
+			s.p.mode = modeAll
+			r, err := s.run(s.Context())
+			s.expect(r, 0, want[0], want[1], 0)
+			if err == nil || len(stored(a)) != 10 || len(stored(b)) != 0 {
+				t.Errorf("error %v, %d and %d messages", err, len(stored(a)), len(stored(b)))
+			}
+		})
+	}
+}
+
+// One of them that is dead ends it, although the other one is well.
+func TestPubAllOneDead(t *testing.T) {
+	_, lines := count(1000)
+	inPublishing(t, lines, func(s *publishing) {
+		s.nsqd("a:1")
+		s.nsqd("b:1").Kill()
+		s.p.mode = modeAll
+		_, err := s.run(s.Context())
+		s.expectStopped(err, "before line 1: ", "[b:1]")
+	})
+}
+
+func TestPubFailover(t *testing.T) {
+	numbers, lines := count(5000)
+	inPublishing(t, lines, func(s *publishing) {
+		a, b, c := s.nsqd("a:1"), s.nsqd("b:1"), s.nsqd("c:1")
+		b.Kill()
+		r, err := s.run(s.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		s.expect(r, 5000, 0, 0, 0)
+		got := append(stored(a), stored(c)...)
+		slices.Sort(got)
+		slices.Sort(numbers)
+		if !slices.Equal(got, numbers) || len(stored(a)) == 0 || len(stored(c)) == 0 {
+			t.Errorf("%d and %d messages", len(stored(a)), len(stored(c)))
+		}
+	})
+}
+
+func TestPubDefer(t *testing.T) {
+	_, lines := count(300)
+	inPublishing(t, lines, func(s *publishing) {
+		d := s.nsqd("a:1")
+		d.CreateChannel("t", "c")
+		s.p.deferFor = 5 * time.Second
+		r, err := s.run(s.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		s.expect(r, 300, 0, 0, 0)
+		if n, deferred := commands(d, "DPUB"), d.Stats("t", "c").Deferred; n != 300 || deferred != 300 {
+			t.Errorf("%d DPUBs, %d deferred", n, deferred)
+		}
+	})
+}
+
+func TestPubRate(t *testing.T) {
+	_, lines := count(1000)
+	for perSecond, want := range map[float64]time.Duration{100: 10 * time.Second, 0.5: 2000 * time.Second} {
+		inPublishing(t, lines, func(s *publishing) {
+			s.nsqd("a:1")
+			s.p.rate = perSecond
+			start := time.Now()
+			r, err := s.run(s.Context())
+			if took := time.Since(start); err != nil || took > want || took < want*9/10 {
+				t.Errorf("%v in %v", err, took)
+			}
+			s.expect(r, 1000, 0, 0, 0)
+		})
+	}
+}
+
+// An interruption completes what is under way, and says where it stopped.
+func TestPubInterrupted(t *testing.T) {
+	inPublishing(t, "", func(s *publishing) {
+		d := s.nsqd("a:1")
+		s.p.stdin = &endless{}
+		d.Inject(nsqtest.Fault{Command: "MPUB", Delay: 50 * time.Millisecond})
+		d.Inject(nsqtest.Fault{Command: "PUB", Delay: 50 * time.Millisecond})
+		ctx, cancel := context.WithCancelCause(s.Context())
+		time.AfterFunc(time.Second, func() { cancel(errInterrupted) })
+		start := time.Now()
+		r, err := s.run(ctx)
+		s.expectStopped(err, "interrupted")
+		if took := time.Since(start); took > time.Second+2*stopTimeout {
+			t.Errorf("after %v", took)
+		}
+		if n := len(stored(d)); r.Published == 0 || n < r.Published || n > r.Published+r.Unknown {
+			t.Errorf("%d stored, %+v", n, r)
+		}
+	})
+}
+
+// Interrupted while it waits for an nsqd that is not there.
+func TestPubInterruptedInTrouble(t *testing.T) {
+	inPublishing(t, "one\ntwo", func(s *publishing) {
+		s.nsqd("a:1").Kill()
+		ctx, cancel := context.WithCancelCause(s.Context())
+		time.AfterFunc(time.Second, func() { cancel(errInterrupted) })
+		start := time.Now()
+		r, err := s.run(ctx)
+		s.expectStopped(err, "before line 1: interrupted")
+		s.expect(r, 0, 2, 0, 0)
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("after %v", took)
+		}
+	})
+}
+
+// A read that waits is not waited for.
+func TestPubInterruptedWhileReading(t *testing.T) {
+	c := startCluster(t, 1)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close(); _ = w.Close() }()
+	p := startWith(t, r, append(c.flags(), "pub", "--topic", "reading")...)
+	_, _ = w.WriteString("one\n")
+	await(t, "message", func() bool { return messages(t, c, "reading") == 1 })
+	p.interrupt(errInterrupted)
+	if code := p.wait(t); code != exitFailure || !strings.Contains(p.stderr.String(), "rdy: stopped before line 2: interrupted") {
+		t.Errorf("exit code %d, stderr %q", code, p.stderr.String())
+	}
+}
+
+// messages is how many a topic got, on all nsqds.
+func messages(t *testing.T, c *cluster, topic string) int {
+	t.Helper()
+	sum := 0
+	for _, n := range c.nsqds {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+n.HTTPAddr+"/stats?format=json&topic="+topic, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := statsClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stats struct {
+			Topics []struct {
+				Messages int `json:"message_count"`
+			}
+		}
+		err = json.NewDecoder(resp.Body).Decode(&stats)
+		_ = resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, topic := range stats.Topics {
+			sum += topic.Messages
+		}
+	}
+	return sum
+}
+
+// Against a real nsqd: files and standard input, and what tail prints of them.
+func TestPub(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, "pub", "ch")
+	numbers, lines := count(3000)
+	file := filepath.Join(t.TempDir(), "numbers")
+	if err := os.WriteFile(file, []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startWith(t, strings.NewReader("a\n\nb"), append(c.flags(), "pub", "--topic", "pub", "--set", "snappy,true", file, "-")...)
+	if code := p.wait(t); code != exitOK || p.stdout.String() != "" || !strings.HasPrefix(p.stderr.String(), "published     3002\n") {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, p.stdout.String(), p.stderr.String())
+	}
+	_, stdout, _ := execute(t, append(c.flags(), "tail", "pub", "--channel", "ch", "-n", "3002")...)
+	got, want := strings.Fields(stdout), slices.Concat(numbers, []string{"a", "b"})
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("%d messages are others than the %d published", len(got), len(want))
+	}
+}
+
+// A real nsqd refuses a batch that holds a message above its limit.
+func TestPubGuiltyAtRealNSQD(t *testing.T) {
+	c := startCluster(t, 1)
+	input := "a\n" + strings.Repeat("x", maxSize+1) + "\nb\n"
+	args := append(c.flags(), "pub", "--topic", "guilty", "--max-msg-size", "2000000", "--json", "--quiet")
+	p := startWith(t, strings.NewReader(input), args...)
+	code := p.wait(t)
+	if r := parsePubResult(t, p.stdout.String()); code != exitFailure || r.Published != 2 || r.Failed != 1 || messages(t, c, "guilty") != 2 {
+		t.Errorf("exit code %d, %+v", code, r)
+	}
+	if !strings.Contains(p.stderr.String(), "rdy: line 2: E_BAD_MESSAGE") {
+		t.Errorf("stderr %q", p.stderr.String())
+	}
+}
