@@ -182,17 +182,32 @@ func elsewhere(err error) bool {
 	if errors.Is(err, ErrNotSent) {
 		return true
 	}
-	refused, _ := errors.AsType[*ProtocolError](err)
-	if refused == nil {
-		return false
-	}
-	switch wire.Code(refused.Code) {
+	switch refusedWith(err) {
 	case wire.PubFailed, wire.DpubFailed:
 		return true
-	case wire.MpubFailed: // midway, unless it is for this reason
-		return strings.HasSuffix(refused.Desc, "exiting")
+	case wire.MpubFailed:
+		return !storedInPart(err)
 	}
 	return false
+}
+
+// refusedWith is the code by which nsqd refused a publish. It is empty for other
+// errors, those that tell how somebody else's refusal ended the connection
+// included.
+func refusedWith(err error) wire.Code {
+	refused, ok := errors.AsType[*ProtocolError](err)
+	if !ok || errors.Is(err, ErrNotConnected) {
+		return ""
+	}
+	return wire.Code(refused.Code)
+}
+
+// storedInPart tells whether nsqd failed midway in an MPUB, which leaves the
+// messages before that stored. It has stored none if it, or the topic, is
+// exiting.
+func storedInPart(err error) bool {
+	refused, ok := errors.AsType[ErrProtocol](err)
+	return ok && refusedWith(err) == wire.MpubFailed && !strings.HasSuffix(refused.Reason, "exiting")
 }
 
 // failed has an nsqd passed over until it answers a probe.

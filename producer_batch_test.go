@@ -1,0 +1,625 @@
+package nsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// batching is a scene with a Batcher over one producer.
+type batching struct {
+	*producing
+	b  *Batcher
+	wg sync.WaitGroup // callers
+
+	mu      sync.Mutex // guards what follows
+	results map[string]error
+}
+
+func inBatcher(t *testing.T, opts BatchOptions, test func(s *batching), change ...func(*scene)) {
+	t.Helper()
+	produce(t, func(base *producing) {
+		s := &batching{producing: base, results: make(map[string]error)}
+		var err error
+		if s.b, err = NewBatcher(s.p, opts); err != nil {
+			s.Fatal(err)
+		}
+		test(s)
+		s.b.Stop()
+		s.wg.Wait()
+		s.expectIdle()
+	}, change...)
+}
+
+// publish has somebody publish a message, and returns when everything settled.
+func (s *batching) publish(ctx context.Context, body string) {
+	s.wg.Go(func() {
+		err := s.b.PublishContext(ctx, "t", []byte(body))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.results[body] = err
+	})
+	synctest.Wait()
+}
+
+// publishAll has as many publish messages 0, 1, 2, …, in order.
+func (s *batching) publishAll(from, to int) {
+	for i := from; i < to; i++ {
+		s.publish(s.Context(), fmt.Sprint(i))
+	}
+}
+
+// result takes the result of a message's publish. There must be one.
+func (s *batching) result(body string) error {
+	s.Helper()
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err, ok := s.results[body]
+	if !ok {
+		s.Errorf("%q has no result", body)
+	}
+	delete(s.results, body)
+	return err
+}
+
+// expectNoResult checks that all who publish wait.
+func (s *batching) expectNoResult() {
+	s.Helper()
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.results) > 0 {
+		s.Errorf("results: %v", s.results)
+	}
+}
+
+// expectIdle checks that nothing is kept of what was published.
+func (s *batching) expectIdle() {
+	s.Helper()
+	synctest.Wait()
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	if len(s.b.topics) > 0 || s.b.room.used != 0 {
+		s.Errorf("%d topics and %d bytes are left", len(s.b.topics), s.b.room.used)
+	}
+}
+
+// expectPublished checks the publish commands that nsqd received, each with how
+// many messages it had.
+func (s *batching) expectPublished(want ...string) {
+	s.Helper()
+	synctest.Wait()
+	if got := commands(s.d, "PUB", "MPUB"); !slices.Equal(got, want) {
+		s.Errorf("nsqd got %q, want %q", got, want)
+	}
+}
+
+// slowly makes nsqd take a second for each publish.
+func (s *batching) slowly() {
+	s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})
+	s.d.Inject(nsqtest.Fault{Command: "MPUB", Delay: time.Second})
+}
+
+// Who is alone does not wait, and what comes meanwhile goes together.
+func TestBatcherBatchesWhatComesMeanwhile(t *testing.T) {
+	inBatcher(t, BatchOptions{}, func(s *batching) {
+		if err := s.b.Publish("t", []byte("alone")); err != nil {
+			s.Error(err)
+		}
+		s.expectPublished("PUB t")
+		s.expectIdle()
+		s.slowly()
+		s.publishAll(0, 100)
+		s.expectNoResult()
+		s.expectPublished("PUB t", "PUB t")
+		after(time.Second)
+		if err := s.result("0"); err != nil {
+			s.Error(err)
+		}
+		s.expectNoResult()
+		s.expectPublished("PUB t", "PUB t", "MPUB t")
+		if err := s.b.Publish("other", []byte("m")); err != nil { // nsqd's answers are in order
+			s.Error(err)
+		}
+		s.wg.Wait()
+		want := []string{"alone"}
+		for i := range 100 {
+			want = append(want, fmt.Sprint(i))
+			if i > 0 {
+				if err := s.result(fmt.Sprint(i)); err != nil {
+					s.Error(err)
+				}
+			}
+		}
+		if got := s.stored(); !slices.Equal(got, want) {
+			s.Errorf("stored %q", got)
+		}
+		s.expectPublished("PUB t", "PUB t", "MPUB t", "PUB other")
+		s.expectIdle()
+	})
+}
+
+// A full batch leaves at once, whatever is under way.
+func TestBatcherFullBatches(t *testing.T) {
+	for name, opts := range map[string]BatchOptions{
+		"messages": {MaxMessages: 10},
+		"bytes":    {MaxBytes: 4 + 10*(4+5)},
+		"not even": {MaxBytes: 4 + 10*(4+5) + 8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBatcher(t, opts, func(s *batching) {
+				s.slowly()
+				for i := range 25 {
+					s.publish(s.Context(), fmt.Sprintf("%05d", i))
+				}
+				want := []string{"PUB t", "MPUB t", "MPUB t"}
+				after(2 * time.Second) // they are sent, and nsqd takes its time
+				s.expectPublished(want...)
+				if n := len(s.stored()); n != 11 {
+					s.Errorf("%d stored", n)
+				}
+				s.wg.Wait()
+				s.expectPublished(append(want, "MPUB t")...)
+				if n := len(s.stored()); n != 25 {
+					s.Errorf("%d stored", n)
+				}
+			})
+		})
+	}
+}
+
+// What exceeds MaxBytes by itself goes alone.
+func TestBatcherLargeMessage(t *testing.T) {
+	inBatcher(t, BatchOptions{MaxBytes: 100}, func(s *batching) {
+		s.slowly()
+		s.publishAll(0, 3)
+		s.publish(s.Context(), strings.Repeat("m", 101))
+		s.publishAll(3, 5)
+		s.wg.Wait()
+		got := commands(s.d, "PUB", "MPUB")
+		slices.Sort(got)
+		if want := []string{"MPUB t", "MPUB t", "PUB t", "PUB t"}; !slices.Equal(got, want) {
+			s.Errorf("nsqd got %q, want %q", got, want)
+		}
+	})
+}
+
+// With a MaxDelay a message waits that long for others, and no longer.
+func TestBatcherDelay(t *testing.T) {
+	inBatcher(t, BatchOptions{MaxMessages: 5, MaxDelay: 100 * time.Millisecond}, func(s *batching) {
+		s.publishAll(0, 1)
+		after(60 * time.Millisecond)
+		s.publishAll(1, 3)
+		after(39 * time.Millisecond)
+		s.expectNoResult()
+		s.expectPublished()
+		after(time.Millisecond)
+		s.expectPublished("MPUB t")
+		s.publishAll(3, 8) // full
+		s.expectPublished("MPUB t", "MPUB t")
+		s.publishAll(8, 9)
+		after(99 * time.Millisecond)
+		s.expectPublished("MPUB t", "MPUB t")
+		after(time.Millisecond)
+		s.expectPublished("MPUB t", "MPUB t", "PUB t")
+		s.wg.Wait()
+		for i := range 9 {
+			if err := s.result(fmt.Sprint(i)); err != nil {
+				s.Error(err)
+			}
+		}
+	})
+}
+
+// Topics do not wait for each other.
+func TestBatcherTopics(t *testing.T) {
+	inBatcher(t, BatchOptions{}, func(s *batching) {
+		s.slowly()
+		for i := range 30 {
+			s.wg.Go(func() {
+				if err := s.b.Publish(fmt.Sprint("t", i%3), []byte("m")); err != nil {
+					s.Error(err)
+				}
+			})
+		}
+		s.wg.Wait()
+		if n := len(commands(s.d, "PUB")); n != 3 {
+			s.Errorf("%d PUBs", n)
+		}
+		if n := len(commands(s.d, "MPUB")); n != 3 {
+			s.Errorf("%d MPUBs", n)
+		}
+	})
+}
+
+// What cannot be right is refused before it joins anybody.
+func TestBatcherValidates(t *testing.T) {
+	inBatcher(t, BatchOptions{MaxDelay: time.Second}, func(s *batching) {
+		for want, err := range map[string]error{
+			"invalid topic name":     s.b.Publish("a b", []byte("m")),
+			"empty message body":     s.b.Publish("t", nil),
+			"exceeds max_msg_size 5": s.b.Publish("t", []byte("123456")),
+		} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				s.Errorf("%v, want %q", err, want)
+			}
+		}
+		ctx, cancel := context.WithCancel(s.Context())
+		cancel()
+		if err := s.b.PublishContext(ctx, "t", []byte("m")); !errors.Is(err, ErrNotSent) || !errors.Is(err, context.Canceled) {
+			s.Errorf("%v", err)
+		}
+		s.expectIdle()
+		if n := s.net.Attempts("a:1"); n != 0 {
+			s.Errorf("%d dials", n)
+		}
+	}, func(s *scene) { s.cfg.MaxMsgSize = 5 })
+}
+
+// A batch that nsqd refuses for what is in it is published one by one, and each
+// caller has his own result.
+func TestBatcherRefusedBatch(t *testing.T) {
+	produce(t, func(base *producing) {
+		d := base.nsqd("b:1", func(o *nsqtest.Options) { o.MaxMsgSize, o.MaxBodySize = 20, 1000 })
+		p, err := NewProducer("b:1", base.cfg)
+		if err != nil {
+			base.Fatal(err)
+		}
+		defer p.Stop()
+		b, err := NewBatcher(p, BatchOptions{MaxDelay: time.Millisecond})
+		if err != nil {
+			base.Fatal(err)
+		}
+		defer b.Stop()
+		var wg sync.WaitGroup
+		publish := func(body string, good bool) {
+			wg.Go(func() {
+				err := b.Publish("t", []byte(body))
+				refused, _ := errors.AsType[*ProtocolError](err)
+				if good != (err == nil) || !good && (refused == nil || refused.Code != "E_BAD_MESSAGE") {
+					base.Errorf("%q: %v", body, err)
+				}
+			})
+		}
+		for i := range 6 { // two of them are too big
+			publish(strings.Repeat("m", 10+i*2+i/4*20), i < 4)
+		}
+		wg.Wait()
+		synctest.Wait()
+		if n := len(d.Queued("t", "")); n != 4 {
+			base.Errorf("%d stored", n)
+		}
+		for i := range 100 { // all of them together are too big
+			publish(fmt.Sprintf("%010d", i), true)
+		}
+		wg.Wait()
+		synctest.Wait()
+		if n := len(d.Queued("t", "")); n != 104 {
+			base.Errorf("%d stored", n)
+		}
+		if n := len(commands(d, "PUB")); n != 106 {
+			base.Errorf("%d PUBs", n)
+		}
+	})
+}
+
+// What nsqd says of a batch as a whole is everybody's result. Nobody is told that
+// his message is not stored when it may be.
+func TestBatcherRefusals(t *testing.T) {
+	for refusal, unknown := range map[string]bool{
+		"E_MPUB_FAILED MPUB failed exiting":     false,
+		"E_MPUB_FAILED disk is full":            true,
+		"E_UNAUTHORIZED AUTH failed":            false,
+		"E_INVALID cannot MPUB":                 false,
+		"E_SOMETHING_NEW of which we know none": false,
+	} {
+		t.Run(refusal, func(t *testing.T) {
+			inBatcher(t, BatchOptions{MaxDelay: time.Millisecond}, func(s *batching) {
+				code, desc, _ := strings.Cut(refusal, " ")
+				s.d.Reject("MPUB", code, desc)
+				s.publishAll(0, 10)
+				s.wg.Wait()
+				for i := range 10 {
+					err := s.result(fmt.Sprint(i))
+					refused, ok := errors.AsType[*ProtocolError](err)
+					if !ok || refused.Code != code || errors.Is(err, ErrUnknownOutcome) != unknown || errors.Is(err, ErrNotSent) {
+						s.Errorf("%v", err)
+					}
+				}
+				s.expectPublished("MPUB t")
+			})
+		})
+	}
+}
+
+// Who leaves takes his message along while that is possible.
+func TestBatcherContexts(t *testing.T) {
+	inBatcher(t, BatchOptions{}, func(s *batching) {
+		s.slowly()
+		ctx, cancel := context.WithCancel(s.Context())
+		short, cancelShort := context.WithTimeout(s.Context(), 1500*time.Millisecond)
+		defer cancelShort()
+		s.publishAll(0, 2)
+		s.publish(ctx, "taken out")
+		s.publish(short, "late")
+		s.publishAll(2, 3)
+		cancel()
+		if err := s.result("taken out"); !errors.Is(err, ErrNotSent) || !errors.Is(err, context.Canceled) {
+			s.Errorf("%v", err)
+		}
+		after(1500 * time.Millisecond)
+		if err := s.result("late"); !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, context.DeadlineExceeded) {
+			s.Errorf("%v", err)
+		}
+		s.wg.Wait()
+		if got := s.stored(); !slices.Equal(got, []string{"0", "1", "late", "2"}) {
+			s.Errorf("stored %q", got)
+		}
+		for i := range 3 {
+			if err := s.result(fmt.Sprint(i)); err != nil {
+				s.Error(err)
+			}
+		}
+	})
+}
+
+// A batch that all have left, before or after it did, is given up.
+func TestBatcherEverybodyLeaves(t *testing.T) {
+	inBatcher(t, BatchOptions{MaxDelay: time.Minute}, func(s *batching) {
+		ctx, cancel := context.WithCancel(s.Context())
+		s.publish(ctx, "1")
+		s.publish(ctx, "2")
+		cancel()
+		for _, body := range []string{"1", "2"} {
+			if err := s.result(body); !errors.Is(err, ErrNotSent) {
+				s.Errorf("%v", err)
+			}
+		}
+		s.expectIdle()
+		after(time.Hour)
+		s.expectPublished()
+	})
+	inBatcher(t, BatchOptions{}, func(s *batching) {
+		s.net.Blackhole("a:1")
+		ctx, cancel := context.WithTimeout(s.Context(), 100*time.Millisecond)
+		defer cancel()
+		err := s.b.PublishContext(ctx, "t", []byte("m")) // nobody else waits: this is exact
+		if !errors.Is(err, ErrNotSent) || !errors.Is(err, context.DeadlineExceeded) {
+			s.Errorf("%v", err)
+		}
+		s.expectIdle()
+	})
+}
+
+// Whoever leaves while a refused batch is published one by one has his message
+// left out, if its turn has not come.
+func TestBatcherLeavingARefusedBatch(t *testing.T) {
+	inBatcher(t, BatchOptions{MaxDelay: time.Millisecond}, func(s *batching) {
+		s.d.Reject("MPUB", "E_BAD_MESSAGE", "one of them")
+		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})
+		ctx, cancel := context.WithCancel(s.Context())
+		s.publish(ctx, "first")
+		s.publish(ctx, "second")
+		s.publishAll(2, 3)
+		after(500 * time.Millisecond)
+		cancel()
+		if err := s.result("first"); !errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrNotSent) {
+			s.Errorf("%v", err)
+		}
+		if err := s.result("second"); !errors.Is(err, ErrNotSent) || errors.Is(err, ErrUnknownOutcome) {
+			s.Errorf("%v", err)
+		}
+		s.wg.Wait()
+		if err := s.result("2"); err != nil {
+			s.Error(err)
+		}
+		if got := s.stored(); !slices.Equal(got, []string{"first", "2"}) {
+			s.Errorf("stored %q", got)
+		}
+	})
+}
+
+// What waits is bounded; who publishes more waits as long as his context allows.
+func TestBatcherIsBounded(t *testing.T) {
+	const size = 1<<20 - commandSize
+	inBatcher(t, BatchOptions{}, func(s *batching) {
+		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Minute, Times: 1})
+		for range 17 {
+			s.wg.Go(func() {
+				if err := s.b.Publish("t", make([]byte, size)); err != nil {
+					s.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(s.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		err := s.b.PublishContext(ctx, "t", []byte("m"))
+		if d := time.Since(start); !errors.Is(err, ErrNotSent) || !errors.Is(err, context.DeadlineExceeded) || d != time.Second {
+			s.Errorf("%v after %v", err, d)
+		}
+		s.wg.Wait()
+		if n := len(s.stored()); n != 17 {
+			s.Errorf("%d stored", n)
+		}
+		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second, Times: 1})
+		for range 16 {
+			s.wg.Go(func() { _ = s.b.Publish("t", make([]byte, size)) })
+		}
+		synctest.Wait()
+		s.publish(s.Context(), "no room")
+		s.b.Stop()
+		if err := s.result("no room"); err != ErrStopped { //nolint:errorlint // as of a Producer
+			s.Errorf("%v", err)
+		}
+	}, func(s *scene) { s.cfg.WriteTimeout = 5 * time.Minute })
+}
+
+func TestBatcherStop(t *testing.T) {
+	inBatcher(t, BatchOptions{MaxDelay: time.Minute}, func(s *batching) {
+		s.slowly()
+		s.publishAll(0, 10)
+		start := time.Now()
+		s.wg.Go(s.b.Stop)
+		s.b.Stop()
+		if d := time.Since(start); d != time.Second {
+			s.Errorf("took %v", d)
+		}
+		s.wg.Wait()
+		for i := range 10 {
+			if err := s.result(fmt.Sprint(i)); err != nil {
+				s.Error(err)
+			}
+		}
+		s.expectPublished("MPUB t")
+		if err := s.b.Publish("t", []byte("m")); err != ErrStopped { //nolint:errorlint // as of a Producer
+			s.Errorf("%v", err)
+		}
+		s.publishes() // the Producer is its owner's
+	})
+}
+
+// An nsqd that does not answer does not hold up Stop for ever.
+func TestBatcherStopTimeout(t *testing.T) {
+	inBatcher(t, BatchOptions{}, func(s *batching) {
+		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Hour})
+		s.publishAll(0, 3)
+		start := time.Now()
+		s.b.Stop()
+		if d := time.Since(start); d != batchStopTimeout {
+			s.Errorf("took %v", d)
+		}
+		for i := range 3 {
+			if err := s.result(fmt.Sprint(i)); !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, errStopTimeout) {
+				s.Errorf("%d: %v", i, err)
+			}
+		}
+	})
+}
+
+func TestNewBatcherRefuses(t *testing.T) {
+	for want, opts := range map[string]BatchOptions{
+		"MaxMessages -1":      {MaxMessages: -1},
+		"MaxMessages 100001":  {MaxMessages: 100_001},
+		"MaxBytes -1":         {MaxBytes: -1},
+		"MaxBytes 16777217":   {MaxBytes: 16<<20 + 1},
+		"MaxDelay -1ns":       {MaxDelay: -1},
+		"MaxDelay 1m0.000000": {MaxDelay: time.Minute + 1},
+	} {
+		if b, err := NewBatcher(&Producer{}, opts); b != nil || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, %v, want %q", b, err, want)
+		}
+	}
+}
+
+// F17: whatever happens, each caller is told the truth about his own message.
+func TestRandomLivesOfBatchers(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			inPool(t, func(s *pooling) {
+				var to Publisher = s.pool
+				if seed%2 == 1 {
+					p, err := NewProducer("a:1", s.cfg)
+					if err != nil {
+						s.Fatal(err)
+					}
+					defer p.Stop()
+					to = p
+				}
+				opts := BatchOptions{MaxMessages: 1 + int(seed)*4, MaxDelay: time.Duration(seed/2) * time.Millisecond}
+				randomBatcherLife(s, to, opts, rand.New(rand.NewPCG(seed, 0)))
+			}, quietly)
+		})
+	}
+}
+
+func randomBatcherLife(s *pooling, to Publisher, opts BatchOptions, rng *rand.Rand) {
+	var mu sync.Mutex
+	random := func(n int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return rng.IntN(n)
+	}
+	oneIn := func(n int) func(nsqtest.Command) bool { return func(nsqtest.Command) bool { return random(n) == 0 } }
+	for _, d := range s.nsqds {
+		for _, name := range []string{"PUB", "MPUB"} {
+			d.Inject(nsqtest.Fault{Command: name, Match: oneIn(100), Mute: true, Close: true})
+			d.Inject(nsqtest.Fault{Command: name, Match: oneIn(50), Reply: nsqtest.ErrorFrame("E_BAD_MESSAGE", ""), Close: true})
+			d.Inject(nsqtest.Fault{Command: name, Match: oneIn(100), Reply: nsqtest.ErrorFrame("E_"+name+"_FAILED", name+" failed exiting"), Close: true})
+			d.Inject(nsqtest.Fault{Command: name, Match: oneIn(5), Delay: 2 * time.Millisecond})
+		}
+	}
+	b, err := NewBatcher(to, opts)
+	if err != nil {
+		s.Fatal(err)
+	}
+	results := map[string]error{}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			for j := 0; ; j++ {
+				body := fmt.Sprint(i, " ", j)
+				ctx, cancel := context.WithTimeout(s.Context(), time.Duration(random(20_000))*time.Microsecond)
+				err := b.PublishContext(ctx, "t", []byte(body))
+				cancel()
+				mu.Lock()
+				results[body] = err
+				mu.Unlock()
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Duration(random(5_000)) * time.Microsecond):
+				}
+			}
+		})
+	}
+	for range 5 {
+		sleep(time.Duration(200+random(300)) * time.Millisecond)
+		d := s.nsqds[random(3)]
+		d.Kill()
+		sleep(time.Duration(random(100)) * time.Millisecond)
+		d.Restart()
+	}
+	go func() { // some publish when it is stopped
+		sleep(time.Millisecond)
+		close(stop)
+	}()
+	b.Stop()
+	wg.Wait()
+	s.pool.Stop()
+	synctest.Wait()
+	stored := map[string]bool{}
+	for _, d := range s.nsqds {
+		for _, body := range d.Queued("t", "") {
+			if stored[body] {
+				s.Errorf("%q is stored twice", body)
+			}
+			stored[body] = true
+		}
+	}
+	good := 0
+	for body, err := range results {
+		expectVerdict(s.T, err, stored[body])
+		if err == nil {
+			good++
+		}
+	}
+	if good*2 < len(results) {
+		s.Errorf("%d of %d succeeded", good, len(results))
+	}
+	if len(b.topics) > 0 || b.room.used != 0 {
+		s.Errorf("%d topics and %d bytes are left", len(b.topics), b.room.used)
+	}
+}
