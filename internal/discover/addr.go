@@ -49,3 +49,12 @@ func lookupURL(u *url.URL, topic string) string {
 	asked.RawQuery = query.Encode()
 	return asked.String()
 }
+
+// nodesURL is what to get to find all nsqds: /nodes instead of /lookup, behind
+// whatever prefix. Another path is kept: who gives one knows what is there.
+func nodesURL(u *url.URL) *url.URL {
+	if strings.HasSuffix(u.Path, "/lookup") {
+		return u.JoinPath("../nodes")
+	}
+	return u
+}

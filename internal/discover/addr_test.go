@@ -33,6 +33,24 @@ func TestParseAddr(t *testing.T) {
 	}
 }
 
+func TestNodesURL(t *testing.T) {
+	for addr, want := range map[string]string{
+		"h:4161":                   "http://h:4161/nodes",
+		"https://h/nsq/lookup?a=b": "https://h/nsq/nodes?a=b",
+		"https://h/a%2Fb/lookup":   "https://h/a%2Fb/nodes",
+		"https://h/all?dc=eu":      "https://h/all?dc=eu",
+	} {
+		u, err := ParseAddr(addr)
+		if err != nil {
+			t.Errorf("%s: %v", addr, err)
+			continue
+		}
+		if got := nodesURL(u).String(); got != want {
+			t.Errorf("%s is asked by %s, want %s", addr, got, want)
+		}
+	}
+}
+
 func TestParseAddrRefuses(t *testing.T) {
 	for _, tt := range []struct{ addr, want string }{
 		{"", "[] missing host"},

@@ -19,7 +19,7 @@ const (
 	maxSkipped = 10
 )
 
-// A Producer is an nsqd that has the topic.
+// A Producer is an nsqd that has the topic, or any.
 type Producer struct {
 	Addr     string // to connect to, as host:port
 	Hostname string

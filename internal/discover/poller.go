@@ -1,4 +1,4 @@
-// Package discover finds the nsqds of a topic: it asks nsqlookupds over HTTP,
+// Package discover finds the nsqds of a topic, or all there are: it asks nsqlookupds over HTTP,
 // again and again, and hands over what they list. It never connects to an nsqd
 // and decides nothing about connections.
 //
@@ -20,7 +20,7 @@ import (
 
 // Config says what to look up, and how often.
 type Config struct {
-	Topic    string
+	Topic    string        // empty is all nsqds, whatever their topics
 	Interval time.Duration // from poll to poll; must be positive
 	Jitter   float64       // the second poll is late by up to this share of Interval, by chance
 	Timeout  time.Duration // of one request; 0 is no bound
@@ -103,11 +103,12 @@ func New(cfg Config) *Poller {
 // its first failure, or when neither will come any more because it was removed
 // or the Poller has ended. added is false if it was there already.
 func (p *Poller) Add(u *url.URL) (first <-chan struct{}, added bool) {
-	l := &lookupd{
-		key:     u.String(),
-		name:    u.Redacted(),
-		request: lookupURL(u, p.cfg.Topic),
-		first:   make(chan struct{}),
+	l := &lookupd{key: u.String(), name: u.Redacted(), first: make(chan struct{})}
+	if p.cfg.Topic != "" {
+		l.request = lookupURL(u, p.cfg.Topic)
+	} else {
+		nodes := nodesURL(u)
+		l.name, l.request = nodes.Redacted(), nodes.String()
 	}
 	l.settle = sync.OnceFunc(func() { close(l.first) })
 	p.mu.Lock()

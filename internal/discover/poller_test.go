@@ -609,3 +609,25 @@ func TestTokenStaysInTLS(t *testing.T) {
 	default:
 	}
 }
+
+// Without a topic all nsqds are found, each once, whatever topics they have, or
+// have been tombstoned for.
+func TestAllNSQDs(t *testing.T) {
+	for name, envelope := range map[string]bool{"v1": false, "before 1.0": true} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				s.cfg.Topic = ""
+				l := nsqtest.NewLookupd(s, nsqtest.LookupdOptions{Network: s.net, Addr: "l1:1", Envelope: envelope})
+				l.Register("t", "a:1", "b:1")
+				l.Register("u", "b:1", "c:1")
+				l.Tombstone("u", "c:1")
+				s.lookupd("l2:1") // knows a topic, and no nsqd
+				s.poller("l1:1", "l2:1")
+				s.want("a:1 b:1 c:1 0 of 2 waiting")
+				l.Fail(http.StatusInternalServerError, "INTERNAL_ERROR")
+				sleep(time.Minute)
+				s.want("a:1 b:1 c:1 0 of 2 waiting, failed [http://l1:1/nodes] HTTP status 500: INTERNAL_ERROR")
+			})
+		})
+	}
+}
