@@ -223,9 +223,11 @@ func (s *stream) setDeadline(d *deadline, at time.Time) {
 		wait := time.Until(at)
 		// On the monotonic clock, as the timer: it must not fire before at.
 		d.at = time.Now().Add(wait)
-		if d.timer == nil {
+		switch {
+		case wait <= 0: // who waits is woken below
+		case d.timer == nil:
 			d.timer = time.AfterFunc(wait, s.wake)
-		} else {
+		default:
 			d.timer.Reset(wait)
 		}
 	}
