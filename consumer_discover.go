@@ -3,9 +3,7 @@ package nsq
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"reflect"
 	"time"
 
@@ -62,7 +60,7 @@ func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 			errs = append(errs, err)
 			continue
 		}
-		c.warnOfToken(u)
+		c.cfg.warnOfToken(c.log, u)
 		if answered, added := poller.Add(u); added {
 			first = append(first, answered)
 		}
@@ -142,16 +140,7 @@ func (c *Consumer) discovery() *discover.Poller {
 	c.mu.Lock()
 	poller, fresh := c.poller, c.poller == nil
 	if fresh {
-		poller = discover.New(discover.Config{
-			Topic:    c.topic,
-			Interval: c.cfg.LookupdPollInterval,
-			Jitter:   c.cfg.LookupdPollJitter,
-			Timeout:  c.cfg.LookupdPollTimeout,
-			Client:   c.lookupdClient,
-			Token:    c.lookupdToken(),
-			Seed:     rand.Uint64(), // #nosec G404 -- jitter
-			Publish:  c.discovered,
-		})
+		poller = discover.New(c.cfg.discovery(c.topic, c.lookupdClient, c.discovered))
 		c.poller = poller
 	}
 	c.mu.Unlock()
@@ -159,22 +148,6 @@ func (c *Consumer) discovery() *discover.Poller {
 		c.mail.post(func(time.Time) { c.run.poll(poller) })
 	}
 	return poller
-}
-
-// lookupdToken is what nsqlookupds are sent to prove who asks.
-func (c *Consumer) lookupdToken() string {
-	if !c.cfg.LookupdAuthorization {
-		return ""
-	}
-	return c.cfg.AuthSecret
-}
-
-// warnOfToken says that the secret can be read on its way.
-func (c *Consumer) warnOfToken(u *url.URL) {
-	if c.lookupdToken() != "" && u.Scheme == "http" {
-		c.log.Warn("auth_secret is sent to nsqlookupd over plain http; use an https URL, or set skip_lookupd_authorization to false",
-			"lookupd", u.Host)
-	}
 }
 
 // discovered hands what nsqlookupds list to the run loop. It runs on the
@@ -203,7 +176,7 @@ func (r *run) discovered(now time.Time, addrs []string, result *discover.Result)
 	if r.phase != active {
 		return
 	}
-	r.logLookupds(result)
+	r.lookupds.note(result)
 	for _, addr := range r.fleet.Discovered(now, addrs, result.Conclusive(), nil) {
 		r.log.Info("nsqd is not listed any more, disconnecting", "nsqd", addr)
 		r.letGo(now, addr)
@@ -213,29 +186,6 @@ func (r *run) discovered(now time.Time, addrs []string, result *discover.Result)
 			r.nsqds[addr] = &nsqd{addr: addr}
 		}
 	}
-}
-
-// logLookupds says once of each failure that there is one, and when there is none
-// any more.
-func (r *run) logLookupds(result *discover.Result) {
-	failing := map[string]bool{}
-	note := func(err *discover.Error, text string) {
-		key := text + err.Lookupd // errors may differ each time, in a port
-		if !failing[key] && !r.failing[key] {
-			r.log.Warn(text, "lookupd", err.Lookupd, "err", err.Err)
-		}
-		failing[key] = true
-	}
-	for _, err := range result.Failed {
-		note(err, "nsqlookupd failed, asking again later")
-	}
-	for _, err := range result.Skipped {
-		note(err, "nsqlookupd lists an nsqd that cannot be dialled")
-	}
-	if len(failing) == 0 && len(r.failing) > 0 {
-		r.log.Info("all nsqlookupds answer well again")
-	}
-	r.failing = failing
 }
 
 // whenSettled closes a channel when no dial is under way.

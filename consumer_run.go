@@ -54,8 +54,8 @@ type run struct {
 
 	poller   *discover.Poller // nil without nsqlookupds
 	polls    bool             // it runs
-	failing  map[string]bool  // what of discovery was logged as failing
-	settling []chan struct{}  // closed when no dial is under way
+	lookupds lookupdLog
+	settling []chan struct{} // closed when no dial is under way
 
 	sweepAt time.Time // when to look at the leases; zero while there is nothing to see
 
@@ -83,9 +83,10 @@ type nsqd struct {
 
 func newRun(c *Consumer) *run {
 	return &run{
-		c:    c,
-		log:  c.log,
-		flow: flow.New(c.flowConfig()),
+		c:        c,
+		log:      c.log,
+		lookupds: lookupdLog{log: c.log},
+		flow:     flow.New(c.flowConfig()),
 		fleet: fleet.New(fleet.Config{
 			MinDelay:     redialDelay,
 			MaxDelay:     c.cfg.LookupdPollInterval,

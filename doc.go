@@ -84,7 +84,8 @@
 // tell apart what nsqd refused ([ErrProtocol]), what it never saw ([ErrNotSent])
 // and what it may have stored ([ErrUnknownOutcome]). For throughput, publish from
 // many goroutines, with [Producer.MultiPublish], or asynchronously: commands that
-// come together leave together.
+// come together leave together. A [ProducerPool] publishes to any of several nsqds,
+// and a [Batcher] packs what many goroutines publish into fewer commands.
 //
 // # Stopping
 //

@@ -59,14 +59,19 @@ func NewProducer(addr string, config *Config) (*Producer, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Producer{addr: addr, cfg: config.clone()}
-	p.logs = newLogs(p.cfg.Logger)
+	cfg := config.clone()
+	return newProducer(addr, cfg, newLogs(cfg.Logger)), nil
+}
+
+// newProducer returns a Producer that shares its config and its log with others.
+func newProducer(addr string, cfg *Config, logs *logs) *Producer {
+	p := &Producer{addr: addr, cfg: cfg, logs: logs}
 	p.log = p.logs.logger.With("nsqd", addr)
 	p.alive, p.stop = context.WithCancelCause(context.Background())
 	p.stopped = make(chan struct{})
 	p.unanswered.limit = maxUnanswered
 	p.outboxes = newOutboxes(p.log)
-	return p, nil
+	return p
 }
 
 // String returns the nsqd's address.

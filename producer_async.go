@@ -44,7 +44,9 @@ type ProducerTransaction struct {
 // transactions, which come in the order of nsqd's answers. It must not be
 // closed before all have come. The transactions of one doneChan take one
 // goroutine at most, and none while whatever is sent there is received at once
-// or buffered.
+// or buffered. One that is abandoned keeps that goroutine, and its transactions,
+// until Stop: whoever makes a doneChan for each call should give it a buffer of 1
+// if he may stop receiving.
 //
 // A transaction of a connection that was lost is not tried again: with
 // [ErrNotSent] the caller may, without making a duplicate. [Producer.Stop] has

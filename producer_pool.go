@@ -1,35 +1,51 @@
 package nsq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// ProducerPool publishes to any of several nsqds, in turn. What one of them has
-// certainly not stored, for reasons of its own, is tried at the next: when it
-// cannot be reached, when it ends the connection before it took the message, and
-// when it reports that it failed to store it (E_PUB_FAILED and its like).
+// ProducerPool publishes to any of several nsqds, in turn: those whose addresses
+// it was given, or all that nsqlookupds list. What one of them has certainly not
+// stored, for reasons of its own, is tried at the next: when it cannot be
+// reached, when it ends the connection before it took the message, and when it
+// reports that it failed to store it (E_PUB_FAILED and its like).
 //
 // An nsqd at which that happens is passed over until it can be pinged, which is
 // tried after about 100 ms for the first time; while it cannot be reached it is
 // dialled about once a second. While all are in that state all are tried.
 //
+// When all were tried in vain, a publish whose context has a deadline tries again
+// as soon as one of them can be pinged, until the context ends. Others fail then.
+//
 // All methods may be called from any goroutine.
 type ProducerPool struct {
-	members []*poolMember
+	cfg        *Config
+	logs       *logs
+	log        *slog.Logger
+	discovery  *poolDiscovery // nil if the nsqds were given
+	async      *poolAsync
+	duplicates atomic.Bool
+
+	// alive ends when Stop is called, and with it probes, polls and waits.
 	alive   context.Context
-	stop    context.CancelFunc
-	wg      sync.WaitGroup // probes under way
+	stop    context.CancelCauseFunc
+	wg      sync.WaitGroup // probes, polls and nsqds being let go
+	stopped chan struct{}  // closed when Stop is done
 
 	mu       sync.Mutex // guards what follows, and the state of the members
-	next     int        // whose turn it is
+	members  []*poolMember
+	next     int           // whose turn it is
+	news     chan struct{} // closed, and replaced, when who waits for an nsqd should look
 	stopping bool
 }
 
@@ -48,20 +64,44 @@ func NewProducerPool(addrs []string, config *Config) (*ProducerPool, error) {
 	if len(addrs) == 0 {
 		return nil, errors.New("producer pool: no addresses")
 	}
-	pool := &ProducerPool{}
 	for i, addr := range addrs {
 		if slices.Contains(addrs[:i], addr) {
 			return nil, fmt.Errorf("producer pool: %s is there twice", addr)
 		}
-		p, err := NewProducer(addr, config)
-		if err != nil {
-			return nil, err
-		}
-		pool.members = append(pool.members, &poolMember{p: p})
 	}
-	pool.alive, pool.stop = context.WithCancel(context.Background())
+	pool, err := newProducerPool(config)
+	if err != nil {
+		return nil, err
+	}
+	for _, addr := range addrs {
+		pool.members = append(pool.members, pool.member(addr))
+	}
 	return pool, nil
 }
+
+func newProducerPool(config *Config) (*ProducerPool, error) {
+	config.mustBeInitialized()
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	pool := &ProducerPool{cfg: config.clone(), stopped: make(chan struct{}), news: make(chan struct{})}
+	pool.logs = newLogs(pool.cfg.Logger)
+	pool.log = pool.logs.logger
+	pool.async = newPoolAsync(pool)
+	pool.alive, pool.stop = context.WithCancelCause(context.Background())
+	return pool, nil
+}
+
+func (pool *ProducerPool) member(addr string) *poolMember {
+	return &poolMember{p: newProducer(addr, pool.cfg, pool.logs)}
+}
+
+// AllowDuplicates says whether a publish whose outcome is not known
+// ([ErrUnknownOutcome], or E_MPUB_FAILED midway) is tried at the next nsqd, too.
+// Then a message is stored at least once where it would be lost or be left to the
+// caller, and twice now and then. It is off unless called, and for publishes that
+// begin later.
+func (pool *ProducerPool) AllowDuplicates(allow bool) { pool.duplicates.Store(allow) }
 
 // Publish publishes a message to one of the nsqds and waits for its answer. See
 // [ProducerPool.PublishContext].
@@ -76,7 +116,7 @@ func (pool *ProducerPool) Publish(topic string, body []byte) error {
 // and none has stored the message, their errors are joined; if one may have, or
 // refuses it for good, its error is alone.
 func (pool *ProducerPool) PublishContext(ctx context.Context, topic string, body []byte) error {
-	return pool.do(ctx, func(p *Producer) error { return p.PublishContext(ctx, topic, body) })
+	return pool.publish(ctx, &publication{command: wire.CmdPub, topic: topic, body: body})
 }
 
 // MultiPublish publishes messages as one command to one of the nsqds, and waits
@@ -90,7 +130,7 @@ func (pool *ProducerPool) MultiPublish(topic string, body [][]byte) error {
 // that of a Producer. When an nsqd fails midway the messages before are stored,
 // and no other nsqd is tried.
 func (pool *ProducerPool) MultiPublishContext(ctx context.Context, topic string, body [][]byte) error {
-	return pool.do(ctx, func(p *Producer) error { return p.MultiPublishContext(ctx, topic, body) })
+	return pool.publish(ctx, &publication{command: wire.CmdMpub, topic: topic, bodies: body})
 }
 
 // DeferredPublish publishes a message that the nsqd keeps back for a delay. See
@@ -103,32 +143,56 @@ func (pool *ProducerPool) DeferredPublish(topic string, delay time.Duration, bod
 // delay. It is to [Producer.DeferredPublishContext] what
 // [ProducerPool.PublishContext] is to that of a Producer.
 func (pool *ProducerPool) DeferredPublishContext(ctx context.Context, topic string, delay time.Duration, body []byte) error {
-	return pool.do(ctx, func(p *Producer) error { return p.DeferredPublishContext(ctx, topic, delay, body) })
+	return pool.publish(ctx, &publication{command: wire.CmdDpub, topic: topic, body: body, delay: delay})
+}
+
+func (pool *ProducerPool) check(m *publication) error {
+	return m.check(int(cmp.Or(pool.cfg.MaxMsgSize, maxLen)))
+}
+
+func (pool *ProducerPool) publish(ctx context.Context, m *publication) error {
+	if err := pool.check(m); err != nil {
+		return err
+	}
+	return pool.try(ctx, &poolTries{}, func(to *poolMember) error { return to.p.publish(ctx, m) })
 }
 
 // Stop ends the pool: it stops all its Producers at the same time, each as
-// [Producer.Stop] does, and waits for them.
+// [Producer.Stop] does, and waits for them, and for transactions of asynchronous
+// publishes as a Producer does. A second call only waits.
 func (pool *ProducerPool) Stop() {
 	pool.mu.Lock()
+	first := !pool.stopping
 	pool.stopping = true
+	members := pool.members
+	pool.tell()
 	pool.mu.Unlock()
-	pool.stop()
+	if !first {
+		<-pool.stopped
+		return
+	}
+	defer close(pool.stopped)
+	limit, cancel := context.WithTimeout(context.Background(), pool.cfg.StopTimeout)
+	defer cancel()
+	pool.stop(ErrStopped)
 	var stops sync.WaitGroup
-	for _, m := range pool.members {
+	for _, m := range members {
 		stops.Go(m.p.Stop)
 	}
 	stops.Wait()
 	pool.wg.Wait()
+	pool.async.settle(limit)
 }
 
 // PoolMember is the state of one nsqd of a [ProducerPool].
 type PoolMember struct {
-	Addr      string // as it was given to NewProducerPool
+	Addr      string // as it was given, or is listed
 	Healthy   bool   // it is published to in its turn
 	LastError error  // why it last was not, nil if it always was
 }
 
-// Snapshot returns the state of the nsqds, in the order of the addresses.
+// Snapshot returns the state of the nsqds, in the order in which they were given,
+// and those that nsqlookupds list in that of their addresses.
 func (pool *ProducerPool) Snapshot() []PoolMember {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
@@ -139,107 +203,15 @@ func (pool *ProducerPool) Snapshot() []PoolMember {
 	return members
 }
 
-// do publishes to one nsqd after the other until one has it, or may have.
-func (pool *ProducerPool) do(ctx context.Context, publish func(*Producer) error) error {
-	var errs []error
-	for _, m := range pool.turn() {
-		err := publish(m.p)
-		if err == nil || !elsewhere(err) {
-			return err // alone: what others say of it means nothing any more
-		}
-		errs = append(errs, err)
-		if ctx.Err() != nil {
-			break
-		}
-		pool.failed(m, err)
-	}
-	if len(errs) == 1 {
-		return errs[0]
-	}
-	return errors.Join(errs...)
+// SetLogger replaces where log lines go, and the lowest level that does, as
+// [Producer.SetLogger] does, for all nsqds of the pool.
+func (pool *ProducerPool) SetLogger(l logger, lvl LogLevel) { pool.logs.SetLogger(l, lvl) }
+
+// SetLoggerForLevel replaces where log lines of one level go. A nil logger
+// discards them.
+func (pool *ProducerPool) SetLoggerForLevel(l logger, lvl LogLevel) {
+	pool.logs.SetLoggerForLevel(l, lvl)
 }
 
-// turn is the order in which to try the nsqds.
-func (pool *ProducerPool) turn() []*poolMember {
-	pool.mu.Lock()
-	defer pool.mu.Unlock()
-	var healthy, others []*poolMember
-	for i := range pool.members {
-		m := pool.members[(pool.next+i)%len(pool.members)]
-		if m.unhealthy {
-			others = append(others, m)
-		} else {
-			healthy = append(healthy, m)
-		}
-	}
-	pool.next++
-	return append(healthy, others...)
-}
-
-// elsewhere tells whether what failed may be published to another nsqd: this one
-// has not stored it, and that is not the message's fault.
-func elsewhere(err error) bool {
-	if errors.Is(err, ErrNotSent) {
-		return true
-	}
-	switch refusedWith(err) {
-	case wire.PubFailed, wire.DpubFailed:
-		return true
-	case wire.MpubFailed:
-		return !storedInPart(err)
-	}
-	return false
-}
-
-// refusedWith is the code by which nsqd refused a publish. It is empty for other
-// errors, those that tell how somebody else's refusal ended the connection
-// included.
-func refusedWith(err error) wire.Code {
-	refused, ok := errors.AsType[*ProtocolError](err)
-	if !ok || errors.Is(err, ErrNotConnected) {
-		return ""
-	}
-	return wire.Code(refused.Code)
-}
-
-// storedInPart tells whether nsqd failed midway in an MPUB, which leaves the
-// messages before that stored. It has stored none if it, or the topic, is
-// exiting.
-func storedInPart(err error) bool {
-	refused, ok := errors.AsType[ErrProtocol](err)
-	return ok && refusedWith(err) == wire.MpubFailed && !strings.HasSuffix(refused.Reason, "exiting")
-}
-
-// failed has an nsqd passed over until it answers a probe.
-func (pool *ProducerPool) failed(m *poolMember, err error) {
-	pool.mu.Lock()
-	defer pool.mu.Unlock()
-	m.lastError = err
-	if m.unhealthy || pool.stopping {
-		return
-	}
-	m.unhealthy = true
-	pool.wg.Go(func() { pool.probe(m) })
-}
-
-// probe pings an nsqd until there is a connection. How often that dials is its
-// Producer's business.
-func (pool *ProducerPool) probe(m *poolMember) {
-	for {
-		select {
-		case <-time.After(jittered(minRedial)):
-		case <-pool.alive.Done():
-			return
-		}
-		err := m.p.Ping()
-		pool.mu.Lock()
-		m.unhealthy = err != nil
-		if err != nil {
-			m.lastError = err
-		}
-		pool.mu.Unlock()
-		if err == nil {
-			return
-		}
-	}
-}
+// SetLoggerLevel sets the lowest level that is logged.
+func (pool *ProducerPool) SetLoggerLevel(lvl LogLevel) { pool.logs.SetLoggerLevel(lvl) }

@@ -1,0 +1,265 @@
+package nsq
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// collect receives as many transactions, by the first of their args.
+func (s *pooling) collect(done chan *ProducerTransaction, count int) map[any]error {
+	s.Helper()
+	results := map[any]error{}
+	for range count {
+		t := <-done
+		if _, twice := results[t.Args[0]]; twice {
+			s.Errorf("%v has come twice", t.Args)
+		}
+		results[t.Args[0]] = t.Error
+	}
+	synctest.Wait()
+	if len(done) > 0 {
+		s.Errorf("%d transactions more", len(done))
+	}
+	return results
+}
+
+func TestPoolAsync(t *testing.T) {
+	inPool(t, func(s *pooling) {
+		done := make(chan *ProducerTransaction)
+		body, many := []byte("one"), [][]byte{[]byte("two"), []byte("three")}
+		for i := range 30 {
+			if err := s.pool.PublishAsync("t", body, done, i, "a"); err != nil {
+				s.Error(err)
+			}
+		}
+		err := errors.Join(
+			s.pool.MultiPublishAsync("t", many, done, 30),
+			s.pool.DeferredPublishAsync("t", 0, body, done, 31),
+			s.pool.PublishAsync("t", body, nil, "nobody sees this"),
+			s.pool.DeferredPublishAsync("t", 2*time.Hour, body, done, 32),
+		)
+		if err != nil {
+			s.Error(err)
+		}
+		copy(body, "xxx")
+		copy(many[0], "xxx")
+		for i, err := range s.collect(done, 33) {
+			if refused := refusedWith(err) == "E_INVALID"; refused != (i == 32) || !refused && err != nil {
+				s.Errorf("%v: %v", i, err)
+			}
+		}
+		s.expectStored(12, 11, 11)
+		for _, d := range s.nsqds {
+			if slices.ContainsFunc(d.Queued("t", ""), func(m string) bool { return m[0] == 'x' }) {
+				s.Errorf("stored %q", d.Queued("t", ""))
+			}
+		}
+		if n := len(s.pool.async.outboxes.open); n != 0 {
+			s.Errorf("%d outboxes", n)
+		}
+	})
+}
+
+// What turns out not to be stored where it was sent is stored elsewhere before
+// its transaction comes.
+func TestPoolAsyncFailsOver(t *testing.T) {
+	inPool(t, func(s *pooling) {
+		s.nsqds[0].Reject("PUB", "E_PUB_FAILED", "disk is full")
+		s.nsqds[1].Kill()
+		done := make(chan *ProducerTransaction, 100)
+		body := []byte("m")
+		for i := range 100 {
+			if err := s.pool.PublishAsync("t", body, done, i); err != nil {
+				s.Error(err)
+			}
+		}
+		body[0] = 'x'
+		for _, err := range s.collect(done, 100) {
+			if err != nil {
+				s.Error(err)
+			}
+		}
+		s.expectStored(0, 0, 100)
+		if got := s.nsqds[2].Queued("t", ""); slices.Contains(got, "x") {
+			s.Errorf("stored %q", got)
+		}
+		s.nsqds[2].Kill()
+		synctest.Wait()
+		for i := range 10 { // a takes them first
+			if err := s.pool.PublishAsync("t", body, done, i); err != nil {
+				s.Error(err)
+			}
+			for _, err := range s.collect(done, 1) {
+				if err == nil || errors.Is(err, ErrUnknownOutcome) {
+					s.Errorf("%v", err)
+				}
+			}
+			after(100 * time.Millisecond)
+		}
+		s.nsqds[0].Kill()
+		synctest.Wait()
+		if err := s.pool.PublishAsync("t", body, done, "none"); !errors.Is(err, ErrNotSent) {
+			s.Errorf("%v", err)
+		}
+		if err := s.pool.PublishAsync("a b", body, done, "none"); err == nil {
+			s.Error("no error")
+		}
+		s.collect(done, 0)
+		if n := len(s.pool.async.outboxes.open); n != 0 {
+			s.Errorf("%d outboxes", n)
+		}
+	}, quietly)
+}
+
+// A doneChan that nobody receives from holds up nothing else, and Stop for a
+// second only.
+func TestPoolUndrainedDoneChan(t *testing.T) {
+	inPool(t, func(s *pooling) {
+		stuck := make(chan *ProducerTransaction)
+		for i := range maxTransactions {
+			if err := s.pool.PublishAsync("t", []byte("m"), stuck, i); err != nil {
+				s.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		start := time.Now()
+		err := s.pool.PublishAsync("t", []byte("m"), stuck)
+		if d := time.Since(start); !errors.Is(err, ErrNotSent) || !errors.Is(err, errNoRoom) || d != s.cfg.ReadTimeout {
+			s.Errorf("%v after %v", err, d)
+		}
+		s.expectHealthy(true, true, true)
+		done := make(chan *ProducerTransaction)
+		s.publish(3)
+		if err := s.pool.PublishAsync("t", []byte("m"), done, 1); err != nil {
+			s.Error(err)
+		}
+		s.collect(done, 1)
+		start = time.Now()
+		s.pool.Stop()
+		if d := time.Since(start); d != deliveryGrace {
+			s.Errorf("Stop took %v", d)
+		}
+	}, quietly)
+}
+
+// Stop has the answers come, and the transactions delivered.
+func TestPoolStopDeliversTransactions(t *testing.T) {
+	inPool(t, func(s *pooling) {
+		for _, d := range s.nsqds {
+			d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})
+		}
+		done := make(chan *ProducerTransaction)
+		for i := range 3 {
+			if err := s.pool.PublishAsync("t", []byte("m"), done, i); err != nil {
+				s.Error(err)
+			}
+		}
+		synctest.Wait()
+		var wg sync.WaitGroup
+		wg.Go(s.pool.Stop)
+		synctest.Wait()
+		if err := s.pool.PublishAsync("t", []byte("m"), done, 3); err != ErrStopped { //nolint:errorlint // as of a Producer
+			s.Errorf("%v", err)
+		}
+		for i, err := range s.collect(done, 3) {
+			if err != nil {
+				s.Errorf("%v: %v", i, err)
+			}
+		}
+		wg.Wait()
+	})
+}
+
+// F2: each transaction comes exactly once and tells the truth, whatever happens
+// to the nsqds.
+func TestRandomLivesOfAsyncPools(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			inPool(t, func(s *pooling) { randomAsyncPoolLife(s, rand.New(rand.NewPCG(seed, 0))) }, quietly)
+		})
+	}
+}
+
+func randomAsyncPoolLife(s *pooling, rng *rand.Rand) {
+	var mu sync.Mutex
+	random := func(n int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return rng.IntN(n)
+	}
+	oneIn := func(n int) func(nsqtest.Command) bool { return func(nsqtest.Command) bool { return random(n) == 0 } }
+	for _, d := range s.nsqds {
+		d.Inject(nsqtest.Fault{Command: "PUB", Match: oneIn(200), Mute: true, Close: true})
+		d.Inject(nsqtest.Fault{Command: "PUB", Match: oneIn(200), Reply: nsqtest.ErrorFrame("E_PUB_FAILED", ""), Close: true})
+		d.Inject(nsqtest.Fault{Command: "PUB", Match: oneIn(20), Delay: 2 * time.Millisecond})
+	}
+	const publishers, each = 8, 200
+	done := make(chan *ProducerTransaction, random(2)*10)
+	refused := map[string]error{}
+	var wg sync.WaitGroup
+	for i := range publishers {
+		wg.Go(func() {
+			for j := range each {
+				body := fmt.Sprint(i, " ", j)
+				if err := s.pool.PublishAsync("t", []byte(body), done, body); err != nil {
+					mu.Lock()
+					refused[body] = err
+					mu.Unlock()
+				}
+				sleep(time.Duration(random(20_000)) * time.Microsecond)
+			}
+		})
+	}
+	results := map[string]error{}
+	var receiver sync.WaitGroup
+	receiver.Go(func() {
+		for t := range done {
+			body := t.Args[0].(string)
+			if _, twice := results[body]; twice {
+				s.Errorf("%q has come twice", body)
+			}
+			results[body] = t.Error
+		}
+	})
+	for range 4 {
+		d := s.nsqds[random(3)]
+		d.Kill()
+		sleep(time.Duration(random(200)) * time.Millisecond)
+		d.Restart()
+		sleep(time.Duration(200+random(200)) * time.Millisecond)
+	}
+	wg.Wait()
+	s.pool.Stop()
+	close(done)
+	receiver.Wait()
+	synctest.Wait()
+	stored := map[string]bool{}
+	for _, d := range s.nsqds {
+		for _, body := range d.Queued("t", "") {
+			if stored[body] {
+				s.Errorf("%q is stored twice", body)
+			}
+			stored[body] = true
+		}
+	}
+	for body, err := range refused {
+		if _, ok := results[body]; ok || errors.Is(err, ErrUnknownOutcome) {
+			s.Errorf("%q: refused with %v", body, err)
+		}
+		results[body] = err
+	}
+	if len(results) != publishers*each {
+		s.Errorf("%d results", len(results))
+	}
+	for body, err := range results {
+		expectVerdict(s.T, err, stored[body])
+	}
+}

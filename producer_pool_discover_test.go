@@ -1,0 +1,282 @@
+package nsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/fleet"
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// poolDiscovering is a scene with a pool that asks nsqlookupds la:1 and lb:1,
+// of three nsqds that these do not list yet.
+type poolDiscovering struct {
+	*pooling
+	la, lb *nsqtest.Lookupd
+}
+
+func inDiscoveredPool(t *testing.T, test func(s *poolDiscovering), change ...func(*scene)) {
+	t.Helper()
+	inPool(t, func(base *pooling) {
+		s := &poolDiscovering{pooling: base, la: base.lookupd("la:1"), lb: base.lookupd("lb:1")}
+		pool, err := NewDiscoveredProducerPool([]string{"la:1", "http://lb:1"}, s.cfg)
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.pool.Stop()
+		s.pool = pool
+		pool.SetLookupdHttpClient(s.net.HTTPClient())
+		test(s)
+	}, change...)
+}
+
+func (s *poolDiscovering) expectMembers(want ...string) {
+	s.Helper()
+	synctest.Wait()
+	got := []string{}
+	for _, m := range s.pool.Snapshot() {
+		got = append(got, m.Addr)
+	}
+	if !slices.Equal(got, want) {
+		s.Errorf("members %v, want %v", got, want)
+	}
+}
+
+// All nsqds of all nsqlookupds are published to, whatever topics they have.
+func TestPoolDiscovers(t *testing.T) {
+	inDiscoveredPool(t, func(s *poolDiscovering) {
+		s.la.Register("t", "a:1")
+		s.la.Register("u", "b:1")
+		s.lb.Register("u", "b:1", "c:1")
+		s.lb.Tombstone("u", "c:1")
+		after(time.Hour)
+		if n := len(s.la.Requests()) + s.net.Attempts("a:1"); n != 0 {
+			s.Errorf("%d requests and dials before the first publish", n)
+		}
+		s.publish(1)
+		s.expectMembers("a:1", "b:1", "c:1")
+		s.publish(29)
+		if got := s.stored(); got[0]+got[1]+got[2] != 30 || slices.Min(got) < 9 {
+			s.Errorf("stored %v", got)
+		}
+		after(10 * time.Minute)
+		if n := len(s.la.Requests()); n < 9 || n > 12 {
+			s.Errorf("%d requests in ten minutes", n)
+		}
+		for _, r := range s.la.Requests() {
+			if r.URL.String() != "/nodes" || r.Header.Get("Authorization") != "Bearer secret" {
+				s.Errorf("%v, %v", r.URL, r.Header)
+			}
+		}
+	}, func(s *scene) { s.cfg.AuthSecret = "secret" })
+}
+
+// A publish before the first answer waits for it, and no longer than its context
+// allows.
+func TestPoolWaitsForDiscovery(t *testing.T) {
+	inDiscoveredPool(t, func(s *poolDiscovering) {
+		s.la.Hang()
+		s.lb.Hang()
+		ctx, cancel := context.WithTimeout(s.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		err := s.pool.PublishContext(ctx, "t", []byte("m"))
+		if d := time.Since(start); !errors.Is(err, ErrNotSent) || !errors.Is(err, context.DeadlineExceeded) || d != time.Second {
+			s.Errorf("%v after %v", err, d)
+		}
+		if err := s.pool.Publish("a b", []byte("m")); err == nil || time.Since(start) != time.Second {
+			s.Errorf("%v after %v", err, time.Since(start))
+		}
+		err = s.pool.Publish("t", []byte("m"))
+		if d := time.Since(start); !errors.Is(err, ErrNotSent) || !strings.Contains(err.Error(), "la:1") || d != s.cfg.LookupdPollTimeout {
+			s.Errorf("%v after %v", err, d)
+		}
+		s.la.Recover()
+		s.la.Register("t", "b:1")
+		ctx, cancel = context.WithTimeout(s.Context(), 2*s.cfg.LookupdPollInterval)
+		defer cancel()
+		if err := s.pool.PublishContext(ctx, "t", []byte("m")); err != nil { // lb hangs still
+			s.Error(err)
+		}
+		s.expectStored(0, 1, 0)
+	}, quietly)
+}
+
+// While there is no nsqd, those fail at once who have no deadline.
+func TestPoolWithoutNSQDs(t *testing.T) {
+	inDiscoveredPool(t, func(s *poolDiscovering) {
+		start := time.Now()
+		for range 3 {
+			if err := s.pool.Publish("t", []byte("m")); !errors.Is(err, ErrNotSent) || !strings.Contains(err.Error(), "lists no nsqd") {
+				s.Errorf("%v", err)
+			}
+		}
+		if d := time.Since(start); d != 0 {
+			s.Errorf("took %v", d)
+		}
+		time.AfterFunc(3*time.Second, func() { s.lb.Register("u", "c:1") })
+		ctx, cancel := context.WithTimeout(s.Context(), time.Hour)
+		defer cancel()
+		if err := s.pool.PublishContext(ctx, "t", []byte("m")); err != nil || time.Since(start) > 2*s.cfg.LookupdPollInterval {
+			s.Errorf("%v after %v", err, time.Since(start))
+		}
+		s.expectStored(0, 0, 1)
+	})
+}
+
+// An nsqd that nobody lists any more is let go: after a while, when all say so,
+// and not before it has answered.
+func TestPoolLetsGo(t *testing.T) {
+	inDiscoveredPool(t, func(s *poolDiscovering) {
+		s.la.Register("t", "a:1", "b:1")
+		s.lb.Register("t", "c:1")
+		s.publish(1)
+		before := s.stored() // by now all are known
+		gained := func(want ...int) {
+			s.Helper()
+			for i, n := range s.stored() {
+				if n -= before[i]; n != want[i] {
+					s.Errorf("nsqd %d has got %d, want %d", i, n, want[i])
+				}
+			}
+		}
+		s.publish(9)
+		gained(3, 3, 3)
+		s.lb.Unregister("t", "c:1") // it may be an nsqlookupd that has restarted
+		after(25 * time.Second)
+		s.expectMembers("a:1", "b:1", "c:1")
+		s.lb.Register("t", "c:1")
+		after(10 * time.Second)
+		s.lb.Unregister("t", "c:1")
+		after(25 * time.Second)
+		s.expectMembers("a:1", "b:1", "c:1")
+		s.la.Fail(http.StatusInternalServerError, "INTERNAL_ERROR") // and may list it
+		after(2 * time.Minute)
+		s.expectMembers("a:1", "b:1", "c:1")
+		s.nsqds[2].Inject(nsqtest.Fault{Command: "PUB", Delay: 20 * time.Second})
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if err := s.pool.Publish("t", []byte("slow")); err != nil {
+					s.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		s.la.Recover()
+		after(10 * time.Second)
+		s.expectMembers("a:1", "b:1")
+		if n := len(s.nsqds[2].Clients()); n != 1 {
+			s.Errorf("%d connections", n)
+		}
+		s.publish(10)
+		gained(9, 9, 3)
+		wg.Wait()
+		gained(9, 9, 4)
+		if n := len(s.nsqds[2].Clients()); n != 0 {
+			s.Errorf("%d connections", n)
+		}
+		s.lb.Register("t", "c:1") // it is back
+		after(10 * time.Second)
+		s.expectMembers("a:1", "b:1", "c:1")
+	}, quietly, func(s *scene) { s.cfg.LookupdPollInterval = 5 * time.Second })
+}
+
+// An nsqd that fails has nsqlookupds asked before their time.
+func TestPoolAsksSoonForOthers(t *testing.T) {
+	inDiscoveredPool(t, func(s *poolDiscovering) {
+		s.la.Register("t", "a:1")
+		s.publish(1)
+		s.nsqds[0].Kill()
+		s.la.Register("t", "b:1")
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(s.Context(), 2*time.Second)
+		defer cancel()
+		if err := s.pool.PublishContext(ctx, "t", []byte("m")); err != nil {
+			s.Error(err)
+		}
+		if n := len(s.nsqds[1].Queued("t", "")); n != 1 {
+			s.Errorf("%d stored", n)
+		}
+	}, quietly)
+}
+
+// Stop ends what waits for nsqlookupds.
+func TestPoolDiscoveryStops(t *testing.T) {
+	inDiscoveredPool(t, func(s *poolDiscovering) {
+		s.la.Hang()
+		s.lb.Hang()
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if err := s.pool.Publish("t", []byte("m")); err != ErrStopped { //nolint:errorlint // as of a Producer
+					s.Errorf("%v", err)
+				}
+			})
+		}
+		after(time.Second)
+		start := time.Now()
+		s.pool.Stop()
+		wg.Wait()
+		if d := time.Since(start); d != 0 {
+			s.Errorf("took %v", d)
+		}
+	})
+}
+
+func TestNewDiscoveredProducerPoolRefuses(t *testing.T) {
+	bad := NewConfig()
+	bad.ReadTimeout = -1
+	for want, call := range map[string]func() (*ProducerPool, error){
+		"no addresses": func() (*ProducerPool, error) { return NewDiscoveredProducerPool(nil, NewConfig()) },
+		"missing port": func() (*ProducerPool, error) { return NewDiscoveredProducerPool([]string{"l"}, NewConfig()) },
+		"ReadTimeout":  func() (*ProducerPool, error) { return NewDiscoveredProducerPool([]string{"l:1"}, bad) },
+	} {
+		if pool, err := call(); pool != nil || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, %v, want %q", pool, err, want)
+		}
+	}
+}
+
+// What is listed comes and goes, what is dead and what is listed differ, and still
+// each publish is told the truth.
+func TestRandomLivesOfDiscoveredPools(t *testing.T) {
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			inDiscoveredPool(t, func(s *poolDiscovering) {
+				s.la.Register("t", "a:1")
+				s.pool.discovery.fleet = fleet.New(fleet.Config{Grace: 200 * time.Millisecond})
+				rng := rand.New(rand.NewPCG(seed, 1))
+				churn := time.NewTicker(100 * time.Millisecond)
+				defer churn.Stop()
+				end := make(chan struct{})
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					addrs := []string{"b:1", "c:1"}
+					for {
+						select {
+						case <-churn.C:
+							l := []*nsqtest.Lookupd{s.la, s.lb}[rng.IntN(2)]
+							l.Register("t", addrs[rng.IntN(2)])
+							l.Unregister("t", addrs[rng.IntN(2)])
+						case <-end:
+							return
+						}
+					}
+				})
+				randomPoolLife(s.pooling, rand.New(rand.NewPCG(seed, 0)), 5)
+				close(end)
+				wg.Wait()
+			}, quietly, func(s *scene) { s.cfg.LookupdPollInterval = 50 * time.Millisecond })
+		})
+	}
+}
