@@ -27,7 +27,7 @@ func (c *Consumer) work(w *worker) {
 			return
 		}
 		if c.begin(w, m) {
-			c.handle(w.call, m)
+			c.handle(w, m)
 		}
 	}
 }
@@ -53,7 +53,8 @@ func (c *Consumer) begin(w *worker, m *Message) bool {
 }
 
 // handle works on one message and answers it.
-func (c *Consumer) handle(handler Handler, m *Message) {
+func (c *Consumer) handle(w *worker, m *Message) {
+	handler := w.call
 	if c.cfg.MaxAttempts > 0 && m.Attempts > c.cfg.MaxAttempts {
 		c.giveUp(handler, m)
 		return
@@ -74,9 +75,26 @@ func (c *Consumer) handle(handler Handler, m *Message) {
 	if err != nil {
 		c.failed(m, err) // its methods are the handler's code, too
 	} else if !m.IsAutoResponseDisabled() {
-		m.Finish()
+		c.finish(w, m)
 	}
 	returned = true
+}
+
+// finish answers a message that was handled. If nothing but the FIN follows from
+// that it leaves with those of the worker's other messages.
+func (c *Consumer) finish(w *worker, m *Message) {
+	if c.signals.reporting.Load() || m.Delegate != MessageDelegate(m.conn) {
+		m.Finish()
+		return
+	}
+	if !m.respond() {
+		return
+	}
+	if m.is(timedOut) {
+		m.conn.tooLate(m, "FIN")
+		return
+	}
+	c.delivery.finish(w, m)
 }
 
 // failed answers a message whose handler returned an error, as the error says.

@@ -3,6 +3,7 @@ package nsq
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,6 +39,9 @@ type delivery struct {
 	limit int
 
 	detached map[*Message]struct{} // unanswered though their handlers have returned
+
+	late    *time.Timer // see rescue
+	pending atomic.Bool // it is set
 }
 
 const (
@@ -51,6 +55,8 @@ const (
 func newDelivery(limit int, clock func() time.Duration) *delivery {
 	d := &delivery{clock: clock, limit: max(limit, 1), detached: make(map[*Message]struct{})}
 	d.some.L = &d.mu
+	d.late = time.AfterFunc(time.Hour, d.rescue)
+	d.late.Stop()
 	return d
 }
 
@@ -83,6 +89,7 @@ func (d *delivery) take(w *worker) (*Message, bool) {
 			return m, true
 		}
 	}
+	w.answers.flush()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.release(w)
@@ -103,6 +110,27 @@ func (d *delivery) take(w *worker) (*Message, bool) {
 	m := w.claim()
 	d.wake()
 	return m, true
+}
+
+// finish sends the FIN of a worker's message, with those of the rest of its
+// batch. Should that take longer than a moment, because the handler of a later
+// message does, it is sent then.
+func (d *delivery) finish(w *worker, m *Message) {
+	if w.answers.add(m.conn.link, m.ID) && w.left() > 0 && !d.pending.Swap(true) {
+		d.late.Reset(moment)
+	}
+}
+
+// rescue sends FINs that workers have not come to send. A worker that adds one
+// after its turn here finds pending reset, and sets the timer again.
+func (d *delivery) rescue() {
+	d.pending.Store(false)
+	d.mu.Lock()
+	busy := slices.Clone(d.busy)
+	d.mu.Unlock()
+	for _, w := range busy {
+		w.answers.rescue()
+	}
 }
 
 // detach keeps an eye on a message that is to be answered later.

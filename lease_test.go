@@ -562,3 +562,31 @@ func TestTypedNilError(t *testing.T) {
 		}
 	})
 }
+
+// The FIN of a message that is done does not wait for the handler of another
+// that its worker had taken with it.
+func TestFinishedBehindASlowMessage(t *testing.T) {
+	inScene(t, func(s *scene) {
+		a := s.nsqd("a:1")
+		for i := range 200 {
+			a.Publish("t", fmt.Sprint(i))
+		}
+		s.cfg.MaxInFlight = 200
+		s.consumer(1, func(m *Message) error {
+			if string(m.Body) == "190" {
+				sleep(30 * time.Second)
+			}
+			return nil
+		})
+		s.connect(a)
+		after(time.Second)
+		if c := s.balanced(); c.Finished != 190 {
+			t.Errorf("%d finished while the handler of the next is at work, want 190", c.Finished)
+		}
+		after(time.Minute)
+		if c := s.balanced(); c.Finished != 200 {
+			t.Errorf("%d finished in the end", c.Finished)
+		}
+		s.stopped()
+	})
+}

@@ -1,8 +1,13 @@
 package nsq
 
 import (
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/wire"
 )
 
 // worker is a handler's goroutine, as the delivery knows it.
@@ -30,6 +35,51 @@ type worker struct {
 	// set without the mutex: a sweep that comes before it sees the one before,
 	// and the next sweep knows better.
 	begun atomic.Int64
+
+	answers answers
+}
+
+// answers are FINs of a worker that its link has not been given: those of a batch
+// go together, since what costs is the link's mutex. They never wait for a
+// handler longer than a moment: see delivery.late.
+type answers struct {
+	mu    sync.Mutex // guards what follows; only its worker adds
+	link  *link.Link
+	ids   []wire.ID
+	spare []wire.ID // what ids was before; the worker's own
+}
+
+// add adds a FIN. It tells whether it is the first. All of a batch are for the
+// same link, since it came over that.
+func (a *answers) add(l *link.Link, id MessageID) (first bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.link = l
+	a.ids = append(a.ids, wire.ID(id))
+	return len(a.ids) == 1
+}
+
+// flush gives the link what there is. The worker calls it.
+func (a *answers) flush() {
+	a.mu.Lock()
+	l, ids := a.link, a.ids
+	a.ids = a.spare[:0]
+	a.mu.Unlock()
+	if len(ids) > 0 {
+		l.Fins(ids)
+	}
+	a.spare = ids
+}
+
+// rescue gives the link what there is, on behalf of a worker that is at work.
+func (a *answers) rescue() {
+	a.mu.Lock()
+	l, ids := a.link, slices.Clone(a.ids)
+	a.ids = a.ids[:0]
+	a.mu.Unlock()
+	if len(ids) > 0 {
+		l.Fins(ids)
+	}
 }
 
 const oneClaim = 1 << 32

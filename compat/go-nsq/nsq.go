@@ -74,6 +74,12 @@ type BackoffPolicy = nsq.BackoffPolicy
 // BackoffStrategy tells how long a consumer pauses after failures.
 type BackoffStrategy = nsq.BackoffStrategy
 
+// BatchOptions say when a batch of a [Batcher] leaves.
+type BatchOptions = nsq.BatchOptions
+
+// Batcher packs messages that are published to one topic at about the same time into one command, MPUB, which costs client and nsqd a fraction of as many single ones.
+type Batcher = nsq.Batcher
+
 // Command is a command of NSQ's protocol, for a [Conn] or any other connection to nsqd, or to nsqlookupd.
 type Command = nsq.Command
 
@@ -175,7 +181,7 @@ type PoolMember = nsq.PoolMember
 // Producer publishes messages to one nsqd.
 type Producer = nsq.Producer
 
-// ProducerPool publishes to any of several nsqds, in turn.
+// ProducerPool publishes to any of several nsqds, in turn: those whose addresses it was given, or all that nsqlookupds list.
 type ProducerPool = nsq.ProducerPool
 
 // ProducerTransaction is the outcome of an asynchronous publish.
@@ -183,6 +189,9 @@ type ProducerTransaction = nsq.ProducerTransaction
 
 // ProtocolError is an error that nsqd reported: one of the E_ codes of NSQ's protocol and nsqd's description of it, which may be empty.
 type ProtocolError = nsq.ProtocolError
+
+// Publisher is what a [Batcher] publishes through: a [Producer], a [ProducerPool], or something around one.
+type Publisher = nsq.Publisher
 
 const (
 	// RDYAdaptive follows the traffic: nsqds that have messages get what those without do not use, which keep one, to show when that changes.
@@ -234,6 +243,9 @@ func MultiPublish(topic string, bodies [][]byte) (*Command, error) {
 	return nsq.MultiPublish(topic, bodies)
 }
 
+// NewBatcher returns a Batcher that publishes through a [Producer] or a [ProducerPool], which it does not stop.
+func NewBatcher(to Publisher, opts BatchOptions) (*Batcher, error) { return nsq.NewBatcher(to, opts) }
+
 // NewConfig returns a Config with the default of every option.
 func NewConfig() *Config { return nsq.NewConfig() }
 
@@ -245,6 +257,11 @@ func NewConn(addr string, config *Config, delegate ConnDelegate) *Conn {
 // NewConsumer returns a Consumer of a channel that is not connected yet.
 func NewConsumer(topic string, channel string, config *Config) (*Consumer, error) {
 	return nsq.NewConsumer(topic, channel, config)
+}
+
+// NewDiscoveredProducerPool returns a pool of all nsqds that the nsqlookupds at the addresses list, whatever topics these have, tombstoned ones included.
+func NewDiscoveredProducerPool(lookupds []string, config *Config) (*ProducerPool, error) {
+	return nsq.NewDiscoveredProducerPool(lookupds, config)
 }
 
 // NewMessage returns a message as a test of a handler needs one: published now, attempts 0, no delegate.

@@ -184,6 +184,26 @@ func (l *Link) Fin(id *wire.ID) bool {
 	return l.answer(&l.stats.Finished, func(b []byte) []byte { return wire.AppendFin(b, id) })
 }
 
+// Fins answers several messages as Fin does one.
+func (l *Link) Fins(ids []wire.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.dead:
+	case l.ended:
+		l.stats.InFlight -= len(ids)
+		l.stats.Lost += uint64(len(ids))
+	default:
+		l.stats.InFlight -= len(ids)
+		l.stats.Finished += uint64(len(ids))
+		before := l.pending.len
+		for i := range ids {
+			l.pending.grew(wire.AppendFin(l.pending.room(lineRoom), &ids[i]))
+		}
+		l.pushed(before)
+	}
+}
+
 // Req answers a message: it is to be delivered again after a delay. The result
 // is that of Fin. The caller answers each message once.
 func (l *Link) Req(id *wire.ID, delay time.Duration) bool {
