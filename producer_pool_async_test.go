@@ -119,6 +119,35 @@ func TestPoolAsyncFailsOver(t *testing.T) {
 	}, quietly)
 }
 
+// The body may be changed at once, though it may have to be sent again.
+func TestPoolAsyncKeepsTheBody(t *testing.T) {
+	inPool(t, func(s *pooling) {
+		s.nsqds[0].Inject(nsqtest.Fault{
+			Delay: time.Second,
+			Match: func(c nsqtest.Command) bool { return c.Name == "PUB" || c.Name == "MPUB" },
+			Reply: nsqtest.ErrorFrame("E_PUB_FAILED", "disk is full"), Close: true,
+		})
+		done := make(chan *ProducerTransaction)
+		body, bodies := []byte("m"), [][]byte{[]byte("m")}
+		if err := s.pool.PublishAsync("t", body, done, 1); err != nil {
+			s.Error(err)
+		}
+		s.publish(2) // it is a's turn again
+		if err := s.pool.MultiPublishAsync("t", bodies, done, 2); err != nil {
+			s.Error(err)
+		}
+		body[0], bodies[0][0] = 'x', 'x'
+		for _, err := range s.collect(done, 2) {
+			if err != nil {
+				s.Error(err)
+			}
+		}
+		if got := append(s.nsqds[1].Queued("t", ""), s.nsqds[2].Queued("t", "")...); len(got) != 4 || slices.Contains(got, "x") {
+			s.Errorf("stored %q", got)
+		}
+	}, quietly)
+}
+
 // A doneChan that nobody receives from holds up nothing else, and Stop for a
 // second only.
 func TestPoolUndrainedDoneChan(t *testing.T) {

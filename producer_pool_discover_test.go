@@ -191,6 +191,28 @@ func TestPoolLetsGo(t *testing.T) {
 	}, quietly, func(s *scene) { s.cfg.LookupdPollInterval = 5 * time.Second })
 }
 
+// Who waits for an nsqd that is let go is sent to another.
+func TestPoolLetsGoOfWhatIsWaitedFor(t *testing.T) {
+	inDiscoveredPool(t, func(s *poolDiscovering) {
+		s.pool.discovery.fleet = fleet.New(fleet.Config{Grace: time.Second})
+		s.net.Blackhole("a:1")
+		s.la.Register("t", "a:1")
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := s.pool.Publish("t", []byte("m")); err != nil {
+				s.Error(err)
+			}
+		})
+		synctest.Wait()
+		s.la.Unregister("t", "a:1")
+		s.la.Register("t", "b:1")
+		after(5 * time.Second)
+		s.expectMembers("b:1")
+		s.expectStored(0, 1, 0)
+		wg.Wait()
+	}, quietly, func(s *scene) { s.cfg.DialTimeout, s.cfg.LookupdPollInterval = time.Minute, 100*time.Millisecond })
+}
+
 // An nsqd that fails has nsqlookupds asked before their time.
 func TestPoolAsksSoonForOthers(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
