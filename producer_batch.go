@@ -76,6 +76,9 @@ func (o BatchOptions) withDefaults() (BatchOptions, error) {
 // published as by [Producer.PublishContext]. If nsqd refuses a batch for what is
 // in it, before it has stored anything, its messages are published one by one.
 //
+// It pays from some dozens of callers on. With fewer the Producer alone is as fast
+// or faster: a batch waits for the one before, single messages do not.
+//
 // All methods may be called from any goroutine. Up to 16 MiB may wait to leave
 // or to be answered; whoever publishes more waits for room.
 type Batcher struct {
