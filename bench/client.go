@@ -1,0 +1,240 @@
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// library is a client under test.
+type library interface {
+	// consume starts a consumer that calls handle for each message, from as many
+	// goroutines as the case has handlers, and answers it as the case says. It
+	// returns when the consumer is connected.
+	consume(c Case, where addresses, handle func(id byte, body []byte)) (ready func() bool, err error)
+	// publisher connects a producer.
+	publisher(c Case, addr string) (publisher, error)
+}
+
+// publisher is a connected producer.
+type publisher interface {
+	one(body []byte) error
+	many(bodies [][]byte) error
+	// stream publishes without waiting for each answer, and calls done for each,
+	// until stop is set. It returns when all answers are there.
+	stream(body []byte, done func(), stop *atomic.Bool) error
+}
+
+// libraries by name, in the order of the report.
+var libraries = []struct {
+	name string
+	lib  library
+}{
+	{goNSQ, goNSQLibrary{}},
+	{rdy, rdyLibrary{}},
+	{rdyRecycle, rdyLibrary{recycle: true}},
+	{floorHop, floorLibrary{hop: true}},
+	{floorInline, floorLibrary{}},
+}
+
+const (
+	goNSQ       = "go-nsq"
+	rdy         = "rdy"
+	rdyRecycle  = "rdy recycle" // with recycle_bodies
+	floorHop    = "floor hop"
+	floorInline = "floor inline"
+)
+
+// warmUp is how long a client works before it is measured.
+const warmUp = 300 * time.Millisecond
+
+// runClient is the client's process: it prints its result as one line of JSON.
+func runClient(name string, c Case, where addresses) error {
+	i := slices.IndexFunc(libraries, func(l struct {
+		name string
+		lib  library
+	}) bool {
+		return l.name == name
+	})
+	if i < 0 {
+		return fmt.Errorf("no client is called %q", name)
+	}
+	run := map[string]func(library, Case, addresses) (Result, error){
+		consume: runConsume, latency: runLatency, publish: runPublish, idle: runIdle, connect: runConnect,
+	}[c.Kind]
+	r, err := run(libraries[i].lib, c, where)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// counters count without sharing cache lines more than they must.
+type counters [64]struct {
+	n atomic.Int64
+	_ [56]byte
+}
+
+func (c *counters) add(at byte) { c[at%64].n.Add(1) }
+
+func (c *counters) sum() (n int) {
+	for i := range c {
+		n += int(c[i].n.Load())
+	}
+	return n
+}
+
+func runConsume(lib library, c Case, where addresses) (Result, error) {
+	var handled counters
+	before := readMeter()
+	_, err := lib.consume(c, where, func(id byte, _ []byte) { handled.add(id) })
+	if err != nil {
+		return Result{}, err
+	}
+	if c.Messages > 0 {
+		if err := until(func() bool { return handled.sum() >= c.Messages }); err != nil {
+			return Result{}, fmt.Errorf("%d of %d messages came: %w", handled.sum(), c.Messages, err)
+		}
+		return readMeter().since(before, c.Messages), nil
+	}
+	time.Sleep(warmUp)
+	before = readMeter()
+	from := handled.sum()
+	time.Sleep(c.Window)
+	to := handled.sum()
+	return readMeter().since(before, to-from), nil
+}
+
+func runLatency(lib library, c Case, where addresses) (Result, error) {
+	var mu sync.Mutex
+	var ages []time.Duration
+	_, err := lib.consume(c, where, func(_ byte, body []byte) {
+		age := time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(body)))) // #nosec G115 -- as it was put in
+		mu.Lock()
+		ages = append(ages, age)
+		mu.Unlock()
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	time.Sleep(warmUp)
+	before := readMeter()
+	mu.Lock()
+	ages = make([]time.Duration, 0, 2*int(c.Window.Seconds()*float64(c.Rate)))
+	mu.Unlock()
+	time.Sleep(c.Window)
+	mu.Lock()
+	measured := slices.Clone(ages)
+	mu.Unlock()
+	r := readMeter().since(before, len(measured))
+	if len(measured) == 0 {
+		return r, fmt.Errorf("no message came")
+	}
+	slices.Sort(measured)
+	r.P50, r.P99, r.P999 = quantile(measured, 0.5), quantile(measured, 0.99), quantile(measured, 0.999)
+	return r, nil
+}
+
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+}
+
+func runPublish(lib library, c Case, where addresses) (Result, error) {
+	p, err := lib.publisher(c, where.NSQDs[0])
+	if err != nil {
+		return Result{}, err
+	}
+	var published counters
+	var stop atomic.Bool
+	var failed atomic.Pointer[error]
+	var wg sync.WaitGroup
+	for i := range c.Handlers {
+		wg.Go(func() {
+			if err := publishUntil(p, c, &published[i%64].n, &stop); err != nil {
+				failed.Store(&err)
+			}
+		})
+	}
+	time.Sleep(warmUp)
+	before := readMeter()
+	from := published.sum()
+	time.Sleep(c.Window)
+	to := published.sum()
+	r := readMeter().since(before, to-from)
+	stop.Store(true)
+	wg.Wait()
+	if err := failed.Load(); err != nil {
+		return r, *err
+	}
+	return r, nil
+}
+
+// multi is how many messages a "multi" publish has.
+const multi = 100
+
+func publishUntil(p publisher, c Case, count *atomic.Int64, stop *atomic.Bool) error {
+	body := text(c.Body)
+	if c.Mode == "async" {
+		return p.stream(body, func() { count.Add(1) }, stop)
+	}
+	call, n := func() error { return p.one(body) }, int64(1)
+	if c.Mode == "multi" {
+		batch := slices.Repeat([][]byte{body}, multi)
+		call, n = func() error { return p.many(batch) }, multi
+	}
+	for !stop.Load() {
+		if err := call(); err != nil {
+			return err
+		}
+		count.Add(n)
+	}
+	return nil
+}
+
+func runIdle(lib library, c Case, where addresses) (Result, error) {
+	goroutines, rss := runtime.NumGoroutine(), resident()
+	ready, err := lib.consume(c, where, func(byte, []byte) {})
+	if err != nil {
+		return Result{}, err
+	}
+	if err := until(ready); err != nil {
+		return Result{}, fmt.Errorf("not all connections are ready: %w", err)
+	}
+	time.Sleep(3 * heartbeat) // buffers of the handshake are let go
+	before := readMeter()
+	time.Sleep(c.Window)
+	r := readMeter().since(before, c.Conns*int(c.Window/heartbeat)) // heartbeats
+	r.Goroutines = (runtime.NumGoroutine() - goroutines) / c.Conns
+	r.RSS = (resident() - rss) / int64(c.Conns)
+	return r, nil
+}
+
+func runConnect(lib library, c Case, where addresses) (Result, error) {
+	before := readMeter()
+	ready, err := lib.consume(c, where, func(byte, []byte) {})
+	if err != nil {
+		return Result{}, err
+	}
+	if err := until(ready); err != nil {
+		return Result{}, fmt.Errorf("not all connections are ready: %w", err)
+	}
+	r := readMeter().since(before, c.Conns)
+	r.Took = time.Duration(r.Seconds * 1e9)
+	return r, nil
+}
+
+// until waits for something that takes seconds at most.
+func until(done func() bool) error {
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(100 * time.Microsecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not within a minute")
+		}
+	}
+	return nil
+}

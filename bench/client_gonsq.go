@@ -1,0 +1,86 @@
+package main
+
+import (
+	"crypto/tls"
+	"sync/atomic"
+	"time"
+
+	"github.com/nsqio/go-nsq"
+)
+
+// goNSQLibrary is the real go-nsq.
+type goNSQLibrary struct{}
+
+func (goNSQLibrary) config(c Case) *nsq.Config {
+	cfg := nsq.NewConfig()
+	cfg.MaxInFlight = max(c.InFlight, 1)
+	cfg.LookupdPollJitter = 0
+	switch c.Transport {
+	case "tls":
+		cfg.TlsV1, cfg.TlsConfig = true, &tls.Config{InsecureSkipVerify: true} // #nosec G402 -- the server is this program
+	case "snappy":
+		cfg.Snappy = true
+	case "deflate":
+		cfg.Deflate = true
+	}
+	return cfg
+}
+
+func (lib goNSQLibrary) consume(c Case, where addresses, handle func(byte, []byte)) (func() bool, error) {
+	consumer, err := nsq.NewConsumer(topic, channel, lib.config(c))
+	if err != nil {
+		return nil, err
+	}
+	consumer.SetLogger(nil, nsq.LogLevelError)
+	consumer.AddConcurrentHandlers(goNSQHandler(c.Handler, handle), max(c.Handlers, 1))
+	ready := func() bool { return consumer.Stats().Connections >= c.Conns }
+	if where.Lookupd != "" {
+		return ready, consumer.ConnectToNSQLookupd(where.Lookupd)
+	}
+	return ready, consumer.ConnectToNSQDs(where.NSQDs)
+}
+
+func goNSQHandler(how string, handle func(byte, []byte)) nsq.HandlerFunc {
+	switch how {
+	case "1ms":
+		return func(m *nsq.Message) error {
+			time.Sleep(time.Millisecond)
+			handle(m.ID[15], m.Body)
+			return nil
+		}
+	case "async":
+		answer := make(chan *nsq.Message, 1024)
+		go func() {
+			for m := range answer {
+				handle(m.ID[15], m.Body)
+				m.Finish()
+			}
+		}()
+		return func(m *nsq.Message) error {
+			m.DisableAutoResponse()
+			answer <- m
+			return nil
+		}
+	}
+	return func(m *nsq.Message) error { handle(m.ID[15], m.Body); return nil }
+}
+
+func (lib goNSQLibrary) publisher(c Case, addr string) (publisher, error) {
+	p, err := nsq.NewProducer(addr, lib.config(c))
+	if err != nil {
+		return nil, err
+	}
+	p.SetLogger(nil, nsq.LogLevelError)
+	return goNSQPublisher{p}, p.Ping()
+}
+
+type goNSQPublisher struct{ p *nsq.Producer }
+
+func (p goNSQPublisher) one(body []byte) error      { return p.p.Publish(topic, body) }
+func (p goNSQPublisher) many(bodies [][]byte) error { return p.p.MultiPublish(topic, bodies) }
+
+func (p goNSQPublisher) stream(body []byte, done func(), stop *atomic.Bool) error {
+	answers := make(chan *nsq.ProducerTransaction, asyncWindow)
+	publish := func() error { return p.p.PublishAsync(topic, body, answers) }
+	return stream(publish, answers, func(t *nsq.ProducerTransaction) error { return t.Error }, done, stop)
+}

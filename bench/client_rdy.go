@@ -1,0 +1,132 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/rdyhq/nsq"
+)
+
+// rdyLibrary is this project's client.
+type rdyLibrary struct{ recycle bool }
+
+func (lib rdyLibrary) config(c Case) *nsq.Config {
+	cfg := nsq.NewConfig()
+	cfg.MaxInFlight, cfg.RecycleBodies = max(c.InFlight, 1), lib.recycle
+	switch c.Transport {
+	case "tls":
+		cfg.TlsV1, cfg.TlsConfig = true, &tls.Config{InsecureSkipVerify: true} // #nosec G402 -- the server is this program
+	case "snappy":
+		cfg.Snappy = true
+	case "deflate":
+		cfg.Deflate = true
+	}
+	return cfg
+}
+
+func (lib rdyLibrary) consume(c Case, where addresses, handle func(byte, []byte)) (func() bool, error) {
+	cfg := lib.config(c)
+	consumer, err := nsq.NewConsumer(topic, channel, cfg)
+	if err != nil {
+		return nil, err
+	}
+	consumer.SetLogger(nil, nsq.LogLevelError)
+	consumer.AddConcurrentHandlers(rdyHandler(c.Handler, handle), max(c.Handlers, 1))
+	ready := func() bool {
+		n := 0
+		for _, conn := range consumer.Snapshot().Connections {
+			if conn.RDY > 0 {
+				n++
+			}
+		}
+		return n >= c.Conns
+	}
+	if where.Lookupd != "" {
+		return ready, consumer.ConnectToNSQLookupd(where.Lookupd)
+	}
+	return ready, consumer.ConnectToNSQDs(where.NSQDs)
+}
+
+func rdyHandler(how string, handle func(byte, []byte)) nsq.HandlerFunc {
+	switch how {
+	case "1ms":
+		return func(m *nsq.Message) error {
+			time.Sleep(time.Millisecond)
+			handle(m.ID[15], m.Body)
+			return nil
+		}
+	case "async":
+		answer := make(chan *nsq.Message, 1024)
+		go func() {
+			for m := range answer {
+				handle(m.ID[15], m.Body)
+				m.Finish()
+			}
+		}()
+		return func(m *nsq.Message) error {
+			m.DisableAutoResponse()
+			answer <- m
+			return nil
+		}
+	}
+	return func(m *nsq.Message) error { handle(m.ID[15], m.Body); return nil }
+}
+
+func (lib rdyLibrary) publisher(c Case, addr string) (publisher, error) {
+	p, err := nsq.NewProducer(addr, lib.config(c))
+	if err != nil {
+		return nil, err
+	}
+	p.SetLogger(nil, nsq.LogLevelError)
+	return rdyPublisher{p}, p.Ping()
+}
+
+type rdyPublisher struct{ p *nsq.Producer }
+
+func (p rdyPublisher) one(body []byte) error      { return p.p.Publish(topic, body) }
+func (p rdyPublisher) many(bodies [][]byte) error { return p.p.MultiPublish(topic, bodies) }
+
+func (p rdyPublisher) stream(body []byte, done func(), stop *atomic.Bool) error {
+	answers := make(chan *nsq.ProducerTransaction, asyncWindow)
+	publish := func() error { return p.p.PublishAsync(topic, body, answers) }
+	return stream(publish, answers, func(t *nsq.ProducerTransaction) error { return t.Error }, done, stop)
+}
+
+// asyncWindow is how many asynchronous publishes are outstanding.
+const asyncWindow = 1000
+
+// stream keeps a window of asynchronous publishes full until stop is set.
+func stream[T any](publish func() error, answers chan T, outcome func(T) error, done func(), stop *atomic.Bool) error {
+	outstanding := 0
+	for !stop.Load() || outstanding > 0 {
+		for outstanding < asyncWindow && !stop.Load() {
+			if err := publish(); err != nil {
+				return fmt.Errorf("publishing: %w", err)
+			}
+			outstanding++
+			// Answers that are there are taken without waiting.
+			for taken := true; taken && outstanding > 0; {
+				select {
+				case t := <-answers:
+					if err := outcome(t); err != nil {
+						return err
+					}
+					outstanding--
+					done()
+				default:
+					taken = false
+				}
+			}
+		}
+		if outstanding > 0 {
+			if err := outcome(<-answers); err != nil {
+				return err
+			}
+			outstanding--
+			done()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,368 @@
+package main
+
+import (
+	"bytes"
+	"compress/flate"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/snappy"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// fake is an nsqd that is far cheaper than any client: it sends messages that
+// were encoded beforehand in large writes, and counts answers without looking at
+// them. It keeps to RDY, and answers publishes at once.
+type fake struct {
+	c    Case
+	feed *feed
+	tls  *tls.Config
+}
+
+// fakeConn is one client's connection.
+type fakeConn struct {
+	f    *fake
+	conn net.Conn
+
+	mu       sync.Mutex // guards what follows
+	more     *sync.Cond
+	rdy      int
+	inFlight int
+	ended    bool
+}
+
+func (f *fake) serve(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer func() { _ = conn.Close() }()
+			f.handle(conn)
+		}()
+	}
+}
+
+// handle speaks to one client. Errors are not reported: the client's figures
+// show them.
+func (f *fake) handle(conn net.Conn) {
+	in := newScanner(conn)
+	if magic, err := in.take(4); err != nil || string(magic) != wire.MagicV2 {
+		return
+	}
+	c := &fakeConn{f: f, conn: conn}
+	c.more = sync.NewCond(&c.mu)
+	defer c.end()
+	for {
+		cmd, err := in.command()
+		if err != nil {
+			return
+		}
+		switch cmd.Name {
+		case wire.CmdIdentify:
+			time.Sleep(f.c.RTT)
+			upgraded, err := c.identify(cmd.Body)
+			if err != nil {
+				return
+			}
+			if upgraded != nil {
+				in = newScanner(upgraded)
+			}
+			if f.c.Kind == idle {
+				go c.beat()
+			}
+		case wire.CmdSub:
+			if _, err := c.conn.Write(okFrame); err != nil {
+				return
+			}
+			go c.send()
+		case wire.CmdPub, wire.CmdMpub:
+			if _, err := c.conn.Write(okFrame); err != nil {
+				return
+			}
+			_ = in.publishes(c.conn)
+			return
+		case wire.CmdRdy:
+			c.setRdy(atoi([]byte(cmd.Params[0])))
+			_ = in.answers(c)
+			return
+		}
+	}
+}
+
+var okFrame = wire.AppendFrame(nil, wire.FrameResponse, []byte(wire.OK))
+
+// identify answers IDENTIFY and does the upgrade that the case is about.
+func (c *fakeConn) identify([]byte) (upgraded io.Reader, err error) {
+	answer := `{"max_rdy_count":2500,"version":"1.3.0","max_msg_timeout":900000,"msg_timeout":60000,"tls_v1":` +
+		strconv.FormatBool(c.f.c.Transport == "tls") + `,"deflate":` + strconv.FormatBool(c.f.c.Transport == "deflate") +
+		`,"deflate_level":6,"max_deflate_level":6,"snappy":` + strconv.FormatBool(c.f.c.Transport == "snappy") +
+		`,"sample_rate":0,"auth_required":false,"output_buffer_size":16384,"output_buffer_timeout":250}`
+	if _, err := c.conn.Write(wire.AppendFrame(nil, wire.FrameResponse, []byte(answer))); err != nil {
+		return nil, err
+	}
+	switch c.f.c.Transport {
+	case "tls":
+		secure := tls.Server(c.conn, c.f.tls)
+		if err := secure.Handshake(); err != nil {
+			return nil, err
+		}
+		c.conn, upgraded = secure, secure
+	case "snappy":
+		upgraded = snappy.NewReader(c.conn)
+	case "deflate":
+		upgraded = flate.NewReader(c.conn)
+	default:
+		return nil, nil
+	}
+	_, err = c.conn.Write(c.f.feed.ok)
+	return upgraded, err
+}
+
+func (c *fakeConn) setRdy(n int) {
+	c.mu.Lock()
+	c.rdy = n
+	c.mu.Unlock()
+	c.more.Signal()
+}
+
+func (c *fakeConn) answered(n int) {
+	c.mu.Lock()
+	c.inFlight -= n
+	c.mu.Unlock()
+	c.more.Signal()
+}
+
+func (c *fakeConn) end() {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	c.more.Signal()
+}
+
+// room waits until the client is ready for messages, and takes at most n.
+func (c *fakeConn) room(most int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.ended && c.inFlight >= c.rdy {
+		c.more.Wait()
+	}
+	if c.ended {
+		return 0
+	}
+	n := min(c.rdy-c.inFlight, most)
+	c.inFlight += n
+	return n
+}
+
+// send sends messages as long as the client is ready for some: as fast as it can,
+// or at a rate.
+func (c *fakeConn) send() {
+	if c.f.c.Kind == latency {
+		c.pace()
+		return
+	}
+	for at := 0; ; {
+		n := c.room(c.f.feed.len() - at)
+		if n == 0 {
+			return
+		}
+		for n > 0 {
+			frames, taken := c.f.feed.cut(at, n)
+			if _, err := c.conn.Write(frames); err != nil {
+				return
+			}
+			n -= taken
+			at = (at + taken) % c.f.feed.len()
+		}
+	}
+}
+
+// tick is how often a paced sender looks whether messages are due.
+const tick = 100 * time.Microsecond
+
+// pace sends messages at the case's rate, each with the time at which it was due.
+func (c *fakeConn) pace() {
+	start := time.Now()
+	var sent int
+	var out []byte
+	body := make([]byte, max(c.f.c.Body, 8))
+	for {
+		due := int(time.Since(start).Seconds() * float64(c.f.c.Rate))
+		if due == sent {
+			time.Sleep(tick)
+			continue
+		}
+		n := c.room(due - sent)
+		if n == 0 {
+			return
+		}
+		out = out[:0]
+		for range n {
+			at := start.Add(time.Duration(float64(sent) / float64(c.f.c.Rate) * 1e9))
+			binary.BigEndian.PutUint64(body, uint64(at.UnixNano())) // #nosec G115 -- positive
+			out = wire.AppendMessage(out, &wire.Message{ID: wireID(sent), Attempts: 1, Timestamp: at.UnixNano(), Body: body})
+			sent++
+		}
+		if _, err := c.conn.Write(out); err != nil {
+			return
+		}
+	}
+}
+
+// beat sends heartbeats, much more often than nsqd does.
+func (c *fakeConn) beat() {
+	frame := wire.AppendFrame(nil, wire.FrameResponse, []byte(wire.Heartbeat))
+	for range time.Tick(heartbeat) {
+		if _, err := c.conn.Write(frame); err != nil {
+			return
+		}
+	}
+}
+
+// heartbeat is how often the fake sends one to an idle client.
+const heartbeat = 500 * time.Millisecond
+
+// scanner reads commands.
+type scanner struct {
+	src  io.Reader
+	buf  []byte
+	r, w int
+}
+
+func newScanner(src io.Reader) *scanner { return &scanner{src: src, buf: make([]byte, 256<<10)} }
+
+func (s *scanner) fill() error {
+	if s.r > 0 {
+		copy(s.buf, s.buf[s.r:s.w])
+		s.r, s.w = 0, s.w-s.r
+	}
+	if s.w == len(s.buf) {
+		s.buf = append(s.buf, make([]byte, len(s.buf))...)
+	}
+	n, err := s.src.Read(s.buf[s.w:])
+	s.w += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+func (s *scanner) take(n int) ([]byte, error) {
+	for s.w-s.r < n {
+		if err := s.fill(); err != nil {
+			return nil, err
+		}
+	}
+	s.r += n
+	return s.buf[s.r-n : s.r], nil
+}
+
+func (s *scanner) command() (wire.Command, error) {
+	for {
+		cmd, n, err := wire.ParseCommand(s.buf[s.r:s.w], wire.Limits{MsgSize: 64 << 20, BodySize: 64 << 20})
+		if err == nil {
+			s.r += n
+			return cmd, nil
+		}
+		if !errors.Is(err, wire.ErrShort) {
+			return cmd, err
+		}
+		if err := s.fill(); err != nil {
+			return cmd, err
+		}
+	}
+}
+
+// finLen is the length of a FIN.
+const finLen = len("FIN ") + wire.IDLen + 1
+
+// answers reads what a consumer sends once it has RDY: FINs above all.
+func (s *scanner) answers(c *fakeConn) error {
+	for {
+		finished := 0
+		for s.w-s.r >= 4 {
+			b := s.buf[s.r:s.w]
+			if b[0] == 'F' {
+				if len(b) < finLen {
+					break
+				}
+				finished++
+				s.r += finLen
+				continue
+			}
+			end := bytes.IndexByte(b, '\n')
+			if end < 0 {
+				break
+			}
+			switch line := b[:end]; {
+			case bytes.HasPrefix(line, []byte("RDY ")):
+				c.setRdy(atoi(line[4:]))
+			case bytes.HasPrefix(line, []byte("REQ ")):
+				finished++
+			case string(line) == wire.CmdCls:
+				c.setRdy(0)
+				if _, err := c.conn.Write(c.f.feed.closeWait); err != nil {
+					return err
+				}
+			}
+			s.r += end + 1
+		}
+		if finished > 0 {
+			c.answered(finished)
+		}
+		if err := s.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// publishes reads what a producer sends and answers OK, once per read for all
+// that it has read.
+func (s *scanner) publishes(w io.Writer) error {
+	var out []byte
+	for {
+		out = out[:0]
+		for {
+			end := bytes.IndexByte(s.buf[s.r:s.w], '\n')
+			if end < 0 {
+				break
+			}
+			head := s.r + end + 1
+			if s.buf[s.r] == 'N' { // NOP
+				s.r = head
+				continue
+			}
+			if s.w < head+4 {
+				break
+			}
+			next := head + 4 + int(binary.BigEndian.Uint32(s.buf[head:]))
+			if s.w < next {
+				break
+			}
+			s.r = next
+			out = append(out, okFrame...)
+		}
+		if len(out) > 0 {
+			if _, err := w.Write(out); err != nil {
+				return err
+			}
+		}
+		if err := s.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+func atoi(digits []byte) int {
+	n, _ := strconv.Atoi(string(digits))
+	return n
+}

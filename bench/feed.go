@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bytes"
+	"compress/flate"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/klauspost/compress/snappy"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// feed is what a fake sends, encoded beforehand: a ring of messages of one size.
+type feed struct {
+	ok, closeWait []byte // responses
+
+	frames []byte // of a transport without compression
+	step   int    // the length of each
+	count  int
+
+	segments []segment // of one with; longest first
+}
+
+// segment is a compressed piece of a stream that stands for itself.
+type segment struct {
+	messages int
+	data     []byte
+}
+
+// ringBytes is about how long the ring is: more than fits into a client's socket
+// buffers, and not so much that caches know nothing of it.
+const ringBytes = 2 << 20
+
+func newFeed(body int, transport string) *feed {
+	f := &feed{
+		ok:        okFrame,
+		closeWait: wire.AppendFrame(nil, wire.FrameResponse, []byte(wire.CloseWait)),
+		count:     max(ringBytes/max(body, 1), 64),
+	}
+	for i := range f.count {
+		f.frames = wire.AppendMessage(f.frames, &wire.Message{ID: wireID(i), Attempts: 1, Timestamp: 1, Body: text(body)})
+	}
+	f.step = len(f.frames) / f.count
+	compress := map[string]func([]byte) []byte{"snappy": snappied, "deflate": deflated}[transport]
+	if compress == nil {
+		return f
+	}
+	f.ok, f.closeWait = compress(f.ok), compress(f.closeWait)
+	for _, n := range []int{64, 16, 1} {
+		f.segments = append(f.segments, segment{n, compress(f.frames[:n*f.step])})
+	}
+	return f
+}
+
+func (f *feed) len() int { return f.count }
+
+// cut is the encoding of up to n messages of the ring from one on, and how many
+// they are.
+func (f *feed) cut(at, n int) ([]byte, int) {
+	for _, s := range f.segments {
+		if s.messages <= n {
+			return s.data, s.messages
+		}
+	}
+	return f.frames[at*f.step : (at+n)*f.step], n
+}
+
+func snappied(b []byte) []byte {
+	var out bytes.Buffer
+	w := snappy.NewBufferedWriter(&out)
+	_, _ = w.Write(b) // into memory
+	_ = w.Flush()
+	return out.Bytes()
+}
+
+func deflated(b []byte) []byte {
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, 6)
+	if err != nil {
+		panic(err) // the level is a constant
+	}
+	_, _ = w.Write(b) // into memory
+	_ = w.Flush()
+	return out.Bytes()
+}
+
+func wireID(i int) wire.ID { return wire.ID([]byte(fmt.Sprintf("%016x", i))) }
+
+// text is a body that compresses about as well as JSON with identifiers in it.
+func text(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = "0123456789abcdef"[rand.IntN(16)] // #nosec G404 -- filling
+	}
+	return b
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// column is a figure of a run, and how to show it.
+type column struct {
+	title string
+	value func(Result) float64
+	show  func(float64) string
+}
+
+func perMessage(total func(Result) float64) func(Result) float64 {
+	return func(r Result) float64 { return total(r) / float64(max(r.Messages, 1)) }
+}
+
+func rate(r Result) float64 { return float64(r.Messages) / r.Seconds }
+
+var (
+	cpuPerMessage    = perMessage(func(r Result) float64 { return r.CPU * 1e6 })
+	allocsPerMessage = perMessage(func(r Result) float64 { return float64(r.Allocs) })
+	bytesPerMessage  = perMessage(func(r Result) float64 { return float64(r.Bytes) })
+	readsPerMessage  = perMessage(func(r Result) float64 { return float64(r.Reads) })
+	writesPerMessage = perMessage(func(r Result) float64 { return float64(r.Writes) })
+)
+
+var costs = []column{
+	{"CPU µs/msg", cpuPerMessage, short},
+	{"allocs", allocsPerMessage, short},
+	{"bytes", bytesPerMessage, short},
+	{"reads", readsPerMessage, short},
+	{"writes", writesPerMessage, short},
+}
+
+// columns are what is shown of each kind of case. The first is the one whose
+// spread is shown.
+func columns(kind string) []column {
+	since := func(title string, value func(Result) time.Duration) column {
+		return column{title, func(r Result) float64 { return float64(value(r)) / 1e3 }, short}
+	}
+	switch kind {
+	case latency:
+		return append([]column{
+			since("p50 µs", func(r Result) time.Duration { return r.P50 }),
+			since("p99 µs", func(r Result) time.Duration { return r.P99 }),
+			since("p99.9 µs", func(r Result) time.Duration { return r.P999 }),
+		}, costs...)
+	case connect:
+		return []column{
+			since("connected µs", func(r Result) time.Duration { return r.Took }),
+			{"CPU µs/nsqd", cpuPerMessage, short},
+		}
+	case idle:
+		return []column{
+			{"RSS KiB/conn", func(r Result) float64 { return float64(r.RSS) / 1024 }, short},
+			{"goroutines/conn", func(r Result) float64 { return float64(r.Goroutines) }, short},
+			{"CPU µs/heartbeat", cpuPerMessage, short},
+			{"allocs/heartbeat", allocsPerMessage, short},
+		}
+	}
+	return append([]column{{"msgs/s", rate, thousands}}, costs...)
+}
+
+func writeMarkdown(w io.Writer, outcomes []outcome) {
+	for _, kind := range []string{consume, latency, idle, connect, publish} {
+		cols := columns(kind)
+		header := false
+		for _, o := range outcomes {
+			if o.Kind != kind {
+				continue
+			}
+			if !header {
+				header = true
+				writeHeader(w, kind, cols)
+			}
+			for i, c := range o.Clients {
+				name := ""
+				if i == 0 {
+					name = strings.TrimPrefix(o.Case, kind+" ")
+				}
+				writeRow(w, name, c, o.Clients[0], cols)
+			}
+		}
+	}
+}
+
+func writeHeader(w io.Writer, kind string, cols []column) {
+	_, _ = fmt.Fprintf(w, "\n## %s\n\n| case | client | ", kind)
+	for i, col := range cols {
+		_, _ = fmt.Fprintf(w, "%s | ", col.title)
+		if i == 0 {
+			_, _ = fmt.Fprint(w, "least–most | × go-nsq | ")
+		}
+		if col.title == costs[0].title {
+			_, _ = fmt.Fprint(w, "go-nsq's CPU is × | ")
+		}
+	}
+	_, _ = fmt.Fprintf(w, "\n|---|---|%s\n", strings.Repeat("---|", len(cols)+2+strings.Count(fmt.Sprint(titles(cols)), costs[0].title)))
+}
+
+func titles(cols []column) (t []string) {
+	for _, c := range cols {
+		t = append(t, c.title)
+	}
+	return t
+}
+
+func writeRow(w io.Writer, name string, c, reference clientOutcome, cols []column) {
+	_, _ = fmt.Fprintf(w, "| %s | %s | ", name, c.Client)
+	for i, col := range cols {
+		v := median(c.Runs, col.value)
+		_, _ = fmt.Fprintf(w, "%s | ", col.show(v))
+		if i == 0 {
+			least, most := spread(c.Runs, col.value)
+			_, _ = fmt.Fprintf(w, "%s–%s | %s | ", col.show(least), col.show(most), ratio(v, median(reference.Runs, col.value)))
+		}
+		if col.title == costs[0].title {
+			_, _ = fmt.Fprintf(w, "%s | ", ratio(median(reference.Runs, col.value), v))
+		}
+	}
+	_, _ = fmt.Fprintln(w)
+}
+
+func median(runs []Result, value func(Result) float64) float64 {
+	values := sorted(runs, value)
+	n := len(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
+}
+
+func spread(runs []Result, value func(Result) float64) (least, most float64) {
+	values := sorted(runs, value)
+	return values[0], values[len(values)-1]
+}
+
+func sorted(runs []Result, value func(Result) float64) []float64 {
+	var values []float64
+	for _, r := range runs {
+		values = append(values, value(r))
+	}
+	slices.Sort(values)
+	return values
+}
+
+func ratio(a, b float64) string {
+	if b == 0 {
+		return "–"
+	}
+	return short(a / b)
+}
+
+// short shows three digits that count.
+func short(v float64) string {
+	switch {
+	case v == 0:
+		return "0"
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	case v >= 1:
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.3f", v)
+}
+
+func thousands(v float64) string {
+	if v >= 1e6 {
+		return fmt.Sprintf("%.2fM", v/1e6)
+	}
+	return fmt.Sprintf("%.0fk", v/1e3)
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/pprof"
+	"strings"
+)
+
+// A case is run by two processes, both this very program: a server and a client.
+
+const (
+	serverRole = "server"
+	clientRole = "client"
+)
+
+// runPair runs a case once for one client.
+func runPair(ctx context.Context, client string, c Case) (Result, error) {
+	spec, err := json.Marshal(c)
+	if err != nil {
+		return Result{}, err
+	}
+	server := self(ctx, serverRole, string(spec))
+	alive, err := server.StdinPipe() // it ends with us
+	if err != nil {
+		return Result{}, err
+	}
+	lines, err := server.StdoutPipe()
+	if err != nil {
+		return Result{}, err
+	}
+	if err := server.Start(); err != nil {
+		return Result{}, err
+	}
+	defer func() {
+		_ = alive.Close()
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	}()
+	where, err := bufio.NewReader(lines).ReadString('\n')
+	if err != nil {
+		return Result{}, fmt.Errorf("%s: the server has not started: %w", c.Name(), err)
+	}
+	out, err := self(ctx, clientRole, client, string(spec), strings.TrimSpace(where)).Output()
+	if err != nil {
+		return Result{}, fmt.Errorf("%s: client %s: %w", c.Name(), client, err)
+	}
+	var r Result
+	if err := json.Unmarshal(out, &r); err != nil {
+		return Result{}, fmt.Errorf("%s: client %s: result %q: %w", c.Name(), client, out, err)
+	}
+	return r, nil
+}
+
+// profileDir, in the environment, is where clients leave CPU profiles.
+const profileDir = "BENCH_PROFILE"
+
+// profiled does work, and leaves a CPU profile of it if that is asked for.
+func profiled(client string, c Case, work func() error) (err error) {
+	dir := os.Getenv(profileDir)
+	if dir == "" {
+		return work()
+	}
+	name := strings.NewReplacer(" ", "_", "/", "_").Replace(c.Name() + " " + client)
+	file, err := os.Create(filepath.Join(dir, name+".pprof")) // #nosec G304 G703 -- where the user wants it
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return err
+	}
+	defer pprof.StopCPUProfile()
+	return work()
+}
+
+func self(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, os.Args[0], args...) // #nosec G204 -- this program
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// role does the work of a server or client process.
+func role(ctx context.Context, name string, args []string) error {
+	var c Case
+	var where addresses
+	spec := args[len(args)-1]
+	if name == clientRole {
+		if err := json.Unmarshal([]byte(args[2]), &where); err != nil {
+			return err
+		}
+		spec = args[1]
+	}
+	if err := json.Unmarshal([]byte(spec), &c); err != nil {
+		return err
+	}
+	if name == serverRole {
+		return serve(ctx, c)
+	}
+	return profiled(args[0], c, func() error { return runClient(args[0], c, where) })
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/nsqio/nsq/nsqd"
+
+	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/broker"
+)
+
+const (
+	topic   = "bench"
+	channel = "bench"
+)
+
+// addresses are where a client finds its server.
+type addresses struct {
+	NSQDs   []string
+	Lookupd string // of connect
+}
+
+// serve is the server's process. It prints where it listens as one line of JSON,
+// and ends when its standard input does.
+func serve(ctx context.Context, c Case) error {
+	start := startFakes
+	if c.Server == "nsqd" {
+		start = startNSQD
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	where, stop, err := start(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := json.NewEncoder(os.Stdout).Encode(where); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, bufio.NewReader(os.Stdin))
+	return err
+}
+
+func startFakes(ctx context.Context, c Case) (where addresses, stop func(), err error) {
+	f := &fake{c: c, feed: newFeed(c.Body, c.Transport)}
+	if c.Transport == "tls" {
+		if f.tls, err = selfSigned(); err != nil {
+			return where, nil, err
+		}
+	}
+	var listening net.ListenConfig
+	for range max(c.Conns, 1) {
+		l, err := listening.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return where, nil, err
+		}
+		where.NSQDs = append(where.NSQDs, l.Addr().String())
+		go f.serve(l)
+	}
+	if c.Kind == connect {
+		l, err := listening.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return where, nil, err
+		}
+		where.Lookupd = l.Addr().String()
+		answer := lookupAnswer(where.NSQDs)
+		server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(
+			func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(answer) })}
+		go func() { _ = server.Serve(l) }()
+	}
+	return where, func() {}, nil // the process ends, and with it everything
+}
+
+// lookupAnswer is what an nsqlookupd says of a topic that all of the nsqds have.
+func lookupAnswer(nsqds []string) []byte {
+	type producer struct {
+		BroadcastAddress string `json:"broadcast_address"`
+		TCPPort          int    `json:"tcp_port"`
+	}
+	var answer struct {
+		Channels  []string   `json:"channels"`
+		Producers []producer `json:"producers"`
+	}
+	for _, addr := range nsqds {
+		host, port, _ := net.SplitHostPort(addr)
+		answer.Producers = append(answer.Producers, producer{host, atoi([]byte(port))})
+	}
+	data, _ := json.Marshal(answer) // of strings and numbers
+	return data
+}
+
+// startNSQD runs the real nsqd, with what the case wants in its topic.
+func startNSQD(ctx context.Context, c Case) (where addresses, stop func(), err error) {
+	b, err := broker.Start(ctx, broker.Options{Configure: func(_ int, o *nsqd.Options) {
+		o.MemQueueSize = max(int64(c.Messages), o.MemQueueSize)
+	}})
+	if err != nil {
+		return where, nil, err
+	}
+	where.NSQDs = []string{b.NSQDs()[0].TCPAddr}
+	if c.Kind == consume {
+		err = preload(where.NSQDs[0], b.NSQDs()[0].HTTPAddr, c)
+	}
+	return where, func() { _ = b.Stop() }, err
+}
+
+// preload fills the channel of an nsqd.
+func preload(addr, httpAddr string, c Case) error {
+	for _, create := range []string{"topic", "channel"} {
+		url := fmt.Sprintf("http://%s/%s/create?topic=%s&channel=%s", httpAddr, create, topic, channel)
+		response, err := http.Post(url, "", nil) // #nosec G107 -- loopback
+		if err != nil {
+			return err
+		}
+		_ = response.Body.Close()
+	}
+	p, err := nsq.NewProducer(addr, nsq.NewConfig())
+	if err != nil {
+		return err
+	}
+	p.SetLogger(nil, nsq.LogLevelError)
+	defer p.Stop()
+	batch := make([][]byte, 100)
+	for i := range batch {
+		batch[i] = text(c.Body)
+	}
+	for left := c.Messages; left > 0; left -= len(batch) {
+		if err := p.MultiPublish(topic, batch[:min(left, len(batch))]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func selfSigned() (*tls.Config, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		MinVersion:   tls.VersionTLS12,
+	}, nil
+}
