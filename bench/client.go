@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -197,7 +198,11 @@ func publishUntil(p publisher, c Case, count *atomic.Int64, stop *atomic.Bool) e
 	return nil
 }
 
+// idleBeats is for how many heartbeats an idle client is measured.
+const idleBeats = 4
+
 func runIdle(lib library, c Case, where addresses) (Result, error) {
+	debug.FreeOSMemory()
 	goroutines, rss := runtime.NumGoroutine(), resident()
 	ready, err := lib.consume(c, where, func(byte, []byte) {})
 	if err != nil {
@@ -208,9 +213,10 @@ func runIdle(lib library, c Case, where addresses) (Result, error) {
 	}
 	time.Sleep(3 * heartbeat) // buffers of the handshake are let go
 	before := readMeter()
-	time.Sleep(c.Window)
-	r := readMeter().since(before, c.Conns*int(c.Window/heartbeat)) // heartbeats
+	time.Sleep(idleBeats * heartbeat)
+	r := readMeter().since(before, c.Conns*idleBeats)
 	r.Goroutines = (runtime.NumGoroutine() - goroutines) / c.Conns
+	debug.FreeOSMemory() // what connecting took and nobody holds any more
 	r.RSS = (resident() - rss) / int64(c.Conns)
 	return r, nil
 }

@@ -80,10 +80,12 @@ func (f *fake) handle(conn net.Conn) {
 				go c.beat()
 			}
 		case wire.CmdSub:
-			if _, err := c.conn.Write(okFrame); err != nil {
+			if _, err := c.conn.Write(f.feed.ok); err != nil {
 				return
 			}
-			go c.send()
+			if f.c.Kind == consume || f.c.Kind == latency {
+				go c.send()
+			}
 		case wire.CmdPub, wire.CmdMpub:
 			if _, err := c.conn.Write(okFrame); err != nil {
 				return
@@ -189,7 +191,7 @@ func (c *fakeConn) send() {
 // tick is how often a paced sender looks whether messages are due.
 const tick = 100 * time.Microsecond
 
-// pace sends messages at the case's rate, each with the time at which it was due.
+// pace sends messages at the case's rate, each with the time at which it is sent.
 func (c *fakeConn) pace() {
 	start := time.Now()
 	var sent int
@@ -206,8 +208,8 @@ func (c *fakeConn) pace() {
 			return
 		}
 		out = out[:0]
+		at := time.Now() // not when it was due: the machine's timers are coarse
 		for range n {
-			at := start.Add(time.Duration(float64(sent) / float64(c.f.c.Rate) * 1e9))
 			binary.BigEndian.PutUint64(body, uint64(at.UnixNano())) // #nosec G115 -- positive
 			out = wire.AppendMessage(out, &wire.Message{ID: wireID(sent), Attempts: 1, Timestamp: at.UnixNano(), Body: body})
 			sent++

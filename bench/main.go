@@ -44,7 +44,8 @@ type options struct {
 	client *regexp.Regexp
 	window time.Duration
 
-	profile string
+	profile string // a directory
+	report  string // a file that --json has written
 }
 
 func parse(args []string, stderr io.Writer) (o options, err error) {
@@ -58,6 +59,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	only := flags.String("only", "", "a regular expression of the names of cases to do")
 	client := flags.String("client", "", "a regular expression of the names of clients")
 	flags.StringVar(&o.profile, "profile", "", "a directory for a CPU profile of each client and case")
+	flags.StringVar(&o.report, "report", "", "a file that --json has written: print it as Markdown, measure nothing")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -99,6 +101,9 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if o.report != "" {
+		return report(o.report, stdout)
+	}
 	specs := o.chosen()
 	if o.list {
 		for _, s := range specs {
@@ -113,11 +118,13 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	start := time.Now()
 	var outcomes []outcome
+	var failures []error
 	for i, s := range specs {
 		_, _ = fmt.Fprintf(stderr, "%3d/%d %4.0fs  %s\n", i+1, len(specs), time.Since(start).Seconds(), s.Name())
 		done, err := measure(ctx, s, o.runs)
-		if err != nil {
-			return err
+		if err != nil { // the others are worth something all the same
+			failures = append(failures, err)
+			continue
 		}
 		outcomes = append(outcomes, done)
 	}
@@ -131,8 +138,22 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		writeMarkdown(stdout, outcomes)
 	}
 	if o.quick {
-		return verdict(stderr, outcomes)
+		failures = append(failures, verdict(stderr, outcomes))
 	}
+	return errors.Join(failures...)
+}
+
+// report prints what an earlier run has measured.
+func report(file string, stdout io.Writer) error {
+	data, err := os.ReadFile(file) // #nosec G304 -- the user's
+	if err != nil {
+		return err
+	}
+	var outcomes []outcome
+	if err := json.Unmarshal(data, &outcomes); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	writeMarkdown(stdout, outcomes)
 	return nil
 }
 

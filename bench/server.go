@@ -79,7 +79,10 @@ func startFakes(ctx context.Context, c Case) (where addresses, stop func(), err 
 		where.Lookupd = l.Addr().String()
 		answer := lookupAnswer(where.NSQDs)
 		server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(
-			func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(answer) })}
+			func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("X-NSQ-Content-Type", "nsq; version=1.0")
+				_, _ = w.Write(answer)
+			})}
 		go func() { _ = server.Serve(l) }()
 	}
 	return where, func() {}, nil // the process ends, and with it everything
