@@ -30,7 +30,8 @@ import (
 //
 // and for the others a value of the field's own type, besides the names of
 // strategies described at BackoffStrategy. An integer is any of Go's but int8
-// and uint8. A nil value is always an error.
+// and uint8. A nil value is an error, unless it is of the field's own type, such as
+// (*tls.Config)(nil): it sets the field to nil.
 //
 // Set returns an error, and changes nothing, if there is no such option, the
 // value is of another type or does not fit the field, or it is out of range.
@@ -62,7 +63,7 @@ func (c *Config) setField(field reflect.StructField, target reflect.Value, optio
 	case "backoff_strategy":
 		c.BackoffStrategy = bindStrategy(c.BackoffStrategy, c)
 	case "tls_config":
-		c.TlsV1 = true
+		c.TlsV1 = c.TlsV1 || c.TlsConfig != nil
 	}
 	return nil
 }
@@ -239,10 +240,12 @@ func errType(value any) error {
 // coerce turns value into one that can be assigned to a field of type t.
 func coerce(value any, t reflect.Type) (reflect.Value, error) {
 	given := reflect.ValueOf(value)
-	if isNil(given) {
+	switch {
+	case given.IsValid() && given.Type() == t:
+		return given, nil
+	case isNil(given):
 		return reflect.Value{}, errNil
-	}
-	if given.Type().AssignableTo(t) {
+	case given.Type().AssignableTo(t):
 		return given, nil
 	}
 	target := reflect.New(t)

@@ -315,15 +315,15 @@ func TestConfigSetSpecialValues(t *testing.T) {
 		{"local_addr", (*net.TCPAddr)(nil), "LocalAddr", nil, coerceErr("local_addr", "*net.TCPAddr", "value is nil")},
 
 		{"tls_config", nil, "TlsConfig", (*tls.Config)(nil), coerceErr("tls_config", "<nil>", "value is nil")},
-		{"tls_config", (*tls.Config)(nil), "TlsV1", false, coerceErr("tls_config", "*tls.Config", "value is nil")},
+		{"tls_config", (*tls.Config)(nil), "TlsV1", false, ""},
+		{"tls_config", (*slog.Logger)(nil), "TlsV1", false, coerceErr("tls_config", "*slog.Logger", "value is nil")},
 		{"tls_config", "file.pem", "TlsV1", false, coerceErr("tls_config", "file.pem", "invalid value type string")},
 		{"tls_config", true, "TlsV1", false, coerceErr("tls_config", "true", "invalid value type bool")},
 		{"tls_config", struct{ Key string }{"secret"}, "TlsV1", false,
 			coerceErr("tls_config", "struct { Key string }", "invalid value type struct { Key string }")},
 
 		{"dial_context", nil, "", nil, coerceErr("dial_context", "<nil>", "value is nil")},
-		{"dial_context", noDial, "", nil, coerceErr("dial_context",
-			"func(context.Context, string, string) (net.Conn, error)", "value is nil")},
+		{"dial_context", noDial, "", nil, ""},
 		{"dial_context", func() {}, "", nil, coerceErr("dial_context", "func()", "invalid value type func()")},
 		{"dial_context", "tcp", "", nil, coerceErr("dial_context", "tcp", "invalid value type string")},
 		{"logger", nil, "Logger", (*slog.Logger)(nil), coerceErr("logger", "<nil>", "value is nil")},

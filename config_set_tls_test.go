@@ -77,6 +77,11 @@ func TestConfigSetTLS(t *testing.T) {
 		}
 	}
 	c := NewConfig()
+	mustSet(c, "tls_config", &tls.Config{})
+	if mustSet(c, "tls_config", (*tls.Config)(nil)); c.TlsConfig != nil || !c.TlsV1 {
+		t.Errorf("nil left TlsV1 %v, TlsConfig %v", c.TlsV1, c.TlsConfig)
+	}
+	c = NewConfig()
 	c.TlsConfig = &tls.Config{}
 	if mustSet(c, "tls_v1", false); c.TlsV1 {
 		t.Error("tls_v1 false switched TLS on")

@@ -40,7 +40,7 @@ var optionNames = strings.Fields(`
 
 // What is meant to differ, by the row of docs/MIGRATION.md that says why.
 const (
-	rowTypes = "`Config.Set` with nil, a value of the wrong type, or out of a type's range"
+	rowTypes = "`Config.Set` with an untyped nil, a value of the wrong type, or out of a type's range"
 	rowFloat = "`Config.Set` of a float to a text option"
 	rowUnit  = "a duration as a text without a unit, as `-1`"
 	rowTLS   = "`tls_*` options"
@@ -155,11 +155,8 @@ func reason(option string, value any, was, is attempt) string {
 	return ""
 }
 
-// takesGarbage tells whether go-nsq took a value that is no text for one, or nil.
+// takesGarbage tells whether go-nsq took a value that is no text for one.
 func takesGarbage(value any, was attempt) bool {
-	if fmt.Sprint(value) == "<nil>" {
-		return true
-	}
 	for _, field := range was.fields {
 		if field == fmt.Sprintf("string %s", value) {
 			return true
