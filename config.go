@@ -41,6 +41,9 @@ type Config struct {
 	// known.
 	tlsCertFile, tlsKeyFile string
 
+	// tls_v1 was set by name: no other option switches it on.
+	tlsDecided bool
+
 	// DialTimeout bounds the opening of a connection to an nsqd, without the handshake. 0 is no bound but the operating
 	// system's.
 	DialTimeout time.Duration `opt:"dial_timeout" default:"1s"`
@@ -157,7 +160,8 @@ type Config struct {
 
 	// TlsV1 asks nsqd for TLS, and fails to connect, with ErrTLSRefused, if nsqd
 	// does not offer it. Setting any other tls_ option by name with Set switches
-	// it on; assigning TlsConfig does not.
+	// it on, unless it is empty, nil or false, or tls_v1 is set by name, too, before
+	// or after; assigning TlsConfig does not.
 	TlsV1 bool `opt:"tls_v1"`
 
 	// TlsConfig is used if TlsV1 is on. nil is Go's defaults with the system's

@@ -62,8 +62,10 @@ func (c *Config) setField(field reflect.StructField, target reflect.Value, optio
 	switch option {
 	case "backoff_strategy":
 		c.BackoffStrategy = bindStrategy(c.BackoffStrategy, c)
+	case "tls_v1":
+		c.tlsDecided = true
 	case "tls_config":
-		c.TlsV1 = c.TlsV1 || c.TlsConfig != nil
+		c.implyTLS(c.TlsConfig != nil)
 	}
 	return nil
 }
@@ -86,11 +88,19 @@ var tlsVersions = map[string]uint16{
 	"tls1.3": tls.VersionTLS13,
 }
 
+// implyTLS switches TLS on because of another option, if that asks for something,
+// unless tls_v1 was set itself. Options come in any order, out of a map for
+// instance.
+func (c *Config) implyTLS(asked bool) {
+	if asked && !c.tlsDecided {
+		c.TlsV1 = true
+	}
+}
+
 // setTLS works on a copy, so that an error leaves c as it was and the caller's
 // tls.Config is never edited.
 func (c *Config) setTLS(set func(*Config, string, any) error, option string, value any) error {
 	edited := *c
-	edited.TlsV1 = true
 	edited.TlsConfig = c.TlsConfig.Clone()
 	if edited.TlsConfig == nil {
 		edited.TlsConfig = &tls.Config{}
@@ -116,6 +126,7 @@ func setTLSRoots(c *Config, option string, value any) error {
 		return fmt.Errorf("ERROR: %s: no certificate in %s", option, path)
 	}
 	c.TlsConfig.RootCAs = roots
+	c.implyTLS(true)
 	return nil
 }
 
@@ -123,6 +134,7 @@ func setTLSCert(c *Config, option string, value any) (err error) {
 	if c.tlsCertFile, err = coerceTo[string](option, value); err != nil {
 		return err
 	}
+	c.implyTLS(c.tlsCertFile != "")
 	return c.loadKeyPair(option)
 }
 
@@ -130,6 +142,7 @@ func setTLSKey(c *Config, option string, value any) (err error) {
 	if c.tlsKeyFile, err = coerceTo[string](option, value); err != nil {
 		return err
 	}
+	c.implyTLS(c.tlsKeyFile != "")
 	return c.loadKeyPair(option)
 }
 
@@ -147,6 +160,7 @@ func (c *Config) loadKeyPair(option string) error {
 
 func setTLSInsecure(c *Config, option string, value any) (err error) {
 	c.TlsConfig.InsecureSkipVerify, err = coerceTo[bool](option, value)
+	c.implyTLS(c.TlsConfig.InsecureSkipVerify)
 	return err
 }
 
@@ -160,6 +174,7 @@ func setTLSMinVersion(c *Config, option string, value any) error {
 		return fmt.Errorf("ERROR: %s: %q is none of ssl3.0, tls1.0, tls1.1, tls1.2, tls1.3", option, name)
 	}
 	c.TlsConfig.MinVersion = version
+	c.implyTLS(true)
 	return nil
 }
 

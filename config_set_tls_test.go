@@ -59,7 +59,6 @@ func TestConfigSetTLS(t *testing.T) {
 		{"tls_key", key, func(c *tls.Config) bool { return len(c.Certificates) == 0 }},
 		{"tls_insecure_skip_verify", true, func(c *tls.Config) bool { return c.InsecureSkipVerify }},
 		{"tls-insecure-skip-verify", "1", func(c *tls.Config) bool { return c.InsecureSkipVerify }},
-		{"tls_insecure_skip_verify", 0, func(c *tls.Config) bool { return !c.InsecureSkipVerify }},
 		{"tls_min_version", "ssl3.0", func(c *tls.Config) bool { return c.MinVersion == tls.VersionTLS10 }},
 		{"tls_min_version", "tls1.0", func(c *tls.Config) bool { return c.MinVersion == tls.VersionTLS10 }},
 		{"tls_min_version", "tls1.1", func(c *tls.Config) bool { return c.MinVersion == tls.VersionTLS11 }},
@@ -85,6 +84,35 @@ func TestConfigSetTLS(t *testing.T) {
 	c.TlsConfig = &tls.Config{}
 	if mustSet(c, "tls_v1", false); c.TlsV1 {
 		t.Error("tls_v1 false switched TLS on")
+	}
+}
+
+// Programs pass on all the options that they have, in any order: one that asks
+// for nothing does not switch TLS on, and tls_v1 has the last word.
+func TestConfigSetTLSIsOff(t *testing.T) {
+	for _, options := range [][][2]any{
+		{{"tls_insecure_skip_verify", false}},
+		{{"tls_insecure_skip_verify", 0}},
+		{{"tls_cert", ""}, {"tls_key", ""}},
+		{{"tls_v1", false}, {"tls_insecure_skip_verify", true}},
+		{{"tls_insecure_skip_verify", true}, {"tls-v1", "false"}},
+		{{"tls_v1", false}, {"tls_config", &tls.Config{}}},
+		{{"tls_v1", false}, {"tls_min_version", "tls1.2"}},
+	} {
+		c := NewConfig()
+		for _, option := range options {
+			mustSet(c, option[0].(string), option[1])
+		}
+		if c.TlsV1 {
+			t.Errorf("%v switched TLS on", options)
+		}
+	}
+	c := NewConfig()
+	mustSet(c, "tls_v1", true)
+	mustSet(c, "tls_insecure_skip_verify", false)
+	mustSet(c, "tls_cert", "")
+	if !c.TlsV1 {
+		t.Error("options that ask for nothing switched TLS off")
 	}
 }
 

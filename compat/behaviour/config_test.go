@@ -149,7 +149,8 @@ func reason(option string, value any, was, is attempt) string {
 		return rowUnit
 	case outcomes == "ok ok" && kind.CanFloat():
 		return rowFloat
-	case outcomes == "ok ok" && strings.HasPrefix(option, "tls_") && was.fields["TlsV1"] != is.fields["TlsV1"]:
+	case outcomes == "ok ok" && strings.HasPrefix(option, "tls_") && (was.fields["TlsV1"] != is.fields["TlsV1"] ||
+		strings.Replace(was.fields["TlsConfig"], "from 301", "from 0", 1) == is.fields["TlsConfig"]):
 		return rowTLS
 	}
 	return ""
