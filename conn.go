@@ -246,9 +246,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 // writable says why nothing can be written. Callers hold the mutex.
 func (c *Conn) writable() error {
 	switch {
-	case c.link != nil:
+	case c.link != nil && !c.over:
 		return nil
-	case c.closing.Load():
+	case c.over || c.closing.Load():
 		return c.isClosing()
 	}
 	return fmt.Errorf("[%s] %w", c.addr, ErrNotConnected)

@@ -47,8 +47,8 @@ type ConnDelegate interface {
 	// OnResume is called after OnMessageFinished.
 	OnResume(c *Conn)
 
-	// OnIOError is called once, before OnClose, if the connection ended for
-	// another reason than Close: err is io.EOF if nsqd closed it.
+	// OnIOError is called once, before OnClose, if the connection did not end in
+	// good order, by Close and within stop_timeout: err is io.EOF if nsqd closed it.
 	OnIOError(c *Conn, err error)
 
 	// OnHeartbeat is called when nsqd asked for a sign of life, which it has got

@@ -448,6 +448,9 @@ func TestConnLost(t *testing.T) {
 		if !m.HasResponded() || s.conn.IsClosing() {
 			t.Errorf("responded %v, closing %v", m.HasResponded(), s.conn.IsClosing())
 		}
+		if n, err := s.conn.Write([]byte("NOP\n")); n != 0 || !errors.Is(err, ErrClosing) {
+			t.Errorf("wrote %d, %v", n, err)
+		}
 		s.heard()
 	})
 }
