@@ -93,7 +93,7 @@ func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 		m.ID, m.Body = MessageID(w.ID), mem[from:len(mem):len(mem)]
 		m.Timestamp, m.Attempts = w.Timestamp, w.Attempts
 		m.NSQDAddress, m.Delegate = cc.addr, cc
-		m.conn, m.bodies = cc, shared
+		m.original, m.conn, m.bodies = m, cc, shared
 		m.epoch, m.received, m.lease = epoch, received, lease
 	}
 	if cc.draining.Load() || !cc.c.delivery.put(messages) {

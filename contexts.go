@@ -26,7 +26,7 @@ func (m *Message) Context() context.Context {
 	if m.conn == nil {
 		return context.Background()
 	}
-	return m.conn.c.contexts.of(m)
+	return m.conn.c.contexts.of(m.own())
 }
 
 // ContextHandlerFunc is a function as a [Handler] that is given the message's

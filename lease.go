@@ -38,7 +38,7 @@ func (m *Message) lastLeaseEnds() time.Duration {
 
 // extend makes a lease last for a while from now, up to a length in all.
 func (m *Message) extend(now, length, most time.Duration) {
-	atomic.StoreUint32(&m.lease, milliseconds32(min(now-m.received+length, most)))
+	atomic.StoreUint32(&m.own().lease, milliseconds32(min(now-m.received+length, most)))
 }
 
 // extensible tells whether a TOUCH could make the lease end later.

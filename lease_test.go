@@ -272,6 +272,50 @@ func TestAutoTouch(t *testing.T) {
 }
 
 // A user's TOUCH moves the lease here as it does at nsqd.
+// Handlers that wrap others copy a message to give it another body. A copy is the
+// same message: it has its lease, its answer and its context.
+func TestCopiesOfAMessage(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1", leases(time.Second, time.Minute))
+		var ctx context.Context
+		s.consumer(1, func(m *Message) error {
+			decoded := *m
+			decoded.Body = []byte("decoded")
+			ctx = decoded.Context()
+			switch string(m.Body) {
+			case "touched":
+				for range 5 {
+					sleep(700 * time.Millisecond)
+					decoded.Touch()
+				}
+			case "answered":
+				decoded.Finish()
+			case "answered later":
+				m.DisableAutoResponse()
+				time.AfterFunc(500*time.Millisecond, decoded.Finish)
+			}
+			return nil
+		})
+		s.connect(d)
+		for _, body := range []string{"touched", "answered", "answered later"} {
+			d.Publish("t", body)
+			after(10 * time.Second)
+			if ctx.Err() == nil || context.Cause(ctx) != context.Canceled { //nolint:errorlint // it is that very one
+				t.Errorf("%s: the context ended with %v", body, context.Cause(ctx))
+			}
+		}
+		if c := s.balanced(); c.Received != 3 || c.Finished != 3 || s.c.Snapshot().InFlight != 0 {
+			t.Errorf("%+v", c)
+		}
+		if got := commands(d, "FIN"); len(got) != 3 {
+			t.Errorf("%q", got)
+		}
+		if s.c.contexts.any() {
+			t.Error("a context is left")
+		}
+	})
+}
+
 func TestTouchMovesTheLease(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1", leases(time.Second, 3*time.Second))

@@ -23,6 +23,9 @@ type MessageID [MsgIDLength]byte
 // lease is nsqd's msg-timeout from the receipt of the message and from each
 // [Message.Touch], but never longer than nsqd's max-msg-timeout in all.
 //
+// A copy of a message that a Consumer delivered, with another body for instance,
+// is the same message: what is done with one is done with both.
+//
 // The methods may be called from any goroutine and never block. The fields are
 // the receiver's own: nothing else writes them, and the body may be kept, unless
 // recycle_bodies is set. Messages that arrive together share memory, at most 16
@@ -32,6 +35,7 @@ type Message struct {
 	Body        []byte
 	Timestamp   int64  // when it was published, in nanoseconds since 1970
 	Attempts    uint16 // deliveries so far; 1 on the first
+	lease       uint32 // milliseconds from received; accessed atomically; here for the sake of alignment
 	NSQDAddress string // of the nsqd that delivered it
 
 	// Delegate is where answers go. It is exported for tests that make their
@@ -42,10 +46,10 @@ type Message struct {
 	epoch uint32 // of the Consumer's backoff, when it came; see flow
 
 	// Of a message that a Consumer received:
+	original *Message // itself; a handler may make copies, which have no state of their own
 	conn     *consumerConn
 	bodies   *bodies       // with recycle_bodies: what Body is part of
 	received time.Duration // by the Consumer's clock
-	lease    uint32        // milliseconds from then; accessed atomically
 }
 
 const (
@@ -106,10 +110,19 @@ func (m *Message) IsAutoResponseDisabled() bool {
 	return m.is(manualAnswer)
 }
 
-func (m *Message) set(bit uint32) (before uint32) { return atomic.OrUint32(&m.state, bit) }
+// own is the message whose state counts: the one that was delivered, if m is a
+// copy of it.
+func (m *Message) own() *Message {
+	if m.original != nil {
+		return m.original
+	}
+	return m
+}
+
+func (m *Message) set(bit uint32) (before uint32) { return atomic.OrUint32(&m.own().state, bit) }
 
 // is tells whether any of the bits is set.
-func (m *Message) is(bits uint32) bool { return atomic.LoadUint32(&m.state)&bits != 0 }
+func (m *Message) is(bits uint32) bool { return atomic.LoadUint32(&m.own().state)&bits != 0 }
 
 // HasResponded tells whether the message was answered.
 func (m *Message) HasResponded() bool { return m.is(responded) }
@@ -121,13 +134,13 @@ func (m *Message) respond() bool {
 		return false
 	}
 	if before&detached != 0 {
-		m.conn.c.delivery.forget(m)
+		m.conn.c.delivery.forget(m.own())
 	}
 	if before&observed != 0 {
-		m.conn.c.contexts.end(m, context.Canceled)
+		m.conn.c.contexts.end(m.own(), context.Canceled)
 	}
 	if m.bodies != nil {
-		m.bodies.done(m.Body)
+		m.bodies.done(m.own().Body)
 	}
 	return true
 }
