@@ -31,7 +31,6 @@ func TestSample(t *testing.T) {
 	}{
 		{"go-nsq", nil, nil},
 		{"a checkout", nil, []string{"github.com/nsqio/go-nsq=" + compat, "github.com/rdyhq/nsq=" + root}},
-		// What docs/MIGRATION.md tells to do.
 		{"a release", proxy, []string{"github.com/nsqio/go-nsq=github.com/rdyhq/nsq/compat/go-nsq@" + version}},
 	}
 	for _, tt := range tests {
@@ -55,6 +54,24 @@ func TestSample(t *testing.T) {
 				t.Errorf("nsqd has seen %+v", s)
 			}
 		})
+	}
+}
+
+// What TestSample does with a release is what the documents tell to do.
+func TestDocumentsTellTheSwitch(t *testing.T) {
+	for _, name := range []string{"README.md", "docs/MIGRATION.md", "compat/go-nsq/README.md"} {
+		text, err := os.ReadFile(filepath.Join("../..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []string{
+			"\nreplace github.com/nsqio/go-nsq => github.com/rdyhq/nsq/compat/go-nsq " + version + "\n",
+			"then `go mod tidy`",
+		} {
+			if !strings.Contains(string(text), step) {
+				t.Errorf("%s does not say %q", name, step)
+			}
+		}
 	}
 }
 
