@@ -52,7 +52,7 @@ type Config struct {
 	// it is "unix", and addr the path. nil uses a net.Dialer with LocalAddr, which a function
 	// set here has to apply itself if it wants it. It is called from several goroutines at once and must return when ctx
 	// ends, which it does after DialTimeout, too.
-	DialContext func(ctx context.Context, network, addr string) (net.Conn, error) `opt:"dial_context"`
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error) `opt:"dial_context" json:"-" yaml:"-"`
 
 	// ReadTimeout closes a connection on which nothing, not even a heartbeat,
 	// arrived for this long; or for two heartbeat intervals if that is longer,

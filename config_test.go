@@ -3,6 +3,7 @@ package nsq
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"math"
@@ -281,5 +282,16 @@ func TestCloneIsIndependent(t *testing.T) {
 	}
 	if err := kept.Validate(); err != nil {
 		t.Errorf("the copy of a valid Config: %v", err)
+	}
+}
+
+// Programs log their configs, which go-nsq's can be.
+func TestConfigAsJSON(t *testing.T) {
+	c := NewConfig()
+	c.DialContext = (&net.Dialer{}).DialContext
+	c.Logger = slog.New(slog.DiscardHandler)
+	text, err := json.Marshal(c) //nolint:staticcheck // a TlsConfig could not be, but there is none
+	if err != nil || !strings.Contains(string(text), `"MaxInFlight":1,`) {
+		t.Errorf("%s, %v", text, err)
 	}
 }
