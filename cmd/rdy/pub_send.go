@@ -141,7 +141,7 @@ func (s *sender) publishAll(ctx context.Context, lines <-chan []line) error {
 			select {
 			case group, more := <-lines:
 				if !more {
-					return nil
+					return s.atEnd(ctx)
 				}
 				pending = group
 			case t := <-s.answers:
@@ -160,6 +160,15 @@ func (s *sender) publishAll(ctx context.Context, lines <-chan []line) error {
 		s.begin(pending[:n:n])
 		pending = pending[n:]
 	}
+}
+
+// atEnd tells whether lines was closed because all are read: whoever reads ends
+// with ctx, too, wherever he is.
+func (s *sender) atEnd(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return &stopError{s.next, context.Cause(ctx)}
+	}
+	return nil
 }
 
 // fill adds to the lines what else is there, if they do not make a batch.

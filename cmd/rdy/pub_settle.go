@@ -71,7 +71,8 @@ func (b *batch) note(from, to int, o outcome) {
 }
 
 // settle waits for all answers and sees to what has failed. An error, a
-// *stopError, says that nothing can be published; what is then left has failed.
+// *stopError, says that nothing can be published; what is then left has failed, or
+// its outcome is unknown.
 func (s *sender) settle(ctx context.Context) error {
 	for s.underWay > 0 {
 		s.take(<-s.answers)
@@ -85,11 +86,8 @@ func (s *sender) settle(ctx context.Context) error {
 			if stopped = s.redo(ctx, f, 0, len(f.b.lines), f.err); stopped != nil {
 				first = f.b.number
 			}
-		} else {
-			f.b.note(0, len(f.b.lines), hopeless)
-			if f.b.number < first { // the answers of a pool come in any order
-				first, stopped.at = f.b.number, f.b.lines[0].at
-			}
+		} else if s.leave(f) && f.b.number < first { // the answers of a pool come in any order
+			first, stopped.at = f.b.number, f.b.lines[0].at
 		}
 		s.close(f.b)
 	}
@@ -97,6 +95,23 @@ func (s *sender) settle(ctx context.Context) error {
 		return nil // not a nil *stopError
 	}
 	return stopped
+}
+
+// leave notes what became of a batch that is not tried again, and tells whether it
+// is certainly not stored.
+func (s *sender) leave(f failure) (notStored bool) {
+	if judge(f.err) == unknown {
+		s.notKnown(f.b, 0, len(f.b.lines), f.err)
+		return false
+	}
+	f.b.note(0, len(f.b.lines), hopeless)
+	return true
+}
+
+// notKnown notes, and tells, that lines of a batch may be stored.
+func (s *sender) notKnown(b *batch, from, to int, err error) {
+	b.note(from, to, unknown)
+	s.tally.complain("%s: %v", span(b.lines[from:to]), err)
 }
 
 // redo does about an error of some lines of a batch what there is to do, until
@@ -114,8 +129,7 @@ func (s *sender) redo(ctx context.Context, f failure, from, to int, err error) *
 		case verdict == refused:
 			return s.refused(ctx, f, from, to, err)
 		case verdict == unknown:
-			f.b.note(from, to, unknown)
-			s.tally.complain("%s: %v", span(lines), err)
+			s.notKnown(f.b, from, to, err)
 			if !s.expired(f.to) {
 				return nil
 			}

@@ -335,6 +335,47 @@ func TestPubHopeless(t *testing.T) {
 	})
 }
 
+// What was sent and not answered when it stops is unknown, and not failed: who
+// publishes the failed lines again must not double any.
+func TestPubStopsWithManyUnknown(t *testing.T) {
+	_, lines := count(1000)
+	inPublishing(t, lines, func(s *publishing) {
+		d := s.nsqd("a:1")
+		d.Inject(nsqtest.Fault{Command: "MPUB", Mute: true})
+		s.p.retryFor = 0
+		time.AfterFunc(time.Second, d.Kill)
+		r, err := s.run(s.Context())
+		s.expectStopped(err)
+		s.expect(r, 0, 0, 1000, 0)
+		if n := len(stored(d)); n != 1000 {
+			t.Errorf("%d stored", n)
+		}
+	})
+}
+
+// The reading ends at an interruption, too. That is not the end of the input.
+func TestPubInterruptedIsNeverTheEnd(t *testing.T) {
+	inPublishing(t, "", func(s *publishing) {
+		s.nsqd("a:1")
+		s.p.tally = newTally(&s.stderr)
+		cfg, err := s.p.producerConfig()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancelCause(s.Context())
+		cancel(errInterrupted)
+		lines := make(chan []line)
+		close(lines)
+		for range 50 { // which of the two it sees first is a matter of chance
+			to, err := s.p.publishers(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.expectStopped(newSender(s.p, to).run(ctx, lines), "before line 1: interrupted")
+		}
+	})
+}
+
 func TestPubAll(t *testing.T) {
 	numbers, lines := count(1000)
 	inPublishing(t, lines, func(s *publishing) {
