@@ -70,7 +70,8 @@ A line that is too long, no JSON where that is asked for, or refused by nsqd is
 told by its number and counted as failed, and the others go on. Where the
 connection is lost before nsqd has answered the outcome is unknown: such lines are
 not sent again, as that might double them. When nothing could be published for
---retry-for the command stops, and says at which line.
+--retry-for the command stops, and says at which line; so it does when nsqd gives no
+answer for so long, and for 10 seconds at least.
 
   published  lines that nsqd, or with --mode all each nsqd, has confirmed
   failed     lines that are certainly not stored, or not everywhere

@@ -44,8 +44,10 @@ type sender struct {
 	window   int // batches under way, at most
 	limit    *rate.Limiter
 	retryFor time.Duration
+	patience time.Duration // with an nsqd that answers nothing
 	tally    *tally
 
+	silence  *time.Timer                   // ends run's context; it is on while answers are waited for
 	answers  chan *nsq.ProducerTransaction // has room for all that are under way
 	calls    sync.WaitGroup                // publishes of pools under way
 	underWay int                           // answers that are missing
@@ -96,6 +98,7 @@ func newSender(p *pub, to []publisher) *sender {
 		s.batch = min(s.batch, max(int(p.rate/ratePart), 1))
 		s.limit = rate.NewLimiter(rate.Limit(p.rate), s.batch)
 	}
+	s.patience = max(s.retryFor, publishTimeout)
 	s.window = len(to) * min(max(messagesUnderWay/s.batch, minBatches), maxBatches)
 	s.answers = make(chan *nsq.ProducerTransaction, s.window+len(to))
 	return s
@@ -105,6 +108,10 @@ func newSender(p *pub, to []publisher) *sender {
 // published. All that was begun is completed when it returns, and the publishers
 // are stopped. Unless all lines were handed over the error is a *stopError.
 func (s *sender) run(ctx context.Context, lines <-chan []line) error {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	s.silence = time.AfterFunc(s.patience, func() { giveUp(fmt.Errorf("no answer for %v", s.patience)) })
+	s.silence.Stop()
 	// The end of ctx ends every wait here: publishers that stop answer all that
 	// is under way within stopTimeout.
 	defer context.AfterFunc(ctx, s.stop)()
@@ -134,21 +141,15 @@ func (s *sender) publishAll(ctx context.Context, lines <-chan []line) error {
 			}
 		}
 		if s.underWay >= s.window {
-			s.take(<-s.answers)
+			s.takeNext()
 			continue
 		}
 		if len(pending) == 0 {
-			select {
-			case group, more := <-lines:
-				if !more {
-					return s.atEnd(ctx)
-				}
-				pending = group
-			case t := <-s.answers:
-				s.take(t)
-			case <-ctx.Done():
-				return &stopError{s.next, context.Cause(ctx)}
+			group, more := s.await(ctx, lines)
+			if !more {
+				return s.atEnd(ctx)
 			}
+			pending = group
 			continue
 		}
 		pending = s.fill(pending, lines)
@@ -160,6 +161,32 @@ func (s *sender) publishAll(ctx context.Context, lines <-chan []line) error {
 		s.begin(pending[:n:n])
 		pending = pending[n:]
 	}
+}
+
+// await waits for lines or an answer, which it takes. It returns no more when lines
+// is closed or ctx ends.
+func (s *sender) await(ctx context.Context, lines <-chan []line) (group []line, more bool) {
+	if s.underWay > 0 {
+		s.silence.Reset(s.patience)
+		defer s.silence.Stop()
+	}
+	select {
+	case group, more = <-lines:
+		return group, more
+	case t := <-s.answers:
+		s.take(t)
+		return nil, true
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
+// takeNext waits for an answer. One that does not come is given up: then the
+// publishers stop, which answers everything.
+func (s *sender) takeNext() {
+	s.silence.Reset(s.patience)
+	defer s.silence.Stop()
+	s.take(<-s.answers)
 }
 
 // atEnd tells whether lines was closed because all are read: whoever reads ends

@@ -75,7 +75,7 @@ func (b *batch) note(from, to int, o outcome) {
 // its outcome is unknown.
 func (s *sender) settle(ctx context.Context) error {
 	for s.underWay > 0 {
-		s.take(<-s.answers)
+		s.takeNext()
 	}
 	failures := s.failures
 	s.failures = nil

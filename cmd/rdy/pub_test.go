@@ -353,6 +353,48 @@ func TestPubStopsWithManyUnknown(t *testing.T) {
 	})
 }
 
+// An nsqd that sends heartbeats and answers nothing does not hold it up for ever,
+// whether more lines come or not.
+func TestPubNoAnswers(t *testing.T) {
+	_, lines := count(1000)
+	for name, open := range map[string]bool{"the input ended": false, "more may come": true} {
+		inPublishing(t, lines, func(s *publishing) {
+			d := s.nsqd("a:1")
+			d.Inject(nsqtest.Fault{Command: "MPUB", Mute: true})
+			r, w := io.Pipe()
+			go func() {
+				_, _ = io.WriteString(w, lines)
+				if !open {
+					_ = w.Close()
+				}
+			}()
+			s.p.stdin = r
+			ctx, cancel := context.WithTimeout(s.Context(), time.Hour)
+			defer cancel()
+			start := time.Now()
+			result, err := s.run(ctx)
+			if took := time.Since(start); err == nil || took > s.p.retryFor+2*stopTimeout {
+				t.Errorf("%s: %v after %v", name, err, took)
+			}
+			s.expect(result, 0, 0, 1000, 0)
+			_ = r.Close()
+		})
+	}
+}
+
+// The answers that came while it waited for its rate are answers.
+func TestPubSlowRateIsNoSilence(t *testing.T) {
+	inPublishing(t, "one\ntwo\nthree\n", func(s *publishing) {
+		s.nsqd("a:1")
+		s.p.rate = 0.001
+		r, err := s.run(s.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		s.expect(r, 3, 0, 0, 0)
+	})
+}
+
 // The reading ends at an interruption, too. That is not the end of the input.
 func TestPubInterruptedIsNeverTheEnd(t *testing.T) {
 	inPublishing(t, "", func(s *publishing) {
