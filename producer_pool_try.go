@@ -147,10 +147,12 @@ var errAllTried = errors.New("all nsqds were tried")
 // not told yet what nsqds there are.
 func (pool *ProducerPool) wait(ctx context.Context, t *poolTries) error {
 	_, patient := ctx.Deadline()
-	t.again = len(t.tried) > 0
 	for {
 		pool.mu.Lock()
 		news, stopping, none := pool.news, pool.stopping, len(pool.members) == 0
+		// One may have been listed since choose found none.
+		untried := slices.ContainsFunc(pool.members, func(m *poolMember) bool { return t.at(m) < 0 })
+		t.again = len(t.tried) > 0 && !untried
 		ready := slices.ContainsFunc(pool.members, func(m *poolMember) bool { return !t.again || !m.unhealthy })
 		err := pool.unlisted()
 		pool.mu.Unlock()

@@ -174,3 +174,19 @@ func TestPoolLoggers(t *testing.T) {
 		}
 	})
 }
+
+// An nsqd that is listed between the last look for one and the wait is tried.
+// That it was not is no success when all before it were let go.
+func TestPoolWaitSeesTheLatest(t *testing.T) {
+	inPool(t, func(s *pooling) {
+		gone := &poolMember{}
+		tries := &poolTries{}
+		tries.note(gone, nil)
+		if err := s.pool.wait(s.Context(), tries); err != nil {
+			s.Errorf("%v, verdict %v", err, tries.verdict(nil))
+		}
+		if m, err := s.pool.choose(tries); m == nil || err != nil {
+			s.Errorf("%v, %v", m, err)
+		}
+	})
+}
