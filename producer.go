@@ -20,7 +20,8 @@ import (
 // room. When nsqd cannot be reached, everyone waits for the same attempt, and who
 // comes within a moment after it failed, 100 ms at first and a second later on,
 // gets its error at once. When a connection is lost, what nsqd has certainly not
-// taken is sent once more, over the next connection.
+// taken is sent once more, over the next connection; if it is lost because nsqd
+// refused somebody else's publish, up to ten times.
 //
 // The forms without a context wait as long as nsqd, which must keep sending
 // heartbeats, takes to answer.

@@ -139,7 +139,7 @@ func (p *Producer) gone(c *producerConn) error {
 	if p.alive.Err() != nil { // it is draining
 		return ErrStopped
 	}
-	return lostError{fmt.Errorf("[%s] %w: the connection ended", p.addr, ErrNotSent)}
+	return lostError{error: fmt.Errorf("[%s] %w: the connection ended", p.addr, ErrNotSent)}
 }
 
 // producerConn is a connection of a Producer's, and receives what it reads.

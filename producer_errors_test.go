@@ -76,6 +76,35 @@ func TestRefusalHurtsNobodyElse(t *testing.T) {
 	})
 }
 
+// Nor do many refusals, one after the other on a connection each, whoever is
+// behind them.
+func TestRefusalsHurtNobodyElse(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.d.Inject(nsqtest.Fault{Command: "DPUB", Delay: time.Second})
+		errs := make([]error, 20)
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() {
+				sleep(time.Duration(i) * time.Millisecond)
+				if i < 10 {
+					errs[i] = s.p.DeferredPublish("t", 2*time.Hour, []byte("no"))
+				} else {
+					errs[i] = s.p.Publish("t", fmt.Append(nil, i))
+				}
+			})
+		}
+		wg.Wait()
+		for i, err := range errs {
+			if _, refused := errors.AsType[ErrProtocol](err); refused != (i < 10) || i >= 10 && err != nil {
+				s.Errorf("%d: %v", i, err)
+			}
+		}
+		if n := len(s.stored()); n != 10 || s.net.Dials() != 11 {
+			s.Errorf("%d stored over %d connections", n, s.net.Dials())
+		}
+	}, quietly)
+}
+
 // Behind an error that this package does not know the outcome is not known
 // either.
 func TestUnknownRefusal(t *testing.T) {

@@ -182,23 +182,42 @@ func (p *Producer) acquire(ctx context.Context, w *window, size int, patience ti
 
 // lostError says that a connection ended before nsqd took a command. Over
 // another it may be sent again.
-type lostError struct{ error }
+type lostError struct {
+	error
+	fault bool // somebody else's: nsqd refused what he published
+}
 
 func (e lostError) Unwrap() error { return e.error }
 
+// maxFaults is how many faults of others a publish outlives. Each costs a
+// connection, and one of those who published what nsqd refuses has his answer
+// then; if all do, that shall not go on until the last one has.
+const maxFaults = 10
+
 // twice tries once more if a connection was lost at the first try, and not as
 // often as it takes: an nsqd that closes every connection would keep us
-// dialling. If nothing came of that either, the error tells of both.
+// dialling. Where others are at fault it has patience. If nothing came of the
+// last try either, the error tells of the one before, too.
 func twice(try func() error) error {
-	first := try()
-	if _, lost := errors.AsType[lostError](first); !lost {
-		return first
+	var before error
+	for lost, faults := 0, 0; ; {
+		err := try()
+		e, again := errors.AsType[lostError](err)
+		switch {
+		case again && e.fault:
+			faults++
+		case again:
+			lost++
+		}
+		if again && lost < 2 && faults <= maxFaults {
+			before = err
+			continue
+		}
+		if before != nil && (errors.Is(err, ErrNotSent) || errors.Is(err, ErrStopped)) {
+			return fmt.Errorf("%w; then: %w", before, err)
+		}
+		return err
 	}
-	second := try()
-	if errors.Is(second, ErrNotSent) || errors.Is(second, ErrStopped) {
-		return fmt.Errorf("%w; then: %w", first, second)
-	}
-	return second
 }
 
 // publishError is what the answer to a publish means for its caller.
@@ -207,13 +226,20 @@ func (p *Producer) publishError(topic string, err error) error {
 		return nil
 	}
 	open, unanswered := errors.AsType[*link.UnansweredError](err)
-	if refused, ok := errors.AsType[*wire.Error](err); ok && !unanswered {
+	refused, said := errors.AsType[*wire.Error](err)
+	if said && !unanswered {
 		return ErrProtocol{Reason: refused.Error()}
 	}
 	if unanswered && !mayBeTaken(open) {
-		return lostError{fmt.Errorf("[%s] publish to %q: %w: %w", p.addr, topic, ErrNotSent, reason(err))}
+		notSent := fmt.Errorf("[%s] publish to %q: %w: %w", p.addr, topic, ErrNotSent, reason(err))
+		return lostError{error: notSent, fault: said && !failedToStore(refused.Code)}
 	}
 	return fmt.Errorf("[%s] publish to %q: %w: %w", p.addr, topic, ErrUnknownOutcome, reason(err))
+}
+
+// failedToStore tells whether nsqd refused a publish for a reason of its own.
+func failedToStore(code wire.Code) bool {
+	return code == wire.PubFailed || code == wire.MpubFailed || code == wire.DpubFailed
 }
 
 // mayBeTaken tells whether nsqd may have taken a publish that it did not answer.
