@@ -17,8 +17,9 @@ import (
 // Messages come in slabs. A worker takes as many of one at a time as it is done
 // with in a moment: one, if its handler is slow. What it has taken and not begun
 // still waits for anyone. It puts that back when the moment is over; a worker
-// that would sleep or finds no progress takes half of it, and whoever looks for messages has it put back first. So no message waits behind a
-// slow one while another handler could have it.
+// that would sleep or finds no progress takes half of it, and whoever looks for
+// messages has it put back first. So no message waits behind a slow one while
+// another handler could have it.
 type delivery struct {
 	clock func() time.Duration
 
@@ -187,7 +188,7 @@ func (d *delivery) refill(w *worker) bool {
 	}
 	if d.head < len(d.queue) {
 		slab := d.queue[d.head]
-		n := min(len(slab), max(w.most, 1))
+		n := min(len(slab), w.most)
 		w.hold(slab[:n:n])
 		if n < len(slab) {
 			d.queue[d.head] = slab[n:]
@@ -316,7 +317,7 @@ func (d *delivery) staff(handler, n int) (hired []*worker) {
 		}
 	}
 	for ; n > 0; n-- {
-		w := &worker{handler: handler}
+		w := &worker{handler: handler, most: 1}
 		d.workers = append(d.workers, w)
 		hired = append(hired, w)
 	}

@@ -40,7 +40,7 @@ func numbers(messages []*Message) []int64 {
 
 func TestDeliveryOrderAndGrowth(t *testing.T) {
 	d := newDelivery(1000, stopped)
-	w := &worker{}
+	w := &worker{most: 1}
 	var next, expected int64
 	for round := range 200 { // fill, take some, fill: the queue moves within its memory
 		for range round % 7 {
@@ -68,7 +68,7 @@ func TestDeliveryOrderAndGrowth(t *testing.T) {
 
 func TestDeliveryRemove(t *testing.T) {
 	a, b := &consumerConn{addr: "a"}, &consumerConn{addr: "b"}
-	d, w := newDelivery(1000, stopped), &worker{}
+	d, w := newDelivery(1000, stopped), &worker{most: 1}
 	d.put(numbered(a, 0))
 	d.put(numbered(b, 1))
 	d.put(numbered(a, 2))
@@ -97,7 +97,7 @@ func TestDeliveryWakesHandlers(t *testing.T) {
 				seen := map[int64]int{}
 				for range handlers {
 					wg.Go(func() {
-						w := &worker{}
+						w := &worker{most: 1}
 						for m, ok := d.take(w); ok; m, ok = d.take(w) {
 							sleep(time.Second)
 							mu.Lock()

@@ -29,7 +29,7 @@ type worker struct {
 
 	now   time.Duration // when it took a message last
 	since time.Duration // when it took the batch
-	most  int           // how many it takes next
+	most  int           // how many it takes next, 1 or more
 
 	// begun is since when it works on a message, kept only for auto_touch. It is
 	// set without the mutex: a sweep that comes before it sees the one before,
