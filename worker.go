@@ -41,7 +41,7 @@ type worker struct {
 
 // answers are FINs of a worker that its link has not been given: those of a batch
 // go together, since what costs is the link's mutex. They never wait for a
-// handler longer than a moment: see delivery.late.
+// handler longer than a moment: see delivery.rescue.
 type answers struct {
 	mu    sync.Mutex // guards what follows; only its worker adds
 	link  *link.Link
