@@ -1,6 +1,7 @@
 package nsq
 
 import (
+	"reflect"
 	"sync"
 	"sync/atomic"
 )
@@ -20,7 +21,7 @@ var recycled = sync.Pool{New: func() any { return new(bodies) }}
 
 // done is told that a message was answered.
 func (b *bodies) done(body []byte) {
-	if poisoning {
+	if poisoning && b.has(body) { // a handler may have put a body of its own there
 		for i := range body {
 			body[i] = poison
 		}
@@ -28,6 +29,11 @@ func (b *bodies) done(body []byte) {
 	if b.open.Add(-1) == 0 {
 		recycled.Put(b)
 	}
+}
+
+// has tells whether a body is part of the memory.
+func (b *bodies) has(body []byte) bool {
+	return reflect.ValueOf(body).Pointer()-reflect.ValueOf(b.mem[:]).Pointer() < recycledSlab
 }
 
 // poison is what the body of an answered message is full of in programs that look

@@ -108,3 +108,20 @@ func TestMessageSize(t *testing.T) {
 		t.Errorf("a slab of messages takes %d bytes, which the allocator makes more of than 8192", size)
 	}
 }
+
+// What a handler puts in the place of a body is its own: no poison goes there.
+func TestPoisonLeavesOtherMemoryAlone(t *testing.T) {
+	b := new(bodies)
+	b.open.Store(3)
+	own := []byte("own")
+	copy(b.mem[:], "one")
+	for _, m := range []*Message{{Body: own, bodies: b}, {Body: b.mem[1:3:3], bodies: b}, {bodies: b}} {
+		m.Finish()
+	}
+	if string(own) != "own" {
+		t.Errorf("the handler's own memory is now %q", own)
+	}
+	if poisoned := b.mem[0] == 'o' && b.mem[2] == poison; poisoned != poisoning {
+		t.Errorf("memory of answered messages is %q", b.mem[:3])
+	}
+}
