@@ -220,8 +220,9 @@ type Config struct {
 	// most of the garbage that a Consumer makes, which counts at some hundred
 	// thousand messages a second, or some hundred megabytes. Programs built with
 	// the race detector overwrite the body of a message that was answered, and
-	// report who still reads it. Bodies over 64 KiB are not recycled. The Message
-	// itself may be kept as always.
+	// report who still reads it. Bodies over 64 KiB are not recycled, nor are
+	// those that arrive with less than 4 KiB in all. The Message itself may be
+	// kept as always.
 	RecycleBodies bool `opt:"recycle_bodies"`
 
 	// MaxMsgSize is the largest message body accepted, in bytes: from nsqd, and

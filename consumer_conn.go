@@ -78,7 +78,7 @@ func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 	messages := make([]Message, len(batch))
 	var mem []byte
 	var shared *bodies
-	if cc.c.cfg.RecycleBodies && bytes <= recycledSlab {
+	if cc.c.cfg.RecycleBodies && bytes >= leastRecycled && bytes <= recycledSlab {
 		shared = recycled.Get().(*bodies)
 		shared.open.Store(int32(len(batch))) // #nosec G115 -- a slab's
 		mem = shared.mem[:0]

@@ -6,8 +6,13 @@ import (
 	"sync/atomic"
 )
 
-// recycledSlab is how many bytes of bodies share a fate with recycle_bodies.
-const recycledSlab = 64 << 10
+const (
+	// recycledSlab is how many bytes of bodies share a fate with recycle_bodies.
+	recycledSlab = 64 << 10
+	// leastRecycled is how many there must be: a slab for a few bytes that wait
+	// for a slow handler would take far more memory than it saves.
+	leastRecycled = 4 << 10
+)
 
 // bodies is memory for the bodies of messages that arrived together. It is used
 // again when all of them are answered. Should one never be, its bodies are left

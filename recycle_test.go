@@ -3,6 +3,7 @@ package nsq
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -124,4 +125,33 @@ func TestPoisonLeavesOtherMemoryAlone(t *testing.T) {
 	if poisoned := b.mem[0] == 'o' && b.mem[2] == poison; poisoned != poisoning {
 		t.Errorf("memory of answered messages is %q", b.mem[:3])
 	}
+}
+
+// What arrives in small pieces takes no slab for each of them.
+func TestFewBytesAreNotRecycled(t *testing.T) {
+	inScene(t, func(s *scene) {
+		a := s.nsqd("a:1")
+		s.cfg.RecycleBodies, s.cfg.MaxInFlight = true, 100
+		var small, large int
+		s.consumer(1, func(m *Message) error {
+			if m.bodies == nil {
+				small++
+			} else {
+				large++
+			}
+			return nil
+		})
+		s.connect(a)
+		after(time.Second)
+		for range 10 {
+			a.Publish("t", strings.Repeat("x", leastRecycled-1))
+			after(time.Second)
+			a.Publish("t", strings.Repeat("x", leastRecycled))
+			after(time.Second)
+		}
+		if small != 10 || large != 10 {
+			t.Errorf("%d small and %d large messages, want 10 of each", small, large)
+		}
+		s.stopped()
+	})
 }
