@@ -99,7 +99,7 @@ func TestRefusalsHurtNobodyElse(t *testing.T) {
 				s.Errorf("%d: %v", i, err)
 			}
 		}
-		if n := len(s.stored()); n != 10 || s.net.Dials() != 11 {
+		if n := len(s.stored()); n != 10 || s.net.Dials() > 11 { // ten, if those that are no good come last
 			s.Errorf("%d stored over %d connections", n, s.net.Dials())
 		}
 	}, quietly)
