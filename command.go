@@ -1,7 +1,6 @@
 package nsq
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -39,8 +38,7 @@ func (c *Command) WriteTo(w io.Writer) (int64, error) {
 func (c *Command) appendTo(dst []byte) []byte {
 	dst = c.appendLine(dst)
 	if c.Body != nil {
-		dst = binary.BigEndian.AppendUint32(dst, uint32(len(c.Body))) // #nosec G115 -- nsqd takes far less than 4 GiB
-		dst = append(dst, c.Body...)
+		dst = append(wire.AppendBodyHead(dst, len(c.Body)), c.Body...)
 	}
 	return dst
 }

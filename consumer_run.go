@@ -128,6 +128,7 @@ func (r *run) loop() {
 	for _, event := range r.c.mail.close() {
 		event(time.Now())
 	}
+	r.c.delivery.late.Stop() // no worker has more than one message any more, so none sets it
 	r.log.Info("stopped")
 	close(r.c.StopChan)
 }

@@ -179,12 +179,10 @@ func (b *Batcher) PublishContext(ctx context.Context, topic string, body []byte)
 	if ctx.Err() != nil {
 		return batchError(topic, ErrNotSent, context.Cause(ctx))
 	}
-	if !b.room.try(m.size()) {
-		if err := b.room.wait(ctx, b.stopped, m.size()); errors.Is(err, ErrStopped) {
-			return err
-		} else if err != nil {
-			return batchError(topic, ErrNotSent, err)
-		}
+	if err := b.room.acquire(ctx, b.stopped, m.size(), 0); errors.Is(err, ErrStopped) {
+		return err
+	} else if err != nil {
+		return batchError(topic, ErrNotSent, err)
 	}
 	mine := &batchedMessage{ctx: ctx, body: bytes.Clone(body), done: make(chan error, 1)}
 	if !b.join(topic, mine) {

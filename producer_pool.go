@@ -1,7 +1,6 @@
 package nsq
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,7 +146,7 @@ func (pool *ProducerPool) DeferredPublishContext(ctx context.Context, topic stri
 }
 
 func (pool *ProducerPool) check(m *publication) error {
-	return m.check(int(cmp.Or(pool.cfg.MaxMsgSize, maxLen)))
+	return m.check(pool.cfg.maxBody())
 }
 
 func (pool *ProducerPool) publish(ctx context.Context, m *publication) error {

@@ -109,12 +109,7 @@ func (async *poolAsync) begin() bool {
 
 // acquire takes room for a transaction.
 func (async *poolAsync) acquire(box *outbox) error {
-	if box.room.try(1) {
-		return nil
-	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), async.pool.cfg.ReadTimeout, errNoRoom)
-	defer cancel()
-	err := box.room.wait(ctx, async.pool.alive, 1)
+	err := box.room.acquire(context.Background(), async.pool.alive, 1, async.pool.cfg.ReadTimeout)
 	if err == nil || errors.Is(err, ErrStopped) {
 		return err
 	}

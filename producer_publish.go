@@ -80,6 +80,9 @@ func (m *publication) checkBody(body []byte, limit int) error {
 	return nil
 }
 
+// maxBody is the longest body that may be published.
+func (c *Config) maxBody() int { return int(cmp.Or(c.MaxMsgSize, maxLen)) }
+
 // handTo gives the command to a link, which copies it. False says that the link
 // has ended.
 func (m *publication) handTo(l *link.Link, to link.Replier) bool {
@@ -93,7 +96,7 @@ func (m *publication) handTo(l *link.Link, to link.Replier) bool {
 }
 
 func (p *Producer) check(m *publication) error {
-	return m.check(int(cmp.Or(p.cfg.MaxMsgSize, maxLen)))
+	return m.check(p.cfg.maxBody())
 }
 
 // publish sends a command and waits for its answer.
@@ -165,15 +168,7 @@ func (p *Producer) handOver(ctx context.Context, m *publication, to func(*produc
 
 // acquire takes room in a window. A patience of 0 is that of the context.
 func (p *Producer) acquire(ctx context.Context, w *window, size int, patience time.Duration) error {
-	if w.try(size) {
-		return nil
-	}
-	if patience > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, patience, errNoRoom)
-		defer cancel()
-	}
-	err := w.wait(ctx, p.alive, size)
+	err := w.acquire(ctx, p.alive, size, patience)
 	if err == nil || errors.Is(err, ErrStopped) {
 		return err
 	}

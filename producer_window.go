@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // window bounds the sum of what is outstanding. Those who wait for room get it
@@ -34,6 +35,20 @@ func (w *window) try(size int) bool {
 }
 
 func (w *window) fits(size int) bool { return w.used == 0 || w.used+size <= w.limit }
+
+// acquire takes room, and waits for it until one of the contexts ends or, unless
+// it is 0, patience. The error is why.
+func (w *window) acquire(ctx, alive context.Context, size int, patience time.Duration) error {
+	if w.try(size) {
+		return nil
+	}
+	if patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, patience, errNoRoom)
+		defer cancel()
+	}
+	return w.wait(ctx, alive, size)
+}
 
 // wait takes room, and waits for it until one of the contexts ends, whose cause
 // it returns.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -35,13 +34,18 @@ func TestMain(m *testing.M) {
 
 // output is what a command writes, for a test to read while it runs.
 type output struct {
-	mu   sync.Mutex
-	data bytes.Buffer
+	mu    sync.Mutex
+	data  bytes.Buffer
+	wrote chan struct{} // closed at the next write, if anyone waits for it
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.wrote != nil {
+		close(o.wrote)
+		o.wrote = nil
+	}
 	return o.data.Write(p)
 }
 
@@ -51,20 +55,39 @@ func (o *output) String() string {
 	return o.data.String()
 }
 
+// await waits until a text is written.
 func (o *output) await(t *testing.T, text string) {
 	t.Helper()
-	await(t, fmt.Sprintf("output %q", text), func() bool { return strings.Contains(o.String(), text) })
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	for {
+		o.mu.Lock()
+		if strings.Contains(o.data.String(), text) {
+			o.mu.Unlock()
+			return
+		}
+		if o.wrote == nil {
+			o.wrote = make(chan struct{})
+		}
+		wrote := o.wrote
+		o.mu.Unlock()
+		select {
+		case <-wrote:
+		case <-ctx.Done():
+			t.Fatalf("no output %q within %v", text, limit)
+		}
+	}
 }
 
-// await waits until cond holds.
-func await(t *testing.T, what string, cond func() bool) {
+// await asks a daemon until what it says is so. It is asked again as soon as it
+// has answered.
+func await(t *testing.T, what string, ask func() bool) {
 	t.Helper()
-	deadline := time.After(limit)
-	for !cond() {
-		select {
-		case <-deadline:
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	for !ask() {
+		if ctx.Err() != nil {
 			t.Fatalf("no %s within %v", what, limit)
-		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }
@@ -94,11 +117,13 @@ func startWith(t *testing.T, stdin io.Reader, args ...string) *command {
 // wait returns the exit code.
 func (c *command) wait(t *testing.T) int {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit) // not the test's: that has ended in its cleanups
+	defer cancel()
 	select {
 	case code := <-c.code:
 		c.code <- code
 		return code
-	case <-time.After(limit):
+	case <-ctx.Done():
 		t.Fatalf("still running after %v; stderr: %s", limit, c.stderr.String())
 		return 0
 	}

@@ -1,6 +1,7 @@
 package behaviour
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -218,10 +219,12 @@ func (s *scene) producer() client.Producer {
 // await receives from a channel or sees it closed.
 func await[T any](t *testing.T, c <-chan T) T {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(patience):
+	case <-ctx.Done():
 		t.Fatalf("not so within %v", patience)
 		panic("not reached")
 	}
