@@ -186,6 +186,49 @@ func TestDeliveryLeavesNothingBehindASlowMessage(t *testing.T) {
 	}
 }
 
+// A worker whose handler turns slow puts back what it has not begun, and then
+// takes one at a time.
+func TestSlowWorkerPutsBack(t *testing.T) {
+	now := time.Duration(0)
+	d, w := newDelivery(10, func() time.Duration { return now }), &worker{most: mostTaken}
+	d.put(numbered(nil, 0, 1, 2, 3))
+	if m, _ := d.take(w); m.Timestamp != 0 || w.left() != 3 {
+		t.Fatalf("took %d, %d are left", m.Timestamp, w.left())
+	}
+	now = moment
+	if m, _ := d.take(w); m.Timestamp != 1 || w.left() != 0 {
+		t.Errorf("took %d, %d are left", m.Timestamp, w.left())
+	}
+	if got := numbers(d.close()); !slices.Equal(got, []int64{2, 3}) {
+		t.Errorf("%v wait", got)
+	}
+}
+
+// A smaller limit holds from the next message on, whatever workers have taken.
+func TestDeliveryLimitShrinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDelivery(2, stopped)
+		a, b := &worker{most: 2}, &worker{most: 2}
+		d.put(numbered(nil, 0, 1))
+		d.put(numbered(nil, 2, 3))
+		_, _ = d.take(a)
+		_, _ = d.take(b)
+		d.setLimit(1)
+		taken := make(chan *Message, 1)
+		go func() {
+			m, _ := d.take(a)
+			taken <- m
+		}()
+		synctest.Wait()
+		if len(taken) != 0 {
+			t.Errorf("took %d beside another", (<-taken).Timestamp)
+		}
+		d.close() // ends both
+		_, _ = d.take(b)
+		synctest.Wait()
+	})
+}
+
 // What a worker has taken and not begun is given up with what waits in the queue.
 func TestDeliveryFindsWhatWasTaken(t *testing.T) {
 	a, b := &consumerConn{addr: "a"}, &consumerConn{addr: "b"}
