@@ -204,6 +204,44 @@ func TestSlowWorkerPutsBack(t *testing.T) {
 	}
 }
 
+// What a worker that comes no further has taken goes to one that does, and does
+// not wait for all that came later.
+func TestStuckWorkerIsRelieved(t *testing.T) {
+	d := newDelivery(10, stopped)
+	stuck, w := &worker{most: 3}, &worker{most: 1}
+	d.put(numbered(nil, 0, 1, 2))
+	_, _ = d.take(stuck)
+	for n := range int64(10) {
+		d.put(numbered(nil, 10+n))
+	}
+	var order []int64
+	for range 6 {
+		m, _ := d.take(w)
+		w.most = 1
+		order = append(order, m.Timestamp)
+	}
+	if want := []int64{10, 2, 11, 1, 12, 13}; !slices.Equal(order, want) {
+		t.Errorf("took %v, want %v", order, want)
+	}
+	d.close()
+}
+
+// A worker that is to quit begins no other message, whatever it has taken.
+func TestQuittingWorkerLeavesItsBatch(t *testing.T) {
+	d := newDelivery(10, stopped)
+	w := d.staff(0, 1)[0]
+	w.most = mostTaken
+	d.put(numbered(nil, 0, 1, 2))
+	_, _ = d.take(w)
+	d.staff(0, 0)
+	if m, ok := d.take(w); ok {
+		t.Errorf("took %d", m.Timestamp)
+	}
+	if got := numbers(d.close()); !slices.Equal(got, []int64{1, 2}) {
+		t.Errorf("%v wait", got)
+	}
+}
+
 // A smaller limit holds from the next message on, whatever workers have taken.
 func TestDeliveryLimitShrinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
