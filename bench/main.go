@@ -55,7 +55,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.BoolVar(&o.json, "json", false, "print JSON instead of Markdown")
 	flags.BoolVar(&o.list, "list", false, "print the names of the cases and end")
 	flags.IntVar(&o.runs, "runs", 0, "how often each client does each case (default 3, quick 2)")
-	flags.DurationVar(&o.window, "window", 0, "how long a run is measured (default 700ms, quick 300ms)")
+	flags.DurationVar(&o.window, "window", 0, "how long a run is measured (default 400ms, quick 300ms)")
 	only := flags.String("only", "", "a regular expression of the names of cases to do")
 	client := flags.String("client", "", "a regular expression of the names of clients")
 	flags.StringVar(&o.profile, "profile", "", "a directory for a CPU profile of each client and case")
@@ -66,7 +66,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	runs, window := 3, 700*time.Millisecond
+	runs, window := 3, 400*time.Millisecond
 	if o.quick {
 		runs, window = 2, 300*time.Millisecond
 	}
