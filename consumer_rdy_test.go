@@ -322,13 +322,17 @@ type panickingStrategy struct{}
 
 func (panickingStrategy) Calculate(int) time.Duration { panic("no") }
 
+// offBeat is what a handler takes for which chance shall play no role: it does not
+// end at the moment when flow looks, which then sees it at work or not.
+const offBeat = 9700 * time.Microsecond
+
 // D19, D24: lowering max_in_flight takes effect at once, on all nsqds, and what
 // is in flight never exceeds what it was, and soon not what it is.
 func TestLowerMaxInFlightUnderLoad(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 60
 		nsqds := s.nsqds(3)
-		s.consumer(60, func(*Message) error { sleep(10 * time.Millisecond); return nil })
+		s.consumer(60, func(*Message) error { sleep(offBeat); return nil })
 		s.connect(nsqds...)
 		after(rdyMoves)
 		for _, d := range nsqds {
@@ -409,7 +413,7 @@ func TestRDYFollowsMessages(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 80
 		nsqds := s.nsqds(8)
-		s.consumer(80, func(*Message) error { sleep(10 * time.Millisecond); return nil })
+		s.consumer(80, func(*Message) error { sleep(offBeat); return nil })
 		s.connect(nsqds...)
 		after(5 * time.Second)
 		if got := rdyOf(nsqds[3]); got != 10 {
@@ -433,7 +437,7 @@ func TestRDYFollowsMessages(t *testing.T) {
 		}
 		flood(nsqds[5], 50_000)
 		after(time.Second)
-		if a, b := rdyOf(nsqds[3]), rdyOf(nsqds[5]); a+b != 74 || b < 30 {
+		if a, b := rdyOf(nsqds[3]), rdyOf(nsqds[5]); a+b != 74 || b < 36 {
 			t.Errorf("RDY %d and %d for two busy ones", a, b)
 		}
 	})
