@@ -1,0 +1,59 @@
+package nsq
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// counted counts the calls of a socket.
+type counted struct {
+	*nsqtest.Conn
+	reads *atomic.Int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	c.reads.Add(1)
+	return c.Conn.Read(p)
+}
+
+// What costs most are system calls. As many messages are read at a time as are
+// there, and as many answers written as have gathered: with max_in_flight 100 and
+// handlers that are done at once some 40 of each for 1,000 messages, fewer with
+// more. How many is a matter of who runs when; one by one it would be 1,000.
+func TestSystemCallsPerMessage(t *testing.T) {
+	const messages, mostCalls = 20_000, 100 // calls of each kind per 1,000
+	for _, tc := range []struct{ maxInFlight, handlers int }{
+		{100, 1}, {100, 4}, {100, 64}, {2500, 1}, {2500, 4}, {2500, 64},
+	} {
+		t.Run(fmt.Sprintf("max_in_flight=%d x%d", tc.maxInFlight, tc.handlers), func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				var reads, handled atomic.Int64
+				s.cfg.MaxInFlight = tc.maxInFlight
+				s.cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					conn, err := s.net.DialContext(ctx, network, addr)
+					if err != nil {
+						return nil, err
+					}
+					return counted{conn.(*nsqtest.Conn), &reads}, nil
+				}
+				d := s.nsqd("a:1")
+				d.Publish("t", slices.Repeat([]string{"m"}, messages)...)
+				s.consumer(tc.handlers, func(*Message) error { handled.Add(1); return nil })
+				s.connect(d)
+				after(rdyMoves)
+				if n := handled.Load(); n != messages {
+					t.Fatalf("%d messages handled", n)
+				}
+				if r, w := reads.Load(), s.net.Writes(); r > messages*mostCalls/1000 || w > messages*mostCalls/1000 {
+					t.Errorf("%d reads and %d writes for %d messages", r, w, messages)
+				}
+			})
+		})
+	}
+}
