@@ -34,6 +34,7 @@ type delivery struct {
 
 	workers []*worker
 	busy    []*worker // those with a message
+	ahead   []*worker // those of them that have taken more than that one
 	// limit is how many of them there may be: max_in_flight. RDY alone does not
 	// see to that. When a lease is over, which nsqd's clock may say before ours,
 	// nsqd takes the slot for free and sends more, whatever its handler does.
@@ -106,8 +107,7 @@ func (d *delivery) take(w *worker) (*Message, bool) {
 		w.gone = true
 		return nil, false
 	}
-	w.since, w.place = w.now, len(d.busy)
-	d.busy = append(d.busy, w)
+	w.since = w.now
 	m := w.claim()
 	d.wake()
 	return m, true
@@ -127,9 +127,9 @@ func (d *delivery) finish(w *worker, m *Message) {
 func (d *delivery) rescue() {
 	d.pending.Store(false)
 	d.mu.Lock()
-	busy := slices.Clone(d.busy)
+	ahead := slices.Clone(d.ahead)
 	d.mu.Unlock()
-	for _, w := range busy {
+	for _, w := range ahead {
 		w.answers.rescue()
 	}
 }
@@ -158,11 +158,33 @@ func (d *delivery) release(w *worker) {
 	case took < moment/8:
 		w.most = min(2*w.most, mostTaken)
 	}
-	last := len(d.busy) - 1
-	d.busy[w.place], d.busy[last].place = d.busy[last], w.place
-	d.busy[last] = nil
-	d.busy = d.busy[:last]
+	last := d.busy[len(d.busy)-1]
+	last.place = w.place
+	d.busy = moveLast(d.busy, w.place)
+	if len(w.batch) > 1 {
+		last := d.ahead[len(d.ahead)-1]
+		last.placeAhead = w.placeAhead
+		d.ahead = moveLast(d.ahead, w.placeAhead)
+	}
 	w.hold(nil)
+}
+
+// moveLast puts the last worker in the place of one that goes.
+func moveLast(workers []*worker, place int) []*worker {
+	last := len(workers) - 1
+	workers[place], workers[last] = workers[last], nil
+	return workers[:last]
+}
+
+// give hands messages to a worker without any.
+func (d *delivery) give(w *worker, batch []Message) {
+	w.hold(batch)
+	w.place = len(d.busy)
+	d.busy = append(d.busy, w)
+	if len(batch) > 1 {
+		w.placeAhead = len(d.ahead)
+		d.ahead = append(d.ahead, w)
+	}
 }
 
 // putBack puts messages before all others.
@@ -181,7 +203,7 @@ func (d *delivery) refill(w *worker) bool {
 	if len(d.busy) >= d.limit {
 		return false
 	}
-	for _, other := range d.busy {
+	for _, other := range d.ahead {
 		if other.stuck() && d.takeFrom(other, w) {
 			return true
 		}
@@ -189,7 +211,7 @@ func (d *delivery) refill(w *worker) bool {
 	if d.head < len(d.queue) {
 		slab := d.queue[d.head]
 		n := min(len(slab), w.most)
-		w.hold(slab[:n:n])
+		d.give(w, slab[:n:n])
 		if n < len(slab) {
 			d.queue[d.head] = slab[n:]
 			return true
@@ -200,7 +222,7 @@ func (d *delivery) refill(w *worker) bool {
 		}
 		return true
 	}
-	return slices.ContainsFunc(d.busy, func(other *worker) bool { return d.takeFrom(other, w) })
+	return slices.ContainsFunc(d.ahead, func(other *worker) bool { return d.takeFrom(other, w) })
 }
 
 // takeFrom gives a worker half of what another has not begun.
@@ -209,7 +231,7 @@ func (d *delivery) takeFrom(other, w *worker) bool {
 	if half == nil {
 		return false
 	}
-	w.hold(half)
+	d.give(w, half)
 	return true
 }
 
@@ -224,7 +246,7 @@ func (d *delivery) wake() {
 
 // unclaimed tells whether there is a message that nobody has begun.
 func (d *delivery) unclaimed() bool {
-	return d.head < len(d.queue) || slices.ContainsFunc(d.busy, func(w *worker) bool { return w.left() > 0 })
+	return d.head < len(d.queue) || slices.ContainsFunc(d.ahead, func(w *worker) bool { return w.left() > 0 })
 }
 
 // forget is told of the answer to a message that had been left for later.
@@ -243,7 +265,7 @@ func (d *delivery) remove(from *consumerConn) []*Message {
 
 // reclaim puts what workers have taken and not begun back into the queue.
 func (d *delivery) reclaim() {
-	for _, w := range d.busy {
+	for _, w := range d.ahead {
 		if rest := w.yield(func(left int) int { return left }); rest != nil {
 			d.putBack(rest)
 		}

@@ -289,6 +289,32 @@ func TestDeliveryFindsWhatWasTaken(t *testing.T) {
 	}
 }
 
+// expectPlaces checks that busy workers know where they are, and that those with
+// more than one message, and no others, are among those that are looked through
+// for messages nobody has begun: there may be thousands with slow handlers.
+func (d *delivery) expectPlaces(t *testing.T) {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ahead := 0
+	for i, w := range d.busy {
+		if len(w.batch) > 1 {
+			ahead++
+		}
+		if len(w.batch) == 0 || w.place != i {
+			t.Errorf("busy worker %d has %d messages and place %d", i, len(w.batch), w.place)
+		}
+	}
+	for i, w := range d.ahead {
+		if len(w.batch) < 2 || w.placeAhead != i {
+			t.Errorf("worker %d of those ahead has %d messages and place %d", i, len(w.batch), w.placeAhead)
+		}
+	}
+	if ahead != len(d.ahead) {
+		t.Errorf("%d workers are ahead, %d are known", ahead, len(d.ahead))
+	}
+}
+
 // Whatever happens at the same time, each message is taken, taken back or left
 // over once.
 func TestDeliveryLosesNothing(t *testing.T) {
@@ -336,6 +362,7 @@ func TestDeliveryLosesNothing(t *testing.T) {
 			d.setLimit(1 + i%workers)
 			count(d.remove(conns[i%3])...)
 			count(d.sweep(-1, time.Hour, 0).expired...)
+			d.expectPlaces(t)
 			runtime.Gosched()
 		}
 	})

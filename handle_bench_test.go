@@ -183,7 +183,27 @@ func BenchmarkInFlight(b *testing.B) {
 	}
 }
 
-// busy is how many workers have a message.
+// BenchmarkTake is one worker's way to its next message while others, whose
+// handlers are slow, have one each.
+func BenchmarkTake(b *testing.B) {
+	for _, slow := range []int{0, 10_000} {
+		b.Run(fmt.Sprintf("slow=%d", slow), func(b *testing.B) {
+			d := newDelivery(1<<20, stopped)
+			for range slow {
+				d.put(numbered(nil, 0))
+				d.take(&worker{most: 1})
+			}
+			w := &worker{most: 1}
+			messages := numbered(nil, 0)
+			for b.Loop() {
+				d.put(messages)
+				d.take(w)
+			}
+		})
+	}
+}
+
+// running is how many workers have a message.
 func (d *delivery) running() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

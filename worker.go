@@ -16,7 +16,9 @@ type worker struct {
 	call    Handler // itself
 	quit    bool    // it is to end
 	gone    bool    // it was told so, and does not come back
-	place   int     // in the delivery's busy, while it is there
+
+	// Its places in the delivery's busy and ahead, while it is there.
+	place, placeAhead int
 
 	// batch is what it has taken: the first of it is done, the last of what is
 	// claimed it works on, the rest it has not begun. It claims without the
@@ -86,7 +88,7 @@ const oneClaim = 1 << 32
 
 func unpack(claims uint64) (claimed, all int) { return int(claims >> 32), int(uint32(claims)) } // #nosec G115 -- halves
 
-// hold gives it a batch. The worker itself calls this, with the mutex held.
+// hold has it hold a batch. The worker itself calls this, with the mutex held.
 func (w *worker) hold(batch []Message) {
 	w.batch = batch
 	w.claims.Store(uint64(len(batch)))
