@@ -53,15 +53,19 @@ func newConsumerConn(c *Consumer, id flow.ID, addr string, l *link.Link) *consum
 
 // Messages copies what was read and queues it for the handlers.
 func (cc *consumerConn) Messages(batch []wire.Message) {
-	most := bodySlab
-	if cc.c.cfg.RecycleBodies {
-		most = recycledSlab
-	}
 	for len(batch) > 0 {
-		n, bytes := slabSize(batch, most)
+		n, bytes := slabSize(batch, largestSlab(cc.c.cfg))
 		cc.deliver(batch[:n], bytes)
 		batch = batch[n:]
 	}
+}
+
+// largestSlab is how many bytes of bodies share memory, at most.
+func largestSlab(cfg *Config) int {
+	if cfg.RecycleBodies {
+		return recycledSlab
+	}
+	return bodySlab
 }
 
 // slabSize says how many messages at the front of a batch share a slab of most
@@ -78,19 +82,27 @@ func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 	messages := make([]Message, len(batch))
 	var mem []byte
 	var shared *bodies
-	if cc.c.cfg.RecycleBodies && bytes >= leastRecycled && bytes <= recycledSlab {
+	own := bytes > largestSlab(cc.c.cfg) // it is a single one: see link.Config.OwnAbove
+	switch {
+	case own:
+	case cc.c.cfg.RecycleBodies && bytes >= leastRecycled:
 		shared = recycled.Get().(*bodies)
 		shared.open.Store(int32(len(batch))) // #nosec G115 -- a slab's
 		mem = shared.mem[:0]
-	} else {
+	default:
 		mem = make([]byte, 0, bytes)
 	}
 	epoch, received := cc.c.signals.epoch.Load(), cc.c.elapsed()
 	lease := milliseconds32(cc.msgTimeout)
 	for i := range batch {
-		w, m, from := &batch[i], &messages[i], len(mem)
-		mem = append(mem, w.Body...)
-		m.ID, m.Body = MessageID(w.ID), mem[from:len(mem):len(mem)]
+		w, m := &batch[i], &messages[i]
+		body := w.Body
+		if !own {
+			from := len(mem)
+			mem = append(mem, body...)
+			body = mem[from:len(mem):len(mem)]
+		}
+		m.ID, m.Body = MessageID(w.ID), body
 		m.Timestamp, m.Attempts = w.Timestamp, w.Attempts
 		m.NSQDAddress, m.Delegate = cc.addr, cc
 		m.original, m.conn, m.bodies = m, cc, shared

@@ -250,7 +250,7 @@ func (r *run) dial(n *nsqd) {
 	r.dials++
 	r.log.Debug("connecting to nsqd", "nsqd", n.addr)
 	cfg := r.c.cfg.linkConfig(n.addr)
-	cfg.Topic, cfg.Channel = r.c.topic, r.c.channel
+	cfg.Topic, cfg.Channel, cfg.OwnAbove = r.c.topic, r.c.channel, largestSlab(r.c.cfg)
 	go func() {
 		defer cancel()
 		l, err := link.Dial(ctx, cfg)

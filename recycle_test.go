@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/rdyhq/nsq/nsqtest"
 )
 
 // Bodies are what they were until their message is answered, though all around
@@ -70,6 +72,48 @@ func TestRecycledBodiesAreWholeUntilAnswered(t *testing.T) {
 		}
 		s.stopped()
 	})
+}
+
+// Bodies of all sizes, those read into memory of their own and those that share
+// it, are what was published, and stay so when they are kept.
+func TestBodiesOfAllSizes(t *testing.T) {
+	for _, recycle := range []bool{false, true} {
+		inScene(t, func(s *scene) {
+			const limit = 2 << 20
+			a := s.nsqd("a:1", func(o *nsqtest.Options) { o.MaxMsgSize = limit })
+			var want []string
+			for _, size := range []int{bodySlab, recycledSlab, 128 << 10, limit} {
+				for d := -1; d <= 1; d++ {
+					for _, size := range []int{10, min(size+d, limit), min(size+d, limit), 10, 300} {
+						n := len(want)
+						want = append(want, strings.Repeat(string(rune('a'+n%26)), size-10)+fmt.Sprintf("%010d", n))
+					}
+				}
+			}
+			a.Publish("t", want...)
+			s.cfg.RecycleBodies, s.cfg.MaxInFlight = recycle, 100
+			var mu sync.Mutex
+			got := map[string]int{}
+			kept := map[int][]byte{}
+			s.consumer(4, func(m *Message) error {
+				mu.Lock()
+				defer mu.Unlock()
+				got[string(m.Body)]++
+				if n, err := strconv.Atoi(string(m.Body[len(m.Body)-10:])); err == nil && !recycle {
+					kept[n] = m.Body
+				}
+				return nil
+			})
+			s.connect(a)
+			after(time.Minute)
+			for n, body := range want {
+				if got[body] != 1 || !recycle && string(kept[n]) != body {
+					t.Errorf("recycle_bodies %t: body %d of %d bytes came %d times; kept: %.20q", recycle, n, len(body), got[body], kept[n])
+				}
+			}
+			s.stopped()
+		})
+	}
 }
 
 // Memory is used again when the last of the messages that share it is answered,

@@ -9,20 +9,29 @@ import (
 )
 
 const (
-	// An idle link keeps a small buffer. One that a read filled gets a large
+	// An idle link keeps a small buffer. One that a read filled gets a larger
 	// one, since a read call costs the same for either.
-	idleBuffer = 4 << 10
+	idleBuffer = 1 << 10
 	busyBuffer = 64 << 10
+	// bufferGrowth is by how much it is larger.
+	bufferGrowth = 8
+
+	// unseenBody is how much memory a body gets for its announcement alone.
+	// nsqd's default of max-msg-size is the same.
+	unseenBody = 1 << 20
 )
 
-// input is the read side: a buffer that frames are parsed in, in place.
+// input is the read side: a buffer that frames are parsed in, in place, except
+// for large bodies.
 type input struct {
-	src     io.Reader
-	maxBody int
-	buf     []byte
-	r, w    int // buf[r:w] is read and not yet parsed
-	skip    int // bytes to drop before the next frame
-	full    bool
+	src      io.Reader
+	maxBody  int
+	ownAbove int
+	buf      []byte
+	r, w     int    // buf[r:w] is read and not yet parsed
+	want     int    // how much to read at a time
+	skip     int    // bytes to drop before the next frame
+	large    *large // what is read now, if it is one
 }
 
 // oversize is a message whose body exceeds maxBody. It is known from the
@@ -34,12 +43,46 @@ type oversize struct {
 
 func (o *oversize) Error() string { return "message too big" }
 
-func (in *input) init(src io.Reader, maxBody int) {
-	in.src, in.maxBody, in.buf = src, maxBody, make([]byte, idleBuffer)
+// large is a message whose body is longer than ownAbove. It is copied once less:
+// what the buffer has of it is copied to memory of its own, the rest is read there.
+type large struct {
+	message wire.Message // its Body is what has come
+	size    int          // of the body
+}
+
+func (l *large) Error() string { return "message with a body in memory of its own" }
+
+func newLarge(m wire.Message, size int) *large {
+	m.Body = make([]byte, 0, min(size, unseenBody))
+	return &large{m, size}
+}
+
+// take copies of b what belongs to the body, and returns how much that is.
+func (l *large) take(b []byte) int {
+	n := min(len(b), l.size-len(l.message.Body))
+	l.message.Body = append(l.message.Body, b[:n]...)
+	return n
+}
+
+// read reads once. As with the buffer, memory follows the bytes that came.
+func (l *large) read(src io.Reader) (int, error) {
+	body := l.message.Body
+	if len(body) == cap(body) {
+		body = append(make([]byte, 0, min(2*len(body), l.size)), body...)
+	}
+	n, err := src.Read(body[len(body):cap(body)])
+	l.message.Body = body[:len(body)+n]
+	return n, err
+}
+
+func (in *input) init(src io.Reader, maxBody, ownAbove int) {
+	in.src, in.maxBody, in.ownAbove = src, maxBody, ownAbove
+	in.buf, in.want = make([]byte, idleBuffer), idleBuffer
 }
 
 // next parses the next frame out of the buffer. [wire.ErrShort] says that
-// there is none whole, and that fill must be called.
+// there is none whole, and that fill must be called. A message that is not taken,
+// or whose body is not in the buffer, comes as an *oversize or a *large.
 func (in *input) next() (wire.Frame, error) {
 	if in.skip > 0 {
 		n := min(in.skip, in.w-in.r)
@@ -49,9 +92,12 @@ func (in *input) next() (wire.Frame, error) {
 			return wire.Frame{}, wire.ErrShort
 		}
 	}
+	if in.large != nil {
+		return wire.Frame{}, in.completed()
+	}
 	f, n, err := wire.ParseFrame(in.buf[in.r:in.w])
 	switch {
-	case err == nil && (f.Type != wire.FrameMessage || !in.tooBig(len(f.Data))):
+	case err == nil && (f.Type != wire.FrameMessage || !in.special(len(f.Data))):
 		in.r += n
 	case err == nil || errors.Is(err, wire.ErrShort):
 		return f, in.checkSize()
@@ -59,12 +105,18 @@ func (in *input) next() (wire.Frame, error) {
 	return f, err
 }
 
-func (in *input) tooBig(dataLen int) bool {
-	return in.maxBody > 0 && dataLen-wire.MessageDataLen(0) > in.maxBody
+// special tells whether a message's size makes it one that is not parsed in
+// place.
+func (in *input) special(dataLen int) bool {
+	size := dataLen - wire.MessageDataLen(0)
+	return in.tooBig(size) || in.ownAbove > 0 && size > in.ownAbove
 }
 
-// checkSize looks at a frame that is not whole yet, or whole and too big. It
-// returns ErrShort to have it read on, and an *oversize to pass it over.
+func (in *input) tooBig(size int) bool { return in.maxBody > 0 && size > in.maxBody }
+
+// checkSize looks at a frame that is not whole yet, or that is special. It
+// returns ErrShort to have it read on, an *oversize to pass it over, and what
+// completed says of one that is read elsewhere.
 func (in *input) checkSize() error {
 	b := in.buf[in.r:in.w]
 	h, err := wire.ParseHeader(b)
@@ -72,23 +124,41 @@ func (in *input) checkSize() error {
 		return err
 	}
 	fixed := wire.HeaderLen + wire.MessageDataLen(0)
-	if h.Type != wire.FrameMessage || !in.tooBig(h.Len) || len(b) < fixed {
+	if h.Type != wire.FrameMessage || !in.special(h.Len) || len(b) < fixed {
 		return wire.ErrShort
 	}
 	m, err := wire.ParseMessage(b[wire.HeaderLen:fixed])
 	if err != nil {
 		return err
 	}
-	m.Body = nil
 	in.r += fixed
-	in.skip = h.BodyLen()
-	return &oversize{message: m, size: h.BodyLen()}
+	if in.tooBig(h.BodyLen()) {
+		m.Body = nil
+		in.skip = h.BodyLen()
+		return &oversize{message: m, size: h.BodyLen()}
+	}
+	in.large = newLarge(m, h.BodyLen())
+	in.r += in.large.take(in.buf[in.r:in.w])
+	// The next message may be as large. Of that the buffer is to get little.
+	in.want = idleBuffer
+	return in.completed()
+}
+
+// completed returns the large message that is being read, or ErrShort as long as
+// it is not whole.
+func (in *input) completed() error {
+	l := in.large
+	if len(l.message.Body) < l.size {
+		return wire.ErrShort
+	}
+	in.large = nil
+	return l
 }
 
 // takeAhead gives away what was read and not parsed.
 func (in *input) takeAhead() []byte {
 	ahead := bytes.Clone(in.buf[in.r:in.w])
-	in.r, in.w, in.full = 0, 0, false
+	in.r, in.w = 0, 0
 	return ahead
 }
 
@@ -107,10 +177,7 @@ func (in *input) frame() (wire.Frame, error) {
 
 // fill reads once. Frames returned before are invalid afterwards.
 func (in *input) fill() error {
-	in.makeRoom()
-	n, err := in.src.Read(in.buf[in.w:])
-	in.w += n
-	in.full = in.w == len(in.buf)
+	n, err := in.read()
 	if n > 0 {
 		return nil // an error, if any, comes again
 	}
@@ -120,18 +187,30 @@ func (in *input) fill() error {
 	return err
 }
 
-// makeRoom leaves free space behind in.w. The buffer grows only when it is
-// full of one unfinished frame, and then by doubling: whatever length a peer
-// announces, memory follows the bytes that came.
+func (in *input) read() (int, error) {
+	if in.large != nil {
+		return in.large.read(in.src)
+	}
+	in.makeRoom()
+	room := in.buf[in.w:min(in.w+in.want, len(in.buf))]
+	n, err := in.src.Read(room)
+	in.w += n
+	if n == len(room) {
+		in.want = min(in.want*bufferGrowth, busyBuffer)
+	}
+	return n, err
+}
+
+// makeRoom leaves free space behind in.w. The buffer grows when reads fill what
+// they are given, or when it is full of one unfinished frame, and then by
+// doubling: whatever length a peer announces, memory follows the bytes that came.
 func (in *input) makeRoom() {
 	rest := in.buf[in.r:in.w]
-	size := len(in.buf)
+	size := max(len(in.buf), in.want)
 	switch {
 	case len(rest) == size:
 		size *= 2
 	case len(rest) == 0 && size > busyBuffer:
-		size = busyBuffer
-	case in.full && size < busyBuffer:
 		size = busyBuffer
 	}
 	if size != len(in.buf) {
@@ -148,6 +227,6 @@ func (in *input) makeRoom() {
 // a heartbeat was all that came.
 func (in *input) rest() {
 	if in.r == in.w && len(in.buf) > idleBuffer {
-		in.buf, in.r, in.w, in.full = make([]byte, idleBuffer), 0, 0, false
+		in.buf, in.r, in.w, in.want = make([]byte, idleBuffer), 0, 0, idleBuffer
 	}
 }

@@ -37,14 +37,22 @@ func (f *feed) Read(p []byte) (int, error) {
 }
 
 // readAll returns what there is in a stream, one line each, and why it ended,
-// and the largest buffer that was in use.
-func readAll(src io.Reader, maxBody int) (lines []string, largest int, err error) {
+// and the largest buffer or body that was in use.
+func readAll(src io.Reader, maxBody, ownAbove int) (lines []string, largest int, err error) {
 	var in input
-	in.init(src, maxBody)
+	in.init(src, maxBody, ownAbove)
 	for {
 		f, err := in.frame()
 		largest = max(largest, len(in.buf))
-		if big, ok := errors.AsType[*oversize](err); ok {
+		if l := in.large; l != nil {
+			largest = max(largest, cap(l.message.Body))
+		}
+		if l, ok := errors.AsType[*large](err); ok {
+			if len(l.message.Body) != cap(l.message.Body) || len(l.message.Body) <= ownAbove {
+				return lines, largest, fmt.Errorf("a body of %d in %d", len(l.message.Body), cap(l.message.Body))
+			}
+			lines = append(lines, fmt.Sprintf("%d %q", wire.FrameMessage, wire.AppendMessageData(nil, &l.message)))
+		} else if big, ok := errors.AsType[*oversize](err); ok {
 			lines = append(lines, fmt.Sprintf("too big %q %d", big.message.ID, big.size))
 		} else if err != nil {
 			return lines, largest, err
@@ -66,16 +74,18 @@ func expectLines(t *testing.T, got, want []string) {
 func TestInputSplit(t *testing.T) {
 	stream := slices.Concat(okFrame, heartbeat, message("a", "x"), message("b", strings.Repeat("y", 50)),
 		nsqtest.ErrorFrame("E_FIN_FAILED", "why"), nsqtest.ResponseFrame(""), closeWaitFrame)
-	want, _, err := readAll(&feed{data: stream}, 0)
+	want, _, err := readAll(&feed{data: stream}, 0, 0)
 	if len(want) != 7 || !errors.Is(err, io.EOF) {
 		t.Fatalf("whole: %q, %v", want, err)
 	}
-	for n := 1; n < len(stream); n++ {
+	for n := 1; n <= len(stream); n++ {
 		for _, sizes := range [][]int{{n, len(stream)}, {n}} {
-			got, largest, err := readAll(&feed{data: stream, sizes: sizes}, 0)
-			expectLines(t, got, want)
-			if !errors.Is(err, io.EOF) || largest > idleBuffer {
-				t.Fatalf("chunks of %d: ended with %v, buffer of %d", sizes, err, largest)
+			for _, ownAbove := range []int{0, 49, 50} {
+				got, largest, err := readAll(&feed{data: stream, sizes: sizes}, 0, ownAbove)
+				expectLines(t, got, want)
+				if !errors.Is(err, io.EOF) || largest > idleBuffer {
+					t.Fatalf("chunks of %d: ended with %v, buffer of %d", sizes, err, largest)
+				}
 			}
 		}
 	}
@@ -92,7 +102,7 @@ func TestInputManyFrames(t *testing.T) {
 		want = append(want, fmt.Sprintf("0 %q", data))
 	}
 	src := &feed{data: stream}
-	got, largest, _ := readAll(src, 0)
+	got, largest, _ := readAll(src, 0, 0)
 	expectLines(t, got, want)
 	if most := len(stream)/(busyBuffer-100) + 3; largest != busyBuffer || src.reads > most {
 		t.Errorf("buffer of %d, %d reads, want at most %d", largest, src.reads, most)
@@ -103,16 +113,44 @@ func TestInputManyFrames(t *testing.T) {
 func TestInputLargeFrame(t *testing.T) {
 	body := strings.Repeat("0123456789abcdef", 1<<16) // 1 MiB
 	stream := slices.Concat(message("a", body), okFrame, message("b", body), okFrame)
-	want, _, _ := readAll(&feed{data: stream}, 0)
+	want, _, _ := readAll(&feed{data: stream}, 0, 0)
 	if len(want) != 4 {
 		t.Fatalf("%d frames", len(want))
 	}
-	for _, size := range []int{1000, idleBuffer, busyBuffer, len(body)} {
-		got, largest, _ := readAll(&feed{data: stream, sizes: []int{size}}, 0)
-		expectLines(t, got, want)
-		if largest > 2<<20 {
-			t.Errorf("chunks of %d: buffer of %d", size, largest)
+	for _, size := range []int{1000, busyBuffer, len(body)} {
+		for _, ownAbove := range []int{0, 16 << 10} {
+			got, largest, _ := readAll(&feed{data: stream, sizes: []int{size}}, 0, ownAbove)
+			expectLines(t, got, want)
+			if largest > 2<<20 {
+				t.Errorf("chunks of %d: buffer of %d", size, largest)
+			}
 		}
+	}
+}
+
+// A large body is read into its own memory. The buffer gets its beginning, and
+// then room for more when small messages follow.
+func TestInputOwnMemory(t *testing.T) {
+	var in input
+	body := strings.Repeat("0123456789abcdef", 1<<12)
+	src := &feed{data: slices.Concat(bytes.Repeat(okFrame, 1000), message("a", body), message("b", body), bytes.Repeat(okFrame, 10_000))}
+	in.init(src, 0, 16<<10)
+	bodies := 0
+	for {
+		_, err := in.frame()
+		if l, ok := errors.AsType[*large](err); ok {
+			if bodies++; string(l.message.Body) != body {
+				t.Fatal("the body is another")
+			}
+		} else if err != nil {
+			break
+		}
+	}
+	// Three that find out how much there is, with most of the first body in the
+	// last of them, and its end; the beginning of the second, and the rest; four
+	// more for 100 kB.
+	if bodies != 2 || src.reads != 3+1+2+4 {
+		t.Errorf("%d bodies in %d reads", bodies, src.reads)
 	}
 }
 
@@ -127,12 +165,12 @@ func TestInputTooBig(t *testing.T) {
 		if body > limit {
 			want[1] = fmt.Sprintf(`too big %q %d`, testID("a"), body)
 		}
-		got, _, _ := readAll(&feed{data: stream}, limit)
+		got, _, _ := readAll(&feed{data: stream}, limit, 0)
 		expectLines(t, got, want)
 		for n := 1; n < len(stream); n++ {
-			got, _, _ := readAll(&feed{data: stream, sizes: []int{n, len(stream)}}, limit)
+			got, _, _ := readAll(&feed{data: stream, sizes: []int{n, len(stream)}}, limit, 0)
 			expectLines(t, got, want)
-			got, _, _ = readAll(&feed{data: stream, sizes: []int{n}}, limit)
+			got, _, _ = readAll(&feed{data: stream, sizes: []int{n}}, limit, 0)
 			expectLines(t, got, want)
 		}
 	}
@@ -143,7 +181,7 @@ func TestInputTooBigInARow(t *testing.T) {
 	big := strings.Repeat("x", 200)
 	stream := slices.Concat(message("a", big), message("b", big), message("c", big))
 	for n := 1; n <= len(stream); n++ {
-		got, _, _ := readAll(&feed{data: stream, sizes: []int{n}}, 100)
+		got, _, _ := readAll(&feed{data: stream, sizes: []int{n}}, 100, 50)
 		expectLines(t, got, []string{
 			fmt.Sprintf("too big %q 200", testID("a")),
 			fmt.Sprintf("too big %q 200", testID("b")),
@@ -155,11 +193,11 @@ func TestInputTooBigInARow(t *testing.T) {
 // A limit as large as an int can be is none. Control frames have their own.
 func TestInputNoLimit(t *testing.T) {
 	m := message("a", strings.Repeat("x", 200))
-	got, _, _ := readAll(&feed{data: m}, math.MaxInt)
+	got, _, _ := readAll(&feed{data: m}, math.MaxInt, 0)
 	expectLines(t, got, []string{fmt.Sprintf("2 %q", m[wire.HeaderLen:])})
 
 	long := nsqtest.ResponseFrame(strings.Repeat("x", 200))
-	got, _, _ = readAll(&feed{data: long}, 1)
+	got, _, _ = readAll(&feed{data: long}, 1, 1)
 	expectLines(t, got, []string{fmt.Sprintf("0 %q", long[wire.HeaderLen:])})
 }
 
@@ -169,25 +207,27 @@ func TestInputMemory(t *testing.T) {
 		return []byte{byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size), 0, 0, 0, frameType}
 	}
 	tests := []struct {
-		name    string
-		header  []byte
-		body    int // bytes that come
-		maxBody int
-		largest int // buffer
-		err     error
+		name              string
+		header            []byte
+		body              int // bytes that come
+		maxBody, ownAbove int
+		largest           int // buffer or body
+		err               error
 	}{
-		{"message of 2 GiB", announced(math.MaxInt32, 2), 26, 0, idleBuffer, io.EOF},
-		{"message of 2 GiB, some of it", announced(math.MaxInt32, 2), 200_000, 0, 512 << 10, io.EOF},
-		{"message of 2 GiB, skipped", announced(math.MaxInt32, 2), 1 << 20, 1 << 20, busyBuffer, io.EOF},
-		{"message of 4 GiB", announced(math.MaxUint32, 2), 1 << 20, 0, idleBuffer, wire.ErrFrame},
-		{"response of 2 GiB", announced(math.MaxInt32, 0), 1 << 20, 0, idleBuffer, wire.ErrFrame},
-		{"longest response", announced(wire.MaxControl+4, 0), wire.MaxControl - 1, 0, 2 * busyBuffer, io.EOF},
-		{"HTTP", []byte("HTTP/1.1"), 1 << 20, 0, idleBuffer, wire.ErrHTTP},
+		{"message of 2 GiB", announced(math.MaxInt32, 2), 26, 0, 0, idleBuffer, io.EOF},
+		{"message of 2 GiB, some of it", announced(math.MaxInt32, 2), 200_000, 0, 0, 512 << 10, io.EOF},
+		{"message of 2 GiB, in memory of its own", announced(math.MaxInt32, 2), 26, 0, 100, unseenBody, io.EOF},
+		{"the same, some of it", announced(math.MaxInt32, 2), 5 << 20, 0, 100, 8 << 20, io.EOF},
+		{"message of 2 GiB, skipped", announced(math.MaxInt32, 2), 1 << 20, 1 << 20, 0, busyBuffer, io.EOF},
+		{"message of 4 GiB", announced(math.MaxUint32, 2), 1 << 20, 0, 0, idleBuffer, wire.ErrFrame},
+		{"response of 2 GiB", announced(math.MaxInt32, 0), 1 << 20, 0, 0, idleBuffer, wire.ErrFrame},
+		{"longest response", announced(wire.MaxControl+4, 0), wire.MaxControl - 1, 0, 0, 2 * busyBuffer, io.EOF},
+		{"HTTP", []byte("HTTP/1.1"), 1 << 20, 0, 0, idleBuffer, wire.ErrHTTP},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			stream := slices.Concat(tt.header, make([]byte, tt.body))
-			_, largest, err := readAll(&feed{data: stream}, tt.maxBody)
+			_, largest, err := readAll(&feed{data: stream}, tt.maxBody, tt.ownAbove)
 			if !errors.Is(err, tt.err) || largest > tt.largest {
 				t.Errorf("ended with %v and a buffer of %d, want %v and at most %d", err, largest, tt.err, tt.largest)
 			}
@@ -200,7 +240,7 @@ func TestInputMemory(t *testing.T) {
 func TestInputBuffer(t *testing.T) {
 	var in input
 	src := &feed{}
-	in.init(src, 0)
+	in.init(src, 0, 0)
 	read := func(frames int, data ...[]byte) {
 		t.Helper()
 		src.data = bytes.Join(data, nil)
@@ -220,7 +260,7 @@ func TestInputBuffer(t *testing.T) {
 	read(1, okFrame)
 	expect(idleBuffer)
 	read(2, message("a", strings.Repeat("x", idleBuffer)), okFrame)
-	expect(2 * idleBuffer)
+	expect(bufferGrowth * idleBuffer)
 	read(1000, bytes.Repeat(okFrame, 1000))
 	expect(busyBuffer)
 	read(1, okFrame)
@@ -246,12 +286,12 @@ func TestInputBuffer(t *testing.T) {
 // its wits' end.
 func TestInputErrors(t *testing.T) {
 	lost := errors.New("lost")
-	got, _, err := readAll(&last{okFrame, lost}, 0)
+	got, _, err := readAll(&last{okFrame, lost}, 0, 0)
 	expectLines(t, got, []string{`0 "OK"`})
 	if !errors.Is(err, lost) {
 		t.Errorf("ended with %v", err)
 	}
-	if _, _, err := readAll(&last{}, 0); !errors.Is(err, io.ErrNoProgress) {
+	if _, _, err := readAll(&last{}, 0, 0); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("ended with %v", err)
 	}
 }

@@ -46,14 +46,18 @@ type Config struct {
 	ReadTimeout      time.Duration // longest silence of nsqd; 0 is no bound
 	WriteTimeout     time.Duration // longest time in which nsqd takes no byte, found out within twice that; 0 is no bound
 	MaxBody          int           // largest message body taken; 0 is no limit
+
+	// OwnAbove is the length above which bodies have memory of their own, which is
+	// the receiver's to keep. 0 is none.
+	OwnAbove int
 }
 
 // A Receiver is told what arrives. Its methods are called one at a time, on
 // goroutines of the link's, and must not block: while one runs, nothing is read
 // and no heartbeat is answered.
 type Receiver interface {
-	// Messages hands over the messages of one read. The slice and the bodies
-	// are valid during the call only.
+	// Messages hands over the messages of one read. The slice and the bodies up
+	// to OwnAbove are valid during the call only.
 	Messages(batch []wire.Message)
 	// TooBig reports a message whose body exceeds MaxBody and was not read.
 	// Like any other it waits for an answer. m has no body.
@@ -134,7 +138,7 @@ func Dial(ctx context.Context, cfg Config) (*Link, error) {
 	}
 	l := &Link{cfg: cfg, conn: newConn(raw)}
 	l.more = sync.NewCond(&l.mu)
-	l.in.init(l.conn, cfg.MaxBody)
+	l.in.init(l.conn, cfg.MaxBody, cfg.OwnAbove)
 	l.out = l.conn
 	if err := l.handshake(ctx); err != nil {
 		_ = l.conn.Close()

@@ -37,13 +37,9 @@ func (l *Link) parse(batch *[]wire.Message) error {
 		case errors.Is(err, wire.ErrShort):
 			return nil
 		case err != nil:
-			big, ok := errors.AsType[*oversize](err)
-			if !ok {
+			if err := l.apart(err, batch); err != nil {
 				return err
 			}
-			l.deliver(batch)
-			l.count(1)
-			l.receiver.TooBig(big.message, big.size)
 		case f.Type == wire.FrameMessage:
 			m, err := wire.ParseMessage(f.Data)
 			if err != nil {
@@ -67,6 +63,22 @@ func (l *Link) parse(batch *[]wire.Message) error {
 			}
 		}
 	}
+}
+
+// apart handles a message that is not in the buffer. Any other error it returns.
+func (l *Link) apart(err error, batch *[]wire.Message) error {
+	if m, ok := errors.AsType[*large](err); ok {
+		*batch = append(*batch, m.message)
+		return nil
+	}
+	m, ok := errors.AsType[*oversize](err)
+	if !ok {
+		return err
+	}
+	l.deliver(batch)
+	l.count(1)
+	l.receiver.TooBig(m.message, m.size)
+	return nil
 }
 
 func (l *Link) deliver(batch *[]wire.Message) {
