@@ -10,6 +10,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/snappy"
@@ -24,6 +25,17 @@ type fake struct {
 	c    Case
 	feed *feed
 	tls  *tls.Config
+
+	// Messages are sent when everybody is there: while they flow go-nsq takes
+	// minutes to make 1,000 connections, and gives up some.
+	missing atomic.Int64 // connections that have not subscribed
+	all     chan struct{}
+}
+
+func newFake(c Case) *fake {
+	f := &fake{c: c, feed: newFeed(c.Body, c.Transport), all: make(chan struct{})}
+	f.missing.Store(int64(max(c.Conns, 1)))
+	return f
 }
 
 // fakeConn is one client's connection.
@@ -82,6 +94,9 @@ func (f *fake) handle(conn net.Conn) {
 		case wire.CmdSub:
 			if _, err := c.conn.Write(f.feed.ok); err != nil {
 				return
+			}
+			if f.missing.Add(-1) == 0 {
+				close(f.all)
 			}
 			if f.c.Kind == consume || f.c.Kind == latency {
 				go c.send()
@@ -168,6 +183,7 @@ func (c *fakeConn) room(most int) int {
 // send sends messages as long as the client is ready for some: as fast as it can,
 // or at a rate.
 func (c *fakeConn) send() {
+	<-c.f.all
 	if c.f.c.Kind == latency {
 		c.pace()
 		return

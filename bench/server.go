@@ -56,7 +56,7 @@ func serve(ctx context.Context, c Case) error {
 }
 
 func startFakes(ctx context.Context, c Case) (where addresses, stop func(), err error) {
-	f := &fake{c: c, feed: newFeed(c.Body, c.Transport)}
+	f := newFake(c)
 	if c.Transport == "tls" {
 		if f.tls, err = selfSigned(); err != nil {
 			return where, nil, err
