@@ -51,7 +51,8 @@ func newConsumerConn(c *Consumer, id flow.ID, addr string, l *link.Link) *consum
 	return cc
 }
 
-// Messages copies what was read and queues it for the handlers.
+// Messages queues what was read for the handlers. Bodies are copied, but for large
+// ones, which are ours.
 func (cc *consumerConn) Messages(batch []wire.Message) {
 	for len(batch) > 0 {
 		n, bytes := slabSize(batch, largestSlab(cc.c.cfg))

@@ -176,7 +176,7 @@ func (r *run) endPhase(now time.Time) {
 			r.c.stopHandling(ErrStopped)
 		case abandoned:
 			r.deadline = now.Add(flushTime)
-			r.c.delivery.rescue() // no FIN can follow what comes next
+			r.c.delivery.rescueAll() // no FIN can follow what comes next
 			running, unanswered := r.c.delivery.unfinished()
 			r.leave(StopError{Running: running, Unanswered: unanswered})
 			for _, conn := range r.conns {

@@ -34,7 +34,10 @@ type delivery struct {
 
 	workers []*worker
 	busy    []*worker // those with a message
-	ahead   []*worker // those of them that have taken more than that one
+	// ahead are those of them that have taken more than that one, and may have some
+	// of it, or FINs of it that were not sent, still. There may be thousands of
+	// others, with slow handlers, that nobody needs to look at.
+	ahead []*worker
 	// limit is how many of them there may be: max_in_flight. RDY alone does not
 	// see to that. When a lease is over, which nsqd's clock may say before ours,
 	// nsqd takes the slot for free and sends more, whatever its handler does.
@@ -134,6 +137,17 @@ func (d *delivery) rescue() {
 	}
 }
 
+// rescueAll is rescue for one who sends nothing after it: a worker with a single
+// message is about to send its FIN, but may be late.
+func (d *delivery) rescueAll() {
+	d.mu.Lock()
+	busy := slices.Clone(d.busy)
+	d.mu.Unlock()
+	for _, w := range busy {
+		w.answers.rescue()
+	}
+}
+
 // detach keeps an eye on a message that is to be answered later.
 func (d *delivery) detach(m *Message) {
 	d.mu.Lock()
@@ -161,12 +175,19 @@ func (d *delivery) release(w *worker) {
 	last := d.busy[len(d.busy)-1]
 	last.place = w.place
 	d.busy = moveLast(d.busy, w.place)
-	if len(w.batch) > 1 {
-		last := d.ahead[len(d.ahead)-1]
-		last.placeAhead = w.placeAhead
-		d.ahead = moveLast(d.ahead, w.placeAhead)
-	}
+	d.forgetAhead(w)
 	w.hold(nil)
+}
+
+// forgetAhead takes a worker off those that are ahead, if it is one of them.
+func (d *delivery) forgetAhead(w *worker) {
+	if w.placeAhead == notAhead {
+		return
+	}
+	last := d.ahead[len(d.ahead)-1]
+	last.placeAhead = w.placeAhead
+	d.ahead = moveLast(d.ahead, w.placeAhead)
+	w.placeAhead = notAhead
 }
 
 // moveLast puts the last worker in the place of one that goes.
@@ -181,6 +202,7 @@ func (d *delivery) give(w *worker, batch []Message) {
 	w.hold(batch)
 	w.place = len(d.busy)
 	d.busy = append(d.busy, w)
+	w.placeAhead = notAhead
 	if len(batch) > 1 {
 		w.placeAhead = len(d.ahead)
 		d.ahead = append(d.ahead, w)
@@ -203,8 +225,11 @@ func (d *delivery) refill(w *worker) bool {
 	if len(d.busy) >= d.limit {
 		return false
 	}
-	for _, other := range d.ahead {
-		if other.stuck() && d.takeFrom(other, w) {
+	for _, other := range slices.Backward(d.ahead) { // the last takes the place of one that goes
+		switch {
+		case other.spent():
+			d.forgetAhead(other)
+		case other.stuck() && d.takeFrom(other, w):
 			return true
 		}
 	}

@@ -289,17 +289,18 @@ func TestDeliveryFindsWhatWasTaken(t *testing.T) {
 	}
 }
 
-// expectPlaces checks that busy workers know where they are, and that those with
-// more than one message, and no others, are among those that are looked through
-// for messages nobody has begun: there may be thousands with slow handlers.
+// expectPlaces checks that workers know where they are, and that all those that
+// have messages for others, or FINs to send, are where these are looked for.
 func (d *delivery) expectPlaces(t *testing.T) {
 	t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	ahead := 0
 	for i, w := range d.busy {
-		if len(w.batch) > 1 {
+		if w.placeAhead != notAhead {
 			ahead++
+		} else if w.left() > 0 {
+			t.Errorf("busy worker %d has %d messages for others, which they do not find", i, w.left())
 		}
 		if len(w.batch) == 0 || w.place != i {
 			t.Errorf("busy worker %d has %d messages and place %d", i, len(w.batch), w.place)
@@ -312,6 +313,68 @@ func (d *delivery) expectPlaces(t *testing.T) {
 	}
 	if ahead != len(d.ahead) {
 		t.Errorf("%d workers are ahead, %d are known", ahead, len(d.ahead))
+	}
+}
+
+// Workers that others have relieved of what they had taken are not looked at for
+// more, however long their handlers take.
+func TestRelievedWorkersAreLeftAlone(t *testing.T) {
+	d := newDelivery(1000, stopped)
+	var next int64
+	for range 100 {
+		slow, free := &worker{most: 4}, &worker{most: 1}
+		d.put(numbered(nil, next, next+1, next+2, next+3))
+		d.take(slow)
+		for i := range int64(3) {
+			if m, _ := d.take(free); m.Timestamp <= next || m.Timestamp > next+3 {
+				t.Fatalf("took %d, the %d. of those from %d on", m.Timestamp, i+2, next)
+			}
+		}
+		next += 4
+	}
+	d.put(numbered(nil, next))
+	d.take(&worker{most: 1})
+	d.expectPlaces(t)
+	if len(d.ahead) > 1 || len(d.busy) != 201 {
+		t.Errorf("%d workers are ahead of %d", len(d.ahead), len(d.busy))
+	}
+}
+
+// Nor do FINs of theirs wait for that.
+func TestRelievedWorkersFINsLeave(t *testing.T) {
+	f := newFed(t, 1, func(*Config) {})
+	d := newDelivery(1000, stopped)
+	slow, free := &worker{most: 3}, &worker{most: 1}
+	d.put([]Message{{conn: f.conn}, {conn: f.conn}, {conn: f.conn, state: responded}})
+	m, _ := d.take(slow)
+	m.respond()
+	d.finish(slow, m)
+	d.late.Stop() // its turn comes below
+	d.take(slow)
+	d.take(free) // the third
+	d.put(numbered(nil, 0))
+	d.take(free)
+	d.rescue()
+	if n := f.conn.link.Stats().Finished; n != 1 {
+		t.Errorf("%d FINs", n)
+	}
+	if d.put(numbered(nil, 0)); d.refill(&worker{most: 1}) && len(d.ahead) > 0 {
+		t.Error("it is looked at though there is nothing left")
+	}
+}
+
+// What a worker with a single message has not sent yet goes with the rest when
+// nothing can be sent after that.
+func TestRescueAll(t *testing.T) {
+	f := newFed(t, 1, func(*Config) {})
+	d, w := newDelivery(1, stopped), &worker{most: 1}
+	d.put([]Message{{conn: f.conn}})
+	m, _ := d.take(w)
+	m.respond()
+	d.finish(w, m)
+	d.rescueAll()
+	if n := f.conn.link.Stats().Finished; n != 1 {
+		t.Errorf("%d FINs", n)
 	}
 }
 

@@ -84,6 +84,16 @@ func (a *answers) rescue() {
 	}
 }
 
+// empty tells whether there are none.
+func (a *answers) empty() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.ids) == 0
+}
+
+// notAhead is the place of a worker that is not ahead.
+const notAhead = -1
+
 const oneClaim = 1 << 32
 
 func unpack(claims uint64) (claimed, all int) { return int(claims >> 32), int(uint32(claims)) } // #nosec G115 -- halves
@@ -123,6 +133,11 @@ func (w *worker) left() int {
 	claimed, all := unpack(w.claims.Load())
 	return all - claimed
 }
+
+// spent tells whether nothing of what it has taken is left to others, and no FIN
+// either: those of messages that it claims from now on, which are the last of its
+// batch, it sends itself.
+func (w *worker) spent() bool { return w.left() == 0 && w.answers.empty() }
 
 // stuck tells whether it has begun none since the last call, and there are some.
 // Callers hold the mutex.

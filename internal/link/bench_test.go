@@ -71,7 +71,7 @@ func rawLink(socket net.Conn, r Receiver) *Link {
 	l := &Link{conn: newConn(socket), receiver: r}
 	l.out = l.conn
 	l.more = sync.NewCond(&l.mu)
-	l.in.init(l.conn, 1<<20, 0)
+	l.in.init(l.conn, 1<<20)
 	return l
 }
 

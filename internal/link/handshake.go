@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/rdyhq/nsq/internal/wire"
@@ -108,17 +109,18 @@ func (l *Link) exchange(command []byte) ([]byte, error) {
 func (l *Link) await() ([]byte, error) {
 	for {
 		f, err := l.in.frame()
+		_, big := errors.AsType[*oversize](err)
 		switch {
+		case big || err == nil && f.Type == wire.FrameMessage:
+			return nil, fmt.Errorf("%w: a message before RDY", wire.ErrFrame)
 		case err != nil:
 			return nil, err
 		case f.IsHeartbeat():
 			l.owed++
 		case f.Type == wire.FrameError:
 			return nil, wire.ParseError(f.Data)
-		case f.Type == wire.FrameResponse:
-			return f.Data, nil
 		default:
-			return nil, fmt.Errorf("%w: a message before RDY", wire.ErrFrame)
+			return f.Data, nil
 		}
 	}
 }

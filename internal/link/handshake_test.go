@@ -215,6 +215,23 @@ func TestHandshakeGarbage(t *testing.T) {
 	}
 }
 
+// A message before RDY is one whatever its size.
+func TestHandshakeLargeMessage(t *testing.T) {
+	for _, size := range []int{101, 1001} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPeer(t)
+			cfg := p.config()
+			cfg.OwnAbove, cfg.MaxBody = 100, 1000
+			result := p.dial(t.Context(), cfg)
+			p.accept()
+			p.expect(hello(cfg))
+			p.send(message("a", strings.Repeat("x", size)))
+			_, err := result()
+			expectError(t, err, OpIdentify, wire.ErrFrame)
+		})
+	}
+}
+
 func TestHandshakeUnexpectedReply(t *testing.T) {
 	for _, answer := range []string{"", "null", "[]", "0", "{", `{"version":1}`, "ok", "OK ", "CLOSE_WAIT"} {
 		synctest.Test(t, func(t *testing.T) {

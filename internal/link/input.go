@@ -26,7 +26,7 @@ const (
 type input struct {
 	src      io.Reader
 	maxBody  int
-	ownAbove int
+	ownAbove int // 0 is none have memory of their own, as long as the handshake lasts
 	buf      []byte
 	r, w     int    // buf[r:w] is read and not yet parsed
 	want     int    // how much to read at a time
@@ -68,15 +68,15 @@ func (l *large) take(b []byte) int {
 func (l *large) read(src io.Reader) (int, error) {
 	body := l.message.Body
 	if len(body) == cap(body) {
-		body = append(make([]byte, 0, min(2*len(body), l.size)), body...)
+		body = append(make([]byte, 0, len(body)+min(len(body), l.size-len(body))), body...)
 	}
-	n, err := src.Read(body[len(body):cap(body)])
+	n, err := src.Read(body[len(body):min(cap(body), l.size)])
 	l.message.Body = body[:len(body)+n]
 	return n, err
 }
 
-func (in *input) init(src io.Reader, maxBody, ownAbove int) {
-	in.src, in.maxBody, in.ownAbove = src, maxBody, ownAbove
+func (in *input) init(src io.Reader, maxBody int) {
+	in.src, in.maxBody = src, maxBody
 	in.buf, in.want = make([]byte, idleBuffer), idleBuffer
 }
 
@@ -139,8 +139,10 @@ func (in *input) checkSize() error {
 	}
 	in.large = newLarge(m, h.BodyLen())
 	in.r += in.large.take(in.buf[in.r:in.w])
-	// The next message may be as large. Of that the buffer is to get little.
-	in.want = idleBuffer
+	if h.BodyLen() >= busyBuffer {
+		// The next message may be as large. Of that the buffer is to get little.
+		in.want = idleBuffer
+	}
 	return in.completed()
 }
 

@@ -40,7 +40,8 @@ func (f *feed) Read(p []byte) (int, error) {
 // and the largest buffer or body that was in use.
 func readAll(src io.Reader, maxBody, ownAbove int) (lines []string, largest int, err error) {
 	var in input
-	in.init(src, maxBody, ownAbove)
+	in.init(src, maxBody)
+	in.ownAbove = ownAbove
 	for {
 		f, err := in.frame()
 		largest = max(largest, len(in.buf))
@@ -134,7 +135,8 @@ func TestInputOwnMemory(t *testing.T) {
 	var in input
 	body := strings.Repeat("0123456789abcdef", 1<<12)
 	src := &feed{data: slices.Concat(bytes.Repeat(okFrame, 1000), message("a", body), message("b", body), bytes.Repeat(okFrame, 10_000))}
-	in.init(src, 0, 16<<10)
+	in.init(src, 0)
+	in.ownAbove = 16 << 10
 	bodies := 0
 	for {
 		_, err := in.frame()
@@ -151,6 +153,21 @@ func TestInputOwnMemory(t *testing.T) {
 	// more for 100 kB.
 	if bodies != 2 || src.reads != 3+1+2+4 {
 		t.Errorf("%d bodies in %d reads", bodies, src.reads)
+	}
+}
+
+// Bodies that the buffer holds several of are read several at a time, though each
+// gets memory of its own.
+func TestInputOwnMemoryInFewReads(t *testing.T) {
+	const n = 100
+	var stream []byte
+	for range n {
+		stream = append(stream, message("a", strings.Repeat("x", 17<<10))...)
+	}
+	src := &feed{data: stream}
+	got, largest, _ := readAll(src, 0, 16<<10)
+	if len(got) != n || largest > busyBuffer || src.reads > n/2+3 {
+		t.Errorf("%d messages in %d reads, buffer of %d", len(got), src.reads, largest)
 	}
 }
 
@@ -240,7 +257,7 @@ func TestInputMemory(t *testing.T) {
 func TestInputBuffer(t *testing.T) {
 	var in input
 	src := &feed{}
-	in.init(src, 0, 0)
+	in.init(src, 0)
 	read := func(frames int, data ...[]byte) {
 		t.Helper()
 		src.data = bytes.Join(data, nil)

@@ -138,13 +138,14 @@ func Dial(ctx context.Context, cfg Config) (*Link, error) {
 	}
 	l := &Link{cfg: cfg, conn: newConn(raw)}
 	l.more = sync.NewCond(&l.mu)
-	l.in.init(l.conn, cfg.MaxBody, cfg.OwnAbove)
+	l.in.init(l.conn, cfg.MaxBody)
 	l.out = l.conn
 	if err := l.handshake(ctx); err != nil {
 		_ = l.conn.Close()
 		return nil, err
 	}
 	l.conn.readTimeout, l.conn.writeTimeout = cfg.ReadTimeout, cfg.WriteTimeout
+	l.in.ownAbove = cfg.OwnAbove
 	for ; l.owed > 0; l.owed-- {
 		l.Nop()
 	}
