@@ -129,21 +129,18 @@ func (d *delivery) finish(w *worker, m *Message) {
 // after its turn here finds pending reset, and sets the timer again.
 func (d *delivery) rescue() {
 	d.pending.Store(false)
-	d.mu.Lock()
-	ahead := slices.Clone(d.ahead)
-	d.mu.Unlock()
-	for _, w := range ahead {
-		w.answers.rescue()
-	}
+	d.rescueOf(&d.ahead)
 }
 
 // rescueAll is rescue for one who sends nothing after it: a worker with a single
 // message is about to send its FIN, but may be late.
-func (d *delivery) rescueAll() {
+func (d *delivery) rescueAll() { d.rescueOf(&d.busy) }
+
+func (d *delivery) rescueOf(some *[]*worker) {
 	d.mu.Lock()
-	busy := slices.Clone(d.busy)
+	workers := slices.Clone(*some)
 	d.mu.Unlock()
-	for _, w := range busy {
+	for _, w := range workers {
 		w.answers.rescue()
 	}
 }
@@ -172,29 +169,14 @@ func (d *delivery) release(w *worker) {
 	case took < moment/8:
 		w.most = min(2*w.most, mostTaken)
 	}
-	last := d.busy[len(d.busy)-1]
-	last.place = w.place
-	d.busy = moveLast(d.busy, w.place)
-	d.forgetAhead(w)
-	w.hold(nil)
-}
-
-// forgetAhead takes a worker off those that are ahead, if it is one of them.
-func (d *delivery) forgetAhead(w *worker) {
-	if w.placeAhead == notAhead {
-		return
+	last := len(d.busy) - 1
+	d.busy[w.place], d.busy[last].place = d.busy[last], w.place
+	d.busy[last] = nil
+	d.busy = d.busy[:last]
+	if len(w.batch) > 1 {
+		d.ahead = slices.DeleteFunc(d.ahead, func(o *worker) bool { return o == w })
 	}
-	last := d.ahead[len(d.ahead)-1]
-	last.placeAhead = w.placeAhead
-	d.ahead = moveLast(d.ahead, w.placeAhead)
-	w.placeAhead = notAhead
-}
-
-// moveLast puts the last worker in the place of one that goes.
-func moveLast(workers []*worker, place int) []*worker {
-	last := len(workers) - 1
-	workers[place], workers[last] = workers[last], nil
-	return workers[:last]
+	w.hold(nil)
 }
 
 // give hands messages to a worker without any.
@@ -202,9 +184,7 @@ func (d *delivery) give(w *worker, batch []Message) {
 	w.hold(batch)
 	w.place = len(d.busy)
 	d.busy = append(d.busy, w)
-	w.placeAhead = notAhead
 	if len(batch) > 1 {
-		w.placeAhead = len(d.ahead)
 		d.ahead = append(d.ahead, w)
 	}
 }
@@ -225,11 +205,9 @@ func (d *delivery) refill(w *worker) bool {
 	if len(d.busy) >= d.limit {
 		return false
 	}
-	for _, other := range slices.Backward(d.ahead) { // the last takes the place of one that goes
-		switch {
-		case other.spent():
-			d.forgetAhead(other)
-		case other.stuck() && d.takeFrom(other, w):
+	d.ahead = slices.DeleteFunc(d.ahead, (*worker).spent)
+	for _, other := range d.ahead {
+		if other.stuck() && d.takeFrom(other, w) {
 			return true
 		}
 	}

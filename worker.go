@@ -16,9 +16,7 @@ type worker struct {
 	call    Handler // itself
 	quit    bool    // it is to end
 	gone    bool    // it was told so, and does not come back
-
-	// Its places in the delivery's busy and ahead, while it is there.
-	place, placeAhead int
+	place   int     // in the delivery's busy, while it is there
 
 	// batch is what it has taken: the first of it is done, the last of what is
 	// claimed it works on, the rest it has not begun. It claims without the
@@ -90,9 +88,6 @@ func (a *answers) empty() bool {
 	defer a.mu.Unlock()
 	return len(a.ids) == 0
 }
-
-// notAhead is the place of a worker that is not ahead.
-const notAhead = -1
 
 const oneClaim = 1 << 32
 

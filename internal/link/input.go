@@ -26,7 +26,7 @@ const (
 type input struct {
 	src      io.Reader
 	maxBody  int
-	ownAbove int // 0 is none have memory of their own, as long as the handshake lasts
+	ownAbove int // see Config.OwnAbove; 0 until the handshake is over
 	buf      []byte
 	r, w     int    // buf[r:w] is read and not yet parsed
 	want     int    // how much to read at a time
