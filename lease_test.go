@@ -104,7 +104,9 @@ func TestOverrunTakesFewer(t *testing.T) {
 		s.cfg.Logger, s.cfg.MaxInFlight = nil, 50
 		d := s.nsqd("a:1", leases(time.Second, time.Hour))
 		handled := map[MessageID]bool{}
-		s.consumer(1, func(m *Message) error { handled[m.ID] = true; sleep(100 * time.Millisecond); return nil })
+		// Not a tenth of the lease: a handler that ends just when it does is in time
+		// or not by chance.
+		s.consumer(1, func(m *Message) error { handled[m.ID] = true; sleep(97 * time.Millisecond); return nil })
 		s.c.SetLogger(&out, LogLevelWarning)
 		s.connect(d)
 		flood(d, 400)
