@@ -183,7 +183,7 @@ func (cc *consumerConn) OnRequeue(m *Message, delay time.Duration, backoff bool)
 // report tells flow what became of a message. RDYs that follow from it are
 // written before the answer: after it, nsqd would send the next message by the
 // old ones.
-func (cc *consumerConn) report(m *Message, outcome flow.Outcome, answer func()) {
+func (cc *consumerConn) report(m *Message, outcome flow.Result, answer func()) {
 	posted := cc.c.mail.post(func(now time.Time) {
 		cc.c.run.result(now, cc.id, outcome, m.epoch)
 		answer()

@@ -122,7 +122,7 @@ func (r *run) wake(now time.Time) {
 }
 
 // result is what became of a message.
-func (r *run) result(now time.Time, id flow.ID, outcome flow.Outcome, epoch uint32) {
+func (r *run) result(now time.Time, id flow.ID, outcome flow.Result, epoch uint32) {
 	if r.phase == active {
 		r.flow.Result(now, id, outcome, epoch)
 		r.applyFlow(now)
@@ -131,7 +131,7 @@ func (r *run) result(now time.Time, id flow.ID, outcome flow.Outcome, epoch uint
 
 // logBackoff says when backoff begins, changes and ends.
 func (r *run) logBackoff(now time.Time) {
-	level, until := r.flow.Level()
+	level, until := r.flow.BackoffLevel()
 	if level == r.level {
 		return
 	}

@@ -89,7 +89,7 @@ func (r *run) snapshot(now time.Time) Snapshot {
 		Counts: r.past,
 	}
 	var until time.Time
-	if s.BackoffLevel, until = r.flow.Level(); until.After(now) {
+	if s.BackoffLevel, until = r.flow.BackoffLevel(); until.After(now) {
 		s.BackoffUntil = until
 	}
 	for _, n := range r.nsqds {

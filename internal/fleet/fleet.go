@@ -55,12 +55,14 @@ const (
 // start rather than one more failure.
 const healthy = 10 * time.Second
 
-type state uint8
+// State is what the machine does about an address.
+type State uint8
 
+// The states of an address.
 const (
-	waiting state = iota // to be dialled at due
-	dialling
-	connected
+	Waiting   State = iota // to be dialled when it is due
+	Dialling               // Take gave it out, and no result was reported since
+	Connected              // from Up to Lost
 )
 
 // nsqd is what is known of one address.
@@ -71,7 +73,7 @@ type nsqd struct {
 	round   int       // of Discovered, that listed it last
 	missing time.Time // when listed: since when it is not, as a matter of fact; zero if it is
 	missed  int       // how often it was not since then
-	state   state
+	state   State
 	due     time.Time // when waiting: dial then
 	since   time.Time // when connected: since then
 	trouble time.Time // since when it could not be kept connected; zero if it can
@@ -111,7 +113,7 @@ func (m *Machine) Add(now time.Time, addr string) {
 	delete(m.unwanted, addr)
 	n := m.want(now, addr)
 	n.direct, n.listed = true, n.listed || listed
-	if n.state == waiting {
+	if n.state == Waiting {
 		n.due = now
 		m.stale = true
 	}
@@ -119,6 +121,19 @@ func (m *Machine) Add(now time.Time, addr string) {
 
 // Wants tells whether an address is wanted.
 func (m *Machine) Wants(addr string) bool { return m.nsqds[addr] != nil }
+
+// Look returns the state of an address and, while it waits, when its next dial
+// is due. ok is false if the address is not wanted.
+func (m *Machine) Look(addr string) (state State, due time.Time, ok bool) {
+	n := m.nsqds[addr]
+	if n == nil {
+		return 0, time.Time{}, false
+	}
+	if n.state == Waiting {
+		due = n.due
+	}
+	return n.state, due, true
+}
 
 // want returns the address, which is to be dialled now if it is new.
 func (m *Machine) want(now time.Time, addr string) *nsqd {
@@ -147,14 +162,14 @@ func (m *Machine) Remove(now time.Time, addr string) bool {
 }
 
 func (m *Machine) forget(n *nsqd) {
-	m.leave(n)
+	m.dialEnded(n)
 	delete(m.nsqds, n.addr)
 	m.stale = true
 }
 
-// leave ends what state says of a dial.
-func (m *Machine) leave(n *nsqd) {
-	if n.state == dialling {
+// dialEnded ends what state says of a dial.
+func (m *Machine) dialEnded(n *nsqd) {
+	if n.state == Dialling {
 		m.dials--
 	}
 }
@@ -170,7 +185,7 @@ func (m *Machine) Discovered(now time.Time, listed []string, complete bool, gone
 			continue
 		}
 		n := m.want(now, addr)
-		if n.missed > 0 && n.state == waiting { // it is back
+		if n.missed > 0 && n.state == Waiting { // it is back
 			n.due, m.stale = now, true
 		}
 		n.listed, n.round, n.missing, n.missed = true, m.round, time.Time{}, 0
@@ -192,7 +207,7 @@ func (m *Machine) Discovered(now time.Time, listed []string, complete bool, gone
 			n.missing = now
 		}
 		grace := m.cfg.Grace
-		if n.state == connected {
+		if n.state == Connected {
 			grace = max(grace, connectedGrace)
 		}
 		if n.missed++; n.missed < misses || now.Sub(n.missing) < grace {
@@ -211,8 +226,8 @@ func (m *Machine) Discovered(now time.Time, listed []string, complete bool, gone
 // Up reports that a dial succeeded.
 func (m *Machine) Up(now time.Time, addr string) {
 	if n := m.nsqds[addr]; n != nil {
-		m.leave(n)
-		n.state, n.since = connected, now
+		m.dialEnded(n)
+		n.state, n.since = Connected, now
 		m.stale = true
 	}
 }
@@ -223,7 +238,7 @@ func (m *Machine) Failed(now time.Time, addr string) time.Time {
 	if n == nil {
 		return time.Time{}
 	}
-	return m.wait(now, n, m.cfg.MinDelay)
+	return m.scheduleRedial(now, n, m.cfg.MinDelay)
 }
 
 // Refused reports that a dial reached an nsqd that would not have it. It
@@ -233,7 +248,7 @@ func (m *Machine) Refused(now time.Time, addr string) time.Time {
 	if n == nil {
 		return time.Time{}
 	}
-	return m.wait(now, n, m.cfg.RefusedDelay)
+	return m.scheduleRedial(now, n, m.cfg.RefusedDelay)
 }
 
 // Lost reports that a connection ended. It returns when the next dial is due.
@@ -245,18 +260,18 @@ func (m *Machine) Lost(now time.Time, addr string) time.Time {
 	if now.Sub(n.since) >= healthy {
 		n.trouble = time.Time{}
 	}
-	return m.wait(now, n, m.cfg.MinDelay)
+	return m.scheduleRedial(now, n, m.cfg.MinDelay)
 }
 
-// wait has an address dialled after its delay, which is least when the trouble
+// scheduleRedial has an address dialled after its delay, which is least when the trouble
 // begins.
-func (m *Machine) wait(now time.Time, n *nsqd, least time.Duration) time.Time {
+func (m *Machine) scheduleRedial(now time.Time, n *nsqd, least time.Duration) time.Time {
 	if n.trouble.IsZero() {
 		n.trouble = now
 	}
-	m.leave(n)
+	m.dialEnded(n)
 	delay := min(least+now.Sub(n.trouble)*2/5, m.cfg.MaxDelay)
-	n.state = waiting
+	n.state = Waiting
 	n.due = now.Add(delay - time.Duration(m.rand.Int64N(int64(delay)/2+1)))
 	m.stale = true
 	return n.due
@@ -268,7 +283,7 @@ func (m *Machine) Next() (due time.Time, ok bool) {
 	if m.stale {
 		m.stale, m.some = false, false
 		for _, n := range m.nsqds {
-			if n.state == waiting && (!m.some || n.due.Before(m.next)) {
+			if n.state == Waiting && (!m.some || n.due.Before(m.next)) {
 				m.next, m.some = n.due, true
 			}
 		}
@@ -285,7 +300,7 @@ func (m *Machine) Take(now time.Time, dst []string) []string {
 	}
 	m.ready = m.ready[:0]
 	for _, n := range m.nsqds {
-		if n.state == waiting && !n.due.After(now) {
+		if n.state == Waiting && !n.due.After(now) {
 			m.ready = append(m.ready, n)
 		}
 	}
@@ -299,7 +314,7 @@ func (m *Machine) Take(now time.Time, dst []string) []string {
 		return 1 // addresses differ
 	})
 	for _, n := range m.ready[:min(len(m.ready), m.cfg.MaxDials-m.dials)] {
-		n.state = dialling
+		n.state = Dialling
 		m.dials++
 		dst = append(dst, n.addr)
 	}

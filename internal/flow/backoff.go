@@ -33,15 +33,15 @@ const (
 	highest = 32
 )
 
-// Outcome is what became of a message, as far as backoff is concerned. One that
+// Result is what became of a message, as far as backoff is concerned. One that
 // was given up is none.
-type Outcome uint8
+type Result uint8
 
 // The outcomes.
 const (
-	Success  Outcome = iota
-	Failure          // and backoff is wanted
-	Continue         // not done, but no reason to back off
+	Success  Result = iota
+	Failure         // and backoff is wanted
+	Continue        // not done, but no reason to back off
 )
 
 // backoff is the state of both policies.
@@ -97,12 +97,12 @@ func (m *Machine) Epoch() uint32 { return m.back.epoch }
 // does of failures.
 func (m *Machine) Reporting() bool { return m.back.level > 0 || m.back.window < 1 }
 
-// Level returns the backoff level, 0 for none, and when its pause ends, or
+// BackoffLevel returns the backoff level, 0 for none, and when its pause ends, or
 // ended.
-func (m *Machine) Level() (level int, until time.Time) { return m.back.level, m.back.until }
+func (m *Machine) BackoffLevel() (level int, until time.Time) { return m.back.level, m.back.until }
 
 // Result reports what became of a message of a connection, which may be gone.
-func (m *Machine) Result(now time.Time, id ID, outcome Outcome, epoch uint32) {
+func (m *Machine) Result(now time.Time, id ID, outcome Result, epoch uint32) {
 	b, c := &m.back, m.byID[id]
 	if c != nil && c.before > 0 && epoch != b.epoch {
 		c.before-- // nsqd hears of a lower RDY before it does of the answer
@@ -154,7 +154,7 @@ func (m *Machine) pause(now time.Time) {
 }
 
 // adapt moves the window.
-func (m *Machine) adapt(now time.Time, outcome Outcome) {
+func (m *Machine) adapt(now time.Time, outcome Result) {
 	b := &m.back
 	switch {
 	case outcome == Failure && b.window*float64(m.max) <= 1:

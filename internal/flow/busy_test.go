@@ -64,7 +64,7 @@ func TestDistantBusyHasHalf(t *testing.T) {
 		for slots := 1; slots < 10; slots++ {
 			w := quiet(t, 10, Config{MaxInFlight: slots})
 			w.delay = 4 * time.Millisecond
-			w.handle = func(*node) (time.Duration, Outcome) { return takes, Success }
+			w.handle = func(*node) (time.Duration, Result) { return takes, Success }
 			w.flood(w.nodes[4])
 			w.run(3 * time.Second)
 			if got := w.rate(slots, takes, 4*time.Second); got < 0.45 {
@@ -105,7 +105,7 @@ func TestBusyTakeEvenTurns(t *testing.T) {
 	} {
 		for _, takes := range []time.Duration{10 * time.Millisecond, 300 * time.Millisecond} {
 			w := quiet(t, tt.nsqds, Config{MaxInFlight: tt.slots})
-			w.handle = func(*node) (time.Duration, Outcome) { return takes, Success }
+			w.handle = func(*node) (time.Duration, Result) { return takes, Success }
 			busy := w.nodes[tt.nsqds-tt.busy:]
 			w.flood(busy...)
 			w.run(3 * time.Second)
@@ -191,15 +191,15 @@ func TestProbeBesideSlowHandlers(t *testing.T) {
 		t.Logf("%+v", tt)
 		w := quiet(t, tt.nsqds, Config{MaxInFlight: tt.slots, Adaptive: tt.adaptive, Backoff: exponential(time.Second), MaxBackoff: time.Minute})
 		w.check = w.checkInvariants
-		w.handle = func(*node) (time.Duration, Outcome) { return 50 * time.Second, Success }
+		w.handle = func(*node) (time.Duration, Result) { return 50 * time.Second, Success }
 		for i := range tt.slow {
 			w.publish(w.nodes[i%tt.nsqds], 1)
 		}
 		w.until(5*time.Second, "slow ones are in hand", func() bool { return len(w.hands) == tt.slow })
-		w.handle = func(*node) (time.Duration, Outcome) { return 10 * time.Millisecond, Failure }
+		w.handle = func(*node) (time.Duration, Result) { return 10 * time.Millisecond, Failure }
 		w.flood(w.nodes[0])
 		w.until(10*time.Second, "backoff", func() bool { return w.m.back.pausing })
-		w.handle = func(*node) (time.Duration, Outcome) { return 10 * time.Millisecond, Success }
+		w.handle = func(*node) (time.Duration, Result) { return 10 * time.Millisecond, Success }
 		w.until(3*time.Second, "messages flow", func() bool { return w.finished >= 10 })
 	}
 }
@@ -210,10 +210,10 @@ func TestLevelsAreBounded(t *testing.T) {
 	for _, pause := range []time.Duration{0, time.Second} {
 		constant := func(int, *rand.Rand) time.Duration { return pause }
 		w := quiet(t, 2, Config{MaxInFlight: 10, Backoff: constant, MaxBackoff: 2 * time.Minute})
-		w.handle = func(*node) (time.Duration, Outcome) { return time.Millisecond, Failure }
+		w.handle = func(*node) (time.Duration, Result) { return time.Millisecond, Failure }
 		w.flood(w.nodes[0])
 		w.run(10 * time.Minute)
-		w.handle = func(*node) (time.Duration, Outcome) { return time.Millisecond, Success }
+		w.handle = func(*node) (time.Duration, Result) { return time.Millisecond, Success }
 		took := w.until(time.Minute, "backoff ends", func() bool { return w.m.back.level == 0 })
 		t.Logf("pauses of %v for 10 minutes: over after %v", pause, took)
 	}

@@ -66,12 +66,12 @@ func (w *world) feed(command byte, arg int) {
 		w.m.Drain(w.now, 1000)
 		w.m.Sample(w.now, 1000, Sample{})
 	case 7, 8, 9:
-		outcome := []Outcome{Success, Failure, Continue, discard, never}[arg%5]
+		outcome := []Result{Success, Failure, Continue, discard, never}[arg%5]
 		takes := time.Millisecond << arg
 		if takes > w.lease/2 {
 			takes = time.Millisecond
 		}
-		w.handle = func(*node) (time.Duration, Outcome) { return takes, outcome }
+		w.handle = func(*node) (time.Duration, Result) { return takes, outcome }
 	case 10:
 		w.m.Result(w.now, n.id, Failure, w.m.Epoch()+uint32(arg&1)) // #nosec G115 -- small
 		w.take()

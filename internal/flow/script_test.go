@@ -101,14 +101,14 @@ type player struct {
 	rdys  int
 
 	takes   time.Duration
-	outcome Outcome
-	next    []Outcome          // of the next messages
-	own     map[string]Outcome // by nsqd
+	outcome Result
+	next    []Result          // of the next messages
+	own     map[string]Result // by nsqd
 }
 
 // newPlayer makes a consumer from words such as max=10 and uniform.
 func newPlayer(t *testing.T, words []string) *player {
-	p := &player{T: t, nodes: make(map[string]*node), own: make(map[string]Outcome)}
+	p := &player{T: t, nodes: make(map[string]*node), own: make(map[string]Result)}
 	cfg := Config{MaxBackoff: 2 * time.Minute, Seed: 1}
 	unit, trace := time.Second, false
 	delay, buffer, lease := time.Duration(0), time.Duration(0), time.Minute
@@ -149,8 +149,8 @@ func newPlayer(t *testing.T, words []string) *player {
 		}
 	}
 	if trace {
-		p.w.answered = func(n *node, o Outcome) {
-			p.print(n.name + " " + map[Outcome]string{Success: "FIN", discard: "FIN", Failure: "REQ", Continue: "REQ"}[o])
+		p.w.answered = func(n *node, o Result) {
+			p.print(n.name + " " + map[Result]string{Success: "FIN", discard: "FIN", Failure: "REQ", Continue: "REQ"}[o])
 		}
 	}
 	return p
@@ -166,7 +166,7 @@ func (p *player) print(s string) {
 	p.out[len(p.out)-1] += ", " + s
 }
 
-func (p *player) handle(n *node) (time.Duration, Outcome) {
+func (p *player) handle(n *node) (time.Duration, Result) {
 	outcome := p.outcome
 	if o, ok := p.own[n.name]; ok {
 		outcome = o
@@ -193,11 +193,11 @@ func (p *player) duration(s string) time.Duration {
 	return d
 }
 
-var outcomes = map[string]Outcome{
+var outcomes = map[string]Result{
 	"succeed": Success, "fail": Failure, "continue": Continue, "discard": discard, "never": never,
 }
 
-func (p *player) word(s string) Outcome {
+func (p *player) word(s string) Result {
 	o, ok := outcomes[s]
 	if !ok {
 		p.Fatalf("%s: one of %v", s, slices.Sorted(maps.Keys(outcomes)))
@@ -241,7 +241,7 @@ var commands = map[string]func(p *player, args []string){
 		p.out = append(p.out, "in flight: "+strings.Join(s, ", "))
 	},
 	"level": func(p *player, _ []string) {
-		level, until := p.w.m.Level()
+		level, until := p.w.m.BackoffLevel()
 		if level == 0 {
 			p.out = append(p.out, "no backoff")
 			return

@@ -209,7 +209,7 @@ func TestEveryNSQDIsVisited(t *testing.T) {
 		name := fmt.Sprintf("%d of %d nsqds busy, max_in_flight %d, handlers take %v", tt.busy, tt.nsqds, tt.slots, tt.handler)
 		for seed := range uint64(2) {
 			w := newWorld(t, Config{MaxInFlight: tt.slots, Seed: seed})
-			w.handle = func(*node) (time.Duration, Outcome) { return tt.handler, Success }
+			w.handle = func(*node) (time.Duration, Result) { return tt.handler, Success }
 			for range tt.nsqds {
 				w.add(true)
 			}
@@ -251,7 +251,7 @@ func TestSimulateResume(t *testing.T) {
 			Backoff: exponential(pause / 2), MaxBackoff: time.Minute,
 		})
 		failed := time.Time{}
-		w.handle = func(*node) (time.Duration, Outcome) {
+		w.handle = func(*node) (time.Duration, Result) {
 			if failed.IsZero() && w.clock() > time.Second {
 				failed = w.now.Add(10 * time.Millisecond)
 				return 10 * time.Millisecond, Failure
@@ -290,7 +290,7 @@ func TestSimulateErrors(t *testing.T) {
 	base := 0.0
 	for _, percent := range []float64{0, 1, 5, 11, 50, 100} {
 		w := newWorld(t, Config{MaxInFlight: 100, Adaptive: true, Seed: 5, Backoff: exponential(time.Second), MaxBackoff: time.Minute})
-		w.handle = func(*node) (time.Duration, Outcome) {
+		w.handle = func(*node) (time.Duration, Result) {
 			takes := 5*time.Millisecond + time.Duration(w.rand.IntN(int(10*time.Millisecond)))
 			if w.rand.Float64()*100 < percent {
 				return takes, Failure
@@ -306,7 +306,7 @@ func TestSimulateErrors(t *testing.T) {
 		if percent == 0 {
 			base = float64(handled)
 		}
-		level, _ := w.m.Level()
+		level, _ := w.m.BackoffLevel()
 		t.Logf("adaptive backoff, %3.0f %% failures: %5.1f %% of the throughput, backoff level %d", percent, 100*float64(handled)/base, level)
 		switch {
 		case percent == 1 && float64(handled) < 0.9*base:

@@ -183,7 +183,7 @@ func (m *Machine) rotate(now time.Time) {
 		m.pressed = false
 		m.plan(now)
 	case t.hot.len() == 0: // otherwise turns end soon
-		m.level(now)
+		m.rebalance(now)
 	}
 }
 
@@ -303,9 +303,9 @@ func (m *Machine) grow(free int, which func(*conn) bool) (given int) {
 	return given
 }
 
-// level takes a slot from the connection that has most, or that has had its one
+// rebalance takes a slot from the connection that has most, or that has had its one
 // longest: for a visit that is due, or for one that could use it and has fewer.
-func (m *Machine) level(now time.Time) {
+func (m *Machine) rebalance(now time.Time) {
 	var most, least *conn
 	for _, c := range m.conns {
 		if c.rdy > 0 && c.want > 0 &&

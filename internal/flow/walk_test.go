@@ -115,11 +115,11 @@ func (w *walk) mood() {
 	w.after(time.Duration(w.rand.IntN(int(2*time.Second))), w.mood)
 }
 
-func (w *walk) handler(*node) (time.Duration, Outcome) {
+func (w *walk) handler(*node) (time.Duration, Result) {
 	takes := time.Duration(w.rand.Int64N(int64(2 * w.takes)))
 	for _, o := range []struct {
 		percent int
-		outcome Outcome
+		outcome Result
 	}{{w.fail, Failure}, {w.goOn, Continue}, {w.discard, discard}, {w.never, never}} {
 		if w.rand.IntN(100) < o.percent {
 			return takes, o.outcome

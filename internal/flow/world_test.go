@@ -19,7 +19,7 @@ type world struct {
 
 	delay   time.Duration // on the wire, one way
 	buffer  time.Duration // nsqd's output buffer timeout
-	handle  func(n *node) (time.Duration, Outcome)
+	handle  func(n *node) (time.Duration, Result)
 	workers int // handlers; 0 is one for each message
 
 	lease   time.Duration // nsqd's msg_timeout
@@ -34,10 +34,10 @@ type world struct {
 	max     int
 	ticks   int
 
-	decided  func(n *node, rdy int)         // on each decision
-	arrived  func(n *node)                  // on each message that reaches the consumer
-	answered func(n *node, outcome Outcome) // on each answer that leaves it
-	check    func()                         // after each event
+	decided  func(n *node, rdy int)        // on each decision
+	arrived  func(n *node)                 // on each message that reaches the consumer
+	answered func(n *node, outcome Result) // on each answer that leaves it
+	check    func()                        // after each event
 	finished int
 	writes   int // decisions taken
 	dst      []Decision
@@ -76,8 +76,8 @@ type arrival struct {
 
 // Outcomes of the world's own: the machine does not hear of these.
 const (
-	discard Outcome = 100 + iota // given up: finished
-	never                        // not answered
+	discard Result = 100 + iota // given up: finished
+	never                       // not answered
 )
 
 // timeline is what is to happen when.
@@ -132,7 +132,7 @@ func newWorld(tb testing.TB, cfg Config) *world {
 		TB: tb, m: New(cfg), rand: rand.New(rand.NewPCG(cfg.Seed, 7)), timeline: timeline{now: epochStart},
 		conns: make(map[ID]*node), hands: make(map[*arrival]bool),
 		lease: time.Minute, delay: 200 * time.Microsecond, buffer: 250 * time.Millisecond, max: cfg.MaxInFlight,
-		handle: func(*node) (time.Duration, Outcome) { return 10 * time.Millisecond, Success },
+		handle: func(*node) (time.Duration, Result) { return 10 * time.Millisecond, Success },
 	}
 }
 
@@ -410,7 +410,7 @@ func (w *world) release(a *arrival) bool {
 	return true
 }
 
-func (w *world) answer(a *arrival, outcome Outcome) {
+func (w *world) answer(a *arrival, outcome Result) {
 	if !w.hands[a] {
 		return // too late
 	}
