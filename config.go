@@ -251,6 +251,21 @@ type Config struct {
 	StopTimeout time.Duration `opt:"stop_timeout" min:"0" default:"30s"`
 }
 
+// RDYStrategy is the way a Consumer shares max_in_flight among its nsqds.
+type RDYStrategy string
+
+const (
+	// RDYAdaptive follows the traffic. An nsqd without messages keeps an RDY of
+	// 1, which shows when messages arrive; nsqds with messages get the rest.
+	// Without traffic the split is even. With fewer slots than nsqds, or hardly
+	// more when a single nsqd could use them all, idle nsqds take turns for an
+	// eighth of the slots, and nsqds with messages have the others.
+	RDYAdaptive RDYStrategy = "adaptive"
+	// RDYUniform splits evenly whatever the traffic, as go-nsq does, but also
+	// hands out the remainder. With fewer slots than nsqds, all nsqds take turns.
+	RDYUniform RDYStrategy = "uniform"
+)
+
 // requeueDelay is the automatic delay after so many attempts.
 func (c *Config) requeueDelay(attempts uint16) time.Duration {
 	return min(c.DefaultRequeueDelay*time.Duration(attempts), c.MaxRequeueDelay)

@@ -47,10 +47,11 @@ type Consumer struct {
 	start          time.Time // when it was made
 
 	mail     *mailbox
-	signals  signals
-	delivery *delivery
+	flags    flowFlags
+	queue    *deliveryQueue
 	contexts contexts
-	run      *run // owned by the run loop
+	loop     *runLoop
+	lookupds lookupdLog // owned by the poller's goroutine
 
 	// handling is the parent of all messages' contexts. It ends when the
 	// Consumer stops and waits for handlers no longer.
@@ -106,14 +107,15 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 		mail:     newMailbox(),
 		contexts: contexts{open: make(map[*Message]*messageContext)},
 	}
-	c.delivery = newDelivery(config.MaxInFlight, c.elapsed)
+	c.queue = newQueue(config.MaxInFlight, c.elapsed)
 	c.logs = newLogs(c.cfg.Logger)
 	c.log = c.logs.logger.With("topic", topic, "channel", channel)
 	c.dialling, c.stopDialling = context.WithCancelCause(context.Background())
 	c.handling, c.stopHandling = context.WithCancelCause(context.Background())
 	c.connected.Store(&connections{})
-	c.run = newRun(c)
-	go c.run.loop()
+	c.lookupds.log = c.log
+	c.loop = newRunLoop(c)
+	go c.loop.run()
 	return c, nil
 }
 
@@ -131,7 +133,7 @@ func (c *Consumer) ConnectToNSQD(addr string) error {
 		return err
 	}
 	result := make(chan error, 1) // the loop never waits for us
-	if !c.mail.post(func(now time.Time) { c.run.connect(now, addr, result) }) {
+	if !c.mail.post(func(now time.Time) { c.loop.machine.Connect(now, addr, c.loop.call(result)) }) {
 		return errConsumerStopped
 	}
 	return <-result
@@ -158,7 +160,7 @@ func (c *Consumer) beginConnecting() error {
 		return errConsumerStopped
 	default:
 	}
-	if c.delivery.hired() == 0 {
+	if c.queue.workerCount() == 0 {
 		return errNoHandlers
 	}
 	c.connecting = true
@@ -171,7 +173,7 @@ func (c *Consumer) beginConnecting() error {
 // For an unknown address it returns [ErrNotConnected].
 func (c *Consumer) DisconnectFromNSQD(addr string) error {
 	result := make(chan error, 1)
-	if !c.mail.post(func(now time.Time) { result <- c.run.disconnect(now, addr) }) {
+	if !c.mail.post(func(now time.Time) { c.loop.machine.Disconnect(now, addr, c.loop.call(result)) }) {
 		return ErrNotConnected
 	}
 	return <-result
@@ -182,15 +184,18 @@ func (c *Consumer) DisconnectFromNSQD(addr string) error {
 // A negative number is 0. While the Consumer is paused it takes effect with
 // [Consumer.Resume].
 func (c *Consumer) ChangeMaxInFlight(maxInFlight int) {
-	c.mail.post(func(now time.Time) { c.run.changeMaxInFlight(now, maxInFlight) })
+	c.mail.post(func(now time.Time) {
+		c.queue.setLimit(max(maxInFlight, 0))
+		c.loop.machine.SetMaxInFlight(now, maxInFlight)
+	})
 }
 
 // Pause has no new messages come until [Consumer.Resume]. Connections stay, and
 // messages in flight are worked on.
-func (c *Consumer) Pause() { c.mail.post(func(now time.Time) { c.run.pause(now, true) }) }
+func (c *Consumer) Pause() { c.mail.post(func(now time.Time) { c.loop.machine.Pause(now, true) }) }
 
 // Resume ends a [Consumer.Pause].
-func (c *Consumer) Resume() { c.mail.post(func(now time.Time) { c.run.pause(now, false) }) }
+func (c *Consumer) Resume() { c.mail.post(func(now time.Time) { c.loop.machine.Pause(now, false) }) }
 
 // IsStarved tells whether a connection has nearly all the messages in flight
 // that it may have: at least 85 % of its RDY, and one. A handler that gathers

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/rdyhq/nsq/internal/flow"
+	"github.com/rdyhq/nsq/internal/control"
 	"github.com/rdyhq/nsq/internal/link"
 	"github.com/rdyhq/nsq/internal/wire"
 )
@@ -25,7 +25,7 @@ const (
 // link reads, and is the delegate of the messages that came over it.
 type consumerConn struct {
 	c    *Consumer
-	id   flow.ID
+	id   control.ID
 	addr string
 	link *link.Link
 	log  *slog.Logger
@@ -39,16 +39,26 @@ type consumerConn struct {
 
 	draining atomic.Bool   // set by the run loop: it was told to end
 	refused  atomic.Uint64 // answers that nsqd would not have
-	seen     uint64        // the run loop's: messages received when flow looked last
 }
 
-func newConsumerConn(c *Consumer, id flow.ID, addr string, l *link.Link) *consumerConn {
-	cc := &consumerConn{c: c, id: id, addr: addr, link: l, log: c.log.With("nsqd", addr)}
+func newConsumerConn(c *Consumer, id control.ID, l *link.Link) *consumerConn {
+	cc := &consumerConn{c: c, id: id, addr: l.Addr(), link: l, log: c.log.With("nsqd", l.Addr())}
 	granted, _ := l.Granted()
-	cc.msgTimeout = cmp.Or(time.Duration(granted.MsgTimeout)*time.Millisecond, c.cfg.MsgTimeout, defaultMsgTimeout)
+	cc.msgTimeout = c.lease(granted)
 	cc.maxMsgTimeout = cmp.Or(time.Duration(granted.MaxMsgTimeout)*time.Millisecond, defaultMaxMsgTimeout)
 	cc.ctx, cc.cancel = context.WithCancelCause(c.handling)
 	return cc
+}
+
+// lease returns how long an nsqd waits for an ack.
+func (c *Consumer) lease(granted wire.IdentifyResponse) time.Duration {
+	return cmp.Or(time.Duration(granted.MsgTimeout)*time.Millisecond, c.cfg.MsgTimeout, defaultMsgTimeout)
+}
+
+// drain has nsqd send no more messages. Those that still arrive are requeued.
+func (cc *consumerConn) drain() {
+	cc.draining.Store(true)
+	cc.link.Drain()
 }
 
 // Messages queues what was read for the handlers. Bodies are copied, but for large
@@ -93,7 +103,7 @@ func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 	default:
 		mem = make([]byte, 0, bytes)
 	}
-	epoch, received := cc.c.signals.epoch.Load(), cc.c.elapsed()
+	epoch, received := cc.c.flags.epoch.Load(), cc.c.elapsed()
 	lease := milliseconds32(cc.msgTimeout)
 	for i := range batch {
 		w, m := &batch[i], &messages[i]
@@ -109,21 +119,13 @@ func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 		m.original, m.conn, m.bodies = m, cc, shared
 		m.epoch, m.received, m.lease = epoch, received, lease
 	}
-	if cc.draining.Load() || !cc.c.delivery.put(messages) {
-		for i := range messages { // it is ending, or the Consumer is
-			cc.giveBack(&messages[i], 0)
+	if cc.draining.Load() || !cc.c.queue.put(messages) { // it is ending, or the Consumer is
+		for i := range messages {
+			requeueUnbegun(&messages[i])
 		}
 	}
-	if cc.c.signals.asleep.Load() && cc.c.signals.asleep.CompareAndSwap(true, false) {
-		cc.c.mail.post(cc.c.run.wake)
-	}
-}
-
-// giveBack requeues a message that no handler has begun. That is no result:
-// backoff has nothing to do with it.
-func (cc *consumerConn) giveBack(m *Message, delay time.Duration) {
-	if m.respond() {
-		cc.link.Req((*wire.ID)(&m.ID), delay)
+	if cc.c.flags.heard() {
+		cc.c.mail.post(cc.c.loop.machine.Wake)
 	}
 }
 
@@ -132,7 +134,8 @@ func (cc *consumerConn) giveBack(m *Message, delay time.Duration) {
 func (cc *consumerConn) TooBig(w wire.Message, size int) {
 	cc.log.Error("message not read: body exceeds max_msg_size", "id", string(w.ID[:]),
 		"bytes", size, "max_msg_size", cc.c.cfg.MaxMsgSize, "attempts", w.Attempts)
-	cc.giveBack(&Message{ID: MessageID(w.ID)}, cc.c.cfg.requeueDelay(w.Attempts))
+	m := &Message{ID: MessageID(w.ID), Attempts: w.Attempts, conn: cc}
+	cc.c.conclude(nil, m, outcome{fate: unbegun, delay: autoDelay})
 }
 
 // Failed reports an answer that came too late.
@@ -143,67 +146,5 @@ func (cc *consumerConn) Failed(err *wire.Error) {
 
 // Down tells the run loop that the link has ended.
 func (cc *consumerConn) Down(err error) {
-	cc.c.mail.post(func(now time.Time) { cc.c.run.down(now, cc, err) })
-}
-
-// OnFinish sends FIN. But in backoff that is all: no loop, no shared state.
-func (cc *consumerConn) OnFinish(m *Message) {
-	if m.is(timedOut) {
-		cc.tooLate(m, "FIN")
-		return
-	}
-	if cc.c.signals.reporting.Load() && !m.is(givenUp) {
-		cc.report(m, flow.Success, func() { cc.link.Fin((*wire.ID)(&m.ID)) })
-		return
-	}
-	cc.link.Fin((*wire.ID)(&m.ID))
-}
-
-// OnRequeue sends REQ, and what follows from it for backoff before that.
-func (cc *consumerConn) OnRequeue(m *Message, delay time.Duration, backoff bool) {
-	if delay == autoDelay {
-		delay = cc.c.cfg.requeueDelay(m.Attempts)
-	}
-	answer := func() { cc.link.Req((*wire.ID)(&m.ID), delay) }
-	if m.is(timedOut) {
-		answer = func() { cc.tooLate(m, "REQ") }
-	}
-	switch {
-	case m.is(givenUp):
-		answer()
-	case backoff && cc.c.cfg.MaxBackoffDuration > 0:
-		cc.report(m, flow.Failure, answer)
-	case cc.c.signals.reporting.Load():
-		cc.report(m, flow.Continue, answer)
-	default:
-		answer()
-	}
-}
-
-// report tells flow what became of a message. RDYs that follow from it are
-// written before the answer: after it, nsqd would send the next message by the
-// old ones.
-func (cc *consumerConn) report(m *Message, outcome flow.Result, answer func()) {
-	posted := cc.c.mail.post(func(now time.Time) {
-		cc.c.run.result(now, cc.id, outcome, m.epoch)
-		answer()
-	})
-	if !posted {
-		answer() // which is lost, but counted
-	}
-}
-
-// tooLate reports an answer to a message whose lease or connection is over: it
-// was counted as lost then. nsqd may have sent the message to this very
-// connection again, and would take the answer for one to that.
-func (cc *consumerConn) tooLate(m *Message, answer string) {
-	cc.log.Warn("message answered too late, nsqd delivers it again", "answer", answer,
-		"id", string(m.ID[:]), "attempts", m.Attempts, "after", cc.c.elapsed()-m.received)
-}
-
-// OnTouch sends TOUCH.
-func (cc *consumerConn) OnTouch(m *Message) {
-	if cc.link.Touch((*wire.ID)(&m.ID)) {
-		m.extend(cc.c.elapsed(), cc.msgTimeout, cc.maxMsgTimeout)
-	}
+	cc.c.mail.post(func(now time.Time) { cc.c.loop.down(now, cc, err) })
 }

@@ -68,8 +68,8 @@ func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 	ctx, cancel := context.WithTimeout(c.dialling, connectWait)
 	defer cancel()
 	waitForPolls(ctx, first)
-	settled := make(chan struct{})
-	if c.mail.post(func(time.Time) { c.run.whenSettled(settled) }) {
+	settled := make(chan error, 1)
+	if c.mail.post(func(time.Time) { c.loop.machine.Settle(c.loop.call(settled)) }) {
 		select {
 		case <-settled:
 		case <-ctx.Done():
@@ -145,7 +145,7 @@ func (c *Consumer) discovery() *discover.Poller {
 	}
 	c.mu.Unlock()
 	if fresh {
-		c.mail.post(func(time.Time) { c.run.poll(poller) })
+		c.mail.post(func(time.Time) { c.loop.poll(poller) })
 	}
 	return poller
 }
@@ -153,6 +153,10 @@ func (c *Consumer) discovery() *discover.Poller {
 // discovered hands what nsqlookupds list to the run loop. It runs on the
 // poller's goroutine.
 func (c *Consumer) discovered(result discover.Result) {
+	if c.dialling.Err() != nil { // a stop ended the poll
+		return
+	}
+	c.lookupds.note(&result)
 	addrs := make([]string, 0, len(result.Producers))
 	for _, p := range result.Producers {
 		addrs = append(addrs, p.Addr)
@@ -160,44 +164,5 @@ func (c *Consumer) discovered(result discover.Result) {
 	if filter := c.filter.Load(); filter != nil {
 		addrs = (*filter).Filter(addrs)
 	}
-	c.mail.post(func(now time.Time) { c.run.discovered(now, addrs, &result) })
-}
-
-// poll starts the poller, which ends with all other connecting.
-func (r *run) poll(poller *discover.Poller) {
-	r.poller, r.polls = poller, true
-	go func() {
-		poller.Run(r.c.dialling)
-		r.c.mail.post(func(time.Time) { r.polls = false })
-	}()
-}
-
-func (r *run) discovered(now time.Time, addrs []string, result *discover.Result) {
-	if r.phase != active {
-		return
-	}
-	r.lookupds.note(result)
-	for _, addr := range r.fleet.Discovered(now, addrs, result.Conclusive(), nil) {
-		r.log.Info("nsqd is not listed any more, disconnecting", "nsqd", addr)
-		r.letGo(now, addr)
-	}
-	for _, addr := range addrs {
-		if r.nsqds[addr] == nil && r.fleet.Wants(addr) {
-			r.nsqds[addr] = &nsqd{addr: addr}
-		}
-	}
-}
-
-// whenSettled closes a channel when no dial is under way.
-func (r *run) whenSettled(settled chan struct{}) { r.settling = append(r.settling, settled) }
-
-// settle tells those who wait that no dial is under way.
-func (r *run) settle() {
-	if r.dials > 0 && r.phase == active {
-		return
-	}
-	for _, settled := range r.settling {
-		close(settled)
-	}
-	r.settling = nil
+	c.mail.post(func(now time.Time) { c.loop.machine.Discovered(now, addrs, result.Conclusive()) })
 }

@@ -14,14 +14,14 @@ func (c *Consumer) work(w *worker) {
 	over := false
 	defer func() {
 		if over {
-			c.delivery.leave(w)
+			c.queue.removeWorker(w)
 			c.mail.post(func(time.Time) {}) // the loop may be waiting for the last one
 		} else {
 			go c.work(w)
 		}
 	}()
 	for {
-		m, ok := c.delivery.take(w)
+		m, ok := c.queue.take(w)
 		if !ok {
 			over = true
 			return
@@ -39,7 +39,7 @@ func (c *Consumer) begin(w *worker, m *Message) bool {
 	left := m.leaseEnds() - w.now
 	if left <= 0 {
 		if m.expire() {
-			m.conn.link.Expire()
+			c.conclude(nil, m, outcome{fate: expired})
 		}
 		return false
 	}
@@ -54,9 +54,8 @@ func (c *Consumer) begin(w *worker, m *Message) bool {
 
 // handle works on one message and answers it.
 func (c *Consumer) handle(w *worker, m *Message) {
-	handler := w.call
 	if c.cfg.MaxAttempts > 0 && m.Attempts > c.cfg.MaxAttempts {
-		c.giveUp(handler, m)
+		c.giveUp(w, m)
 		return
 	}
 	returned := false
@@ -69,56 +68,55 @@ func (c *Consumer) handle(w *worker, m *Message) {
 			"stack", string(p.Stack))
 		// What a handler that failed this way meant by disabling the automatic
 		// answer is anybody's guess. If it answered, that stands.
-		m.Requeue(autoDelay)
+		c.ack(w, m, outcome{fate: requeued, delay: autoDelay, backoff: true})
 	}()
-	err := handler.HandleMessage(m)
+	err := w.call.HandleMessage(m)
 	if err != nil {
-		c.failed(m, err) // its methods are the handler's code, too
+		c.failed(w, m, err) // the error's methods are the handler's code, too
 	} else if !m.IsAutoResponseDisabled() {
-		c.finish(w, m)
+		c.ack(w, m, outcome{fate: finished})
 	}
 	returned = true
 }
 
-// finish answers a message that was handled. If nothing but the FIN follows from
-// that it leaves with those of the worker's other messages.
-func (c *Consumer) finish(w *worker, m *Message) {
-	if c.signals.reporting.Load() || m.Delegate != MessageDelegate(m.conn) {
+// ack acks or requeues a message on behalf of the worker whose handler has
+// returned, unless that was done before. A Delegate that the handler has put in
+// the place of ours hears of it; ours would only come back to conclude.
+func (c *Consumer) ack(w *worker, m *Message, o outcome) {
+	switch {
+	case m.Delegate == MessageDelegate(m.conn):
+		if m.respond() {
+			c.conclude(w, m, o)
+		}
+	case o.fate == finished:
 		m.Finish()
-		return
+	default:
+		m.requeue(o.delay, o.backoff)
 	}
-	if !m.respond() {
-		return
-	}
-	if m.is(timedOut) {
-		m.conn.tooLate(m, "FIN")
-		return
-	}
-	c.delivery.finish(w, m)
 }
 
 // failed answers a message whose handler returned an error, as the error says.
-func (c *Consumer) failed(m *Message, err error) {
-	o := outcomeOf(err)
+func (c *Consumer) failed(w *worker, m *Message, err error) {
+	asked := resultOf(err)
 	text := "handler returned an error"
-	if o.discard {
+	if asked.discard {
 		text = "message discarded by its handler"
 	}
 	c.log.Error(text, "err", err, "id", string(m.ID[:]), "attempts", m.Attempts, "nsqd", m.NSQDAddress)
 	switch {
 	case m.IsAutoResponseDisabled():
-	case o.discard:
+	case asked.discard:
 		m.set(givenUp)
-		m.Finish()
+		c.ack(w, m, outcome{fate: finished})
 	default:
-		m.requeue(o.delay, !o.noBackoff)
+		c.ack(w, m, outcome{fate: requeued, delay: asked.delay, backoff: !asked.noBackoff})
 	}
 }
 
 // giveUp finishes a message that was delivered too often. Like a discard that a
 // handler asks for, it acknowledges a message that was not handled; that is what
 // max_attempts asks for.
-func (c *Consumer) giveUp(handler Handler, m *Message) {
+func (c *Consumer) giveUp(w *worker, m *Message) {
 	c.log.Error("message given up: delivered more than max_attempts times",
 		"attempts", m.Attempts, "id", string(m.ID[:]), "bytes", len(m.Body), "nsqd", m.NSQDAddress)
 	m.set(givenUp) // also if the handler answers it
@@ -126,9 +124,9 @@ func (c *Consumer) giveUp(handler Handler, m *Message) {
 		if p := recover(); p != nil {
 			c.log.Error("LogFailedMessage panicked", "id", string(m.ID[:]), "panic", p)
 		}
-		m.Finish()
+		c.ack(w, m, outcome{fate: finished})
 	}()
-	if failed, ok := handler.(FailedMessageLogger); ok {
+	if failed, ok := w.call.(FailedMessageLogger); ok {
 		failed.LogFailedMessage(m)
 	}
 }
@@ -149,7 +147,7 @@ func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {
 		panic("already connected")
 	}
 	c.handlers = append(c.handlers, handler)
-	c.staff(len(c.handlers)-1, max(concurrency, 0))
+	c.setWorkers(len(c.handlers)-1, max(concurrency, 0))
 }
 
 // SetConcurrency sets how many goroutines call handlers, at any time: 1 or more.
@@ -174,15 +172,17 @@ func (c *Consumer) SetConcurrency(n int) error {
 		if i < n%len(c.handlers) {
 			share++
 		}
-		c.staff(i, share)
+		c.setWorkers(i, share)
 	}
 	return nil
 }
 
-// staff sets how many workers a handler has.
-func (c *Consumer) staff(handler, n int) {
-	for _, w := range c.delivery.staff(handler, n) {
+// setWorkers sets how many workers a handler has. Callers hold the mutex.
+func (c *Consumer) setWorkers(handler, n int) {
+	for _, w := range c.queue.setWorkers(handler, n) {
 		w.call = c.handlers[handler]
 		go c.work(w)
 	}
+	count := c.queue.workerCount()
+	c.mail.post(func(time.Time) { c.loop.machine.Handlers(count) })
 }

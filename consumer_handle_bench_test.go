@@ -147,10 +147,10 @@ func BenchmarkInFlight(b *testing.B) {
 			hold := make(chan struct{})
 			f.mu.Lock()
 			f.handlers = append(f.handlers, HandlerFunc(func(*Message) error { <-hold; f.handled.Add(1); return nil }))
-			f.staff(1, 1000)
+			f.setWorkers(1, 1000)
 			f.mu.Unlock()
 			for range 1000 * 64 { // until they are all at work
-				if f.delivery.running() >= 1000 {
+				if f.queue.running() >= 1000 {
 					break
 				}
 				f.feed()
@@ -160,11 +160,11 @@ func BenchmarkInFlight(b *testing.B) {
 			for i := range held {
 				held[i] = Message{conn: f.conn, state: manualAnswer | detached, received: f.elapsed(), lease: 1 << 30}
 			}
-			f.delivery.mu.Lock()
+			f.queue.mu.Lock()
 			for i := range held {
-				f.delivery.detached[&held[i]] = struct{}{}
+				f.queue.detached[&held[i]] = struct{}{}
 			}
-			f.delivery.mu.Unlock()
+			f.queue.mu.Unlock()
 			b.ResetTimer()
 			for i := 0; b.Loop(); i++ {
 				if i%messageSlab == 0 {
@@ -188,7 +188,7 @@ func BenchmarkInFlight(b *testing.B) {
 func BenchmarkTake(b *testing.B) {
 	for _, slow := range []int{0, 10_000} {
 		b.Run(fmt.Sprintf("slow=%d", slow), func(b *testing.B) {
-			d := newDelivery(1<<20, stopped)
+			d := newQueue(1<<20, stopped)
 			w := &worker{most: 1}
 			for range slow {
 				d.put(numbered(nil, 0, 1))
@@ -205,7 +205,7 @@ func BenchmarkTake(b *testing.B) {
 }
 
 // running is how many workers have a message.
-func (d *delivery) running() int {
+func (d *deliveryQueue) running() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.busy)

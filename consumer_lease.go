@@ -51,8 +51,8 @@ func milliseconds32(d time.Duration) uint32 {
 	return uint32(min(max(d.Milliseconds(), 0), 1<<32-1)) // #nosec G115 -- in range
 }
 
-// dues are what a sweep has found to do.
-type dues struct {
+// sweepResult are what a sweep has found to do.
+type sweepResult struct {
 	expired []*Message // nobody has begun them and nobody must
 	overdue []*Message // they were begun and not answered in time
 	touch   []*Message // for auto_touch
@@ -64,10 +64,10 @@ type dues struct {
 // look is due at the latest when a message that comes right after this one can
 // be; with touching, in time to see those that waited in the queue before they
 // were begun.
-func (d *delivery) sweep(now, shortest, touching time.Duration) dues {
+func (d *deliveryQueue) sweep(now, shortest, touching time.Duration) sweepResult {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	found := dues{next: now + shortest}
+	found := sweepResult{next: now + shortest}
 	if touching > 0 {
 		found.next = now + shortest/4
 	}
@@ -96,7 +96,7 @@ func (d *delivery) sweep(now, shortest, touching time.Duration) dues {
 }
 
 // giveUp marks messages that were begun and not answered as timed out.
-func (d *delivery) giveUp(which func(*Message) bool) (marked []*Message) {
+func (d *deliveryQueue) giveUp(which func(*Message) bool) (marked []*Message) {
 	for _, w := range d.busy {
 		if m := w.current(); !m.is(responded|timedOut|detached) && which(m) && m.expire() {
 			marked = append(marked, m)
@@ -113,62 +113,10 @@ func (d *delivery) giveUp(which func(*Message) bool) (marked []*Message) {
 
 // orphan is told that a connection has ended: nsqd will deliver what came over it
 // again. What nobody has begun is dropped; what was begun is returned.
-func (d *delivery) orphan(from *consumerConn) []*Message {
+func (d *deliveryQueue) orphan(from *consumerConn) []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	its := func(m *Message) bool { return m.conn == from }
 	d.extract(its)
 	return d.giveUp(its)
-}
-
-// sweepBy has the leases looked at by a time at the latest.
-func (r *run) sweepBy(at time.Time) {
-	if r.sweepAt.IsZero() || at.Before(r.sweepAt) {
-		r.sweepAt = at
-	}
-}
-
-// sweep looks at the leases, if the time has come, and gives up what nsqd has.
-func (r *run) sweep(now time.Time) {
-	if r.sweepAt.IsZero() || now.Before(r.sweepAt) {
-		return
-	}
-	shortest := time.Duration(0)
-	for _, conn := range r.conns {
-		if shortest == 0 || conn.msgTimeout < shortest {
-			shortest = conn.msgTimeout
-		}
-	}
-	if shortest == 0 { // nothing comes, and what is in hand is lost already
-		r.sweepAt = time.Time{}
-		return
-	}
-	found := r.c.delivery.sweep(now.Sub(r.c.start), shortest, r.c.cfg.AutoTouch)
-	r.sweepAt = r.c.start.Add(found.next)
-	if len(found.expired) > 0 {
-		r.overrun(now, shortest)
-	}
-	for _, m := range found.expired {
-		if m.respond() {
-			m.conn.link.Expire()
-		}
-	}
-	for _, m := range found.overdue {
-		m.conn.link.Lose()
-		r.c.contexts.end(m, ErrMessageTimedOut)
-	}
-	for _, m := range found.touch {
-		m.Touch()
-	}
-}
-
-// overrun is told that messages expired before a handler was free for them.
-func (r *run) overrun(now time.Time, lease time.Duration) {
-	r.flow.Overrun(now, lease)
-	if r.warnedOfOverrun || r.phase != active {
-		return
-	}
-	r.warnedOfOverrun = true
-	r.log.Warn("messages time out before a handler takes them, taking fewer: max_in_flight is more than handlers get through within msg_timeout",
-		"max_in_flight", r.maxInFlight, "handlers", r.c.delivery.hired(), "msg_timeout", lease)
 }

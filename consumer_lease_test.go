@@ -50,7 +50,7 @@ func TestExpiredMessagesAreNotHandled(t *testing.T) {
 		if c := s.balanced(); c.Received < 500 || c.Expired < 500 || c.Lost != 1 {
 			t.Errorf("after 10 minutes of one hanging handler: %+v", c)
 		}
-		if n := s.c.delivery.queued(); n > 10 {
+		if n := s.c.queue.queued(); n > 10 {
 			t.Errorf("%d messages wait for a handler", n)
 		}
 		close(release)
@@ -66,10 +66,10 @@ func TestExpiredMessagesAreNotHandled(t *testing.T) {
 }
 
 // queued is how many messages nobody has begun.
-func (d *delivery) queued() int {
+func (d *deliveryQueue) queued() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.reclaim()
+	d.unclaimAll()
 	n := 0
 	for _, slab := range d.queue[d.head:] {
 		n += len(slab)
@@ -225,7 +225,7 @@ func TestNeverAnswered(t *testing.T) {
 		if c := s.balanced(); c.Lost != 1 || c.Refused != 0 || len(commands(d, "FIN", "REQ", "TOUCH")) != 1 {
 			t.Errorf("%+v, sent %q", c, commands(d, "FIN", "REQ", "TOUCH"))
 		}
-		if n := len(s.c.delivery.detached); n != 0 {
+		if n := len(s.c.queue.detached); n != 0 {
 			t.Errorf("%d messages are still watched", n)
 		}
 		if took := s.stopped(); took > time.Second {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// delivery is what is in hand: messages that wait for a handler, those that
+// deliveryQueue is what is in hand: messages that wait for a handler, those that
 // handlers work on, and those that a handler has left to be answered later.
 //
 // Readers put messages and never wait; workers take them. The queue grows. What
@@ -20,7 +20,7 @@ import (
 // that would sleep or finds no progress takes half of it, and whoever looks for
 // messages has it put back first. So no message waits behind a slow one while
 // another handler could have it.
-type delivery struct {
+type deliveryQueue struct {
 	clock func() time.Duration
 
 	mu   sync.Mutex // guards what follows
@@ -34,10 +34,10 @@ type delivery struct {
 
 	workers []*worker
 	busy    []*worker // those with a message
-	// ahead are those of them that have taken more than that one, and may have some
+	// prefetching are those of them that have taken more than that one, and may have some
 	// of it, or FINs of it that were not sent, still. There may be thousands of
 	// others, with slow handlers, that nobody needs to look at.
-	ahead []*worker
+	prefetching []*worker
 	// limit is how many of them there may be: max_in_flight. RDY alone does not
 	// see to that. When a lease is over, which nsqd's clock may say before ours,
 	// nsqd takes the slot for free and sends more, whatever its handler does.
@@ -45,28 +45,28 @@ type delivery struct {
 
 	detached map[*Message]struct{} // unanswered though their handlers have returned
 
-	late    *time.Timer // see rescue
-	pending atomic.Bool // it is set
+	flushTimer     *time.Timer // see rescue
+	flushScheduled atomic.Bool // it is set
 }
 
 const (
-	// moment is how long a worker keeps to itself what it has taken.
-	moment = time.Millisecond
-	// mostTaken is how many messages it takes at most. A slab has no more.
-	mostTaken = messageSlab
+	// batchSlice is how long a worker keeps to itself what it has taken.
+	batchSlice = time.Millisecond
+	// mostPrefetched is how many messages it takes at most. A slab has no more.
+	mostPrefetched = messageSlab
 )
 
-// newDelivery returns a delivery for so many messages at a time, by a clock.
-func newDelivery(limit int, clock func() time.Duration) *delivery {
-	d := &delivery{clock: clock, limit: max(limit, 1), detached: make(map[*Message]struct{})}
+// newQueue returns a delivery for so many messages at a time, by a clock.
+func newQueue(limit int, clock func() time.Duration) *deliveryQueue {
+	d := &deliveryQueue{clock: clock, limit: max(limit, 1), detached: make(map[*Message]struct{})}
 	d.some.L = &d.mu
-	d.late = time.AfterFunc(time.Hour, d.rescue)
-	d.late.Stop()
+	d.flushTimer = time.AfterFunc(time.Hour, d.flushStale)
+	d.flushTimer.Stop()
 	return d
 }
 
 // put adds messages. It reports false, and adds none, once the queue is closed.
-func (d *delivery) put(messages []Message) bool {
+func (d *deliveryQueue) put(messages []Message) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -84,17 +84,17 @@ func (d *delivery) put(messages []Message) bool {
 
 // take ends a worker's work on its message, and waits for the next one. It
 // reports false when the worker is to end. The time is in the worker's now.
-func (d *delivery) take(w *worker) (*Message, bool) {
+func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	if m := w.current(); m != nil && !m.is(responded|timedOut) {
 		d.detach(m)
 	}
 	w.now = d.clock()
-	if w.now-w.since < moment {
+	if w.now-w.since < batchSlice {
 		if m := w.claim(); m != nil {
 			return m, true
 		}
 	}
-	w.answers.flush()
+	w.fins.flush()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.release(w)
@@ -116,37 +116,37 @@ func (d *delivery) take(w *worker) (*Message, bool) {
 	return m, true
 }
 
-// finish sends the FIN of a worker's message, with those of the rest of its
+// addFin sends the FIN of a worker's message, with those of the rest of its
 // batch. Should that take longer than a moment, because the handler of a later
 // message does, it is sent then.
-func (d *delivery) finish(w *worker, m *Message) {
-	if w.answers.add(m.conn.link, m.ID) && w.left() > 0 && !d.pending.Swap(true) {
-		d.late.Reset(moment)
+func (d *deliveryQueue) addFin(w *worker, m *Message) {
+	if w.fins.add(m.conn.link, m.ID) && w.unclaimed() > 0 && !d.flushScheduled.Swap(true) {
+		d.flushTimer.Reset(batchSlice)
 	}
 }
 
-// rescue sends FINs that workers have not come to send. A worker that adds one
+// flushStale sends FINs that workers have not come to send. A worker that adds one
 // after its turn here finds pending reset, and sets the timer again.
-func (d *delivery) rescue() {
-	d.pending.Store(false)
-	d.rescueOf(&d.ahead)
+func (d *deliveryQueue) flushStale() {
+	d.flushScheduled.Store(false)
+	d.flushOf(&d.prefetching)
 }
 
-// rescueAll is rescue for one who sends nothing after it: a worker with a single
+// flushAll is rescue for one who sends nothing after it: a worker with a single
 // message is about to send its FIN, but may be late.
-func (d *delivery) rescueAll() { d.rescueOf(&d.busy) }
+func (d *deliveryQueue) flushAll() { d.flushOf(&d.busy) }
 
-func (d *delivery) rescueOf(some *[]*worker) {
+func (d *deliveryQueue) flushOf(some *[]*worker) {
 	d.mu.Lock()
 	workers := slices.Clone(*some)
 	d.mu.Unlock()
 	for _, w := range workers {
-		w.answers.rescue()
+		w.fins.flushFor()
 	}
 }
 
 // detach keeps an eye on a message that is to be answered later.
-func (d *delivery) detach(m *Message) {
+func (d *deliveryQueue) detach(m *Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !m.is(responded|timedOut) && m.set(detached)&responded == 0 {
@@ -156,41 +156,41 @@ func (d *delivery) detach(m *Message) {
 
 // release takes a worker's batch out of its hands. How long it took says how
 // much it takes next.
-func (d *delivery) release(w *worker) {
+func (d *deliveryQueue) release(w *worker) {
 	if w.batch == nil {
 		return
 	}
-	if rest := w.yield(func(left int) int { return left }); rest != nil {
+	if rest := w.unclaim(func(left int) int { return left }); rest != nil {
 		d.putBack(rest)
 	}
 	switch took := w.now - w.since; {
-	case took >= moment:
+	case took >= batchSlice:
 		w.most = 1
-	case took < moment/8:
-		w.most = min(2*w.most, mostTaken)
+	case took < batchSlice/8:
+		w.most = min(2*w.most, mostPrefetched)
 	}
 	last := len(d.busy) - 1
 	d.busy[w.place], d.busy[last].place = d.busy[last], w.place
 	d.busy[last] = nil
 	d.busy = d.busy[:last]
 	if len(w.batch) > 1 {
-		d.ahead = slices.DeleteFunc(d.ahead, func(o *worker) bool { return o == w })
+		d.prefetching = slices.DeleteFunc(d.prefetching, func(o *worker) bool { return o == w })
 	}
 	w.hold(nil)
 }
 
 // give hands messages to a worker without any.
-func (d *delivery) give(w *worker, batch []Message) {
+func (d *deliveryQueue) give(w *worker, batch []Message) {
 	w.hold(batch)
 	w.place = len(d.busy)
 	d.busy = append(d.busy, w)
 	if len(batch) > 1 {
-		d.ahead = append(d.ahead, w)
+		d.prefetching = append(d.prefetching, w)
 	}
 }
 
 // putBack puts messages before all others.
-func (d *delivery) putBack(messages []Message) {
+func (d *deliveryQueue) putBack(messages []Message) {
 	if d.head == 0 {
 		d.queue, d.head = append([][]Message{nil}, d.queue...), 1
 	}
@@ -201,13 +201,13 @@ func (d *delivery) putBack(messages []Message) {
 // refill gives a worker messages: those of a worker that has come no further
 // since somebody looked last, the next of the queue, or half of those of any
 // other.
-func (d *delivery) refill(w *worker) bool {
+func (d *deliveryQueue) refill(w *worker) bool {
 	if len(d.busy) >= d.limit {
 		return false
 	}
-	d.ahead = slices.DeleteFunc(d.ahead, (*worker).spent)
-	for _, other := range d.ahead {
-		if other.stuck() && d.takeFrom(other, w) {
+	d.prefetching = slices.DeleteFunc(d.prefetching, (*worker).nothingToSteal)
+	for _, other := range d.prefetching {
+		if other.stalled() && d.stealHalf(other, w) {
 			return true
 		}
 	}
@@ -225,12 +225,12 @@ func (d *delivery) refill(w *worker) bool {
 		}
 		return true
 	}
-	return slices.ContainsFunc(d.ahead, func(other *worker) bool { return d.takeFrom(other, w) })
+	return slices.ContainsFunc(d.prefetching, func(other *worker) bool { return d.stealHalf(other, w) })
 }
 
-// takeFrom gives a worker half of what another has not begun.
-func (d *delivery) takeFrom(other, w *worker) bool {
-	half := other.yield(func(left int) int { return (left + 1) / 2 })
+// stealHalf gives a worker half of what another has not begun.
+func (d *deliveryQueue) stealHalf(other, w *worker) bool {
+	half := other.unclaim(func(left int) int { return (left + 1) / 2 })
 	if half == nil {
 		return false
 	}
@@ -240,44 +240,44 @@ func (d *delivery) takeFrom(other, w *worker) bool {
 
 // wake wakes a worker, if there is one and something for it to do. It will see
 // to the next one: with handlers that are done at once few are needed.
-func (d *delivery) wake() {
-	if d.idle > 0 && !d.waking && len(d.busy) < d.limit && d.unclaimed() {
+func (d *deliveryQueue) wake() {
+	if d.idle > 0 && !d.waking && len(d.busy) < d.limit && d.waitingMessage() {
 		d.waking = true
 		d.some.Signal()
 	}
 }
 
-// unclaimed tells whether there is a message that nobody has begun.
-func (d *delivery) unclaimed() bool {
-	return d.head < len(d.queue) || slices.ContainsFunc(d.ahead, func(w *worker) bool { return w.left() > 0 })
+// waitingMessage tells whether there is a message that nobody has begun.
+func (d *deliveryQueue) waitingMessage() bool {
+	return d.head < len(d.queue) || slices.ContainsFunc(d.prefetching, func(w *worker) bool { return w.unclaimed() > 0 })
 }
 
-// forget is told of the answer to a message that had been left for later.
-func (d *delivery) forget(m *Message) {
+// acked is told of the answer to a message that had been left for later.
+func (d *deliveryQueue) acked(m *Message) {
 	d.mu.Lock()
 	delete(d.detached, m)
 	d.mu.Unlock()
 }
 
 // remove takes out the messages of one connection that nobody has begun.
-func (d *delivery) remove(from *consumerConn) []*Message {
+func (d *deliveryQueue) remove(from *consumerConn) []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.extract(func(m *Message) bool { return m.conn == from })
 }
 
-// reclaim puts what workers have taken and not begun back into the queue.
-func (d *delivery) reclaim() {
-	for _, w := range d.ahead {
-		if rest := w.yield(func(left int) int { return left }); rest != nil {
+// unclaimAll puts what workers have taken and not begun back into the queue.
+func (d *deliveryQueue) unclaimAll() {
+	for _, w := range d.prefetching {
+		if rest := w.unclaim(func(left int) int { return left }); rest != nil {
 			d.putBack(rest)
 		}
 	}
 }
 
 // extract takes messages that nobody has begun out of the queue.
-func (d *delivery) extract(which func(*Message) bool) (out []*Message) {
-	d.reclaim()
+func (d *deliveryQueue) extract(which func(*Message) bool) (out []*Message) {
+	d.unclaimAll()
 	var kept [][]Message
 	for _, slab := range d.queue[d.head:] {
 		from := 0
@@ -299,7 +299,7 @@ func (d *delivery) extract(which func(*Message) bool) (out []*Message) {
 }
 
 // close ends every take and returns what no handler has begun.
-func (d *delivery) close() []*Message {
+func (d *deliveryQueue) close() []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
@@ -307,32 +307,36 @@ func (d *delivery) close() []*Message {
 	return d.extract(func(*Message) bool { return true })
 }
 
+// stopTimer ends the timer for good. Workers that have more than one message,
+// which alone set it, are gone when it is called.
+func (d *deliveryQueue) stopTimer() { d.flushTimer.Stop() }
+
 // setLimit follows a change of max_in_flight. 0 means that nothing new comes;
 // what is there is worked on as before.
-func (d *delivery) setLimit(n int) {
+func (d *deliveryQueue) setLimit(n int) {
 	if n == 0 {
 		return
 	}
 	d.mu.Lock()
 	d.limit = n
-	d.reclaim() // so that it is minded before anyone begins another
+	d.unclaimAll() // so that it is minded before anyone begins another
 	d.some.Broadcast()
 	d.mu.Unlock()
 }
 
-// hired is how many workers there are.
-func (d *delivery) hired() int {
+// workerCount is how many workers there are.
+func (d *deliveryQueue) workerCount() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.workers)
 }
 
-// staff sets how many workers of a handler there are, and returns those that are
+// setWorkers sets how many workers of a handler there are, and returns those that are
 // new. Of too many those quit that wait, and then those that work.
-func (d *delivery) staff(handler, n int) (hired []*worker) {
+func (d *deliveryQueue) setWorkers(handler, n int) (hired []*worker) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.reclaim() // so that those who are to quit do before they begin another
+	d.unclaimAll() // so that those who are to quit do before they begin another
 	for _, waiting := range []bool{false, true} {
 		for _, w := range d.workers {
 			if w.handler == handler && !w.gone && (w.current() == nil) == waiting {
@@ -350,8 +354,8 @@ func (d *delivery) staff(handler, n int) (hired []*worker) {
 	return hired
 }
 
-// leave is a worker's end.
-func (d *delivery) leave(w *worker) {
+// removeWorker is a worker's end.
+func (d *deliveryQueue) removeWorker(w *worker) {
 	d.mu.Lock()
 	d.workers = slices.DeleteFunc(d.workers, func(o *worker) bool { return o == w })
 	d.mu.Unlock()
@@ -359,7 +363,7 @@ func (d *delivery) leave(w *worker) {
 
 // unfinished are the messages that workers work on, and those without an answer
 // whose handlers have returned.
-func (d *delivery) unfinished() (running, unanswered []Unfinished) {
+func (d *deliveryQueue) unfinished() (running, unanswered []Unfinished) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, w := range d.busy {
@@ -373,8 +377,8 @@ func (d *delivery) unfinished() (running, unanswered []Unfinished) {
 	return running, unanswered
 }
 
-// waiting is how many workers have no message, or are about to end.
-func (d *delivery) waiting() int {
+// idleWorkers is how many workers have no message, or are about to end.
+func (d *deliveryQueue) idleWorkers() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.workers) - len(d.busy)

@@ -39,7 +39,7 @@ func numbers(messages []*Message) []int64 {
 }
 
 func TestDeliveryOrderAndGrowth(t *testing.T) {
-	d := newDelivery(1000, stopped)
+	d := newQueue(1000, stopped)
 	w := &worker{most: 1}
 	var next, expected int64
 	for round := range 200 { // fill, take some, fill: the queue moves within its memory
@@ -68,7 +68,7 @@ func TestDeliveryOrderAndGrowth(t *testing.T) {
 
 func TestDeliveryRemove(t *testing.T) {
 	a, b := &consumerConn{addr: "a"}, &consumerConn{addr: "b"}
-	d, w := newDelivery(1000, stopped), &worker{most: 1}
+	d, w := newQueue(1000, stopped), &worker{most: 1}
 	d.put(numbered(a, 0))
 	d.put(numbered(b, 1))
 	d.put(numbered(a, 2))
@@ -91,7 +91,7 @@ func TestDeliveryWakesHandlers(t *testing.T) {
 	for _, handlers := range []int{1, 4, 64} {
 		t.Run(fmt.Sprint(handlers), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newDelivery(1000, ticking())
+				d := newQueue(1000, ticking())
 				var wg sync.WaitGroup
 				var mu sync.Mutex
 				seen := map[int64]int{}
@@ -134,13 +134,13 @@ func TestDeliveryLeavesNothingBehindASlowMessage(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tt), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newDelivery(1000, ticking())
+				d := newQueue(1000, ticking())
 				var wg sync.WaitGroup
 				var mu sync.Mutex
 				var begun []int64
 				for range tt.handlers {
 					wg.Go(func() {
-						w := &worker{most: mostTaken}
+						w := &worker{most: mostPrefetched}
 						for m, ok := d.take(w); ok; m, ok = d.take(w) {
 							mu.Lock()
 							begun = append(begun, m.Timestamp)
@@ -190,14 +190,14 @@ func TestDeliveryLeavesNothingBehindASlowMessage(t *testing.T) {
 // takes one at a time.
 func TestSlowWorkerPutsBack(t *testing.T) {
 	now := time.Duration(0)
-	d, w := newDelivery(10, func() time.Duration { return now }), &worker{most: mostTaken}
+	d, w := newQueue(10, func() time.Duration { return now }), &worker{most: mostPrefetched}
 	d.put(numbered(nil, 0, 1, 2, 3))
-	if m, _ := d.take(w); m.Timestamp != 0 || w.left() != 3 {
-		t.Fatalf("took %d, %d are left", m.Timestamp, w.left())
+	if m, _ := d.take(w); m.Timestamp != 0 || w.unclaimed() != 3 {
+		t.Fatalf("took %d, %d are left", m.Timestamp, w.unclaimed())
 	}
-	now = moment
-	if m, _ := d.take(w); m.Timestamp != 1 || w.left() != 0 {
-		t.Errorf("took %d, %d are left", m.Timestamp, w.left())
+	now = batchSlice
+	if m, _ := d.take(w); m.Timestamp != 1 || w.unclaimed() != 0 {
+		t.Errorf("took %d, %d are left", m.Timestamp, w.unclaimed())
 	}
 	if got := numbers(d.close()); !slices.Equal(got, []int64{2, 3}) {
 		t.Errorf("%v wait", got)
@@ -207,7 +207,7 @@ func TestSlowWorkerPutsBack(t *testing.T) {
 // What a worker that comes no further has taken goes to one that does, and does
 // not wait for all that came later.
 func TestStuckWorkerIsRelieved(t *testing.T) {
-	d := newDelivery(10, stopped)
+	d := newQueue(10, stopped)
 	stuck, w := &worker{most: 3}, &worker{most: 1}
 	d.put(numbered(nil, 0, 1, 2))
 	_, _ = d.take(stuck)
@@ -228,12 +228,12 @@ func TestStuckWorkerIsRelieved(t *testing.T) {
 
 // A worker that is to quit begins no other message, whatever it has taken.
 func TestQuittingWorkerLeavesItsBatch(t *testing.T) {
-	d := newDelivery(10, stopped)
-	w := d.staff(0, 1)[0]
-	w.most = mostTaken
+	d := newQueue(10, stopped)
+	w := d.setWorkers(0, 1)[0]
+	w.most = mostPrefetched
 	d.put(numbered(nil, 0, 1, 2))
 	_, _ = d.take(w)
-	d.staff(0, 0)
+	d.setWorkers(0, 0)
 	if m, ok := d.take(w); ok {
 		t.Errorf("took %d", m.Timestamp)
 	}
@@ -245,7 +245,7 @@ func TestQuittingWorkerLeavesItsBatch(t *testing.T) {
 // A smaller limit holds from the next message on, whatever workers have taken.
 func TestDeliveryLimitShrinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDelivery(2, stopped)
+		d := newQueue(2, stopped)
 		a, b := &worker{most: 2}, &worker{most: 2}
 		d.put(numbered(nil, 0, 1))
 		d.put(numbered(nil, 2, 3))
@@ -270,13 +270,13 @@ func TestDeliveryLimitShrinks(t *testing.T) {
 // What a worker has taken and not begun is given up with what waits in the queue.
 func TestDeliveryFindsWhatWasTaken(t *testing.T) {
 	a, b := &consumerConn{addr: "a"}, &consumerConn{addr: "b"}
-	d, w := newDelivery(1000, stopped), &worker{most: mostTaken}
+	d, w := newQueue(1000, stopped), &worker{most: mostPrefetched}
 	slab := append(numbered(a, 0, 1), numbered(b, 2, 3, 4)...)
 	slab[4].conn = a
 	d.put(slab)
 	d.put(numbered(b, 5))
-	if m, _ := d.take(w); m.Timestamp != 0 || w.left() != 4 {
-		t.Fatalf("took %d, %d are left", m.Timestamp, w.left())
+	if m, _ := d.take(w); m.Timestamp != 0 || w.unclaimed() != 4 {
+		t.Fatalf("took %d, %d are left", m.Timestamp, w.unclaimed())
 	}
 	if got := numbers(d.remove(a)); !slices.Equal(got, []int64{1, 4}) {
 		t.Errorf("removed %v", got)
@@ -291,20 +291,20 @@ func TestDeliveryFindsWhatWasTaken(t *testing.T) {
 
 // expectPlaces checks that workers know where they are, and that all those that
 // have messages for others, or FINs to send, are where these are looked for.
-func (d *delivery) expectPlaces(t *testing.T) {
+func (d *deliveryQueue) expectPlaces(t *testing.T) {
 	t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i, w := range d.busy {
-		if w.left() > 0 && !slices.Contains(d.ahead, w) {
-			t.Errorf("busy worker %d has %d messages for others, which they do not find", i, w.left())
+		if w.unclaimed() > 0 && !slices.Contains(d.prefetching, w) {
+			t.Errorf("busy worker %d has %d messages for others, which they do not find", i, w.unclaimed())
 		}
 		if len(w.batch) == 0 || w.place != i {
 			t.Errorf("busy worker %d has %d messages and place %d", i, len(w.batch), w.place)
 		}
 	}
-	for i, w := range d.ahead {
-		if len(w.batch) < 2 || slices.Index(d.ahead, w) != i {
+	for i, w := range d.prefetching {
+		if len(w.batch) < 2 || slices.Index(d.prefetching, w) != i {
 			t.Errorf("worker %d of those ahead has %d messages, or is there twice", i, len(w.batch))
 		}
 	}
@@ -313,7 +313,7 @@ func (d *delivery) expectPlaces(t *testing.T) {
 // Workers that others have relieved of what they had taken are not looked at for
 // more, however long their handlers take.
 func TestRelievedWorkersAreLeftAlone(t *testing.T) {
-	d := newDelivery(1000, stopped)
+	d := newQueue(1000, stopped)
 	var next int64
 	for range 100 {
 		slow, free := &worker{most: 4}, &worker{most: 1}
@@ -329,30 +329,30 @@ func TestRelievedWorkersAreLeftAlone(t *testing.T) {
 	d.put(numbered(nil, next))
 	d.take(&worker{most: 1})
 	d.expectPlaces(t)
-	if len(d.ahead) > 1 || len(d.busy) != 201 {
-		t.Errorf("%d workers are ahead of %d", len(d.ahead), len(d.busy))
+	if len(d.prefetching) > 1 || len(d.busy) != 201 {
+		t.Errorf("%d workers are ahead of %d", len(d.prefetching), len(d.busy))
 	}
 }
 
 // Nor do FINs of theirs wait for that.
 func TestRelievedWorkersFINsLeave(t *testing.T) {
 	f := newFed(t, 1, func(*Config) {})
-	d := newDelivery(1000, stopped)
+	d := newQueue(1000, stopped)
 	slow, free := &worker{most: 3}, &worker{most: 1}
 	d.put([]Message{{conn: f.conn}, {conn: f.conn}, {conn: f.conn, state: responded}})
 	m, _ := d.take(slow)
 	m.respond()
-	d.finish(slow, m)
-	d.late.Stop() // its turn comes below
+	d.addFin(slow, m)
+	d.flushTimer.Stop() // its turn comes below
 	d.take(slow)
 	d.take(free) // the third
 	d.put(numbered(nil, 0))
 	d.take(free)
-	d.rescue()
+	d.flushStale()
 	if n := f.conn.link.Stats().Finished; n != 1 {
 		t.Errorf("%d FINs", n)
 	}
-	if d.put(numbered(nil, 0)); d.refill(&worker{most: 1}) && len(d.ahead) > 0 {
+	if d.put(numbered(nil, 0)); d.refill(&worker{most: 1}) && len(d.prefetching) > 0 {
 		t.Error("it is looked at though there is nothing left")
 	}
 }
@@ -361,12 +361,12 @@ func TestRelievedWorkersFINsLeave(t *testing.T) {
 // nothing can be sent after that.
 func TestRescueAll(t *testing.T) {
 	f := newFed(t, 1, func(*Config) {})
-	d, w := newDelivery(1, stopped), &worker{most: 1}
+	d, w := newQueue(1, stopped), &worker{most: 1}
 	d.put([]Message{{conn: f.conn}})
 	m, _ := d.take(w)
 	m.respond()
-	d.finish(w, m)
-	d.rescueAll()
+	d.addFin(w, m)
+	d.flushAll()
 	if n := f.conn.link.Stats().Finished; n != 1 {
 		t.Errorf("%d FINs", n)
 	}
@@ -377,7 +377,7 @@ func TestRescueAll(t *testing.T) {
 func TestDeliveryLosesNothing(t *testing.T) {
 	const slabs, putters, workers = 300, 2, 8
 	conns := []*consumerConn{{addr: "a"}, {addr: "b"}, {addr: "c"}}
-	d := newDelivery(workers, func() time.Duration { return rand.N(2 * moment) })
+	d := newQueue(workers, func() time.Duration { return rand.N(2 * batchSlice) })
 	times := make([]atomic.Int32, putters*slabs*messageSlab)
 	count := func(messages ...*Message) {
 		for _, m := range messages {
@@ -387,7 +387,7 @@ func TestDeliveryLosesNothing(t *testing.T) {
 	var putting, working, meddling sync.WaitGroup
 	for range workers {
 		working.Go(func() {
-			w := &worker{most: 1 + rand.IntN(mostTaken)}
+			w := &worker{most: 1 + rand.IntN(mostPrefetched)}
 			for m, ok := d.take(w); ok; m, ok = d.take(w) {
 				count(m)
 				if m.Timestamp%7 == 0 {
@@ -462,15 +462,15 @@ func TestMailbox(t *testing.T) {
 
 // A worker on its way out is not counted as one that could stay.
 func TestQuittingWorkerIsNotCounted(t *testing.T) {
-	d := newDelivery(10, stopped)
-	workers := d.staff(0, 2)
-	d.staff(0, 1)
+	d := newQueue(10, stopped)
+	workers := d.setWorkers(0, 2)
+	d.setWorkers(0, 1)
 	for _, w := range workers {
 		if w.quit {
 			d.take(w)
 		}
 	}
-	if hired := d.staff(0, 2); len(hired) != 1 {
+	if hired := d.setWorkers(0, 2); len(hired) != 1 {
 		t.Errorf("%d hired, want 1", len(hired))
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/rdyhq/nsq/internal/fleet"
 	"github.com/rdyhq/nsq/internal/flow"
+	"github.com/rdyhq/nsq/internal/link"
 )
 
 const (
@@ -17,19 +19,17 @@ const (
 	defaultOutputBuffer = 250 * time.Millisecond
 )
 
-// RDYStrategy is how a Consumer shares max_in_flight over its nsqds.
-type RDYStrategy string
-
 const (
-	// RDYAdaptive follows the traffic: nsqds that have messages get what those
-	// without do not use, which keep one, to show when that changes. Without
-	// traffic the split is even. With fewer slots than nsqds, or hardly more
-	// when one could use them all, idle nsqds take turns for an eighth of the
-	// slots and those with messages have the others.
-	RDYAdaptive RDYStrategy = "adaptive"
-	// RDYUniform is an even split whatever the traffic, as that of go-nsq, but
-	// with the remainder handed out; with fewer slots than nsqds they go round.
-	RDYUniform RDYStrategy = "uniform"
+	// redialDelay is the delay before a lost nsqd is dialled again, the first
+	// time.
+	redialDelay = 100 * time.Millisecond
+	// refusedDelay is the same for one that refused the subscription.
+	refusedDelay = 2 * time.Second
+	// maxDials is how many nsqds are dialled at a time.
+	maxDials = 64
+	// missedPolls is for how many poll intervals an nsqd must not be listed for
+	// it to be let go.
+	missedPolls = 3
 )
 
 // flowConfig is what the Config says of RDY and backoff.
@@ -44,16 +44,16 @@ func (c *Consumer) flowConfig() flow.Config {
 		Idle:        min(2*buffered, cfg.LowRdyIdleTimeout),
 		Turn:        cfg.LowRdyTimeout,
 		Look:        cfg.RDYRedistributeInterval,
-		Backoff:     c.pause,
+		Backoff:     c.backoffPause,
 		MaxBackoff:  cfg.MaxBackoffDuration,
 		Adaptive:    cfg.BackoffPolicy == BackoffAdaptive,
 		Seed:        rand.Uint64(), // #nosec G404 -- jitter
 	}
 }
 
-// pause is the configured strategy, which may be the user's own code: if it
-// panics, the pause is the longest.
-func (c *Consumer) pause(level int, chance *rand.Rand) (d time.Duration) {
+// backoffPause is the configured strategy, which may be the user's own code: if it
+// panics, the backoffPause is the longest.
+func (c *Consumer) backoffPause(level int, chance *rand.Rand) (d time.Duration) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("backoff strategy panicked, pausing for max_backoff_duration", "panic", p, "level", level)
@@ -66,79 +66,21 @@ func (c *Consumer) pause(level int, chance *rand.Rand) (d time.Duration) {
 	return c.cfg.BackoffStrategy.Calculate(level)
 }
 
-// watch lets flow look at what the connections do, if the time has come, and
-// writes the RDYs that it has decided on.
-func (r *run) watch(now time.Time) {
-	if due, ok := r.flow.Next(); ok && !due.After(now) {
-		for _, conn := range r.conns {
-			s := conn.link.Sample()
-			conn.seen = s.Received
-			r.flow.Sample(now, conn.id, flow.Sample{
-				Received: s.Received, InFlight: s.InFlight, Peak: s.Peak, LastMessage: s.LastMessage,
-			})
-		}
-		r.flow.Tick(now)
-	}
-	r.applyFlow(now)
-}
-
-// applyFlow writes the RDYs that flow has decided on, in its order.
-func (r *run) applyFlow(now time.Time) {
-	r.decisions = r.flow.Take(now, r.decisions[:0])
-	s := &r.c.signals
-	s.epoch.Store(r.flow.Epoch())
-	s.reporting.Store(r.flow.Reporting())
-	if asleep := r.flow.Asleep(); asleep != s.asleep.Load() {
-		r.sleep(now, asleep)
-	}
-	for _, d := range r.decisions {
-		if conn := r.conns[d.Conn]; conn != nil {
-			conn.link.Rdy(d.RDY)
-		}
-	}
-	r.logBackoff(now)
-}
-
-// sleep has readers report the next message, or not. One that came after flow
-// looked and before the signal was set would go unreported, and with a slow
-// handler there may be no other for long: so look again.
-func (r *run) sleep(now time.Time, asleep bool) {
-	r.c.signals.asleep.Store(asleep)
-	if !asleep {
-		return
-	}
-	for _, conn := range r.conns {
-		if conn.link.Stats().Received != conn.seen {
-			r.flow.Wake(now)
-		}
+// fleetConfig is what the Config says of who is to be connected.
+func (c *Consumer) fleetConfig() fleet.Config {
+	return fleet.Config{
+		MinDelay:     redialDelay,
+		MaxDelay:     c.cfg.LookupdPollInterval,
+		RefusedDelay: refusedDelay,
+		MaxDials:     maxDials,
+		Grace:        missedPolls * c.cfg.LookupdPollInterval,
+		Seed:         rand.Uint64(), // #nosec G404 -- jitter
 	}
 }
 
-// wake is the first message after a time without any.
-func (r *run) wake(now time.Time) {
-	if r.phase == active {
-		r.flow.Wake(now)
-	}
-}
-
-// result is what became of a message.
-func (r *run) result(now time.Time, id flow.ID, outcome flow.Result, epoch uint32) {
-	if r.phase == active {
-		r.flow.Result(now, id, outcome, epoch)
-		r.applyFlow(now)
-	}
-}
-
-// logBackoff says when backoff begins, changes and ends.
-func (r *run) logBackoff(now time.Time) {
-	level, until := r.flow.BackoffLevel()
-	if level == r.level {
-		return
-	}
-	r.level = level
-	if level == 0 {
-		r.log.Info("backoff is over")
-		return
-	}
-	r.log.Warn("backing off", "level", level, "for", max(until.Sub(now), 0))
+// linkConfig is what the Config says of a connection to one nsqd.
+func (c *Consumer) linkConfig(addr string) link.Config {
+	cfg := c.cfg.linkConfig(addr)
+	cfg.Topic, cfg.Channel, cfg.OwnAbove = c.topic, c.channel, largestSlab(c.cfg)
+	return cfg
 }

@@ -92,7 +92,7 @@ func TestShutdownLeavesHandlersBehind(t *testing.T) {
 				ids := d.Publish("t", "m", "n", "o")
 				synctest.Wait()
 				took, err := s.shutdown(5 * time.Second)
-				if want := 5 * time.Second; took != want && (!asks || took != want+lastWords) {
+				if want := 5 * time.Second; took != want && (!asks || took != want+500*time.Millisecond) {
 					t.Errorf("took %v", took)
 				}
 				left, ok := errors.AsType[*StopError](err)
@@ -131,7 +131,7 @@ func TestShutdownWithAFrozenNSQD(t *testing.T) {
 		synctest.Wait()
 		took, err := s.shutdown(5 * time.Second)
 		left, ok := errors.AsType[*StopError](err)
-		if !ok || !slices.Equal(left.Cut, []string{"a:1"}) || len(left.Running) != 0 || took != 5*time.Second+flushTime {
+		if !ok || !slices.Equal(left.Cut, []string{"a:1"}) || len(left.Running) != 0 || took != 5*time.Second+100*time.Millisecond {
 			t.Errorf("took %v: %v", took, err)
 		}
 		if c := s.balanced(); c.Finished != 1 || c.Lost != 9 {
@@ -285,7 +285,7 @@ func TestSetConcurrency(t *testing.T) {
 			}
 			after(150 * time.Millisecond)
 			a, b := int(running[0].Load()), int(running[1].Load())
-			if a != (n+1)/2 || b != n/2 || s.c.delivery.hired() != n {
+			if a != (n+1)/2 || b != n/2 || s.c.queue.workerCount() != n {
 				t.Errorf("%d and %d running of %d", a, b, n)
 			}
 		}
@@ -414,7 +414,7 @@ func shortLife(s *scene, rnd *rand.Rand) {
 		s.Errorf("%d in flight, %d open connections", n, s.net.OpenConns())
 	}
 	sleep(10 * time.Second) // handlers that were left behind end
-	if n := s.c.delivery.hired() + len(s.c.delivery.detached) + len(s.c.contexts.open); n != 0 {
+	if n := s.c.queue.workerCount() + len(s.c.queue.detached) + len(s.c.contexts.open); n != 0 {
 		s.Errorf("%d things left in hand", n)
 	}
 }
@@ -447,7 +447,7 @@ func TestStopWaitsForIdleWorkers(t *testing.T) {
 			sleep(time.Second)
 			s.c.Stop()
 			<-s.c.StopChan
-			if n := s.c.delivery.hired(); n != 0 {
+			if n := s.c.queue.workerCount(); n != 0 {
 				t.Errorf("%d workers left", n)
 			}
 		})

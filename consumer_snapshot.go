@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/rdyhq/nsq/internal/control"
+	"github.com/rdyhq/nsq/internal/fleet"
 )
 
 // Snapshot is the state of a Consumer at a moment, as [Consumer.Snapshot]
@@ -75,33 +78,31 @@ type ConnectionSnapshot struct {
 // and its BackoffStrategy.
 func (c *Consumer) Snapshot() Snapshot {
 	result := make(chan Snapshot, 1)
-	if c.mail.post(func(now time.Time) { result <- c.run.snapshot(now) }) {
+	if c.mail.post(func(now time.Time) { result <- c.loop.snapshot(now) }) {
 		return <-result
 	}
-	<-c.StopChan // from here on nobody else touches what run owns
-	return c.run.snapshot(time.Now())
+	<-c.StopChan // from here on nobody else touches what the loop owns
+	return c.loop.snapshot(time.Now())
 }
 
-func (r *run) snapshot(now time.Time) Snapshot {
-	s := Snapshot{
-		Topic: r.c.topic, Channel: r.c.channel,
-		MaxInFlight: r.maxInFlight, Paused: r.paused,
-		Counts: r.past,
-	}
+func (l *runLoop) snapshot(now time.Time) Snapshot {
+	s := Snapshot{Topic: l.c.topic, Channel: l.c.channel, Counts: l.past}
+	s.MaxInFlight, s.Paused = l.machine.MaxInFlight()
 	var until time.Time
-	if s.BackoffLevel, until = r.flow.BackoffLevel(); until.After(now) {
+	if s.BackoffLevel, until = l.machine.Backoff(); until.After(now) {
 		s.BackoffUntil = until
 	}
-	for _, n := range r.nsqds {
-		if n.conn == nil && r.phase == active {
-			s.Connections = append(s.Connections, n.snapshot())
+	lastErrors := map[control.ID]error{}
+	for _, n := range l.machine.NSQDs() {
+		if n.State == fleet.Connected {
+			lastErrors[n.ID] = n.Err
+		} else if l.machine.Phase() == control.Active {
+			s.Connections = append(s.Connections, notConnected(n))
 		}
 	}
-	for _, conn := range r.conns {
+	for _, conn := range l.conns {
 		shown := conn.snapshot()
-		if n := r.nsqds[conn.addr]; n != nil && n.conn == conn {
-			shown.LastError = n.err
-		}
+		shown.LastError = lastErrors[conn.id]
 		s.Connections = append(s.Connections, shown)
 		s.InFlight += shown.InFlight
 		s.add(conn)
@@ -110,11 +111,11 @@ func (r *run) snapshot(now time.Time) Snapshot {
 	return s
 }
 
-// snapshot shows an nsqd to which there is no connection.
-func (n *nsqd) snapshot() ConnectionSnapshot {
-	s := ConnectionSnapshot{Addr: n.addr, State: ConnectionWaiting, LastError: n.err, NextDial: n.due}
-	if n.cancel != nil {
-		s.State, s.NextDial = ConnectionDialing, time.Time{}
+// notConnected shows an nsqd to which there is no connection.
+func notConnected(n control.NSQD) ConnectionSnapshot {
+	s := ConnectionSnapshot{Addr: n.Addr, State: ConnectionWaiting, LastError: n.Err, NextDial: n.Due}
+	if n.State == fleet.Dialling {
+		s.State = ConnectionDialing
 	}
 	return s
 }
@@ -141,4 +142,13 @@ func (s *Counts) add(cc *consumerConn) {
 	s.Expired += l.Expired
 	s.Lost += l.Lost
 	s.Refused += cc.refused.Load()
+}
+
+// ConsumerStats are a Consumer's counts since it was made. [Consumer.Snapshot]
+// has more.
+type ConsumerStats struct {
+	MessagesReceived uint64 // deliveries, redeliveries included
+	MessagesFinished uint64 // FINs given to a connection
+	MessagesRequeued uint64 // REQs given to a connection
+	Connections      int    // nsqds connected now
 }

@@ -36,13 +36,13 @@ type worker struct {
 	// and the next sweep knows better.
 	begun atomic.Int64
 
-	answers answers
+	fins finBatch
 }
 
-// answers are FINs of a worker that its link has not been given: those of a batch
+// finBatch are FINs of a worker that its link has not been given: those of a batch
 // go together, since what costs is the link's mutex. They never wait for a
 // handler longer than a moment: see delivery.rescue.
-type answers struct {
+type finBatch struct {
 	mu    sync.Mutex // guards what follows; only its worker adds
 	link  *link.Link
 	ids   []wire.ID
@@ -51,7 +51,7 @@ type answers struct {
 
 // add adds a FIN. It tells whether it is the first. All of a batch are for the
 // same link, since it came over that.
-func (a *answers) add(l *link.Link, id MessageID) (first bool) {
+func (a *finBatch) add(l *link.Link, id MessageID) (first bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.link = l
@@ -60,7 +60,7 @@ func (a *answers) add(l *link.Link, id MessageID) (first bool) {
 }
 
 // flush gives the link what there is. The worker calls it.
-func (a *answers) flush() {
+func (a *finBatch) flush() {
 	a.mu.Lock()
 	l, ids := a.link, a.ids
 	a.ids = a.spare[:0]
@@ -71,8 +71,8 @@ func (a *answers) flush() {
 	a.spare = ids
 }
 
-// rescue gives the link what there is, on behalf of a worker that is at work.
-func (a *answers) rescue() {
+// flushFor gives the link what there is, on behalf of a worker that is at work.
+func (a *finBatch) flushFor() {
 	a.mu.Lock()
 	l, ids := a.link, slices.Clone(a.ids)
 	a.ids = a.ids[:0]
@@ -83,7 +83,7 @@ func (a *answers) rescue() {
 }
 
 // empty tells whether there are none.
-func (a *answers) empty() bool {
+func (a *finBatch) empty() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.ids) == 0
@@ -123,20 +123,20 @@ func (w *worker) current() *Message {
 	return nil
 }
 
-// left is how many messages it has taken and not begun.
-func (w *worker) left() int {
+// unclaimed is how many messages it has taken and not begun.
+func (w *worker) unclaimed() int {
 	claimed, all := unpack(w.claims.Load())
 	return all - claimed
 }
 
-// spent tells whether nothing of what it has taken is left to others, and no FIN
+// nothingToSteal tells whether nothing of what it has taken is left to others, and no FIN
 // either: those of messages that it claims from now on, which are the last of its
 // batch, it sends itself.
-func (w *worker) spent() bool { return w.left() == 0 && w.answers.empty() }
+func (w *worker) nothingToSteal() bool { return w.unclaimed() == 0 && w.fins.empty() }
 
-// stuck tells whether it has begun none since the last call, and there are some.
+// stalled tells whether it has begun none since the last call, and there are some.
 // Callers hold the mutex.
-func (w *worker) stuck() bool {
+func (w *worker) stalled() bool {
 	claims := w.claims.Load()
 	same := claims == w.seen
 	w.seen = claims
@@ -144,9 +144,9 @@ func (w *worker) stuck() bool {
 	return same && claimed < all
 }
 
-// yield takes back messages that it has not begun: as many of those left as is
+// unclaim takes back messages that it has not begun: as many of those left as is
 // said. Callers hold the mutex.
-func (w *worker) yield(share func(left int) int) []Message {
+func (w *worker) unclaim(share func(left int) int) []Message {
 	for {
 		claims := w.claims.Load()
 		claimed, all := unpack(claims)

@@ -59,14 +59,14 @@ type discardError struct{ err error }
 func (e *discardError) Error() string { return e.err.Error() }
 func (e *discardError) Unwrap() error { return e.err }
 
-// outcome is what an error from a handler asks for.
-type outcome struct {
+// handlerResult is what an error from a handler asks for.
+type handlerResult struct {
 	delay              time.Duration // autoDelay unless it says
 	noBackoff, discard bool
 }
 
-func outcomeOf(err error) outcome {
-	o := outcome{delay: autoDelay}
+func resultOf(err error) handlerResult {
+	o := handlerResult{delay: autoDelay}
 	if e, ok := errors.AsType[*retryAfterError](err); ok {
 		o.delay = e.delay
 	}

@@ -1,7 +1,6 @@
 package nsq
 
 import (
-	"context"
 	"io"
 	"sync/atomic"
 	"time"
@@ -133,11 +132,8 @@ func (m *Message) respond() bool {
 	if before&responded != 0 {
 		return false
 	}
-	if before&detached != 0 {
-		m.conn.c.delivery.forget(m.own())
-	}
-	if before&observed != 0 {
-		m.conn.c.contexts.end(m.own(), context.Canceled)
+	if before&(detached|observed) != 0 {
+		m.conn.claimed(m.own(), before)
 	}
 	if m.bodies != nil {
 		m.bodies.done(m.own().Body)

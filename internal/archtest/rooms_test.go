@@ -11,12 +11,20 @@ var rooms = []room{
 	{
 		dir:   ".",
 		std:   anyStd,
-		rooms: []string{"internal/wire", "internal/flow", "internal/fleet", "internal/link", "internal/discover"},
+		rooms: []string{
+			"internal/wire", "internal/control", "internal/flow", "internal/fleet", "internal/link", "internal/discover",
+		},
 	},
 	{
 		dir:  "internal/wire",
 		std:  []string{"encoding/*", "errors", "fmt", "strconv"},
 		pure: true,
+	},
+	{
+		dir:   "internal/control",
+		std:   []string{"cmp", "errors", "fmt", "maps", "slices", "time"},
+		rooms: []string{"internal/flow", "internal/fleet"},
+		pure:  true,
 	},
 	{
 		dir:  "internal/flow",

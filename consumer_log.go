@@ -1,0 +1,58 @@
+package nsq
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/control"
+)
+
+// log logs an event.
+func (l *runLoop) log(event control.Event) {
+	log := l.c.log
+	switch e := event.(type) {
+	case control.DialBegun:
+		log.Debug("connecting to nsqd", "nsqd", e.Addr)
+	case control.DialFailed:
+		level := slog.LevelInfo
+		if e.First { // worth an error; the others until it succeeds are not
+			level = slog.LevelError
+		}
+		log.Log(context.Background(), level, "not connected to nsqd",
+			"nsqd", e.Addr, "err", e.Err, "retry_in", e.Retry.Round(time.Millisecond))
+	case control.ConnUp:
+		how := l.dials[e.ID].link.Transport()
+		log.Info("connected to nsqd",
+			"nsqd", e.Addr, "version", how.Version, "tls", how.TLS, "compression", how.Compression)
+	case control.ConnLost:
+		log.Warn("connection to nsqd lost", "nsqd", e.Addr, "err", e.Err, "retry_in", e.Retry.Round(time.Millisecond))
+	case control.ConnClosed:
+		log.Info("disconnected from nsqd", "nsqd", e.Addr)
+		if e.Err != nil {
+			log.Warn("disconnected before every message was acked", "nsqd", e.Addr, "err", e.Err)
+		}
+	case control.Unlisted:
+		log.Info("nsqd is not listed any more, disconnecting", "nsqd", e.Addr)
+	case control.LowMaxRDY:
+		log.Warn("nsqd's max-rdy-count is below max_in_flight",
+			"nsqd", e.Addr, "max_rdy_count", e.MaxRDY, "max_in_flight", e.MaxInFlight)
+	case control.FewSlots:
+		log.Warn("max_in_flight is below the number of handlers or of nsqds, some will wait",
+			"max_in_flight", e.MaxInFlight, "handlers", e.Handlers, "nsqds", e.NSQDs,
+			"set_at_least", max(e.Handlers, e.NSQDs))
+	case control.Overload:
+		log.Warn("messages time out before a handler takes them, taking fewer: max_in_flight is more than handlers get through within msg_timeout",
+			"max_in_flight", e.MaxInFlight, "handlers", e.Handlers, "msg_timeout", e.Lease)
+	case control.Backoff:
+		if e.Level == 0 {
+			log.Info("backoff is over")
+			return
+		}
+		log.Warn("backing off", "level", e.Level, "for", e.Pause)
+	case control.StopBegun:
+		log.Info("stopping")
+	case control.StopEnded:
+		log.Info("stopped")
+	}
+}

@@ -1,0 +1,160 @@
+package nsq
+
+import (
+	"context"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/flow"
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// outcome is what becomes of a message.
+type outcome struct {
+	fate    fate
+	delay   time.Duration // of a requeue; autoDelay: as configured
+	backoff bool          // a requeue is a failure for backoff
+}
+
+// fate is how a delivery ends.
+type fate uint8
+
+const (
+	finished        fate = iota // acked: handled, discarded by its handler or given up
+	requeued                    // by its handler, or because that failed
+	unbegun                     // requeued because no handler is to begin it
+	expired                     // its lease ended before a handler began it
+	timedOutUnacked             // its lease ended while a handler had it
+	connectionLost              // its connection ended while a handler had it
+)
+
+// conclude does what follows from a message's outcome. All outcomes come here,
+// once each: the caller has claimed the message by Message.respond or, when its
+// lease or connection ended, by Message.expire. w is the worker whose handler has
+// returned, nil for any other caller.
+//
+// A FIN of a worker leaves with those of its batch if nothing but the FIN follows.
+func (c *Consumer) conclude(w *worker, m *Message, o outcome) {
+	late := m.is(timedOut)
+	if o.fate == finished && !late && !c.flags.reporting.Load() {
+		c.fin(w, m)
+		return
+	}
+	link := m.conn.link
+	switch o.fate {
+	case expired:
+		link.Expire()
+		return
+	case timedOutUnacked:
+		link.Lose()
+		c.contexts.end(m, ErrMessageTimedOut)
+		return
+	case connectionLost: // the link has counted it
+		c.contexts.end(m, ErrConnectionLost)
+		return
+	}
+	ack := func() { m.conn.requeue(m, o.delay) }
+	switch {
+	case late:
+		ack = func() { m.conn.tooLate(m, o.fate) }
+	case o.fate == finished:
+		ack = func() { link.Fin((*wire.ID)(&m.ID)) }
+	}
+	if result, heard := c.backoffResult(m, o, late); heard {
+		m.conn.report(m, result, ack)
+		return
+	}
+	ack()
+}
+
+// fin sends a FIN, or leaves it to the worker's batch.
+func (c *Consumer) fin(w *worker, m *Message) {
+	if w != nil {
+		c.queue.addFin(w, m)
+	} else {
+		m.conn.link.Fin((*wire.ID)(&m.ID))
+	}
+}
+
+// backoffResult returns what backoff hears of an outcome, if it does. It hears of
+// failures always, and of others while it is on. A message that is given up or
+// discarded, or that no handler began, says nothing about whether things go well;
+// nor does a success that came too late.
+func (c *Consumer) backoffResult(m *Message, o outcome, late bool) (result flow.Result, heard bool) {
+	switch on := c.flags.reporting.Load(); {
+	case o.fate == unbegun || m.is(givenUp):
+		return 0, false
+	case o.fate == finished:
+		return flow.Success, on && !late
+	case o.backoff && c.cfg.MaxBackoffDuration > 0:
+		return flow.Failure, true
+	default:
+		return flow.Continue, on
+	}
+}
+
+// report tells flow what became of a message, and then acks it. RDYs that follow
+// from the result are written before the ack: after it nsqd would send the next
+// message by the old ones.
+func (cc *consumerConn) report(m *Message, result flow.Result, ack func()) {
+	posted := cc.c.mail.post(func(now time.Time) {
+		cc.c.loop.machine.Result(now, cc.id, result, m.epoch)
+		cc.c.loop.carryOut()
+		ack()
+	})
+	if !posted {
+		ack() // which is lost, but counted
+	}
+}
+
+// requeue sends a REQ.
+func (cc *consumerConn) requeue(m *Message, delay time.Duration) {
+	if delay == autoDelay {
+		delay = cc.c.cfg.requeueDelay(m.Attempts)
+	}
+	cc.link.Req((*wire.ID)(&m.ID), delay)
+}
+
+// tooLate logs an ack of a message whose lease or connection is over. It is not
+// sent, and the message was counted as lost then: nsqd may have delivered it to
+// this very connection again, and would take the ack for one of that delivery.
+func (cc *consumerConn) tooLate(m *Message, f fate) {
+	ack := "REQ"
+	if f == finished {
+		ack = "FIN"
+	}
+	cc.log.Warn("message acked too late, nsqd delivers it again", "ack", ack,
+		"id", string(m.ID[:]), "attempts", m.Attempts, "after", cc.c.elapsed()-m.received)
+}
+
+// OnFinish concludes a message that was acked by its own methods.
+func (cc *consumerConn) OnFinish(m *Message) { cc.c.conclude(nil, m, outcome{fate: finished}) }
+
+// OnRequeue concludes a message that was requeued by its own methods.
+func (cc *consumerConn) OnRequeue(m *Message, delay time.Duration, backoff bool) {
+	cc.c.conclude(nil, m, outcome{fate: requeued, delay: delay, backoff: backoff})
+}
+
+// OnTouch sends TOUCH.
+func (cc *consumerConn) OnTouch(m *Message) {
+	if cc.link.Touch((*wire.ID)(&m.ID)) {
+		m.extend(cc.c.elapsed(), cc.msgTimeout, cc.maxMsgTimeout)
+	}
+}
+
+// claimed ends what was kept about a message because of its state, now that the
+// message is acked.
+func (cc *consumerConn) claimed(m *Message, state uint32) {
+	if state&detached != 0 {
+		cc.c.queue.acked(m)
+	}
+	if state&observed != 0 {
+		cc.c.contexts.end(m, context.Canceled)
+	}
+}
+
+// requeueUnbegun requeues a message that no handler has begun.
+func requeueUnbegun(m *Message) {
+	if m.respond() {
+		m.conn.c.conclude(nil, m, outcome{fate: unbegun})
+	}
+}

@@ -1,0 +1,182 @@
+package control
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Discovered reports which addresses nsqlookupds list. complete says that all of
+// them have answered, so that what is missing is not listed.
+func (m *Machine) Discovered(now time.Time, listed []string, complete bool) {
+	if m.phase != Active {
+		return
+	}
+	for _, addr := range m.fleet.Discovered(now, listed, complete, nil) {
+		m.tell(Unlisted{addr})
+		m.letGo(now, addr)
+	}
+	for _, addr := range listed {
+		if m.nsqds[addr] == nil && m.fleet.Wants(addr) {
+			m.want(addr)
+		}
+	}
+}
+
+// Polling reports that nsqlookupds are being asked from now on, or not any more.
+func (m *Machine) Polling(on bool) { m.polling = on }
+
+// dial dials what is due.
+func (m *Machine) dial(now time.Time) {
+	m.due = m.fleet.Take(now, m.due[:0])
+	for _, addr := range m.due {
+		m.lastID++
+		l := &link{id: m.lastID, addr: addr}
+		m.links[l.id] = l
+		m.nsqds[addr].id = l.id // fleet gives out none but those of the table
+		m.dials++
+		m.tell(DialBegun{l.id, addr})
+		m.give(Dial{l.id, addr})
+	}
+}
+
+// Dialled reports that a dial succeeded. The link is opened, or closed if nobody
+// wants it any more.
+func (m *Machine) Dialled(now time.Time, id ID, lim Limits) {
+	l := m.links[id]
+	n := m.dialEnded(l)
+	if n == nil {
+		delete(m.links, id)
+		m.give(Close{ID: id})
+		return
+	}
+	l.open, l.lease = true, lim.Lease
+	n.failed = false
+	m.fleet.Up(now, l.addr)
+	m.flow.Up(now, id, cmp.Or(lim.MaxRDY, assumedMaxRDY))
+	m.sweepBy(now.Add(l.lease / 2))
+	if lim.MaxRDY > 0 && lim.MaxRDY < m.maxInFlight {
+		m.tell(LowMaxRDY{ID: id, Addr: l.addr, MaxRDY: lim.MaxRDY, MaxInFlight: m.maxInFlight})
+	}
+	m.tellFewSlots()
+	m.tell(ConnUp{id, l.addr})
+	m.give(Open{id})
+	n.told = n.told || n.call != 0
+	m.replyWaiting(n, OK, nil)
+}
+
+// DialFailed reports that a dial failed. It is repeated until it succeeds or the
+// address is disconnected.
+func (m *Machine) DialFailed(now time.Time, id ID, kind Failure, err error) {
+	l := m.links[id]
+	n := m.dialEnded(l)
+	delete(m.links, id)
+	if n == nil {
+		return
+	}
+	var due time.Time
+	if kind == Refused {
+		due = m.fleet.Refused(now, l.addr)
+	} else {
+		due = m.fleet.Failed(now, l.addr)
+	}
+	m.tell(DialFailed{ID: id, Addr: l.addr, Err: err, First: !n.failed, Retry: due.Sub(now)})
+	n.id, n.failed, n.err = 0, true, err
+	m.replyWaiting(n, Failed, err)
+}
+
+// dialEnded counts a dial off. It returns the nsqd, or nil if nobody wants the
+// dial any more: the address may have a newer one by now.
+func (m *Machine) dialEnded(l *link) *nsqd {
+	m.dials--
+	if n := m.nsqds[l.addr]; m.phase == Active && n != nil && n.id == l.id {
+		return n
+	}
+	return nil
+}
+
+// Down reports that a connection ended, the last that is heard of it.
+func (m *Machine) Down(now time.Time, id ID, err error) {
+	l := m.links[id]
+	delete(m.links, id)
+	m.flow.Down(id)
+	if len(m.links) == m.dials {
+		m.sweepAt = time.Time{} // what is in hand is lost already
+	}
+	if l.draining {
+		m.tell(ConnClosed{ID: id, Addr: l.addr, Err: err})
+		return
+	}
+	n := m.nsqds[l.addr]
+	n.id, n.err = 0, err
+	due := m.fleet.Lost(now, l.addr)
+	if m.polling {
+		m.give(Poll{}) // it may come back at another address
+	}
+	m.tell(ConnLost{ID: id, Addr: l.addr, Err: err, Retry: due.Sub(now)})
+}
+
+func (m *Machine) want(addr string) *nsqd {
+	n := &nsqd{addr: addr}
+	m.nsqds[addr] = n
+	return n
+}
+
+// connected reports whether there is a connection to an nsqd.
+func (m *Machine) connected(n *nsqd) bool { return n.id != 0 && m.links[n.id].open }
+
+// letGo ends the dial or the connection of an address that fleet has forgotten.
+func (m *Machine) letGo(now time.Time, addr string) {
+	n := m.nsqds[addr]
+	delete(m.nsqds, addr)
+	l := m.links[n.id]
+	if l != nil && !l.open {
+		m.give(CancelDial{l.id})
+	}
+	m.replyWaiting(n, Closing, nil)
+	if l != nil && l.open {
+		m.drain(now, l)
+		m.give(Requeue{l.id})
+	}
+}
+
+// drain ends a connection in good order: no more messages come, those that came
+// may still be acked.
+func (m *Machine) drain(now time.Time, l *link) {
+	l.draining = true
+	m.flow.Drain(now, l.id)
+	m.give(Drain{l.id})
+}
+
+// open returns the connections that have not ended, in the order of their IDs.
+func (m *Machine) open() []*link {
+	var open []*link
+	for _, l := range m.links {
+		if l.open {
+			open = append(open, l)
+		}
+	}
+	slices.SortFunc(open, func(a, b *link) int { return cmp.Compare(a.id, b.id) })
+	return open
+}
+
+// wanted returns the wanted nsqds, in the order of their addresses.
+func (m *Machine) wanted() []*nsqd {
+	nsqds := make([]*nsqd, 0, len(m.nsqds))
+	for _, n := range m.nsqds {
+		nsqds = append(nsqds, n)
+	}
+	slices.SortFunc(nsqds, func(a, b *nsqd) int { return cmp.Compare(a.addr, b.addr) })
+	return nsqds
+}
+
+// NSQDs returns the wanted addresses, in order.
+func (m *Machine) NSQDs() []NSQD {
+	var shown []NSQD
+	for _, n := range m.wanted() {
+		s := NSQD{Addr: n.addr, ID: n.id, Err: n.err}
+		s.State, s.Due, _ = m.fleet.Look(n.addr)
+		shown = append(shown, s)
+	}
+	return shown
+}

@@ -1,0 +1,367 @@
+package control
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/fleet"
+	"github.com/rdyhq/nsq/internal/flow"
+)
+
+// player is the owner of a machine in stories: it drives it as a Consumer's run
+// loop does and says what the machine commands. Links are named after their
+// addresses: a is the first dial of a and its connection, a/2 the second.
+type player struct {
+	testing.TB
+	m    *Machine
+	zero time.Time
+	now  time.Time
+
+	out     []string // commands since the last line
+	lines   []string
+	names   map[ID]string
+	ids     map[string]ID
+	dials   map[string]int // of each address
+	calls   map[Call]string
+	call    Call
+	samples map[ID]*flow.Sample // of open connections
+	flags   SetFlags
+	hands   Hands
+	expired int // that the next sweep finds
+	slips   ID  // a message of it arrives right before the listening flag is raised
+	done    bool
+}
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func newPlayer(tb testing.TB, words []string) *player {
+	p := &player{
+		TB: tb, zero: epoch, now: epoch,
+		names: map[ID]string{}, ids: map[string]ID{}, dials: map[string]int{}, calls: map[Call]string{},
+		samples: map[ID]*flow.Sample{},
+	}
+	cfg := Config{
+		Flow: flow.Config{
+			MaxInFlight: p.number(cmp.Or(option(words, "max"), "10")), Idle: 500 * time.Millisecond, Seed: 1,
+			MaxBackoff: 2 * time.Minute,
+		},
+		Fleet: fleet.Config{
+			MinDelay: 100 * time.Millisecond, MaxDelay: time.Minute, RefusedDelay: 2 * time.Second,
+			MaxDials: p.number(cmp.Or(option(words, "dials"), "64")), Grace: 3 * time.Minute, Seed: 1,
+		},
+	}
+	if unit := option(words, "backoff"); unit != "" {
+		d := p.duration(unit)
+		cfg.Flow.Backoff = func(level int, _ *flowRand) time.Duration { return d << (level - 1) }
+	}
+	p.m = New(cfg)
+	return p
+}
+
+// option returns the value of a word such as max=10, "" without one.
+func option(words []string, key string) string {
+	for _, w := range words {
+		if k, v, ok := strings.Cut(w, "="); ok && k == key {
+			return v
+		}
+	}
+	return ""
+}
+
+func (p *player) number(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		p.Fatal(err)
+	}
+	return n
+}
+
+func (p *player) duration(s string) time.Duration {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		p.Fatal(err)
+	}
+	return d
+}
+
+// play carries out one line of a story and returns what came of it.
+func (p *player) play(fields []string) []string {
+	p.lines = nil
+	verb, words := fields[0], fields[1:]
+	first := ""
+	if len(words) > 0 {
+		first = words[0]
+	}
+	id := p.ids[first]
+	known := id != 0
+	switch verb {
+	case "connect":
+		p.m.Connect(p.now, first, p.newCall("connect "+first))
+	case "disconnect":
+		p.m.Disconnect(p.now, first, p.newCall("disconnect "+first))
+	case "settle":
+		p.m.Settle(p.newCall("settle"))
+	case "max":
+		p.m.SetMaxInFlight(p.now, p.number(first))
+	case "pause", "resume":
+		p.m.Pause(p.now, verb == "pause")
+	case "stop":
+		var deadline time.Time
+		if first != "" {
+			deadline = p.now.Add(p.duration(first))
+		}
+		p.m.Stop(p.now, deadline)
+	case "hurry":
+		p.m.Hurry(p.now)
+	case "polling":
+		p.m.Polling(first == "on")
+	case "listed", "partly":
+		p.m.Discovered(p.now, words, verb == "listed")
+	case "handlers":
+		p.m.Handlers(p.number(first))
+	case "hands":
+		p.hands = Hands{Contexts: option(words, "contexts") == "yes"}
+		p.hands.Workers = p.number(cmp.Or(option(words, "workers"), "0"))
+		p.hands.Idle = p.number(cmp.Or(option(words, "idle"), "0"))
+	case "expired":
+		p.expired = p.number(first)
+	case "pass", "run":
+		return p.pass(p.duration(first))
+	default:
+		if !known || !p.aboutLink(verb, id, words[1:]) {
+			p.Fatalf("%s: no such command", strings.Join(fields, " "))
+		}
+	}
+	p.act()
+	return p.lines
+}
+
+// aboutLink carries out a command about a dial or a connection.
+func (p *player) aboutLink(verb string, id ID, words []string) bool {
+	if l := p.m.links[id]; l == nil || l.open != slices.Contains([]string{"down", "receives", "slips", "acks", "result"}, verb) {
+		p.Fatalf("%s %s: not in a state for that", verb, p.names[id])
+	}
+	switch verb {
+	case "up":
+		lease := p.duration(cmp.Or(option(words, "lease"), "1m"))
+		p.m.Dialled(p.now, id, Limits{MaxRDY: p.number(cmp.Or(option(words, "max"), "2500")), Lease: lease})
+	case "fails":
+		p.m.DialFailed(p.now, id, Unreachable, errors.New("connection refused"))
+	case "refuses":
+		p.m.DialFailed(p.now, id, Refused, errors.New("E_BAD_CHANNEL"))
+	case "down":
+		var err error
+		if len(words) > 0 {
+			err = errors.New(strings.Join(words, " "))
+		}
+		delete(p.samples, id)
+		p.m.Down(p.now, id, err)
+	case "receives":
+		p.receive(id)
+		if p.flags.Listening { // so its reader does
+			p.flags.Listening = false
+			p.m.Wake(p.now)
+		}
+	case "slips":
+		p.slips = id
+	case "acks":
+		p.samples[id].InFlight--
+	case "result":
+		r := map[string]flow.Result{"success": flow.Success, "fail": flow.Failure, "continue": flow.Continue}[words[0]]
+		p.m.Result(p.now, id, r, p.flags.Epoch)
+		p.carryOut()
+		p.say("ack %s", p.names[id])
+	default:
+		return false
+	}
+	return true
+}
+
+func (p *player) receive(id ID) {
+	s := p.samples[id]
+	s.Received++
+	s.InFlight++
+	s.Peak = max(s.Peak, s.InFlight)
+	s.LastMessage = p.now
+}
+
+func (p *player) newCall(who string) Call {
+	p.call++
+	p.calls[p.call] = who
+	return p.call
+}
+
+// pass has time pass: whenever the machine says that it has something to do, it
+// does it.
+func (p *player) pass(d time.Duration) []string {
+	end := p.now.Add(d)
+	for !p.done {
+		due, ok := p.m.Next()
+		if !ok || due.After(end) {
+			break
+		}
+		if due.After(p.now) {
+			p.now = due
+		}
+		p.act()
+	}
+	p.now = end
+	return p.lines
+}
+
+// act ticks, as the loop does after events and when Next is due, and puts what was
+// commanded since into a line.
+func (p *player) act() {
+	p.carryOut()
+	for more := !p.done; more; {
+		p.tick()
+		p.carryOut()
+		due, ok := p.m.Next()
+		more = ok && !due.After(p.now) && !p.done
+	}
+	if len(p.out) > 0 {
+		p.lines = append(p.lines, fmt.Sprintf("> %v  %s", p.now.Sub(p.zero), strings.Join(p.out, ", ")))
+	}
+	p.out = nil
+}
+
+func (p *player) tick() {
+	if p.m.Wants(p.now).Sweep > 0 {
+		lease := p.m.Wants(p.now).Sweep
+		p.say("sweep")
+		p.m.Swept(p.now, p.now.Add(lease), p.expired)
+		p.expired = 0
+	}
+	w := p.m.Wants(p.now)
+	if w.Samples {
+		for _, id := range sortedKeys(p.samples) {
+			s := p.samples[id]
+			p.m.Sample(p.now, id, *s)
+			s.Peak = s.InFlight
+		}
+	}
+	if w.Hands {
+		p.m.SetHands(p.hands)
+	}
+	p.m.Tick(p.now)
+}
+
+func sortedKeys[V any](m map[ID]V) []ID {
+	var keys []ID
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (p *player) carryOut() {
+	for _, c := range p.m.Take(nil) {
+		p.do(c)
+	}
+}
+
+func (p *player) say(format string, args ...any) { p.out = append(p.out, fmt.Sprintf(format, args...)) }
+
+// do says what a command is, and carries it out as far as stories need that.
+func (p *player) do(c Command) {
+	switch c := c.(type) {
+	case Dial:
+		p.dials[c.Addr]++
+		name := c.Addr
+		if n := p.dials[c.Addr]; n > 1 {
+			name = fmt.Sprintf("%s/%d", c.Addr, n)
+		}
+		p.names[c.ID], p.ids[name] = name, c.ID
+		p.say("dial %s", name)
+	case CancelDial:
+		p.say("cancel %s", p.names[c.ID])
+	case Open:
+		p.samples[c.ID] = &flow.Sample{}
+		p.say("open %s", p.names[c.ID])
+	case Close:
+		how := "close"
+		if c.Cut {
+			how = "cut"
+		}
+		p.say("%s %s", how, p.names[c.ID])
+	case SetRDY:
+		p.say("%s RDY %d", p.names[c.ID], c.RDY)
+	case SetFlags:
+		if c.Listening && p.slips != 0 {
+			p.receive(p.slips)
+			p.slips = 0
+		}
+		p.flags = c
+		p.say("flags epoch=%d%s%s", c.Epoch, map[bool]string{true: " reporting"}[c.Reporting],
+			map[bool]string{true: " listening"}[c.Listening])
+	case Drain:
+		p.say("%s CLS", p.names[c.ID])
+	case Requeue:
+		p.say("requeue unbegun of %s", p.names[c.ID])
+	case Abandon:
+		p.say("abandon %s", p.names[c.ID])
+	case Reply:
+		p.say("reply %s: %s", p.calls[c.Call], resultText(c))
+		delete(p.calls, c.Call)
+	case Tell:
+		p.tell(c.Event)
+	case Done:
+		p.done = true
+		p.say("done")
+	default:
+		p.say("%s", map[Command]string{
+			Poll{}: "poll", StopDialling{}: "stop dialling", StopHandlers{}: "stop handlers",
+			EndContexts{}: "end contexts", LeaveHandlers{}: "leave handlers",
+		}[c])
+	}
+}
+
+func resultText(r Reply) string {
+	if r.Result == Failed {
+		return r.Err.Error()
+	}
+	return [...]string{"ok", "already connected", "not connected", "closing", "stopped"}[r.Result]
+}
+
+func (p *player) tell(e Event) {
+	switch e := e.(type) {
+	case DialBegun:
+	case DialFailed:
+		how := "again"
+		if e.First {
+			how = "first"
+		}
+		p.say("tell: not connected to %s (%s), retry in %v", p.names[e.ID], how, e.Retry.Round(time.Millisecond))
+	case ConnUp:
+		p.say("tell: connected to %s", p.names[e.ID])
+	case ConnLost:
+		p.say("tell: lost %s, retry in %v", p.names[e.ID], e.Retry.Round(time.Millisecond))
+	case ConnClosed:
+		early := ""
+		if e.Err != nil {
+			early = " early"
+		}
+		p.say("tell: disconnected from %s%s", p.names[e.ID], early)
+	case Unlisted:
+		p.say("tell: %s is not listed", e.Addr)
+	case LowMaxRDY:
+		p.say("tell: max-rdy-count %d of %s is below %d", e.MaxRDY, p.names[e.ID], e.MaxInFlight)
+	case FewSlots:
+		p.say("tell: %d slots for %d handlers and %d nsqds", e.MaxInFlight, e.Handlers, e.NSQDs)
+	case Overload:
+		p.say("tell: overload of %d handlers with %d slots in %v", e.Handlers, e.MaxInFlight, e.Lease)
+	case Backoff:
+		p.say("tell: backoff %d for %v", e.Level, e.Pause)
+	case StopBegun:
+		p.say("tell: stopping")
+	case StopEnded:
+		p.say("tell: stopped")
+	}
+}

@@ -1,0 +1,448 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/fleet"
+	"github.com/rdyhq/nsq/internal/flow"
+)
+
+// walker drives a machine through random events and holds it to what must be true
+// of any of them.
+type walker struct {
+	testing.TB
+	rand *rand.Rand
+	m    *Machine
+	now  time.Time
+	log  []Command // all of them, if kept
+	keep bool
+
+	dials    map[ID]string // begun and not ended
+	conns    map[ID]string // open
+	draining map[ID]bool
+	samples  map[ID]*flow.Sample
+	told     map[string]bool // addresses of which a Connect was told OK
+	calls    map[Call]string // not answered; the address of a Connect
+	lastCall Call
+	flags    SetFlags
+	max      int
+	paused   bool
+
+	hands   Hands
+	stopped int // how many of StopDialling and StopHandlers were seen
+	phase   Phase
+	done    bool
+}
+
+func newWalker(tb testing.TB, r *rand.Rand, keep bool) *walker {
+	w := &walker{
+		TB: tb, rand: r, now: epoch, keep: keep,
+		dials: map[ID]string{}, conns: map[ID]string{}, draining: map[ID]bool{}, samples: map[ID]*flow.Sample{},
+		told: map[string]bool{}, calls: map[Call]string{},
+		max: 1 + r.IntN(20),
+	}
+	w.m = New(Config{
+		Flow: flow.Config{
+			MaxInFlight: w.max, Idle: 500 * time.Millisecond, Seed: r.Uint64(), MaxBackoff: time.Minute,
+			Backoff:  func(level int, _ *rand.Rand) time.Duration { return time.Second << level },
+			Adaptive: r.IntN(2) == 0, Uniform: r.IntN(4) == 0,
+		},
+		Fleet: fleet.Config{
+			MinDelay: 100 * time.Millisecond, MaxDelay: time.Minute, RefusedDelay: 2 * time.Second,
+			MaxDials: 1 + r.IntN(4), Grace: 3 * time.Second, Seed: r.Uint64(),
+		},
+	})
+	return w
+}
+
+// one returns one of the keys, 0 if there is none.
+func one[V any](w *walker, m map[ID]V) ID {
+	keys := sortedKeys(m)
+	if len(keys) == 0 {
+		return 0
+	}
+	return keys[w.rand.IntN(len(keys))]
+}
+
+// upTo draws a time that is shorter.
+func (w *walker) upTo(d time.Duration) time.Duration { return time.Duration(w.rand.Int64N(int64(d))) }
+
+func (w *walker) newCall(addr string) Call {
+	w.lastCall++
+	w.calls[w.lastCall] = addr
+	return w.lastCall
+}
+
+// step is one event, the commands that follow, and a tick.
+func (w *walker) step() {
+	w.event(w.rand.IntN(100))
+	w.carryOut()
+	w.tick()
+	w.check()
+	if w.rand.IntN(3) > 0 {
+		return
+	}
+	w.wait()
+}
+
+func (w *walker) event(n int) {
+	addr := string(rune('a' + w.rand.IntN(6)))
+	switch {
+	case n < 12:
+		w.m.Connect(w.now, addr, w.newCall(addr))
+	case n < 16:
+		w.m.Disconnect(w.now, addr, w.newCall(""))
+		delete(w.told, addr)
+	case n < 18:
+		w.m.Settle(w.newCall(""))
+	case n < 24:
+		var listed []string
+		for _, a := range "abcdef" {
+			if w.rand.IntN(2) == 0 {
+				listed = append(listed, string(a))
+			}
+		}
+		w.m.Discovered(w.now, listed, w.rand.IntN(4) > 0)
+	case n < 50:
+		w.dialEnds(one(w, w.dials))
+	case n < 56:
+		w.connEnds(one(w, w.conns))
+	case n < 76:
+		w.message(one(w, w.conns))
+	case n < 86:
+		w.result(one(w, w.conns))
+	case n < 88:
+		w.max = w.rand.IntN(20)
+		w.m.SetMaxInFlight(w.now, w.max)
+	case n < 90:
+		w.paused = !w.paused
+		w.m.Pause(w.now, w.paused)
+	case n < 92:
+		w.m.Polling(w.rand.IntN(2) == 0)
+	case n < 94:
+		w.m.Handlers(w.rand.IntN(9))
+	case n < 99:
+		w.hands = Hands{Workers: w.rand.IntN(3), Contexts: w.rand.IntN(2) == 0}
+		w.hands.Idle = min(w.rand.IntN(3), w.hands.Workers)
+	default:
+		if w.rand.IntN(10) == 0 {
+			w.stop()
+		}
+	}
+}
+
+func (w *walker) stop() {
+	var deadline time.Time
+	if w.rand.IntN(2) == 0 {
+		deadline = w.now.Add(w.upTo(time.Minute))
+	}
+	w.m.Stop(w.now, deadline)
+	w.carryOut()
+	if w.rand.IntN(3) == 0 {
+		w.m.Hurry(w.now)
+	}
+}
+
+func (w *walker) dialEnds(id ID) {
+	switch w.rand.IntN(4) {
+	case 0:
+		if id != 0 {
+			delete(w.dials, id)
+			w.m.DialFailed(w.now, id, Failure(w.rand.IntN(2)), errors.New("no"))
+		}
+	default:
+		if id != 0 {
+			w.m.Dialled(w.now, id, Limits{MaxRDY: w.rand.IntN(30), Lease: time.Second + w.upTo(time.Minute)})
+		}
+	}
+}
+
+func (w *walker) connEnds(id ID) {
+	if id == 0 {
+		return
+	}
+	delete(w.conns, id)
+	delete(w.draining, id)
+	delete(w.samples, id)
+	var err error
+	if w.rand.IntN(2) == 0 {
+		err = errors.New("reset")
+	}
+	w.m.Down(w.now, id, err)
+}
+
+func (w *walker) message(id ID) {
+	s := w.samples[id]
+	switch {
+	case s == nil:
+	case w.rand.IntN(2) == 0 && s.InFlight > 0:
+		s.InFlight--
+	default:
+		s.Received++
+		s.InFlight++
+		s.Peak = max(s.Peak, s.InFlight)
+		s.LastMessage = w.now
+		if w.flags.Listening && w.rand.IntN(4) > 0 { // or its reader was too early
+			w.flags.Listening = false
+			w.m.Wake(w.now)
+		}
+	}
+}
+
+func (w *walker) result(id ID) {
+	if id != 0 {
+		w.m.Result(w.now, id, flow.Result(w.rand.IntN(3)), w.flags.Epoch-uint32(w.rand.IntN(2)))
+	}
+}
+
+func (w *walker) tick() {
+	if w.done {
+		return
+	}
+	if lease := w.m.Wants(w.now).Sweep; lease > 0 {
+		w.m.Swept(w.now, w.now.Add(lease), w.rand.IntN(2))
+		w.carryOut()
+	}
+	want := w.m.Wants(w.now)
+	if want.Sweep > 0 {
+		w.Fatal("a sweep is wanted right after one")
+	}
+	if want.Samples {
+		for _, id := range sortedKeys(w.samples) {
+			w.m.Sample(w.now, id, *w.samples[id])
+			w.samples[id].Peak = w.samples[id].InFlight
+		}
+	}
+	if want.Hands {
+		w.m.SetHands(w.hands)
+	}
+	w.m.Tick(w.now)
+	w.carryOut()
+}
+
+// wait has time pass until the machine has something to do, or for as long as it
+// has not. Before that a tick does nothing; then three suffice.
+func (w *walker) wait() {
+	due, ok := w.m.Next()
+	if !ok || due.After(w.now.Add(time.Minute)) {
+		due = w.now.Add(w.upTo(time.Minute))
+	}
+	if due.After(w.now) {
+		w.now = w.now.Add(w.upTo(due.Sub(w.now)))
+		if got := w.m.Wants(w.now); !w.done && (got.Samples || got.Sweep > 0) {
+			w.Fatalf("%+v is wanted before Next", got)
+		}
+		w.m.Tick(w.now)
+		for _, c := range w.m.Take(nil) {
+			w.do(c)
+			if _, ok := c.(Tell); !ok && c != (Done{}) {
+				w.Fatalf("%#v before Next", c)
+			}
+		}
+		w.now = due
+	}
+	for range 3 {
+		w.tick()
+	}
+	if due, ok := w.m.Next(); ok && !due.After(w.now) && !w.done {
+		w.Fatalf("still due after three ticks: %v, now %v", due, w.now)
+	}
+}
+
+func (w *walker) carryOut() {
+	rdys := false
+	for _, c := range w.m.Take(nil) {
+		switch c.(type) {
+		case SetRDY:
+			rdys = true
+		case SetFlags:
+			if rdys {
+				w.Fatal("flags are set after an RDY of the same decision")
+			}
+		}
+		w.do(c)
+	}
+}
+
+func (w *walker) must(ok bool, c Command) {
+	if !ok {
+		w.Helper()
+		w.Fatalf("%#v: dials %v, open %v, draining %v, phase %d", c, w.dials, w.conns, w.draining, w.m.Phase())
+	}
+}
+
+// do carries out a command, and checks that it makes sense now.
+func (w *walker) do(c Command) {
+	if w.keep {
+		w.log = append(w.log, c)
+	}
+	switch c := c.(type) {
+	case Dial:
+		w.must(w.stopped == 0 && w.dials[c.ID] == "" && w.conns[c.ID] == "", c)
+		w.dials[c.ID] = c.Addr
+	case CancelDial:
+		w.must(w.dials[c.ID] != "", c)
+	case Open:
+		w.must(w.dials[c.ID] != "" && w.stopped == 0, c)
+		w.conns[c.ID], w.samples[c.ID] = w.dials[c.ID], &flow.Sample{}
+		delete(w.dials, c.ID)
+	case Close:
+		w.must(c.Cut && w.conns[c.ID] != "" && w.m.Phase() == Cut || !c.Cut && w.dials[c.ID] != "", c)
+		delete(w.dials, c.ID)
+	case SetRDY:
+		w.must(w.conns[c.ID] != "" && !w.draining[c.ID] && c.RDY >= 0, c)
+	case SetFlags:
+		w.flags = c
+	case Drain:
+		w.must(w.conns[c.ID] != "" && !w.draining[c.ID], c)
+		w.draining[c.ID] = true
+	case Requeue:
+		w.must(w.draining[c.ID], c)
+	case Abandon:
+		w.must(w.draining[c.ID] && w.m.Phase() >= Abandoned, c)
+	case Reply:
+		w.reply(c)
+	case StopDialling:
+		w.must(w.stopped == 0, c)
+		w.stopped = 1
+	case StopHandlers:
+		w.must(w.stopped == 1 && len(w.draining) == len(w.conns), c)
+		w.stopped = 2
+	case EndContexts, LeaveHandlers:
+		w.must(w.stopped == 2, c)
+	case Done:
+		w.must(!w.done && w.stopped == 2 && len(w.conns) == 0, c)
+		w.must(len(w.dials) == 0 && w.hands.Workers == 0 || w.m.Phase() >= Abandoned && w.hands.Idle == 0, c)
+		w.done = true
+	}
+}
+
+// reply checks that a caller is told once, and what.
+func (w *walker) reply(c Reply) {
+	addr, waits := w.calls[c.Call]
+	w.must(waits && (c.Err != nil) == (c.Result == Failed), c)
+	delete(w.calls, c.Call)
+	switch {
+	case addr == "":
+	case c.Result == OK:
+		w.must(w.connected(addr), c)
+		w.told[addr] = true
+	case c.Result == AlreadyConnected && w.connected(addr):
+		w.must(w.told[addr], c)
+	}
+}
+
+func (w *walker) connected(addr string) bool {
+	for id, a := range w.conns {
+		if a == addr && !w.draining[id] {
+			return true
+		}
+	}
+	return false
+}
+
+// check holds the machine's table against what was commanded.
+func (w *walker) check() {
+	if p := w.m.Phase(); p < w.phase {
+		w.Fatalf("phase %d after %d", p, w.phase)
+	} else {
+		w.phase = p
+	}
+	if (w.phase == Active) != (w.stopped == 0) {
+		w.Fatalf("phase %d, and dialling stopped: %d", w.phase, w.stopped)
+	}
+	if w.phase != Active {
+		for call, addr := range w.calls {
+			w.Fatalf("call %d for %q waits though the Consumer stops", call, addr)
+		}
+		return
+	}
+	dialling := 0
+	for _, n := range w.m.NSQDs() {
+		switch n.State {
+		case fleet.Connected:
+			w.mustBe(w.conns[n.ID] == n.Addr && !w.draining[n.ID], n)
+		case fleet.Dialling:
+			w.mustBe(w.dials[n.ID] == n.Addr, n)
+			dialling++
+		default:
+			due, ok := w.m.Next()
+			w.mustBe(n.ID == 0 && (!n.Due.Before(due) && ok || len(w.dials) > 0), n)
+		}
+	}
+	for addr := range w.told {
+		if !slices.ContainsFunc(w.m.NSQDs(), func(n NSQD) bool { return n.Addr == addr }) {
+			delete(w.told, addr) // let go
+		}
+	}
+	if dialling > len(w.dials) {
+		w.Fatalf("%d nsqds are dialled by %d dials", dialling, len(w.dials))
+	}
+}
+
+func (w *walker) mustBe(ok bool, n NSQD) {
+	if !ok {
+		w.Helper()
+		w.Fatalf("%+v: dials %v, open %v, draining %v", n, w.dials, w.conns, w.draining)
+	}
+}
+
+// finish stops the Consumer and lets everything end, which it then must.
+func (w *walker) finish() {
+	w.m.Stop(w.now, w.now.Add(time.Second))
+	w.carryOut()
+	for range 100 {
+		w.tick()
+		for id := range w.dials {
+			delete(w.dials, id)
+			w.m.DialFailed(w.now, id, Unreachable, errors.New("cancelled"))
+		}
+		w.connEnds(one(w, w.conns))
+		w.carryOut()
+		w.m.Polling(false)
+		w.hands = Hands{}
+		w.now = w.now.Add(100 * time.Millisecond)
+	}
+	if !w.done || len(w.calls) > 0 || len(w.conns) > 0 {
+		w.Fatalf("done %t, calls %v, open %v", w.done, w.calls, w.conns)
+	}
+}
+
+// TestWalk is a million random events in the lives of consumers.
+func TestWalk(t *testing.T) {
+	const lives, events = 500, 2000
+	for seed := range uint64(lives) {
+		w := newWalker(t, rand.New(rand.NewPCG(seed, 1)), false)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			w.TB = t
+			for range events {
+				w.step()
+			}
+			w.finish()
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// TestSameEventsSameCommands holds that nothing depends on the order of a map.
+func TestSameEventsSameCommands(t *testing.T) {
+	live := func() []Command {
+		w := newWalker(t, rand.New(rand.NewPCG(7, 7)), true)
+		for range 2000 {
+			w.step()
+		}
+		w.finish()
+		return w.log
+	}
+	if a, b := live(), live(); !reflect.DeepEqual(a, b) {
+		t.Errorf("%d commands and %d, or others", len(a), len(b))
+	}
+}
