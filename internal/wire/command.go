@@ -24,34 +24,36 @@ const (
 	CmdPing       = "PING"       // nsqlookupd
 )
 
-// AppendAuth adds AUTH with the client's secret.
+// AppendAuth appends AUTH with the client's secret.
 func AppendAuth(dst []byte, secret string) []byte {
 	dst = append(dst, CmdAuth+"\n"...)
 	dst = AppendBodyHead(dst, len(secret))
 	return append(dst, secret...)
 }
 
-// AppendSub adds SUB: this connection will consume a channel of a topic.
+// AppendSub appends SUB, which makes the connection consume a channel of a
+// topic.
 func AppendSub(dst []byte, topic, channel string) []byte {
 	return appendLine(dst, CmdSub, topic, channel)
 }
 
-// AppendRdy adds RDY: at most n messages may be in flight on this connection.
+// AppendRdy appends RDY: nsqd sends messages while fewer than n are in flight on
+// this connection.
 func AppendRdy(dst []byte, n int) []byte {
 	dst = append(dst, CmdRdy+" "...)
 	dst = strconv.AppendInt(dst, int64(n), 10)
 	return append(dst, '\n')
 }
 
-// AppendFin adds FIN: the message is done.
+// AppendFin appends FIN: the message is done.
 func AppendFin(dst []byte, id *ID) []byte {
 	dst = append(dst, CmdFin+" "...)
 	dst = append(dst, id[:]...)
 	return append(dst, '\n')
 }
 
-// AppendReq adds REQ: nsqd is to deliver the message again after a delay. A
-// negative delay, which would cost the connection, becomes 0.
+// AppendReq appends REQ: nsqd delivers the message again after a delay. A
+// negative delay becomes 0, because nsqd would close the connection.
 func AppendReq(dst []byte, id *ID, delayMs int64) []byte {
 	dst = append(dst, CmdReq+" "...)
 	dst = append(dst, id[:]...)
@@ -60,36 +62,40 @@ func AppendReq(dst []byte, id *ID, delayMs int64) []byte {
 	return append(dst, '\n')
 }
 
-// AppendTouch adds TOUCH: the message is still being worked on.
+// AppendTouch appends TOUCH, which restarts the message's timeout.
 func AppendTouch(dst []byte, id *ID) []byte {
 	dst = append(dst, CmdTouch+" "...)
 	dst = append(dst, id[:]...)
 	return append(dst, '\n')
 }
 
-// AppendCls adds CLS: nsqd is to send no more messages.
+// AppendCls appends CLS, which asks nsqd to stop sending messages.
 func AppendCls(dst []byte) []byte { return append(dst, CmdCls+"\n"...) }
 
-// AppendNop adds NOP, the answer to a heartbeat.
+// AppendNop appends NOP, which a client sends for every heartbeat.
 func AppendNop(dst []byte) []byte { return append(dst, CmdNop+"\n"...) }
 
-// AppendPub adds PUB. The body must not be empty, or nsqd closes.
+// AppendPub appends PUB. The body must not be empty: nsqd would close the
+// connection.
 func AppendPub(dst []byte, topic string, body []byte) []byte {
 	return appendBody(appendLine(dst, CmdPub, topic), body)
 }
 
-// AppendPubHead adds PUB without its body of n bytes, which follows.
+// AppendPubHead appends PUB up to its body of n bytes. The caller appends the
+// body.
 func AppendPubHead(dst []byte, topic string, n int) []byte {
 	return AppendBodyHead(appendLine(dst, CmdPub, topic), n)
 }
 
-// AppendDpub adds DPUB: a message to be delivered after a delay. A negative
-// delay becomes 0; one over nsqd's max-req-timeout costs the connection.
+// AppendDpub appends DPUB, which publishes a message that nsqd delivers after a
+// delay. A negative delay becomes 0. nsqd closes the connection on a delay over
+// its max-req-timeout.
 func AppendDpub(dst []byte, topic string, delayMs int64, body []byte) []byte {
 	return append(AppendDpubHead(dst, topic, delayMs, len(body)), body...)
 }
 
-// AppendDpubHead adds DPUB without its body of n bytes, which follows.
+// AppendDpubHead appends DPUB up to its body of n bytes. The caller appends the
+// body.
 func AppendDpubHead(dst []byte, topic string, delayMs int64, n int) []byte {
 	dst = append(dst, CmdDpub+" "...)
 	dst = append(dst, topic...)
@@ -99,37 +105,47 @@ func AppendDpubHead(dst []byte, topic string, delayMs int64, n int) []byte {
 	return AppendBodyHead(dst, n)
 }
 
-// AppendMpub adds MPUB: several messages for one topic. Neither the list nor
-// a body in it may be empty.
+// AppendMpub appends MPUB, which publishes several messages to one topic.
+// Neither the list nor a body in it may be empty.
 func AppendMpub(dst []byte, topic string, bodies [][]byte) []byte {
-	return AppendMpubBody(AppendBodyHead(appendLine(dst, CmdMpub, topic), MpubLen(bodies)), bodies)
+	return appendMessages(AppendMpubHead(dst, topic, bodies), bodies)
 }
 
-// AppendMpubBody adds what an MPUB has behind its line and its length.
+// AppendMpubHead appends MPUB up to its messages. The caller appends each
+// message as [AppendBodyHead] and the body.
+func AppendMpubHead(dst []byte, topic string, bodies [][]byte) []byte {
+	dst = AppendBodyHead(appendLine(dst, CmdMpub, topic), MpubLen(bodies))
+	return AppendBodyHead(dst, len(bodies))
+}
+
+// AppendMpubBody appends the body of an MPUB: the count and the messages.
 func AppendMpubBody(dst []byte, bodies [][]byte) []byte {
-	dst = AppendBodyHead(dst, len(bodies))
+	return appendMessages(AppendBodyHead(dst, len(bodies)), bodies)
+}
+
+func appendMessages(dst []byte, bodies [][]byte) []byte {
 	for _, b := range bodies {
 		dst = appendBody(dst, b)
 	}
 	return dst
 }
 
-// AppendMpubHead adds MPUB without its messages, which follow, each with a
-// head of its own.
-func AppendMpubHead(dst []byte, topic string, bodies [][]byte) []byte {
-	dst = AppendBodyHead(appendLine(dst, CmdMpub, topic), MpubLen(bodies))
-	return AppendBodyHead(dst, len(bodies))
-}
-
-// MpubLen is the length of an MPUB's body, which nsqd bounds by max-body-size:
-// a count, and a length before each message.
+// MpubLen returns the length of an MPUB's body: a count, and each message with a
+// length before it. nsqd bounds it by max-body-size.
 func MpubLen(bodies [][]byte) int {
-	n := 4
+	n := MpubCountLen
 	for _, b := range bodies {
-		n += 4 + len(b)
+		n += MpubMessageLen(len(b))
 	}
 	return n
 }
+
+// MpubCountLen is the length of the count at the front of an MPUB's body.
+const MpubCountLen = 4
+
+// MpubMessageLen returns how many bytes of an MPUB's body a message of n bytes
+// takes.
+func MpubMessageLen(n int) int { return 4 + n }
 
 func appendLine(dst []byte, name string, params ...string) []byte {
 	dst = append(dst, name...)
@@ -140,9 +156,10 @@ func appendLine(dst []byte, name string, params ...string) []byte {
 	return append(dst, '\n')
 }
 
-// AppendBodyHead adds the length of a body of n bytes, which follows.
+// AppendBodyHead appends the length of a body of n bytes. The caller appends the
+// body.
 func AppendBodyHead(dst []byte, n int) []byte {
-	return binary.BigEndian.AppendUint32(dst, uint32(n)) // callers bound bodies to 2 GiB
+	return binary.BigEndian.AppendUint32(dst, uint32(n)) // callers keep bodies below 2 GiB
 }
 
 func appendBody(dst, body []byte) []byte { return append(AppendBodyHead(dst, len(body)), body...) }
