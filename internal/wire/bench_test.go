@@ -11,7 +11,7 @@ var (
 	benchFrame  = AppendMessage(nil, &Message{Timestamp: 1, Attempts: 1, ID: goldenID, Body: benchBody})
 )
 
-// appends are the commands and frames that are appended without JSON.
+// appends has the commands and frames whose encoding needs no JSON.
 var appends = []struct {
 	name   string
 	append func(dst []byte) []byte
@@ -35,7 +35,7 @@ var appends = []struct {
 	{"message", func(dst []byte) []byte {
 		return AppendMessage(dst, &Message{Timestamp: 1, Attempts: 1, ID: goldenID, Body: benchBody})
 	}},
-	{"lookupd reply", func(dst []byte) []byte { return AppendLookupdReply(dst, OK) }},
+	{"nsqlookupd response", func(dst []byte) []byte { return AppendLookupdResponse(dst, OK) }},
 }
 
 func TestAppendAllocatesNothing(t *testing.T) {

@@ -1,14 +1,16 @@
-// Package wire is the NSQ protocol as bytes: every frame and command, both
-// what a client sends and reads and what a server sends and reads.
+// Package wire encodes and decodes the NSQ protocol: every frame and every
+// command, for the client's side and for the server's.
 //
-// It is pure. Append functions add one command or frame to a slice and return
-// it; Parse functions read one from the front of a slice and say how many
-// bytes it took. A parse that needs more input returns [ErrShort] and has
-// taken nothing; every other error means that the stream cannot go on. No
-// input makes a Parse function panic, and no length sent by a peer is used
-// before it was checked against the bytes that are really there.
+// The package is pure. An Append function appends one command or frame to a
+// slice and returns the extended slice. A Parse function reads one from the
+// front of a slice and returns how many bytes it took. If it needs more input
+// it returns [ErrShort] and has taken nothing. After any other error the stream
+// cannot be continued. No input makes a Parse function panic, and a length sent
+// by a peer is used only after it was checked against the bytes that are
+// actually there.
 //
-// What Parse functions return aliases their input: copy what must outlive it.
-// Append functions write what they are given: a name or a body that nsqd would
-// refuse, at the price of the connection, is the caller's to keep out.
+// The byte slices that Parse functions return alias their input: copy what must
+// outlive it. Append functions do not validate. The caller must keep out names
+// and bodies that nsqd refuses, because nsqd closes the connection after
+// refusing one.
 package wire

@@ -3,7 +3,7 @@ package wire
 // Code is the first word of an error frame.
 type Code string
 
-// The error codes of nsqd and nsqlookupd.
+// The error codes of nsqd v1.3.0. nsqlookupd sends some of them.
 const (
 	BadProtocol    Code = "E_BAD_PROTOCOL"
 	Invalid        Code = "E_INVALID"
@@ -26,8 +26,9 @@ const (
 	TouchFailed    Code = "E_TOUCH_FAILED"
 )
 
-// Fatal tells whether nsqd closes the connection after an error of this code.
-// It does after all but three: a FIN, REQ or TOUCH that came too late.
+// Fatal reports whether nsqd closes the connection after an error with this
+// code. It does so after every code except those of a failed FIN, REQ or TOUCH,
+// which usually came too late.
 func (c Code) Fatal() bool {
 	switch c {
 	case FinFailed, ReqFailed, TouchFailed:
@@ -36,10 +37,12 @@ func (c Code) Fatal() bool {
 	return true
 }
 
-// Error is an error frame: a code and what nsqd says about it.
+// Error is the data of an error frame: "CODE description". For example, nsqd
+// v1.3.0 refuses an MPUB for a topic that it is deleting or closing with the code
+// E_MPUB_FAILED and the description "MPUB failed exiting".
 type Error struct {
 	Code Code
-	Desc string // may be empty
+	Desc string // all that follows the code and one space; may be empty
 }
 
 func (e *Error) Error() string {
@@ -49,8 +52,8 @@ func (e *Error) Error() string {
 	return string(e.Code) + " " + e.Desc
 }
 
-// ParseError reads an error frame's data. It accepts everything: without a
-// blank the whole of it is the code.
+// ParseError reads the data of an error frame. It accepts any data; without a
+// space all of it is the code. The result does not alias data.
 func ParseError(data []byte) *Error {
 	for i, c := range data {
 		if c == ' ' {
@@ -60,7 +63,7 @@ func ParseError(data []byte) *Error {
 	return &Error{Code: Code(data)}
 }
 
-// AppendError adds an error frame.
+// AppendError appends an error frame.
 func AppendError(dst []byte, e *Error) []byte {
 	n := len(e.Code)
 	if e.Desc != "" {

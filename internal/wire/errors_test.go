@@ -44,12 +44,12 @@ func TestParseError(t *testing.T) {
 	tests := []struct {
 		data string
 		want Error
-		text string // of Error; the data unless set
+		text string // what Error returns; data if empty
 	}{
 		{data: "E_BAD_PROTOCOL", want: Error{Code: BadProtocol}},
 		{data: "E_INVALID cannot SUB in current state", want: Error{Invalid, "cannot SUB in current state"}},
 		{data: "E_BAD_TOPIC E_BAD_TOPIC MPUB topic name", want: Error{BadTopic, "E_BAD_TOPIC MPUB topic name"}},
-		{data: "E_INVALID  two blanks\n", want: Error{Invalid, " two blanks\n"}},
+		{data: "E_INVALID  two spaces\n", want: Error{Invalid, " two spaces\n"}},
 		{data: "E_INVALID ", want: Error{Code: Invalid}, text: "E_INVALID"},
 		{data: " no code", want: Error{"", "no code"}},
 		{data: "\xff\x00", want: Error{Code: "\xff\x00"}},
@@ -65,7 +65,7 @@ func TestParseError(t *testing.T) {
 			text = tt.data
 		}
 		if e.Error() != text {
-			t.Errorf("%q: prints %q, want %q", tt.data, e, text)
+			t.Errorf("%q: Error returns %q, want %q", tt.data, e, text)
 		}
 		if f, _, err := ParseFrame(AppendError(nil, e)); err != nil || f.Type != FrameError || string(f.Data) != text {
 			t.Errorf("%q: appended as %+v, error %v", tt.data, f, err)
@@ -73,12 +73,12 @@ func TestParseError(t *testing.T) {
 	}
 }
 
-// TestParseErrorCopies: an error outlives the read buffer it was parsed from.
+// TestParseErrorCopies: an error does not alias the read buffer.
 func TestParseErrorCopies(t *testing.T) {
 	data := []byte("E_INVALID gone")
 	e := ParseError(data)
 	copy(data, strings.Repeat("x", len(data)))
 	if got := e.Error(); got != "E_INVALID gone" {
-		t.Errorf("became %q", got)
+		t.Errorf("error became %q after the buffer was reused", got)
 	}
 }

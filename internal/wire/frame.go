@@ -6,21 +6,21 @@ import (
 	"fmt"
 )
 
-// Magic opens a connection: the four bytes a client writes before its first
-// command. Clients and nsqd speak V2; nsqd and nsqlookupd speak V1.
+// The magic is the four bytes that open a connection, before the first command.
+// A client of nsqd writes V2; nsqd, as a client of nsqlookupd, writes V1.
 const (
 	MagicV1 = "  V1"
 	MagicV2 = "  V2"
 )
 
-// Data of the response frames that are not JSON.
+// The data of response frames, when it is not JSON.
 const (
 	OK        = "OK"
 	CloseWait = "CLOSE_WAIT"
 	Heartbeat = "_heartbeat_"
 )
 
-// FrameType says what a frame from nsqd carries.
+// FrameType is the kind of data in a frame from nsqd.
 type FrameType int32
 
 // The frame types of NSQ's protocol.
@@ -31,45 +31,45 @@ const (
 )
 
 const (
-	// HeaderLen is the size of a frame's header: length and type, 4 bytes each.
+	// HeaderLen is the length of a frame's header: size and type, 4 bytes each.
 	HeaderLen = 8
-	// MaxControl is the largest data of a response or error frame that is
-	// accepted. nsqd's own are a few hundred bytes.
+	// MaxControl is the longest data of a response or error frame, in bytes, that
+	// [ParseHeader] accepts. nsqd usually sends a few hundred bytes.
 	MaxControl = 64 << 10
 
-	httpSize = 0x48545450 // "HTTP" read as a frame's size
+	httpSize = 0x48545450 // "HTTP", read as the size of a frame
 	maxSize  = 1<<31 - 1
 )
 
 var (
-	// ErrShort says that the input ends before the frame or command does.
+	// ErrShort means that the input ends before the frame or command does.
 	ErrShort = errors.New("wire: more bytes needed")
-	// ErrHTTP says that the peer answered in HTTP: it is nsqd's HTTP port.
+	// ErrHTTP means that the peer speaks HTTP, as nsqd does on its HTTP port.
 	ErrHTTP = errors.New("wire: peer speaks HTTP, an nsqd TCP address is required")
-	// ErrFrame says that what was read is not a frame of NSQ's protocol.
+	// ErrFrame means that the bytes are not a frame of the NSQ protocol.
 	ErrFrame = errors.New("wire: malformed frame")
 )
 
-// A Header is the first eight bytes of a frame, checked.
+// A Header is the first eight bytes of a frame, decoded and checked.
 type Header struct {
 	Type FrameType
-	Len  int // bytes of data behind the header
+	Len  int // length of the data after the header
 }
 
-// A Frame is one frame from nsqd. Data aliases what was parsed.
+// A Frame is one frame from nsqd. Data aliases the parsed input.
 type Frame struct {
 	Type FrameType
 	Data []byte
 }
 
-// IsHeartbeat tells whether the frame asks for a NOP.
+// IsHeartbeat reports whether the frame is a heartbeat, which asks for a NOP.
 func (f Frame) IsHeartbeat() bool {
 	return f.Type == FrameResponse && string(f.Data) == Heartbeat
 }
 
-// ParseHeader reads the header at the front of b. It refuses what nsqd would
-// never send: an unknown type, a control frame over [MaxControl], a message
-// shorter than its fixed part, an HTTP reply.
+// ParseHeader reads the header at the front of b. It refuses what nsqd never
+// sends: an unknown type, a response or an error over [MaxControl], a message
+// shorter than its fixed part, and HTTP.
 func ParseHeader(b []byte) (Header, error) {
 	if len(b) < 4 {
 		return Header{}, ErrShort
@@ -100,7 +100,7 @@ func ParseHeader(b []byte) (Header, error) {
 }
 
 // ParseFrame reads the frame at the front of b and returns how many bytes it
-// took.
+// takes.
 func ParseFrame(b []byte) (Frame, int, error) {
 	h, err := ParseHeader(b)
 	if err != nil {
@@ -113,19 +113,19 @@ func ParseFrame(b []byte) (Frame, int, error) {
 	return Frame{Type: h.Type, Data: b[HeaderLen:n:n]}, n, nil
 }
 
-// AppendFrame adds a frame with the given data.
+// AppendFrame appends a frame with the given data.
 func AppendFrame(dst []byte, t FrameType, data []byte) []byte {
 	dst = appendFrameHeader(dst, t, len(data))
 	return append(dst, data...)
 }
 
-// AppendResponse adds a response frame.
+// AppendResponse appends a response frame.
 func AppendResponse(dst []byte, data string) []byte {
 	dst = appendFrameHeader(dst, FrameResponse, len(data))
 	return append(dst, data...)
 }
 
 func appendFrameHeader(dst []byte, t FrameType, n int) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, uint32(n+4)) // a frame is far below 2 GiB
+	dst = binary.BigEndian.AppendUint32(dst, uint32(n+4)) // callers keep frames below 2 GiB
 	return binary.BigEndian.AppendUint32(dst, uint32(t))  // 0, 1 or 2
 }

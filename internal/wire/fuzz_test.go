@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// prefixes calls f with lengths below n: all of them for a short input, and
-// for a long one those near its ends, where a parser decides.
+// prefixes calls f with the lengths below n. For a long input it calls f only
+// with those near either end, where parsers make their decisions.
 func prefixes(n int, f func(i int)) {
 	const near = 64
 	for i := range n {
@@ -17,7 +17,7 @@ func prefixes(n int, f func(i int)) {
 	}
 }
 
-// final tells whether err means that no further input can help.
+// final reports whether err is an error that no further input can cure.
 func final(err error) bool { return err != nil && !errors.Is(err, ErrShort) }
 
 func FuzzParseFrame(f *testing.F) {
@@ -28,7 +28,7 @@ func FuzzParseFrame(f *testing.F) {
 		frame, n, err := ParseFrame(b)
 		if err != nil {
 			if n != 0 || frame.Data != nil {
-				t.Fatalf("%+v, took %d, with error %v", frame, n, err)
+				t.Fatalf("got %+v, took %d, with error %v", frame, n, err)
 			}
 			if _, _, again := ParseFrame(append(b, 0)); final(err) && !final(again) {
 				t.Fatalf("%v became %v with one more byte", err, again)
@@ -39,7 +39,7 @@ func FuzzParseFrame(f *testing.F) {
 			t.Fatalf("took %d bytes of %d", n, len(b))
 		}
 		if again := AppendFrame(nil, frame.Type, frame.Data); !bytes.Equal(again, b[:n]) {
-			t.Fatalf("parsed %q, appended %q", b[:n], again)
+			t.Fatalf("parsed %q, encoded again %q", b[:n], again)
 		}
 		prefixes(n, func(i int) {
 			if frame, _, err := ParseFrame(b[:i]); !errors.Is(err, ErrShort) {
@@ -53,12 +53,12 @@ func FuzzParseFrame(f *testing.F) {
 				t.Fatal(err)
 			}
 			if again := AppendMessage(nil, &m); !bytes.Equal(again, b[:n]) {
-				t.Fatalf("parsed %q, appended %q", b[:n], again)
+				t.Fatalf("parsed %q, encoded again %q", b[:n], again)
 			}
 		case FrameError:
 			e := ParseError(frame.Data)
 			if again := AppendError(nil, e); e.Desc != "" && !bytes.Equal(again, b[:n]) {
-				t.Fatalf("parsed %q, appended %q", b[:n], again)
+				t.Fatalf("parsed %q, encoded again %q", b[:n], again)
 			}
 		}
 	})
@@ -72,7 +72,7 @@ func FuzzParseCommand(f *testing.F) {
 		c, n, err := ParseCommand(b, DefaultLimits)
 		if err != nil {
 			if n != 0 || c.Body != nil {
-				t.Fatalf("%+v, took %d, with error %v", c, n, err)
+				t.Fatalf("got %+v, took %d, with error %v", c, n, err)
 			}
 			if _, _, again := ParseCommand(append(b, '\n'), DefaultLimits); final(err) && !final(again) {
 				t.Fatalf("%v became %v with one more byte", err, again)
@@ -95,7 +95,7 @@ func FuzzParseCommand(f *testing.F) {
 			again = appendBody(again, c.Body)
 		}
 		if !bytes.Equal(again, b[:n]) {
-			t.Fatalf("parsed %q, appended %q", b[:n], again)
+			t.Fatalf("parsed %q, encoded again %q", b[:n], again)
 		}
 	})
 }
@@ -112,7 +112,7 @@ func FuzzParseMpub(f *testing.F) {
 			return
 		}
 		if again := AppendMpub(nil, "t", bodies)[head:]; !bytes.Equal(again, body) {
-			t.Fatalf("parsed %q, appended %q", body, again)
+			t.Fatalf("parsed %q, encoded again %q", body, again)
 		}
 		prefixes(len(body), func(i int) {
 			if bodies, err := ParseMpub(body[:i], DefaultLimits); err == nil {
@@ -134,11 +134,11 @@ func FuzzParseIdentifyResponse(f *testing.F) {
 			}
 			return
 		case data[0] != '{':
-			t.Fatalf("%q was taken for an object", data)
+			t.Fatalf("%q was parsed as an object", data)
 		}
 		frame := must(AppendIdentifyResponse(nil, &r))
 		if again, _, err := ParseIdentifyResponse(frame[HeaderLen:]); err != nil || again != r {
-			t.Fatalf("%+v became %+v, error %v", r, again, err)
+			t.Fatalf("%+v encoded and parsed again: %+v, error %v", r, again, err)
 		}
 		prefixes(len(data), func(i int) {
 			if cut, _, err := ParseIdentifyResponse(data[:i]); err == nil && cut != r {

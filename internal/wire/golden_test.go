@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// unhex reads bytes written as in a dump: hex digits, with blanks anywhere.
+// unhex decodes hex digits with spaces anywhere between them.
 func unhex(t testing.TB, s string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
@@ -32,8 +32,8 @@ var goldenID = ID([]byte("18a5406324a69000"))
 
 const goldenIDHex = "31 38 61 35 34 30 36 33 32 34 61 36 39 30 30 30"
 
-// goldenCommands has every command: how it is appended, its bytes, and what a
-// server reads in them.
+// goldenCommands has every command: what the Append function returns, its bytes
+// in hex, and the Command that a server parses.
 var goldenCommands = []struct {
 	name  string
 	bytes []byte
@@ -153,8 +153,8 @@ var goldenCommands = []struct {
 	},
 }
 
-// goldenFrames has every kind of frame: how it is appended, its bytes, and
-// what a client reads in them.
+// goldenFrames has every kind of frame: what the Append function returns, its
+// bytes in hex, and the Frame that a client parses.
 var goldenFrames = []struct {
 	name  string
 	bytes []byte
@@ -198,33 +198,33 @@ var goldenFrames = []struct {
 		Frame{FrameMessage, []byte("\x18\xea\x98\xe8\xee\x21\x5e\x54\x00\x0118a5406324a69000m")},
 	},
 	{
-		"answer to IDENTIFY", must(AppendIdentifyResponse(nil, &goldenResponse)),
+		"reply to IDENTIFY", must(AppendIdentifyResponse(nil, &goldenResponse)),
 		"00 00 01 09 00 00 00 00" + hex.EncodeToString([]byte(goldenResponseJSON)),
 		Frame{FrameResponse, []byte(goldenResponseJSON)},
 	},
 	{
-		"answer to AUTH", must(AppendAuthResponse(nil, &goldenAuth)),
+		"reply to AUTH", must(AppendAuthResponse(nil, &goldenAuth)),
 		"00 00 00 4a 00 00 00 00" + hex.EncodeToString([]byte(goldenAuthJSON)),
 		Frame{FrameResponse, []byte(goldenAuthJSON)},
 	},
 }
 
-// goldenReplies has the answers of nsqlookupd's TCP protocol.
-var goldenReplies = []struct {
+// goldenLookupdResponses has responses of nsqlookupd's TCP protocol.
+var goldenLookupdResponses = []struct {
 	name  string
 	bytes []byte
 	hex   string
 	want  string
 }{
-	{"OK", AppendLookupdReply(nil, OK), "00 00 00 02 4f 4b", "OK"},
-	{"empty", AppendLookupdReply(nil, ""), "00 00 00 00", ""},
+	{"OK", AppendLookupdResponse(nil, OK), "00 00 00 02 4f 4b", "OK"},
+	{"empty", AppendLookupdResponse(nil, ""), "00 00 00 00", ""},
 	{
-		"error", AppendLookupdReply(nil, (&Error{Invalid, "client must IDENTIFY"}).Error()),
+		"error", AppendLookupdResponse(nil, (&Error{Invalid, "client must IDENTIFY"}).Error()),
 		"00 00 00 1e" + hex.EncodeToString([]byte("E_INVALID client must IDENTIFY")),
 		"E_INVALID client must IDENTIFY",
 	},
 	{
-		"answer to IDENTIFY", must(AppendPeerReply(nil, &goldenPeer)),
+		"response to IDENTIFY", must(AppendPeerResponse(nil, &goldenPeer)),
 		"00 00 00 5b" + hex.EncodeToString([]byte(goldenPeerJSON)),
 		goldenPeerJSON,
 	},
@@ -248,7 +248,7 @@ func TestGoldenCommands(t *testing.T) {
 			}
 			c, n, err := ParseCommand(append(golden, "NOP\n"...), DefaultLimits)
 			if err != nil || n != len(golden) {
-				t.Fatalf("parsed %d bytes of %d, error %v", n, len(golden), err)
+				t.Fatalf("took %d bytes of %d, error %v", n, len(golden), err)
 			}
 			if !reflect.DeepEqual(c, g.want) {
 				t.Errorf("parsed %+v\nwant   %+v", c, g.want)
@@ -271,7 +271,7 @@ func TestGoldenFrames(t *testing.T) {
 			}
 			f, n, err := ParseFrame(append(golden, "more"...))
 			if err != nil || n != len(golden) {
-				t.Fatalf("parsed %d bytes of %d, error %v", n, len(golden), err)
+				t.Fatalf("took %d bytes of %d, error %v", n, len(golden), err)
 			}
 			if !reflect.DeepEqual(f, g.want) {
 				t.Errorf("parsed %+v\nwant   %+v", f, g.want)
@@ -285,21 +285,21 @@ func TestGoldenFrames(t *testing.T) {
 	}
 }
 
-func TestGoldenReplies(t *testing.T) {
-	for _, g := range goldenReplies {
+func TestGoldenLookupdResponses(t *testing.T) {
+	for _, g := range goldenLookupdResponses {
 		t.Run(g.name, func(t *testing.T) {
 			golden := unhex(t, g.hex)
 			if !bytes.Equal(g.bytes, golden) {
 				t.Fatalf("appended %q\nwant     %q", g.bytes, golden)
 			}
 			for _, more := range []string{"", "more"} {
-				data, n, err := ParseLookupdReply(append(golden, more...))
+				data, n, err := ParseLookupdResponse(append(golden, more...))
 				if err != nil || n != len(golden) || string(data) != g.want || cap(data) != len(data) {
-					t.Fatalf("parsed %q with room for %d, took %d of %d, error %v", data, cap(data), n, len(golden), err)
+					t.Fatalf("parsed %q with capacity %d, took %d of %d, error %v", data, cap(data), n, len(golden), err)
 				}
 			}
 			for i := range golden {
-				if data, n, err := ParseLookupdReply(golden[:i]); !errors.Is(err, ErrShort) || n != 0 {
+				if data, n, err := ParseLookupdResponse(golden[:i]); !errors.Is(err, ErrShort) || n != 0 {
 					t.Errorf("first %d bytes: %q, took %d, error %v; want ErrShort", i, data, n, err)
 				}
 			}
@@ -307,8 +307,8 @@ func TestGoldenReplies(t *testing.T) {
 	}
 }
 
-// TestAppendKeepsPrefix holds every append to adding at the end: commands are
-// coalesced into one buffer.
+// TestAppendKeepsPrefix: Append functions keep what dst holds, since commands are
+// collected in one buffer.
 func TestAppendKeepsPrefix(t *testing.T) {
 	dst := AppendNop(nil)
 	dst = AppendFin(dst, &goldenID)
@@ -329,8 +329,8 @@ func TestAppendKeepsPrefix(t *testing.T) {
 	}
 }
 
-// TestDeflatedFrame reads the frame OK as nsqd sends it through deflate: the
-// stream ends in two sync markers and must not need an end.
+// TestDeflatedFrame: the frame OK can be read as nsqd v1.3.0 sends it through
+// deflate. The stream stops after two sync markers, without a final block.
 func TestDeflatedFrame(t *testing.T) {
 	in := unhex(t, "62 60 60 60 63 60 60 60 f0 f7 06 00 00 00 ff ff 00 00 00 ff ff")
 	frame := make([]byte, 10)

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Identify is the request of IDENTIFY: who the client is and what it asks of
-// the connection. Durations are milliseconds; 0 leaves nsqd's default.
+// Identify is the body of IDENTIFY: who the client is and how it wants the
+// connection. Durations are in milliseconds; 0 selects nsqd's default.
 type Identify struct {
 	ClientID            string `json:"client_id"`
 	Hostname            string `json:"hostname"`
@@ -27,8 +27,8 @@ type Identify struct {
 	TopologyZone        string `json:"topology_zone,omitempty"`
 }
 
-// IdentifyResponse is nsqd's answer to an IDENTIFY that asked for feature
-// negotiation: what it grants, and the limits it sets.
+// IdentifyResponse is nsqd's reply to an IDENTIFY that asks for feature
+// negotiation: the features it grants and the limits it sets.
 type IdentifyResponse struct {
 	MaxRdyCount         int64  `json:"max_rdy_count"`
 	Version             string `json:"version"`
@@ -47,20 +47,20 @@ type IdentifyResponse struct {
 	TopologyZone        string `json:"topology_zone,omitempty"`
 }
 
-// AuthResponse is nsqd's answer to AUTH.
+// AuthResponse is nsqd's reply to AUTH.
 type AuthResponse struct {
 	Identity        string `json:"identity"`
 	IdentityURL     string `json:"identity_url"`
 	PermissionCount int64  `json:"permission_count"`
 }
 
-// AppendIdentify adds IDENTIFY.
+// AppendIdentify appends IDENTIFY.
 func AppendIdentify(dst []byte, id *Identify) ([]byte, error) {
 	return appendIdentify(dst, id)
 }
 
-// ParseIdentify reads the body of IDENTIFY. Unknown fields are ignored, as
-// nsqd does.
+// ParseIdentify reads the body of IDENTIFY. Like nsqd, it ignores unknown
+// fields.
 func ParseIdentify(body []byte) (Identify, error) {
 	var id Identify
 	if err := json.Unmarshal(body, &id); err != nil {
@@ -69,40 +69,40 @@ func ParseIdentify(body []byte) (Identify, error) {
 	return id, nil
 }
 
-// ParseIdentifyResponse reads the answer to IDENTIFY. An nsqd that does not
-// negotiate answers OK and negotiated is false; what is neither OK nor a JSON
+// ParseIdentifyResponse reads the reply to IDENTIFY. If nsqd does not negotiate
+// it replies OK, and negotiated is false. A reply that is neither OK nor a JSON
 // object is an error.
 func ParseIdentifyResponse(data []byte) (r IdentifyResponse, negotiated bool, err error) {
 	if string(data) == OK {
 		return r, false, nil
 	}
 	if err := parseObject(data, &r); err != nil {
-		return IdentifyResponse{}, false, fmt.Errorf("wire: answer to IDENTIFY: %w", err)
+		return IdentifyResponse{}, false, fmt.Errorf("wire: reply to IDENTIFY: %w", err)
 	}
 	return r, true, nil
 }
 
-// AppendIdentifyResponse adds the response frame that answers IDENTIFY.
+// AppendIdentifyResponse appends the reply to IDENTIFY as a response frame.
 func AppendIdentifyResponse(dst []byte, r *IdentifyResponse) ([]byte, error) {
 	return appendJSON(dst, r)
 }
 
-// ParseAuthResponse reads the answer to AUTH.
+// ParseAuthResponse reads the reply to AUTH.
 func ParseAuthResponse(data []byte) (AuthResponse, error) {
 	var r AuthResponse
 	if err := parseObject(data, &r); err != nil {
-		return AuthResponse{}, fmt.Errorf("wire: answer to AUTH: %w", err)
+		return AuthResponse{}, fmt.Errorf("wire: reply to AUTH: %w", err)
 	}
 	return r, nil
 }
 
-// AppendAuthResponse adds the response frame that answers AUTH.
+// AppendAuthResponse appends the reply to AUTH as a response frame.
 func AppendAuthResponse(dst []byte, r *AuthResponse) ([]byte, error) {
 	return appendJSON(dst, r)
 }
 
-// parseObject is json.Unmarshal for an object only: null, which Unmarshal
-// takes for "all zero", is not an answer.
+// parseObject is json.Unmarshal for objects only. Unmarshal itself accepts null
+// and leaves v unchanged.
 func parseObject(data []byte, v any) error {
 	if len(data) == 0 || data[0] != '{' {
 		return fmt.Errorf("%w: want a JSON object", ErrFrame)

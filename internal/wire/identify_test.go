@@ -69,7 +69,7 @@ func TestParseIdentify(t *testing.T) {
 		ok   bool
 	}{
 		{body: `{}`, ok: true},
-		{body: `null`, ok: true}, // nsqd takes it for all defaults
+		{body: `null`, ok: true}, // nsqd uses all its defaults
 		{body: `{"client_id":"c","new_in_some_version":[1,2]}`, want: Identify{ClientID: "c"}, ok: true},
 		{body: `{"heartbeat_interval":30000}`, want: Identify{HeartbeatInterval: 30000}, ok: true},
 		{body: `{"heartbeat_interval":30000.0}`},
@@ -163,8 +163,8 @@ func TestParseAuthResponse(t *testing.T) {
 	}
 }
 
-// TestNotAnObject: an answer that is not JSON at all is a fault of the stream,
-// and callers can tell.
+// TestNotAnObject: a reply that is not a JSON object is a malformed frame, and
+// errors.Is finds that.
 func TestNotAnObject(t *testing.T) {
 	if _, _, err := ParseIdentifyResponse(nil); !errors.Is(err, ErrFrame) {
 		t.Errorf("IDENTIFY: %v, want ErrFrame", err)

@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// A Peer is what nsqd says of itself when it introduces itself to nsqlookupd,
-// and what nsqlookupd answers of its own. nsqlookupd refuses an nsqd without
-// address, ports or version.
+// A Peer describes a daemon: nsqd describes itself in the IDENTIFY it sends to
+// nsqlookupd, and nsqlookupd itself in the response. nsqlookupd refuses an nsqd
+// without address, ports or version.
 type Peer struct {
 	BroadcastAddress string `json:"broadcast_address"`
 	Hostname         string `json:"hostname"`
@@ -19,13 +19,13 @@ type Peer struct {
 	TopologyZone     string `json:"topology_zone,omitempty"`
 }
 
-// AppendPeerIdentify adds the IDENTIFY that nsqd sends to nsqlookupd.
+// AppendPeerIdentify appends the IDENTIFY that nsqd sends to nsqlookupd.
 func AppendPeerIdentify(dst []byte, p *Peer) ([]byte, error) {
 	return appendIdentify(dst, p)
 }
 
-// AppendPeerReply adds nsqlookupd's answer to that IDENTIFY.
-func AppendPeerReply(dst []byte, p *Peer) ([]byte, error) {
+// AppendPeerResponse appends nsqlookupd's response to that IDENTIFY.
+func AppendPeerResponse(dst []byte, p *Peer) ([]byte, error) {
 	data, err := json.Marshal(p)
 	if err != nil {
 		return dst, fmt.Errorf("wire: %w", err)
@@ -33,7 +33,7 @@ func AppendPeerReply(dst []byte, p *Peer) ([]byte, error) {
 	return appendBody(dst, data), nil
 }
 
-// ParsePeer reads the body of that IDENTIFY, or the data of the answer to it.
+// ParsePeer reads the body of that IDENTIFY, or the data of the response.
 func ParsePeer(data []byte) (Peer, error) {
 	var p Peer
 	if err := parseObject(data, &p); err != nil {
@@ -42,17 +42,17 @@ func ParsePeer(data []byte) (Peer, error) {
 	return p, nil
 }
 
-// AppendRegister adds REGISTER for nsqlookupd; the channel may be empty.
+// AppendRegister appends REGISTER for nsqlookupd. The channel may be empty.
 func AppendRegister(dst []byte, topic, channel string) []byte {
 	return appendLookupd(dst, CmdRegister, topic, channel)
 }
 
-// AppendUnregister adds UNREGISTER for nsqlookupd; the channel may be empty.
+// AppendUnregister appends UNREGISTER for nsqlookupd. The channel may be empty.
 func AppendUnregister(dst []byte, topic, channel string) []byte {
 	return appendLookupd(dst, CmdUnregister, topic, channel)
 }
 
-// AppendPing adds PING, nsqd's sign of life to nsqlookupd.
+// AppendPing appends PING, which tells nsqlookupd that nsqd is alive.
 func AppendPing(dst []byte) []byte { return append(dst, CmdPing+"\n"...) }
 
 func appendLookupd(dst []byte, name, topic, channel string) []byte {
@@ -62,15 +62,15 @@ func appendLookupd(dst []byte, name, topic, channel string) []byte {
 	return appendLine(dst, name, topic, channel)
 }
 
-// AppendLookupdReply adds an answer of nsqlookupd's TCP protocol: a length and
-// the data, without a frame type.
-func AppendLookupdReply(dst []byte, data string) []byte {
+// AppendLookupdResponse appends a response of nsqlookupd's TCP protocol: a length
+// and the data, without a frame type.
+func AppendLookupdResponse(dst []byte, data string) []byte {
 	return append(AppendBodyHead(dst, len(data)), data...)
 }
 
-// ParseLookupdReply reads an answer of nsqlookupd's TCP protocol at the front
-// of b and returns how many bytes it took.
-func ParseLookupdReply(b []byte) (data []byte, n int, err error) {
+// ParseLookupdResponse reads the response of nsqlookupd's TCP protocol at the
+// front of b and returns how many bytes it takes.
+func ParseLookupdResponse(b []byte) (data []byte, n int, err error) {
 	if len(b) < 4 {
 		return nil, 0, ErrShort
 	}
@@ -79,7 +79,7 @@ func ParseLookupdReply(b []byte) (data []byte, n int, err error) {
 	case size == httpSize:
 		return nil, 0, ErrHTTP
 	case size > MaxControl:
-		return nil, 0, fmt.Errorf("%w: reply of %d bytes", ErrFrame, size)
+		return nil, 0, fmt.Errorf("%w: response of %d bytes", ErrFrame, size)
 	case len(b)-4 < int(size):
 		return nil, 0, ErrShort
 	}

@@ -35,7 +35,7 @@ func TestParsePeer(t *testing.T) {
 	}
 }
 
-func TestParseLookupdReplyHostile(t *testing.T) {
+func TestParseLookupdResponseHostile(t *testing.T) {
 	tests := []struct {
 		name string
 		in   []byte
@@ -43,12 +43,12 @@ func TestParseLookupdReplyHostile(t *testing.T) {
 	}{
 		{"negative size", []byte("\xff\xff\xff\xfe"), ErrFrame},
 		{"largest size", []byte("\xff\xff\xff\xff"), ErrFrame},
-		{"one over the cap", []byte("\x00\x01\x00\x01"), ErrFrame},
-		{"at the cap", []byte("\x00\x01\x00\x00"), ErrShort},
+		{"one over the limit", []byte("\x00\x01\x00\x01"), ErrFrame},
+		{"at the limit", []byte("\x00\x01\x00\x00"), ErrShort},
 		{"HTTP", []byte("HTTP/1.1 400 Bad Request\r\n"), ErrHTTP},
 	}
 	for _, tt := range tests {
-		data, n, err := ParseLookupdReply(tt.in)
+		data, n, err := ParseLookupdResponse(tt.in)
 		if !errors.Is(err, tt.want) || n != 0 || data != nil {
 			t.Errorf("%s: got %q, took %d, error %v; want %v", tt.name, data, n, err, tt.want)
 		}

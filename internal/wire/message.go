@@ -8,23 +8,23 @@ import (
 // IDLen is the length of a message ID.
 const IDLen = 16
 
-// messageHeaderLen is what precedes the body in a message frame's data:
-// timestamp, attempts, ID.
+// messageHeaderLen is the length of the fixed part of a message frame's data:
+// timestamp, attempts and ID. The body follows it.
 const messageHeaderLen = 8 + 2 + IDLen
 
-// ID names a message within a topic of one nsqd: 16 opaque bytes, printable
-// as nsqd makes them.
+// ID names a message within one topic of one nsqd. Its 16 bytes are opaque; nsqd
+// uses lower-case hex digits.
 type ID [IDLen]byte
 
 // A Message is the data of a message frame.
 type Message struct {
-	Timestamp int64  // nanoseconds since the epoch, set when it was published
+	Timestamp int64  // nanoseconds since the Unix epoch, set by nsqd when the message is published
 	Attempts  uint16 // 1 on the first delivery
 	ID        ID
 	Body      []byte
 }
 
-// ParseMessage reads a message frame's data. The body aliases it.
+// ParseMessage reads the data of a message frame. The body aliases data.
 func ParseMessage(data []byte) (Message, error) {
 	if len(data) < messageHeaderLen {
 		return Message{}, fmt.Errorf("%w: message of %d bytes", ErrFrame, len(data))
@@ -33,17 +33,18 @@ func ParseMessage(data []byte) (Message, error) {
 		Timestamp: int64(binary.BigEndian.Uint64(data)), // two's complement on the wire
 		Attempts:  binary.BigEndian.Uint16(data[8:]),
 		ID:        ID(data[10:messageHeaderLen]),
-		Body:      data[messageHeaderLen:len(data):len(data)], // an append must not reach a neighbour
+		Body:      data[messageHeaderLen:len(data):len(data)], // an append must not overwrite what follows
 	}, nil
 }
 
-// MessageDataLen is the length of a message frame's data for a body of n bytes.
+// MessageDataLen returns the length of a message frame's data for a body of n
+// bytes.
 func MessageDataLen(n int) int { return messageHeaderLen + n }
 
-// BodyLen is the length of the body in a message frame with this header.
+// BodyLen returns the length of the body in a message frame with this header.
 func (h Header) BodyLen() int { return h.Len - messageHeaderLen }
 
-// AppendMessageData adds a message as it stands in a frame's data.
+// AppendMessageData appends the data of a message frame, without the header.
 func AppendMessageData(dst []byte, m *Message) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, uint64(m.Timestamp)) // two's complement on the wire
 	dst = binary.BigEndian.AppendUint16(dst, m.Attempts)
@@ -51,7 +52,7 @@ func AppendMessageData(dst []byte, m *Message) []byte {
 	return append(dst, m.Body...)
 }
 
-// AppendMessage adds a message frame.
+// AppendMessage appends a message frame.
 func AppendMessage(dst []byte, m *Message) []byte {
 	dst = appendFrameHeader(dst, FrameMessage, messageHeaderLen+len(m.Body))
 	return AppendMessageData(dst, m)

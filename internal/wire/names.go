@@ -5,9 +5,9 @@ const (
 	ephemeral = "#ephemeral"
 )
 
-// ValidName tells whether name may name a topic or a channel: 1 to 64 bytes of
-// letters, digits, '.', '_' and '-', with "#ephemeral" allowed, and counted,
-// as a suffix.
+// ValidName reports whether a topic or a channel may have this name: 1 to 64
+// ASCII letters, digits, '.', '_' and '-'. At least one of them may be followed
+// by the suffix "#ephemeral", which counts towards the 64.
 func ValidName(name string) bool {
 	if len(name) > maxName {
 		return false

@@ -7,40 +7,41 @@ import (
 	"strconv"
 )
 
-// MaxLine is the longest command line nsqd reads, its newline included.
+// MaxLine is the length of the longest command line that nsqd reads, newline
+// included.
 const MaxLine = 16384
 
-// ErrLineTooLong says that a command line exceeds [MaxLine]; nsqd closes
-// without a word.
+// ErrLineTooLong means that a command line exceeds [MaxLine]. nsqd then closes
+// the connection without an error frame.
 var ErrLineTooLong = errors.New("wire: command line too long")
 
-// Limits are a server's bounds on what a client may send.
+// Limits bound the bodies that a server accepts.
 type Limits struct {
-	MsgSize  int // nsqd's max-msg-size
-	BodySize int // nsqd's max-body-size: IDENTIFY, AUTH, MPUB
+	MsgSize  int // of a message: nsqd's max-msg-size
+	BodySize int // of an IDENTIFY, AUTH or MPUB: nsqd's max-body-size
 }
 
 // DefaultLimits are nsqd's defaults.
 var DefaultLimits = Limits{MsgSize: 1 << 20, BodySize: 5 << 20}
 
-// A Command is what a server reads: a line split at each blank, and the body
-// of the commands that have one.
+// A Command is a command as a server reads it: its line split at every space,
+// and the body of those commands that have one.
 type Command struct {
 	Name   string
 	Params []string
 	Body   []byte
 }
 
-// String is the command's line without its newline, as a transcript shows it.
+// String returns the command's line without its newline.
 func (c *Command) String() string {
 	line := appendLine(nil, c.Name, c.Params...)
 	return string(line[:len(line)-1])
 }
 
 // ParseCommand reads the command at the front of b and returns how many bytes
-// it took. A body that is empty or over its limit is an [*Error] with the code
-// and text nsqd answers, known as soon as its length is; the command, without
-// its body, comes with it.
+// it takes. A body that is empty or over its limit is an [*Error] with nsqd's
+// code and description. ParseCommand returns it as soon as it has read the
+// length, together with the command without its body.
 func ParseCommand(b []byte, lim Limits) (Command, int, error) {
 	end := indexByte(b[:min(len(b), MaxLine)], '\n')
 	if end < 0 {
@@ -61,7 +62,7 @@ func ParseCommand(b []byte, lim Limits) (Command, int, error) {
 	if len(b) < n+4 {
 		return Command{}, 0, ErrShort
 	}
-	size := int32(binary.BigEndian.Uint32(b[n:])) // nsqd reads it as signed, too
+	size := int32(binary.BigEndian.Uint32(b[n:])) // signed, as in nsqd
 	if err := c.checkBody(int(size), lim); err != nil {
 		return c, 0, err
 	}
@@ -129,15 +130,15 @@ func (c *Command) checkBody(size int, lim Limits) error {
 	return nil
 }
 
-// ParseMpub reads the body of MPUB into its messages, which alias it. Errors
-// are [*Error] with the code nsqd answers.
+// ParseMpub splits the body of MPUB into its messages, which alias it. Its
+// errors are an [*Error] with nsqd's code.
 func ParseMpub(body []byte, lim Limits) ([][]byte, error) {
 	if len(body) < 4 {
 		return nil, &Error{BadBody, "MPUB failed to read message count"}
 	}
-	count := int32(binary.BigEndian.Uint32(body)) // nsqd reads it as signed, too
-	// Five bytes is the least a message takes: its length and one byte. That
-	// bounds count by the bytes that are there before anything is allocated.
+	count := int32(binary.BigEndian.Uint32(body)) // signed, as in nsqd
+	// A message takes at least five bytes: its length and one byte of body. So
+	// the bytes in hand bound the count before anything is allocated.
 	if count <= 0 || int(count) > (lim.BodySize-4)/5 || int(count) > (len(body)-4)/5 {
 		return nil, &Error{BadBody, fmt.Sprintf("MPUB invalid message count %d", count)}
 	}
@@ -147,7 +148,7 @@ func ParseMpub(body []byte, lim Limits) ([][]byte, error) {
 		if len(rest) < 4 {
 			return nil, &Error{BadMessage, fmt.Sprintf("MPUB failed to read message(%d) body size", i)}
 		}
-		size := int32(binary.BigEndian.Uint32(rest)) // as above
+		size := int32(binary.BigEndian.Uint32(rest)) // signed, as in nsqd
 		rest = rest[4:]
 		switch {
 		case size <= 0:
@@ -160,14 +161,14 @@ func ParseMpub(body []byte, lim Limits) ([][]byte, error) {
 		bodies = append(bodies, rest[:size:size])
 		rest = rest[size:]
 	}
-	if len(rest) > 0 { // nsqd would run them as commands
+	if len(rest) > 0 { // nsqd runs these bytes as commands
 		return nil, &Error{Invalid, fmt.Sprintf("MPUB %d bytes after the last message", len(rest))}
 	}
 	return bodies, nil
 }
 
-// ParseNumber reads a numeric parameter as nsqd does: decimal digits only, and
-// an empty parameter is 0.
+// ParseNumber reads a numeric parameter as nsqd does: it accepts decimal digits
+// only, and an empty parameter is 0.
 func ParseNumber(s string) (int64, error) {
 	if s == "" {
 		return 0, nil
@@ -182,7 +183,7 @@ func ParseNumber(s string) (int64, error) {
 	return n, nil
 }
 
-// ParseID reads a message ID parameter.
+// ParseID reads a message ID in a parameter.
 func ParseID(s string) (ID, error) {
 	if len(s) != IDLen {
 		return ID{}, &Error{Invalid, "invalid message ID"}
