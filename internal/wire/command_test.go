@@ -40,18 +40,18 @@ func TestParseCommandLine(t *testing.T) {
 }
 
 func TestParseCommandLongLine(t *testing.T) {
-	line := strings.Repeat("x", MaxLine)
+	line := strings.Repeat("x", 16384) // a literal, so that the test holds MaxLine
 	tests := []struct {
 		name string
 		in   string
 		took int
 		err  error
 	}{
-		{"longest line", line[1:] + "\n", MaxLine, nil},
-		{"longest line, more behind it", line[1:] + "\nNOP\n", MaxLine, nil},
-		{"longest line without its end", line[1:], 0, ErrShort},
+		{"longest line", line[1:] + "\n", 16384, nil},
+		{"longest line with more after it", line[1:] + "\nNOP\n", 16384, nil},
+		{"longest line without its newline", line[1:], 0, ErrShort},
 		{"one byte too long", line + "\n", 0, ErrLineTooLong},
-		{"too long whatever follows", line, 0, ErrLineTooLong},
+		{"too long without a newline", line, 0, ErrLineTooLong},
 	}
 	for _, tt := range tests {
 		if _, n, err := ParseCommand([]byte(tt.in), DefaultLimits); n != tt.took || !errors.Is(err, tt.err) {
@@ -60,8 +60,8 @@ func TestParseCommandLongLine(t *testing.T) {
 	}
 }
 
-// TestParseCommandBodySize: a body's size is judged as soon as it is there,
-// before the body is.
+// TestParseCommandBodySize: the size of a body is checked as soon as it has
+// arrived, before the body has.
 func TestParseCommandBodySize(t *testing.T) {
 	lim := Limits{MsgSize: 10, BodySize: 20}
 	tests := []struct {
@@ -95,19 +95,45 @@ func TestParseCommandBodySize(t *testing.T) {
 		e, refused := errors.AsType[*Error](err)
 		switch {
 		case n != 0:
-			t.Errorf("%s, size %d: took %d bytes without a body", tt.line, tt.size, n)
+			t.Errorf("%s, size %d: took %d bytes before the body arrived", tt.line, tt.size, n)
 		case tt.want == "" && !errors.Is(err, ErrShort):
 			t.Errorf("%s, size %d: error %v, want ErrShort", tt.line, tt.size, err)
 		case tt.want != "" && (!refused || e.Error() != tt.want):
 			t.Errorf("%s, size %d: error %v, want %s", tt.line, tt.size, err, tt.want)
 		case tt.want != "" && (c.String() != tt.line || c.Body != nil):
-			t.Errorf("%s, size %d: the error came with %+v", tt.line, tt.size, c)
+			t.Errorf("%s, size %d: the error came with command %+v", tt.line, tt.size, c)
 		}
 	}
 }
 
-// TestParseCommandBody: a body is the input, not a copy, and an append to it
-// does not run into the next command.
+// TestDefaultLimits holds nsqd's default limits, each at its value and one beyond.
+func TestDefaultLimits(t *testing.T) {
+	for line, limit := range map[string]int{
+		"PUB t": 1048576, "DPUB t 1": 1048576,
+		"MPUB t": 5242880, "IDENTIFY": 5242880, "AUTH": 5242880,
+	} {
+		if _, _, err := ParseCommand(AppendBodyHead([]byte(line+"\n"), limit), DefaultLimits); !errors.Is(err, ErrShort) {
+			t.Errorf("%s, size %d: error %v, want ErrShort", line, limit, err)
+		}
+		_, _, err := ParseCommand(AppendBodyHead([]byte(line+"\n"), limit+1), DefaultLimits)
+		if _, refused := errors.AsType[*Error](err); !refused {
+			t.Errorf("%s, size %d: error %v, want an *Error", line, limit+1, err)
+		}
+	}
+
+	most := mpub(1048575, strings.Repeat("\x00\x00\x00\x01a", 1048576))
+	bodies, err := ParseMpub(most[:4+5*1048575], DefaultLimits)
+	if err != nil || len(bodies) != 1048575 {
+		t.Errorf("MPUB of 1048575 messages: parsed %d, error %v", len(bodies), err)
+	}
+	binary.BigEndian.PutUint32(most, 1048576)
+	if _, err := ParseMpub(most, DefaultLimits); err == nil {
+		t.Error("MPUB of 1048576 messages: want an error")
+	}
+}
+
+// TestParseCommandBody: a body aliases the input, and an append to it does not
+// overwrite the next command.
 func TestParseCommandBody(t *testing.T) {
 	in := AppendNop(AppendPub(nil, "t", []byte("hi")))
 	c, n, err := ParseCommand(in, DefaultLimits)
@@ -127,12 +153,12 @@ func TestCommandString(t *testing.T) {
 	for _, line := range []string{"NOP", "SUB t c", "RDY ", "", " x", "PUB t"} {
 		c := splitLine(line)
 		if got := c.String(); got != line {
-			t.Errorf("%q prints %q", line, got)
+			t.Errorf("%q: String returns %q", line, got)
 		}
 	}
 }
 
-// mpub is an MPUB's body with the count and bodies as they are said to be.
+// mpub returns an MPUB's body with any count and any bytes after it.
 func mpub(count uint32, parts ...string) []byte {
 	b := binary.BigEndian.AppendUint32(nil, count)
 	for _, p := range parts {
@@ -163,14 +189,14 @@ func TestParseMpub(t *testing.T) {
 		{name: "largest count", in: mpub(1<<31-1, one), err: "E_BAD_BODY MPUB invalid message count 2147483647"},
 		{name: "smallest count", in: mpub(1<<31, one), err: "E_BAD_BODY MPUB invalid message count -2147483648"},
 		{name: "count over nsqd's limit", in: mpub(13, strings.Repeat(one, 13)), err: "E_BAD_BODY MPUB invalid message count 13"},
-		{name: "count over what is there", in: mpub(3, one, two), err: "E_BAD_BODY MPUB invalid message count 3"},
-		{name: "count under what is there", in: mpub(1, one, two), err: "E_INVALID MPUB 6 bytes after the last message"},
+		{name: "count over the messages that follow", in: mpub(3, one, two), err: "E_BAD_BODY MPUB invalid message count 3"},
+		{name: "count under the messages that follow", in: mpub(1, one, two), err: "E_INVALID MPUB 6 bytes after the last message"},
 
 		{name: "size 0", in: mpub(1, "\x00\x00\x00\x00a"), err: "E_BAD_MESSAGE MPUB invalid message(0) body size 0"},
 		{name: "second of size -1", in: mpub(2, one, "\xff\xff\xff\xffa"), err: "E_BAD_MESSAGE MPUB invalid message(1) body size -1"},
 		{name: "size over the limit", in: mpub(1, "\x00\x00\x00\x05abcde"), err: "E_BAD_MESSAGE MPUB message too big 5 > 4"},
 		{name: "largest size", in: mpub(1, "\x7f\xff\xff\xffa"), err: "E_BAD_MESSAGE MPUB message too big 2147483647 > 4"},
-		{name: "size over what is there", in: mpub(1, "\x00\x00\x00\x02a"), err: "E_BAD_MESSAGE MPUB failed to read message body"},
+		{name: "size over the bytes that follow", in: mpub(1, "\x00\x00\x00\x02a"), err: "E_BAD_MESSAGE MPUB failed to read message body"},
 		{
 			name: "no body", in: mpub(2, "\x00\x00\x00\x04abcd", "\x00\x00\x00\x01"),
 			err: "E_BAD_MESSAGE MPUB failed to read message body",
@@ -195,19 +221,18 @@ func TestParseMpub(t *testing.T) {
 			}
 			for i, b := range got {
 				if string(b) != tt.want[i] || cap(b) != len(b) {
-					t.Errorf("message %d is %q with room for %d; want %q", i, b, cap(b), tt.want[i])
+					t.Errorf("message %d is %q with capacity %d; want %q", i, b, cap(b), tt.want[i])
 				}
 			}
 			again := AppendMpub(nil, "t", got)
 			if want := append([]byte("MPUB t\n\x00\x00\x00"), byte(len(tt.in))); !bytes.Equal(again, append(want, tt.in...)) {
-				t.Errorf("appended again: %q", again)
+				t.Errorf("encoded again: %q", again)
 			}
 		})
 	}
 }
 
-// TestParseMpubTruncated: however much of a body is missing, the rest of it is
-// never taken for a shorter list.
+// TestParseMpubTruncated: a truncated body is an error, never a shorter list.
 func TestParseMpubTruncated(t *testing.T) {
 	body := mpub(2, "\x00\x00\x00\x01a", "\x00\x00\x00\x02bc")
 	for i := range body {

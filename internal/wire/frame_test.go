@@ -24,8 +24,8 @@ func TestParseHeader(t *testing.T) {
 		{name: "no type", in: []byte{0, 0, 0, 6, 0, 0, 0}, err: ErrShort},
 		{name: "response", in: header(6, FrameResponse), want: Header{FrameResponse, 2}},
 		{name: "empty error", in: header(4, FrameError), want: Header{FrameError, 0}},
-		{name: "largest response", in: header(4+MaxControl, FrameResponse), want: Header{FrameResponse, MaxControl}},
-		{name: "largest error", in: header(4+MaxControl, FrameError), want: Header{FrameError, MaxControl}},
+		{name: "largest response", in: header(4+65536, FrameResponse), want: Header{FrameResponse, 65536}},
+		{name: "largest error", in: header(4+65536, FrameError), want: Header{FrameError, 65536}},
 		{name: "shortest message", in: header(4+26, FrameMessage), want: Header{FrameMessage, 26}},
 		{name: "message at nsqd's default limit", in: header(1048606, FrameMessage), want: Header{FrameMessage, 1048602}},
 		{name: "largest message", in: header(1<<31-1, FrameMessage), want: Header{FrameMessage, 1<<31 - 5}},
@@ -35,14 +35,14 @@ func TestParseHeader(t *testing.T) {
 		{name: "size 3 without a type", in: []byte{0, 0, 0, 3}, err: ErrFrame},
 		{name: "negative size", in: header(0x80000000, FrameMessage), err: ErrFrame},
 		{name: "size -1", in: header(0xffffffff, FrameMessage), err: ErrFrame},
-		{name: "response over the cap", in: header(4+MaxControl+1, FrameResponse), err: ErrFrame},
-		{name: "error over the cap", in: header(4+MaxControl+1, FrameError), err: ErrFrame},
+		{name: "response over the limit", in: header(4+65537, FrameResponse), err: ErrFrame},
+		{name: "error over the limit", in: header(4+65537, FrameError), err: ErrFrame},
 		{name: "empty message", in: header(4, FrameMessage), err: ErrFrame},
 		{name: "message without a whole ID", in: header(4+25, FrameMessage), err: ErrFrame},
 		{name: "type 3", in: header(6, 3), err: ErrFrame},
 		{name: "type -1", in: header(6, -1), err: ErrFrame},
 		{name: "HTTP", in: []byte("HTTP/1.1 400 Bad Request\r\n"), err: ErrHTTP},
-		{name: "HTTP, cut", in: []byte("HTTP"), err: ErrHTTP},
+		{name: "first word of HTTP", in: []byte("HTTP"), err: ErrHTTP},
 		{name: "TLS alert", in: []byte("\x15\x03\x01\x00\x02\x02\x28"), err: ErrShort},
 		{name: "SSH", in: []byte("SSH-2.0-OpenSSH"), err: ErrFrame},
 	}
@@ -60,8 +60,8 @@ func TestParseHeader(t *testing.T) {
 	}
 }
 
-// TestParseFrameAliases: a frame's data is the input, not a copy, and an append
-// to it does not run into the next frame.
+// TestParseFrameAliases: a frame's data aliases the input, and an append to it
+// does not overwrite the next frame.
 func TestParseFrameAliases(t *testing.T) {
 	in := AppendResponse(AppendResponse(nil, OK), CloseWait)
 	f, n, err := ParseFrame(in)
@@ -100,7 +100,7 @@ func TestParseMessage(t *testing.T) {
 	want := Message{Timestamp: -2, Attempts: 65535, ID: goldenID, Body: []byte("body")}
 	data := AppendMessageData(nil, &want)
 	if len(data) != MessageDataLen(len(want.Body)) {
-		t.Fatalf("data of %d bytes, MessageDataLen says %d", len(data), MessageDataLen(len(want.Body)))
+		t.Fatalf("data of %d bytes, MessageDataLen returns %d", len(data), MessageDataLen(len(want.Body)))
 	}
 	for i := range MessageDataLen(0) {
 		if m, err := ParseMessage(data[:i]); !errors.Is(err, ErrFrame) {
@@ -114,12 +114,12 @@ func TestParseMessage(t *testing.T) {
 	}
 	h, err := ParseHeader(AppendMessage(nil, &want))
 	if err != nil || h.BodyLen() != len(want.Body) {
-		t.Errorf("header %+v says body of %d, error %v; want %d", h, h.BodyLen(), err, len(want.Body))
+		t.Errorf("header %+v has a body of %d bytes, error %v; want %d", h, h.BodyLen(), err, len(want.Body))
 	}
 }
 
-// TestParseMessageBody: the body is the input, not a copy, and an append to it
-// does not run into what follows in a shared buffer.
+// TestParseMessageBody: the body aliases the input, and an append to it does not
+// overwrite the next message in a shared buffer.
 func TestParseMessageBody(t *testing.T) {
 	slab := append(AppendMessageData(nil, &Message{Body: []byte("one")}), "next"...)
 	m, err := ParseMessage(slab[:MessageDataLen(3)])
@@ -131,6 +131,6 @@ func TestParseMessageBody(t *testing.T) {
 	}
 	_ = append(m.Body, "more"...)
 	if got := string(slab[MessageDataLen(3):]); got != "next" {
-		t.Errorf("neighbour became %q", got)
+		t.Errorf("next bytes became %q", got)
 	}
 }
