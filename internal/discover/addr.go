@@ -6,13 +6,14 @@ import (
 	"strings"
 )
 
-// ParseAddr reads the address of an nsqlookupd: host:port, which is asked by
-// http, or a URL with scheme http or https, whose query is kept. Without a path
-// it is /lookup. Two forms of one address give equal URLs.
+// ParseAddr parses the address of an nsqlookupd: host:port, which stands for
+// http, or a URL with the scheme http or https. It keeps a URL's query and sets
+// a missing path to /lookup. Two forms of one address give equal URLs. An error
+// is an [*Error].
 //
-// A URL may leave the port to its scheme, unlike in go-nsq: the usual reason to
-// write one is an nsqlookupd behind a proxy with TLS, at port 443. The other
-// form may not, for port 80 is never what is meant. An error is an [*Error].
+// Unlike in go-nsq a URL may omit the port, because most URLs name an nsqlookupd
+// behind a TLS proxy on port 443. An address without a scheme may not: it would
+// mean port 80, where no nsqlookupd is.
 func ParseAddr(addr string) (*url.URL, error) {
 	whole, isURL := addr, strings.Contains(addr, "://")
 	if !isURL {
@@ -41,17 +42,17 @@ func ParseAddr(addr string) (*url.URL, error) {
 	return u, nil
 }
 
-// lookupURL is what to get to look up a topic.
+// lookupURL returns the URL that lists the nsqds of a topic.
 func lookupURL(u *url.URL, topic string) string {
-	asked := *u
+	lookup := *u
 	query := u.Query()
 	query.Set("topic", topic)
-	asked.RawQuery = query.Encode()
-	return asked.String()
+	lookup.RawQuery = query.Encode()
+	return lookup.String()
 }
 
-// nodesURL is what to get to find all nsqds: /nodes instead of /lookup, behind
-// whatever prefix. Another path is kept: who gives one knows what is there.
+// nodesURL returns the URL that lists all nsqds: /nodes instead of /lookup, after
+// the same prefix. It keeps any other path, which the user chose on purpose.
 func nodesURL(u *url.URL) *url.URL {
 	if strings.HasSuffix(u.Path, "/lookup") {
 		return u.JoinPath("../nodes")

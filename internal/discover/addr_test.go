@@ -25,10 +25,10 @@ func TestParseAddr(t *testing.T) {
 			continue
 		}
 		if got := u.String(); got != tt.want {
-			t.Errorf("%s is %s, want %s", tt.addr, got, tt.want)
+			t.Errorf("%s: URL %s, want %s", tt.addr, got, tt.want)
 		}
 		if got := lookupURL(u, "t#ephemeral"); got != tt.request {
-			t.Errorf("%s is asked by %s, want %s", tt.addr, got, tt.request)
+			t.Errorf("%s: lookup URL %s, want %s", tt.addr, got, tt.request)
 		}
 	}
 }
@@ -46,7 +46,7 @@ func TestNodesURL(t *testing.T) {
 			continue
 		}
 		if got := nodesURL(u).String(); got != want {
-			t.Errorf("%s is asked by %s, want %s", addr, got, want)
+			t.Errorf("%s: nodes URL %s, want %s", addr, got, want)
 		}
 	}
 }
@@ -65,7 +65,7 @@ func TestParseAddrRefuses(t *testing.T) {
 	} {
 		u, err := ParseAddr(tt.addr)
 		if err == nil || err.Error() != tt.want {
-			t.Errorf("%q is %v, error %v, want %q", tt.addr, u, err, tt.want)
+			t.Errorf("%q: URL %v, error %v, want %q", tt.addr, u, err, tt.want)
 		}
 		if _, typed := errors.AsType[*Error](err); !typed {
 			t.Errorf("%q: %T, want an *Error", tt.addr, err)

@@ -8,10 +8,10 @@ import (
 )
 
 var (
-	// ErrTooLarge says that an answer exceeds the bound of what is read.
-	ErrTooLarge = fmt.Errorf("answer of more than %d MiB", maxAnswer>>20)
+	// ErrTooLarge means that a response is too large to be read.
+	ErrTooLarge = fmt.Errorf("response of more than %d MiB", maxResponse>>20)
 
-	errNoProducers = errors.New("answer without a list of producers")
+	errNoProducers = errors.New("response without a list of producers")
 	errNotTLS      = errors.New("redirected from https to http")
 	errRedirects   = errors.New("stopped after 10 redirects")
 	errScheme      = errors.New("scheme is neither http nor https")
@@ -21,17 +21,18 @@ var (
 	errPort        = errors.New("tcp_port out of range")
 )
 
-// Error says what failed with which nsqlookupd: to ask it, to understand its
-// answer, or to use one of the producers in it ([ProducerError]).
+// Error is a failure of one nsqlookupd: its address is invalid, the request
+// failed, the response cannot be read, or it lists a producer that cannot be used
+// (a [ProducerError]).
 type Error struct {
-	Lookupd string // its URL without a password; of an address that is not valid, the address
+	Lookupd string // its URL without a password, or an invalid address as it was given
 	Err     error
 }
 
 func (e *Error) Error() string {
 	err := e.Err
 	if failed, ok := errors.AsType[*url.Error](err); ok {
-		err = failed.Err // it says the URL again
+		err = failed.Err // a *url.Error repeats the URL
 	}
 	return fmt.Sprintf("[%s] %v", e.Lookupd, err)
 }
@@ -39,11 +40,10 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// StatusError is an answer of nsqlookupd, or of something on the way to it, that
-// is an error.
+// StatusError is an error response of nsqlookupd, or of a proxy before it.
 type StatusError struct {
-	Status  int    // of HTTP
-	Message string // what nsqlookupd said, such as "INTERNAL_ERROR"; empty if that was not understood
+	Status  int    // the HTTP status, or the one in the envelope
+	Message string // nsqlookupd's, such as "INTERNAL_ERROR"; empty if the body has none
 }
 
 func (e *StatusError) Error() string {
@@ -53,8 +53,8 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("HTTP status %d: %s", e.Status, e.Message)
 }
 
-// ProducerError is a producer that nsqlookupd lists and that cannot be reached
-// as it is listed.
+// ProducerError is a producer whose address, as nsqlookupd lists it, cannot be
+// dialled.
 type ProducerError struct {
 	Hostname      string
 	RemoteAddress string

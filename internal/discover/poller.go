@@ -1,11 +1,11 @@
-// Package discover finds the nsqds of a topic, or all there are: it asks nsqlookupds over HTTP,
-// again and again, and hands over what they list. It never connects to an nsqd
-// and decides nothing about connections.
+// Package discover finds the nsqds of a topic, or all nsqds: it polls nsqlookupds
+// over HTTP and publishes what they list. It never connects to an nsqd and
+// decides nothing about connections.
 //
-// Each poll asks all nsqlookupds at once, and each answer is published as it
-// comes, together with what the others said last: one that hangs delays nobody.
-// An nsqlookupd that fails is taken to still list what it listed when it
-// answered, so that its failure makes no nsqd disappear.
+// Each poll asks all nsqlookupds in parallel. Each response is published as it
+// arrives, together with the last response of every other nsqlookupd, so that
+// one that hangs delays nobody. When a request fails, the last response of that
+// nsqlookupd still counts, so that the failure makes no nsqd disappear.
 package discover
 
 import (
@@ -18,72 +18,74 @@ import (
 	"time"
 )
 
-// Config says what to look up, and how often.
+// Config configures a [Poller].
 type Config struct {
-	Topic    string        // empty is all nsqds, whatever their topics
-	Interval time.Duration // from poll to poll; must be positive
-	Jitter   float64       // the second poll is late by up to this share of Interval, by chance
-	Timeout  time.Duration // of one request; 0 is no bound
-	Client   *http.Client  // used as it is, but that no redirect leaves TLS with a Token; nil is one of the Poller's own
-	Token    string        // sent to every nsqlookupd as a bearer token; empty is none
+	Topic    string        // whose nsqds to find; empty finds all nsqds
+	Interval time.Duration // between polls; must be positive
+	Jitter   float64       // delays the second poll by a random part of Interval, up to this share
+	Timeout  time.Duration // of one request; 0 sets no limit
+	Client   *http.Client  // makes the requests, but with a Token follows no redirect out of TLS; nil selects newClient's
+	Token    string        // the bearer token sent to every nsqlookupd; empty sends none
 	Seed     uint64        // of the jitter
 
-	// Publish is given each result, by the goroutine of [Poller.Run]. It must
-	// not block. The slices are its own.
+	// Publish receives each result, on the goroutine of [Poller.Run]. It must
+	// not block. It owns the result's slices.
 	Publish func(Result)
 }
 
-// A Result is what is known after an nsqlookupd answered, failed or was removed.
+// A Result is what the Poller knows after an nsqlookupd responded, failed or was
+// removed.
 type Result struct {
-	// Producers are the nsqds in the last answers of all nsqlookupds, by
-	// address, each address once.
+	// Producers are the nsqds in the last responses of all nsqlookupds, sorted
+	// by address, each address once.
 	Producers []Producer
 
-	Asked   int      // nsqlookupds that there are
-	Waiting int      // of these, how many are still to answer
-	Failed  []*Error // and those that failed when they were asked last
-	Skipped []*Error // producers in the answers that cannot be used; each wraps a [ProducerError]
+	Lookupds int      // how many the Poller has
+	Waiting  int      // how many of them have a request in flight
+	Failed   []*Error // of those whose last request failed
+	Skipped  []*Error // producers in the last responses that cannot be used; each wraps a [ProducerError]
 }
 
-// Conclusive tells whether an nsqd that is not among the Producers is known to
-// be listed by nobody: there are nsqlookupds, and all of them have answered.
+// Conclusive reports whether Producers is complete: there are nsqlookupds, and the
+// last request to each of them succeeded. No nsqlookupd lists an nsqd that is
+// missing then.
 //
-// Polls can follow each other fast ([Poller.Poke], [Poller.Add]), and an nsqd
-// that restarts is missing for a moment. Whoever lets go of missing nsqds should
-// do so by how long they are missing rather than by how often.
+// An nsqd that restarts is missing for a short time, and polls may follow each
+// other quickly ([Poller.Poke], [Poller.Add]). A caller that drops missing nsqds
+// should count how long they are missing, not in how many results.
 func (r *Result) Conclusive() bool {
-	return r.Asked > 0 && r.Waiting == 0 && len(r.Failed) == 0
+	return r.Lookupds > 0 && r.Waiting == 0 && len(r.Failed) == 0
 }
 
-// A Poller polls a set of nsqlookupds. Make one with [New] and have a goroutine
-// [Poller.Run] it; the other methods may be called from any goroutine, before
-// that, too, and never wait.
+// A Poller polls a set of nsqlookupds. Make one with [New] and call [Poller.Run]
+// once, on a goroutine of its own. The other methods may be called from any
+// goroutine, even before Run, and never block.
 type Poller struct {
 	cfg    Config
 	client *http.Client
-	wake   chan struct{} // holds a token when there may be news for Run
+	wake   chan struct{} // holds a token if Run may have changes to load
 
 	mu       sync.Mutex // guards what follows
-	lookupds []*lookupd // in the order they were added; replaced, never changed in place
-	poked    bool
-	ended    bool
+	lookupds []*lookupd // in the order of Add; copied on write, because Run keeps the slice
+	poked    bool       // Poke was called since Run last looked
+	ended    bool       // Run has ended; nothing can be added any more
 }
 
 // A lookupd is one nsqlookupd, from Add to Remove.
 type lookupd struct {
-	key     string // its URL
-	name    string // the same without a password
-	request string // the URL to get
+	key     string // the URL given to Add
+	name    string // the URL that errors name: without topic and password
+	request string // the URL that is requested
 
-	first  chan struct{} // closed by settle
-	settle func()        // may be called again
+	first      chan struct{} // closed once the first result is published, or when there will be none
+	closeFirst func()        // closes first; may be called again
 
 	// The rest is owned by Run.
-	cancel    context.CancelFunc // of the request under way, nil without one
-	asked     bool
-	err       *Error // of the last request
-	producers []Producer
-	skipped   []*Error
+	cancel    context.CancelFunc // ends the request in flight; nil if there is none
+	queried   bool               // a request was started
+	err       *Error             // of the last request; nil if it succeeded
+	producers []Producer         // of the last response
+	skipped   []*Error           // of the last response
 }
 
 // New returns a Poller without nsqlookupds.
@@ -93,15 +95,15 @@ func New(cfg Config) *Poller {
 	case p.client == nil:
 		p.client = newClient((&net.Dialer{Timeout: cfg.Timeout}).DialContext)
 	case cfg.Token != "":
-		p.client = guarded(cfg.Client)
+		p.client = keepInTLS(cfg.Client)
 	}
 	return p
 }
 
-// Add has one more nsqlookupd polled, the first time at once. u is what
-// [ParseAddr] returned. first is closed when its first answer was published, or
-// its first failure, or when neither will come any more because it was removed
-// or the Poller has ended. added is false if it was there already.
+// Add adds an nsqlookupd, which is polled at once. u is what [ParseAddr] returned.
+// first is closed once the first response or failure is published, or when
+// neither will come because the nsqlookupd was removed or the Poller has ended.
+// added is false if the Poller has this nsqlookupd already, or has ended.
 func (p *Poller) Add(u *url.URL) (first <-chan struct{}, added bool) {
 	l := &lookupd{key: u.String(), name: u.Redacted(), first: make(chan struct{})}
 	if p.cfg.Topic != "" {
@@ -110,14 +112,14 @@ func (p *Poller) Add(u *url.URL) (first <-chan struct{}, added bool) {
 		nodes := nodesURL(u)
 		l.name, l.request = nodes.Redacted(), nodes.String()
 	}
-	l.settle = sync.OnceFunc(func() { close(l.first) })
+	l.closeFirst = sync.OnceFunc(func() { close(l.first) })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if i := p.find(l.key); i >= 0 {
 		return p.lookupds[i].first, false
 	}
 	if p.ended {
-		l.settle()
+		l.closeFirst()
 		return l.first, false
 	}
 	p.lookupds = append(slices.Clone(p.lookupds), l)
@@ -125,9 +127,9 @@ func (p *Poller) Add(u *url.URL) (first <-chan struct{}, added bool) {
 	return l.first, true
 }
 
-// Remove ends what [Poller.Add] began. A request under way is given up, and what
-// only this nsqlookupd listed is missing from the next result, which comes at
-// once. The last one can be removed, too. It reports whether it was there.
+// Remove removes an nsqlookupd, be it the last one, and cancels its request. The
+// next result comes at once, without the nsqds that only this nsqlookupd listed.
+// Remove reports whether the Poller had it.
 func (p *Poller) Remove(u *url.URL) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,15 +137,15 @@ func (p *Poller) Remove(u *url.URL) bool {
 	if i < 0 {
 		return false
 	}
-	p.lookupds[i].settle()
+	p.lookupds[i].closeFirst()
 	p.lookupds = slices.Delete(slices.Clone(p.lookupds), i, i+1)
 	p.signal()
 	return true
 }
 
-// Poke asks for a poll before its time, because an nsqd was lost. It comes at
-// once, or a second after the poll before it, and several calls in that time
-// make one poll. An nsqlookupd that still owes an answer is not asked again.
+// Poke requests an extra poll, after an nsqd was lost. The poll comes at once, but
+// no sooner than a second after the previous one, and calls in the meantime share
+// it. An nsqlookupd that has not responded yet is not asked again.
 func (p *Poller) Poke() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -151,12 +153,12 @@ func (p *Poller) Poke() {
 	p.signal()
 }
 
-// find needs the mutex.
+// find returns the index of the nsqlookupd with this key, or -1. Callers hold mu.
 func (p *Poller) find(key string) int {
 	return slices.IndexFunc(p.lookupds, func(l *lookupd) bool { return l.key == key })
 }
 
-// signal wakes Run. It never waits.
+// signal makes Run load the changes. It never blocks.
 func (p *Poller) signal() {
 	select {
 	case p.wake <- struct{}{}:

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
-	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -15,7 +13,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// D9: what three nsqlookupds list between them is known after one poll.
+// D9: one poll merges the lists of all nsqlookupds.
 func TestDisjointListsMergeInOnePoll(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.lookupd("l1:1", "c:1", "b:1")
@@ -29,8 +27,8 @@ func TestDisjointListsMergeInOnePoll(t *testing.T) {
 	})
 }
 
-// Of an nsqd that two list differently, the answer of the one added first stands.
-func TestProducersSayMoreThanTheirAddress(t *testing.T) {
+// If two nsqlookupds describe an nsqd differently, the one added first wins.
+func TestFirstLookupdDescribesAProducer(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l1, l2 := s.lookupd("l1:1"), s.lookupd("l2:1")
 		p := nsqtest.Producer{
@@ -48,8 +46,8 @@ func TestProducersSayMoreThanTheirAddress(t *testing.T) {
 	})
 }
 
-// D8: one that hangs delays nobody. Its failure comes with its timeout, and in
-// the meantime the result says that it is waited for.
+// D8: an nsqlookupd that hangs does not delay the others. Its request fails after
+// the timeout; until then the results count it as waiting.
 func TestHungLookupdDelaysNobody(t *testing.T) {
 	inScene(t, func(s *scene) {
 		hung := s.lookupd("hung:1", "a:1")
@@ -60,11 +58,11 @@ func TestHungLookupdDelaysNobody(t *testing.T) {
 		first, firstGood := s.add("hung:1"), s.add("good:1")
 		s.add("gone:1")
 		if r := s.last(); r.Conclusive() {
-			t.Error("conclusive while answers are waited for")
+			t.Error("conclusive while requests are in flight")
 		}
 		s.wantAll("b:1 2 of 3 waiting")
 		if isClosed(first) || !isClosed(firstGood) {
-			t.Error("want to be told of the first answer of good:1, and of no other")
+			t.Error("want the first response of good:1 announced, and no other")
 		}
 		sleep(s.cfg.Timeout - 1)
 		s.wantAll()
@@ -72,7 +70,7 @@ func TestHungLookupdDelaysNobody(t *testing.T) {
 		s.want("b:1 0 of 3 waiting, failed [http://hung:1/lookup] context deadline exceeded, " +
 			"failed [http://gone:1/lookup] context deadline exceeded")
 		if !isClosed(first) {
-			t.Error("a failure is an answer, too")
+			t.Error("the first failure of hung:1 was not announced")
 		}
 		failed := s.last().Failed[0]
 		var cause *url.Error
@@ -80,7 +78,7 @@ func TestHungLookupdDelaysNobody(t *testing.T) {
 			t.Errorf("error %#v hides its cause", failed.Err)
 		}
 		if r := s.last(); r.Conclusive() {
-			t.Error("conclusive in spite of failures")
+			t.Error("conclusive although requests failed")
 		}
 		hung.Recover()
 		sleep(time.Minute)
@@ -88,8 +86,8 @@ func TestHungLookupdDelaysNobody(t *testing.T) {
 	})
 }
 
-// A request that takes longer than the interval is not repeated before its end.
-func TestOwedAnswersDoNotPileUp(t *testing.T) {
+// A request that takes longer than the interval is not repeated before it ends.
+func TestHungRequestIsNotRepeated(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.Interval, s.cfg.Timeout = 10*time.Second, 35*time.Second
 		hung, good := s.lookupd("hung:1"), s.lookupd("good:1")
@@ -103,9 +101,9 @@ func TestOwedAnswersDoNotPileUp(t *testing.T) {
 	})
 }
 
-// An nsqlookupd that fails still lists what it listed; one that answers that it
-// has none lists none.
-func TestFailureKeepsTheLastAnswer(t *testing.T) {
+// When an nsqlookupd fails, its last response still counts. An empty response
+// replaces the last one.
+func TestFailureKeepsTheLastResponse(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l1 := s.lookupd("l1:1", "a:1")
 		s.lookupd("l2:1", "b:1")
@@ -135,40 +133,8 @@ func TestFailureKeepsTheLastAnswer(t *testing.T) {
 	})
 }
 
-func TestAnswers(t *testing.T) {
-	const failed = "0 of 1 waiting, failed [http://l:1/lookup] "
-	for _, tt := range []struct {
-		name   string
-		answer http.HandlerFunc
-		want   string
-	}{
-		{"empty", func(http.ResponseWriter, *http.Request) {}, "0 of 1 waiting"},
-		{"HTML", text("<html>"), failed + "invalid character '<' looking for beginning of value"},
-		{"huge", text(strings.Repeat(" ", maxAnswer) + `{"producers":[]}`), failed + "answer of more than 16 MiB"},
-		{"as large as may be", text(`{"producers":[]}` + strings.Repeat(" ", maxAnswer-16)), "0 of 1 waiting"},
-		{"cut", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", "100")
-			_, _ = w.Write([]byte(`{"producers":[`))
-		}, failed + "unexpected EOF"},
-		{"skipped", text(listing(entry(`"b"`, "1"), entry(`"a"`, "0"))),
-			`b:1 0 of 1 waiting, skipped [http://l:1/lookup] producer "h" (r:1) ignored: tcp_port out of range`},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			inScene(t, func(s *scene) {
-				s.lookupd("l:1").Handle(tt.answer)
-				s.poller("l:1")
-				s.want(tt.want)
-			})
-		})
-	}
-}
-
-func text(body string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }
-}
-
-// Each answer has its own unusable producers; they do not add up.
-func TestSkippedOfTheLastAnswer(t *testing.T) {
+// Skipped has the unusable producers of the last response only.
+func TestSkippedOfTheLastResponse(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l := s.lookupd("l:1")
 		l.Reply(listing(entry(`"a"`, "0")))
@@ -188,7 +154,8 @@ func TestSkippedOfTheLastAnswer(t *testing.T) {
 	})
 }
 
-// Old nsqlookupds wrap their answers, and answer 500 for an unknown topic.
+// An nsqlookupd before 1.0 wraps its responses in an envelope, and responds with
+// status 500 for an unknown topic.
 func TestEnvelope(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l := nsqtest.NewLookupd(s, nsqtest.LookupdOptions{Network: s.net, Addr: "l:1", Envelope: true})
@@ -203,70 +170,7 @@ func TestEnvelope(t *testing.T) {
 	})
 }
 
-func TestRequest(t *testing.T) {
-	for _, tt := range []struct{ token, authorization string }{
-		{"", ""},
-		{"secret", "Bearer secret"},
-	} {
-		inScene(t, func(s *scene) {
-			l := s.lookupd("l:1")
-			s.cfg.Token = tt.token
-			s.poller("http://l:1?dc=eu")
-			wantRequests(t, l, 1)
-			r := l.Requests()[0]
-			if got := r.URL.String(); r.Method != http.MethodGet || got != "/lookup?dc=eu&topic=t" {
-				t.Errorf("request %s %s", r.Method, got)
-			}
-			if got := r.Header.Get("Accept"); got != "application/vnd.nsq; version=1.0" {
-				t.Errorf("Accept: %s", got)
-			}
-			if got := r.Header.Get("Authorization"); got != tt.authorization {
-				t.Errorf("Authorization: %s, want %s", got, tt.authorization)
-			}
-		})
-	}
-}
-
-// What a URL has of a secret is used, and not told.
-func TestPasswordIsNotTold(t *testing.T) {
-	inScene(t, func(s *scene) {
-		l := s.lookupd("l:1")
-		l.Fail(http.StatusForbidden, "NO")
-		s.poller("http://user:secret@l:1")
-		s.want("0 of 1 waiting, failed [http://user:xxxxx@l:1/lookup] HTTP status 403: NO")
-		if user, password, ok := l.Requests()[0].BasicAuth(); !ok || user != "user" || password != "secret" {
-			t.Errorf("authorized as %s, %s", user, password)
-		}
-	})
-}
-
-// A redirect is followed, but not from where the token cannot be seen to where
-// it can.
-func TestRedirects(t *testing.T) {
-	for _, tt := range []struct{ from, to, want string }{
-		{"http://l", "https://m/lookup", "0 of 1 waiting"},
-		{"https://l", "https://m/lookup", "0 of 1 waiting"},
-		{"http://l", "http://m/lookup", "0 of 1 waiting"},
-		{"https://l", "http://l/lookup", "0 of 1 waiting, failed [https://l/lookup] redirected from https to http"},
-		{"http://l", "http://l/lookup", "0 of 1 waiting, failed [http://l/lookup] stopped after 10 redirects"},
-	} {
-		inScene(t, func(s *scene) {
-			s.poller()
-			s.p.client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
-				resp := &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}
-				if strings.HasPrefix(r.URL.String(), tt.from) {
-					resp.StatusCode = http.StatusFound
-					resp.Header = http.Header{"Location": {tt.to}}
-				}
-				return resp, nil
-			})
-			s.add(tt.from)
-			s.want(tt.want)
-		})
-	}
-}
-
-// The first poll is at once, later ones an interval apart.
+// The first poll comes at once, the others an interval apart.
 func TestSchedule(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l := s.lookupd("l:1")
@@ -284,8 +188,8 @@ func TestSchedule(t *testing.T) {
 	})
 }
 
-// Consumers that start together come apart: the time of the second poll is by
-// chance within the jitter, and the later ones keep to it.
+// Jitter spreads consumers that start together: it delays the second poll by a
+// random time, and the later polls keep that offset.
 func TestJitterSpreads(t *testing.T) {
 	var sum time.Duration
 	seen := map[time.Duration]bool{}
@@ -317,7 +221,7 @@ func TestJitterSpreads(t *testing.T) {
 	}
 }
 
-// However often it is asked for, there is one poll at once and one a second.
+// However often Poke is called, it causes one poll at once and then one a second.
 func TestPokeIsLimited(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l := s.lookupd("l:1")
@@ -335,20 +239,20 @@ func TestPokeIsLimited(t *testing.T) {
 		sleep(40 * time.Second)  // to 59 s
 		wantRequests(t, l, 2+10) // the last Poke was not lost
 		sleep(time.Second)
-		wantRequests(t, l, 2+11) // nor is the schedule
+		wantRequests(t, l, 2+11) // the schedule did not move
 
 		sleep(59*time.Second + time.Second/2)
 		s.p.Poke()
 		wantRequests(t, l, 2+12)
-		s.p.Poke() // and before its second is over
-		sleep(time.Second / 2)
-		wantRequests(t, l, 2+13) // comes the time of all
+		s.p.Poke()
+		sleep(time.Second / 2) // the scheduled poll comes before the Poke's second is over
+		wantRequests(t, l, 2+13)
 		sleep(time.Minute - 1)
 		wantRequests(t, l, 2+13)
 	})
 }
 
-// With nobody to ask, a Poke is nothing, now and later.
+// Without nsqlookupds Poke has no effect, not even on the next Add.
 func TestPokeWithoutLookupds(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l := s.lookupd("l:1")
@@ -362,7 +266,7 @@ func TestPokeWithoutLookupds(t *testing.T) {
 	})
 }
 
-// F19: nsqlookupds come and go while the others are polled on.
+// F19: nsqlookupds can be added and removed while the others are polled.
 func TestAddAndRemove(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l1, l2 := s.lookupd("l1:1", "a:1"), s.lookupd("l2:1", "b:1")
@@ -372,20 +276,20 @@ func TestAddAndRemove(t *testing.T) {
 		first := s.add("http://l2:1/lookup")
 		s.wantAll("a:1 b:1 0 of 2 waiting")
 		if again := s.add("l2:1"); again != first || !isClosed(again) {
-			t.Error("one address in two forms is two nsqlookupds")
+			t.Error("one address in two forms was added twice")
 		}
-		wantRequests(t, l1, 1) // it was not asked again
+		wantRequests(t, l1, 1) // the Add did not poll it again
 		sleep(50 * time.Second)
 		wantRequests(t, l1, 2)
 		wantRequests(t, l2, 2)
 		s.wantAll("a:1 b:1 1 of 2 waiting", "a:1 b:1 0 of 2 waiting")
 
 		if !s.remove("l1:1") || s.remove("l1:1") {
-			t.Error("l1:1 was not there once")
+			t.Error("l1:1 could not be removed exactly once")
 		}
 		s.wantAll("b:1 0 of 1 waiting")
 		if !s.remove("l2:1") {
-			t.Error("the last one cannot be removed")
+			t.Error("the last nsqlookupd could not be removed")
 		}
 		s.wantAll("0 of 0 waiting")
 		sleep(time.Hour)
@@ -410,7 +314,7 @@ func TestResultWithoutLookupdsIsNotConclusive(t *testing.T) {
 	})
 }
 
-// Removing one that hangs gives its request up, and lets those go who wait.
+// Removing an nsqlookupd that hangs cancels its request and closes its channel.
 func TestRemoveWhileHanging(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.lookupd("hung:1").Hang()
@@ -419,23 +323,23 @@ func TestRemoveWhileHanging(t *testing.T) {
 		for _, addr := range []string{"hung:1", "gone:1"} {
 			first := s.add(addr)
 			if isClosed(first) || !s.remove(addr) || !isClosed(first) {
-				t.Errorf("%s: not let go by its removal", addr)
+				t.Errorf("%s: want first closed by Remove, not before", addr)
 			}
 			s.wantAll("0 of 0 waiting")
 		}
 		if open := s.net.OpenConns(); open > 0 {
-			t.Errorf("%d connections are open", open)
+			t.Errorf("%d connections are left open", open)
 		}
 	})
 }
 
-// D15: wherever a request is, the end of the context is its end at once. The
-// scene checks how long it took and what was left.
+// D15: the end of the context ends a request at once, in every phase. The scene
+// checks how long Run took and that nothing is left.
 func TestEndAtAnyMoment(t *testing.T) {
 	for name, hang := range map[string]func(l *nsqtest.Lookupd, n *nsqtest.Network){
-		"dial":   func(l *nsqtest.Lookupd, n *nsqtest.Network) { n.Blackhole(l.Addr()) },
-		"accept": func(l *nsqtest.Lookupd, n *nsqtest.Network) { l.Kill(); deaf(n, l.Addr()) },
-		"answer": func(l *nsqtest.Lookupd, _ *nsqtest.Network) { l.Hang() },
+		"dial":     func(l *nsqtest.Lookupd, n *nsqtest.Network) { n.Blackhole(l.Addr()) },
+		"accept":   func(l *nsqtest.Lookupd, n *nsqtest.Network) { l.Kill(); deaf(n, l.Addr()) },
+		"response": func(l *nsqtest.Lookupd, _ *nsqtest.Network) { l.Hang() },
 		"body": func(l *nsqtest.Lookupd, _ *nsqtest.Network) {
 			l.Handle(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = w.Write([]byte(`{"producers":[`))
@@ -443,7 +347,7 @@ func TestEndAtAnyMoment(t *testing.T) {
 				<-r.Context().Done()
 			})
 		},
-		"nowhere": func(l *nsqtest.Lookupd, _ *nsqtest.Network) { l.Recover() },
+		"no request": func(l *nsqtest.Lookupd, _ *nsqtest.Network) { l.Recover() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inScene(t, func(s *scene) {
@@ -456,18 +360,18 @@ func TestEndAtAnyMoment(t *testing.T) {
 				s.end()
 				s.stop = nil
 				if !isClosed(first) {
-					t.Error("who waits for the first answer is not let go")
+					t.Error("the end of the Poller did not close first")
 				}
 				if late := s.add("l3:1"); !isClosed(late) {
-					t.Error("a Poller that has ended makes others wait")
+					t.Error("Add after the end returned an open channel")
 				}
 			})
 		})
 	}
 }
 
-// Run outlasts its requests, even those that a client of the caller's holds on
-// to.
+// Run outlasts its requests, even one that the caller's client holds after it was
+// cancelled.
 func TestRunWaitsForRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended := false
@@ -482,136 +386,26 @@ func TestRunWaitsForRequests(t *testing.T) {
 		s.stop()
 		<-s.done
 		if !ended {
-			t.Error("Run has returned during a request")
+			t.Error("Run returned during a request")
 		}
 	})
 }
 
-// An answer that comes together with the end is the end's doing.
-func TestFailureByTheEndIsNone(t *testing.T) {
+// A result that arrives together with the end of the context is dropped.
+func TestResultAtTheEndIsDropped(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	l := &lookupd{}
 	p := New(Config{Publish: func(r Result) { t.Errorf("published: %s", describe(r)) }})
 	r := &run{Poller: p, lookupds: []*lookupd{l}}
-	r.answered(ctx, answer{from: l, err: ctx.Err()})
+	r.handleResult(ctx, queryResult{from: l, err: ctx.Err()})
 }
 
-// deaf listens and accepts nothing.
+// deaf listens but never accepts.
 func deaf(n *nsqtest.Network, addr string) { _, _ = n.Listen(addr) }
 
-// A caller's client is used as it is, but for the bound of a request.
-func TestClientOfTheCaller(t *testing.T) {
-	inScene(t, func(s *scene) {
-		l := s.lookupd("l:1", "a:1")
-		requests := 0
-		transport := s.net.HTTPClient().Transport
-		s.cfg.Client = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
-			requests++
-			return transport.RoundTrip(r)
-		})}
-		s.poller("l:1")
-		s.want("a:1 0 of 1 waiting")
-		l.Hang()
-		sleep(90 * time.Second)
-		s.want("a:1 0 of 1 waiting, failed [http://l:1/lookup] context deadline exceeded")
-		if requests != 2 {
-			t.Errorf("%d requests by the client, want 2", requests)
-		}
-	})
-}
-
-// The real thing, on loopback and in real time: the client that a Poller makes.
-func TestOwnClientOverTCP(t *testing.T) {
-	l := nsqtest.NewLookupd(t, nsqtest.LookupdOptions{})
-	l.Register("t", "a:1")
-	results := make(chan Result, 10)
-	var first <-chan struct{}
-	p := New(Config{
-		Topic: "t", Interval: time.Minute, Timeout: time.Minute,
-		Publish: func(r Result) {
-			select {
-			case <-first:
-				t.Error("who waits for the first answer is let go before it is published")
-			default:
-			}
-			results <- r
-		},
-	})
-	u, err := ParseAddr(l.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var added bool
-	first, added = p.Add(u)
-	if _, again := p.Add(u); !added || again {
-		t.Errorf("added %v, and again %v", added, again)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.Run(ctx)
-	}()
-	<-first
-	if got := describe(<-results); got != "a:1 0 of 1 waiting" {
-		t.Errorf("result %s", got)
-	}
-	stop()
-	<-done
-}
-
-// A name is resolved at each poll anew: no connection is kept.
-func TestEachPollDials(t *testing.T) {
-	inScene(t, func(s *scene) {
-		s.lookupd("l:1")
-		s.poller("l:1")
-		sleep(2 * time.Minute)
-		synctest.Wait()
-		if dials, open := s.net.Dials(), s.net.OpenConns(); dials != 3 || open != 0 {
-			t.Errorf("%d dials, %d open, want 3 and 0", dials, open)
-		}
-	})
-}
-
-// Nor does a client of the caller's take the token out of TLS.
-func TestTokenStaysInTLS(t *testing.T) {
-	got := make(chan string, 10)
-	plain := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		got <- r.Header.Get("Authorization")
-	}))
-	defer plain.Close()
-	secure := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))
-	defer secure.Close()
-	u, err := ParseAddr(secure.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := secure.Client()
-	client.Transport.(*http.Transport).DisableKeepAlives = true
-	p := New(Config{
-		Topic: "t", Interval: time.Minute, Timeout: 5 * time.Second,
-		Client: client, Token: "s3cret", Publish: func(Result) {},
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.Run(ctx)
-	}()
-	first, _ := p.Add(u)
-	<-first
-	cancel()
-	<-done
-	select {
-	case s := <-got:
-		t.Errorf("https sent %q to plain http", s)
-	default:
-	}
-}
-
-// Without a topic all nsqds are found, each once, whatever topics they have, or
-// have been tombstoned for.
+// Without a topic the Poller finds all nsqds, each once, whatever their topics,
+// also those that are tombstoned.
 func TestAllNSQDs(t *testing.T) {
 	for name, envelope := range map[string]bool{"v1": false, "before 1.0": true} {
 		t.Run(name, func(t *testing.T) {
@@ -621,7 +415,7 @@ func TestAllNSQDs(t *testing.T) {
 				l.Register("t", "a:1", "b:1")
 				l.Register("u", "b:1", "c:1")
 				l.Tombstone("u", "c:1")
-				s.lookupd("l2:1") // knows a topic, and no nsqd
+				s.lookupd("l2:1") // has a topic without nsqds
 				s.poller("l1:1", "l2:1")
 				s.want("a:1 b:1 c:1 0 of 2 waiting")
 				l.Fail(http.StatusInternalServerError, "INTERNAL_ERROR")

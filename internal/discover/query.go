@@ -9,9 +9,11 @@ import (
 )
 
 const (
-	// maxAnswer is the size in bytes of the largest answer that is read: room
-	// for some 50,000 nsqds.
-	maxAnswer = 16 << 20
+	// maxResponse is the largest response body that is read, in bytes: room for
+	// some 50,000 nsqds.
+	maxResponse = 16 << 20
+	// maxHeader is the largest response header that newClient's client reads, in
+	// bytes.
 	maxHeader = 64 << 10
 
 	accept   = "application/vnd.nsq; version=1.0"
@@ -19,31 +21,32 @@ const (
 	typeV1   = "nsq; version=1.0"
 )
 
-// An answer is what came of asking one nsqlookupd.
-type answer struct {
+// A queryResult is the response of one nsqlookupd, or why there is none.
+type queryResult struct {
 	from      *lookupd
 	producers []Producer
 	skipped   []*ProducerError
 	err       error
 }
 
-// query asks one nsqlookupd.
-func (p *Poller) query(ctx context.Context, l *lookupd) answer {
+// query asks one nsqlookupd, within the Timeout.
+func (p *Poller) query(ctx context.Context, l *lookupd) queryResult {
 	if p.cfg.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, p.cfg.Timeout)
 		defer cancel()
 	}
-	a := answer{from: l}
+	res := queryResult{from: l}
 	status, v1, body, err := p.get(ctx, l.request)
 	if err != nil {
-		a.err = err
-		return a
+		res.err = err
+		return res
 	}
-	a.producers, a.skipped, a.err = parseAnswer(status, v1, body)
-	return a
+	res.producers, res.skipped, res.err = parseResponse(status, v1, body)
+	return res
 }
 
+// get makes the request. v1 reports whether the response declares version 1.0.
 func (p *Poller) get(ctx context.Context, url string) (status int, v1 bool, body []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -56,24 +59,24 @@ func (p *Poller) get(ctx context.Context, url string) (status int, v1 bool, body
 	resp, err := p.client.Do(req)
 	if err != nil {
 		if p.cfg.Client == nil {
-			// A transport goes on with a dial whose request was given up, unless it
-			// hears that nobody waits for connections.
+			// A transport continues the dial of a cancelled request. This call
+			// cancels dials that no request waits for.
 			p.client.CloseIdleConnections()
 		}
 		return 0, false, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err == nil && len(body) > maxAnswer {
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
+	if err == nil && len(body) > maxResponse {
 		err = ErrTooLarge
 	}
 	return resp.StatusCode, resp.Header.Get(typeName) == typeV1, body, err
 }
 
-// newClient is the client of those who give none. It keeps no connections:
-// polls are far apart, each resolves the name anew, and no goroutine outlives
-// its request. The request's context bounds everything. As in go-nsq there is
-// no proxy.
+// newClient returns the client of a Poller whose Config has none. It keeps no
+// connections, because polls are far apart, each poll should resolve the name
+// anew, and no goroutine may outlive its request. The request's context is the
+// only time limit it needs. As in go-nsq, it uses no proxy.
 func newClient(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -85,8 +88,8 @@ func newClient(dial func(ctx context.Context, network, addr string) (net.Conn, e
 	}
 }
 
-// checkRedirect follows redirects as net/http does, but not out of TLS, where
-// the token would be seen.
+// checkRedirect follows redirects as net/http does, but never from https to http,
+// where anyone could read the token.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	switch {
 	case len(via) >= 10:
@@ -97,9 +100,10 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// guarded is a client that follows redirects as the one given does, but not out
-// of TLS.
-func guarded(client *http.Client) *http.Client {
+// keepInTLS returns a copy of client that follows no redirect from https to http.
+// Every other redirect is up to the client's CheckRedirect, or if it has none to
+// net/http's rule.
+func keepInTLS(client *http.Client) *http.Client {
 	safe, follow := *client, client.CheckRedirect
 	safe.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		if err := checkRedirect(req, via); err != nil && (follow == nil || errors.Is(err, errNotTLS)) {

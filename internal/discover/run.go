@@ -9,41 +9,42 @@ import (
 	"time"
 )
 
-// pokeGap is the least time between a poll and one that was asked for by Poke.
+// pokeGap is the least time between a poll and the next one that Poke requests.
 const pokeGap = time.Second
 
 // run is what the goroutine of Run owns.
 type run struct {
 	*Poller
 	rand     *rand.Rand
-	asking   sync.WaitGroup // requests under way
-	answers  chan answer
-	lookupds []*lookupd // as of the last update
-	poked    bool       // and a poll was asked for since the last one
+	requests sync.WaitGroup // the goroutines of startRequest
+	results  chan queryResult
+	lookupds []*lookupd // of the Poller, as of the last loadChanges
+	poked    bool       // Poke was called since the last poll began
 	last     time.Time  // of the last poll
 	due      time.Time  // of the next poll; zero without nsqlookupds
 }
 
-// Run polls until the context ends. When it returns, which it does at once then
-// unless a Client of the caller's holds on to a request, all requests have ended
-// with their goroutines, and nothing more is published. It is called once.
+// Run polls until the context ends. It is called once. When it returns all
+// requests have ended, with their goroutines, and nothing more is published. It
+// returns at once when the context ends, unless the caller's Client holds a
+// request.
 func (p *Poller) Run(ctx context.Context) {
 	r := &run{
 		Poller:  p,
 		rand:    rand.New(rand.NewPCG(p.cfg.Seed, p.cfg.Seed)), // #nosec G404 -- jitter
-		answers: make(chan answer),
+		results: make(chan queryResult),
 	}
-	defer r.end()
+	defer r.finish()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		removed := r.update()
+		removed := r.loadChanges()
 		now := time.Now()
 		r.poll(ctx, now)
 		if removed {
-			r.publish()
+			r.publishMerged()
 		}
-		if next := r.next(); next.IsZero() {
+		if next := r.nextPoll(); next.IsZero() {
 			timer.Stop()
 		} else {
 			timer.Reset(next.Sub(now))
@@ -52,26 +53,27 @@ func (p *Poller) Run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-p.wake:
 		case <-timer.C:
-		case a := <-r.answers:
-			r.answered(ctx, a)
+		case res := <-r.results:
+			r.handleResult(ctx, res)
 		}
 	}
 }
 
-// end waits for the requests, whose context has ended.
-func (r *run) end() {
-	r.asking.Wait()
+// finish waits for the requests, whose context has ended, and lets those go that
+// wait for a first result.
+func (r *run) finish() {
+	r.requests.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
 	for _, l := range r.Poller.lookupds {
-		l.settle()
+		l.closeFirst()
 	}
 }
 
-// update takes what the methods have done, and tells whether an nsqlookupd was
-// removed.
-func (r *run) update() (removed bool) {
+// loadChanges loads what Add, Remove and Poke changed, and cancels the requests
+// to nsqlookupds that were removed. It reports whether there were any.
+func (r *run) loadChanges() (removed bool) {
 	before := r.lookupds
 	r.mu.Lock()
 	r.lookupds = r.Poller.lookupds
@@ -90,23 +92,24 @@ func (r *run) update() (removed bool) {
 	return removed
 }
 
-// poll asks all nsqlookupds if it is time to, and else those that never were.
+// poll queries all nsqlookupds if a poll is due, and otherwise the new ones. It
+// passes over those whose last request is still in flight.
 func (r *run) poll(ctx context.Context, now time.Time) {
-	all := r.takeDue(now)
+	all := r.schedule(now)
 	for _, l := range r.lookupds {
-		if l.cancel == nil && (all || !l.asked) {
-			r.ask(ctx, l)
+		if l.cancel == nil && (all || !l.queried) {
+			r.startRequest(ctx, l)
 		}
 	}
 }
 
-// takeDue tells whether it is time to ask all nsqlookupds, and plans the next
-// time. The chance in it is for the many consumers that started together.
-func (r *run) takeDue(now time.Time) bool {
+// schedule reports whether a poll of all nsqlookupds is due, and if so plans the
+// next one. The jitter spreads the polls of consumers that start together.
+func (r *run) schedule(now time.Time) bool {
 	interval := r.cfg.Interval
 	switch {
 	case len(r.lookupds) == 0:
-		r.due = time.Time{} // the next Add is a new beginning
+		r.due = time.Time{} // the next Add starts a new schedule
 		return false
 	case r.due.IsZero():
 		r.due = now.Add(interval + time.Duration(r.rand.Float64()*r.cfg.Jitter*float64(interval)))
@@ -119,51 +122,54 @@ func (r *run) takeDue(now time.Time) bool {
 	return true
 }
 
-// next is when takeDue is to be asked again; zero is not before there is news.
-func (r *run) next() time.Time {
+// nextPoll returns when schedule will next find a poll due, or zero if that takes
+// an Add.
+func (r *run) nextPoll() time.Time {
 	if soon := r.last.Add(pokeGap); r.poked && soon.Before(r.due) {
 		return soon
 	}
 	return r.due
 }
 
-// ask begins a request. Its answer does not come if it is cancelled.
-func (r *run) ask(ctx context.Context, l *lookupd) {
+// startRequest queries an nsqlookupd on a goroutine. The result goes to
+// r.results, unless the request is cancelled before Run receives it.
+func (r *run) startRequest(ctx context.Context, l *lookupd) {
 	ctx, l.cancel = context.WithCancel(ctx)
-	l.asked = true
-	r.asking.Go(func() {
-		a := r.query(ctx, l)
+	l.queried = true
+	r.requests.Go(func() {
+		res := r.query(ctx, l)
 		select {
-		case r.answers <- a:
+		case r.results <- res:
 		case <-ctx.Done():
 		}
 	})
 }
 
-// answered takes an answer in. One that comes together with the end of what it
-// is for is none: it may be the failure that the end has caused.
-func (r *run) answered(ctx context.Context, a answer) {
-	l := a.from
+// handleResult records a result and publishes. It drops a result that arrives
+// together with the end of ctx or the removal of its nsqlookupd: the cancellation
+// may be what made the request fail.
+func (r *run) handleResult(ctx context.Context, res queryResult) {
+	l := res.from
 	if ctx.Err() != nil || !slices.Contains(r.lookupds, l) {
 		return
 	}
 	l.cancel()
 	l.cancel, l.err = nil, nil
-	if a.err != nil {
-		l.err = &Error{Lookupd: l.name, Err: a.err}
+	if res.err != nil {
+		l.err = &Error{Lookupd: l.name, Err: res.err}
 	} else {
-		l.producers, l.skipped = a.producers, nil
-		for _, s := range a.skipped {
+		l.producers, l.skipped = res.producers, nil
+		for _, s := range res.skipped {
 			l.skipped = append(l.skipped, &Error{Lookupd: l.name, Err: s})
 		}
 	}
-	r.publish()
-	l.settle()
+	r.publishMerged()
+	l.closeFirst()
 }
 
-// publish hands over what is known.
-func (r *run) publish() {
-	result := Result{Asked: len(r.lookupds)}
+// publishMerged publishes what all nsqlookupds list, and their failures.
+func (r *run) publishMerged() {
+	result := Result{Lookupds: len(r.lookupds)}
 	for _, l := range r.lookupds {
 		if l.cancel != nil {
 			result.Waiting++
@@ -174,7 +180,8 @@ func (r *run) publish() {
 		result.Producers = append(result.Producers, l.producers...)
 		result.Skipped = append(result.Skipped, l.skipped...)
 	}
-	// Of two that list an address differently the one added first is believed.
+	// The sort is stable: if two nsqlookupds describe one address differently,
+	// the one added first wins.
 	slices.SortStableFunc(result.Producers, func(a, b Producer) int { return strings.Compare(a.Addr, b.Addr) })
 	result.Producers = slices.CompactFunc(result.Producers, func(a, b Producer) bool { return a.Addr == b.Addr })
 	r.cfg.Publish(result)

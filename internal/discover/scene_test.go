@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // scene is a network of fake nsqlookupds and one Poller of topic t, in virtual
-// time. It polls every minute, without jitter.
+// time. The Poller polls every minute, without jitter.
 type scene struct {
 	*testing.T
 	net  *nsqtest.Network
@@ -33,8 +33,8 @@ type scene struct {
 	results []Result
 }
 
-// inScene runs a test in a bubble, and then has the Poller end: at once and
-// without a trace, whatever is under way.
+// inScene runs a test in a synctest bubble. Then it ends the Poller, which must
+// stop at once and leave nothing behind, whatever is in flight.
 func inScene(t *testing.T, test func(s *scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -47,7 +47,7 @@ func inScene(t *testing.T, test func(s *scene)) {
 	})
 }
 
-// lookupd starts a fake nsqlookupd that lists nsqds.
+// lookupd starts a fake nsqlookupd that lists nsqds for topic t.
 func (s *scene) lookupd(addr string, nsqds ...string) *nsqtest.Lookupd {
 	s.Helper()
 	l := nsqtest.NewLookupd(s, nsqtest.LookupdOptions{Network: s.net, Addr: addr})
@@ -55,7 +55,7 @@ func (s *scene) lookupd(addr string, nsqds ...string) *nsqtest.Lookupd {
 	return l
 }
 
-// poller makes the scene's Poller, whose own client dials in the network.
+// poller makes the Poller and runs it. A client of its own dials in the network.
 func (s *scene) poller(addrs ...string) {
 	s.Helper()
 	s.p = New(s.cfg)
@@ -99,24 +99,24 @@ func (s *scene) publish(r Result) {
 	s.results = append(s.results, r)
 }
 
-// end cancels Run, which must return at once and leave nothing behind.
+// end ends Run's context. Run must return at once and leave nothing behind.
 func (s *scene) end() {
 	s.Helper()
 	from := time.Now()
 	s.stop()
 	<-s.done
 	if took := time.Since(from); took > 0 {
-		s.Errorf("Run ended %v after its context", took)
+		s.Errorf("Run returned %v after its context ended", took)
 	}
 	results := s.published()
 	synctest.Wait()
 	if after := len(s.published()) - len(results); after > 0 {
-		s.Errorf("%d results after the end", after)
+		s.Errorf("%d results were published after Run returned", after)
 	}
 	for _, r := range results {
 		for _, err := range r.Failed {
 			if errors.Is(err, context.Canceled) {
-				s.Errorf("the end is taken for a failure: %v", err)
+				s.Errorf("a cancelled request counts as a failure: %v", err)
 			}
 		}
 	}
@@ -131,24 +131,24 @@ func (s *scene) published() []Result {
 	return slices.Clone(s.results)
 }
 
-// last is the newest result once nothing more happens.
+// last returns the newest result once the bubble is idle.
 func (s *scene) last() Result {
 	s.Helper()
 	synctest.Wait()
 	results := s.published()
 	if len(results) == 0 {
-		s.Fatal("no result")
+		s.Fatal("no result was published")
 	}
 	return results[len(results)-1]
 }
 
-// describe is a result as text: "a:1 b:1, 1 of 2 waiting, failed [..] .., skipped [..] ..".
+// describe returns a result as text: "a:1 b:1 1 of 2 waiting, failed [..] .., skipped [..] ..".
 func describe(r Result) string {
 	var b strings.Builder
 	for _, p := range r.Producers {
 		fmt.Fprintf(&b, "%s ", p.Addr)
 	}
-	fmt.Fprintf(&b, "%d of %d waiting", r.Waiting, r.Asked)
+	fmt.Fprintf(&b, "%d of %d waiting", r.Waiting, r.Lookupds)
 	for _, err := range r.Failed {
 		fmt.Fprintf(&b, ", failed %v", err)
 	}
@@ -165,7 +165,7 @@ func (s *scene) want(want string) {
 	}
 }
 
-// wantAll checks all results since the last call of it.
+// wantAll checks all results since its last call.
 func (s *scene) wantAll(want ...string) {
 	s.Helper()
 	synctest.Wait()
@@ -185,7 +185,7 @@ func wantRequests(t testing.TB, l *nsqtest.Lookupd, want int) {
 	t.Helper()
 	synctest.Wait()
 	if got := len(l.Requests()); got != want {
-		t.Errorf("%s was asked %d times, want %d", l.Addr(), got, want)
+		t.Errorf("%s got %d requests, want %d", l.Addr(), got, want)
 	}
 }
 
@@ -199,7 +199,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// roundTrip is a transport.
+// roundTrip is a function as an http.RoundTripper.
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

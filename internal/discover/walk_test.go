@@ -12,10 +12,10 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// TestRandomWalk has nsqlookupds come, go and misbehave while they are polled.
-// Each result must make sense; when all is well again the result must be what
-// they list; and at any moment the end must be one. To see one walk again, run
-// it by its seed alone.
+// TestRandomWalk adds and removes nsqlookupds, which misbehave, while they are
+// polled. Each result must be consistent. Half of the walks heal all nsqlookupds
+// at the end, and then the result must be what these list. The others end the
+// Poller wherever it is. To repeat one walk, run its seed alone.
 func TestRandomWalk(t *testing.T) {
 	ends := map[string]int{}
 	for seed := range uint64(300) {
@@ -25,10 +25,10 @@ func TestRandomWalk(t *testing.T) {
 				w.step()
 			}
 			if w.rand.IntN(2) == 0 {
-				ends["anyhow"]++
+				ends["cut short"]++
 			} else {
-				ends["well"]++
-				w.settle()
+				ends["healed"]++
+				w.checkHealed()
 			}
 			w.checkResults()
 			w.checkRates()
@@ -49,7 +49,7 @@ type walk struct {
 	lookupds []*nsqtest.Lookupd
 	added    []bool
 	listed   []map[string]bool // by each nsqlookupd
-	pollers  int               // adds, each of which may ask once more
+	adds     int               // calls of Add, each of which may cause one more request
 	begin    time.Time
 }
 
@@ -67,7 +67,8 @@ func newWalk(s *scene, seed uint64) *walk {
 	return w
 }
 
-// step does something, and then waits for a while or not at all.
+// step makes one random change, and then sleeps for a random time, waits until the
+// bubble is idle, or does neither.
 func (w *walk) step() {
 	i := w.rand.IntN(len(w.lookupds))
 	l, nsqd := w.lookupds[i], fmt.Sprintf("n%d:1", w.rand.IntN(5))
@@ -75,7 +76,7 @@ func (w *walk) step() {
 	case 0, 1:
 		w.add(l.Addr())
 		w.added[i] = true
-		w.pollers++
+		w.adds++
 	case 2:
 		if was := w.remove(l.Addr()); was != w.added[i] {
 			w.Errorf("%s: removed %v, added %v", l.Addr(), was, w.added[i])
@@ -116,16 +117,16 @@ func (w *walk) heal(l *nsqtest.Lookupd) {
 	l.Recover()
 }
 
-// settle makes all well, and checks what is known then.
-func (w *walk) settle() {
+// checkHealed heals all nsqlookupds and checks the result after that.
+func (w *walk) checkHealed() {
 	var want []string
-	asked := 0
+	added := 0
 	for i, l := range w.lookupds {
 		w.heal(l)
 		if !w.added[i] {
 			continue
 		}
-		asked++
+		added++
 		for nsqd := range w.listed[i] {
 			want = append(want, nsqd)
 		}
@@ -133,7 +134,7 @@ func (w *walk) settle() {
 	slices.Sort(want)
 	want = slices.Compact(want)
 	sleep(w.cfg.Timeout + 2*w.cfg.Interval)
-	if asked == 0 {
+	if added == 0 {
 		return
 	}
 	r := w.last()
@@ -141,8 +142,8 @@ func (w *walk) settle() {
 	for _, p := range r.Producers {
 		got = append(got, p.Addr)
 	}
-	if !slices.Equal(got, want) || r.Asked != asked || !r.Conclusive() {
-		w.Errorf("%s; want %v of %d", describe(r), want, asked)
+	if !slices.Equal(got, want) || r.Lookupds != added || !r.Conclusive() {
+		w.Errorf("%s; want %v from %d nsqlookupds", describe(r), want, added)
 	}
 }
 
@@ -152,23 +153,24 @@ func (w *walk) checkResults() {
 			if a.Addr < b.Addr {
 				return -1
 			}
-			return 1 // equal ones are not sorted, either
+			return 1 // two of the same address are an error, too
 		})
-		if !sorted || r.Waiting > r.Asked || len(r.Failed) > r.Asked || r.Asked > len(w.lookupds) {
+		if !sorted || r.Waiting > r.Lookupds || len(r.Failed) > r.Lookupds || r.Lookupds > len(w.lookupds) {
 			w.Errorf("%s", describe(r))
 		}
-		if r.Asked == 0 && len(r.Producers) > 0 {
-			w.Errorf("%s: listed by nobody", describe(r))
+		if r.Lookupds == 0 && len(r.Producers) > 0 {
+			w.Errorf("%s: producers without an nsqlookupd", describe(r))
 		}
 	}
 }
 
-// checkRates bounds the requests: one a second and one for each Add.
+// checkRates checks that no nsqlookupd got more than one request a second and one
+// for each Add.
 func (w *walk) checkRates() {
-	bound := int(time.Since(w.begin)/time.Second) + w.pollers + 1
+	bound := int(time.Since(w.begin)/time.Second) + w.adds + 1
 	for _, l := range w.lookupds {
 		if n := len(l.Requests()); n > bound {
-			w.Errorf("%s was asked %d times, at most %d are due", l.Addr(), n, bound)
+			w.Errorf("%s got %d requests, want at most %d", l.Addr(), n, bound)
 		}
 	}
 }

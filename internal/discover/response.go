@@ -11,24 +11,24 @@ import (
 )
 
 const (
-	// topicNotFound is what nsqlookupd says of a topic that no nsqd has had.
+	// topicNotFound is nsqlookupd's message for an unknown topic.
 	topicNotFound = "TOPIC_NOT_FOUND"
-	// maxMessage is how much is kept of an error's message, and of a name.
-	maxMessage = 200
-	// maxSkipped is how many unusable producers of an answer are told of.
+	// maxText is how many bytes of a message or a name an error keeps.
+	maxText = 200
+	// maxSkipped is how many unusable producers of one response are reported.
 	maxSkipped = 10
 )
 
-// A Producer is an nsqd that has the topic, or any.
+// A Producer is an nsqd that an nsqlookupd lists.
 type Producer struct {
-	Addr     string // to connect to, as host:port
+	Addr     string // host:port, to connect to
 	Hostname string
 	Version  string
 
 	TopologyZone, TopologyRegion string
 }
 
-// producer is how nsqlookupd writes it.
+// producer is a Producer as nsqlookupd writes it.
 type producer struct {
 	RemoteAddress    string `json:"remote_address"`
 	Hostname         string `json:"hostname"`
@@ -39,8 +39,9 @@ type producer struct {
 	TopologyRegion   string `json:"topology_region"`
 }
 
-// A document is an answer of nsqlookupd: what it lists or an error, both either
-// bare or in the envelope that it had before 1.0.
+// A document is the JSON of a response: Producers, or an error in Message. Before
+// 1.0 nsqlookupd wrote an envelope instead, with the list inside Data and an
+// error in StatusTxt.
 type document struct {
 	Message   string          `json:"message"`
 	Producers json.RawMessage `json:"producers"`
@@ -50,13 +51,14 @@ type document struct {
 	Data       json.RawMessage `json:"data"`
 }
 
-// parseAnswer reads an answer. v1 says that its header tells that there is no
-// envelope. Producers that cannot be used are skipped.
+// parseResponse reads a response of nsqlookupd. v1 reports that its header
+// declares version 1.0, which has no envelope. skipped are the producers that
+// cannot be used.
 //
-// That nobody knows the topic is an empty answer. An error 404 by itself is not:
-// that is a proxy without its nsqlookupd, or a wrong path, and must not look as
-// if all nsqds had gone.
-func parseAnswer(status int, v1 bool, body []byte) (producers []Producer, skipped []*ProducerError, err error) {
+// If nsqlookupd does not know the topic, the list is empty. A mere status 404 is
+// an error: it comes from a proxy without its nsqlookupd, or from a wrong path,
+// and must not look as if all nsqds had gone.
+func parseResponse(status int, v1 bool, body []byte) (producers []Producer, skipped []*ProducerError, err error) {
 	if status == http.StatusOK && len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil, nil
 	}
@@ -72,7 +74,7 @@ func parseAnswer(status int, v1 bool, body []byte) (producers []Producer, skippe
 	case status != http.StatusOK && err == nil && doc.Message == topicNotFound:
 		return nil, nil, nil
 	case status != http.StatusOK:
-		return nil, nil, &StatusError{Status: status, Message: short(doc.Message)}
+		return nil, nil, &StatusError{Status: status, Message: truncate(doc.Message)}
 	case err != nil:
 		return nil, nil, err
 	case doc.Producers == nil:
@@ -81,7 +83,7 @@ func parseAnswer(status int, v1 bool, body []byte) (producers []Producer, skippe
 	return parseProducers(doc.Producers)
 }
 
-func short(s string) string { return s[:min(len(s), maxMessage)] }
+func truncate(s string) string { return s[:min(len(s), maxText)] }
 
 func parseProducers(list []byte) (producers []Producer, skipped []*ProducerError, err error) {
 	var entries []json.RawMessage
@@ -91,7 +93,7 @@ func parseProducers(list []byte) (producers []Producer, skipped []*ProducerError
 	for _, entry := range entries {
 		var p producer
 		err := json.Unmarshal(entry, &p)
-		host := strings.Trim(p.BroadcastAddress, "[]") // some write them, too, of an IPv6 address
+		host := strings.Trim(p.BroadcastAddress, "[]") // an IPv6 address may be in brackets
 		addr := net.JoinHostPort(host, strconv.Itoa(p.TCPPort))
 		switch {
 		case err != nil:
@@ -104,7 +106,7 @@ func parseProducers(list []byte) (producers []Producer, skipped []*ProducerError
 		}
 		if err != nil {
 			if len(skipped) < maxSkipped {
-				skipped = append(skipped, &ProducerError{short(p.Hostname), short(p.RemoteAddress), err})
+				skipped = append(skipped, &ProducerError{truncate(p.Hostname), truncate(p.RemoteAddress), err})
 			}
 			continue
 		}

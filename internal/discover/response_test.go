@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// v1Answer is one of nsqlookupd 1.3.0 at HEAD, with the topology of its nsqds.
-const v1Answer = `{"channels":["archive"],"producers":[` +
+// v1Response is a response of nsqlookupd at HEAD (2025-01), which also lists the
+// topology of the nsqds.
+const v1Response = `{"channels":["archive"],"producers":[` +
 	`{"remote_address":"172.16.0.2:52644","hostname":"host-b","broadcast_address":"host-b.local","tcp_port":4150,"http_port":4151,"version":"1.3.0","topology_zone":"z1","topology_region":"r1"},` +
 	`{"remote_address":"[fd00::7]:40212","hostname":"host-a","broadcast_address":"fd00::7","tcp_port":4250,"http_port":4251,"version":"1.2.1"}]}`
 
@@ -24,19 +25,19 @@ func entry(host, port string) string {
 
 func listing(entries ...string) string { return `{"producers":[` + strings.Join(entries, ",") + `]}` }
 
-func TestParseAnswer(t *testing.T) {
+func TestParseResponse(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		status int
 		v1     bool
 		body   string
 		want   []Producer
-		err    string // empty is no error
+		err    string // empty if there is none
 	}{
-		{"v1", 200, true, v1Answer, v1Producers, ""},
-		{"v1 without its header", 200, false, v1Answer, v1Producers, ""},
-		{"envelope", 200, false, `{"status_code":200,"status_txt":"OK","data":` + v1Answer + `}`, v1Producers, ""},
-		{"envelope and the header of v1", 200, true, `{"status_code":200,"data":` + v1Answer + `}`, nil, errNoProducers.Error()},
+		{"v1", 200, true, v1Response, v1Producers, ""},
+		{"v1 without its header", 200, false, v1Response, v1Producers, ""},
+		{"envelope", 200, false, `{"status_code":200,"status_txt":"OK","data":` + v1Response + `}`, v1Producers, ""},
+		{"envelope and the header of v1", 200, true, `{"status_code":200,"data":` + v1Response + `}`, nil, errNoProducers.Error()},
 		{"an envelope in an envelope", 200, false, `{"data":{"data":{"a":"a long one that leaves no room for"},"producers":[]}}`, nil, ""},
 		{"no producers", 200, true, `{"channels":[],"producers":[]}`, nil, ""},
 		{"null producers", 200, true, `{"producers":null}`, nil, ""},
@@ -58,14 +59,14 @@ func TestParseAnswer(t *testing.T) {
 		{"redirect to nowhere", 302, false, "", nil, "HTTP status 302 Found"},
 		{"no content", 204, true, "", nil, "HTTP status 204 No Content"},
 		{"HTML", 200, false, "<html>login</html>", nil, "invalid character '<' looking for beginning of value"},
-		{"cut", 200, true, v1Answer[:len(v1Answer)/2], nil, "unexpected end of JSON input"},
-		{"another service", 200, false, `{"status":"ok"}`, nil, errNoProducers.Error()},
+		{"truncated", 200, true, v1Response[:len(v1Response)/2], nil, "unexpected end of JSON input"},
+		{"JSON of another service", 200, false, `{"status":"ok"}`, nil, errNoProducers.Error()},
 		{"null", 200, true, "null", nil, errNoProducers.Error()},
 		{"an array", 200, true, "[]", nil, "json: cannot unmarshal array into Go value of type discover.document"},
-		{"no list", 200, true, `{"producers":{"a":1}}`, nil, "json: cannot unmarshal object into Go value of type []json.RawMessage"},
+		{"producers not a list", 200, true, `{"producers":{"a":1}}`, nil, "json: cannot unmarshal object into Go value of type []json.RawMessage"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, skipped, err := parseAnswer(tt.status, tt.v1, []byte(tt.body))
+			got, skipped, err := parseResponse(tt.status, tt.v1, []byte(tt.body))
 			if err != nil && err.Error() != tt.err || err == nil && tt.err != "" {
 				t.Errorf("error %v, want %q", err, tt.err)
 			}
@@ -91,7 +92,7 @@ func TestUnusableProducersAreSkipped(t *testing.T) {
 		{"a string", `"nsqd"`, `producer "" () ignored: json: cannot unmarshal string into Go value of type discover.producer`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, skipped, err := parseAnswer(200, true, []byte(listing(tt.entry, good)))
+			got, skipped, err := parseResponse(200, true, []byte(listing(tt.entry, good)))
 			if err != nil || len(got) != 1 || got[0].Addr != "good:4150" {
 				t.Errorf("producers %+v, error %v, want the good one", got, err)
 			}
@@ -102,26 +103,26 @@ func TestUnusableProducersAreSkipped(t *testing.T) {
 	}
 }
 
-// Whatever comes, an answer is either an error or addresses that can be dialled,
-// and these are the same in an envelope.
+// Any response is either an error or a list of addresses that can be dialled. The
+// list is the same in an envelope.
 func FuzzParseLookup(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status uint16, v1 bool, body []byte) {
-		got, skipped, err := parseAnswer(int(status), v1, body)
+		got, skipped, err := parseResponse(int(status), v1, body)
 		if err != nil && (got != nil || skipped != nil) {
-			t.Errorf("producers %+v and %v together with %v", got, skipped, err)
+			t.Errorf("producers %+v, skipped %v, with error %v", got, skipped, err)
 		}
 		for _, p := range got {
 			host, port, err := net.SplitHostPort(p.Addr)
 			if n, _ := strconv.Atoi(port); err != nil || host == "" || n < 1 || n > 65535 {
-				t.Errorf("address %q", p.Addr)
+				t.Errorf("address %q cannot be dialled", p.Addr)
 			}
 		}
 		if len(got) == 0 || !v1 {
 			return
 		}
 		wrapped := slices.Concat([]byte(`{"status_code":200,"data":`), body, []byte(`}`))
-		if again, _, err := parseAnswer(200, false, wrapped); err != nil || !slices.Equal(again, got) {
-			t.Errorf("in an envelope %+v, %v, bare %+v", again, err, got)
+		if again, _, err := parseResponse(200, false, wrapped); err != nil || !slices.Equal(again, got) {
+			t.Errorf("in an envelope %+v, error %v; bare %+v", again, err, got)
 		}
 	})
 }
