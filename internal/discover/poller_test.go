@@ -252,6 +252,23 @@ func TestPokeIsLimited(t *testing.T) {
 	})
 }
 
+// Poke's poll comes exactly a second after the poll before it, or at once.
+func TestPokeGap(t *testing.T) {
+	inScene(t, func(s *scene) {
+		l := s.lookupd("l:1")
+		s.poller("l:1")
+		sleep(300 * time.Millisecond)
+		s.p.Poke()
+		sleep(700*time.Millisecond - 1)
+		wantRequests(t, l, 1)
+		sleep(1)
+		wantRequests(t, l, 2)
+		sleep(time.Second)
+		s.p.Poke()
+		wantRequests(t, l, 3)
+	})
+}
+
 // Without nsqlookupds Poke has no effect, not even on the next Add.
 func TestPokeWithoutLookupds(t *testing.T) {
 	inScene(t, func(s *scene) {
@@ -299,6 +316,26 @@ func TestAddAndRemove(t *testing.T) {
 		s.add("l2:1")
 		s.wantAll("b:1 0 of 1 waiting")
 		wantRequests(t, l2, 3)
+	})
+}
+
+// Removing any nsqlookupd but the first takes away what only it listed, and the
+// others are polled as before.
+func TestRemoveInTheMiddle(t *testing.T) {
+	inScene(t, func(s *scene) {
+		l1 := s.lookupd("l1:1", "a:1", "all:1")
+		l2 := s.lookupd("l2:1", "b:1", "all:1")
+		l3 := s.lookupd("l3:1", "c:1", "all:1")
+		s.poller("l1:1", "l2:1", "l3:1")
+		s.want("a:1 all:1 b:1 c:1 0 of 3 waiting")
+		s.remove("l2:1")
+		s.want("a:1 all:1 c:1 0 of 2 waiting")
+		sleep(time.Minute)
+		wantRequests(t, l1, 2)
+		wantRequests(t, l2, 1)
+		wantRequests(t, l3, 2)
+		s.remove("l3:1")
+		s.want("a:1 all:1 0 of 1 waiting")
 	})
 }
 

@@ -1,9 +1,13 @@
 package discover
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -103,6 +107,104 @@ func TestRedirects(t *testing.T) {
 			})
 			s.add(tt.from)
 			s.want(tt.want)
+		})
+	}
+}
+
+// redirects is a transport that redirects the first n requests, each to the next
+// number, and lists the nsqd a:1 then.
+func redirects(n int) roundTrip {
+	return func(r *http.Request) (*http.Response, error) {
+		number, _ := strconv.Atoi(r.URL.Query().Get("n"))
+		if number < n {
+			return &http.Response{
+				StatusCode: http.StatusFound, Body: http.NoBody,
+				Header: http.Header{"Location": {"/lookup?n=" + strconv.Itoa(number+1)}},
+			}, nil
+		}
+		body := io.NopCloser(strings.NewReader(listing(entry(`"a"`, "1"))))
+		return &http.Response{StatusCode: http.StatusOK, Body: body}, nil
+	}
+}
+
+// Like net/http, a query makes at most ten requests, so that the tenth redirect
+// fails. That holds for a caller's client without a CheckRedirect, too.
+func TestRedirectLimit(t *testing.T) {
+	for _, tt := range []struct {
+		n    int
+		want string
+	}{
+		{9, "a:1 0 of 1 waiting"},
+		{10, "0 of 1 waiting, failed [http://l:1/lookup] stopped after 10 redirects"},
+	} {
+		inScene(t, func(s *scene) {
+			s.poller()
+			s.p.client.Transport = redirects(tt.n)
+			s.add("l:1")
+			s.want(tt.want)
+		})
+		inScene(t, func(s *scene) {
+			s.cfg.Client, s.cfg.Token = &http.Client{Transport: redirects(tt.n)}, "secret"
+			s.poller("l:1")
+			s.want(tt.want)
+		})
+	}
+}
+
+// The CheckRedirect of the caller's client decides about redirects, with a token
+// or without: it may refuse the first one, or allow more than net/http does.
+func TestCallersCheckRedirect(t *testing.T) {
+	for _, token := range []string{"", "secret"} {
+		inScene(t, func(s *scene) {
+			s.cfg.Token = token
+			s.cfg.Client = &http.Client{
+				Transport:     redirects(1),
+				CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("no redirects here") },
+			}
+			s.poller("l:1")
+			s.want("0 of 1 waiting, failed [http://l:1/lookup] no redirects here")
+		})
+		inScene(t, func(s *scene) {
+			checked := 0
+			s.cfg.Token = token
+			s.cfg.Client = &http.Client{
+				Transport:     redirects(20),
+				CheckRedirect: func(*http.Request, []*http.Request) error { checked++; return nil },
+			}
+			s.poller("l:1")
+			s.want("a:1 0 of 1 waiting")
+			if checked != 20 {
+				t.Errorf("token %q: CheckRedirect was called %d times, want 20", token, checked)
+			}
+		})
+	}
+}
+
+// A response header of 64 KiB is read, and one byte more is an error.
+func TestHeaderLimit(t *testing.T) {
+	for size, failures := range map[int]int{65536: 0, 65537: 1} {
+		inScene(t, func(s *scene) {
+			listener, err := s.net.Listen("l:1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = listener.Close() }()
+			go func() {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				defer func() { _ = conn.Close() }()
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+					return
+				}
+				const start, end = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: ", "\r\n\r\n"
+				_, _ = io.WriteString(conn, start+strings.Repeat("x", size-len(start+end))+end)
+			}()
+			s.poller("l:1")
+			if r := s.last(); len(r.Failed) != failures {
+				t.Errorf("header of %d bytes: %s; want %d failures", size, describe(r), failures)
+			}
 		})
 	}
 }

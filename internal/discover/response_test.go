@@ -46,6 +46,8 @@ func TestParseResponse(t *testing.T) {
 		{"unknown topic", 404, true, `{"message":"TOPIC_NOT_FOUND"}`, nil, ""},
 		{"unknown topic, header lost", 404, false, `{"message":"TOPIC_NOT_FOUND"}`, nil, ""},
 		{"unknown topic in an envelope", 500, false, `{"status_code":500,"status_txt":"TOPIC_NOT_FOUND","data":null}`, nil, ""},
+		{"lowest and highest port", 200, true, listing(entry(`"a"`, "1"), entry(`"b"`, "65535")),
+			[]Producer{{Addr: "a:1", Hostname: "h"}, {Addr: "b:65535", Hostname: "h"}}, ""},
 		{"bracketed IPv6", 200, true, listing(entry(`"[::1]"`, "4150")), []Producer{{Addr: "[::1]:4150", Hostname: "h"}}, ""},
 
 		{"wrong path", 404, true, `{"message":"NOT_FOUND"}`, nil, "HTTP status 404: NOT_FOUND"},
@@ -55,7 +57,8 @@ func TestParseResponse(t *testing.T) {
 		{"error in an envelope", 500, false, `{"status_code":500,"status_txt":"MISSING_ARG_TOPIC","data":null}`, nil, "HTTP status 500: MISSING_ARG_TOPIC"},
 		{"error only in the envelope", 200, false, `{"status_code":500,"status_txt":"NO","data":null}`, nil, "HTTP status 500: NO"},
 		{"error with another message", 503, false, `{"message":5}`, nil, "HTTP status 503 Service Unavailable"},
-		{"error with a long message", 500, true, `{"message":"` + strings.Repeat("x", 5000) + `"}`, nil, "HTTP status 500: " + strings.Repeat("x", 200)},
+		{"error with the longest message", 500, true, `{"message":"` + strings.Repeat("x", 200) + `"}`, nil, "HTTP status 500: " + strings.Repeat("x", 200)},
+		{"error with a longer message", 500, true, `{"message":"` + strings.Repeat("x", 201) + `"}`, nil, "HTTP status 500: " + strings.Repeat("x", 200)},
 		{"redirect to nowhere", 302, false, "", nil, "HTTP status 302 Found"},
 		{"no content", 204, true, "", nil, "HTTP status 204 No Content"},
 		{"HTML", 200, false, "<html>login</html>", nil, "invalid character '<' looking for beginning of value"},
@@ -100,6 +103,28 @@ func TestUnusableProducersAreSkipped(t *testing.T) {
 				t.Errorf("skipped %v, want %s", skipped, tt.err)
 			}
 		})
+	}
+}
+
+// Of one response at most ten unusable producers are reported, with at most 200
+// bytes of each name.
+func TestSkippedIsBounded(t *testing.T) {
+	unusable := func(nameLen int) string {
+		name := strings.Repeat("x", nameLen)
+		return `{"remote_address":"` + name + `","hostname":"` + name + `"}`
+	}
+	for n, want := range map[int]int{10: 10, 11: 10} {
+		body := listing(append(slices.Repeat([]string{unusable(1)}, n), entry(`"a"`, "1"))...)
+		producers, skipped, err := parseResponse(200, true, []byte(body))
+		if err != nil || len(producers) != 1 || len(skipped) != want {
+			t.Errorf("%d unusable: %d skipped, producers %v, error %v; want %d skipped", n, len(skipped), producers, err, want)
+		}
+	}
+	for n, want := range map[int]int{200: 200, 201: 200} {
+		_, skipped, err := parseResponse(200, true, []byte(listing(unusable(n))))
+		if err != nil || len(skipped) != 1 || len(skipped[0].Hostname) != want || len(skipped[0].RemoteAddress) != want {
+			t.Errorf("names of %d bytes: skipped %v, error %v; want %d bytes of each", n, skipped, err, want)
+		}
 	}
 }
 
