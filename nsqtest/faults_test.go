@@ -137,10 +137,14 @@ func TestCutAfterSent(t *testing.T) {
 		bubble(t, nsqtest.Options{}, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
 			d.CutAfterSent(size)
 			r := dial(t, n, d.Addr())
+			start := time.Now()
 			r.send("SUB t c\n")
 			wantRead(t, r.conn, ok[:size])
 			r.want("closed")
-			r = consumer(t, n, d, 1) // only that one
+			if took := time.Since(start); took != 0 { // not at the next write, a heartbeat
+				t.Errorf("cut after %d of %d bytes: closed after %v", size, len(ok), took)
+			}
+			r = consumer(t, n, d, 1) // the next connection is whole
 			wantStats(t, d, nsqtest.Stats{Clients: 1})
 			r.wantNothing()
 		})
