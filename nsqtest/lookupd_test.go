@@ -98,6 +98,21 @@ func TestLookupdAnswers(t *testing.T) {
 	})
 }
 
+func TestRegisterProducerReplaces(t *testing.T) {
+	lookupBubble(t, nsqtest.LookupdOptions{}, func(t *testing.T, l *nsqtest.Lookupd, n *nsqtest.Network) {
+		l.Register("t", "a:4150", "b:4150")
+		l.RegisterProducer("t", nsqtest.Producer{
+			Hostname: "h", BroadcastAddress: "a", TCPPort: 4150, HTTPPort: 1, Version: "1.2.1",
+		})
+		want := v1 + `{"channels":[],"producers":[` +
+			`{"remote_address":"","hostname":"h","broadcast_address":"a","tcp_port":4150,"http_port":1,"version":"1.2.1"},` +
+			`{"remote_address":"b:40000","hostname":"b","broadcast_address":"b","tcp_port":4150,"http_port":4151,"version":"1.3.0"}]}`
+		if got := get(t, n, "GET", l.URL()+"/lookup?topic=t"); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	})
+}
+
 func TestLookupdTombstone(t *testing.T) {
 	lookupBubble(t, nsqtest.LookupdOptions{}, func(t *testing.T, l *nsqtest.Lookupd, n *nsqtest.Network) {
 		l.Register("t", "a:4150")
