@@ -6,43 +6,43 @@ import (
 	"time"
 )
 
-// An agenda is all that an Nsqd does by the clock, on one timer. Events of the
-// same moment happen in a fixed order, so that in virtual time a test sees the
-// same each time. The Nsqd's mutex guards it.
+// An agenda runs an Nsqd's timed events on one timer. Events due at the same
+// instant run in a fixed order, so that a test in virtual time always sees the
+// same. The Nsqd's mutex guards the agenda.
 type agenda struct {
-	update func(change func()) // locks the Nsqd
-	events eventHeap
-	seq    int
-	timer  *time.Timer // nil until there was an event
+	update func(change func()) // Nsqd.update
+	events eventHeap           // planned
+	seq    int                 // counts calls of plan
+	timer  *time.Timer         // nil until the first event is planned
 }
 
-// An event is planned, at most once at a time, to be done with the mutex held.
+// An event is something to do at a time. The agenda calls do with the mutex held.
 type event struct {
 	do   func()
 	rank rank
 
 	at    time.Time // zero unless planned
-	seq   int       // the order of planning
+	seq   int       // the agenda's when planned
 	index int       // in the heap
 }
 
-// A rank orders the events of one moment.
+// A rank orders events due at the same instant.
 type rank int
 
 const (
 	rankHeartbeat rank = iota
-	rankMessage        // the end of a flight or of a delay
-	rankIdle           // a client is given up
+	rankMessage        // a message's timeout or delay ends
+	rankIdle           // a client sent no command in time
 )
 
 func (e *event) planned() bool { return !e.at.IsZero() }
 
-// compare orders planned events by when they happen.
+// compare orders planned events by when they run.
 func (e *event) compare(o *event) int {
 	return cmp.Or(e.at.Compare(o.at), cmp.Compare(e.rank, o.rank), cmp.Compare(e.seq, o.seq))
 }
 
-// plan sets when an event happens, instead of when it would have.
+// plan schedules e, replacing its earlier plan if it has one.
 func (a *agenda) plan(e *event, at time.Time) {
 	a.cancel(e)
 	a.seq++
@@ -51,7 +51,7 @@ func (a *agenda) plan(e *event, at time.Time) {
 	a.arm()
 }
 
-// cancel takes an event off; it need not be planned.
+// cancel removes e from the agenda, if it is planned.
 func (a *agenda) cancel(e *event) {
 	if e.planned() {
 		heap.Remove(&a.events, e.index)
@@ -59,7 +59,8 @@ func (a *agenda) cancel(e *event) {
 	}
 }
 
-// arm sets the timer to the first event. After a cancel it may fire in vain.
+// arm sets the timer to the first event. cancel does not call it: the timer may
+// fire with nothing due, and run then only arms it again.
 func (a *agenda) arm() {
 	if len(a.events) == 0 {
 		return
@@ -72,6 +73,7 @@ func (a *agenda) arm() {
 	}
 }
 
+// run runs what is due.
 func (a *agenda) run() {
 	now := time.Now()
 	for len(a.events) > 0 && !now.Before(a.events[0].at) {

@@ -12,17 +12,18 @@ import (
 	"time"
 )
 
-// A CA issues certificates for tests. They are valid today, and on the day on
-// which the clock of a synctest bubble starts. Make one with [NewCA].
+// A CA issues certificates for tests. They are valid today, and on the date at
+// which a synctest bubble's clock starts. Make one with [NewCA].
 type CA struct {
 	Cert *x509.Certificate
 
 	tb     testing.TB
 	key    ed25519.PrivateKey
-	issued int64
+	issued int64 // the last serial number
 }
 
-// NewCA makes a certificate authority that nobody trusts who is not told to.
+// NewCA makes a certificate authority. Only clients and servers that are given its
+// Roots trust it.
 func NewCA(tb testing.TB) *CA {
 	tb.Helper()
 	ca := &CA{tb: tb}
@@ -33,15 +34,15 @@ func NewCA(tb testing.TB) *CA {
 	return ca
 }
 
-// Roots is a pool with only this CA in it.
+// Roots returns a pool with only this CA in it.
 func (ca *CA) Roots() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.Cert)
 	return pool
 }
 
-// Issue makes a certificate for a server at these hosts, names or IP addresses,
-// or for a client, which needs none.
+// Issue makes a certificate for a server at the given hosts, each a name or an IP
+// address. A client's certificate needs no hosts.
 func (ca *CA) Issue(hosts ...string) tls.Certificate {
 	ca.tb.Helper()
 	template := ca.template("nsqtest")

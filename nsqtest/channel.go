@@ -10,7 +10,7 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// Everything in this file is guarded by the Nsqd's mutex.
+// The Nsqd's mutex guards everything in this file; every function's caller holds it.
 
 // A topic copies each message to all its channels.
 type topic struct {
@@ -24,25 +24,26 @@ type channel struct {
 	nsqd     *Nsqd
 	topic    *topic
 	name     string
-	queue    []*message
-	inFlight map[wire.ID]*message
-	deferred map[wire.ID]*message
-	clients  []*client
-	turn     int // index of the client to be offered the next message
+	queue    []*message           // ready to be delivered, the next first
+	inFlight map[wire.ID]*message // delivered; their owners' connections may be lost
+	deferred map[wire.ID]*message // waiting for their delay to end
+	clients  []*client            // in the order of their SUBs
+	turn     int                  // index of the client that is offered the next message
 	paused   bool
-	stats    Stats // the counts
+	stats    Stats // only the counts, not the current state
 }
 
-// A message is one channel's copy.
+// A message is one channel's copy of a published message.
 type message struct {
 	wire.Message
-	delay     time.Duration // to be deferred by when it is put into a channel
-	owner     *client       // while in flight
-	delivered time.Time     // while in flight
-	timeout   event         // ends the flight or the delay
+	delay     time.Duration // how long put defers it
+	owner     *client       // whom it is in flight to; nil when it is not
+	delivered time.Time     // when it was last sent to its owner
+	timeout   event         // planned while in flight or deferred; queues it again
 }
 
-func (d *Nsqd) topic(name string) *topic {
+// ensureTopic returns a topic, and creates it if it does not exist.
+func (d *Nsqd) ensureTopic(name string) *topic {
 	t := d.topics[name]
 	if t == nil {
 		t = &topic{name: name}
@@ -51,8 +52,8 @@ func (d *Nsqd) topic(name string) *topic {
 	return t
 }
 
-// find returns nil if there is no such channel.
-func (d *Nsqd) find(topic, name string) *channel {
+// findChannel returns nil if the channel does not exist.
+func (d *Nsqd) findChannel(topic, name string) *channel {
 	t := d.topics[topic]
 	if t == nil {
 		return nil
@@ -64,12 +65,13 @@ func (d *Nsqd) find(topic, name string) *channel {
 	return t.channels[i]
 }
 
-// channel finds or creates; a topic's first channel gets its backlog.
-func (d *Nsqd) channel(topic, name string) *channel {
-	if ch := d.find(topic, name); ch != nil {
+// ensureChannel returns a channel, and creates it if it does not exist. A topic's
+// first channel gets the topic's backlog.
+func (d *Nsqd) ensureChannel(topic, name string) *channel {
+	if ch := d.findChannel(topic, name); ch != nil {
 		return ch
 	}
-	t := d.topic(topic)
+	t := d.ensureTopic(topic)
 	ch := &channel{
 		nsqd:     d,
 		topic:    t,
@@ -85,6 +87,7 @@ func (d *Nsqd) channel(topic, name string) *channel {
 	return ch
 }
 
+// publish puts a copy of the message into each of the topic's channels.
 func (d *Nsqd) publish(topic string, body []byte, delay time.Duration) wire.ID {
 	d.lastID++
 	m := message{delay: delay, Message: wire.Message{
@@ -92,17 +95,18 @@ func (d *Nsqd) publish(topic string, body []byte, delay time.Duration) wire.ID {
 		ID:        wire.ID(fmt.Appendf(nil, "%016x", d.lastID)),
 		Body:      body,
 	}}
-	t := d.topic(topic)
+	t := d.ensureTopic(topic)
 	if len(t.channels) == 0 {
 		t.backlog = append(t.backlog, &m)
 	}
 	for _, ch := range t.channels {
-		duplicate := m
+		duplicate := m // not m itself: each channel changes its copy
 		ch.put(&duplicate)
 	}
 	return m.ID
 }
 
+// put defers m if it has a delay, or else queues it.
 func (ch *channel) put(m *message) {
 	if m.delay > 0 {
 		ch.deferred[m.ID] = m
@@ -110,11 +114,11 @@ func (ch *channel) put(m *message) {
 	} else {
 		ch.queue = append(ch.queue, m)
 	}
-	ch.deliver()
+	ch.dispatch()
 }
 
-// deliver hands out what is queued, as far as there are clients to take it.
-func (ch *channel) deliver() {
+// dispatch assigns queued messages to clients, while any is ready.
+func (ch *channel) dispatch() {
 	for len(ch.queue) > 0 && !ch.paused {
 		c := ch.pick()
 		if c == nil {
@@ -122,15 +126,15 @@ func (ch *channel) deliver() {
 		}
 		m := ch.queue[0]
 		ch.queue = ch.queue[1:]
-		ch.send(m, c)
+		ch.assign(m, c)
 	}
 }
 
-// pick chooses by turns among the clients that are ready. One that is owed a
-// straggler comes first.
+// pick returns a client that is ready, or nil. A client that is owed a straggler
+// comes first; the others take turns.
 func (ch *channel) pick() *client {
 	for _, c := range ch.clients {
-		if c.straggle > 0 && c.ready() {
+		if c.stragglerRDY > 0 && c.ready() {
 			return c
 		}
 	}
@@ -144,16 +148,17 @@ func (ch *channel) pick() *client {
 	return nil
 }
 
-func (ch *channel) send(m *message, c *client) {
+// assign starts m's flight to c.
+func (ch *channel) assign(m *message, c *client) {
 	m.owner = c
 	ch.inFlight[m.ID] = m
 	c.inFlight++
-	c.straggle = 0
+	c.stragglerRDY = 0
 	ch.transmit(m)
 }
 
-// transmit delivers a message to its owner. On its own it is a redelivery
-// without the detour through the queue.
+// transmit sends m to its owner as one more delivery. For a message that is in
+// flight already, this redelivers it without a way through the queue.
 func (ch *channel) transmit(m *message) {
 	m.delivered = time.Now()
 	m.Attempts++
@@ -162,8 +167,8 @@ func (ch *channel) transmit(m *message) {
 	m.owner.write(wire.AppendMessage(nil, &m.Message))
 }
 
-// take ends a flight or a delay.
-func (ch *channel) take(m *message) {
+// release ends m's flight or delay.
+func (ch *channel) release(m *message) {
 	ch.nsqd.agenda.cancel(&m.timeout)
 	delete(ch.deferred, m.ID)
 	delete(ch.inFlight, m.ID)
@@ -174,19 +179,19 @@ func (ch *channel) take(m *message) {
 }
 
 func (ch *channel) finish(m *message) {
-	ch.take(m)
+	ch.release(m)
 	ch.stats.Finished++
-	ch.deliver()
+	ch.dispatch()
 }
 
 func (ch *channel) requeue(m *message, delay time.Duration) {
-	ch.take(m)
+	ch.release(m)
 	ch.stats.Requeued++
 	m.delay = delay
 	ch.put(m)
 }
 
-// touch gives the message another timeout, within the longest flight allowed.
+// touch extends m's timeout, at most to MaxMsgTimeout after its delivery.
 func (ch *channel) touch(m *message) {
 	at, limit := time.Now().Add(m.owner.msgTimeout), m.delivered.Add(ch.nsqd.opts.MaxMsgTimeout)
 	if at.After(limit) {
@@ -195,47 +200,51 @@ func (ch *channel) touch(m *message) {
 	ch.expireAt(m, at)
 }
 
+// expireAt plans the end of m's flight or delay.
 func (ch *channel) expireAt(m *message, at time.Time) {
 	m.timeout.rank = rankMessage
 	m.timeout.do = func() { ch.expire(m) }
 	ch.nsqd.agenda.plan(&m.timeout, at)
 }
 
+// expire queues m again after its flight or delay.
 func (ch *channel) expire(m *message) {
 	if m.owner != nil {
 		ch.stats.TimedOut++
 	}
-	ch.take(m)
+	ch.release(m)
 	m.delay = 0
 	ch.put(m)
 }
 
-// restore queues again what is in flight and deferred, in the order of when it
-// would have come back.
-func (ch *channel) restore() {
+// requeueAll queues what is in flight and deferred, in the order in which timeouts
+// and delays would have ended.
+func (ch *channel) requeueAll() {
 	waiting := slices.AppendSeq(slices.Collect(maps.Values(ch.inFlight)), maps.Values(ch.deferred))
 	slices.SortFunc(waiting, func(a, b *message) int { return a.timeout.compare(&b.timeout) })
 	for _, m := range waiting {
-		ch.take(m)
+		ch.release(m)
 	}
 	ch.queue = append(ch.queue, waiting...)
 }
 
+// empty drops all messages.
 func (ch *channel) empty() {
-	ch.restore()
+	ch.requeueAll()
 	ch.queue = nil
 }
 
-// leave takes a client out; its messages stay in flight until they time out.
-func (ch *channel) leave(c *client) {
+// removeClient removes c. Its messages stay in flight until they time out, unless
+// it was the last client of an ephemeral channel, which is removed with them.
+func (ch *channel) removeClient(c *client) {
 	ch.clients = slices.DeleteFunc(ch.clients, func(o *client) bool { return o == c })
 	if len(ch.clients) == 0 && ephemeral(ch.name) {
 		ch.remove()
 	}
 }
 
-// remove deletes the channel. Its topic may stay, even an ephemeral one: without
-// channels and messages it is as good as none.
+// remove deletes the channel and its messages. It keeps an ephemeral topic: one
+// without channels and messages behaves like one that does not exist.
 func (ch *channel) remove() {
 	ch.empty()
 	t := ch.topic

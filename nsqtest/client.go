@@ -23,45 +23,46 @@ const (
 	stateAny        = stateInit | stateReceiving
 )
 
-// A client is one connection to the fake nsqd: a goroutine that reads and
-// executes commands, and one that writes what these and deliveries left in out.
+// A client is one connection to the fake nsqd. Its reader goroutine reads and
+// executes commands. Its writer goroutine sends out, to which commands, deliveries
+// and heartbeats append.
 type client struct {
 	nsqd    *Nsqd
 	id      int
 	conn    *socket
-	in      []byte                 // read and not yet executed; the reader's own
-	granted *wire.IdentifyResponse // by IDENTIFY, until upgrade has done it; the reader's own
+	in      []byte                 // read and not yet executed; only the reader uses it
+	granted *wire.IdentifyResponse // by IDENTIFY, until upgrade carries it out; only the reader uses it
 
 	// Guarded by the Nsqd's mutex:
 
-	wake       sync.Cond // out, held, writing, ending or the Nsqd's deaf changed
-	out        []byte
-	held       int           // how much of out may be sent now, while upgrading; else negative
-	writing    bool          // what was taken from out is being written
+	wake       sync.Cond     // out, sendLimit, writing, ending or the Nsqd's readingStopped changed
+	out        []byte        // to be sent
+	sendLimit  int           // how many bytes of out may be sent, during an upgrade; else -1: all
+	writing    bool          // the writer is sending a batch that it took from out
 	stream     io.ReadWriter // conn, or TLS or compression on top of it; the reader changes it
-	ending     bool          // takes no more output and closes once out is written
-	muted      bool          // a fault swallows the reply of the command being executed
+	ending     bool          // out accepts no more; the writer closes conn once out is sent
+	muted      bool          // replies to the command being executed are dropped: Fault.Mute
 	state      state
-	authorized bool
-	identify   json.RawMessage
+	authorized bool            // AUTH succeeded
+	identify   json.RawMessage // the body of IDENTIFY
 
-	secure      bool   // TLS is up
-	compression string // as inspect shows it
-	msgTimeout  time.Duration
-	channel     *channel // nil before SUB
-	rdy         int
-	inFlight    int
-	straggle    int           // the RDY before it fell to 0, while one more message is owed
-	interval    time.Duration // of heartbeats; 0 is off
-	beat        event         // sends a heartbeat
-	idle        event         // gives the client up; not planned while it owes no command
+	secure       bool   // TLS is up
+	compression  string // as Client.Compression
+	msgTimeout   time.Duration
+	channel      *channel // nil before SUB
+	rdy          int
+	inFlight     int           // how many messages this client owns
+	stragglerRDY int           // the RDY before it fell to 0, while a straggler is owed; else 0
+	interval     time.Duration // of heartbeats; 0 means none
+	beat         event         // sends a heartbeat
+	idle         event         // closes the client; planned while it owes a command
 }
 
 func newClient(d *Nsqd, id int, conn net.Conn) *client {
 	c := &client{
 		nsqd:       d,
 		id:         id,
-		held:       -1,
+		sendLimit:  -1,
 		state:      stateInit,
 		msgTimeout: d.opts.MsgTimeout,
 	}
@@ -74,6 +75,7 @@ func newClient(d *Nsqd, id int, conn net.Conn) *client {
 	return c
 }
 
+// run serves the client until its connection ends.
 func (c *client) run() {
 	var writer sync.WaitGroup
 	writer.Go(c.writeLoop)
@@ -84,7 +86,7 @@ func (c *client) run() {
 		d.agenda.cancel(&c.beat)
 		d.agenda.cancel(&c.idle)
 		if c.channel != nil {
-			c.channel.leave(c)
+			c.channel.removeClient(c)
 		}
 	})
 	writer.Wait()
@@ -93,22 +95,22 @@ func (c *client) run() {
 	})
 }
 
-// end lets the writer close the connection after what it has to write.
-// Callers hold the mutex.
+// end makes the writer close the connection once out is sent. Callers hold the
+// mutex.
 func (c *client) end() {
 	c.ending = true
 	c.wake.Broadcast()
 }
 
-// abort is end without the pending output. Callers hold the mutex, and close
-// the connection it returns after they let go of it.
+// abort drops out and ends the client. Callers hold the mutex; after they unlock
+// it they close the connection that abort returns.
 func (c *client) abort() net.Conn {
 	c.out = nil
 	c.end()
 	return c.conn
 }
 
-// cut closes the connection abruptly.
+// cut closes the connection at once, without sending out.
 func (c *client) cut() {
 	c.nsqd.update(func() { c.abort() })
 	_ = c.conn.Close()
@@ -119,13 +121,14 @@ func (c *client) readLoop() {
 		return
 	}
 	for {
-		cmd, err := c.next()
+		cmd, err := c.nextCommand()
 		if err != nil || !c.handle(cmd) || !c.upgrade() {
 			return
 		}
 	}
 }
 
+// readMagic reads the protocol's magic and reports whether it is right.
 func (c *client) readMagic() bool {
 	for len(c.in) < len(wire.MagicV2) {
 		if c.fill() != nil {
@@ -144,9 +147,9 @@ func (c *client) readMagic() bool {
 	return ok
 }
 
-// next reads one command. The time the client has for it runs from now.
-func (c *client) next() (Command, error) {
-	c.nsqd.update(c.await)
+// nextCommand reads one command. The time that the client has for it starts now.
+func (c *client) nextCommand() (Command, error) {
+	c.nsqd.update(c.expectCommand)
 	for {
 		cmd, n, err := wire.ParseCommand(c.in, c.nsqd.limits())
 		if errors.Is(err, wire.ErrShort) {
@@ -155,8 +158,8 @@ func (c *client) next() (Command, error) {
 			}
 			continue
 		}
-		// An error of nsqd's own is about the body, which stays unread: what to
-		// do about it depends on the command.
+		// A *wire.Error is about the body, which stays unread. When to reply with
+		// it depends on the command.
 		refused, ok := errors.AsType[*wire.Error](err)
 		if err != nil && !ok {
 			return Command{}, err
@@ -169,7 +172,7 @@ func (c *client) next() (Command, error) {
 	}
 }
 
-// fill reads once.
+// fill appends the result of one Read to c.in.
 func (c *client) fill() error {
 	c.in = slices.Grow(c.in, 4096)
 	n, err := c.stream.Read(c.in[len(c.in):cap(c.in)])
@@ -177,16 +180,18 @@ func (c *client) fill() error {
 	return err
 }
 
+// mayRead waits while reading is stopped. It reports whether the connection goes
+// on.
 func (c *client) mayRead() bool {
 	c.nsqd.mu.Lock()
 	defer c.nsqd.mu.Unlock()
-	for c.nsqd.deaf && !c.ending {
+	for c.nsqd.readingStopped && !c.ending {
 		c.wake.Wait()
 	}
 	return !c.ending
 }
 
-// write adds to what the writer sends next. Callers hold the mutex.
+// write appends frames to out. Callers hold the mutex.
 func (c *client) write(frames []byte) {
 	if !c.ending {
 		c.out = append(c.out, frames...)
@@ -194,21 +199,24 @@ func (c *client) write(frames []byte) {
 	}
 }
 
-// reply answers the command being executed. Callers hold the mutex.
+// reply replies to the command being executed, unless the client is muted.
+// Callers hold the mutex.
 func (c *client) reply(frame []byte) {
 	if !c.muted {
 		c.write(frame)
 	}
 }
 
-// ready tells whether a message may be sent. Callers hold the mutex.
+// ready reports whether the client may be sent a message. Callers hold the mutex.
 func (c *client) ready() bool {
-	return !c.ending && c.inFlight < max(c.rdy, c.straggle)
+	return !c.ending && c.inFlight < max(c.rdy, c.stragglerRDY)
 }
 
+// writeLoop sends out until the client ends or a Write fails, and closes the
+// connection.
 func (c *client) writeLoop() {
 	for {
-		batch, stream, deadline := c.take()
+		batch, stream, deadline := c.nextBatch()
 		if len(batch) == 0 {
 			break
 		}
@@ -221,10 +229,10 @@ func (c *client) writeLoop() {
 	_ = c.conn.Close()
 }
 
-// take waits for output and returns all that may be sent, and where to; nothing
-// says that there will be none. As with nsqd it is to be written within one
-// heartbeat interval.
-func (c *client) take() (batch []byte, stream io.ReadWriter, deadline time.Time) {
+// nextBatch waits for output that may be sent, and returns it with the stream to
+// send it on. An empty batch means that the client has ended. As in nsqd, the
+// deadline is one heartbeat interval away.
+func (c *client) nextBatch() (batch []byte, stream io.ReadWriter, deadline time.Time) {
 	c.nsqd.mu.Lock()
 	defer c.nsqd.mu.Unlock()
 	c.writing = false
@@ -237,22 +245,23 @@ func (c *client) take() (batch []byte, stream io.ReadWriter, deadline time.Time)
 	}
 	n := c.sendable()
 	batch, c.out = c.out[:n:n], c.out[n:]
-	c.held = min(c.held, 0)
+	c.sendLimit = min(c.sendLimit, 0)
 	c.writing = true
 	return batch, c.stream, deadline
 }
 
+// sendable returns how many bytes of out may be sent. Callers hold the mutex.
 func (c *client) sendable() int {
-	if c.held >= 0 {
-		return min(c.held, len(c.out))
+	if c.sendLimit >= 0 {
+		return min(c.sendLimit, len(c.out))
 	}
 	return len(c.out)
 }
 
-// nsqd sends a heartbeat every interval, and gives a client up that completed
-// no command for two. Callers of what follows hold the mutex.
+// nsqd sends a heartbeat every interval, and closes a client that completes no
+// command for two intervals. Callers of what follows hold the mutex.
 
-// setInterval restarts the heartbeats; 0 ends them.
+// setInterval restarts the heartbeats, or stops them if interval is 0.
 func (c *client) setInterval(interval time.Duration) {
 	c.interval = interval
 	if interval > 0 {
@@ -262,23 +271,23 @@ func (c *client) setInterval(interval time.Duration) {
 	}
 }
 
-// await gives the client its full time for the next command.
-func (c *client) await() {
+// expectCommand gives the client two intervals to complete its next command.
+func (c *client) expectCommand() {
 	if c.interval > 0 {
 		c.nsqd.agenda.plan(&c.idle, time.Now().Add(2*c.interval))
 	}
 }
 
 func (c *client) onBeat() {
-	if !c.nsqd.silent {
+	if !c.nsqd.heartbeatsStopped {
 		c.write(ResponseFrame(wire.Heartbeat))
 	}
 	c.setInterval(c.interval)
 }
 
 func (c *client) onIdle() {
-	if c.nsqd.deaf || c.nsqd.silent {
-		c.await()
+	if c.nsqd.readingStopped || c.nsqd.heartbeatsStopped {
+		c.expectCommand()
 	} else {
 		c.end()
 	}

@@ -10,15 +10,15 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// handle does what a command or a fault asks, and tells whether the connection
-// goes on.
+// handle executes a command, or the fault that replaces it. It reports whether the
+// connection goes on.
 func (c *client) handle(cmd Command) bool {
 	d := c.nsqd
 	d.update(func() {
 		d.agenda.cancel(&c.idle)
-		d.log = append(d.log, logged{cmd.Conn, cmd.String()})
+		d.commands = append(d.commands, receivedCommand{cmd.Conn, cmd.String()})
 	})
-	f := d.fault(cmd)
+	f := d.faultFor(cmd)
 	c.pause(f.Delay)
 
 	d.mu.Lock()
@@ -43,7 +43,7 @@ func (c *client) handle(cmd Command) bool {
 	return !c.ending
 }
 
-// pause waits, unless the connection ends first.
+// pause waits for delay, or until the connection ends.
 func (c *client) pause(delay time.Duration) {
 	if delay <= 0 {
 		return
@@ -58,14 +58,13 @@ func (c *client) pause(delay time.Duration) {
 	}
 }
 
-// From here on callers hold the mutex. Checks come in nsqd's order and are
-// answered with its codes and texts.
+// From here on callers hold the mutex. The checks come in nsqd's order, and their
+// errors have its codes and texts.
 
-// A verb says in which states a command is allowed, how many parameters it
-// needs and what it does.
+// A verb is what the fake knows about a command.
 type verb struct {
-	states state
-	params int
+	states state // in which the command is allowed
+	params int   // how many it needs at least
 	do     func(*client, *Command) *wire.Error
 }
 
@@ -94,7 +93,7 @@ func (c *client) execute(cmd *Command) *wire.Error {
 	case c.state&v.states == 0:
 		return failure(wire.Invalid, "cannot %s in current state", cmd.Name)
 	case len(cmd.Params) < v.params && v.states == stateReceiving:
-		return failure(wire.Invalid, "%s insufficient number of params", cmd.Name) // nsqd's own spelling
+		return failure(wire.Invalid, "%s insufficient number of params", cmd.Name) // nsqd's wording
 	case len(cmd.Params) < v.params:
 		return failure(wire.Invalid, "%s insufficient number of parameters", cmd.Name)
 	}
@@ -149,10 +148,10 @@ func (c *client) doIdentify(cmd *Command) *wire.Error {
 	return nil
 }
 
-// maxDeflateLevel is nsqd's default.
+// maxDeflateLevel is the default of nsqd's max-deflate-level.
 const maxDeflateLevel = 6
 
-// negotiate grants what is both asked for and offered.
+// negotiate grants what the client asks for and the Options offer.
 func (c *client) negotiate(req *wire.Identify) *wire.IdentifyResponse {
 	opts := &c.nsqd.opts
 	resp := &wire.IdentifyResponse{
@@ -187,7 +186,8 @@ func (c *client) negotiate(req *wire.Identify) *wire.IdentifyResponse {
 
 func (c *client) replyOK() { c.reply(ResponseFrame(wire.OK)) }
 
-// must is for what wire encodes from numbers and strings, which cannot fail.
+// must returns frame. The frames it is used for have only numbers and strings,
+// whose encoding cannot fail.
 func must(frame []byte, err error) []byte {
 	if err != nil {
 		panic(err)
@@ -243,7 +243,7 @@ func (c *client) doSub(cmd *Command) *wire.Error {
 		return err
 	}
 	c.state = stateSubscribed
-	c.channel = c.nsqd.channel(topic, channel)
+	c.channel = c.nsqd.ensureChannel(topic, channel)
 	c.channel.clients = append(c.channel.clients, c)
 	c.replyOK()
 	return nil
@@ -267,19 +267,21 @@ func (c *client) doRdy(cmd *Command) *wire.Error {
 	return nil
 }
 
+// setRdy sets RDY. When it falls to 0 and Options.Straggler is set, the client is
+// owed one more message.
 func (c *client) setRdy(n int) {
 	switch {
 	case n > 0:
-		c.straggle = 0
+		c.stragglerRDY = 0
 	case c.nsqd.opts.Straggler && c.rdy > 0:
-		c.straggle = c.rdy
+		c.stragglerRDY = c.rdy
 	}
 	c.rdy = n
-	c.channel.deliver()
+	c.channel.dispatch()
 }
 
 func (c *client) doFin(cmd *Command) *wire.Error {
-	m, err := c.flight(cmd, wire.FinFailed)
+	m, err := c.findInFlight(cmd, wire.FinFailed)
 	if err == nil {
 		c.channel.finish(m)
 	}
@@ -291,7 +293,7 @@ func (c *client) doReq(cmd *Command) *wire.Error {
 	if parseErr != nil {
 		return failure(wire.Invalid, "REQ could not parse timeout %s", cmd.Params[1])
 	}
-	m, err := c.flight(cmd, wire.ReqFailed)
+	m, err := c.findInFlight(cmd, wire.ReqFailed)
 	if err == nil {
 		c.channel.requeue(m, min(milliseconds(ms), c.nsqd.opts.MaxReqTimeout))
 	}
@@ -299,16 +301,16 @@ func (c *client) doReq(cmd *Command) *wire.Error {
 }
 
 func (c *client) doTouch(cmd *Command) *wire.Error {
-	m, err := c.flight(cmd, wire.TouchFailed)
+	m, err := c.findInFlight(cmd, wire.TouchFailed)
 	if err == nil {
 		c.channel.touch(m)
 	}
 	return err
 }
 
-// flight finds the message a command names, if it is in flight on this
-// connection.
-func (c *client) flight(cmd *Command, code wire.Code) (*message, *wire.Error) {
+// findInFlight returns the message that a command names, or an error if it is not
+// in flight on this connection.
+func (c *client) findInFlight(cmd *Command, code wire.Code) (*message, *wire.Error) {
 	id, err := wire.ParseID(cmd.Params[0])
 	if err != nil {
 		return nil, failure(wire.Invalid, "invalid message ID")
@@ -323,7 +325,7 @@ func (c *client) flight(cmd *Command, code wire.Code) (*message, *wire.Error) {
 	return m, nil
 }
 
-// milliseconds is 0 for what overflows, as it is for nsqd.
+// milliseconds returns ms as a Duration, and 0 if that overflows, as nsqd does.
 func milliseconds(ms int64) time.Duration {
 	if ms > math.MaxInt64/int64(time.Millisecond) {
 		return 0
@@ -375,7 +377,7 @@ func (c *client) publish(cmd *Command, delay time.Duration) *wire.Error {
 
 func (c *client) doMpub(cmd *Command) *wire.Error {
 	if err := checkTopic(cmd); err != nil {
-		err.Desc = string(err.Code) + " " + err.Desc // as nsqd has it
+		err.Desc = string(err.Code) + " " + err.Desc // nsqd has the code twice, too
 		return err
 	}
 	if err := c.checkAuth(cmd); err != nil {

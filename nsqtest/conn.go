@@ -11,14 +11,16 @@ import (
 	"time"
 )
 
-// A Conn is one end of a connection of a [Network]. It is what
-// [Network.DialContext] and Accept return.
+// A Conn is one end of a connection of a [Network]. [Network.DialContext] and
+// Accept return it.
 //
-// It behaves as TCP does: a Write returns once its bytes are buffered; after
-// the peer closed, Read drains what is buffered and returns io.EOF, or
-// ECONNRESET if the peer left input unread, and Write fails with ECONNRESET;
-// Close ends a Read or Write under way with net.ErrClosed. Unlike TCP, a Write
-// after the peer's Close fails at once.
+// It behaves as TCP does:
+//
+//   - Write returns once its bytes are buffered.
+//   - After the peer has closed, Read returns what is still buffered and then
+//     io.EOF, or ECONNRESET if the peer left input unread. Write fails with
+//     ECONNRESET; unlike over TCP, the first Write already does.
+//   - Close ends a Read or Write under way with net.ErrClosed.
 type Conn struct {
 	in, out       *stream
 	local, remote address
@@ -32,13 +34,13 @@ func newPair(client, server address, capacity int) (*Conn, *Conn) {
 		&Conn{in: up, out: down, local: server, remote: client}
 }
 
-// Read reads what is there, waiting for the first byte.
+// Read reads what is buffered, and waits while nothing is.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.in.read(p)
 	return n, c.wrap("read", err)
 }
 
-// Write buffers p, waiting for the peer to read while the buffer is full.
+// Write buffers p, and waits for the peer to read while the buffer is full.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writes.Add(1)
 	n, err := c.out.write(p)
@@ -55,8 +57,8 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// CloseWrite half-closes: the peer reads io.EOF after what was written, while
-// this end may still read.
+// CloseWrite closes one direction: the peer reads io.EOF after what was written,
+// and this end can still read.
 func (c *Conn) CloseWrite() error {
 	if c.closes.Load() > 0 {
 		return c.wrap("close", net.ErrClosed)
@@ -65,10 +67,10 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// LocalAddr is the address of this end.
+// LocalAddr returns the address of this end.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
-// RemoteAddr is the address of the peer, for a client the one it dialled.
+// RemoteAddr returns the address of the peer: for a client, the one it dialled.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
 // SetDeadline sets the deadlines of Read and Write.
@@ -99,10 +101,11 @@ func (c *Conn) setDeadline(s *stream, d *deadline, t time.Time) error {
 	return nil
 }
 
-// Writes is how often Write was called: what would be system calls on a socket.
+// Writes returns how often Write was called. On a socket each would be a system
+// call.
 func (c *Conn) Writes() int { return int(c.writes.Load()) }
 
-// Closes is how often Close was called. More than once is a fault of the owner.
+// Closes returns how often Close was called. More than once is a bug of the owner.
 func (c *Conn) Closes() int { return int(c.closes.Load()) }
 
 func (c *Conn) wrap(op string, err error) error {
@@ -114,14 +117,14 @@ func (c *Conn) wrap(op string, err error) error {
 
 // A stream is one direction of a connection.
 type stream struct {
-	mu       sync.Mutex
-	changed  sync.Cond
+	mu       sync.Mutex // guards what follows
+	changed  sync.Cond  // something below changed, or a deadline passed
 	buf      bytes.Buffer
 	capacity int
-	busy     bool  // a Write is under way; others wait, so that their bytes stay together
-	readErr  error // set when the reader's end was closed
-	writeErr error // set when the writer's end was closed or half-closed
-	reset    bool  // the writer closed without reading what was sent to it
+	busy     bool  // a write is under way; others wait, so that each one's bytes stay together
+	readErr  error // what read returns once the reader's end is closed
+	writeErr error // what write returns once the writer's end is closed, wholly or by CloseWrite
+	reset    bool  // the writer's end was closed with input unread
 	readBy   deadline
 	writeBy  deadline
 }
@@ -186,7 +189,7 @@ func (s *stream) write(p []byte) (int, error) {
 	}
 }
 
-// closeReader ends the reading side and tells whether input was left unread.
+// closeReader closes the reader's end and reports whether input was left unread.
 func (s *stream) closeReader() (unread bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,7 +201,7 @@ func (s *stream) closeReader() (unread bool) {
 	return unread
 }
 
-// closeWriter ends the writing side: Write returns err from now on.
+// closeWriter closes the writer's end: write returns err from now on.
 func (s *stream) closeWriter(err error, reset bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -208,7 +211,8 @@ func (s *stream) closeWriter(err error, reset bool) {
 	s.changed.Broadcast()
 }
 
-// A deadline wakes those who wait on its stream when it passes.
+// A deadline wakes the readers and writers of its stream when it passes. The
+// stream's mutex guards it.
 type deadline struct {
 	at    time.Time
 	timer *time.Timer
@@ -221,10 +225,12 @@ func (s *stream) setDeadline(d *deadline, at time.Time) {
 	d.at = at
 	if !at.IsZero() {
 		wait := time.Until(at)
-		// On the monotonic clock, as the timer: it must not fire before at.
+		// Read from the monotonic clock, as the timer is. By the wall clock, d.at
+		// could still lie ahead when the timer fires, and nothing would wake the
+		// waiters again.
 		d.at = time.Now().Add(wait)
 		switch {
-		case wait <= 0: // who waits is woken below
+		case wait <= 0: // the Broadcast below wakes the waiters
 		case d.timer == nil:
 			d.timer = time.AfterFunc(wait, s.wake)
 		default:

@@ -1,50 +1,61 @@
-// Package nsqtest has what tests of NSQ applications need instead of a cluster:
-// any number of fake nsqds and nsqlookupds, and a network within the process to
-// reach them.
+// Package nsqtest replaces an NSQ cluster in the tests of applications. It has
+// fake nsqds and nsqlookupds, any number of each, and an in-memory network on
+// which a client reaches them.
 //
 //	network := nsqtest.NewNetwork()
 //	d := nsqtest.NewNsqd(t, nsqtest.Options{Network: network})
 //	cfg := nsq.NewConfig()
 //	cfg.DialContext = network.DialContext
-//	// make a consumer with cfg, connect it to d.Addr(), then:
+//	// Make a consumer with cfg and connect it to d.Addr(). Then:
 //	d.Publish("topic", "first", "second")
 //	d.WaitFor(10*time.Second, func() bool { return d.Stats("topic", "channel").Finished == 2 })
 //
-// Within a testing/synctest bubble all of it works in virtual time: a minute's
-// message timeout takes no time, and synctest.Wait tells that everything there
-// was to do is done. All of it must be made in the bubble. What
-// falls due at an nsqd at one moment happens in a fixed order there: heartbeats,
-// then messages in the order their timeouts were set, then clients given up.
+// In a testing/synctest bubble everything runs in virtual time: a minute's
+// message timeout passes at once, and synctest.Wait returns when nothing is left
+// to do. Make the network, the nsqds and the client inside the bubble. What falls
+// due at one nsqd at the same instant happens in a fixed order: heartbeats, then
+// the ends of message timeouts and delays in the order they were set, then the
+// closing of clients that sent no command in time.
+//
 // Without a Network an nsqd listens on loopback TCP, for tests in real time.
 //
-// # What the fake does
+// # What the fakes do
 //
-// It behaves as nsqd 1.3.0 does towards consumers and producers: IDENTIFY with
-// its checks and its reply, AUTH, SUB, RDY as the ceiling of what is in flight
-// on a connection, FIN, REQ and TOUCH with their limits and errors, message
-// timeouts, attempts, heartbeats and the closing of connections that do not
-// answer them, CLS, PUB, MPUB, DPUB, paused and ephemeral channels. A lost
-// connection's messages stay in flight until they time out.
+// A fake [Nsqd] treats consumers and producers as nsqd 1.3.0 does:
 //
-// It differs where a test wants to be sure: messages are sent at once rather
-// than held in an output buffer, ready clients take turns, timeouts are exact,
-// and nothing is sampled. TLS and compression are granted only if the [Options]
-// offer them; [NewCA] makes certificates.
+//   - IDENTIFY, with its checks and its reply, and AUTH.
+//   - SUB, CLS, and RDY as the limit of what is in flight on a connection.
+//   - FIN, REQ and TOUCH, with their limits and errors; message timeouts and
+//     attempts. The messages of a lost connection stay in flight until they
+//     time out.
+//   - PUB, MPUB and DPUB; paused and ephemeral channels.
+//   - Heartbeats. A client that completes no command for two intervals is closed.
 //
-// A [Lookupd] answers over HTTP as nsqlookupd 1.3.0 does, or as one before 1.0. A
-// client reaches it in the network with [Network.HTTPClient]. What it lists is up
-// to the test.
+// It differs from nsqd where a test needs certainty: it sends messages at once
+// instead of holding them in an output buffer, serves ready clients in turn, keeps
+// timeouts exactly, and samples nothing. It grants TLS and compression only if the
+// [Options] offer them; [NewCA] makes the certificates.
 //
-// # What goes wrong on demand
+// A fake [Lookupd] responds over HTTP as nsqlookupd 1.3.0 does, or as one before
+// 1.0. It lists what the test registers. A client reaches it with
+// [Network.HTTPClient].
 //
-// [Nsqd.Inject] replaces what happens about chosen commands, [Nsqd.Reject]
-// being the common case. [Nsqd.CutAfterSent] and [Nsqd.CutAfterReceived] break a
-// connection at a byte, [Nsqd.Disconnect] at once. [Nsqd.StopReading] and
-// [Nsqd.StopHeartbeats] make an nsqd hang, [Nsqd.Kill] and [Nsqd.Restart] make it
-// go and come back, [Nsqd.Send] makes it talk nonsense. [Network.Refuse] and
-// [Network.Blackhole] are about dialling. A Lookupd has [Lookupd.Hang],
-// [Lookupd.Fail], [Lookupd.Reply] and [Lookupd.Handle], and can be killed, too.
+// # Faults
 //
-// [Network.Dials], [Network.Closes] and [Network.OpenConns] show whether a
-// client closes what it opens.
+// Commands: [Nsqd.Inject] replaces what the nsqd does about the commands you
+// choose. [Nsqd.Reject] is short for the common case, an error.
+//
+// Connections: [Nsqd.CutAfterSent] and [Nsqd.CutAfterReceived] break one after a
+// number of bytes, [Nsqd.Disconnect] at once. [Nsqd.Send] writes raw bytes to one.
+//
+// The whole nsqd: [Nsqd.StopReading] and [Nsqd.StopHeartbeats] make it look hung,
+// [Nsqd.Kill] and [Nsqd.Restart] take it down and bring it back.
+//
+// Dials: [Network.Refuse] and [Network.Blackhole] make them fail or hang.
+//
+// nsqlookupd: [Lookupd.Hang], [Lookupd.Fail], [Lookupd.Reply] and
+// [Lookupd.Handle] replace its responses, [Lookupd.Kill] takes it down.
+//
+// [Network.Dials], [Network.Closes] and [Network.OpenConns] show whether a client
+// closes what it opens.
 package nsqtest

@@ -6,60 +6,60 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// A Command is one that the fake nsqd received.
+// A Command is a command that the fake nsqd received.
 type Command struct {
-	Conn   int    // the connection, counted from 1 in the order of accepting
+	Conn   int    // the connection, numbered from 1 in the order of accepting
 	Name   string // such as "SUB"
 	Params []string
-	Body   []byte // of IDENTIFY, AUTH and the publish commands
+	Body   []byte // of IDENTIFY, AUTH, PUB, MPUB and DPUB
 
-	refused *wire.Error // why the body was not read
+	refused *wire.Error // why the body was not read; nil if it was, or if there is none
 }
 
-// String is the command's line, without the connection and the body.
+// String returns the command's line, such as "SUB topic channel".
 func (c Command) String() string {
 	line := wire.Command{Name: c.Name, Params: c.Params}
 	return line.String()
 }
 
 // A Fault replaces what the fake nsqd does about some of the commands it
-// receives. The zero value of a field means that it does not matter.
+// receives. A field that is zero restricts nothing and does nothing.
 type Fault struct {
-	// Which commands: those of that name, for which Match (called without a
-	// lock, on the connection's goroutine) is true; of these, the ones after
-	// the first Skip, and at most Times of them.
+	// Which commands: those with this name for which Match returns true. Of
+	// these the fault skips the first Skip, then applies to at most Times.
+	// Match is called on the connection's goroutine, with no lock held.
 	Command string
 	Match   func(Command) bool
 	Skip    int
 	Times   int
 
-	// What happens, in this order. Later commands of the same connection wait
-	// for it; heartbeats and messages do not.
+	// What the nsqd does, in this order. Later commands of the same connection
+	// wait until it is done; heartbeats and messages do not.
 	Delay  time.Duration // wait
-	Before []byte        // send this
-	Reply  []byte        // send this instead of executing the command; empty but not nil sends nothing
-	Mute   bool          // execute the command, but swallow the reply
-	Close  bool          // close the connection once all of this is sent
+	Before []byte        // send these bytes
+	Reply  []byte        // send these instead of executing the command; empty but not nil sends nothing
+	Mute   bool          // execute the command, but drop its reply
+	Close  bool          // close the connection once everything is sent
 }
 
 type fault struct {
 	Fault
-	seen int
+	seen int // how many commands matched; guarded by the Nsqd's mutex
 }
 
-// Inject adds a fault. The first one added that applies to a command is used.
+// Inject adds a fault. If several apply to a command, the one added first is used.
 func (d *Nsqd) Inject(f Fault) {
 	d.update(func() { d.faults = append(d.faults, &fault{Fault: f}) })
 }
 
-// ClearFaults takes back all that was injected.
+// ClearFaults removes all faults.
 func (d *Nsqd) ClearFaults() {
 	d.update(func() { d.faults = nil })
 }
 
-// Reject answers each command of that name with an error, and closes the
-// connection if nsqd does so after that code: always but for E_FIN_FAILED,
-// E_REQ_FAILED and E_TOUCH_FAILED.
+// Reject injects an error as the reply to every command with this name. As nsqd
+// does, it then closes the connection, unless the code is E_FIN_FAILED,
+// E_REQ_FAILED or E_TOUCH_FAILED.
 func (d *Nsqd) Reject(command, code, desc string) {
 	d.Inject(Fault{
 		Command: command,
@@ -68,17 +68,17 @@ func (d *Nsqd) Reject(command, code, desc string) {
 	})
 }
 
-// ResponseFrame is a response as it is on the wire, such as "OK",
-// "CLOSE_WAIT", "_heartbeat_" or IDENTIFY's JSON.
+// ResponseFrame returns a response as it is on the wire: "OK", "CLOSE_WAIT",
+// "_heartbeat_" or IDENTIFY's JSON.
 func ResponseFrame(data string) []byte { return wire.AppendResponse(nil, data) }
 
-// ErrorFrame is an error as it is on the wire; the description may be empty.
+// ErrorFrame returns an error as it is on the wire. desc may be empty.
 func ErrorFrame(code, desc string) []byte {
 	return wire.AppendError(nil, &wire.Error{Code: wire.Code(code), Desc: desc})
 }
 
-// fault finds what is to be done about a command; the zero Fault is nothing.
-func (d *Nsqd) fault(cmd Command) Fault {
+// faultFor returns the fault that applies to a command, or the zero Fault.
+func (d *Nsqd) faultFor(cmd Command) Fault {
 	d.mu.Lock()
 	faults := d.faults
 	d.mu.Unlock()
@@ -97,42 +97,43 @@ func (d *Nsqd) fault(cmd Command) Fault {
 	return Fault{}
 }
 
-// cuts are the bytes after which a connection breaks; negative is never.
+// cuts are how many more bytes a connection sends and receives before it breaks;
+// negative means that it does not break.
 type cuts struct{ sent, received int }
 
 var noCuts = cuts{sent: -1, received: -1}
 
-// CutAfterSent makes the next connection to be accepted break abruptly when n
-// bytes were sent to its client.
+// CutAfterSent breaks the next connection that is accepted, abruptly, as soon as n
+// bytes have been sent to the client. With 0 it breaks at the first byte to send.
 func (d *Nsqd) CutAfterSent(n int) {
 	d.update(func() { d.cuts.sent = n })
 }
 
-// CutAfterReceived makes the next connection to be accepted break abruptly when
-// n bytes, the magic included, were received. Commands that are complete by
-// then are executed, but answers that are not yet sent never will be.
+// CutAfterReceived breaks the next connection that is accepted, abruptly, as soon
+// as n bytes, the magic included, have been received. Commands that are complete
+// by then are executed, but replies not yet sent are lost.
 func (d *Nsqd) CutAfterReceived(n int) {
 	d.update(func() { d.cuts.received = n })
 }
 
-// Disconnect closes a connection abruptly. It fails the test if there is no such
-// connection.
+// Disconnect closes a connection abruptly: output that is not yet sent is lost. It
+// fails the test if the connection does not exist.
 func (d *Nsqd) Disconnect(conn int) {
 	d.tb.Helper()
-	d.client(conn).cut()
+	d.connected(conn).cut()
 }
 
-// Send writes raw bytes to a client: garbage, or a frame out of turn. It fails
-// the test if there is no such connection.
+// Send sends raw bytes to a client, such as garbage or a frame out of turn. It
+// fails the test if the connection does not exist.
 func (d *Nsqd) Send(conn int, raw []byte) {
 	d.tb.Helper()
-	c := d.client(conn)
+	c := d.connected(conn)
 	d.update(func() { c.write(raw) })
 }
 
-// Resend delivers a message that is in flight once more to the connection that
-// has it, as if it had timed out and come back, whatever the RDY. It fails the
-// test if the message is not in flight.
+// Resend delivers a message that is in flight once more, to the connection that
+// has it and whatever its RDY, as if the message had timed out. It fails the test
+// if the message is not in flight.
 func (d *Nsqd) Resend(id string) {
 	d.tb.Helper()
 	found := false
@@ -152,57 +153,58 @@ func (d *Nsqd) Resend(id string) {
 	}
 }
 
-// StopReading makes the nsqd stop reading from its connections, so that what
-// clients write piles up. It still sends, and gives no client up.
+// StopReading makes the nsqd stop reading from its connections, so that clients'
+// writes pile up. The nsqd still sends, and closes no client for being silent.
 func (d *Nsqd) StopReading() {
-	d.setDeaf(true, time.Unix(1, 0))
+	d.setReadingStopped(true, time.Unix(1, 0))
 }
 
 // StartReading ends [Nsqd.StopReading].
 func (d *Nsqd) StartReading() {
-	d.setDeaf(false, time.Time{})
+	d.setReadingStopped(false, time.Time{})
 }
 
-// setDeaf sets the deadlines, which interrupt reads under way, together with
-// the state: if StopReading and StartReading met in between, connections could
-// be left with the deadline of the one and the state of the other.
-func (d *Nsqd) setDeaf(deaf bool, deadline time.Time) {
+// setReadingStopped sets the state, and the read deadlines that interrupt reads
+// under way, without letting go of the mutex in between. Otherwise a StopReading
+// and a StartReading at the same time could leave connections with the state of
+// the one and the deadline of the other.
+func (d *Nsqd) setReadingStopped(stopped bool, deadline time.Time) {
 	d.update(func() {
-		d.deaf = deaf
+		d.readingStopped = stopped
 		for _, c := range d.clients {
 			_ = c.conn.SetReadDeadline(deadline)
 		}
-		d.pardon()
+		d.resetIdle()
 	})
 }
 
-// StopHeartbeats makes the nsqd send no heartbeats, and give no client up: to
-// its clients it looks hung. Commands are still executed.
-func (d *Nsqd) StopHeartbeats() { d.setSilent(true) }
+// StopHeartbeats makes the nsqd send no heartbeats, so that it looks hung to its
+// clients. It still executes commands, and closes no client for being silent.
+func (d *Nsqd) StopHeartbeats() { d.setHeartbeatsStopped(true) }
 
 // StartHeartbeats ends [Nsqd.StopHeartbeats].
-func (d *Nsqd) StartHeartbeats() { d.setSilent(false) }
+func (d *Nsqd) StartHeartbeats() { d.setHeartbeatsStopped(false) }
 
-func (d *Nsqd) setSilent(silent bool) {
+func (d *Nsqd) setHeartbeatsStopped(stopped bool) {
 	d.update(func() {
-		d.silent = silent
-		d.pardon()
+		d.heartbeatsStopped = stopped
+		d.resetIdle()
 	})
 }
 
-// pardon wakes the readers and gives clients that owe a command their full time
-// again. Callers hold the mutex.
-func (d *Nsqd) pardon() {
+// resetIdle wakes the readers, and gives clients that owe a command their full
+// time again. Callers hold the mutex.
+func (d *Nsqd) resetIdle() {
 	for _, c := range d.clients {
 		c.wake.Broadcast()
 		if c.idle.planned() {
-			c.await()
+			c.expectCommand()
 		}
 	}
 }
 
-// client finds a connection that exists, or fails the test.
-func (d *Nsqd) client(conn int) *client {
+// connected returns a connection by its number, or fails the test.
+func (d *Nsqd) connected(conn int) *client {
 	d.tb.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -211,6 +213,6 @@ func (d *Nsqd) client(conn int) *client {
 			return c
 		}
 	}
-	d.tb.Fatalf("nsqtest: connection %d is not connected", conn)
+	d.tb.Fatalf("nsqtest: there is no connection %d", conn)
 	return nil
 }

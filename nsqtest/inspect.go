@@ -10,13 +10,13 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// Publish adds messages to a topic and returns their ids. It works on an nsqd
-// that was killed, too, and fails the test if the topic's name is invalid or a
-// body is empty.
+// Publish publishes messages to a topic and returns their IDs. It also works while
+// the nsqd is killed. It fails the test if the topic's name is invalid or a body is
+// empty.
 func (d *Nsqd) Publish(topic string, bodies ...string) []string {
 	d.tb.Helper()
 	if !wire.ValidName(topic) || slices.Contains(bodies, "") {
-		d.tb.Fatalf("nsqtest: Publish to %q: invalid topic or empty body", topic)
+		d.tb.Fatalf("nsqtest: Publish to %q: invalid topic name or empty body", topic)
 	}
 	ids := make([]string, len(bodies))
 	d.update(func() {
@@ -28,22 +28,22 @@ func (d *Nsqd) Publish(topic string, bodies ...string) []string {
 	return ids
 }
 
-// CreateChannel makes a channel without a client, so that it gets copies of
-// what is published from now on. It fails the test if a name is invalid.
+// CreateChannel creates a channel without a client, so that it gets copies of what
+// is published from now on. It fails the test if a name is invalid.
 func (d *Nsqd) CreateChannel(topic, channel string) {
 	d.tb.Helper()
 	if !wire.ValidName(topic) || !wire.ValidName(channel) {
-		d.tb.Fatalf("nsqtest: CreateChannel: invalid name: %q, %q", topic, channel)
+		d.tb.Fatalf("nsqtest: CreateChannel: invalid topic or channel name: %q, %q", topic, channel)
 	}
-	d.update(func() { d.channel(topic, channel) })
+	d.update(func() { d.ensureChannel(topic, channel) })
 }
 
-// DeleteChannel deletes a channel with its messages and closes its clients'
-// connections without a word.
+// DeleteChannel deletes a channel with its messages, and closes its clients'
+// connections abruptly.
 func (d *Nsqd) DeleteChannel(topic, channel string) {
 	var conns []net.Conn
 	d.update(func() {
-		if ch := d.find(topic, channel); ch != nil {
+		if ch := d.findChannel(topic, channel); ch != nil {
 			for _, c := range ch.clients {
 				conns = append(conns, c.abort())
 			}
@@ -61,9 +61,9 @@ func (d *Nsqd) Unpause(topic, channel string) { d.setPaused(topic, channel, fals
 
 func (d *Nsqd) setPaused(topic, channel string, paused bool) {
 	d.update(func() {
-		if ch := d.find(topic, channel); ch != nil {
+		if ch := d.findChannel(topic, channel); ch != nil {
 			ch.paused = paused
-			ch.deliver()
+			ch.dispatch()
 		}
 	})
 }
@@ -71,31 +71,31 @@ func (d *Nsqd) setPaused(topic, channel string, paused bool) {
 // Empty drops all messages of a channel: queued, in flight and deferred.
 func (d *Nsqd) Empty(topic, channel string) {
 	d.update(func() {
-		if ch := d.find(topic, channel); ch != nil {
+		if ch := d.findChannel(topic, channel); ch != nil {
 			ch.empty()
 		}
 	})
 }
 
-// Stats are the figures of one channel: its state now, and its counts since it
-// was made.
+// Stats are the figures of one channel: its state now, and counts since it was
+// created.
 type Stats struct {
-	Depth    int // queued
-	InFlight int // the ones of lost connections included, until they time out
+	Depth    int // messages in the queue
+	InFlight int // including those of lost connections, until they time out
 	Deferred int
 	Clients  int
 
-	Delivered int // redeliveries included
+	Delivered int // including redeliveries
 	Finished  int
 	Requeued  int // by REQ
 	TimedOut  int
 }
 
-// Stats returns the figures of a channel, all 0 if there is none.
+// Stats returns the figures of a channel. They are all 0 if it does not exist.
 func (d *Nsqd) Stats(topic, channel string) Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	ch := d.find(topic, channel)
+	ch := d.findChannel(topic, channel)
 	if ch == nil {
 		return Stats{}
 	}
@@ -107,13 +107,13 @@ func (d *Nsqd) Stats(topic, channel string) Stats {
 	return s
 }
 
-// Queued are the bodies of the messages that wait in a channel, the next first;
-// in the channel named "", those of a topic that has no channel yet.
+// Queued returns the bodies of the messages in a channel's queue, the next first.
+// With an empty channel name it returns those of a topic that has no channel yet.
 func (d *Nsqd) Queued(topic, channel string) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var waiting []*message
-	if ch := d.find(topic, channel); ch != nil {
+	if ch := d.findChannel(topic, channel); ch != nil {
 		waiting = ch.queue
 	} else if t := d.topics[topic]; t != nil && channel == "" {
 		waiting = t.backlog
@@ -127,20 +127,20 @@ func (d *Nsqd) Queued(topic, channel string) []string {
 
 // A Client is what the nsqd knows about one connection.
 type Client struct {
-	Conn       int    // counted from 1 in the order of accepting
-	RemoteAddr string // the client's own address
+	Conn       int    // the connection, numbered from 1 in the order of accepting
+	RemoteAddr string // the client's end
 	Topic      string // empty before SUB
 	Channel    string
 	RDY        int
 	InFlight   int
-	Closing    bool            // after CLS
-	Identify   json.RawMessage // the body of IDENTIFY, as it was sent
+	Closing    bool            // CLS was received
+	Identify   json.RawMessage // the body of IDENTIFY, as the client sent it
 
 	TLS         bool
 	Compression string // "snappy", "deflate" or empty
 }
 
-// Clients are the connections that exist, the oldest first.
+// Clients returns the open connections, the oldest first.
 func (d *Nsqd) Clients() []Client {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -168,24 +168,25 @@ func (d *Nsqd) Clients() []Client {
 	return clients
 }
 
-// Commands are all commands received so far, each with the number of its
-// connection in front: "1 SUB t c", "1 RDY 5", "2 FIN 0123456789abcdef".
+// Commands returns all commands received so far, each after the number of its
+// connection: "1 SUB t c", "1 RDY 5", "2 FIN 0123456789abcdef".
 func (d *Nsqd) Commands() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var lines []string
-	for _, cmd := range d.log {
+	for _, cmd := range d.commands {
 		lines = append(lines, fmt.Sprintf("%d %s", cmd.conn, cmd.line))
 	}
 	return lines
 }
 
-// CommandsOf are the commands received on one connection: "SUB t c", "RDY 5".
+// CommandsOf returns the commands received so far on one connection: "SUB t c",
+// "RDY 5".
 func (d *Nsqd) CommandsOf(conn int) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var lines []string
-	for _, cmd := range d.log {
+	for _, cmd := range d.commands {
 		if cmd.conn == conn {
 			lines = append(lines, cmd.line)
 		}
@@ -193,10 +194,10 @@ func (d *Nsqd) CommandsOf(conn int) []string {
 	return lines
 }
 
-// WaitFor returns when cond is true, and fails the test if it is not within
-// the timeout. It asks again after each change of the nsqd's state; cond may
-// call any method. In a synctest bubble the timeout is virtual, and
-// synctest.Wait is often enough instead.
+// WaitFor returns when cond returns true. It fails the test if that does not
+// happen within the timeout. It calls cond after each change of the nsqd's state;
+// cond may call any method. In a synctest bubble the timeout is in virtual time,
+// and synctest.Wait is often enough instead.
 func (d *Nsqd) WaitFor(timeout time.Duration, cond func() bool) {
 	d.tb.Helper()
 	deadline := time.Now().Add(timeout)
@@ -210,7 +211,7 @@ func (d *Nsqd) WaitFor(timeout time.Duration, cond func() bool) {
 			return
 		}
 		if !time.Now().Before(deadline) {
-			d.tb.Fatalf("nsqtest: nsqd at %s: what was waited for did not happen within %v; commands so far: %q",
+			d.tb.Fatalf("nsqtest: nsqd %s: condition not met within %v; commands so far: %q",
 				d.addr, timeout, d.Commands())
 		}
 		d.mu.Lock()

@@ -13,44 +13,44 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// tombstoneLifetime is how long nsqlookupd hides a producer.
+// tombstoneLifetime is how long nsqlookupd hides a tombstoned producer.
 const tombstoneLifetime = 45 * time.Second
 
-// LookupdOptions describe a fake nsqlookupd. The zero value listens on a free
+// LookupdOptions configure a fake nsqlookupd. The zero value listens on a free
 // loopback port.
 type LookupdOptions struct {
-	Network *Network // where to listen; nil is loopback TCP, which a synctest bubble cannot use
-	Addr    string   // host:port of its HTTP side; empty is "127.0.0.1:0", a free port
+	Network *Network // where to listen; nil means loopback TCP, which a synctest bubble cannot use
+	Addr    string   // host:port for HTTP; empty means "127.0.0.1:0", a free port
 
-	// Envelope makes it answer as nsqlookupd did before 1.0 to clients that did
-	// not ask for more: {"status_code":200,"status_txt":"OK","data":…}.
+	// Envelope makes it respond as versions before 1.0 did to clients that did
+	// not ask for the newer form: {"status_code":200,"status_txt":"OK","data":…}.
 	Envelope bool
 }
 
 // A Lookupd is the HTTP side of a fake nsqlookupd: /lookup, /topics, /channels,
-// /nodes, /ping and /info. What it lists is what the test registers; fake nsqds
-// do not announce themselves. Make one with [NewLookupd].
+// /nodes, /ping and /info. It lists what the test registers; fake nsqds do not
+// register themselves. Make one with [NewLookupd].
 //
-// Its methods may be called from any goroutine; those documented to fail the
-// test only from the test's own, as testing asks for.
+// Its methods may be called from any goroutine, except that those documented to
+// fail the test must be called from the test's own, as package testing requires.
 type Lookupd struct {
 	tb      testing.TB
 	opts    LookupdOptions
 	addr    string
 	running sync.WaitGroup // the server's accept loop
 
-	mu       sync.Mutex // guards what follows
-	server   *http.Server
+	mu       sync.Mutex   // guards what follows
+	server   *http.Server // nil after Kill
 	topics   map[string]*lookupTopic
 	requests []*http.Request
-	instead  http.Handler // answers all requests; nil is the usual
+	override http.Handler // handles all requests, unless nil
 }
 
 // lookupTopic is what a Lookupd knows of one topic.
 type lookupTopic struct {
 	channels   []string // sorted
 	producers  []Producer
-	tombstones map[string]time.Time // when they end, by the producer's address
+	tombstones map[string]time.Time // when each ends, by the producer's address
 }
 
 // A Producer is an nsqd as an nsqlookupd lists it.
@@ -65,13 +65,13 @@ type Producer struct {
 	TopologyRegion   string `json:"topology_region,omitempty"`
 }
 
-// Addr is the address that clients connect to.
+// Addr returns the address that clients of the nsqd connect to.
 func (p Producer) Addr() string {
 	return net.JoinHostPort(p.BroadcastAddress, strconv.Itoa(p.TCPPort))
 }
 
-// NewLookupd starts a fake nsqlookupd, which the test's cleanup kills. It fails
-// the test if it cannot listen.
+// NewLookupd starts a fake nsqlookupd and kills it when the test ends. It fails the
+// test if it cannot listen.
 func NewLookupd(tb testing.TB, opts LookupdOptions) *Lookupd {
 	tb.Helper()
 	l := &Lookupd{tb: tb, opts: opts, topics: make(map[string]*lookupTopic)}
@@ -82,10 +82,10 @@ func NewLookupd(tb testing.TB, opts LookupdOptions) *Lookupd {
 	return l
 }
 
-// Addr is the address to connect to, as host:port.
+// Addr returns the address to connect to, as host:port.
 func (l *Lookupd) Addr() string { return l.addr }
 
-// URL is the same as a URL, without a path.
+// URL returns the same address as a URL without a path.
 func (l *Lookupd) URL() string { return "http://" + l.addr }
 
 func (l *Lookupd) listen(addr string) net.Listener {
@@ -98,15 +98,15 @@ func (l *Lookupd) listen(addr string) net.Listener {
 }
 
 func (l *Lookupd) start(listener net.Listener) {
-	server := &http.Server{Handler: http.HandlerFunc(l.serve)} // #nosec G112 -- a test
+	server := &http.Server{Handler: http.HandlerFunc(l.serve)} // #nosec G112 -- for tests
 	l.mu.Lock()
 	l.server = server
 	l.mu.Unlock()
 	l.running.Go(func() { _ = server.Serve(listener) })
 }
 
-// Kill stops listening and closes every connection at once, whatever is under
-// way. What is registered stays, as if all nsqds came back with a
+// Kill stops listening and closes every connection at once, requests under way
+// included. What is registered stays registered, as if all nsqds came back with
 // [Lookupd.Restart].
 func (l *Lookupd) Kill() {
 	l.mu.Lock()
@@ -148,22 +148,22 @@ func (l *Lookupd) Register(topic string, addrs ...string) {
 	}
 }
 
-// RegisterProducer lists a producer of a topic with all that there is to say of
-// it, in place of one with the same address. Only the topic's name is checked:
-// it fails the test if that is invalid.
+// RegisterProducer lists a producer of a topic exactly as given. It replaces a
+// producer with the same address. It fails the test if the topic's name is
+// invalid, and checks nothing else.
 func (l *Lookupd) RegisterProducer(topic string, p Producer) {
 	l.tb.Helper()
 	t := l.lockTopic(topic)
 	defer l.mu.Unlock()
-	if i := t.find(p.Addr()); i >= 0 {
+	if i := t.indexOf(p.Addr()); i >= 0 {
 		t.producers[i] = p
 	} else {
 		t.producers = append(t.producers, p)
 	}
 }
 
-// Unregister takes producers of a topic off the list. The topic stays known, as
-// it does with a real nsqlookupd.
+// Unregister removes producers of a topic. The topic stays known, as in a real
+// nsqlookupd. It fails the test if the topic's name is invalid.
 func (l *Lookupd) Unregister(topic string, addrs ...string) {
 	l.tb.Helper()
 	t := l.lockTopic(topic)
@@ -173,12 +173,12 @@ func (l *Lookupd) Unregister(topic string, addrs ...string) {
 	})
 }
 
-// CreateChannel makes a channel of a topic known, and the topic. It fails the
-// test if a name is invalid.
+// CreateChannel makes a topic and one of its channels known. It fails the test if a
+// name is invalid.
 func (l *Lookupd) CreateChannel(topic, channel string) {
 	l.tb.Helper()
 	if !wire.ValidName(channel) {
-		l.tb.Fatalf("nsqtest: CreateChannel: invalid name: %q", channel)
+		l.tb.Fatalf("nsqtest: CreateChannel: invalid channel name %q", channel)
 	}
 	t := l.lockTopic(topic)
 	defer l.mu.Unlock()
@@ -188,15 +188,15 @@ func (l *Lookupd) CreateChannel(topic, channel string) {
 	}
 }
 
-// DeleteTopic forgets a topic: to look it up is TOPIC_NOT_FOUND again.
+// DeleteTopic forgets a topic: looking it up returns TOPIC_NOT_FOUND again.
 func (l *Lookupd) DeleteTopic(topic string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.topics, topic)
 }
 
-// Tombstone hides a producer of a topic from /lookup for 45 s, registered again
-// or not.
+// Tombstone hides a producer of a topic from /lookup for 45 s, even if it is
+// registered again meanwhile. It fails the test if the topic's name is invalid.
 func (l *Lookupd) Tombstone(topic, addr string) {
 	l.tb.Helper()
 	t := l.lockTopic(topic)
@@ -204,11 +204,12 @@ func (l *Lookupd) Tombstone(topic, addr string) {
 	t.tombstones[addr] = time.Now().Add(tombstoneLifetime)
 }
 
-// lockTopic finds or makes a topic, and leaves the mutex locked.
+// lockTopic locks the mutex and returns a topic, which it creates if it does not
+// exist. The caller unlocks.
 func (l *Lookupd) lockTopic(topic string) *lookupTopic {
 	l.tb.Helper()
 	if !wire.ValidName(topic) {
-		l.tb.Fatalf("nsqtest: invalid topic name: %q", topic)
+		l.tb.Fatalf("nsqtest: invalid topic name %q", topic)
 	}
 	l.mu.Lock()
 	t := l.topics[topic]
@@ -219,7 +220,8 @@ func (l *Lookupd) lockTopic(topic string) *lookupTopic {
 	return t
 }
 
-func (t *lookupTopic) find(addr string) int {
+// indexOf returns a producer's index, or -1.
+func (t *lookupTopic) indexOf(addr string) int {
 	return slices.IndexFunc(t.producers, func(p Producer) bool { return p.Addr() == addr })
 }
 
@@ -227,44 +229,43 @@ func (t *lookupTopic) tombstoned(p Producer) bool {
 	return time.Now().Before(t.tombstones[p.Addr()])
 }
 
-// Requests are all requests received so far, the oldest first, those to which
-// there was no answer included.
+// Requests returns all requests received so far, the oldest first, including those
+// that got no response.
 func (l *Lookupd) Requests() []*http.Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.requests)
 }
 
-// Handle has h answer every request from now on, until [Lookupd.Recover].
+// Handle makes h handle every request, until [Lookupd.Recover].
 func (l *Lookupd) Handle(h http.HandlerFunc) { l.setHandler(h) }
 
-// Hang accepts requests from now on and never answers them. Those that hang do
-// so until their client gives up or [Lookupd.Kill], a [Lookupd.Recover] in
-// between or not.
+// Hang makes every request hang, until [Lookupd.Recover]. A request that hangs
+// already stays so until its client gives up or [Lookupd.Kill] ends it.
 func (l *Lookupd) Hang() {
 	l.Handle(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 }
 
-// Fail answers every request with an error from now on: an HTTP status, and the
-// message that nsqlookupd would give, such as "INTERNAL_ERROR".
+// Fail makes every request fail, until [Lookupd.Recover], with an HTTP status and a
+// message as nsqlookupd would give, such as "INTERNAL_ERROR".
 func (l *Lookupd) Fail(status int, message string) {
 	l.Handle(func(w http.ResponseWriter, _ *http.Request) {
-		l.answer(w, nil, &lookupError{status, message})
+		l.respond(w, nil, &lookupError{status, message})
 	})
 }
 
-// Reply answers every request with this body from now on, whatever it is, as a
-// success.
+// Reply makes every request succeed with this body, whatever it is, until
+// [Lookupd.Recover].
 func (l *Lookupd) Reply(body string) {
 	l.Handle(func(w http.ResponseWriter, _ *http.Request) { l.write(w, http.StatusOK, []byte(body)) })
 }
 
 // Recover ends [Lookupd.Handle], [Lookupd.Hang], [Lookupd.Fail] and
-// [Lookupd.Reply] for requests to come.
+// [Lookupd.Reply] for further requests.
 func (l *Lookupd) Recover() { l.setHandler(nil) }
 
 func (l *Lookupd) setHandler(h http.Handler) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.instead = h
+	l.override = h
 }

@@ -9,9 +9,9 @@ import (
 	"slices"
 )
 
-// HTTPClient returns an HTTP client that dials in the network, for the client's
-// SetLookupdHttpClient. It keeps no connections, so none of its goroutines
-// outlives a request.
+// HTTPClient returns an HTTP client that dials over the network, for the client's
+// SetLookupdHttpClient. It keeps no connections open, so that none of its
+// goroutines outlives a request.
 func (n *Network) HTTPClient() *http.Client {
 	return &http.Client{Transport: &transport{http.Transport{
 		DialContext:       n.DialContext,
@@ -19,19 +19,19 @@ func (n *Network) HTTPClient() *http.Client {
 	}}}
 }
 
-// A transport gives up a dial together with the request that it is for. By
-// itself an http.Transport goes on with it, in case of another request.
+// A transport ends a dial together with the request that needed it. A plain
+// http.Transport goes on dialling, in case another request can use the connection.
 type transport struct{ http.Transport }
 
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.Transport.RoundTrip(r)
 	if err != nil {
-		t.CloseIdleConnections() // which ends dials that nobody waits for
+		t.CloseIdleConnections() // ends dials that no request waits for
 	}
 	return resp, err
 }
 
-// lookupError is an error as nsqlookupd answers it.
+// lookupError is an error that nsqlookupd responds with.
 type lookupError struct {
 	status  int
 	message string
@@ -47,21 +47,21 @@ var (
 func (l *Lookupd) serve(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
 	l.requests = append(l.requests, r.Clone(context.Background()))
-	instead := l.instead
+	override := l.override
 	l.mu.Unlock()
 	switch {
-	case instead != nil:
-		instead.ServeHTTP(w, r)
+	case override != nil:
+		override.ServeHTTP(w, r)
 	case r.URL.Path == "/ping":
 		_, _ = io.WriteString(w, "OK")
 	default:
-		data, err := l.get(r)
-		l.answer(w, data, err)
+		data, err := l.resultOf(r)
+		l.respond(w, data, err)
 	}
 }
 
-// get is what there is to say to a request.
-func (l *Lookupd) get(r *http.Request) (data any, err *lookupError) {
+// resultOf returns the data, or the error, to respond to a request with.
+func (l *Lookupd) resultOf(r *http.Request) (data any, err *lookupError) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	topic := r.URL.Query().Get("topic")
@@ -89,7 +89,7 @@ func (l *Lookupd) get(r *http.Request) (data any, err *lookupError) {
 	return t.lookup(), nil
 }
 
-// lookup is the answer to /lookup.
+// lookup returns the data of /lookup.
 func (t *lookupTopic) lookup() any {
 	return struct {
 		Channels  []string   `json:"channels"`
@@ -100,14 +100,14 @@ func (t *lookupTopic) lookup() any {
 	}
 }
 
-// A node is one of /nodes.
+// A node is a producer as /nodes lists it.
 type node struct {
 	Producer
 	Topics     []string `json:"topics"`
-	Tombstones []bool   `json:"tombstones"` // one for each topic
+	Tombstones []bool   `json:"tombstones"` // of the topic with the same index
 }
 
-// nodes are all producers, each with its topics. Callers hold the mutex.
+// nodes returns all producers, each with its topics. Callers hold the mutex.
 func (l *Lookupd) nodes() []node {
 	nodes := []node{}
 	for _, topic := range slices.Sorted(maps.Keys(l.topics)) {
@@ -125,16 +125,16 @@ func (l *Lookupd) nodes() []node {
 	return nodes
 }
 
-// envelope is the answer of an nsqlookupd before 1.0.
+// envelope is a response of an nsqlookupd before 1.0.
 type envelope struct {
 	StatusCode int    `json:"status_code"`
 	StatusTxt  string `json:"status_txt"`
 	Data       any    `json:"data"`
 }
 
-// answer sends data, or an error, in the form that the options ask for. In an
-// envelope the status of all errors is 500.
-func (l *Lookupd) answer(w http.ResponseWriter, data any, err *lookupError) {
+// respond sends data, or err unless it is nil, in the form that the options ask
+// for. In an envelope every error has status 500.
+func (l *Lookupd) respond(w http.ResponseWriter, data any, err *lookupError) {
 	status := http.StatusOK
 	switch {
 	case l.opts.Envelope && err != nil:
@@ -146,7 +146,7 @@ func (l *Lookupd) answer(w http.ResponseWriter, data any, err *lookupError) {
 		status = err.status
 		data = map[string]string{"message": err.message}
 	}
-	body, _ := json.Marshal(data) // of types that have nothing to fail on
+	body, _ := json.Marshal(data) // cannot fail for these types
 	l.write(w, status, body)
 }
 

@@ -9,29 +9,29 @@ import (
 	"syscall"
 )
 
-// errBlackhole marks an address whose dials never come to an end.
+// errBlackhole marks an address whose dials hang.
 var errBlackhole = errors.New("blackhole")
 
-// A Network connects clients and listeners within the process. Its connections
-// are buffered and behave like TCP as far as a client can tell. It may be used
-// inside a testing/synctest bubble: whatever waits on it waits durably.
+// A Network connects clients and listeners in this process. Its connections are
+// buffered and, to a client, behave like TCP. In a testing/synctest bubble every
+// wait on it is a durable one, so that virtual time can pass.
 //
 // Make one with [NewNetwork]. Its methods may be called from any goroutine.
 type Network struct {
-	// Capacity is how many bytes each direction of a connection holds before a
-	// Write waits for the peer to read. It is read by each dial; set it before
-	// the first. 0 means 64 KiB.
+	// Capacity is how many bytes each direction of a connection buffers before
+	// Write waits for the peer to read. 0 means 64 KiB. Set it before the first
+	// dial.
 	Capacity int
 
-	mu        sync.Mutex
-	listeners map[string]*listener
-	faults    map[string]error
+	mu        sync.Mutex           // guards what follows, and all listeners
+	listeners map[string]*listener // by address, as are faults and attempts
+	faults    map[string]error     // what dials fail with, or errBlackhole
 	attempts  map[string]int
-	dialled   []*Conn // the clients' ends
-	lastPort  int     // given to a listener that asked for port 0
+	dialled   []*Conn // the clients' ends, including closed ones
+	lastPort  int     // the newest that Listen chose
 }
 
-// NewNetwork returns a network on which nobody listens yet.
+// NewNetwork returns a network without listeners.
 func NewNetwork() *Network {
 	return &Network{
 		listeners: make(map[string]*listener),
@@ -41,9 +41,10 @@ func NewNetwork() *Network {
 	}
 }
 
-// DialContext connects to the listener at addr, and fits the client's
-// Config.DialContext. A connection is made at once, accepted or not. Without a
-// listener the error is ECONNREFUSED; every error is a [*net.OpError].
+// DialContext connects to the listener at addr. It is meant for the client's
+// Config.DialContext. It returns a connection at once, without waiting for Accept.
+// If nothing listens at addr the error is ECONNREFUSED. Every error is a
+// [*net.OpError].
 func (n *Network) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := n.dial(ctx, addr)
 	if err != nil {
@@ -102,7 +103,7 @@ func (n *Network) Listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// listen is in the network, or without one on TCP.
+// listen listens on n, or on TCP if n is nil.
 func listen(n *Network, addr string) (net.Listener, error) {
 	if n == nil {
 		return net.Listen("tcp", addr)
@@ -110,8 +111,8 @@ func listen(n *Network, addr string) (net.Listener, error) {
 	return n.Listen(addr)
 }
 
-// Refuse makes dials to addr fail with err; nil stands for ECONNREFUSED.
-// Connections that exist stay.
+// Refuse makes dials to addr fail with err, or with ECONNREFUSED if err is nil.
+// Existing connections stay.
 func (n *Network) Refuse(addr string, err error) {
 	if err == nil {
 		err = syscall.ECONNREFUSED
@@ -122,7 +123,7 @@ func (n *Network) Refuse(addr string, err error) {
 // Blackhole makes dials to addr wait until their context ends.
 func (n *Network) Blackhole(addr string) { n.setFault(addr, errBlackhole) }
 
-// Allow takes back [Network.Refuse] or [Network.Blackhole] for dials to come.
+// Allow ends [Network.Refuse] or [Network.Blackhole] for further dials.
 func (n *Network) Allow(addr string) { n.setFault(addr, nil) }
 
 func (n *Network) setFault(addr string, err error) {
@@ -131,30 +132,31 @@ func (n *Network) setFault(addr string, err error) {
 	n.faults[addr] = err
 }
 
-// Attempts is how often addr was dialled, with success or not.
+// Attempts returns how often addr was dialled, successfully or not.
 func (n *Network) Attempts(addr string) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.attempts[addr]
 }
 
-// Conns are the clients' ends of all connections so far, in the order they
-// were dialled, the closed ones included.
+// Conns returns the clients' ends of all connections so far, in the order they were
+// dialled, including closed ones.
 func (n *Network) Conns() []*Conn {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return append([]*Conn(nil), n.dialled...)
 }
 
-// Dials is how many dials succeeded.
+// Dials returns how many dials succeeded.
 func (n *Network) Dials() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.dialled)
 }
 
-// Closes is how often clients called Close, second calls on the same
-// connection included. A client without leaks ends with as many as [Network.Dials].
+// Closes returns how often clients called Close, including further calls on the
+// same connection. A client that closes each connection once ends with as many as
+// [Network.Dials].
 func (n *Network) Closes() int {
 	sum := 0
 	for _, c := range n.Conns() {
@@ -163,7 +165,7 @@ func (n *Network) Closes() int {
 	return sum
 }
 
-// OpenConns is how many connections their client has not closed, whether or
+// OpenConns returns how many connections their clients have not closed, whether or
 // not the other side has.
 func (n *Network) OpenConns() int {
 	open := 0
@@ -175,7 +177,7 @@ func (n *Network) OpenConns() int {
 	return open
 }
 
-// Writes is how many Write calls clients made, over all connections.
+// Writes returns how often clients called Write, over all connections.
 func (n *Network) Writes() int {
 	sum := 0
 	for _, c := range n.Conns() {
@@ -207,7 +209,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return conn, nil
 }
 
-// Close ends Accept and closes the connections that nobody accepted.
+// Close ends Accept and closes the connections that were not accepted.
 func (l *listener) Close() error {
 	l.network.mu.Lock()
 	if l.closed {
@@ -229,8 +231,7 @@ func (l *listener) Close() error {
 
 func (l *listener) Addr() net.Addr { return l.addr }
 
-// An address looks like that of a TCP socket, so that nothing depends on the
-// network being in memory.
+// An address looks like a TCP socket's, so that clients cannot tell the difference.
 type address string
 
 func (address) Network() string  { return "tcp" }

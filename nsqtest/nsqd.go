@@ -12,32 +12,32 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// Options describe a fake nsqd. The zero value has the defaults of nsqd 1.3.0
-// and listens on a free loopback port.
+// Options configure a fake nsqd. The zero value has the defaults of nsqd 1.3.0 and
+// listens on a free loopback port.
 type Options struct {
-	Network *Network // where to listen; nil is loopback TCP, which a synctest bubble cannot use
-	Addr    string   // host:port; empty is "127.0.0.1:0", a free port
+	Network *Network // where to listen; nil means loopback TCP, which a synctest bubble cannot use
+	Addr    string   // host:port; empty means "127.0.0.1:0", a free port
 
-	Version    string // as IDENTIFY reports it; empty is "1.3.0"
-	AuthSecret string // if not empty, clients must AUTH with it before SUB and publishing
+	Version    string // as IDENTIFY reports it; empty means "1.3.0"
+	AuthSecret string // if not empty, clients must AUTH with it before they SUB or publish
 
-	// What is granted to clients that ask for it: TLS if there is a TLSConfig.
-	// TLSRequired refuses every command but IDENTIFY to those without.
+	// What the nsqd grants to clients that ask for it; TLS needs a TLSConfig. With
+	// TLSRequired a client may send only IDENTIFY until it has TLS.
 	TLSConfig       *tls.Config
 	TLSRequired     bool
 	Snappy, Deflate bool
 
-	HeartbeatInterval time.Duration // for clients that ask for none; 0 is 30 s
-	MsgTimeout        time.Duration // for clients that ask for none; 0 is 60 s
-	MaxMsgTimeout     time.Duration // bounds what clients ask for, and TOUCH; 0 is 15 min
-	MaxReqTimeout     time.Duration // clamps REQ, bounds DPUB; 0 is 1 h
-	MaxRdyCount       int           // 0 is 2500
-	MaxMsgSize        int           // bytes of a message's body; 0 is 1 MiB
-	MaxBodySize       int           // bytes of an IDENTIFY, AUTH or MPUB; 0 is 5 MiB
+	HeartbeatInterval time.Duration // for clients that ask for none; 0 means 30 s
+	MsgTimeout        time.Duration // for clients that ask for none; 0 means 60 s
+	MaxMsgTimeout     time.Duration // the most that IDENTIFY may ask for and TOUCH may extend to; 0 means 15 min
+	MaxReqTimeout     time.Duration // REQ is cut to it, DPUB beyond it is refused; 0 means 1 h
+	MaxRdyCount       int           // 0 means 2500
+	MaxMsgSize        int           // bytes of a message's body; 0 means 1 MiB
+	MaxBodySize       int           // bytes of the body of IDENTIFY, AUTH or MPUB; 0 means 5 MiB
 
-	// Straggler sends a connection that had a RDY one message more after CLS
-	// and after RDY 0, at once or as soon as there is one, within the RDY it
-	// had. With a real nsqd that happens now and then.
+	// Straggler makes the nsqd send one more message to a connection that lowers
+	// its RDY to 0 or sends CLS, as soon as there is one, and within the RDY that
+	// the connection had. A real nsqd does so now and then.
 	Straggler bool
 }
 
@@ -56,38 +56,39 @@ func (o Options) withDefaults() Options {
 
 // An Nsqd is a fake nsqd. Make one with [NewNsqd].
 //
-// Its methods may be called from any goroutine; those documented to fail the
-// test only from the test's own, as testing asks for.
+// Its methods may be called from any goroutine, except that those documented to
+// fail the test must be called from the test's own, as package testing requires.
 type Nsqd struct {
 	tb      testing.TB
 	opts    Options
 	addr    string
 	running sync.WaitGroup // the accept loop and every client
 
-	mu       sync.Mutex
-	changed  sync.Cond // version changed
-	version  int       // counts the changes of what follows
-	listener net.Listener
-	clients  []*client // connected, in the order they were accepted
-	accepted int       // the number of the newest connection
+	mu       sync.Mutex   // guards what follows, and all clients, topics and channels
+	changed  sync.Cond    // version changed
+	version  int          // counts the changes of the state
+	listener net.Listener // nil after Kill
+	clients  []*client    // connected, in the order they were accepted
+	lastConn int          // the number of the newest connection
 	topics   map[string]*topic
-	lastID   uint64 // of a message
+	lastID   uint64 // the ID of the newest message
 	agenda   agenda
-	log      []logged
+	commands []receivedCommand
 	faults   []*fault
 	cuts     cuts // for the next connection
-	deaf     bool // connections are not read
-	silent   bool // no heartbeats are sent
+
+	readingStopped    bool // by StopReading
+	heartbeatsStopped bool // by StopHeartbeats
 }
 
-// logged is one line of the transcript.
-type logged struct {
+// A receivedCommand is what Commands shows of a command.
+type receivedCommand struct {
 	conn int
 	line string
 }
 
-// NewNsqd starts a fake nsqd, which the test's cleanup kills. It fails the test
-// if it cannot listen.
+// NewNsqd starts a fake nsqd and kills it when the test ends. It fails the test if
+// it cannot listen.
 func NewNsqd(tb testing.TB, opts Options) *Nsqd {
 	tb.Helper()
 	d := &Nsqd{
@@ -100,7 +101,7 @@ func NewNsqd(tb testing.TB, opts Options) *Nsqd {
 	d.agenda.update = d.update
 	l := d.listen(d.opts.Addr)
 	d.addr = l.Addr().String()
-	// As with real ones, no two nsqds give out the same ids.
+	// As with real nsqds, no two issue the same message IDs.
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(d.addr))
 	d.lastID = uint64(h.Sum32()) << 32
@@ -109,7 +110,7 @@ func NewNsqd(tb testing.TB, opts Options) *Nsqd {
 	return d
 }
 
-// Addr is the address to connect to, as host:port.
+// Addr returns the address to connect to, as host:port.
 func (d *Nsqd) Addr() string { return d.addr }
 
 func (d *Nsqd) limits() wire.Limits {
@@ -142,26 +143,26 @@ func (d *Nsqd) serve(l net.Listener) {
 	}
 }
 
-// admit starts a client, unless Kill came first.
+// admit starts a client on conn. It reports false if l was killed meanwhile.
 func (d *Nsqd) admit(l net.Listener, conn net.Conn) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.listener != l {
 		return false
 	}
-	d.accepted++
-	c := newClient(d, d.accepted, conn)
+	d.lastConn++
+	c := newClient(d, d.lastConn, conn)
 	d.clients = append(d.clients, c)
 	d.bump()
 	d.running.Go(c.run)
 	return true
 }
 
-// Kill stops listening and closes every connection at once, without a word and
-// without sending what was not sent yet. It waits until that is done.
+// Kill stops listening and closes every connection at once; output that is not yet
+// sent is lost. Kill returns when all connections have ended.
 //
-// The messages survive, as those of a real nsqd do that is shut down: what was
-// in flight or deferred is queued again, its attempts kept, its delay lost. To
+// The messages survive, as in a real nsqd that is shut down: those in flight or
+// deferred return to the queue with their attempts but without their delay. To
 // lose them as in a crash, call [Nsqd.Empty] before [Nsqd.Restart].
 func (d *Nsqd) Kill() {
 	var l net.Listener
@@ -181,7 +182,7 @@ func (d *Nsqd) Kill() {
 	d.update(func() {
 		for _, t := range d.topics {
 			for _, ch := range t.channels {
-				ch.restore()
+				ch.requeueAll()
 			}
 		}
 	})
@@ -205,7 +206,7 @@ func closeAll(conns []net.Conn) {
 	}
 }
 
-// update changes the state.
+// update calls change with the mutex held.
 func (d *Nsqd) update(change func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -213,7 +214,7 @@ func (d *Nsqd) update(change func()) {
 	d.bump()
 }
 
-// bump wakes those who wait for a change. Callers hold the mutex.
+// bump wakes WaitFor after a change. Callers hold the mutex.
 func (d *Nsqd) bump() {
 	d.version++
 	d.changed.Broadcast()

@@ -14,12 +14,12 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// A socket is a connection below all upgrades. Its bytes are those that cuts
-// count, and a deaf nsqd does not read them.
+// A socket is a connection below all upgrades. It carries out CutAfterSent,
+// CutAfterReceived and StopReading.
 type socket struct {
 	net.Conn
 	client *client
-	cuts   cuts // received is the reader's own, sent whoever's who writes
+	cuts   cuts // Read uses received, Write uses sent; neither runs twice at a time
 }
 
 func (s *socket) Read(p []byte) (int, error) {
@@ -40,7 +40,7 @@ func (s *socket) Read(p []byte) (int, error) {
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
-		// StopReading interrupted; the next turn will wait.
+		// StopReading set a deadline in the past. mayRead waits for StartReading.
 	}
 }
 
@@ -57,29 +57,29 @@ func (s *socket) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// upgrade does what IDENTIFY granted, in nsqd's order, and tells whether the
-// connection goes on.
+// upgrade starts the TLS and compression that IDENTIFY granted, in nsqd's order. It
+// reports whether the connection goes on.
 func (c *client) upgrade() bool {
 	granted := c.granted
 	c.granted = nil
 	switch {
 	case granted == nil:
 		return true
-	case granted.TLSv1 && !c.change(c.startTLS):
+	case granted.TLSv1 && !c.switchStream(c.startTLS):
 		return false
 	case granted.Snappy:
-		return c.change(c.startSnappy)
+		return c.switchStream(c.startSnappy)
 	case granted.Deflate:
-		return c.change(func() (io.ReadWriter, error) { return c.startDeflate(granted.DeflateLevel) })
+		return c.switchStream(func() (io.ReadWriter, error) { return c.startDeflate(granted.DeflateLevel) })
 	}
 	return true
 }
 
-// change puts a new stream in the place of c.stream when all that was to be
-// sent on the old one is sent, and says OK on it. As with nsqd, what was read
-// ahead on the old one is lost: a client must not send before it has the OK.
-func (c *client) change(start func() (io.ReadWriter, error)) bool {
-	if !c.quiesce() {
+// switchStream sends what is due on the old stream, replaces it by a new one, and
+// sends OK on that. As in nsqd, what was read ahead on the old stream is lost: a
+// client must not send before it has received the OK.
+func (c *client) switchStream(start func() (io.ReadWriter, error)) bool {
+	if !c.drainOutput() {
 		return false
 	}
 	stream, err := start()
@@ -89,8 +89,8 @@ func (c *client) change(start func() (io.ReadWriter, error)) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.bump()
-	c.held = -1
-	if err != nil { // nsqd says so on the old stream, plain text if TLS failed
+	c.sendLimit = -1
+	if err != nil { // reported on the old stream, as nsqd does: in plain text if TLS failed
 		c.write(wire.AppendError(nil, failure(wire.IdentifyFailed, "IDENTIFY failed %v", err)))
 		c.end()
 		return false
@@ -100,19 +100,21 @@ func (c *client) change(start func() (io.ReadWriter, error)) bool {
 	return true
 }
 
-// quiesce has the writer send what there is now and hold back what comes.
-func (c *client) quiesce() bool {
+// drainOutput waits until the writer has sent what is in out now. What is added
+// later waits until sendLimit is lifted. drainOutput reports whether the connection
+// goes on.
+func (c *client) drainOutput() bool {
 	c.nsqd.mu.Lock()
 	defer c.nsqd.mu.Unlock()
-	c.held = len(c.out)
-	for (c.held > 0 || c.writing) && !c.ending {
+	c.sendLimit = len(c.out)
+	for (c.sendLimit > 0 || c.writing) && !c.ending {
 		c.wake.Wait()
 	}
 	return !c.ending
 }
 
 func (c *client) startTLS() (io.ReadWriter, error) {
-	giveUp := time.AfterFunc(5*time.Second, c.cut) // as nsqd does, but without a word
+	giveUp := time.AfterFunc(5*time.Second, c.cut) // nsqd's timeout; nsqd sends an error first
 	defer giveUp.Stop()
 	conn := tls.Server(c.conn, c.nsqd.opts.TLSConfig)
 	if err := conn.Handshake(); err != nil {
@@ -136,17 +138,17 @@ func (c *client) startDeflate(level int) (io.ReadWriter, error) {
 		return nil, err
 	}
 	c.nsqd.update(func() { c.compression = "deflate" })
-	return &compressed{Reader: flate.NewReader(c.stream), to: w, again: true}, nil
+	return &compressed{Reader: flate.NewReader(c.stream), to: w, flushTwice: true}, nil
 }
 
-// compressed is a stream whose every Write is flushed.
+// compressed is a stream that flushes every Write.
 type compressed struct {
 	io.Reader
 	to interface {
 		io.Writer
 		Flush() error
 	}
-	again bool // flush twice: nsqd does with deflate, and clients must bear it
+	flushTwice bool // nsqd does so with deflate, and clients must cope with it
 }
 
 func (s *compressed) Write(p []byte) (int, error) {
@@ -154,7 +156,7 @@ func (s *compressed) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	err := s.to.Flush()
-	if err == nil && s.again {
+	if err == nil && s.flushTwice {
 		err = s.to.Flush()
 	}
 	return len(p), err
