@@ -15,9 +15,9 @@ func TestRdyIsACeiling(t *testing.T) {
 		d.Publish("t", "a", "b", "c", "d", "e")
 		r.want("message 1 a", "message 1 b")
 		r.wantNothing()
-		r.fin("a") // frees a slot, without a new RDY
+		r.fin("a") // frees a slot without a new RDY
 		r.want("message 1 c")
-		r.send("RDY 1\n") // below what is in flight: recalls nothing
+		r.send("RDY 1\n") // below what is in flight, which nsqd does not recall
 		r.fin("b")
 		r.wantNothing()
 		r.fin("c")
@@ -34,7 +34,7 @@ func TestRdyIsACeiling(t *testing.T) {
 	})
 }
 
-func TestBacklogComesInOneWrite(t *testing.T) {
+func TestBacklogIsSentInOneWrite(t *testing.T) {
 	bubble(t, nsqtest.Options{}, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
 		d.Publish("t", "a", "b", "c")
 		r := consumer(t, n, d, 3)
@@ -69,11 +69,11 @@ func TestMessageTimesOut(t *testing.T) {
 		if took := time.Since(start); took != 2*time.Second {
 			t.Errorf("redelivered after %v, want 2s", took)
 		}
-		r.fin("m") // the id is in flight on this connection: it counts
+		r.fin("m") // counts, since the ID is in flight on this connection again
 		wantStats(t, d, nsqtest.Stats{Clients: 1, Delivered: 2, Finished: 1, TimedOut: 1})
 		r.fin("m")
 		r.want("error E_FIN_FAILED FIN " + string(r.id("m")[:]) + " failed ID not in flight")
-		r.send("RDY 0\nNOP\n") // the connection lives
+		r.send("RDY 0\nNOP\n") // the connection stays open
 		synctest.Wait()
 		wantLines(t, d.CommandsOf(1)[5:], "RDY 0", "NOP")
 	})
@@ -134,7 +134,7 @@ func TestTouch(t *testing.T) {
 				pass(700 * time.Millisecond)
 				r.touch("m")
 			}
-			r.want("message 2 m") // capped, without an error
+			r.want("message 2 m") // the last TOUCH is cut to the limit without an error
 			if took := time.Since(start); took != 3*time.Second {
 				t.Errorf("redelivered after %v, want 3s", took)
 			}
@@ -145,7 +145,7 @@ func TestTouch(t *testing.T) {
 		})
 }
 
-func TestAnswersOfOthersFail(t *testing.T) {
+func TestFinReqAndTouchOfOthersFail(t *testing.T) {
 	bubble(t, nsqtest.Options{}, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
 		owner := consumer(t, n, d, 1)
 		d.Publish("t", "m")
@@ -191,7 +191,7 @@ func TestCls(t *testing.T) {
 			r := consumer(t, n, d, 3)
 			d.Publish("t", "a", "b", "c", "d")
 			r.want("message 1 a", "message 1 b", "message 1 c")
-			r.send("CLS\nRDY 5\n") // RDY is ignored now
+			r.send("CLS\nRDY 5\n") // nsqd ignores a RDY after CLS
 			r.want("CLOSE_WAIT")
 			r.fin("a")
 			r.req("b", 0)
@@ -233,7 +233,7 @@ func TestStraggler(t *testing.T) {
 	}
 }
 
-func TestStragglerKeepsToTheOldRdy(t *testing.T) {
+func TestStragglerStaysWithinTheOldRdy(t *testing.T) {
 	bubble(t, nsqtest.Options{Straggler: true}, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
 		r := consumer(t, n, d, 1)
 		d.Publish("t", "a", "b", "c")
@@ -246,7 +246,7 @@ func TestStragglerKeepsToTheOldRdy(t *testing.T) {
 		r.fin("b")
 		r.wantNothing()
 
-		idle := consumer(t, n, d, 0) // had no RDY: is owed nothing
+		idle := consumer(t, n, d, 0) // without a RDY it is owed nothing
 		idle.send("CLS\n")
 		idle.want("CLOSE_WAIT")
 		idle.wantNothing()
@@ -265,7 +265,7 @@ func TestStragglerComesFirstAndOnce(t *testing.T) {
 	})
 }
 
-func TestRdyTakesTheStragglerBack(t *testing.T) {
+func TestNewRdyCancelsTheStraggler(t *testing.T) {
 	bubble(t, nsqtest.Options{Straggler: true}, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
 		r := consumer(t, n, d, 2)
 		d.Publish("t", "a")
@@ -319,7 +319,7 @@ func TestDeleteChannel(t *testing.T) {
 		d.DeleteChannel("t", "c")
 		r.want("closed")
 		wantStats(t, d, nsqtest.Stats{})
-		fresh := consumer(t, n, d, 1) // SUB makes it anew
+		fresh := consumer(t, n, d, 1) // SUB creates the channel again
 		fresh.wantNothing()
 		d.Publish("t", "c")
 		fresh.want("message 1 c")
@@ -339,12 +339,12 @@ func TestEphemeral(t *testing.T) {
 		_ = a.conn.Close()
 		synctest.Wait()
 		if s := d.Stats(topic, channel); s.Depth != 1 || s.Clients != 1 {
-			t.Errorf("after the first left: %+v", s)
+			t.Errorf("after the first client left: %+v", s)
 		}
 		_ = b.conn.Close()
 		synctest.Wait()
 		if s := d.Stats(topic, channel); s != (nsqtest.Stats{}) {
-			t.Errorf("after the last left: %+v", s)
+			t.Errorf("after the last client left: %+v", s)
 		}
 		c := dial(t, n, d.Addr())
 		c.send("SUB " + topic + " " + channel + "\nRDY 1\n")
@@ -357,14 +357,14 @@ func TestIdsDifferBetweenNsqds(t *testing.T) {
 	bubble(t, nsqtest.Options{}, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
 		other := nsqtest.NewNsqd(t, nsqtest.Options{Network: n, Addr: "nsqd2:4150"})
 		if other.Addr() != "nsqd2:4150" {
-			t.Errorf("the other is at %s", other.Addr())
+			t.Errorf("the other nsqd listens at %s", other.Addr())
 		}
 		seen := make(map[string]bool)
 		for _, id := range append(d.Publish("t", "a", "b"), other.Publish("t", "a", "b")...) {
 			seen[id] = true
 		}
 		if len(seen) != 4 {
-			t.Errorf("ids %v, want 4 different ones", seen)
+			t.Errorf("ids %v, want 4 distinct", seen)
 		}
 	})
 }

@@ -33,7 +33,7 @@
 //
 // It differs from nsqd where a test needs certainty: it sends messages at once
 // instead of holding them in an output buffer, serves ready clients in turn, keeps
-// timeouts exactly, and samples nothing. It grants TLS and compression only if the
+// timeouts exactly, and ignores a sample rate. It grants TLS and compression only if the
 // [Options] offer them; [NewCA] makes the certificates.
 //
 // A fake [Lookupd] responds over HTTP as nsqlookupd 1.3.0 does, or as one before
@@ -43,7 +43,8 @@
 // # Faults
 //
 // Commands: [Nsqd.Inject] replaces what the nsqd does about the commands you
-// choose. [Nsqd.Reject] is short for the common case, an error.
+// choose. [Nsqd.Reject] is short for the common case, an error. [Nsqd.Resend]
+// delivers a message twice.
 //
 // Connections: [Nsqd.CutAfterSent] and [Nsqd.CutAfterReceived] break one after a
 // number of bytes, [Nsqd.Disconnect] at once. [Nsqd.Send] writes raw bytes to one.

@@ -12,7 +12,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// A test in virtual time: an hour takes none, and ends with all settled.
+// A test in virtual time: the hour passes at once, and all that happens within it
+// has happened when Sleep returns.
 func Example() {
 	var t *testing.T // your test's
 
@@ -46,8 +47,7 @@ func Example() {
 	})
 }
 
-// The first two SUBs are refused; the third comes through, but its answer is
-// late.
+// The first two SUBs fail. The third succeeds, but nsqd delays its reply.
 func ExampleNsqd_Inject() {
 	var d *nsqtest.Nsqd // made with NewNsqd
 
@@ -60,7 +60,7 @@ func ExampleNsqd_Inject() {
 	d.Inject(nsqtest.Fault{Command: "SUB", Delay: 5 * time.Second})
 }
 
-// An nsqd that is found by way of an nsqlookupd.
+// An nsqd that a consumer discovers with nsqlookupd.
 func ExampleLookupd() {
 	var t *testing.T // your test's
 
@@ -73,7 +73,7 @@ func ExampleLookupd() {
 		// Your consumer: config.DialContext = network.DialContext,
 		// SetLookupdHttpClient(network.HTTPClient()), ConnectToNSQLookupd(l.Addr()).
 
-		l.Hang() // from now on it is of no help
+		l.Hang() // from now on nsqlookupd does not respond
 	})
 }
 

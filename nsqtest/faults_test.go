@@ -61,7 +61,7 @@ func TestFaultsAct(t *testing.T) {
 		fault nsqtest.Fault
 		want  []string
 		after time.Duration
-		count int // of executed PUBs, of two
+		count int // how many of the two PUBs are executed
 	}{
 		{"delay", nsqtest.Fault{Delay: 5 * time.Second, Times: 1}, []string{"OK", "OK", "nothing"}, 5 * time.Second, 2},
 		{"before", nsqtest.Fault{Before: heartbeat}, []string{"_heartbeat_", "OK", "_heartbeat_", "OK", "nothing"}, 0, 2},
@@ -70,7 +70,7 @@ func TestFaultsAct(t *testing.T) {
 		{"empty response", nsqtest.Fault{Reply: nsqtest.ResponseFrame(""), Times: 1}, []string{"", "OK", "nothing"}, 0, 1},
 		{"mute", nsqtest.Fault{Mute: true, Times: 1}, []string{"OK", "nothing"}, 0, 2},
 		{"close", nsqtest.Fault{Close: true}, []string{"OK", "closed"}, 0, 1},
-		{"lost and closed", nsqtest.Fault{Mute: true, Close: true}, []string{"closed"}, 0, 1},
+		{"mute and close", nsqtest.Fault{Mute: true, Close: true}, []string{"closed"}, 0, 1},
 		{"HTTP", nsqtest.Fault{Reply: []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), Close: true},
 			[]string{"malformed: " + wire.ErrHTTP.Error()}, 0, 0},
 		{"huge", nsqtest.Fault{Reply: []byte("\x7f\xff\xff\xff\x00\x00\x00\x02")},
@@ -90,7 +90,7 @@ func TestFaultsAct(t *testing.T) {
 						t.Fatalf("got %q, want %q", got, want)
 					}
 					if took := time.Since(start); i == 0 && took != tt.after && want != "nothing" {
-						t.Errorf("answered after %v, want %v", took, tt.after)
+						t.Errorf("replied after %v, want %v", took, tt.after)
 					}
 				}
 				if got := len(d.Queued("t", "")); got != tt.count {
@@ -101,7 +101,7 @@ func TestFaultsAct(t *testing.T) {
 	}
 }
 
-func TestDelayHoldsNeitherHeartbeatsNorMessages(t *testing.T) {
+func TestDelayHoldsUpNeitherHeartbeatsNorMessages(t *testing.T) {
 	bubble(t, nsqtest.Options{HeartbeatInterval: time.Second}, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
 		r := consumer(t, n, d, 1)
 		d.Inject(nsqtest.Fault{Command: "PUB", Delay: 10*time.Second + time.Millisecond})
@@ -109,7 +109,7 @@ func TestDelayHoldsNeitherHeartbeatsNorMessages(t *testing.T) {
 		synctest.Wait()
 		d.Publish("t", "m")
 		r.want("message 1 m")
-		for range 10 { // and the client is not given up: it owes no command
+		for range 10 { // nor is the client closed: it owes no command meanwhile
 			r.want("_heartbeat_")
 		}
 		r.want("OK")
@@ -162,7 +162,7 @@ func TestCutAfterReceived(t *testing.T) {
 			_, _ = conn.Write([]byte(pub))
 			r.want("closed")
 			want := 0
-			if size == len(pub) { // executed, but unanswered
+			if size == len(pub) { // executed, but its reply is lost
 				want = 1
 			}
 			synctest.Wait()
@@ -185,7 +185,7 @@ func TestStopReading(t *testing.T) {
 		if written != 1024 {
 			t.Errorf("wrote %d bytes, want the capacity", written)
 		}
-		d.Publish("t", "m") // it still sends
+		d.Publish("t", "m") // the nsqd still sends
 		for range 10 {
 			r.want("_heartbeat_")
 		}
@@ -198,7 +198,8 @@ func TestStopReading(t *testing.T) {
 		}
 		start := time.Now()
 		r.want("_heartbeat_")
-		// The client is on its own again. What falls on one moment has its order.
+		// The client is closed for its silence again. Events at the same instant have
+		// a fixed order.
 		r.want("_heartbeat_", "message 2 m", "closed")
 		if took := time.Since(start); took != time.Minute {
 			t.Errorf("closed after %v, want 1m", took)
@@ -219,7 +220,7 @@ func TestClientThatDoesNotReadIsCut(t *testing.T) {
 		}
 		pass(30*time.Second - 1)
 		synctest.Wait()
-		r.sendBytes([]byte("x")) // not closed yet
+		r.sendBytes([]byte("x")) // succeeds: the connection is still open
 		pass(1)
 		synctest.Wait()
 		_, err := r.conn.Write([]byte("x"))
@@ -228,7 +229,7 @@ func TestClientThatDoesNotReadIsCut(t *testing.T) {
 	})
 }
 
-func TestStopReadingHoldsNewConnections(t *testing.T) {
+func TestStopReadingHoldsUpNewConnections(t *testing.T) {
 	bubble(t, nsqtest.Options{}, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
 		d.StopReading()
 		r := dial(t, n, d.Addr())
@@ -237,7 +238,7 @@ func TestStopReadingHoldsNewConnections(t *testing.T) {
 		d.StartReading()
 		r.want("OK")
 		d.StopReading()
-		d.Kill() // ends those who wait
+		d.Kill() // closes connections that are not read either
 		r.want("closed")
 	})
 }
@@ -253,7 +254,7 @@ func TestStopHeartbeats(t *testing.T) {
 		pass(10 * time.Second)
 		d.StartHeartbeats()
 		start := time.Now()
-		r.want("_heartbeat_", "_heartbeat_", "closed") // it has its full time
+		r.want("_heartbeat_", "_heartbeat_", "closed") // the full time, from StartHeartbeats on
 		if took := time.Since(start); took != time.Minute {
 			t.Errorf("closed after %v, want 1m", took)
 		}
@@ -313,7 +314,7 @@ func TestKillAndRestart(t *testing.T) {
 	})
 }
 
-// failures is a test that records what it is failed with.
+// failures is a testing.TB that sends the formats of Fatalf to text.
 type failures struct {
 	testing.TB
 	text chan string
@@ -336,7 +337,7 @@ func TestMisuseFailsTheTest(t *testing.T) {
 			"bad channel":    func() { d.CreateChannel("t", "") },
 			"no connection":  func() { d.Disconnect(1) },
 			"no message":     func() { d.Resend("0123456789abcdef") },
-			"waited":         func() { d.WaitFor(time.Second, func() bool { return false }) },
+			"WaitFor":        func() { d.WaitFor(time.Second, func() bool { return false }) },
 		} {
 			func() {
 				defer func() { _ = recover() }()
@@ -345,7 +346,7 @@ func TestMisuseFailsTheTest(t *testing.T) {
 			select {
 			case <-tb.text:
 			default:
-				t.Errorf("%s: the test was not failed", name)
+				t.Errorf("%s does not fail the test", name)
 			}
 		}
 	})

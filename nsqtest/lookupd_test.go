@@ -13,7 +13,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// lookupBubble runs a test in virtual time against one fake nsqlookupd.
+// lookupBubble runs a test in virtual time with one fake nsqlookupd.
 func lookupBubble(t *testing.T, opts nsqtest.LookupdOptions, test func(t *testing.T, l *nsqtest.Lookupd, n *nsqtest.Network)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -22,8 +22,8 @@ func lookupBubble(t *testing.T, opts nsqtest.LookupdOptions, test func(t *testin
 	})
 }
 
-// get is the status and the body of an answer, with the content type that NSQ
-// adds.
+// get sends a request and returns the response's status, NSQ's content type in
+// parentheses, and the body; or the error.
 func get(t *testing.T, n *nsqtest.Network, method, url string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
@@ -49,7 +49,7 @@ const (
 	cOfT = `{"remote_address":"","hostname":"h","broadcast_address":"::1","tcp_port":5,"http_port":0,"version":"1","topology_zone":"z","topology_region":"r"`
 )
 
-func TestLookupdAnswers(t *testing.T) {
+func TestLookupdResponses(t *testing.T) {
 	lookupBubble(t, nsqtest.LookupdOptions{}, func(t *testing.T, l *nsqtest.Lookupd, n *nsqtest.Network) {
 		for _, tt := range []struct{ method, path, want string }{
 			{"GET", "/topics", v1 + `{"topics":[]}`},
@@ -78,7 +78,7 @@ func TestLookupdAnswers(t *testing.T) {
 			{"GET", "/lookup", `400 Bad Request (nsq; version=1.0) {"message":"MISSING_ARG_TOPIC"}`},
 			{"GET", "/channels", `400 Bad Request (nsq; version=1.0) {"message":"MISSING_ARG_TOPIC"}`},
 			{"POST", "/lookup?topic=t", `405 Method Not Allowed (nsq; version=1.0) {"message":"METHOD_NOT_ALLOWED"}`},
-			{"GET", "/elsewhere", `404 Not Found (nsq; version=1.0) {"message":"NOT_FOUND"}`},
+			{"GET", "/unknown", `404 Not Found (nsq; version=1.0) {"message":"NOT_FOUND"}`},
 			{"GET", "/topics", v1 + `{"topics":["empty","other","t"]}`},
 			{"GET", "/channels?topic=t", v1 + `{"channels":["x","y"]}`},
 			{"GET", "/channels?topic=unknown", v1 + `{"channels":[]}`},
@@ -168,7 +168,7 @@ func TestLookupdMisbehaves(t *testing.T) {
 			t.Errorf("Recover: %s", got)
 		}
 		if got := len(l.Requests()); got != 4 {
-			t.Errorf("%d requests were seen, want 4", got)
+			t.Errorf("%d requests, want 4", got)
 		}
 	})
 }
@@ -179,16 +179,16 @@ func TestLookupdShowsRequests(t *testing.T) {
 		r := l.Requests()[0]
 		if user, _, _ := r.BasicAuth(); user != "user" || r.URL.Query().Get("topic") != "x" ||
 			r.Header.Get("Accept") != "application/vnd.nsq; version=1.0" {
-			t.Errorf("seen: %s %v", r.URL, r.Header)
+			t.Errorf("request %s %v", r.URL, r.Header)
 		}
 		synctest.Wait()
 		if open := n.OpenConns(); open > 0 {
-			t.Errorf("%d connections are kept", open)
+			t.Errorf("%d connections stay open", open)
 		}
 	})
 }
 
-// Hung requests end with their client's patience, or with the nsqlookupd.
+// A request that hangs ends when its client gives up or the nsqlookupd is killed.
 func TestLookupdHangsAndIsKilled(t *testing.T) {
 	lookupBubble(t, nsqtest.LookupdOptions{}, func(t *testing.T, l *nsqtest.Lookupd, n *nsqtest.Network) {
 		client := n.HTTPClient()
@@ -207,23 +207,22 @@ func TestLookupdHangsAndIsKilled(t *testing.T) {
 		pass(time.Minute)
 		l.Kill()
 		if err := <-failed; err == nil || time.Since(from) != time.Hour+time.Minute {
-			t.Errorf("%v, %v after the beginning", err, time.Since(from))
+			t.Errorf("%v after %v, want an error at the Kill", err, time.Since(from))
 		}
 		_, err = client.Get(l.URL())
 		wantErr(t, err, syscall.ECONNREFUSED)
 
 		l.Recover()
 		l.Restart()
-		l.Restart() // nothing more
+		l.Restart() // does nothing
 		if got := get(t, n, "GET", l.URL()+"/ping"); got != "200 OK OK" {
 			t.Errorf("restarted: %s", got)
 		}
 	})
 }
 
-// A dial that hangs ends with its request, and leaves no goroutine in the
-// bubble.
-func TestHTTPClientGivesDialsUp(t *testing.T) {
+// A dial that hangs ends with its request and leaves no goroutine behind.
+func TestHTTPClientEndsDials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := nsqtest.NewNetwork()
 		n.Blackhole("gone:1")

@@ -15,7 +15,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// pair is a connection: the client's end and the server's.
+// pair returns both ends of a connection.
 func pair(t *testing.T, n *nsqtest.Network) (client, server *nsqtest.Conn) {
 	t.Helper()
 	l, err := n.Listen("a:1")
@@ -78,7 +78,7 @@ func TestConnCarriesBytesBothWays(t *testing.T) {
 			t.Errorf("addresses %v, %v, want a:1", client.RemoteAddr(), server.LocalAddr())
 		}
 		if client.LocalAddr().String() != server.RemoteAddr().String() {
-			t.Errorf("the client is %v here and %v there", client.LocalAddr(), server.RemoteAddr())
+			t.Errorf("client's address: %v at its own end, %v at the server's", client.LocalAddr(), server.RemoteAddr())
 		}
 		if client.Writes() != 2 {
 			t.Errorf("%d writes, want 2", client.Writes())
@@ -137,10 +137,10 @@ func TestConnDeadlines(t *testing.T) {
 		}
 		wantErr(t, err, os.ErrDeadlineExceeded)
 		if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Timeout() {
-			t.Errorf("%v is no timeout", err)
+			t.Errorf("%v is not a timeout", err)
 		}
 
-		// Extended, it has not passed; taken away, it never does.
+		// A deadline can be extended and removed.
 		set(client.SetWriteDeadline(time.Now().Add(time.Second)))
 		written, err = io.WriteString(client, "ab")
 		wantErr(t, err, os.ErrDeadlineExceeded)
@@ -151,7 +151,7 @@ func TestConnDeadlines(t *testing.T) {
 		time.AfterFunc(time.Hour, func() { _, _ = io.WriteString(server, "x") })
 		wantRead(t, client, "x")
 
-		// One set in the past interrupts who waits already.
+		// A deadline in the past interrupts a Read under way.
 		time.AfterFunc(time.Second, func() { _ = client.SetReadDeadline(time.Unix(1, 0)) })
 		wantReadErr(t, client, os.ErrDeadlineExceeded)
 	})
@@ -180,7 +180,7 @@ func TestConnCloses(t *testing.T) {
 			wantRead(t, server, "abc")
 			wantReadErr(t, server, syscall.ECONNRESET)
 		}},
-		{"own calls fail afterwards", func(t *testing.T, client, server *nsqtest.Conn) {
+		{"calls after Close fail", func(t *testing.T, client, server *nsqtest.Conn) {
 			write(t, server, "abc")
 			wantErr(t, client.Close(), nil)
 			wantReadErr(t, client, net.ErrClosed)
@@ -193,19 +193,19 @@ func TestConnCloses(t *testing.T) {
 				t.Errorf("%d closes, want 2", client.Closes())
 			}
 		}},
-		{"half-close lets the answer through", func(t *testing.T, client, server *nsqtest.Conn) {
-			write(t, client, "question")
+		{"half-close lets the reply through", func(t *testing.T, client, server *nsqtest.Conn) {
+			write(t, client, "command")
 			wantErr(t, client.CloseWrite(), nil)
 			_, err := io.WriteString(client, "x")
 			wantErr(t, err, syscall.EPIPE)
-			wantRead(t, server, "question")
+			wantRead(t, server, "command")
 			wantReadErr(t, server, io.EOF)
-			write(t, server, "answer")
+			write(t, server, "reply")
 			wantErr(t, server.Close(), nil)
-			wantRead(t, client, "answer")
+			wantRead(t, client, "reply")
 			wantReadErr(t, client, io.EOF)
 		}},
-		{"own reader and writer are interrupted", func(t *testing.T, client, server *nsqtest.Conn) {
+		{"Close interrupts a Read, and a Write of the peer fails", func(t *testing.T, client, server *nsqtest.Conn) {
 			time.AfterFunc(time.Second, func() { _ = client.Close() })
 			wantReadErr(t, client, net.ErrClosed)
 			time.AfterFunc(time.Second, func() { _ = server.Close() })
@@ -215,15 +215,15 @@ func TestConnCloses(t *testing.T) {
 			}
 			wantErr(t, err, syscall.ECONNRESET)
 		}},
-		{"a waiting writer is interrupted", func(t *testing.T, client, _ *nsqtest.Conn) {
+		{"Close interrupts a Write", func(t *testing.T, client, _ *nsqtest.Conn) {
 			time.AfterFunc(time.Second, func() { _ = client.Close() })
 			n, err := io.WriteString(client, strings.Repeat("x", 1<<17))
 			if n != 1<<16 {
-				t.Errorf("wrote %d bytes, want the capacity", n)
+				t.Errorf("wrote %d bytes, want 65536", n)
 			}
 			wantErr(t, err, net.ErrClosed)
 		}},
-		{"a waiting writer learns that the peer closed", func(t *testing.T, client, server *nsqtest.Conn) {
+		{"the peer's Close interrupts a Write", func(t *testing.T, client, server *nsqtest.Conn) {
 			time.AfterFunc(time.Second, func() { _ = server.Close() })
 			_, err := io.WriteString(client, strings.Repeat("x", 1<<17))
 			wantErr(t, err, syscall.ECONNRESET)
@@ -251,7 +251,7 @@ func TestNetworkDial(t *testing.T) {
 			}
 			wantErr(t, err, want)
 			if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "dial" {
-				t.Errorf("%v is no dial error", err)
+				t.Errorf("%v is not a dial error", err)
 			}
 		}
 		dialErr(ctx, syscall.ECONNREFUSED)
@@ -268,7 +268,7 @@ func TestNetworkDial(t *testing.T) {
 		start := time.Now()
 		dialErr(ctx, context.DeadlineExceeded)
 		if d := time.Since(start); d != time.Minute {
-			t.Errorf("the blackhole took %v, want 1m", d)
+			t.Errorf("the dial to a blackhole ended after %v, want 1m", d)
 		}
 		n.Allow("a:1")
 		dialErr(ctx, context.DeadlineExceeded)
@@ -279,7 +279,7 @@ func TestNetworkDial(t *testing.T) {
 			t.Errorf("attempts %d, dials %d, open %d, closes %d, want 7, 2, 2, 0",
 				n.Attempts("a:1"), n.Dials(), n.OpenConns(), n.Closes())
 		}
-		wantErr(t, server.Close(), nil) // does not count: it is not the client's
+		wantErr(t, server.Close(), nil) // only clients' ends count
 		wantErr(t, late.Close(), nil)
 		_ = late.Close()
 		if n.OpenConns() != 1 || n.Closes() != 2 {
@@ -313,7 +313,7 @@ func TestListener(t *testing.T) {
 		wantErr(t, l.Close(), net.ErrClosed)
 		_, err = n.DialContext(t.Context(), "tcp", l.Addr().String())
 		wantErr(t, err, syscall.ECONNREFUSED)
-		write(t, waiting, "accepted before, so it stays")
+		write(t, waiting, "an accepted connection stays open")
 
 		again, err := n.Listen("127.0.0.1:4150")
 		wantErr(t, err, nil)

@@ -13,7 +13,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// The bytes are those NSQ's protocol gives.
+// Frames have the bytes that NSQ's protocol prescribes.
 func TestExactBytes(t *testing.T) {
 	for _, tt := range []struct {
 		name, send, want string
@@ -72,7 +72,7 @@ func TestIdentify(t *testing.T) {
 		want wire.IdentifyResponse
 	}{
 		{"defaults", nsqtest.Options{}, `{"feature_negotiation":true}`, defaults},
-		{"nothing is granted", nsqtest.Options{},
+		{"grants nothing by default", nsqtest.Options{},
 			`{"feature_negotiation":true,"tls_v1":true,"snappy":true,"deflate":true,"unknown":{}}`, defaults},
 		{"asked for", nsqtest.Options{},
 			`{"feature_negotiation":true,"msg_timeout":2000,"sample_rate":5,"output_buffer_size":64,"output_buffer_timeout":25}`,
@@ -113,14 +113,14 @@ func TestIdentifyWithoutNegotiation(t *testing.T) {
 		r.want("OK")
 		r.send("SUB t c\nRDY 1\n")
 		d.Publish("t", "m")
-		r.want("OK", "message 1 m", "_heartbeat_") // what was asked for holds all the same
+		r.want("OK", "message 1 m", "_heartbeat_") // the interval holds without negotiation too
 		r.send("NOP\n")
 		synctest.Wait()
 		wantLines(t, d.Commands(), "1 IDENTIFY", "1 SUB t c", "1 RDY 1", "1 NOP")
 	})
 }
 
-// body is a command with a body.
+// body returns a command with a body of up to 64 KiB.
 func body(line, text string) []byte {
 	b := append([]byte(line), '\n', 0, 0, byte(len(text)>>8), byte(len(text)))
 	return append(b, text...)
@@ -249,7 +249,7 @@ func TestEachChannelHasItsCopy(t *testing.T) {
 		o.send("SUB t other\nRDY 1\n")
 		o.want("OK", "message 1 m")
 		if id := string(o.id("m")[:]); id != ids[0] || *o.id("m") != *r.id("m") {
-			t.Errorf("ids %s and %s, want %s twice", id, r.id("m")[:], ids[0])
+			t.Errorf("ids %s and %s, want both to be %s", id, r.id("m")[:], ids[0])
 		}
 	})
 }
@@ -273,7 +273,7 @@ func TestHeartbeats(t *testing.T) {
 		start := time.Now()
 		silent, lively := dial(t, n, d.Addr()), dial(t, n, d.Addr())
 		lively.idle(1500 * time.Millisecond)
-		silent.send("NO") // only a complete command counts
+		silent.send("NO") // not a complete command, so it does not count
 		lively.idle(8500 * time.Millisecond)
 
 		silent.want("_heartbeat_", "_heartbeat_", "closed")
@@ -282,15 +282,15 @@ func TestHeartbeats(t *testing.T) {
 		}
 		lively.wantNothing()
 		if took := time.Since(start).Truncate(time.Millisecond); took != 10*time.Second {
-			t.Errorf("it took %v, want 10s", took)
+			t.Errorf("took %v, want 10s", took)
 		}
 		if c := d.Clients(); len(c) != 1 || c[0].Conn != 2 {
-			t.Errorf("clients %+v, want connection 2 only", c)
+			t.Errorf("clients %+v, want only connection 2", c)
 		}
 	})
 }
 
-func TestUnansweredHeartbeatsCloseAfterTwoIntervals(t *testing.T) {
+func TestSilentClientIsClosedAfterTwoIntervals(t *testing.T) {
 	bubble(t, nsqtest.Options{}, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
 		r := dial(t, n, d.Addr())
 		r.identify(wire.Identify{HeartbeatInterval: 2000})
@@ -314,7 +314,7 @@ func TestHeartbeatsOff(t *testing.T) {
 	})
 }
 
-func TestHalfCloseIsAnswered(t *testing.T) {
+func TestHalfClosedConnectionGetsReplies(t *testing.T) {
 	bubble(t, nsqtest.Options{}, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
 		r := consumer(t, n, d, 1)
 		d.Publish("t", "m")
@@ -327,7 +327,7 @@ func TestHalfCloseIsAnswered(t *testing.T) {
 	})
 }
 
-// The fake is the same on real sockets and in real time.
+// The fake behaves the same over real sockets and in real time.
 func TestLoopback(t *testing.T) {
 	d := nsqtest.NewNsqd(t, nsqtest.Options{})
 	host, port, err := net.SplitHostPort(d.Addr())
@@ -380,7 +380,7 @@ func TestLoopback(t *testing.T) {
 	r.want("closed")
 	if conn, err := net.Dial("tcp", d.Addr()); err == nil {
 		_ = conn.Close()
-		t.Error("a killed nsqd accepts")
+		t.Error("a killed nsqd accepted a connection")
 	}
 	d.Restart()
 	again := connect()

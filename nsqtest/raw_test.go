@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bubble runs a test in virtual time against one fake nsqd on a network.
+// bubble runs a test in virtual time with one fake nsqd on a network.
 func bubble(t *testing.T, opts nsqtest.Options, test func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -31,7 +31,7 @@ func bubble(t *testing.T, opts nsqtest.Options, test func(t *testing.T, d *nsqte
 	})
 }
 
-// A raw client sends bytes and reads frames.
+// A raw is a client that sends bytes and reads frames.
 type raw struct {
 	t    *testing.T
 	conn net.Conn
@@ -39,7 +39,7 @@ type raw struct {
 	ids  map[string]wire.ID // by the body of the messages received
 }
 
-// dial connects and sends the magic.
+// dial returns a client that has connected and sent the magic.
 func dial(t *testing.T, n *nsqtest.Network, addr string) *raw {
 	t.Helper()
 	conn, err := n.DialContext(t.Context(), "tcp", addr)
@@ -56,7 +56,8 @@ func newRaw(t *testing.T, conn net.Conn) *raw {
 	return &raw{t: t, conn: conn, ids: make(map[string]wire.ID)}
 }
 
-// consumer is dial, SUB and RDY on topic t, channel c.
+// consumer returns a client that has also sent SUB, for topic t and channel c, and
+// RDY.
 func consumer(t *testing.T, n *nsqtest.Network, d *nsqtest.Nsqd, rdy int) *raw {
 	t.Helper()
 	r := dial(t, n, d.Addr())
@@ -88,7 +89,7 @@ func (r *raw) identify(id wire.Identify) {
 	r.sendBytes(b)
 }
 
-// answer sends FIN, REQ or TOUCH for the message with that body.
+// fin, touch and req are about the message with the given body.
 func (r *raw) fin(body string)   { r.t.Helper(); r.sendBytes(wire.AppendFin(nil, r.id(body))) }
 func (r *raw) touch(body string) { r.t.Helper(); r.sendBytes(wire.AppendTouch(nil, r.id(body))) }
 func (r *raw) req(body string, delay time.Duration) {
@@ -100,13 +101,14 @@ func (r *raw) id(body string) *wire.ID {
 	r.t.Helper()
 	id, ok := r.ids[body]
 	if !ok {
-		r.t.Fatalf("no message %q was received", body)
+		r.t.Fatalf("message %q was not received", body)
 	}
 	return &id
 }
 
-// next reads one frame: a response's data, "error " and an error's, or
-// "message ", the attempts and the body; or how the stream ended.
+// next reads one frame and returns the data of a response, "error " and the data of
+// an error, or "message ", the attempts and the body. Without a frame it returns
+// how the stream ended, or "nothing" at the read deadline.
 func (r *raw) next() string {
 	r.t.Helper()
 	for {
@@ -152,7 +154,7 @@ func (r *raw) describe(f wire.Frame) string {
 	return fmt.Sprintf("message %d %s", m.Attempts, m.Body)
 }
 
-// want reads frames that must be these.
+// want checks that the next frames are these.
 func (r *raw) want(frames ...string) {
 	r.t.Helper()
 	for _, want := range frames {
@@ -162,7 +164,7 @@ func (r *raw) want(frames ...string) {
 	}
 }
 
-// wantNothing checks that all was read, once everybody is idle.
+// wantNothing checks that no frame is left to read once the bubble is idle.
 func (r *raw) wantNothing() {
 	r.t.Helper()
 	synctest.Wait()
@@ -175,7 +177,7 @@ func (r *raw) wantNothing() {
 	}
 }
 
-// idle lets time pass on a connection whose heartbeats are answered.
+// idle lets virtual time pass, and sends NOPs so that nsqd keeps the connection.
 func (r *raw) idle(d time.Duration) {
 	r.t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); {
@@ -190,7 +192,7 @@ func pass(d time.Duration) {
 	time.Sleep(d) //nolint:forbidigo // called in bubbles only
 }
 
-// wantStats compares the figures of topic t, channel c.
+// wantStats checks the figures of topic t, channel c.
 func wantStats(t *testing.T, d *nsqtest.Nsqd, want nsqtest.Stats) {
 	t.Helper()
 	synctest.Wait()

@@ -17,7 +17,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// offering is an nsqd that grants everything, and the TLS config of its clients.
+// offering returns the options of an nsqd that grants everything, and a TLS config
+// for its clients.
 func offering(t *testing.T) (nsqtest.Options, *tls.Config) {
 	t.Helper()
 	ca := nsqtest.NewCA(t)
@@ -26,7 +27,7 @@ func offering(t *testing.T) (nsqtest.Options, *tls.Config) {
 		&tls.Config{RootCAs: ca.Roots(), ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}
 }
 
-// negotiate sends an IDENTIFY and reads what it grants.
+// negotiate sends IDENTIFY and returns what nsqd grants.
 func (r *raw) negotiate(id wire.Identify) wire.IdentifyResponse {
 	r.t.Helper()
 	id.FeatureNegotiation = true
@@ -61,7 +62,7 @@ func (r *raw) startDeflate() {
 	r.conn = &layered{Conn: r.conn, r: flate.NewReader(r.rest()), w: w, flush: w.Flush}
 }
 
-// rest is what comes next, including what was read ahead.
+// rest returns a reader of what was read ahead and then of the connection.
 func (r *raw) rest() io.Reader {
 	ahead := bytes.NewReader(r.buf)
 	r.buf = nil
@@ -73,7 +74,7 @@ type layered struct {
 	net.Conn
 	r     io.Reader
 	w     io.Writer
-	flush func() error // nil if Write does
+	flush func() error // nil if Write flushes
 }
 
 func (l *layered) Read(p []byte) (int, error) { return l.r.Read(p) }
@@ -86,7 +87,7 @@ func (l *layered) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Every upgrade and pair of them works, and Clients tells of them.
+// TLS and each compression work, alone and together, and Clients shows them.
 func TestUpgrades(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		for _, compression := range []string{"", "snappy", "deflate"} {
@@ -126,7 +127,7 @@ func TestUpgrades(t *testing.T) {
 	}
 }
 
-// What is not offered is not granted; by default nothing is.
+// An nsqd grants only what its Options offer: by default, nothing.
 func TestUpgradesDeclined(t *testing.T) {
 	all, _ := offering(t)
 	for _, tt := range []struct {
@@ -176,7 +177,7 @@ func TestTLSRequired(t *testing.T) {
 	})
 }
 
-// What a client sends before the upgrade is complete is lost.
+// nsqd loses what a client sends before the upgrade is complete.
 func TestUpgradeDiscards(t *testing.T) {
 	opts, _ := offering(t)
 	bubble(t, opts, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
@@ -195,7 +196,7 @@ func TestUpgradeDiscards(t *testing.T) {
 	})
 }
 
-// A handshake that fails is answered in plain text; one that hangs is given up.
+// nsqd reports a handshake that fails in plain text, and cuts one that hangs.
 func TestTLSFails(t *testing.T) {
 	opts, cfg := offering(t)
 	bubble(t, opts, func(t *testing.T, d *nsqtest.Nsqd, n *nsqtest.Network) {
@@ -212,14 +213,14 @@ func TestTLSFails(t *testing.T) {
 		silent.negotiate(wire.Identify{TLSv1: true})
 		silent.want("closed")
 		if took := time.Since(start); took != 5*time.Second {
-			t.Errorf("given up after %v", took)
+			t.Errorf("a handshake that hangs was cut after %v, want 5s", took)
 		}
 
-		d.CutAfterSent(1000) // within the handshake's bytes, not the frames'
+		d.CutAfterSent(1000) // counts the handshake's bytes too
 		cut := dial(t, n, d.Addr())
 		cut.negotiate(wire.Identify{TLSv1: true})
 		if err := tls.Client(cut.conn, cfg).Handshake(); err == nil {
-			t.Error("the connection was not cut")
+			t.Error("the handshake was not cut")
 		}
 	})
 }
