@@ -26,34 +26,35 @@ import (
 const (
 	loopback = "127.0.0.1"
 
-	// maxNSQDs is the number of node ids NSQ has. Each nsqd here gets its own, so that no two issue the same message ID.
+	// maxNSQDs is the number of node IDs in NSQ. Each nsqd of a Broker has its own, so that no two issue the same message
+	// ID.
 	maxNSQDs = 1024
 )
 
-// Options says what Start runs. The zero value is one nsqd on free ports, with a temporary data directory and no log.
+// Options configures Start. The zero value runs one nsqd on free ports, with a temporary data directory and no log.
 type Options struct {
 	// NSQDs is the number of nsqds, at most 1024. Default: 1.
 	NSQDs int
 
-	// Lookupds is the number of nsqlookupds, always on free ports; every nsqd registers with all of them. Default: none.
+	// Lookupds is the number of nsqlookupds, always on free ports. Every nsqd registers with all of them. Default: none.
 	Lookupds int
 
-	// Admin adds an nsqadmin, on a free port, that shows the cluster. Default: false.
+	// Admin adds an nsqadmin for the cluster, on a free port. Default: false.
 	Admin bool
 
-	// DataDir is where nsqd number i (from 0) keeps its data, in the directory DataDir/nsqd-<i>, which is created where
-	// missing and stays after Stop. Default: a temporary directory that Stop removes.
+	// DataDir is where nsqd i, counted from 0, keeps its data, in the directory DataDir/nsqd-<i>. Start creates what is
+	// missing, and Stop keeps it. Default: a temporary directory that Stop removes.
 	DataDir string
 
-	// TCPPort and HTTPPort are the ports of nsqd 0, each 0 to 65535; nsqd i gets them plus 2*i. Default, 0: free ports.
+	// TCPPort and HTTPPort are the ports of nsqd 0, each 0 to 65535; nsqd i has them plus 2*i. Default, 0: free ports.
 	TCPPort, HTTPPort int
 
-	// Logger receives the log lines of all daemons, each with an attribute "daemon" such as "nsqd-0". It is asked once,
-	// at the start of a daemon, which levels it wants. Default, nil: no log.
+	// Logger receives the log lines of all daemons, each with an attribute "daemon" such as "nsqd-0". Start reads its
+	// level once per daemon. Default, nil: no log.
 	Logger *slog.Logger
 
-	// Configure, if not nil, is called by Start with each nsqd's number and complete options, and may change them as
-	// it likes, except that an nsqd needs a TCP and an HTTP address.
+	// Configure, if not nil, may change the options of each nsqd. Start calls it with the nsqd's number and its complete
+	// options. An nsqd must keep a TCP and an HTTP address.
 	Configure func(i int, o *nsqd.Options)
 }
 
@@ -80,25 +81,24 @@ func (o Options) validatePort(name string, port int) error {
 	return nil
 }
 
-// NSQD is where one nsqd listens, each address as "host:port".
+// NSQD is the addresses at which one nsqd listens, each as "host:port".
 type NSQD struct {
 	TCPAddr, HTTPAddr string
 }
 
 // Broker is a running cluster. Its methods may be called from any goroutine.
 type Broker struct {
-	tempDir  string    // removed at the end; "" if the data is to be kept
-	daemons  []*daemon // in the order of their start
+	tempDir  string    // removed by shutdown; "" if the data is kept
+	daemons  []*daemon // in the order in which they were started
 	nsqds    []NSQD
 	lookupds []lookupd
-	admin    string
-	stop     func() error // shutdown, run at most once
+	admin    string       // nsqadmin's HTTP address, or ""
+	stop     func() error // runs shutdown once
 }
 
-// Start starts the daemons and returns when all of them answer and every nsqd is known to every nsqlookupd. ctx
-// bounds Start only: when it ends early, Start returns an error that wraps the context's cause. After an error nothing
-// is left running and no temporary directory is left behind. The error for a port in use names the address and wraps
-// syscall.EADDRINUSE.
+// Start starts the daemons. It returns when all of them respond and the nsqlookupds list every nsqd that registers with
+// them. ctx bounds Start only: if ctx ends first, the error wraps its cause. After an error no daemon runs and no
+// temporary directory is left. The error for a port in use names the address and wraps syscall.EADDRINUSE.
 func Start(ctx context.Context, o Options) (*Broker, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
@@ -115,7 +115,7 @@ func (b *Broker) start(ctx context.Context, o Options) error {
 	if err := ended(ctx); err != nil {
 		return err
 	}
-	// nsqd and nsqlookupd end the process when they cannot learn the host name.
+	// nsqd and nsqlookupd exit the process if they cannot get the host name.
 	if _, err := os.Hostname(); err != nil {
 		return fmt.Errorf("host name: %w", err)
 	}
@@ -148,7 +148,7 @@ func (b *Broker) start(ctx context.Context, o Options) error {
 // NSQDs returns the addresses of the nsqds, nsqd 0 first. They stay the same after Stop.
 func (b *Broker) NSQDs() []NSQD { return slices.Clone(b.nsqds) }
 
-// LookupdHTTPAddrs returns the HTTP addresses of the nsqlookupds, each as "host:port": what a consumer connects to.
+// LookupdHTTPAddrs returns the HTTP addresses of the nsqlookupds, each as "host:port". Consumers connect to these.
 func (b *Broker) LookupdHTTPAddrs() []string {
 	addrs := make([]string, len(b.lookupds))
 	for i, l := range b.lookupds {
@@ -160,16 +160,17 @@ func (b *Broker) LookupdHTTPAddrs() []string {
 // AdminAddr returns the HTTP address of nsqadmin as "host:port", or "" if Options.Admin was false.
 func (b *Broker) AdminAddr() string { return b.admin }
 
-// Stop stops all daemons, waits for the goroutines they run on, and removes the temporary data directory. As when an
-// nsqd process is told to stop, messages in memory go to disk first, and clients are cut off. The error, if any, says
-// which daemon had failed before, or that the temporary directory could not be removed; all daemons are stopped
-// nevertheless. A further Stop, also a concurrent one, does nothing but wait, and returns the same error.
+// Stop disconnects all clients, stops all daemons, waits for their goroutines, and removes the temporary data directory.
+// As an nsqd process does that is told to stop, each nsqd writes the messages it has in memory to disk.
 //
-// On operating systems other than Linux and macOS it also waits for connections that have not sent NSQ's opening bytes
-// yet, until their clients close them.
+// Stop stops everything even if it returns an error, which says which daemon had failed before, or that the temporary
+// directory could not be removed. Further calls, even concurrent ones, wait for the first and return the same error.
+//
+// On operating systems other than Linux and macOS, Stop waits until clients that have not yet sent NSQ's opening bytes
+// close their connections.
 func (b *Broker) Stop() error { return b.stop() }
 
-// shutdown stops the daemons in the reverse order of their start, so that none loses one it depends on.
+// shutdown stops the daemons, the newest first, so that none loses a daemon that it depends on.
 func (b *Broker) shutdown() error {
 	var errs []error
 	for _, d := range slices.Backward(b.daemons) {
@@ -181,7 +182,7 @@ func (b *Broker) shutdown() error {
 	return errors.Join(errs...)
 }
 
-// run starts a daemon that Stop will stop, unless ctx has ended.
+// run starts d and adds it to the daemons that Stop stops. It returns an error if ctx has ended meanwhile.
 func (b *Broker) run(ctx context.Context, d *daemon) error {
 	b.daemons = append(b.daemons, d)
 	if err := d.start(); err != nil {
@@ -190,7 +191,7 @@ func (b *Broker) run(ctx context.Context, d *daemon) error {
 	return ended(ctx)
 }
 
-// ended is the reason why ctx has ended, or nil.
+// ended returns an error with the cause of ctx if ctx has ended.
 func ended(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return nil
@@ -198,7 +199,7 @@ func ended(ctx context.Context) error {
 	return fmt.Errorf("start interrupted: %w", context.Cause(ctx))
 }
 
-// address is nsqd i's loopback address, where nsqd 0 has the given port; 0 is a free one.
+// address returns the loopback address of nsqd i. port is that of nsqd 0; 0 means a free one.
 func address(port, i int) string {
 	if port != 0 {
 		port += 2 * i

@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// start starts a broker that ends with the test.
+// start starts a broker and stops it when the test ends.
 func start(t *testing.T, o Options) *Broker {
 	t.Helper()
 	b, err := Start(t.Context(), o)
@@ -42,7 +42,7 @@ func stop(t *testing.T, b *Broker) {
 	}
 }
 
-// request sends an HTTP request on a connection that is kept alive, and returns the body of the answer.
+// request sends an HTTP request, on a connection that is kept alive, and returns the body of the response.
 func request(t *testing.T, method, url, body string) []byte {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -54,11 +54,11 @@ func request(t *testing.T, method, url, body string) []byte {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(resp.Body)
+	data, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s %s: %s %q (%v)", method, url, resp.Status, answer, err)
+		t.Fatalf("%s %s: %s %q (%v)", method, url, resp.Status, data, err)
 	}
-	return answer
+	return data
 }
 
 func publish(t *testing.T, n NSQD) {
@@ -66,7 +66,7 @@ func publish(t *testing.T, n NSQD) {
 	request(t, http.MethodPost, "http://"+n.HTTPAddr+"/pub?topic=orders", "a message")
 }
 
-// depth is the number of messages that wait in the topic and its channels.
+// depth returns the number of messages in the queues of the topic orders and its channels.
 func depth(t *testing.T, n NSQD) int {
 	t.Helper()
 	var stats struct {
@@ -75,8 +75,8 @@ func depth(t *testing.T, n NSQD) int {
 			Channels []struct{ Depth int }
 		}
 	}
-	answer := request(t, http.MethodGet, "http://"+n.HTTPAddr+"/stats?format=json&topic=orders", "")
-	if err := json.Unmarshal(answer, &stats); err != nil {
+	data := request(t, http.MethodGet, "http://"+n.HTTPAddr+"/stats?format=json&topic=orders", "")
+	if err := json.Unmarshal(data, &stats); err != nil {
 		t.Fatal(err)
 	}
 	if len(stats.Topics) == 0 {
@@ -89,7 +89,7 @@ func depth(t *testing.T, n NSQD) int {
 	return sum
 }
 
-// producers is the HTTP ports of the nsqds that an nsqlookupd lists.
+// producers returns the HTTP addresses of the nsqds that an nsqlookupd lists.
 func producers(t *testing.T, lookupdAddr string) []string {
 	t.Helper()
 	var nodes struct {
@@ -108,7 +108,7 @@ func producers(t *testing.T, lookupdAddr string) []string {
 	return addrs
 }
 
-// dial connects, until the end of the test, and sends what there is to open with.
+// dial connects, sends opening, and closes the connection when the test ends.
 func dial(t *testing.T, addr, opening string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -131,10 +131,10 @@ func receive(t *testing.T, conn net.Conn, want string) {
 	}
 }
 
-// subscribed is nsqd's answer to SUB: a response frame.
+// subscribed is nsqd's reply to SUB: a response frame.
 const subscribed = "\x00\x00\x00\x06\x00\x00\x00\x00OK"
 
-// refused checks that nothing listens on the address any more.
+// refused checks that nothing listens at addr.
 func refused(t *testing.T, addr string) {
 	t.Helper()
 	if conn, err := net.Dial("tcp", addr); err == nil {
@@ -152,7 +152,7 @@ func TestCluster(t *testing.T) {
 		{"default", Options{}, 1},
 		{"three nsqds", Options{NSQDs: 3}, 3},
 		{"nsqadmin without nsqlookupd", Options{NSQDs: 2, Admin: true}, 2},
-		{"all of it", Options{NSQDs: 2, Lookupds: 2, Admin: true}, 2},
+		{"everything", Options{NSQDs: 2, Lookupds: 2, Admin: true}, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := start(t, test.o)
@@ -199,7 +199,7 @@ func TestNSQDsIsACopy(t *testing.T) {
 	b := start(t, Options{})
 	b.NSQDs()[0] = NSQD{}
 	if b.NSQDs()[0] == (NSQD{}) {
-		t.Error("a caller's change shows in the broker")
+		t.Error("changing the slice that NSQDs returned changed the broker")
 	}
 }
 
@@ -243,8 +243,8 @@ func TestRestartKeepsMessages(t *testing.T) {
 	}
 }
 
-// TestRestartKeepsMessagesInFlight stops an nsqd while it hands out messages, to consumers that requeue them all: none
-// may be lost between memory and disk.
+// An nsqd that is stopped while it delivers messages, to consumers that requeue them all, loses none between memory and
+// disk.
 func TestRestartKeepsMessagesInFlight(t *testing.T) {
 	const messages = 500
 	o := Options{DataDir: t.TempDir()}
@@ -267,7 +267,7 @@ func TestRestartKeepsMessagesInFlight(t *testing.T) {
 	}
 }
 
-// requeueAll requeues each message as it comes, until the connection ends. It keeps busy filled meanwhile.
+// requeueAll requeues every message it receives until the connection ends. It fills busy after each.
 func requeueAll(conn net.Conn, busy chan<- struct{}) {
 	for {
 		head := make([]byte, 8)
@@ -290,9 +290,9 @@ func requeueAll(conn net.Conn, busy chan<- struct{}) {
 	}
 }
 
-// freePorts finds n consecutive ports that are free, as far as that can be known.
-// They are below those that systems give to connections and to listeners on port
-// 0, of which the tests that run beside this one make many; e2e has those below.
+// freePorts returns the first of n consecutive ports on which nothing listens. They lie below the range from which
+// operating systems give ports to connections and to listeners on port 0, since tests that run in parallel make many of
+// those; and above the ports that e2e uses.
 func freePorts(t *testing.T, n int) int {
 	t.Helper()
 	for range 100 {
@@ -349,7 +349,7 @@ func TestStopTwice(t *testing.T) {
 	stop(t, b)
 }
 
-// lockedBuffer can be read while a daemon's last goroutines still log to it.
+// lockedBuffer can be read while a daemon's last goroutines still write to it.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

@@ -9,44 +9,48 @@ import (
 
 const (
 	severInterval = 5 * time.Millisecond
-	severRounds   = 20 // before Exit closes the listener too, against clients that come back at once
+	severRounds   = 20 // at most, before Exit closes the listener: until then clients may reconnect
 )
 
-// daemon is one nsqd, nsqlookupd or nsqadmin. All three have the same shape: listeners that are open already, a Main
-// that serves them until Exit, and an Exit that waits for what Main has started.
+// daemon is one nsqd, nsqlookupd or nsqadmin. All three work alike: their listeners are open before Main is called, Main
+// serves them until Exit is called, and Exit waits for the goroutines that Main has started.
 type daemon struct {
 	name  string
 	main  func() error
 	exit  func()
-	addrs []net.Addr // what it listens on, HTTP first
-	ended chan error // gets what main returned
+	addrs []net.Addr // where it listens, HTTP first
+	ended chan error // receives the result of main
 }
 
 func newDaemon(name string, main func() error, exit func(), addrs ...net.Addr) *daemon {
 	return &daemon{name: name, main: main, exit: exit, addrs: addrs, ended: make(chan error, 1)}
 }
 
-// probe asks without keeping connections, so that nothing of it is left when the answer is there.
+// probe keeps no connection open after a request.
 var probe = &http.Client{
 	Transport: &http.Transport{DisableKeepAlives: true},
 	Timeout:   10 * time.Second,
 }
 
-// start runs the daemon and returns when it answers. This is not bounded by a context, because Exit may only be called
-// when Main has begun: the answer is the proof. It takes milliseconds, as the listener is open from the beginning.
+// start runs the daemon and returns when it responds. No context bounds the wait: Exit must not be called before Main has
+// begun, and only a response proves that it has. The wait takes milliseconds, since the listeners are open already.
 func (d *daemon) start() error {
 	go func() { d.ended <- d.main() }()
 	resp, err := probe.Get("http://" + d.addrs[0].String() + "/ping")
 	if err != nil {
-		return fmt.Errorf("%s does not answer: %w", d.name, err)
+		return fmt.Errorf("%s does not respond: %w", d.name, err)
 	}
 	return resp.Body.Close()
 }
 
-// stop ends the daemon and waits for it. Clients go first: an nsqd that exits while it hands out messages can miss one
-// when it writes those in memory to disk. Nor are Exit and the end of Main the whole of it: Exit waits for connections
-// it does not know of (those that have not sent NSQ's opening bytes, or sent them at the wrong moment), and forgets HTTP
-// connections that clients keep alive. The end of a process would close them all; here sever does.
+// stop stops the daemon and waits until it has no connection left. The end of an nsqd process would close them all; here
+// sever has to:
+//
+//  1. Before Exit it severs the clients. An nsqd that exits while it delivers messages can miss one when it writes
+//     those in memory to disk.
+//  2. During Exit it severs the connections for which Exit waits without closing them: those that have not sent NSQ's
+//     opening bytes, or that sent them while Exit went through its list.
+//  3. After Exit it severs the HTTP connections that clients keep alive, which Exit leaves open.
 func (d *daemon) stop() error {
 	tick := time.NewTicker(severInterval)
 	defer tick.Stop()

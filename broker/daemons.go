@@ -21,7 +21,7 @@ import (
 	"github.com/nsqio/nsq/nsqlookupd"
 )
 
-// lookupd is where one nsqlookupd listens.
+// lookupd is the addresses at which one nsqlookupd listens.
 type lookupd struct{ tcp, http string }
 
 func (b *Broker) startLookupd(ctx context.Context, i int, log *slog.Logger) error {
@@ -46,7 +46,7 @@ func (b *Broker) startAdmin(ctx context.Context, log *slog.Logger) error {
 	opts.HTTPAddress = address(0, 0)
 	opts.Logger = newSink(log, name)
 	setLevel(&opts.LogLevel, log)
-	// nsqadmin takes one kind of address only; nsqlookupds lead it to the nsqds.
+	// nsqadmin accepts the addresses of nsqlookupds or of nsqds, not both. It finds the nsqds through the nsqlookupds.
 	if opts.NSQLookupdHTTPAddresses = b.LookupdHTTPAddrs(); len(b.lookupds) == 0 {
 		for _, n := range b.nsqds {
 			opts.NSQDHTTPAddresses = append(opts.NSQDHTTPAddresses, n.HTTPAddr)
@@ -71,8 +71,8 @@ func (b *Broker) startNSQD(ctx context.Context, i int, o Options) error {
 	}
 	n, err := nsqd.New(opts)
 	if err != nil {
-		// New gives nothing back that could be closed; what it had opened, the lock on the data directory above all,
-		// is closed when it is collected.
+		// New returns nothing to close. What it had opened, above all the lock on the data directory, is closed when it
+		// is garbage-collected.
 		runtime.GC()
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -86,8 +86,8 @@ func (b *Broker) startNSQD(ctx context.Context, i int, o Options) error {
 	}
 	b.nsqds = append(b.nsqds, NSQD{TCPAddr: n.RealTCPAddr().String(), HTTPAddr: n.RealHTTPAddr().String()})
 	exit := func() {
-		// Exit looks at the messages in flight without the lock that guards them, which GetStats takes. By now nothing
-		// changes them any more, so this makes it safe.
+		// Exit reads the messages in flight without the lock that guards them. By now nothing changes them, but this
+		// goroutine must see the last changes. GetStats takes the lock, so that it does.
 		n.GetStats("", "", false)
 		n.Exit()
 	}
@@ -114,8 +114,8 @@ func (b *Broker) nsqdOptions(i int, o Options) *nsqd.Options {
 	return opts
 }
 
-// prepare makes the data directory and finds what would make nsqd.New or LoadMetadata fail: the former would leave
-// its first listener open and hide the cause of the error, the latter would overwrite the metadata on its way out.
+// prepare creates the data directory, and returns an error for what would make nsqd.New or LoadMetadata fail. A failing
+// New leaves its first listener open and hides the cause. After a failing LoadMetadata, Exit overwrites the metadata.
 func prepare(opts *nsqd.Options) error {
 	if opts.HTTPAddress == "" {
 		return errors.New("no HTTPAddress")
@@ -136,7 +136,7 @@ func prepare(opts *nsqd.Options) error {
 	return checkFree(opts.TCPAddress, opts.HTTPAddress)
 }
 
-// checkFree tries to listen on all the addresses at the same time.
+// checkFree returns an error unless it can listen on all the addresses at the same time.
 func checkFree(addrs ...string) error {
 	for _, addr := range addrs {
 		l, err := net.Listen("tcp", addr)
@@ -148,7 +148,7 @@ func checkFree(addrs ...string) error {
 	return nil
 }
 
-// waitRegistered waits until those of the cluster's nsqlookupds that the nsqd has been given list it.
+// waitRegistered waits until every nsqlookupd of the cluster that the nsqd's options name lists the nsqd.
 func (b *Broker) waitRegistered(ctx context.Context, name string, opts *nsqd.Options) error {
 	for _, l := range b.lookupds {
 		if !slices.Contains(opts.NSQLookupdTCPAddresses, l.tcp) {
@@ -165,7 +165,7 @@ func (b *Broker) waitRegistered(ctx context.Context, name string, opts *nsqd.Opt
 	return nil
 }
 
-// lists reports whether the nsqlookupd at addr has heard from an nsqd with these options.
+// lists reports whether the nsqlookupd at addr lists an nsqd with these options.
 func lists(addr string, opts *nsqd.Options) bool {
 	resp, err := probe.Get("http://" + addr + "/nodes")
 	if err != nil {

@@ -22,9 +22,9 @@ func Example() {
 			fmt.Println(err)
 			return
 		}
-		answer, _ := io.ReadAll(resp.Body)
+		body, _ := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		fmt.Printf("%s\n", answer)
+		fmt.Printf("%s\n", body)
 	}
 	if err := b.Stop(); err != nil {
 		fmt.Println(err)

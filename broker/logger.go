@@ -8,7 +8,7 @@ import (
 	"github.com/nsqio/nsq/nsqd"
 )
 
-// sink takes a daemon's lines, which begin with a level and a colon, to slog.
+// sink logs a daemon's lines, which begin with a level and a colon, to slog.
 type sink struct{ log *slog.Logger }
 
 func newSink(log *slog.Logger, daemon string) sink { return sink{log.With("daemon", daemon)} }
@@ -29,8 +29,8 @@ func (s sink) Output(_ int, line string) error {
 	return nil
 }
 
-// setLevel sets a daemon's log level to the lowest that log wants, so that no line is made in vain: at debug level nsqd
-// makes one per command it receives.
+// setLevel sets a daemon's log level to the lowest that log enables, so that the daemon formats no line for nothing. At
+// debug level nsqd formats one for every command.
 func setLevel[L ~int](dst *L, log *slog.Logger) {
 	ctx := context.Background()
 	switch {

@@ -11,9 +11,9 @@ import (
 	"syscall"
 )
 
-// sever shuts down the server's side of every connection to one of the addresses, all of which belong to a daemon of
-// this process that is being stopped, and returns how many are open still. Each ends when its goroutine notices. The
-// daemons keep no list of these connections, so the one there is has to do: the process's open files.
+// sever shuts down every connection that a daemon of this process has accepted at one of addrs, and returns how many it
+// found: each stays open until the goroutine that serves it notices. The daemons keep no list of all their connections,
+// so sever searches the process's open files.
 func sever(addrs []net.Addr) int {
 	files, err := os.ReadDir("/dev/fd")
 	if err != nil {
@@ -29,7 +29,8 @@ func sever(addrs []net.Addr) int {
 	return open
 }
 
-// shutdown shuts fd down, through a duplicate that it checks again: by now fd may be closed and its number taken.
+// shutdown shuts down the connection fd. Since sever found it, fd may have been closed and its number reused, so shutdown
+// works on a duplicate and checks that.
 func shutdown(fd int, addrs []net.Addr) {
 	syscall.ForkLock.RLock()
 	dup, err := syscall.Dup(fd)
@@ -46,7 +47,7 @@ func shutdown(fd int, addrs []net.Addr) {
 	}
 }
 
-// accepted reports whether fd is a connection that was made to one of the addresses, and not a listener.
+// accepted reports whether fd is a connection that was accepted at one of addrs.
 func accepted(fd int, addrs []net.Addr) bool {
 	name, err := syscall.Getsockname(fd)
 	if err != nil {
@@ -62,7 +63,7 @@ func accepted(fd int, addrs []net.Addr) bool {
 		return false
 	}
 	if local.Port() == 0 {
-		return false // not bound yet
+		return false // not bound
 	}
 	if listening, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN); err != nil || listening != 0 {
 		return false

@@ -4,5 +4,5 @@ package broker
 
 import "net"
 
-// sever does nothing: this operating system does not list a process's open files in a way that Go code can use.
+// sever does nothing: Go code cannot list a process's open files on this operating system.
 func sever([]net.Addr) int { return 0 }

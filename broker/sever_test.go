@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// TestStopWithClients holds that no client can keep a broker from stopping: not one that has connected and says
-// nothing, nor one that is in the middle of NSQ's protocol, nor one that keeps an HTTP connection.
+// No client can keep a broker from stopping: neither one that has connected and sends nothing, nor one in the middle of
+// NSQ's protocol, nor one that keeps an HTTP connection alive.
 func TestStopWithClients(t *testing.T) {
 	b := start(t, Options{Lookupds: 1, Admin: true})
 	n := b.NSQDs()[0]
 	publish(t, n)
-	for _, test := range []struct{ addr, opening, answer string }{
+	for _, test := range []struct{ addr, opening, reply string }{
 		{n.TCPAddr, "", ""},
 		{n.TCPAddr, "  ", ""},
 		{n.TCPAddr, "  V2", ""},
@@ -24,12 +24,12 @@ func TestStopWithClients(t *testing.T) {
 		{b.LookupdHTTPAddrs()[0], "GET /pi", ""},
 		{b.AdminAddr(), "GET /ping HTTP/1.1\r\n", ""},
 	} {
-		receive(t, dial(t, test.addr, test.opening), test.answer)
+		receive(t, dial(t, test.addr, test.opening), test.reply)
 	}
 	stop(t, b)
 }
 
-// TestStopSparesOthers holds that Stop closes the connections of its own daemons only.
+// Stop closes the connections of its own daemons only.
 func TestStopSparesOthers(t *testing.T) {
 	other := start(t, Options{})
 	conn := dial(t, other.NSQDs()[0].TCPAddr, "  V2")

@@ -15,7 +15,7 @@ import (
 	"github.com/nsqio/nsq/nsqd"
 )
 
-// startFails checks that Start fails, with a one-line error, and that it leaves no temporary directory.
+// startFails checks that Start fails with a one-line error and leaves no temporary directory. It returns the error.
 func startFails(t *testing.T, ctx context.Context, o Options) error {
 	t.Helper()
 	temp := t.TempDir()
@@ -26,7 +26,7 @@ func startFails(t *testing.T, ctx context.Context, o Options) error {
 		t.Fatal("Start succeeded")
 	}
 	if strings.Contains(err.Error(), "\n") || !strings.HasPrefix(err.Error(), "broker: ") {
-		t.Errorf("error %q, want one line that begins with the package's name", err)
+		t.Errorf("error %q, want one line that begins with \"broker: \"", err)
 	}
 	if left, readErr := os.ReadDir(temp); readErr != nil || len(left) > 0 {
 		t.Errorf("temporary directory holds %v (%v), want nothing", left, readErr)
@@ -131,14 +131,14 @@ func TestUnusableData(t *testing.T) {
 }
 
 func TestContext(t *testing.T) {
-	t.Run("ended before", func(t *testing.T) {
+	t.Run("ended before Start", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := startFails(t, ctx, Options{NSQDs: 2, Lookupds: 1}); !errors.Is(err, context.Canceled) {
 			t.Errorf("error %q, want context.Canceled", err)
 		}
 	})
-	t.Run("ends under way", func(t *testing.T) {
+	t.Run("ends during Start", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		started := 0
@@ -152,7 +152,7 @@ func TestContext(t *testing.T) {
 			t.Errorf("error %q after %d nsqds, want context.Canceled after 2", err, started)
 		}
 	})
-	t.Run("ends in wait for registration", func(t *testing.T) {
+	t.Run("ends before registration", func(t *testing.T) {
 		// nsqlookupd refuses an nsqd without a broadcast address.
 		cause := errors.New("enough")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, cause)
@@ -162,7 +162,7 @@ func TestContext(t *testing.T) {
 			t.Errorf("error %q, want the context's cause and what was waited for", err)
 		}
 	})
-	t.Run("ends after", func(t *testing.T) {
+	t.Run("ends after Start", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		b, err := Start(ctx, Options{})
 		if err != nil {
