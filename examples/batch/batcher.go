@@ -7,23 +7,23 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// batcher is a handler that collects messages, has them stored together, and
-// answers each. While they wait, and while they are stored, it touches them, so
-// that nsqd does not deliver them to someone else in the meantime.
+// batcher is a handler that collects messages, stores them together, and then acks
+// or requeues each. While messages wait and while they are stored, it touches them,
+// so that nsqd does not deliver them again meanwhile.
 type batcher struct {
 	size       int           // messages that make a batch
-	wait       time.Duration // for how long a batch is filled, at most
+	wait       time.Duration // how long a batch is filled, at most
 	touchEvery time.Duration // well below nsqd's msg-timeout
 
-	// store returns an error for each message that is to come again, in the
-	// order of the batch; nil is none.
+	// store stores a batch. It returns an error for each message, in the order
+	// of the batch: nil if the message is stored. A nil slice means that all are.
 	store func(batch []*nsq.Message) []error
 
 	in chan *nsq.Message
 }
 
-// start starts batching. When ctx ends, no batch is waited for any more. The
-// function it returns ends it, when the consumer has ended.
+// start starts batching. Once ctx has ended, batches are stored without waiting
+// until they are full. Call stop after the consumer has stopped.
 func (b *batcher) start(ctx context.Context) (stop func()) {
 	b.in = make(chan *nsq.Message)
 	quit, done := make(chan struct{}), make(chan struct{})
@@ -37,7 +37,7 @@ func (b *batcher) start(ctx context.Context) (stop func()) {
 	}
 }
 
-// HandleMessage hands the message over; the batcher answers it.
+// HandleMessage passes the message to run, which acks or requeues it later.
 func (b *batcher) HandleMessage(m *nsq.Message) error {
 	m.DisableAutoResponse()
 	select {
@@ -47,19 +47,19 @@ func (b *batcher) HandleMessage(m *nsq.Message) error {
 	return nil
 }
 
-// run fills one batch while another is stored.
+// run fills one batch while it stores another.
 func (b *batcher) run(ctx context.Context, quit <-chan struct{}) {
 	touch := time.NewTicker(b.touchEvery)
 	defer touch.Stop()
 	var filling, storing []*nsq.Message
-	var begun time.Time // filling
+	var begun time.Time // when filling got its first message
 	var due <-chan time.Time
 	stored := make(chan []error, 1)
 	stopping := ctx.Done()
 	for {
 		in := b.in
 		if len(filling) == b.size {
-			in = nil // until the other one is stored
+			in = nil // take no more until the other batch is stored
 		}
 		select {
 		case m := <-in:
@@ -73,11 +73,11 @@ func (b *batcher) run(ctx context.Context, quit <-chan struct{}) {
 		case <-stopping:
 			stopping = nil
 		case failures := <-stored:
-			answer(storing, failures)
+			ackOrRequeue(storing, failures)
 			storing = nil
 		case <-quit:
 			if storing != nil {
-				answer(storing, <-stored)
+				ackOrRequeue(storing, <-stored)
 			}
 			return
 		}
@@ -89,7 +89,8 @@ func (b *batcher) run(ctx context.Context, quit <-chan struct{}) {
 	}
 }
 
-func answer(batch []*nsq.Message, failures []error) {
+// ackOrRequeue requeues the messages of a batch that failed, and acks the others.
+func ackOrRequeue(batch []*nsq.Message, failures []error) {
 	for i, m := range batch {
 		if i < len(failures) && failures[i] != nil {
 			m.Requeue(-1) // after the configured delay

@@ -14,13 +14,14 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// scene is a batcher of batches of three at work, in virtual time.
+// scene is a consumer with a batcher, whose batches have three messages, in virtual
+// time.
 type scene struct {
 	*testing.T
 	d     *nsqtest.Nsqd
-	takes time.Duration   // to store a batch
-	fail  map[string]bool // bodies that cannot be stored the first time
-	stop  func()
+	takes time.Duration   // how long storing a batch takes
+	fail  map[string]bool // bodies whose first store fails
+	stop  func()          // stops the consumer
 
 	mu      sync.Mutex // guards what follows
 	batches [][]string
@@ -76,7 +77,7 @@ func (s *scene) store(batch []*nsq.Message) (failures []error) {
 
 func (s *scene) stats() nsqtest.Stats { return s.d.Stats("orders", "archive") }
 
-// stored checks which batches were stored by now.
+// stored checks which batches have been stored so far.
 func (s *scene) stored(want ...[]string) {
 	s.Helper()
 	synctest.Wait()
@@ -92,13 +93,13 @@ func sleep(d time.Duration) {
 	time.Sleep(d) //nolint:forbidigo // inside a synctest bubble
 }
 
-// Messages wait for a full batch, longer than nsqd's msg-timeout.
+// Messages wait for a full batch, even longer than nsqd's msg-timeout.
 func TestFullBatch(t *testing.T) {
 	batch(t, func(s *scene) {
 		s.d.Publish("orders", "a", "b")
 		sleep(4 * time.Minute)
 		s.stored()
-		s.takes = 4 * time.Minute // in which nothing times out either
+		s.takes = 4 * time.Minute // nothing times out during a slow store either
 		s.d.Publish("orders", "c", "d", "e", "f")
 		sleep(5 * time.Minute)
 		s.stored([]string{"a", "b", "c"})
@@ -110,7 +111,7 @@ func TestFullBatch(t *testing.T) {
 	})
 }
 
-// But they do not wait for ever.
+// A batch that does not fill is stored after the wait.
 func TestBatchThatDoesNotFill(t *testing.T) {
 	batch(t, func(s *scene) {
 		s.d.Publish("orders", "a", "b")
@@ -119,7 +120,7 @@ func TestBatchThatDoesNotFill(t *testing.T) {
 	})
 }
 
-// Only what failed comes again.
+// Only the messages that failed are delivered again.
 func TestFailuresInABatch(t *testing.T) {
 	batch(t, func(s *scene) {
 		s.fail["b"] = true
@@ -132,7 +133,7 @@ func TestFailuresInABatch(t *testing.T) {
 	})
 }
 
-// A stop stores what there is.
+// A stop stores the batch that is being filled.
 func TestStop(t *testing.T) {
 	batch(t, func(s *scene) {
 		s.d.Publish("orders", "a")

@@ -1,5 +1,4 @@
-// Batch is a consumer whose handler takes messages by the batch, as a database
-// likes its inserts.
+// Batch is a consumer that stores messages in batches, as suits a database.
 package main
 
 import (
@@ -29,18 +28,18 @@ func main() {
 	}
 }
 
-// consume hands messages to the batcher until ctx ends, and answers those that
-// it has by then.
+// consume passes messages to the batcher until ctx ends. It returns when those that
+// the batcher has by then are stored.
 func consume(ctx context.Context, cfg *nsq.Config, addr string, b *batcher) error {
 	consumer, err := nsq.NewConsumer("orders", "archive", cfg)
 	if err != nil {
 		return err
 	}
-	batching := b.start(ctx)
-	defer batching()
+	stop := b.start(ctx)
+	defer stop()
 	consumer.AddHandler(b)
 	if err := consumer.ConnectToNSQD(addr); err != nil {
-		log.Print(err) // it is tried again
+		log.Print(err) // the consumer keeps trying
 	}
 	return consumer.Run(ctx)
 }

@@ -1,5 +1,5 @@
-// Consumer is the program of README's first screen: it prints the messages of
-// one channel until it is interrupted.
+// Consumer prints the messages of one channel until it is interrupted. README shows
+// it.
 package main
 
 import (

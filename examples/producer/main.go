@@ -1,5 +1,5 @@
-// Producer publishes the lines of its standard input, one message each, and
-// tells how many nsqd has.
+// Producer publishes each line of its standard input as a message, and prints how
+// many it published.
 //
 //	producer orders < file
 package main
@@ -32,7 +32,8 @@ func main() {
 	}
 }
 
-// publish publishes lines until they end, ctx does, or one cannot be.
+// publish publishes each line as a message and returns how many it published. It
+// stops when the lines end, when ctx ends, or when a line cannot be published.
 func publish(ctx context.Context, cfg *nsq.Config, addr, topic string, lines io.Reader) (n int, err error) {
 	producer, err := nsq.NewProducer(addr, cfg)
 	if err != nil {
@@ -42,7 +43,7 @@ func publish(ctx context.Context, cfg *nsq.Config, addr, topic string, lines io.
 	scanner := bufio.NewScanner(lines)
 	for scanner.Scan() {
 		if len(scanner.Bytes()) == 0 {
-			continue // nsqd takes no empty message
+			continue // nsqd refuses empty messages
 		}
 		if err := publishOne(ctx, producer, topic, scanner.Bytes()); err != nil {
 			return n, err
@@ -52,9 +53,9 @@ func publish(ctx context.Context, cfg *nsq.Config, addr, topic string, lines io.
 	return n, scanner.Err()
 }
 
-// publishOne tries again what nsqd certainly does not have, until ctx ends. What
-// it may have is the caller's to decide about: to publish it again can make a
-// duplicate, not to can lose it.
+// publishOne retries, until ctx ends, while nsqd certainly does not have the
+// message. If nsqd may have it, the caller must decide: to publish it again can make
+// a duplicate, and not to can lose it.
 func publishOne(ctx context.Context, producer *nsq.Producer, topic string, body []byte) error {
 	for {
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)

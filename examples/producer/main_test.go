@@ -14,7 +14,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// scene starts an nsqd, in virtual time, and a Config to reach it.
+// scene starts a fake nsqd, and returns it with a Config to reach it.
 func scene(t *testing.T) (*nsqtest.Nsqd, *nsq.Config) {
 	network := nsqtest.NewNetwork()
 	cfg := nsq.NewConfig()

@@ -1,4 +1,4 @@
-// Package billing is a handler to be tested; its test shows how.
+// Package billing has a handler, and a test that shows how to test one.
 package billing
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// ErrBusy says that the bank wants to be asked again later.
+// ErrBusy means that the bank cannot charge now and wants to be asked again later.
 var ErrBusy = errors.New("the bank is busy")
 
 // Biller charges for orders.
@@ -17,7 +17,8 @@ type Biller struct {
 	Charge func(ctx context.Context, order string) error
 }
 
-// HandleMessage charges for one order.
+// HandleMessage charges for one order. If the bank is busy, nsqd delivers the order
+// again in five minutes, and other orders go on meanwhile.
 func (b *Biller) HandleMessage(m *nsq.Message) error {
 	err := b.Charge(m.Context(), string(m.Body))
 	if errors.Is(err, ErrBusy) {

@@ -12,7 +12,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// A handler is an ordinary method: what it returns can be tested without NSQ.
+// A handler is an ordinary method, so a test can call it without NSQ.
 func TestHandleMessage(t *testing.T) {
 	b := &Biller{Charge: func(context.Context, string) error { return ErrBusy }}
 	m := nsq.NewMessage(nsq.MessageID{}, []byte("order 1"))
@@ -21,8 +21,9 @@ func TestHandleMessage(t *testing.T) {
 	}
 }
 
-// What becomes of messages needs an nsqd. A fake one, a network in memory and
-// virtual time make five minutes pass at once, and the outcome certain.
+// To test what becomes of a message takes an nsqd. With a fake one, an in-memory
+// network and virtual time, the hour passes at once and the result is always the
+// same.
 func TestBusyBank(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()
@@ -62,8 +63,8 @@ func TestBusyBank(t *testing.T) {
 	})
 }
 
-// A bank that does not answer at all: the context ends with the lease, nsqd's
-// msg-timeout, when nsqd delivers the order to someone else.
+// When the bank does not answer at all, the context ends with the message's lease:
+// nsqd's msg-timeout, after which nsqd delivers the order again.
 func TestSilentBank(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()

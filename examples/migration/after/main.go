@@ -1,5 +1,5 @@
 // Invoices consumes orders and publishes an invoice for each, until it is
-// interrupted. It is the program next door, with what this package has beyond
+// interrupted. It does what ../switched does, with what this package adds to
 // go-nsq's API.
 package main
 
@@ -22,14 +22,14 @@ type handler struct {
 	producer *nsq.Producer
 }
 
-// handle is given a context that ends when nsqd no longer waits for the answer.
-// What it returns says all that is to be done.
+// handle gets a context that ends when nsqd no longer waits for the message. What
+// it returns decides what becomes of the message.
 func (h *handler) handle(ctx context.Context, m *nsq.Message) error {
 	switch {
 	case bytes.HasPrefix(m.Body, []byte("later:")) && m.Attempts == 1:
 		return nsq.NoBackoff(nsq.RetryAfter(10*time.Second, errTooEarly))
 	case len(m.Body) < 2:
-		return nsq.Discard(errors.New("no order")) // it will not become one
+		return nsq.Discard(errors.New("no order")) // a retry would not help
 	}
 	return h.producer.PublishContext(ctx, "invoices", append([]byte("invoice for "), m.Body...))
 }
@@ -59,7 +59,7 @@ func run(ctx context.Context, cfg *nsq.Config, addr string) error {
 	}
 	consumer.AddConcurrentHandlers(nsq.ContextHandlerFunc((&handler{producer}).handle), 10)
 	if err := consumer.ConnectToNSQD(addr); err != nil {
-		slog.Warn("it is tried again", "err", err)
+		slog.Warn("not connected yet, will retry", "err", err)
 	}
-	return consumer.Run(ctx) // an error names the messages that handlers did not answer in time
+	return consumer.Run(ctx) // an error says what the stop left unfinished
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// All that the switch changes is the import path.
+// To switch, a program changes only its import path.
 func TestSwitchIsTheImportPath(t *testing.T) {
 	before, err := os.ReadFile("testdata/before.go")
 	if err != nil {
@@ -24,7 +24,7 @@ func TestSwitchIsTheImportPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.Replace(string(before), "github.com/nsqio/go-nsq", "github.com/rdyhq/nsq", 1) != string(after) {
-		t.Error("testdata/before.go and main.go differ in more")
+		t.Error("testdata/before.go and main.go differ in more than the import path")
 	}
 }
 
@@ -47,7 +47,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 		if st := d.Stats("orders", "invoices"); st.Finished != 3 || st.Requeued != 6 {
-			t.Errorf("%+v", st) // x is given up after five attempts
+			t.Errorf("%+v", st) // "x" is given up after five attempts
 		}
 	})
 }
