@@ -12,8 +12,8 @@ import (
 )
 
 // F17: a Batcher over a pool of the nsqds that nsqlookupd lists. nsqd refuses a
-// batch with a message that is too big before it stores any of it: the others are
-// all stored, once, and only who sent that one is told.
+// batch, and stores none of it, if one of its messages is too big. Only the caller
+// that published that message gets the error; all other messages are stored once.
 func TestBatcherOverADiscoveredPool(t *testing.T) {
 	l := StartLookupd(t)
 	nsqds := []*NSQD{startListedNSQD(t, l), startListedNSQD(t, l)}
@@ -24,7 +24,7 @@ func TestBatcherOverADiscoveredPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Stop()
-	eventually(t, 30*time.Second, func() bool { // they register when they have started
+	eventually(t, 30*time.Second, func() bool { // nsqds register some time after they have started
 		_ = pool.Publish(topic, []byte("warming up"))
 		return len(pool.Snapshot()) == len(nsqds)
 	})
@@ -66,7 +66,7 @@ func TestBatcherOverADiscoveredPool(t *testing.T) {
 	})
 	for body, n := range got {
 		if n != 1 {
-			t.Errorf("%s is there %d times", body, n)
+			t.Errorf("%s is stored %d times", body, n)
 		}
 	}
 }

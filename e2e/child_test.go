@@ -18,26 +18,26 @@ import (
 	"github.com/rdyhq/nsq/broker"
 )
 
-// This file is what runs in a child process; process_test.go is the test's side of it.
+// The code in this file runs in a child process, that in process_test.go in the test's.
 
 const (
-	// childEnv is the environment variable that makes this test binary a daemon: the JSON of an order.
+	// childEnv is the environment variable that makes this test binary run a daemon. Its value is an order in JSON.
 	childEnv = "NSQ_E2E_CHILD"
 
-	// readyLine is what a child prints on its standard output when its daemon listens.
+	// readyLine is the line that a child prints on its standard output once its daemon listens.
 	readyLine = "ready\n"
 
 	exitFailed   = 1
 	exitOrphaned = 3 // standard input ended
 )
 
-// order says which daemon a child process is, one of the two, with all its options but for the logger.
+// order tells a child process which daemon to run, with all its options but the logger. One of the fields is set.
 type order struct {
 	NSQD    *nsqd.Options       `json:",omitempty"`
 	Lookupd *nsqlookupd.Options `json:",omitempty"`
 }
 
-// daemon is the daemon's name.
+// daemon returns the daemon's name.
 func (o order) daemon() string {
 	if o.NSQD != nil {
 		return "nsqd"
@@ -58,13 +58,13 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// exitWithParent ends the process when its standard input ends, which a parent of any fate sees to.
+// exitWithParent exits the process when its standard input ends, which it does however the parent ends.
 func exitWithParent() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	os.Exit(exitOrphaned)
 }
 
-// runChild runs a daemon until SIGTERM.
+// runChild runs the daemon that text orders until SIGTERM.
 func runChild(text string) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()

@@ -11,48 +11,48 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// told carries what a Conn tells to the test.
-type told struct {
+// recorder is a ConnDelegate that passes what it is told to the test.
+type recorder struct {
 	responses, errors chan string
 	messages          chan *nsq.Message
 	closed            chan struct{}
 }
 
-func newTold() *told {
-	return &told{
+func newRecorder() *recorder {
+	return &recorder{
 		responses: make(chan string, 100), errors: make(chan string, 100),
 		messages: make(chan *nsq.Message, 100), closed: make(chan struct{}),
 	}
 }
 
-func (d *told) OnResponse(_ *nsq.Conn, data []byte)           { d.responses <- string(data) }
-func (d *told) OnError(_ *nsq.Conn, data []byte)              { d.errors <- string(data) }
-func (d *told) OnMessage(_ *nsq.Conn, m *nsq.Message)         { d.messages <- m }
-func (d *told) OnMessageFinished(_ *nsq.Conn, _ *nsq.Message) {}
-func (d *told) OnMessageRequeued(_ *nsq.Conn, _ *nsq.Message) {}
-func (d *told) OnBackoff(*nsq.Conn)                           {}
-func (d *told) OnContinue(*nsq.Conn)                          {}
-func (d *told) OnResume(*nsq.Conn)                            {}
-func (d *told) OnIOError(_ *nsq.Conn, err error)              { d.errors <- "io: " + err.Error() }
-func (d *told) OnHeartbeat(*nsq.Conn)                         {}
-func (d *told) OnClose(*nsq.Conn)                             { close(d.closed) }
+func (d *recorder) OnResponse(_ *nsq.Conn, data []byte)           { d.responses <- string(data) }
+func (d *recorder) OnError(_ *nsq.Conn, data []byte)              { d.errors <- string(data) }
+func (d *recorder) OnMessage(_ *nsq.Conn, m *nsq.Message)         { d.messages <- m }
+func (d *recorder) OnMessageFinished(_ *nsq.Conn, _ *nsq.Message) {}
+func (d *recorder) OnMessageRequeued(_ *nsq.Conn, _ *nsq.Message) {}
+func (d *recorder) OnBackoff(*nsq.Conn)                           {}
+func (d *recorder) OnContinue(*nsq.Conn)                          {}
+func (d *recorder) OnResume(*nsq.Conn)                            {}
+func (d *recorder) OnIOError(_ *nsq.Conn, err error)              { d.errors <- "io: " + err.Error() }
+func (d *recorder) OnHeartbeat(*nsq.Conn)                         {}
+func (d *recorder) OnClose(*nsq.Conn)                             { close(d.closed) }
 
-// next is what comes out of a chan in good time.
+// next returns the next value of a channel. It ends the test if none comes.
 func next[T any](t *testing.T, from <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-from:
 	case <-time.After(30 * time.Second):
-		t.Fatal("nothing came")
+		t.Fatal("nothing came within 30s")
 	}
 	return v
 }
 
-// A program that speaks the protocol itself: it publishes, consumes, and takes
-// its leave in good order.
+// A program that speaks the protocol itself publishes, consumes and closes
+// gracefully.
 func TestConn(t *testing.T) {
 	n := StartNSQD(t, nil)
-	d := newTold()
+	d := newRecorder()
 	conn := nsq.NewConn(n.TCPAddr(), testConfig(t), d)
 	r, err := conn.Connect()
 	if err != nil || r.MaxRdyCount != conn.MaxRDY() || conn.RemoteAddr().String() != n.TCPAddr() {
@@ -73,14 +73,14 @@ func TestConn(t *testing.T) {
 		}
 	}
 	send(nsq.Ready(1))
-	for answered := 0; answered < 2; {
+	for finished := 0; finished < 2; {
 		switch m := next(t, d.messages); {
 		case string(m.Body) == "again" && m.Attempts == 1:
 			m.RequeueWithoutBackoff(0)
 		default:
 			m.Touch()
 			m.Finish()
-			answered++
+			finished++
 		}
 	}
 	send(nsq.Finish(nsq.MessageID([]byte("0123456789abcdef"))))
@@ -101,8 +101,8 @@ func TestConn(t *testing.T) {
 	}
 }
 
-// Commands and frames work on a connection of the program's own, as in nsqd's
-// tests and tools.
+// Commands and frames work on a connection that the program has dialled itself, as
+// nsqd's tests and tools do.
 func TestCommandsOnASocket(t *testing.T) {
 	n := StartNSQD(t, nil)
 	socket, err := net.Dial("tcp", n.TCPAddr())

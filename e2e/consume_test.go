@@ -14,7 +14,7 @@ import (
 
 const topic = "work"
 
-// ledger counts how often each message was handled with success.
+// ledger counts how often each message was handled successfully.
 type ledger struct {
 	mu   sync.Mutex
 	done map[string]int
@@ -28,14 +28,14 @@ func (l *ledger) add(body []byte) {
 	l.done[string(body)]++
 }
 
-// has tells whether a message was handled.
+// has reports whether a message was handled.
 func (l *ledger) has(body string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.done[body] > 0
 }
 
-// distinct is how many different messages were handled.
+// distinct returns how many distinct messages were handled.
 func (l *ledger) distinct() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -52,8 +52,8 @@ func testConfig(t *testing.T) *nsq.Config {
 	return cfg
 }
 
-// consume starts a consumer of channel c of topic work, which is stopped, and
-// must then have stopped, at the end of the test.
+// consume starts a consumer of topic work, channel c. It stops the consumer when
+// the test ends, and fails the test if that takes too long.
 func consume(t *testing.T, cfg *nsq.Config, handlers int, h nsq.HandlerFunc, nsqds ...*NSQD) *nsq.Consumer {
 	t.Helper()
 	c, err := nsq.NewConsumer(topic, "c", cfg)
@@ -82,8 +82,8 @@ func stop(t *testing.T, c *nsq.Consumer) {
 	}
 }
 
-// publish publishes n messages with bodies of their own, in batches, through a
-// Producer of ours.
+// publish publishes count messages with distinct bodies, in batches, through a
+// Producer.
 func publish(t *testing.T, n *NSQD, prefix string, count int) {
 	t.Helper()
 	p, err := nsq.NewProducer(n.TCPAddr(), testConfig(t))
@@ -138,8 +138,8 @@ func TestTenThousandMessagesThroughTwoNSQDs(t *testing.T) {
 	}
 }
 
-// An nsqd that is killed and comes back is consumed again at once, and nothing
-// that it had on disk is lost.
+// While an nsqd is dead the consumer goes on with the other one, and it is back soon
+// after the dead one is.
 func TestNSQDKilledAndRestarted(t *testing.T) {
 	steady, victim := StartNSQD(t, nil), StartNSQD(t, nil)
 	handled := newLedger()
@@ -162,8 +162,8 @@ func TestNSQDKilledAndRestarted(t *testing.T) {
 	}
 }
 
-// nsqd's graceful end keeps what it has: messages in flight come again, from
-// the disk of the restarted nsqd.
+// An nsqd that is stopped saves its messages, those in flight included. After its
+// restart it delivers them again.
 func TestNSQDStoppedUnderLoad(t *testing.T) {
 	const count = 3000
 	n := StartNSQD(t, nil)
@@ -201,9 +201,9 @@ func TestPublishErrorsOfRealNSQD(t *testing.T) {
 		t.Errorf("after the refusal: %v", err)
 	}
 	n.Kill()
-	if err := p.Publish(topic, []byte("nobody there")); err == nil {
+	if err := p.Publish(topic, []byte("nsqd is dead")); err == nil {
 		t.Error("published to a dead nsqd")
 	}
 	n.Start()
-	eventually(t, 5*time.Second, func() bool { return p.Publish(topic, []byte("back")) == nil }) // no attempt right after a failed one
+	eventually(t, 5*time.Second, func() bool { return p.Publish(topic, []byte("back")) == nil }) // the redial waits after a failed dial
 }

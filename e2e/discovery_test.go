@@ -11,7 +11,7 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// startListedNSQD starts an nsqd that nsqlookupds list.
+// startListedNSQD starts an nsqd that registers with the given nsqlookupds.
 func startListedNSQD(t *testing.T, lookupds ...*Lookupd) *NSQD {
 	return StartNSQD(t, func(o *nsqd.Options) {
 		for _, l := range lookupds {
@@ -20,8 +20,8 @@ func startListedNSQD(t *testing.T, lookupds ...*Lookupd) *NSQD {
 	})
 }
 
-// discover starts a consumer of channel c of topic work that asks nsqlookupds
-// each second.
+// discover starts a consumer of topic work, channel c, that polls the given
+// nsqlookupds every second.
 func discover(t *testing.T, h nsq.HandlerFunc, lookupds ...*Lookupd) *nsq.Consumer {
 	t.Helper()
 	cfg := testConfig(t)
@@ -42,31 +42,32 @@ func discover(t *testing.T, h nsq.HandlerFunc, lookupds ...*Lookupd) *nsq.Consum
 	return c
 }
 
-// The consumer is there first. nsqds come, are restarted in turn, and one moves;
-// nsqlookupds go. Whatever is published is handled, soon.
+// A consumer starts before all nsqds. The nsqds come, each is restarted in turn,
+// another comes, and the nsqlookupds are killed. All that is published throughout is
+// handled soon.
 func TestDiscoveryInACluster(t *testing.T) {
 	la, lb := StartLookupd(t), StartLookupd(t)
 	handled := newLedger()
 	c := discover(t, func(m *nsq.Message) error { handled.add(m.Body); return nil }, la, lb)
 	published := 0
-	say := func(n *NSQD) {
+	publishOne := func(n *NSQD) {
 		t.Helper()
 		published++
 		n.Publish(topic, fmt.Sprint("m", published))
 	}
-	all := func(within time.Duration) {
+	allHandled := func(within time.Duration) {
 		t.Helper()
 		eventually(t, within, func() bool { return handled.distinct() == published })
 	}
 
-	// Each is known to one nsqlookupd or to both.
+	// Each nsqd registers with one nsqlookupd or with both.
 	nsqds := []*NSQD{startListedNSQD(t, la), startListedNSQD(t, lb), startListedNSQD(t, la, lb)}
 	for _, n := range nsqds {
-		say(n) // which makes the topic, and has it listed
+		publishOne(n) // creates the topic, which the nsqd then registers
 	}
-	all(10 * time.Second)
+	allHandled(10 * time.Second)
 	if n := c.Stats().Connections; n != 3 {
-		t.Errorf("%d connections", n)
+		t.Errorf("%d connections, want 3", n)
 	}
 
 	for _, n := range nsqds { // restart each under load
@@ -94,41 +95,41 @@ func TestDiscoveryInACluster(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		n.Start()
 		back := time.Now()
-		say(n)
+		publishOne(n)
 		want := fmt.Sprint("m", published)
 		eventually(t, 10*time.Second, func() bool { return handled.has(want) })
-		t.Logf("%s was consumed %v after it was back", n, time.Since(back).Round(time.Millisecond))
+		t.Logf("%s: message handled %v after the restart", n, time.Since(back).Round(time.Millisecond))
 		stopLoad.Store(true)
 		published += <-ended
 		load.Stop()
 	}
-	all(10 * time.Second)
+	allHandled(10 * time.Second)
 
-	lb.Kill() // nothing changes
+	lb.Kill() // la lists two of the nsqds; the third stays connected
 	for _, n := range nsqds {
-		say(n)
+		publishOne(n)
 	}
-	all(5 * time.Second)
-	moved := startListedNSQD(t, la) // as if one had moved
-	say(moved)
-	all(10 * time.Second)
+	allHandled(5 * time.Second)
+	moved := startListedNSQD(t, la) // as if an nsqd had moved to another address
+	publishOne(moved)
+	allHandled(10 * time.Second)
 
-	la.Kill() // connections go on
+	la.Kill() // connections stay
 	time.Sleep(4 * time.Second)
 	for _, n := range append(nsqds, moved) {
-		say(n)
+		publishOne(n)
 	}
-	all(5 * time.Second)
+	allHandled(5 * time.Second)
 	if n := c.Stats().Connections; n != 4 {
-		t.Errorf("%d connections without nsqlookupds", n)
+		t.Errorf("%d connections without nsqlookupds, want 4", n)
 	}
-	nsqds[0].Kill() // also one that was lost is dialled again
+	nsqds[0].Kill() // the consumer redials a lost nsqd even so
 	nsqds[0].Start()
-	say(nsqds[0])
-	all(10 * time.Second)
+	publishOne(nsqds[0])
+	allHandled(10 * time.Second)
 }
 
-// An nsqd that nobody lists any more is let go.
+// The consumer disconnects from an nsqd that no nsqlookupd lists any more.
 func TestTombstonedForGood(t *testing.T) {
 	l := StartLookupd(t)
 	n := startListedNSQD(t, l)
@@ -136,6 +137,6 @@ func TestTombstonedForGood(t *testing.T) {
 	c := discover(t, func(*nsq.Message) error { return nil }, l)
 	eventually(t, 10*time.Second, func() bool { return c.Stats().Connections == 1 })
 	l.post("/topic/tombstone?topic=" + topic + "&node=" + n.HTTPAddr())              // for 45 s
-	eventually(t, 40*time.Second, func() bool { return c.Stats().Connections == 0 }) // 30 s are given to it
+	eventually(t, 40*time.Second, func() bool { return c.Stats().Connections == 0 }) // after 30 s
 	eventually(t, 10*time.Second, func() bool { return len(n.Stats(topic, "c").Clients) == 0 })
 }

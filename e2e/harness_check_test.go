@@ -12,7 +12,7 @@ import (
 	"github.com/nsqio/nsq/nsqd"
 )
 
-// The tests in this file are of the harness itself.
+// The tests in this file test the harness itself.
 
 const soon = 30 * time.Second
 
@@ -24,7 +24,7 @@ func refused(addr string) bool {
 	return err != nil
 }
 
-// numbered makes n different bodies.
+// numbered returns n distinct bodies.
 func numbered(n int) []string {
 	bodies := make([]string, n)
 	for i := range bodies {
@@ -33,7 +33,7 @@ func numbered(n int) []string {
 	return bodies
 }
 
-// startWithChannel starts an nsqd with the channel archive of the topic orders.
+// startWithChannel starts an nsqd that has the topic orders with the channel archive.
 func startWithChannel(t *testing.T, configure func(*nsqd.Options)) *NSQD {
 	t.Helper()
 	n := StartNSQD(t, configure)
@@ -64,7 +64,7 @@ func TestHarnessConfigure(t *testing.T) {
 	n.Publish("orders", numbered(30)...)
 	eventually(t, soon, func() bool { return n.Stats("orders", "archive").Depth == 30 })
 	if got := n.Stats("orders", "archive").BackendDepth; got == 0 {
-		t.Error("no message went to disk, though memory has room for 10 of 30")
+		t.Error("no message went to disk, although memory has room for only 10 of 30")
 	}
 }
 
@@ -94,15 +94,15 @@ func TestHarnessKill(t *testing.T) {
 		t.Fatal("a killed nsqd accepts connections")
 	}
 	n.Start()
-	createChannel(n) // a new channel may not be on disk yet either
+	createChannel(n) // the channel was new and may not have been on disk yet
 	if got := n.Stats("orders", "archive").Depth; got != 0 {
-		t.Errorf("%d messages survived, which were in memory only: nsqd was not killed but stopped", got)
+		t.Errorf("%d messages that were only in memory survived: nsqd was stopped, not killed", got)
 	}
 	n.Publish("orders", "after")
 	eventually(t, soon, func() bool { return n.Stats("orders", "archive").Depth == 1 })
 }
 
-// TestHarnessOrphan closes the pipe that a child hangs on, as the end of a killed test does.
+// A child exits when its standard input is closed, as it is when a test is killed.
 func TestHarnessOrphan(t *testing.T) {
 	n, l := StartNSQD(t, nil), StartLookupd(t)
 	for _, p := range []*process{n.process, l.process} {

@@ -23,9 +23,9 @@ type NSQD struct{ *process }
 
 var nsqds atomic.Int64
 
-// StartNSQD starts an nsqd that ends with the test. configure, unless nil, may change its options, but neither its
-// addresses nor its logger. They are nsqd's defaults, except that it looks for messages that have timed out or whose
-// delay is over in all channels, every few milliseconds.
+// StartNSQD starts an nsqd that ends with the test. Its options are nsqd's defaults, except that every few milliseconds
+// it scans all channels for messages whose timeout or delay is over. configure, unless nil, may change the options, but
+// neither the addresses nor the logger.
 func StartNSQD(t testing.TB, configure func(*nsqd.Options)) *NSQD {
 	t.Helper()
 	o := nsqd.NewOptions()
@@ -43,7 +43,7 @@ func StartNSQD(t testing.TB, configure func(*nsqd.Options)) *NSQD {
 	return &NSQD{startProcess(t, order{NSQD: o}, o.TCPAddress, o.HTTPAddress)}
 }
 
-// Publish publishes the messages with one request, which together must fit nsqd's max-body-size of 5 MiB.
+// Publish publishes the messages in one request. Together they must fit nsqd's max-body-size of 5 MiB.
 func (n *NSQD) Publish(topic string, bodies ...string) {
 	n.t.Helper()
 	batch := binary.BigEndian.AppendUint32(nil, uint32(len(bodies)))
@@ -60,7 +60,7 @@ func (n *NSQD) Post(path string) {
 	n.request(http.MethodPost, path, nil, nil)
 }
 
-// ChannelStats is what nsqd tells about a channel.
+// ChannelStats is what nsqd reports about a channel.
 type ChannelStats struct {
 	Depth        int           `json:"depth"`
 	InFlight     int           `json:"in_flight_count"`
@@ -73,7 +73,7 @@ type ChannelStats struct {
 	BackendDepth int           `json:"backend_depth"`
 }
 
-// ClientStats is what nsqd tells about a consumer's connection.
+// ClientStats is what nsqd reports about a consumer's connection.
 type ClientStats struct {
 	RemoteAddress string `json:"remote_address"`
 	State         int    `json:"state"`
@@ -89,7 +89,7 @@ type ClientStats struct {
 	AuthIdentity  string `json:"auth_identity"`
 }
 
-// Stats returns what nsqd tells about a channel: nothing but zeros if it does not exist.
+// Stats returns what nsqd reports about a channel, or the zero value if it does not exist.
 func (n *NSQD) Stats(topic, channel string) ChannelStats {
 	n.t.Helper()
 	var stats struct {
@@ -108,10 +108,11 @@ func (n *NSQD) Stats(topic, channel string) ChannelStats {
 }
 
 // Lookupd is an nsqlookupd that a test can stop, kill and start again. It keeps nothing over a restart, and an nsqd
-// comes back to it only when it next pings, which is every 15 seconds.
+// registers with it again only at its next ping, which it sends every 15 seconds.
 type Lookupd struct{ *process }
 
-// StartLookupd starts an nsqlookupd that ends with the test. Its TCPAddr belongs in the NSQLookupdTCPAddresses of nsqds.
+// StartLookupd starts an nsqlookupd that ends with the test. An nsqd that is to register with it needs its TCPAddr in
+// NSQLookupdTCPAddresses.
 func StartLookupd(t testing.TB) *Lookupd {
 	t.Helper()
 	o := nsqlookupd.NewOptions()
@@ -126,7 +127,7 @@ func (l *Lookupd) post(path string) {
 	l.request(http.MethodPost, path, nil, nil)
 }
 
-// Nodes returns the TCP addresses of the nsqds that are registered.
+// Nodes returns the TCP addresses of the registered nsqds.
 func (l *Lookupd) Nodes() []string {
 	l.t.Helper()
 	var nodes struct {
@@ -143,30 +144,29 @@ func (l *Lookupd) Nodes() []string {
 	return addrs
 }
 
-// eventually waits until cond, which it asks over and over, is true, and ends the test if that takes longer than the
-// timeout.
+// eventually calls cond again and again until it returns true. It ends the test if that takes longer than the timeout.
 func eventually(t testing.TB, timeout time.Duration, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(timeout); !cond(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not so within %v", timeout)
+			t.Fatalf("condition not met within %v", timeout)
 		}
 	}
 }
 
-// client keeps no connections, so that none is left over from before a restart.
+// client keeps no connections open, so that none is left from before a restart.
 var client = &http.Client{
 	Transport: &http.Transport{DisableKeepAlives: true},
 	Timeout:   10 * time.Second,
 }
 
-func (p *process) get(path string, answer any) {
+func (p *process) get(path string, result any) {
 	p.t.Helper()
-	p.request(http.MethodGet, path, nil, answer)
+	p.request(http.MethodGet, path, nil, result)
 }
 
-// request sends an HTTP request to the daemon and decodes the JSON of its answer, unless answer is nil.
-func (p *process) request(method, path string, body []byte, answer any) {
+// request sends an HTTP request to the daemon and decodes the JSON response into result, unless that is nil.
+func (p *process) request(method, path string, body []byte, result any) {
 	p.t.Helper()
 	req, err := http.NewRequestWithContext(context.Background(), method, "http://"+p.http+path, bytes.NewReader(body))
 	if err != nil {
@@ -181,10 +181,10 @@ func (p *process) request(method, path string, body []byte, answer any) {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		p.t.Fatalf("%s: %s %s: %s %q (%v)", p, method, path, resp.Status, data, err)
 	}
-	if answer == nil {
+	if result == nil {
 		return
 	}
-	if err := json.Unmarshal(data, answer); err != nil {
+	if err := json.Unmarshal(data, result); err != nil {
 		p.t.Fatalf("%s: %s %s: %v", p, method, path, err)
 	}
 }

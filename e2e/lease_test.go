@@ -10,7 +10,7 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// attempts are those of all deliveries that handlers saw, in order.
+// attempts records the Attempts of every delivery that handlers get, in order.
 type attempts struct {
 	mu  sync.Mutex
 	all []uint16
@@ -28,7 +28,7 @@ func (a *attempts) seen() []uint16 {
 	return slices.Clone(a.all)
 }
 
-// A handler that takes three times the lease: with auto_touch nsqd waits for it.
+// With auto_touch nsqd waits for a handler that takes three times the lease.
 func TestAutoTouchKeepsTheLease(t *testing.T) {
 	n := StartNSQD(t, nil)
 	cfg := testConfig(t)
@@ -50,8 +50,8 @@ func TestAutoTouchKeepsTheLease(t *testing.T) {
 	}
 }
 
-// Without it the message comes again, and the late answer to the first delivery
-// is lost rather than taken for one to the second.
+// Without auto_touch nsqd delivers the message again. The late FIN of the first
+// delivery is dropped, not taken for the second's.
 func TestWithoutAutoTouchItComesAgain(t *testing.T) {
 	n := StartNSQD(t, nil)
 	cfg := testConfig(t)
@@ -66,7 +66,7 @@ func TestWithoutAutoTouchItComesAgain(t *testing.T) {
 	}, n)
 	n.Publish(topic, "m")
 	eventually(t, 10*time.Second, func() bool { return c.Snapshot().Finished == 1 })
-	time.Sleep(2500 * time.Millisecond) // the first handler answers
+	time.Sleep(2500 * time.Millisecond) // until the first handler returns
 	if s := n.Stats(topic, "c"); s.TimeoutCount != 1 || !slices.Equal(deliveries.seen(), []uint16{1, 2}) {
 		t.Errorf("%d timeouts, attempts %v", s.TimeoutCount, deliveries.seen())
 	}
@@ -75,8 +75,9 @@ func TestWithoutAutoTouchItComesAgain(t *testing.T) {
 	}
 }
 
-// What a consumer that shuts down had not begun is with the next one at once, not
-// after nsqd's timeout; and the shutdown takes as long as the slowest handler.
+// The messages that a consumer has not begun when it shuts down go to the next
+// consumer at once, not after nsqd's timeout. The shutdown takes as long as the
+// slowest handler.
 func TestShutdownHandsPrefetchedMessagesOver(t *testing.T) {
 	const prefetched, handlers, work = 500, 10, time.Second
 	n := StartNSQD(t, nil)
@@ -116,7 +117,7 @@ func TestShutdownHandsPrefetchedMessagesOver(t *testing.T) {
 		}
 	}
 	if got := uint64(len(deliveries.seen())); got != counts.Requeued {
-		t.Errorf("%d handed over of %d", got, counts.Requeued)
+		t.Errorf("the second consumer got %d of the %d requeued messages", got, counts.Requeued)
 	}
 	if s := n.Stats(topic, "c"); s.TimeoutCount != 0 {
 		t.Errorf("%d messages timed out", s.TimeoutCount)

@@ -20,24 +20,24 @@ import (
 )
 
 const (
-	// Generous, for machines that are busy with other tests.
+	// Generous, since the machine may be busy with other tests.
 	startTimeout = 30 * time.Second
 	stopTimeout  = 30 * time.Second
 )
 
-// process is a daemon in a child process, over all its restarts, which keep its addresses and its data. Its methods are
-// for the goroutine of the test, and end the test when they fail.
+// process is a daemon in a child process. It keeps its addresses and its data over restarts. Only the test's goroutine
+// may call its methods, which end the test when they fail.
 type process struct {
 	t         testing.TB
 	order     order
 	tcp, http string
 	cmd       *exec.Cmd // nil while the daemon does not run
-	stdin     io.Closer // the child's, who ends when it is closed
+	stdin     io.Closer // the child exits when it is closed
 	log       logBuffer
 }
 
-// startProcess starts a daemon that is killed at the end of the test, and whose log is shown if the test failed. The
-// addresses are those in the order.
+// startProcess starts a daemon. When the test ends it kills the daemon, and shows its log if the test failed. tcp and
+// http are the addresses in the order.
 func startProcess(t testing.TB, o order, tcp, http string) *process {
 	t.Helper()
 	p := &process{t: t, order: o, tcp: tcp, http: http}
@@ -57,17 +57,17 @@ func startProcess(t testing.TB, o order, tcp, http string) *process {
 
 func (p *process) String() string { return p.order.daemon() + " " + p.tcp }
 
-// TCPAddr is where clients connect: consumers and producers to an nsqd, nsqds to an nsqlookupd.
+// TCPAddr returns the address for clients: of an nsqd for consumers and producers, of an nsqlookupd for nsqds.
 func (p *process) TCPAddr() string { return p.tcp }
 
-// HTTPAddr is where the daemon answers HTTP requests.
+// HTTPAddr returns the address for HTTP requests.
 func (p *process) HTTPAddr() string { return p.http }
 
-// Start starts the daemon again after Stop or Kill and returns when it answers.
+// Start starts the daemon, also after Stop or Kill, and returns when it responds.
 func (p *process) Start() {
 	p.t.Helper()
 	if p.cmd != nil {
-		p.t.Fatalf("%s runs already", p)
+		p.t.Fatalf("%s is running already", p)
 	}
 	cmd, stdin, stdout, err := p.command()
 	if err == nil {
@@ -82,15 +82,15 @@ func (p *process) Start() {
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if !late.Stop() || err != nil {
 		_ = cmd.Process.Kill()
-		p.t.Fatalf("%s does not start: %v", p, p.wait())
+		p.t.Fatalf("%s did not start: %v", p, p.wait())
 	}
 	if line != readyLine {
-		p.t.Fatalf("%s begins with %q, want %q", p, line, readyLine)
+		p.t.Fatalf("%s first printed %q, want %q", p, line, readyLine)
 	}
 	p.get("/ping", nil)
 }
 
-// command prepares the child process, with both ends of its standard input and output.
+// command returns the command that runs the child process, with our ends of its standard input and output.
 func (p *process) command() (cmd *exec.Cmd, stdin io.Closer, stdout io.Reader, err error) {
 	text, err := json.Marshal(p.order)
 	if err != nil {
@@ -101,8 +101,8 @@ func (p *process) command() (cmd *exec.Cmd, stdin io.Closer, stdout io.Reader, e
 		return nil, nil, nil, err
 	}
 	cmd = exec.Command(self)
-	// A data race within nsqd is not for these tests to find, so it does not change the child's exit status. Nor does
-	// the race detector hold up its end by a second, as it does otherwise.
+	// These tests are not to find data races in nsqd, so a race does not change the child's exit status. Nor does the
+	// race detector delay the exit by a second, as it does by default.
 	cmd.Env = append(os.Environ(), childEnv+"="+string(text), "GORACE=exitcode=0 atexit_sleep_ms=0")
 	cmd.Stderr = &p.log
 	if stdin, err = cmd.StdinPipe(); err != nil {
@@ -112,31 +112,31 @@ func (p *process) command() (cmd *exec.Cmd, stdin io.Closer, stdout io.Reader, e
 	return cmd, stdin, stdout, err
 }
 
-// Stop tells the daemon to end, as an operator would, and waits until it has. An nsqd saves its messages.
+// Stop tells the daemon to exit, as an operator would, and waits until it has. An nsqd saves its messages first.
 func (p *process) Stop() {
 	p.t.Helper()
 	child := p.signal(syscall.SIGTERM)
 	late := time.AfterFunc(stopTimeout, func() { _ = child.Kill() })
 	defer late.Stop()
 	if err := p.wait(); err != nil {
-		p.t.Fatalf("%s did not stop well: %v", p, err)
+		p.t.Fatalf("%s did not stop cleanly: %v", p, err)
 	}
 }
 
-// Kill ends the daemon at once, so that it loses what it has only in memory.
+// Kill kills the daemon, so that it loses what it has only in memory.
 func (p *process) Kill() {
 	p.t.Helper()
 	p.signal(syscall.SIGKILL)
 	err := p.wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.Exited() {
-		p.t.Fatalf("%s had ended before it was killed: %v", p, err)
+		p.t.Fatalf("%s had exited before it was killed: %v", p, err)
 	}
 }
 
 func (p *process) signal(s os.Signal) *os.Process {
 	p.t.Helper()
 	if p.cmd == nil {
-		p.t.Fatalf("%s does not run", p)
+		p.t.Fatalf("%s is not running", p)
 	}
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.t.Fatalf("%s: %v", p, err)
@@ -144,7 +144,7 @@ func (p *process) signal(s os.Signal) *os.Process {
 	return p.cmd.Process
 }
 
-// wait waits until the process is gone and returns how it ended.
+// wait waits until the process has exited. It returns an error unless that was with status 0.
 func (p *process) wait() error {
 	err := p.cmd.Wait()
 	p.cmd = nil
@@ -163,7 +163,7 @@ func (b *logBuffer) Write(text []byte) (int, error) {
 	return b.buf.Write(text)
 }
 
-// withoutPolls is the log without the requests for statistics and the like, which a waiting test makes by the hundred.
+// withoutPolls returns the log without the HTTP requests for stats and the like, of which a waiting test makes hundreds.
 func (b *logBuffer) withoutPolls() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -176,8 +176,8 @@ func (b *logBuffer) withoutPolls() string {
 	return log.String()
 }
 
-// Ports for daemons come from below the range that operating systems take ports for outgoing connections from. A daemon
-// needs its port again when it restarts, and in that range a client that keeps dialling it could have got it meanwhile.
+// Ports for daemons lie below the range from which operating systems give ports to outgoing connections. A daemon needs
+// its port again when it restarts. A port of that range could meanwhile have gone to a client that keeps dialling it.
 const firstPort, ports = 12000, 18000
 
 var nextPort atomic.Uint32

@@ -15,14 +15,14 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// onDisk makes an nsqd keep its messages through a kill.
+// onDisk makes an nsqd keep all messages on disk, so that they survive a kill.
 func onDisk(o *nsqd.Options) {
 	o.MemQueueSize = 0
 	o.SyncEvery = 1
 }
 
-// publishForm publishes a message in one of the ways there are, and waits for
-// its outcome.
+// publishForm publishes a message in the i-th of four ways, and waits for the
+// result.
 func publishForm(ctx context.Context, p *nsq.Producer, i int, body []byte, done chan *nsq.ProducerTransaction) error {
 	switch i % 4 {
 	case 0:
@@ -38,12 +38,12 @@ func publishForm(ctx context.Context, p *nsq.Producer, i int, body []byte, done 
 	return (<-done).Error
 }
 
-// D52: nsqd is killed and started again ten times while 64 goroutines publish.
-// Whatever was published without an error is in the queue afterwards, and
-// nothing of which the error says that it is not.
+// D52: nsqd is killed and restarted ten times while 64 goroutines publish. Every
+// message that was published without an error is stored; no message is stored whose
+// error says that it was not sent.
 func TestNSQDKilledUnderPublishers(t *testing.T) {
 	const publishers, restarts = 64, 10
-	n := StartNSQD(t, onDisk) // and without a channel: nsqd has in memory what it moves from topic to channel
+	n := StartNSQD(t, onDisk) // without a channel: what nsqd moves from a topic to a channel is in memory only
 	p, err := nsq.NewProducer(n.TCPAddr(), testConfig(t))
 	if err != nil {
 		t.Fatal(err)
@@ -116,18 +116,17 @@ func TestNSQDKilledUnderPublishers(t *testing.T) {
 	eventually(t, 30*time.Second, func() bool { s := n.Stats(topic, "c"); return s.Depth+s.InFlight == 0 })
 	for body := range notSent {
 		if got.has(body) {
-			t.Errorf("%s is not sent, but stored", body)
+			t.Errorf("%s: the error said not sent, but it is stored", body)
 		}
 	}
 	if len(notSent) == 0 || unknown == 0 {
-		t.Errorf("the restarts were not felt: %d not sent, %d unknown", len(notSent), unknown)
+		t.Errorf("the restarts hit no publish: %d not sent, %d unknown", len(notSent), unknown)
 	}
 }
 
-// D53: nsqd closes the connection with each publish that it refuses. What others
-// had on their way is published all the same, unless that happens twice in a
-// row; and whatever they are told is true: no message is lost, none is there
-// twice.
+// D53: nsqd closes the connection with each publish that it refuses. The publishes
+// of others on that connection succeed all the same, unless it is closed twice in a
+// row. Their results are true: no message is lost, and none is stored twice.
 func TestRefusalsOfRealNSQDHurtNobodyElse(t *testing.T) {
 	n := StartNSQD(t, nil)
 	n.Post("/topic/create?topic=" + topic)
@@ -176,7 +175,7 @@ func TestRefusalsOfRealNSQDHurtNobodyElse(t *testing.T) {
 	if depth > ok+maybe {
 		t.Errorf("%d stored, but at most %d published", depth, ok+maybe)
 	}
-	if hurt := int(notSent.Load()) + maybe; hurt > 50 { // without a second try it is up to 16 for each refusal
-		t.Errorf("%d publishes failed", hurt)
+	if hurt := int(notSent.Load()) + maybe; hurt > 50 { // without a second try up to 16 would fail per refusal
+		t.Errorf("%d other publishes failed, want at most 50", hurt)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// ready is the RDY that an nsqd was sent for channel c, and what it has in
+// ready returns the RDY of all clients of channel c, and how many messages are in
 // flight.
 func ready(n *NSQD) (rdy, inFlight int) {
 	s := n.Stats(topic, "c")
@@ -17,8 +17,8 @@ func ready(n *NSQD) (rdy, inFlight int) {
 	return rdy, s.InFlight
 }
 
-// With all messages on one nsqd of three, RDY follows them there. How much that
-// helps is logged: with an even split the others hold two thirds of it.
+// When one nsqd of three has all messages, RDY moves there; in an even split the
+// other two would hold two thirds of it. The test logs how much faster the drain is.
 func TestDrainFollowsMessages(t *testing.T) {
 	const count, handlers = 20_000, 90
 	took := map[nsq.RDYStrategy]time.Duration{}
@@ -40,16 +40,16 @@ func TestDrainFollowsMessages(t *testing.T) {
 		eventually(t, 2*time.Minute, func() bool { return handled.distinct() == count })
 		took[strategy] = time.Since(begin)
 		if rdy, _ := ready(busy); strategy == nsq.RDYUniform && rdy != handlers/3 {
-			t.Errorf("uniform: RDY %d of %d", rdy, handlers)
+			t.Errorf("uniform: RDY %d, want a third of %d", rdy, handlers)
 		}
 		stop(t, c)
 	}
-	t.Logf("drained in %v, with an even split in %v: %.2f of it", took[nsq.RDYAdaptive], took[nsq.RDYUniform],
+	t.Logf("drained in %v, with an even split in %v: ratio %.2f", took[nsq.RDYAdaptive], took[nsq.RDYUniform],
 		took[nsq.RDYAdaptive].Seconds()/took[nsq.RDYUniform].Seconds())
 }
 
-// Lowering max_in_flight under load holds as soon as what was in flight is
-// answered, by nsqd's own count.
+// After max_in_flight is lowered under load, nsqd's own counts stay within it once
+// the messages in flight are acked.
 func TestLoweringHolds(t *testing.T) {
 	nsqds := []*NSQD{StartNSQD(t, nil), StartNSQD(t, nil), StartNSQD(t, nil)}
 	for _, n := range nsqds {
@@ -74,16 +74,16 @@ func TestLoweringHolds(t *testing.T) {
 	finished := c.Stats().MessagesFinished
 	for range 100 {
 		if rdy, n := total(); rdy > 6 || n > 6 {
-			t.Errorf("RDY %d, in flight %d, lowered to 6", rdy, n)
+			t.Errorf("RDY %d, in flight %d, want at most 6", rdy, n)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	if c.Stats().MessagesFinished == finished {
-		t.Error("nothing was handled meanwhile")
+		t.Error("no message was handled meanwhile")
 	}
 }
 
-// With fewer slots than nsqds a message on any of them is handled soon.
+// With fewer slots than nsqds, a message on any nsqd is still handled soon.
 func TestTurnsReachAll(t *testing.T) {
 	var nsqds []*NSQD
 	for range 4 {
@@ -103,7 +103,7 @@ func TestTurnsReachAll(t *testing.T) {
 			eventually(t, 5*time.Second, func() bool { return handled.distinct() == want })
 		}
 	}
-	for i, n := range nsqds { // and a backlog on each
+	for i, n := range nsqds { // so is a backlog on each
 		publish(t, n, string(rune('A'+i)), 500)
 	}
 	eventually(t, time.Minute, func() bool { return handled.distinct() == 20+2000 })

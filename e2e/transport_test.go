@@ -20,7 +20,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// certificates are files as nsqd, and our tls_ options, want them.
+// certificates are the paths of PEM files, for nsqd and for the tls_ options.
 type certificates struct {
 	ca, serverCert, serverKey, clientCert, clientKey string
 }
@@ -48,10 +48,11 @@ func newCertificates(t *testing.T) certificates {
 	return c
 }
 
-// serve has an nsqd offer TLS.
+// serve makes an nsqd offer TLS.
 func (c certificates) serve(o *nsqd.Options) { o.TLSCert, o.TLSKey = c.serverCert, c.serverKey }
 
-// serveMutual has it verify its clients, too. HTTP stays open to the harness.
+// serveMutual makes an nsqd require TLS and verify its clients. HTTP stays open for
+// the harness.
 func (c certificates) serveMutual(o *nsqd.Options) {
 	c.serve(o)
 	o.TLSClientAuthPolicy, o.TLSRootCAFile, o.TLSRequired = "require-verify", c.ca, nsqd.TLSRequiredExceptHTTP
@@ -82,7 +83,7 @@ func produce(t *testing.T, cfg *nsq.Config, n *NSQD, bodies ...string) error {
 	return nil
 }
 
-// Messages go both ways over every transport that nsqd knows.
+// Messages go both ways over every transport that nsqd has.
 func TestTransports(t *testing.T) {
 	const count = 1000
 	certs := newCertificates(t)
@@ -135,12 +136,12 @@ func TestTransports(t *testing.T) {
 			})
 		}
 		if log := n.log.withoutPolls(); strings.Contains(log, "unexpected EOF") || strings.Contains(log, "failed to read command") {
-			t.Errorf("nsqd complains of how connections end:\n%s", log)
+			t.Errorf("nsqd logged that connections did not end cleanly:\n%s", log)
 		}
 	}
 }
 
-// What a client without the right TLS hears.
+// The errors that a client without the right TLS gets.
 func TestTLSErrors(t *testing.T) {
 	certs, others := newCertificates(t), newCertificates(t)
 	without := StartNSQD(t, nil)
@@ -186,7 +187,7 @@ func TestTLSErrors(t *testing.T) {
 	}
 }
 
-// subscribe connects a consumer, and stops it.
+// subscribe connects a consumer, stops it, and returns the error of ConnectToNSQD.
 func subscribe(t *testing.T, cfg *nsq.Config, n *NSQD) error {
 	t.Helper()
 	c, err := nsq.NewConsumer(topic, "c", cfg)
@@ -199,7 +200,7 @@ func subscribe(t *testing.T, cfg *nsq.Config, n *NSQD) error {
 	return err
 }
 
-// AUTH is decided by a server that nsqd asks.
+// nsqd asks an auth server about each AUTH, and the client reports what it decides.
 func TestAuth(t *testing.T) {
 	certs := newCertificates(t)
 	authd := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
