@@ -22,7 +22,7 @@ type event struct {
 	rank rank
 
 	at    time.Time // zero unless planned
-	seq   int       // the agenda's when planned
+	seq   int       // agenda.seq when it was planned
 	index int       // in the heap
 }
 

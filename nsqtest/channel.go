@@ -37,7 +37,7 @@ type channel struct {
 type message struct {
 	wire.Message
 	delay     time.Duration // how long put defers it
-	owner     *client       // whom it is in flight to; nil when it is not
+	owner     *client       // the client it is in flight to, or nil
 	delivered time.Time     // when it was last sent to its owner
 	timeout   event         // planned while in flight or deferred; queues it again
 }
@@ -157,8 +157,8 @@ func (ch *channel) assign(m *message, c *client) {
 	ch.transmit(m)
 }
 
-// transmit sends m to its owner as one more delivery. For a message that is in
-// flight already, this redelivers it without a way through the queue.
+// transmit sends m to its owner as one more delivery. Resend calls it for a message
+// that is in flight already, to redeliver it without a detour through the queue.
 func (ch *channel) transmit(m *message) {
 	m.delivered = time.Now()
 	m.Attempts++

@@ -24,8 +24,8 @@ const (
 )
 
 // A client is one connection to the fake nsqd. Its reader goroutine reads and
-// executes commands. Its writer goroutine sends out, to which commands, deliveries
-// and heartbeats append.
+// executes commands. Its writer goroutine sends what commands, deliveries and
+// heartbeats append to out.
 type client struct {
 	nsqd    *Nsqd
 	id      int
@@ -95,22 +95,22 @@ func (c *client) run() {
 	})
 }
 
-// end makes the writer close the connection once out is sent. Callers hold the
-// mutex.
+// end makes the writer close the connection once the pending output is sent.
+// Callers hold the mutex.
 func (c *client) end() {
 	c.ending = true
 	c.wake.Broadcast()
 }
 
-// abort drops out and ends the client. Callers hold the mutex; after they unlock
-// it they close the connection that abort returns.
+// abort ends the client and drops its pending output. Callers hold the mutex. After
+// they unlock it they close the connection that abort returns.
 func (c *client) abort() net.Conn {
 	c.out = nil
 	c.end()
 	return c.conn
 }
 
-// cut closes the connection at once, without sending out.
+// cut closes the connection at once and drops the pending output.
 func (c *client) cut() {
 	c.nsqd.update(func() { c.abort() })
 	_ = c.conn.Close()
@@ -212,8 +212,8 @@ func (c *client) ready() bool {
 	return !c.ending && c.inFlight < max(c.rdy, c.stragglerRDY)
 }
 
-// writeLoop sends out until the client ends or a Write fails, and closes the
-// connection.
+// writeLoop sends output until the client ends or a Write fails, and then closes
+// the connection.
 func (c *client) writeLoop() {
 	for {
 		batch, stream, deadline := c.nextBatch()

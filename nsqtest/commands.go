@@ -186,8 +186,8 @@ func (c *client) negotiate(req *wire.Identify) *wire.IdentifyResponse {
 
 func (c *client) replyOK() { c.reply(ResponseFrame(wire.OK)) }
 
-// must returns frame. The frames it is used for have only numbers and strings,
-// whose encoding cannot fail.
+// must returns frame. wire has encoded it from numbers and strings, which cannot
+// fail.
 func must(frame []byte, err error) []byte {
 	if err != nil {
 		panic(err)

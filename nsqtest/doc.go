@@ -33,8 +33,8 @@
 //
 // It differs from nsqd where a test needs certainty: it sends messages at once
 // instead of holding them in an output buffer, serves ready clients in turn, keeps
-// timeouts exactly, and ignores a sample rate. It grants TLS and compression only if the
-// [Options] offer them; [NewCA] makes the certificates.
+// timeouts exactly, and ignores a sample rate. It grants TLS and compression only
+// if the [Options] offer them; [NewCA] makes the certificates.
 //
 // A fake [Lookupd] responds over HTTP as nsqlookupd 1.3.0 does, or as one before
 // 1.0. It lists what the test registers. A client reaches it with

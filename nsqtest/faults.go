@@ -44,7 +44,7 @@ type Fault struct {
 
 type fault struct {
 	Fault
-	seen int // how many commands matched; guarded by the Nsqd's mutex
+	seen int // how many commands it has matched; guarded by the Nsqd's mutex
 }
 
 // Inject adds a fault. If several apply to a command, the one added first is used.
