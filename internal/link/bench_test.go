@@ -70,7 +70,7 @@ func (s *sink) Down(error)             { close(s.down) }
 func rawLink(socket net.Conn, r Receiver) *Link {
 	l := &Link{conn: newConn(socket), receiver: r}
 	l.out = l.conn
-	l.more = sync.NewCond(&l.mu)
+	l.writerWake = sync.NewCond(&l.mu)
 	l.in.init(l.conn, 1<<20)
 	return l
 }
@@ -89,7 +89,7 @@ func TestAllocations(t *testing.T) {
 			if err := l.in.fill(); err != nil {
 				t.Fatal(err)
 			}
-			if err := l.parse(&batch); err != nil {
+			if err := l.handleFrames(&batch); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -116,9 +116,9 @@ func BenchmarkFin(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if l.Fin(&id); l.pending.len > 1<<19 {
-			taken = l.pending.swap(taken[:0])
+			taken = l.pending.takeAll(taken[:0])
 			for _, chunk := range taken {
-				giveBack(chunk)
+				releaseChunk(chunk)
 			}
 		}
 	}
@@ -135,7 +135,7 @@ func BenchmarkRead(b *testing.B) {
 		if err := l.in.fill(); err != nil {
 			b.Fatal(err)
 		}
-		if err := l.parse(&batch); err != nil {
+		if err := l.handleFrames(&batch); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -202,7 +202,7 @@ func TestCompressedAllocations(t *testing.T) {
 			if err := l.in.fill(); err != nil {
 				t.Fatal(err)
 			}
-			if err := l.parse(&batch); err != nil {
+			if err := l.handleFrames(&batch); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := l.out.Write(fins); err != nil {

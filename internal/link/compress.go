@@ -94,12 +94,12 @@ func (e *encoder) CloseWrite() error {
 
 // A decoder decompresses what is read.
 type decoder struct {
-	src  failing
+	src  errorKeeper
 	from io.Reader
 }
 
 func newDecoder(src io.Reader, compression string) *decoder {
-	d := &decoder{src: failing{Reader: src}}
+	d := &decoder{src: errorKeeper{Reader: src}}
 	in := bufio.NewReaderSize(&d.src, compressedBuffer)
 	if compression == OpSnappy {
 		// Its buffer starts small and grows with the chunks that come.
@@ -120,13 +120,13 @@ func (d *decoder) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// failing is a reader that remembers its error.
-type failing struct {
+// errorKeeper is a reader that remembers its error.
+type errorKeeper struct {
 	io.Reader
 	err error
 }
 
-func (f *failing) Read(p []byte) (n int, err error) {
+func (f *errorKeeper) Read(p []byte) (n int, err error) {
 	n, err = f.Reader.Read(p)
 	f.err = err
 	return n, err

@@ -30,11 +30,11 @@ func (l *Link) Drain() {
 	l.drain.asked = true
 	if l.cfg.Topic == "" {
 		l.drain.listened = true
-		l.more.Signal()
+		l.writerWake.Signal()
 		return
 	}
-	l.replies.push(waiting{to: (*closeWait)(l), start: l.queued})
-	l.push(wire.AppendCls(l.pending.room(lineRoom)), nil)
+	l.replies.push(awaitedReply{to: (*closeWait)(l), start: l.queued})
+	l.appendCommand(wire.AppendCls(l.pending.reserve(lineRoom)), nil)
 }
 
 // Abandon ends the link as Drain does, but waits for nothing except that what
@@ -44,7 +44,7 @@ func (l *Link) Abandon() {
 	l.mu.Lock()
 	l.drain.abandoned = true
 	l.mu.Unlock()
-	l.more.Signal()
+	l.writerWake.Signal()
 }
 
 // Flushed tells whether everything that was appended has been sent.
@@ -78,6 +78,6 @@ func (c *closeWait) Reply(data []byte, err error) {
 		l.mu.Lock()
 		l.drain.listened = true
 		l.mu.Unlock()
-		l.more.Signal()
+		l.writerWake.Signal()
 	})
 }

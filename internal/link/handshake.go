@@ -108,7 +108,7 @@ func (l *Link) exchange(command []byte) ([]byte, error) {
 // before it: each is owed a NOP, which leaves with the next command.
 func (l *Link) await() ([]byte, error) {
 	for {
-		f, err := l.in.frame()
+		f, err := l.in.readFrame()
 		_, big := errors.AsType[*oversize](err)
 		switch {
 		case big || err == nil && f.Type == wire.FrameMessage:

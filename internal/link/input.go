@@ -57,15 +57,15 @@ func newLarge(m wire.Message, size int) *large {
 	return &large{m, size}
 }
 
-// take copies of b what belongs to the body, and returns how much that is.
-func (l *large) take(b []byte) int {
+// copyFrom copies of b what belongs to the body, and returns how much that is.
+func (l *large) copyFrom(b []byte) int {
 	n := min(len(b), l.size-len(l.message.Body))
 	l.message.Body = append(l.message.Body, b[:n]...)
 	return n
 }
 
-// read reads once. As with the buffer, memory follows the bytes that came.
-func (l *large) read(src io.Reader) (int, error) {
+// readOnce reads once. As with the buffer, memory follows the bytes that came.
+func (l *large) readOnce(src io.Reader) (int, error) {
 	body := l.message.Body
 	if len(body) == cap(body) {
 		body = append(make([]byte, 0, len(body)+min(len(body), l.size-len(body))), body...)
@@ -80,10 +80,10 @@ func (in *input) init(src io.Reader, maxBody int) {
 	in.buf, in.want = make([]byte, idleBuffer), idleBuffer
 }
 
-// next parses the next frame out of the buffer. [wire.ErrShort] says that
+// nextFrame parses the nextFrame frame out of the buffer. [wire.ErrShort] says that
 // there is none whole, and that fill must be called. A message that is not taken,
 // or whose body is not in the buffer, comes as an *oversize or a *large.
-func (in *input) next() (wire.Frame, error) {
+func (in *input) nextFrame() (wire.Frame, error) {
 	if in.skip > 0 {
 		n := min(in.skip, in.w-in.r)
 		in.r += n
@@ -93,11 +93,11 @@ func (in *input) next() (wire.Frame, error) {
 		}
 	}
 	if in.large != nil {
-		return wire.Frame{}, in.completed()
+		return wire.Frame{}, in.finishLarge()
 	}
 	f, n, err := wire.ParseFrame(in.buf[in.r:in.w])
 	switch {
-	case err == nil && (f.Type != wire.FrameMessage || !in.special(len(f.Data))):
+	case err == nil && (f.Type != wire.FrameMessage || !in.outsized(len(f.Data))):
 		in.r += n
 	case err == nil || errors.Is(err, wire.ErrShort):
 		return f, in.checkSize()
@@ -105,9 +105,9 @@ func (in *input) next() (wire.Frame, error) {
 	return f, err
 }
 
-// special tells whether a message's size makes it one that is not parsed in
+// outsized tells whether a message's size makes it one that is not parsed in
 // place.
-func (in *input) special(dataLen int) bool {
+func (in *input) outsized(dataLen int) bool {
 	size := dataLen - wire.MessageDataLen(0)
 	return in.tooBig(size) || in.ownAbove > 0 && size > in.ownAbove
 }
@@ -124,7 +124,7 @@ func (in *input) checkSize() error {
 		return err
 	}
 	fixed := wire.HeaderLen + wire.MessageDataLen(0)
-	if h.Type != wire.FrameMessage || !in.special(h.Len) || len(b) < fixed {
+	if h.Type != wire.FrameMessage || !in.outsized(h.Len) || len(b) < fixed {
 		return wire.ErrShort
 	}
 	m, err := wire.ParseMessage(b[wire.HeaderLen:fixed])
@@ -138,17 +138,17 @@ func (in *input) checkSize() error {
 		return &oversize{message: m, size: h.BodyLen()}
 	}
 	in.large = newLarge(m, h.BodyLen())
-	in.r += in.large.take(in.buf[in.r:in.w])
+	in.r += in.large.copyFrom(in.buf[in.r:in.w])
 	if h.BodyLen() >= busyBuffer {
 		// The next message may be as large. Of that the buffer is to get little.
 		in.want = idleBuffer
 	}
-	return in.completed()
+	return in.finishLarge()
 }
 
-// completed returns the large message that is being read, or ErrShort as long as
+// finishLarge returns the large message that is being read, or ErrShort as long as
 // it is not whole.
-func (in *input) completed() error {
+func (in *input) finishLarge() error {
 	l := in.large
 	if len(l.message.Body) < l.size {
 		return wire.ErrShort
@@ -157,17 +157,17 @@ func (in *input) completed() error {
 	return l
 }
 
-// takeAhead gives away what was read and not parsed.
-func (in *input) takeAhead() []byte {
+// takeUnparsed gives away what was read and not parsed.
+func (in *input) takeUnparsed() []byte {
 	ahead := bytes.Clone(in.buf[in.r:in.w])
 	in.r, in.w = 0, 0
 	return ahead
 }
 
-// frame reads until there is a whole frame.
-func (in *input) frame() (wire.Frame, error) {
+// readOnce reads until there is a whole readOnce.
+func (in *input) readFrame() (wire.Frame, error) {
 	for {
-		f, err := in.next()
+		f, err := in.nextFrame()
 		if !errors.Is(err, wire.ErrShort) {
 			return f, err
 		}
@@ -179,7 +179,7 @@ func (in *input) frame() (wire.Frame, error) {
 
 // fill reads once. Frames returned before are invalid afterwards.
 func (in *input) fill() error {
-	n, err := in.read()
+	n, err := in.readOnce()
 	if n > 0 {
 		return nil // an error, if any, comes again
 	}
@@ -189,9 +189,9 @@ func (in *input) fill() error {
 	return err
 }
 
-func (in *input) read() (int, error) {
+func (in *input) readOnce() (int, error) {
 	if in.large != nil {
-		return in.large.read(in.src)
+		return in.large.readOnce(in.src)
 	}
 	in.makeRoom()
 	room := in.buf[in.w:min(in.w+in.want, len(in.buf))]
@@ -225,9 +225,9 @@ func (in *input) makeRoom() {
 	in.r, in.w = 0, len(rest)
 }
 
-// rest gives back a large buffer that holds nothing. The reader calls it when
+// shrink gives back a large buffer that holds nothing. The reader calls it when
 // a heartbeat was all that came.
-func (in *input) rest() {
+func (in *input) shrink() {
 	if in.r == in.w && len(in.buf) > idleBuffer {
 		in.buf, in.r, in.w, in.want = make([]byte, idleBuffer), 0, 0, idleBuffer
 	}

@@ -43,7 +43,7 @@ func readAll(src io.Reader, maxBody, ownAbove int) (lines []string, largest int,
 	in.init(src, maxBody)
 	in.ownAbove = ownAbove
 	for {
-		f, err := in.frame()
+		f, err := in.readFrame()
 		largest = max(largest, len(in.buf))
 		if l := in.large; l != nil {
 			largest = max(largest, cap(l.message.Body))
@@ -139,7 +139,7 @@ func TestInputOwnMemory(t *testing.T) {
 	in.ownAbove = 16 << 10
 	bodies := 0
 	for {
-		_, err := in.frame()
+		_, err := in.readFrame()
 		if l, ok := errors.AsType[*large](err); ok {
 			if bodies++; string(l.message.Body) != body {
 				t.Fatal("the body is another")
@@ -262,7 +262,7 @@ func TestInputBuffer(t *testing.T) {
 		t.Helper()
 		src.data = bytes.Join(data, nil)
 		for range frames {
-			if _, err := in.frame(); err != nil {
+			if _, err := in.readFrame(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -286,16 +286,16 @@ func TestInputBuffer(t *testing.T) {
 	expect(512 << 10)
 	read(1, okFrame)
 	expect(busyBuffer)
-	in.rest()
+	in.shrink()
 	expect(idleBuffer)
 	read(1, okFrame)
 	expect(idleBuffer)
 
 	read(1000, bytes.Repeat(okFrame, 1000), okFrame[:5])
-	in.rest() // in vain: there is half a frame
+	in.shrink() // in vain: there is half a frame
 	expect(busyBuffer)
 	read(1, okFrame[5:])
-	in.rest()
+	in.shrink()
 	expect(idleBuffer)
 }
 

@@ -88,8 +88,8 @@ type Link struct {
 	auth        *wire.AuthResponse // nil if nsqd did not ask
 
 	mu sync.Mutex // guards what follows
-	// more is signalled when the writer may have something to do.
-	more *sync.Cond
+	// writerWake is signalled when the writer may have something to do.
+	writerWake *sync.Cond
 	// moved is signalled when something was sent, or will not be. It is nil
 	// while nobody has asked.
 	moved   *sync.Cond
@@ -97,7 +97,7 @@ type Link struct {
 	unsent  [][]byte // commands that it took, and a Write that failed did not send
 	queued  uint64   // bytes ever appended to pending
 	sent    uint64   // bytes ever given to the socket
-	replies replies
+	replies replyQueue
 	stats   Stats
 	drain   drainState
 	ended   bool  // no command is accepted any more
@@ -137,7 +137,7 @@ func Dial(ctx context.Context, cfg Config) (*Link, error) {
 		return nil, &Error{Addr: cfg.Addr, Op: OpDial, Err: err}
 	}
 	l := &Link{cfg: cfg, conn: newConn(raw)}
-	l.more = sync.NewCond(&l.mu)
+	l.writerWake = sync.NewCond(&l.mu)
 	l.in.init(l.conn, cfg.MaxBody)
 	l.out = l.conn
 	if err := l.handshake(ctx); err != nil {
@@ -232,9 +232,9 @@ func (l *Link) fail(err error) {
 		return
 	}
 	l.closing, l.ended, l.err = true, true, err
-	l.tellMoved()
+	l.signalProgress()
 	l.mu.Unlock()
-	l.more.Signal()
+	l.writerWake.Signal()
 	_ = l.conn.Close() // wakes a Read and a Write
 }
 
@@ -249,7 +249,7 @@ func (l *Link) loopEnded() {
 	l.mu.Lock()
 	err, sent := l.err, l.sent
 	waiting := l.replies.takeAll()
-	l.settle()
+	l.closeAccounts()
 	for _, t := range l.timers {
 		if t != nil {
 			t.Stop()

@@ -16,9 +16,9 @@ type outgoing struct {
 	len    int
 }
 
-// room is where to append up to n bytes in one piece, at most chunkSize. What
+// reserve is where to append up to n bytes in one piece, at most chunkSize. What
 // was appended is given to grew.
-func (o *outgoing) room(n int) []byte {
+func (o *outgoing) reserve(n int) []byte {
 	if last := len(o.chunks) - 1; last >= 0 && cap(o.chunks[last])-len(o.chunks[last]) >= n {
 		return o.chunks[last]
 	}
@@ -27,28 +27,28 @@ func (o *outgoing) room(n int) []byte {
 	return chunk[:0]
 }
 
-func (o *outgoing) grew(tail []byte) {
+func (o *outgoing) commit(tail []byte) {
 	last := len(o.chunks) - 1
 	o.len += len(tail) - len(o.chunks[last])
 	o.chunks[last] = tail
 }
 
-// write appends data of any length.
-func (o *outgoing) write(data []byte) {
+// appendBytes appends data of any length.
+func (o *outgoing) appendBytes(data []byte) {
 	for len(data) > 0 {
-		tail := o.room(1)
+		tail := o.reserve(1)
 		n := min(len(data), cap(tail)-len(tail))
-		o.grew(append(tail, data[:n]...))
+		o.commit(append(tail, data[:n]...))
 		data = data[n:]
 	}
 }
 
-// swap gives what there is for an empty list.
-func (o *outgoing) swap(empty [][]byte) [][]byte {
+// takeAll gives what there is for an empty list.
+func (o *outgoing) takeAll(empty [][]byte) [][]byte {
 	taken := o.chunks
 	o.chunks, o.len = empty, 0
 	return taken
 }
 
-// giveBack returns a chunk that is written.
-func giveBack(chunk []byte) { chunks.Put((*[chunkSize]byte)(chunk[:chunkSize])) }
+// releaseChunk returns a chunk that is written.
+func releaseChunk(chunk []byte) { chunks.Put((*[chunkSize]byte)(chunk[:chunkSize])) }

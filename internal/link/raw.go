@@ -29,8 +29,8 @@ func (l *Link) Append(commands []byte) (end uint64, ok bool) {
 	}
 	if len(commands) > 0 {
 		before := l.pending.len
-		l.pending.write(commands)
-		l.pushed(before)
+		l.pending.appendBytes(commands)
+		l.appended(before)
 	}
 	return l.queued, true
 }
@@ -55,8 +55,8 @@ func (l *Link) Sent(end uint64) error {
 	return l.err
 }
 
-// tellMoved wakes those who wait in Sent. Callers hold the mutex.
-func (l *Link) tellMoved() {
+// signalProgress wakes those who wait in Sent. Callers hold the mutex.
+func (l *Link) signalProgress() {
 	if l.moved != nil {
 		l.moved.Broadcast()
 	}

@@ -15,7 +15,7 @@ func (l *Link) readLoop() {
 	defer l.loopEnded()
 	var batch []wire.Message
 	for {
-		err := l.parse(&batch)
+		err := l.handleFrames(&batch)
 		if err == nil {
 			err = l.in.fill()
 		}
@@ -26,18 +26,18 @@ func (l *Link) readLoop() {
 	}
 }
 
-// parse handles every whole frame in the buffer. Messages are gathered, and
+// handleFrames handles every whole frame in the buffer. Messages are gathered, and
 // handed over before a frame of another kind is looked at, so that the
 // receiver sees the order of the wire.
-func (l *Link) parse(batch *[]wire.Message) error {
-	defer l.deliver(batch)
+func (l *Link) handleFrames(batch *[]wire.Message) error {
+	defer l.passOn(batch)
 	for frames := 0; ; frames++ {
-		f, err := l.in.next()
+		f, err := l.in.nextFrame()
 		switch {
 		case errors.Is(err, wire.ErrShort):
 			return nil
 		case err != nil:
-			if err := l.apart(err, batch); err != nil {
+			if err := l.handleOutsized(err, batch); err != nil {
 				return err
 			}
 		case f.Type == wire.FrameMessage:
@@ -49,24 +49,24 @@ func (l *Link) parse(batch *[]wire.Message) error {
 		case f.IsHeartbeat():
 			l.send(wire.AppendNop)
 			if frames == 0 { // quiet: let go of what a busy time needs
-				l.in.rest()
+				l.in.shrink()
 				*batch = nil
 			}
 			if l.frames != nil {
-				l.deliver(batch)
+				l.passOn(batch)
 				l.frames.Frame(f)
 			}
 		default:
-			l.deliver(batch)
-			if err := l.reply(f); err != nil {
+			l.passOn(batch)
+			if err := l.handleReply(f); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// apart handles a message that is not in the buffer. Any other error it returns.
-func (l *Link) apart(err error, batch *[]wire.Message) error {
+// handleOutsized handles a message that is not in the buffer. Any other error it returns.
+func (l *Link) handleOutsized(err error, batch *[]wire.Message) error {
 	if m, ok := errors.AsType[*large](err); ok {
 		*batch = append(*batch, m.message)
 		return nil
@@ -75,23 +75,23 @@ func (l *Link) apart(err error, batch *[]wire.Message) error {
 	if !ok {
 		return err
 	}
-	l.deliver(batch)
-	l.count(1)
+	l.passOn(batch)
+	l.countReceived(1)
 	l.receiver.TooBig(m.message, m.size)
 	return nil
 }
 
-func (l *Link) deliver(batch *[]wire.Message) {
+func (l *Link) passOn(batch *[]wire.Message) {
 	if len(*batch) == 0 {
 		return
 	}
-	l.count(len(*batch))
+	l.countReceived(len(*batch))
 	l.receiver.Messages(*batch)
 	clear(*batch) // let go of the buffer the bodies are in
 	*batch = (*batch)[:0]
 }
 
-func (l *Link) count(messages int) {
+func (l *Link) countReceived(messages int) {
 	now := time.Now()
 	l.mu.Lock()
 	l.stats.Received += uint64(messages) // #nosec G115 -- positive
@@ -101,10 +101,10 @@ func (l *Link) count(messages int) {
 	l.mu.Unlock()
 }
 
-// reply handles a response or an error. Those that answer a command come in
+// handleReply handles a response or an error. Those that answer a command come in
 // the order of the commands; a refused FIN, REQ or TOUCH, which has no answer
 // otherwise, comes in between.
-func (l *Link) reply(f wire.Frame) error {
+func (l *Link) handleReply(f wire.Frame) error {
 	if l.frames != nil {
 		l.frames.Frame(f)
 		return nil
@@ -130,13 +130,13 @@ func (l *Link) reply(f wire.Frame) error {
 }
 
 // popReply takes the oldest open question.
-func (l *Link) popReply() (w waiting, ok bool) {
+func (l *Link) popReply() (w awaitedReply, ok bool) {
 	l.mu.Lock()
 	w, ok = l.replies.pop()
 	wake := ok && l.drain.asked
 	l.mu.Unlock()
 	if wake {
-		l.more.Signal() // it may have been the last
+		l.writerWake.Signal() // it may have been the last
 	}
 	return w, ok
 }

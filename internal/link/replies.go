@@ -7,22 +7,22 @@ type Replier interface {
 	Reply(data []byte, err error)
 }
 
-// waiting is a command that was appended and not yet answered.
-type waiting struct {
+// awaitedReply is a command that was appended and not yet answered.
+type awaitedReply struct {
 	to    Replier
 	start uint64 // its first byte in the stream of commands
 }
 
-// replies are the open questions of a link, oldest first: nsqd answers in the
+// replyQueue are the open questions of a link, oldest first: nsqd answers in the
 // order of the commands and names none of them.
-type replies struct {
-	list []waiting
+type replyQueue struct {
+	list []awaitedReply
 	head int
 }
 
-func (q *replies) len() int { return len(q.list) - q.head }
+func (q *replyQueue) len() int { return len(q.list) - q.head }
 
-func (q *replies) push(w waiting) {
+func (q *replyQueue) push(w awaitedReply) {
 	if len(q.list) == cap(q.list) && q.head > len(q.list)/2 {
 		n := copy(q.list, q.list[q.head:])
 		clear(q.list[n:])
@@ -31,20 +31,20 @@ func (q *replies) push(w waiting) {
 	q.list = append(q.list, w)
 }
 
-func (q *replies) pop() (waiting, bool) {
+func (q *replyQueue) pop() (awaitedReply, bool) {
 	if q.len() == 0 {
-		return waiting{}, false
+		return awaitedReply{}, false
 	}
 	w := q.list[q.head]
-	q.list[q.head] = waiting{}
+	q.list[q.head] = awaitedReply{}
 	if q.head++; q.head == len(q.list) {
 		q.list, q.head = q.list[:0], 0
 	}
 	return w, true
 }
 
-func (q *replies) takeAll() []waiting {
+func (q *replyQueue) takeAll() []awaitedReply {
 	all := q.list[q.head:]
-	*q = replies{}
+	*q = replyQueue{}
 	return all
 }

@@ -82,11 +82,11 @@ func (l *Link) expectOK() error {
 	return err
 }
 
-// A crossing is the socket where one stream ends and another begins. Reading
+// A upgradeReader is the socket where one stream ends and another begins. Reading
 // starts with what the link has read ahead. Heartbeats that nsqd sent before it
 // changed over are passed over, and owed: neither TLS nor a compressed stream
 // can begin like one.
-type crossing struct {
+type upgradeReader struct {
 	*conn
 	link  *Link
 	src   io.Reader // below the new stream
@@ -95,13 +95,13 @@ type crossing struct {
 }
 
 // cross ends the stream that the link reads now.
-func (l *Link) cross() *crossing {
-	return &crossing{conn: l.conn, link: l, src: l.in.src, ahead: l.in.takeAhead()}
+func (l *Link) cross() *upgradeReader {
+	return &upgradeReader{conn: l.conn, link: l, src: l.in.src, ahead: l.in.takeUnparsed()}
 }
 
-func (c *crossing) Read(p []byte) (int, error) {
+func (c *upgradeReader) Read(p []byte) (int, error) {
 	if !c.begun {
-		if err := c.begin(); err != nil {
+		if err := c.skipHeartbeats(); err != nil {
 			return 0, err
 		}
 		c.begun = true
@@ -116,8 +116,8 @@ func (c *crossing) Read(p []byte) (int, error) {
 
 var heartbeatFrame = wire.AppendResponse(nil, wire.Heartbeat)
 
-// begin reads until what comes cannot be a heartbeat.
-func (c *crossing) begin() error {
+// skipHeartbeats reads until what comes cannot be a heartbeat.
+func (c *upgradeReader) skipHeartbeats() error {
 	for {
 		switch {
 		case bytes.HasPrefix(c.ahead, heartbeatFrame):

@@ -30,7 +30,7 @@ func (l *Link) writeLoop() {
 	var out [][]byte
 	for {
 		var done bool
-		if out, done = l.gathered(out[:0]); done {
+		if out, done = l.takePending(out[:0]); done {
 			l.halfClose()
 			return
 		}
@@ -40,24 +40,24 @@ func (l *Link) writeLoop() {
 		for i, chunk := range out {
 			n, err := l.out.Write(chunk)
 			if err != nil {
-				l.wrote(n, out[i:])
+				l.countWritten(n, out[i:])
 				l.writeFailed(err)
 				return
 			}
-			l.wrote(n, nil)
-			giveBack(chunk)
+			l.countWritten(n, nil)
+			releaseChunk(chunk)
 			out[i] = nil
 		}
 	}
 }
 
-// gathered waits for commands and takes all there are, giving an empty list in
+// takePending waits for commands and takes all there are, giving an empty list in
 // exchange. It returns none when the link has ended, and done when everything a
 // drain waits for has happened.
 //
 // A writer that was woken lets others run first: whoever woke it is seldom alone
 // in having something to send.
-func (l *Link) gathered(empty [][]byte) (out [][]byte, done bool) {
+func (l *Link) takePending(empty [][]byte) (out [][]byte, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for woken := false; ; {
@@ -70,30 +70,30 @@ func (l *Link) gathered(empty [][]byte) (out [][]byte, done bool) {
 			runtime.Gosched()
 			l.mu.Lock()
 		case l.pending.len > 0:
-			out = l.pending.swap(empty)
+			out = l.pending.takeAll(empty)
 			l.stats.Writes += uint64(len(out))
 			return out, false
 		case l.drained():
 			l.drain.halfClosed, l.ended = true, true
 			return nil, true
 		default:
-			l.more.Wait()
+			l.writerWake.Wait()
 			woken = true
 		}
 	}
 }
 
-// wrote notes that the socket has n more bytes. If that is not all of what was
+// countWritten notes that the socket has n more bytes. If that is not all of what was
 // taken the rest, from the command on of which it has only a part, will never be
 // sent.
-func (l *Link) wrote(n int, rest [][]byte) {
+func (l *Link) countWritten(n int, rest [][]byte) {
 	l.mu.Lock()
 	l.sent += uint64(n) // #nosec G115 -- not negative
 	if len(rest) > 0 {
 		rest[0] = rest[0][bytes.LastIndexByte(rest[0][:n], '\n')+1:]
 		l.unsent = rest
 	}
-	l.tellMoved()
+	l.signalProgress()
 	l.mu.Unlock()
 }
 
@@ -107,7 +107,7 @@ func (l *Link) writeFailed(err error) {
 		l.fail(failure)
 		return
 	}
-	l.failLater(failure)
+	l.failAfterLinger(failure)
 }
 
 // halfClose ends the stream of commands and leaves the reader to read to
@@ -117,7 +117,7 @@ func (l *Link) halfClose() {
 	err := l.out.CloseWrite()
 	switch {
 	case err == nil:
-		l.failLater(&Error{Addr: l.cfg.Addr, Op: OpClose, Err: errNoEOF})
+		l.failAfterLinger(&Error{Addr: l.cfg.Addr, Op: OpClose, Err: errNoEOF})
 	case errors.Is(err, errors.ErrUnsupported):
 		l.fail(nil)
 	default: // the connection is gone, and perhaps the last FINs with it
@@ -125,9 +125,9 @@ func (l *Link) halfClose() {
 	}
 }
 
-// failLater refuses further commands now and ends the link after a moment,
+// failAfterLinger refuses further commands now and ends the link after a moment,
 // unless the reader comes to its own end before.
-func (l *Link) failLater(err error) {
+func (l *Link) failAfterLinger(err error) {
 	l.mu.Lock()
 	l.ended = true
 	if !l.closing {
@@ -142,27 +142,27 @@ func (l *Link) send(appendTo func([]byte) []byte) bool {
 	l.mu.Lock()
 	ok := !l.ended
 	if ok {
-		l.push(appendTo(l.pending.room(lineRoom)), nil)
+		l.appendCommand(appendTo(l.pending.reserve(lineRoom)), nil)
 	}
 	l.mu.Unlock()
 	return ok
 }
 
-// push makes grown, which is the pending room with a line appended, pending, and
+// appendCommand makes grown, which is the pending room with a line appended, pending, and
 // the bodies that follow it. Whoever is the first to wakes the writer; the others
 // need not.
-func (l *Link) push(grown []byte, body []byte) {
+func (l *Link) appendCommand(grown []byte, body []byte) {
 	before := l.pending.len
-	l.pending.grew(grown)
-	l.pending.write(body)
-	l.pushed(before)
+	l.pending.commit(grown)
+	l.pending.appendBytes(body)
+	l.appended(before)
 }
 
-// pushed is what follows from something having been appended.
-func (l *Link) pushed(before int) {
+// appended is what follows from something having been appended.
+func (l *Link) appended(before int) {
 	l.queued += uint64(l.pending.len - before) // #nosec G115 -- it has grown
 	if before == 0 {
-		l.more.Signal()
+		l.writerWake.Signal()
 	}
 }
 
@@ -174,14 +174,14 @@ func (l *Link) Rdy(n int) bool {
 		return false
 	}
 	l.stats.RDY = n
-	l.push(wire.AppendRdy(l.pending.room(lineRoom), n), nil)
+	l.appendCommand(wire.AppendRdy(l.pending.reserve(lineRoom), n), nil)
 	return true
 }
 
 // Fin answers a message: it is done. False says that the link has ended and
 // nsqd will not hear of it. The caller answers each message once.
 func (l *Link) Fin(id *wire.ID) bool {
-	return l.answer(&l.stats.Finished, func(b []byte) []byte { return wire.AppendFin(b, id) })
+	return l.sendOutcome(&l.stats.Finished, func(b []byte) []byte { return wire.AppendFin(b, id) })
 }
 
 // Fins answers several messages as Fin does one.
@@ -198,60 +198,60 @@ func (l *Link) Fins(ids []wire.ID) {
 		l.stats.Finished += uint64(len(ids))
 		before := l.pending.len
 		for i := range ids {
-			l.pending.grew(wire.AppendFin(l.pending.room(lineRoom), &ids[i]))
+			l.pending.commit(wire.AppendFin(l.pending.reserve(lineRoom), &ids[i]))
 		}
-		l.pushed(before)
+		l.appended(before)
 	}
 }
 
 // Req answers a message: it is to be delivered again after a delay. The result
 // is that of Fin. The caller answers each message once.
 func (l *Link) Req(id *wire.ID, delay time.Duration) bool {
-	return l.answer(&l.stats.Requeued, func(b []byte) []byte { return wire.AppendReq(b, id, delay.Milliseconds()) })
+	return l.sendOutcome(&l.stats.Requeued, func(b []byte) []byte { return wire.AppendReq(b, id, delay.Milliseconds()) })
 }
 
-// answer appends the answer to a message and counts it, as lost if it cannot be
+// sendOutcome appends the sendOutcome to a message and counts it, as lost if it cannot be
 // sent any more.
-func (l *Link) answer(count *uint64, appendTo func([]byte) []byte) bool {
+func (l *Link) sendOutcome(count *uint64, appendTo func([]byte) []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.dead: // it was counted as lost when the link ended
 		return false
 	case l.ended:
-		l.account(&l.stats.Lost)
+		l.countOutcome(&l.stats.Lost)
 		return false
 	}
-	l.account(count)
-	l.push(appendTo(l.pending.room(lineRoom)), nil)
+	l.countOutcome(count)
+	l.appendCommand(appendTo(l.pending.reserve(lineRoom)), nil)
 	return true
 }
 
 // Expire gives up a message that nobody has begun to work on: nothing is sent.
-func (l *Link) Expire() { l.drop(&l.stats.Expired) }
+func (l *Link) Expire() { l.giveUp(&l.stats.Expired) }
 
 // Lose gives up a message that was begun and not answered in time.
-func (l *Link) Lose() { l.drop(&l.stats.Lost) }
+func (l *Link) Lose() { l.giveUp(&l.stats.Lost) }
 
-func (l *Link) drop(count *uint64) {
+func (l *Link) giveUp(count *uint64) {
 	l.mu.Lock()
 	if !l.dead {
-		l.account(count)
+		l.countOutcome(count)
 	}
 	l.mu.Unlock()
-	l.more.Signal() // a drain may have waited for it
+	l.writerWake.Signal() // a drain may have waited for it
 }
 
-// account says what became of one of the messages in flight.
-func (l *Link) account(count *uint64) {
+// countOutcome says what became of one of the messages in flight.
+func (l *Link) countOutcome(count *uint64) {
 	l.stats.InFlight--
 	*count++
 }
 
-// settle closes the accounts of a link that ends: answers that were not sent
+// closeAccounts closes the accounts of a link that ends: answers that were not sent
 // are lost, and so are messages without one.
-func (l *Link) settle() {
-	for _, rest := range append(l.unsent, l.pending.swap(nil)...) {
+func (l *Link) closeAccounts() {
+	for _, rest := range append(l.unsent, l.pending.takeAll(nil)...) {
 		if l.cfg.Topic == "" {
 			break // it has no answers, but bodies that may look like some
 		}
@@ -284,10 +284,10 @@ func (l *Link) Nop() bool { return l.send(wire.AppendNop) }
 func (l *Link) Pub(topic string, body []byte, to Replier) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.ask(to) {
+	if !l.expectReply(to) {
 		return false
 	}
-	l.push(wire.AppendPubHead(l.pending.room(lineRoom), topic, len(body)), body)
+	l.appendCommand(wire.AppendPubHead(l.pending.reserve(lineRoom), topic, len(body)), body)
 	return true
 }
 
@@ -295,10 +295,10 @@ func (l *Link) Pub(topic string, body []byte, to Replier) bool {
 func (l *Link) Dpub(topic string, delay time.Duration, body []byte, to Replier) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.ask(to) {
+	if !l.expectReply(to) {
 		return false
 	}
-	l.push(wire.AppendDpubHead(l.pending.room(lineRoom), topic, delay.Milliseconds(), len(body)), body)
+	l.appendCommand(wire.AppendDpubHead(l.pending.reserve(lineRoom), topic, delay.Milliseconds(), len(body)), body)
 	return true
 }
 
@@ -306,25 +306,25 @@ func (l *Link) Dpub(topic string, delay time.Duration, body []byte, to Replier) 
 func (l *Link) Mpub(topic string, bodies [][]byte, to Replier) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.ask(to) {
+	if !l.expectReply(to) {
 		return false
 	}
 	before := l.pending.len
-	l.pending.grew(wire.AppendMpubHead(l.pending.room(lineRoom), topic, bodies))
+	l.pending.commit(wire.AppendMpubHead(l.pending.reserve(lineRoom), topic, bodies))
 	for _, body := range bodies {
-		l.pending.grew(wire.AppendBodyHead(l.pending.room(lineRoom), len(body)))
-		l.pending.write(body)
+		l.pending.commit(wire.AppendBodyHead(l.pending.reserve(lineRoom), len(body)))
+		l.pending.appendBytes(body)
 	}
-	l.pushed(before)
+	l.appended(before)
 	return true
 }
 
-// ask makes somebody wait for the answer to the command that comes next, if the
+// expectReply makes somebody wait for the answer to the command that comes next, if the
 // link takes one. Callers hold the mutex.
-func (l *Link) ask(to Replier) bool {
+func (l *Link) expectReply(to Replier) bool {
 	if l.ended || l.drain.asked {
 		return false
 	}
-	l.replies.push(waiting{to: to, start: l.queued})
+	l.replies.push(awaitedReply{to: to, start: l.queued})
 	return true
 }
