@@ -7,39 +7,47 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// drainState is how far a graceful end has come.
+// stragglerWait is how long a drain listens after CLOSE_WAIT for the one message
+// that nsqd may still push: see drained. The message follows CLOSE_WAIT within
+// microseconds, so this covers nsqd's scheduling, not the network.
+const stragglerWait = 50 * time.Millisecond
+
+// drainState is how far a graceful end has come. Each flag is set once, under the
+// link's mutex.
 type drainState struct {
-	asked      bool // Drain was called
+	requested  bool // Drain was called: no publish is accepted any more
 	abandoned  bool // Abandon was called
-	listened   bool // CLOSE_WAIT came, and the straggler had its time
-	halfClosed bool // we send no more; the reader reads to EOF
+	listened   bool // stragglerWait has passed since CLOSE_WAIT; at once for a publisher, which has no CLS
+	halfClosed bool // the writer is done; the reader reads to EOF
 }
 
-// Drain ends the link in good order, and returns at once. nsqd is told to send
-// no more messages (CLS); when it has confirmed, every message is answered and
-// every command has its reply, the link closes and Down gets a nil error.
+// Drain begins to end the link in good order, and returns at once. It tells nsqd to
+// send no more messages (CLS). The link closes, and Down gets a nil error, when nsqd
+// has confirmed, every message is finished, requeued or given up, and every command
+// has its reply.
 //
-// A drain takes as long as messages stay unanswered, by the owner, or commands
-// by an nsqd that still sends heartbeats. An owner that cannot wait calls Close.
+// A drain has no time limit: it waits for the owner as long as messages are in
+// flight, and for an nsqd that still sends heartbeats as long as replies are missing.
+// An owner that cannot wait calls Close.
 func (l *Link) Drain() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.drain.asked || l.ended {
+	if l.drain.requested || l.sealed {
 		return
 	}
-	l.drain.asked = true
+	l.drain.requested = true
 	if l.cfg.Topic == "" {
 		l.drain.listened = true
 		l.writerWake.Signal()
 		return
 	}
-	l.replies.push(awaitedReply{to: (*closeWait)(l), start: l.queued})
-	l.appendCommand(wire.AppendCls(l.pending.reserve(lineRoom)), nil)
+	l.awaited.push(awaitedReply{to: (*closeWait)(l), start: l.queued})
+	l.appendCommand(wire.AppendCls(l.pending.reserve(lineSize)), nil)
 }
 
-// Abandon ends the link as Drain does, but waits for nothing except that what
-// was appended is sent: neither for answers nor for nsqd's. An nsqd that takes
-// nothing holds it up, so that its owner has to call Close some time later.
+// Abandon ends the link as Drain does, but waits only until what was appended is
+// sent: not for messages in flight, nor for nsqd's replies. An nsqd that takes nothing
+// holds it up; an owner that cannot wait calls Close.
 func (l *Link) Abandon() {
 	l.mu.Lock()
 	l.drain.abandoned = true
@@ -47,25 +55,43 @@ func (l *Link) Abandon() {
 	l.writerWake.Signal()
 }
 
-// Flushed tells whether everything that was appended has been sent.
+// Flushed reports whether everything that was appended has been sent.
 func (l *Link) Flushed() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.sent == l.queued
 }
 
-// drained tells whether a drain has nothing left to wait for but the writer.
+// drained reports whether a drain has nothing left to wait for, once pending is
+// empty. The writer asks, and half-closes then. Callers hold the mutex.
+//
+// The reader may have messages that are not in InFlight yet. No drain ends with one
+// unfinished that came in time:
+//
+//  1. nsqd handles CLS and sends CLOSE_WAIT. Another of its goroutines may have
+//     chosen a message before that; at most this one, the straggler, comes after
+//     CLOSE_WAIT.
+//  2. The reader counts the messages before CLOSE_WAIT, and only then handles
+//     CLOSE_WAIT: see handleFrames.
+//  3. Only CLOSE_WAIT starts the timer that sets listened. So with listened set, all
+//     but the straggler are counted, and it has had stragglerWait to come.
+//  4. The reader counts the straggler, or the writer sees drained: the mutex decides.
+//     If the reader is first, InFlight is 1 and the drain waits. Otherwise the FIN
+//     is refused and the message lost, and nsqd delivers it again after the close.
+//
+// Without the wait, step 4 would lose every straggler, and with it the work of its
+// handler.
 func (l *Link) drained() bool {
 	return l.drain.abandoned ||
-		l.drain.asked && l.drain.listened && l.stats.InFlight <= 0 && l.replies.len() == 0
+		l.drain.requested && l.drain.listened && l.stats.InFlight <= 0 && l.awaited.len() == 0
 }
 
-// closeWait is the link as the receiver of CLOSE_WAIT.
+// closeWait is the link as the Replier of CLS.
 type closeWait Link
 
 func (c *closeWait) Reply(data []byte, err error) {
 	if err != nil {
-		return // the link is ending another way
+		return // the link already ends for another reason
 	}
 	l := (*Link)(c)
 	if string(data) != wire.CloseWait {
@@ -74,7 +100,7 @@ func (c *closeWait) Reply(data []byte, err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.timers[1] = time.AfterFunc(stragglerWait, func() {
+	l.straggler = time.AfterFunc(stragglerWait, func() {
 		l.mu.Lock()
 		l.drain.listened = true
 		l.mu.Unlock()

@@ -63,9 +63,9 @@ func TestDrain(t *testing.T) {
 // expectNoTimers checks that a link that is down has no timer left to fire.
 func expectNoTimers(t *testing.T, l *Link) {
 	t.Helper()
-	for i, timer := range l.timers {
+	for name, timer := range map[string]*time.Timer{"linger": l.linger, "straggler": l.straggler} {
 		if timer != nil && timer.Stop() {
-			t.Errorf("timer %d is still running", i)
+			t.Errorf("the %s timer is still running", name)
 		}
 	}
 }

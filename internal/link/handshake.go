@@ -9,114 +9,123 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// handshake makes the fresh connection one that messages or publishes can
-// flow over. Nothing is sent behind IDENTIFY before it is answered: if nsqd
-// grants an upgrade it throws away what it had already read.
-func (l *Link) handshake(ctx context.Context) error {
-	if l.cfg.HandshakeTimeout > 0 {
+// A handshake prepares a fresh connection for messages or publishes. It has the
+// link to itself: no loop runs yet, and the owner does not have it.
+type handshake struct {
+	*Link
+
+	// owedNops is how many heartbeats have no NOP yet. nsqd could throw away a NOP
+	// that comes before the last upgrade, so NOPs leave with AUTH or SUB, or after
+	// Start.
+	owedNops int
+}
+
+// run does the handshake. Nothing is sent behind IDENTIFY until nsqd has replied:
+// if it grants an upgrade, it throws away what it has already read.
+func (h *handshake) run(ctx context.Context) error {
+	if h.cfg.HandshakeTimeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, l.cfg.HandshakeTimeout, ErrHandshakeTimeout)
+		ctx, cancel = context.WithTimeoutCause(ctx, h.cfg.HandshakeTimeout, ErrHandshakeTimeout)
 		defer cancel()
 	}
-	// Closing the socket ends whatever read or write is under way. If the
-	// context ends just after the last step, the link is dead on arrival, and
-	// stop says so.
-	stop := context.AfterFunc(ctx, func() { _ = l.conn.Close() })
-	op, err := l.introduce(ctx)
-	// TLS heeds the context by itself, and may be faster with its end than stop
-	// is told of it; it does not know of causes.
+	// Closing the socket ends the read or write that is under way. If the context
+	// ends just after the last step, stop returns false: the socket is closed
+	// although every step succeeded, and the context's cause is the error.
+	stop := context.AfterFunc(ctx, func() { _ = h.conn.Close() })
+	op, err := h.steps(ctx)
+	// TLS watches the context itself. It may fail before the function above has
+	// begun, so that stop returns true, and its error does not name the cause.
 	if !stop() || err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return &Error{Addr: l.cfg.Addr, Op: op, Err: err}
+		return &Error{Addr: h.cfg.Addr, Op: op, Err: err}
 	}
 	return nil
 }
 
-// introduce runs the steps in their order on the wire. It returns the one it
-// was at.
-func (l *Link) introduce(ctx context.Context) (op string, err error) {
-	if err := l.identify(); err != nil {
+// steps takes the steps in the order of the wire. It returns the last one it began.
+func (h *handshake) steps(ctx context.Context) (op string, err error) {
+	if err := h.identify(); err != nil {
 		return OpIdentify, err
 	}
-	if op, err := l.upgrade(ctx); err != nil {
+	if op, err := h.upgrade(ctx); err != nil {
 		return op, err
 	}
-	if l.granted.AuthRequired {
-		if err := l.authenticate(); err != nil {
+	if h.granted.AuthRequired {
+		if err := h.authenticate(); err != nil {
 			return OpAuth, err
 		}
 	}
-	if l.cfg.Topic == "" {
+	if h.cfg.Topic == "" {
 		return OpIdentify, nil
 	}
-	return OpSub, l.subscribe()
+	return OpSub, h.subscribe()
 }
 
-func (l *Link) identify() error {
-	out, err := wire.AppendIdentify([]byte(wire.MagicV2), &l.cfg.Identify)
+func (h *handshake) identify() error {
+	out, err := wire.AppendIdentify([]byte(wire.MagicV2), &h.cfg.Identify)
 	if err != nil {
 		return err
 	}
-	data, err := l.exchange(out)
+	data, err := h.exchange(out)
 	if err != nil {
 		return err
 	}
-	l.granted, l.negotiated, err = wire.ParseIdentifyResponse(data)
+	h.granted, h.negotiated, err = wire.ParseIdentifyResponse(data)
 	return err
 }
 
-func (l *Link) authenticate() error {
-	if l.cfg.AuthSecret == "" {
+func (h *handshake) authenticate() error {
+	if h.cfg.AuthSecret == "" {
 		return ErrAuthRequired
 	}
-	data, err := l.exchange(wire.AppendAuth(l.takeNops(), l.cfg.AuthSecret))
+	data, err := h.exchange(wire.AppendAuth(h.takeNops(), h.cfg.AuthSecret))
 	if err != nil {
 		return err
 	}
-	answer, err := wire.ParseAuthResponse(data)
-	l.auth = &answer
+	reply, err := wire.ParseAuthResponse(data)
+	h.auth = &reply
 	return err
 }
 
-func (l *Link) subscribe() error {
-	data, err := l.exchange(wire.AppendSub(l.takeNops(), l.cfg.Topic, l.cfg.Channel))
+func (h *handshake) subscribe() error {
+	data, err := h.exchange(wire.AppendSub(h.takeNops(), h.cfg.Topic, h.cfg.Channel))
 	if err == nil && string(data) != wire.OK {
 		err = fmt.Errorf("%w to SUB: %q", ErrUnexpectedReply, data)
 	}
 	return err
 }
 
-// takeNops are the answers to heartbeats that came by now. They had to wait for
-// the last upgrade.
-func (l *Link) takeNops() []byte {
-	nops := bytes.Repeat(wire.AppendNop(nil), l.owed)
-	l.owed = 0
+// takeNops returns the NOPs that are owed. Its callers send them ahead of a command
+// that comes after the last upgrade.
+func (h *handshake) takeNops() []byte {
+	nops := bytes.Repeat(wire.AppendNop(nil), h.owedNops)
+	h.owedNops = 0
 	return nops
 }
 
-// exchange sends a command and awaits the reply.
-func (l *Link) exchange(command []byte) ([]byte, error) {
-	if _, err := l.out.Write(command); err != nil {
+// exchange sends a command and returns the reply.
+func (h *handshake) exchange(command []byte) ([]byte, error) {
+	if _, err := h.out.Write(command); err != nil {
 		return nil, err
 	}
-	return l.await()
+	return h.readReply()
 }
 
-// await reads the reply to the last command. Heartbeats may come at any point
-// before it: each is owed a NOP, which leaves with the next command.
-func (l *Link) await() ([]byte, error) {
+// readReply reads the reply to the last command. Heartbeats may come at any point
+// before it.
+func (h *handshake) readReply() ([]byte, error) {
 	for {
-		f, err := l.in.readFrame()
-		_, big := errors.AsType[*oversize](err)
+		f, err := h.in.readFrame()
+		_, tooBig := errors.AsType[*oversizeMessage](err)
 		switch {
-		case big || err == nil && f.Type == wire.FrameMessage:
+		case tooBig || err == nil && f.Type == wire.FrameMessage:
 			return nil, fmt.Errorf("%w: a message before RDY", wire.ErrFrame)
 		case err != nil:
 			return nil, err
 		case f.IsHeartbeat():
-			l.owed++
+			h.owedNops++
 		case f.Type == wire.FrameError:
 			return nil, wire.ParseError(f.Data)
 		default:

@@ -9,69 +9,73 @@ import (
 )
 
 const (
-	// An idle link keeps a small buffer. One that a read filled gets a larger
-	// one, since a read call costs the same for either.
-	idleBuffer = 1 << 10
-	busyBuffer = 64 << 10
-	// bufferGrowth is by how much it is larger.
+	// An idle link has a buffer of idleBuffer. Whenever a read fills what it was
+	// given, the next one is given bufferGrowth times as much, up to busyBuffer: a
+	// read call costs the same for either.
+	idleBuffer   = 1 << 10
+	busyBuffer   = 64 << 10
 	bufferGrowth = 8
 
-	// unseenBody is how much memory a body gets for its announcement alone.
-	// nsqd's default of max-msg-size is the same.
+	// unseenBody is the most memory that a body gets before any of it came. nsqd's
+	// default of max-msg-size is the same.
 	unseenBody = 1 << 20
 )
 
-// input is the read side: a buffer that frames are parsed in, in place, except
-// for large bodies.
+// input is the read side: a buffer in which frames are parsed in place. Large bodies
+// are read into memory of their own.
 type input struct {
 	src      io.Reader
-	maxBody  int
+	maxBody  int // see Config.MaxBody
 	ownAbove int // see Config.OwnAbove; 0 until the handshake is over
 	buf      []byte
-	r, w     int    // buf[r:w] is read and not yet parsed
-	want     int    // how much to read at a time
-	skip     int    // bytes to drop before the next frame
-	large    *large // what is read now, if it is one
+	r, w     int           // buf[r:w] is read and not yet parsed
+	want     int           // how much to read at a time
+	skip     int           // bytes to drop before the next frame
+	large    *largeMessage // the one that is being read, if any
 }
 
-// oversize is a message whose body exceeds maxBody. It is known from the
-// frame's header and the first bytes of its data; the rest is skipped.
-type oversize struct {
+// oversizeMessage is a message whose body exceeds maxBody, without its body. nextFrame
+// returns it when the frame's header and the message's fixed part have come. The body
+// is skipped.
+type oversizeMessage struct {
 	message wire.Message
-	size    int
+	size    int // of the body
 }
 
-func (o *oversize) Error() string { return "message too big" }
+func (o *oversizeMessage) Error() string { return "message too big" }
 
-// large is a message whose body is longer than ownAbove. It is copied once less:
-// what the buffer has of it is copied to memory of its own, the rest is read there.
-type large struct {
+// largeMessage is a message whose body is longer than ownAbove. What the buffer has of
+// the body is copied to memory of its own, and the rest is read there: that saves the
+// receiver a copy.
+type largeMessage struct {
 	message wire.Message // its Body is what has come
-	size    int          // of the body
+	size    int          // of the whole body
 }
 
-func (l *large) Error() string { return "message with a body in memory of its own" }
+func (m *largeMessage) Error() string { return "message with a body in memory of its own" }
 
-func newLarge(m wire.Message, size int) *large {
+func newLargeMessage(m wire.Message, size int) *largeMessage {
 	m.Body = make([]byte, 0, min(size, unseenBody))
-	return &large{m, size}
+	return &largeMessage{m, size}
 }
 
-// copyFrom copies of b what belongs to the body, and returns how much that is.
-func (l *large) copyFrom(b []byte) int {
-	n := min(len(b), l.size-len(l.message.Body))
-	l.message.Body = append(l.message.Body, b[:n]...)
+// copyFrom copies what belongs to the body from the front of b, and returns how much
+// that is.
+func (m *largeMessage) copyFrom(b []byte) int {
+	n := min(len(b), m.size-len(m.message.Body))
+	m.message.Body = append(m.message.Body, b[:n]...)
 	return n
 }
 
-// readOnce reads once. As with the buffer, memory follows the bytes that came.
-func (l *large) readOnce(src io.Reader) (int, error) {
-	body := l.message.Body
+// readOnce reads once into the body. Its memory at most doubles at a time, as the
+// buffer's does, and so follows the bytes that came.
+func (m *largeMessage) readOnce(src io.Reader) (int, error) {
+	body := m.message.Body
 	if len(body) == cap(body) {
-		body = append(make([]byte, 0, len(body)+min(len(body), l.size-len(body))), body...)
+		body = append(make([]byte, 0, len(body)+min(len(body), m.size-len(body))), body...)
 	}
-	n, err := src.Read(body[len(body):min(cap(body), l.size)])
-	l.message.Body = body[:len(body)+n]
+	n, err := src.Read(body[len(body):min(cap(body), m.size)])
+	m.message.Body = body[:len(body)+n]
 	return n, err
 }
 
@@ -80,9 +84,9 @@ func (in *input) init(src io.Reader, maxBody int) {
 	in.buf, in.want = make([]byte, idleBuffer), idleBuffer
 }
 
-// nextFrame parses the nextFrame frame out of the buffer. [wire.ErrShort] says that
-// there is none whole, and that fill must be called. A message that is not taken,
-// or whose body is not in the buffer, comes as an *oversize or a *large.
+// nextFrame parses the next frame in the buffer. The error is [wire.ErrShort] if no
+// whole frame is there: the caller calls fill and tries again. A message that is not
+// parsed in place is returned as an error, an *oversizeMessage or a *largeMessage.
 func (in *input) nextFrame() (wire.Frame, error) {
 	if in.skip > 0 {
 		n := min(in.skip, in.w-in.r)
@@ -105,8 +109,7 @@ func (in *input) nextFrame() (wire.Frame, error) {
 	return f, err
 }
 
-// outsized tells whether a message's size makes it one that is not parsed in
-// place.
+// outsized reports whether a message with that much data is not parsed in place.
 func (in *input) outsized(dataLen int) bool {
 	size := dataLen - wire.MessageDataLen(0)
 	return in.tooBig(size) || in.ownAbove > 0 && size > in.ownAbove
@@ -114,9 +117,9 @@ func (in *input) outsized(dataLen int) bool {
 
 func (in *input) tooBig(size int) bool { return in.maxBody > 0 && size > in.maxBody }
 
-// checkSize looks at a frame that is not whole yet, or that is special. It
-// returns ErrShort to have it read on, an *oversize to pass it over, and what
-// completed says of one that is read elsewhere.
+// checkSize looks at a frame that is outsized or not whole yet. It returns ErrShort if
+// more is to be read, an *oversizeMessage to skip the body, and what finishLarge says
+// of a large one.
 func (in *input) checkSize() error {
 	b := in.buf[in.r:in.w]
 	h, err := wire.ParseHeader(b)
@@ -135,36 +138,35 @@ func (in *input) checkSize() error {
 	if in.tooBig(h.BodyLen()) {
 		m.Body = nil
 		in.skip = h.BodyLen()
-		return &oversize{message: m, size: h.BodyLen()}
+		return &oversizeMessage{message: m, size: h.BodyLen()}
 	}
-	in.large = newLarge(m, h.BodyLen())
+	in.large = newLargeMessage(m, h.BodyLen())
 	in.r += in.large.copyFrom(in.buf[in.r:in.w])
 	if h.BodyLen() >= busyBuffer {
-		// The next message may be as large. Of that the buffer is to get little.
+		// The next message may be as large, and what the buffer has of it is copied.
 		in.want = idleBuffer
 	}
 	return in.finishLarge()
 }
 
-// finishLarge returns the large message that is being read, or ErrShort as long as
-// it is not whole.
+// finishLarge returns the large message if it is whole, and otherwise ErrShort.
 func (in *input) finishLarge() error {
-	l := in.large
-	if len(l.message.Body) < l.size {
+	m := in.large
+	if len(m.message.Body) < m.size {
 		return wire.ErrShort
 	}
 	in.large = nil
-	return l
+	return m
 }
 
-// takeUnparsed gives away what was read and not parsed.
+// takeUnparsed removes what was read and not parsed, and returns a copy.
 func (in *input) takeUnparsed() []byte {
-	ahead := bytes.Clone(in.buf[in.r:in.w])
+	unparsed := bytes.Clone(in.buf[in.r:in.w])
 	in.r, in.w = 0, 0
-	return ahead
+	return unparsed
 }
 
-// readOnce reads until there is a whole readOnce.
+// readFrame reads until a whole frame is there, and returns it.
 func (in *input) readFrame() (wire.Frame, error) {
 	for {
 		f, err := in.nextFrame()
@@ -177,11 +179,11 @@ func (in *input) readFrame() (wire.Frame, error) {
 	}
 }
 
-// fill reads once. Frames returned before are invalid afterwards.
+// fill reads once. Frames that were returned before are invalid afterwards.
 func (in *input) fill() error {
 	n, err := in.readOnce()
 	if n > 0 {
-		return nil // an error, if any, comes again
+		return nil // an error comes again with the next read
 	}
 	if err == nil {
 		err = io.ErrNoProgress
@@ -194,39 +196,38 @@ func (in *input) readOnce() (int, error) {
 		return in.large.readOnce(in.src)
 	}
 	in.makeRoom()
-	room := in.buf[in.w:min(in.w+in.want, len(in.buf))]
-	n, err := in.src.Read(room)
+	free := in.buf[in.w:min(in.w+in.want, len(in.buf))]
+	n, err := in.src.Read(free)
 	in.w += n
-	if n == len(room) {
+	if n == len(free) {
 		in.want = min(in.want*bufferGrowth, busyBuffer)
 	}
 	return n, err
 }
 
-// makeRoom leaves free space behind in.w. The buffer grows when reads fill what
-// they are given, or when it is full of one unfinished frame, and then by
-// doubling: whatever length a peer announces, memory follows the bytes that came.
+// makeRoom leaves free space behind in.w. The buffer grows to what reads want, and
+// doubles when it is full with one unfinished frame: whatever length a peer announces,
+// memory follows the bytes that came.
 func (in *input) makeRoom() {
-	rest := in.buf[in.r:in.w]
+	unparsed := in.buf[in.r:in.w]
 	size := max(len(in.buf), in.want)
 	switch {
-	case len(rest) == size:
+	case len(unparsed) == size:
 		size *= 2
-	case len(rest) == 0 && size > busyBuffer:
+	case len(unparsed) == 0 && size > busyBuffer:
 		size = busyBuffer
 	}
 	if size != len(in.buf) {
 		buf := make([]byte, size)
-		copy(buf, rest)
+		copy(buf, unparsed)
 		in.buf = buf
 	} else if in.r > 0 {
-		copy(in.buf, rest)
+		copy(in.buf, unparsed)
 	}
-	in.r, in.w = 0, len(rest)
+	in.r, in.w = 0, len(unparsed)
 }
 
-// shrink gives back a large buffer that holds nothing. The reader calls it when
-// a heartbeat was all that came.
+// shrink returns to a small buffer if the buffer holds nothing.
 func (in *input) shrink() {
 	if in.r == in.w && len(in.buf) > idleBuffer {
 		in.buf, in.r, in.w, in.want = make([]byte, idleBuffer), 0, 0, idleBuffer

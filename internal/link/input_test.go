@@ -48,12 +48,12 @@ func readAll(src io.Reader, maxBody, ownAbove int) (lines []string, largest int,
 		if l := in.large; l != nil {
 			largest = max(largest, cap(l.message.Body))
 		}
-		if l, ok := errors.AsType[*large](err); ok {
+		if l, ok := errors.AsType[*largeMessage](err); ok {
 			if len(l.message.Body) != cap(l.message.Body) || len(l.message.Body) <= ownAbove {
 				return lines, largest, fmt.Errorf("a body of %d in %d", len(l.message.Body), cap(l.message.Body))
 			}
 			lines = append(lines, fmt.Sprintf("%d %q", wire.FrameMessage, wire.AppendMessageData(nil, &l.message)))
-		} else if big, ok := errors.AsType[*oversize](err); ok {
+		} else if big, ok := errors.AsType[*oversizeMessage](err); ok {
 			lines = append(lines, fmt.Sprintf("too big %q %d", big.message.ID, big.size))
 		} else if err != nil {
 			return lines, largest, err
@@ -140,7 +140,7 @@ func TestInputOwnMemory(t *testing.T) {
 	bodies := 0
 	for {
 		_, err := in.readFrame()
-		if l, ok := errors.AsType[*large](err); ok {
+		if l, ok := errors.AsType[*largeMessage](err); ok {
 			if bodies++; string(l.message.Body) != body {
 				t.Fatal("the body is another")
 			}

@@ -7,24 +7,23 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// A FrameReceiver is a Receiver whose owner sends commands of its own with
-// Append, and sees for itself what nsqd answers. Failed is not called then, and
-// no error of nsqd's ends the link: nsqd does that.
+// A FrameReceiver is a Receiver whose owner sends commands of its own with Append
+// and sees nsqd's replies itself. Its Failed is not called, and an error from nsqd
+// does not end the link: nsqd closes the connection.
 type FrameReceiver interface {
 	Receiver
-	// Frame hands over a frame that is not a message, in the order of the wire.
-	// A heartbeat has been answered already. The data is valid during the call
-	// only.
+	// Frame hands over a frame that is not a message, in the order of the wire. For
+	// a heartbeat the link has already sent the NOP. The data is valid during the
+	// call only.
 	Frame(f wire.Frame)
 }
 
-// Append adds commands, whatever they are, to what is to be sent, with none of
-// the link's own in between. It returns what to give Sent, and false if the link
-// can send no more.
+// Append appends any commands in one piece: none of the link's own gets in between.
+// It returns the position to give to Sent, and false if the link can send no more.
 func (l *Link) Append(commands []byte) (end uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended {
+	if l.sealed {
 		return l.queued, false
 	}
 	if len(commands) > 0 {
@@ -35,16 +34,16 @@ func (l *Link) Append(commands []byte) (end uint64, ok bool) {
 	return l.queued, true
 }
 
-// Sent waits until the socket has all that was appended up to end. The error
+// Sent waits until the socket has everything that was appended up to end. An error
 // says why it never will.
 func (l *Link) Sent(end uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.moved == nil {
-		l.moved = sync.NewCond(&l.mu)
+	if l.progress == nil {
+		l.progress = sync.NewCond(&l.mu)
 	}
 	for l.sent < end && !l.closing {
-		l.moved.Wait()
+		l.progress.Wait()
 	}
 	switch {
 	case l.sent >= end:
@@ -55,9 +54,9 @@ func (l *Link) Sent(end uint64) error {
 	return l.err
 }
 
-// signalProgress wakes those who wait in Sent. Callers hold the mutex.
+// signalProgress wakes the callers of Sent. Callers hold the mutex.
 func (l *Link) signalProgress() {
-	if l.moved != nil {
-		l.moved.Broadcast()
+	if l.progress != nil {
+		l.progress.Broadcast()
 	}
 }

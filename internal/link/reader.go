@@ -9,8 +9,7 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// readLoop reads until the link ends. It never waits for anything but the
-// socket.
+// readLoop reads until the link ends. It waits for nothing but the socket.
 func (l *Link) readLoop() {
 	defer l.loopEnded()
 	var batch []wire.Message
@@ -26,9 +25,9 @@ func (l *Link) readLoop() {
 	}
 }
 
-// handleFrames handles every whole frame in the buffer. Messages are gathered, and
-// handed over before a frame of another kind is looked at, so that the
-// receiver sees the order of the wire.
+// handleFrames handles every whole frame in the buffer. It gathers messages, and
+// passes them on before it handles a frame of another kind: the receiver sees the
+// order of the wire, and a drain relies on it (see drained).
 func (l *Link) handleFrames(batch *[]wire.Message) error {
 	defer l.passOn(batch)
 	for frames := 0; ; frames++ {
@@ -47,8 +46,8 @@ func (l *Link) handleFrames(batch *[]wire.Message) error {
 			}
 			*batch = append(*batch, m)
 		case f.IsHeartbeat():
-			l.send(wire.AppendNop)
-			if frames == 0 { // quiet: let go of what a busy time needs
+			l.sendCommand(wire.AppendNop)
+			if frames == 0 { // a quiet time: release the memory that a busy one needs
 				l.in.shrink()
 				*batch = nil
 			}
@@ -65,13 +64,14 @@ func (l *Link) handleFrames(batch *[]wire.Message) error {
 	}
 }
 
-// handleOutsized handles a message that is not in the buffer. Any other error it returns.
+// handleOutsized handles a message that was not parsed in place, which nextFrame
+// reports as an error. It returns any other error.
 func (l *Link) handleOutsized(err error, batch *[]wire.Message) error {
-	if m, ok := errors.AsType[*large](err); ok {
+	if m, ok := errors.AsType[*largeMessage](err); ok {
 		*batch = append(*batch, m.message)
 		return nil
 	}
-	m, ok := errors.AsType[*oversize](err)
+	m, ok := errors.AsType[*oversizeMessage](err)
 	if !ok {
 		return err
 	}
@@ -81,13 +81,15 @@ func (l *Link) handleOutsized(err error, batch *[]wire.Message) error {
 	return nil
 }
 
+// passOn counts the messages of batch, gives them to the receiver, and empties
+// batch. They are counted first: the receiver may finish them at once.
 func (l *Link) passOn(batch *[]wire.Message) {
 	if len(*batch) == 0 {
 		return
 	}
 	l.countReceived(len(*batch))
 	l.receiver.Messages(*batch)
-	clear(*batch) // let go of the buffer the bodies are in
+	clear(*batch) // their bodies would keep the read buffer alive
 	*batch = (*batch)[:0]
 }
 
@@ -101,9 +103,9 @@ func (l *Link) countReceived(messages int) {
 	l.mu.Unlock()
 }
 
-// handleReply handles a response or an error. Those that answer a command come in
-// the order of the commands; a refused FIN, REQ or TOUCH, which has no answer
-// otherwise, comes in between.
+// handleReply handles a response or an error. Replies come in the order of the
+// commands. FIN, REQ and TOUCH have no reply; the error for one that nsqd refuses
+// comes between the replies to others.
 func (l *Link) handleReply(f wire.Frame) error {
 	if l.frames != nil {
 		l.frames.Frame(f)
@@ -115,13 +117,13 @@ func (l *Link) handleReply(f wire.Frame) error {
 			l.receiver.Failed(e)
 			return nil
 		}
-		// nsqd closes. Its oldest open question is what it refused.
-		if w, ok := l.popReply(); ok {
+		// nsqd refused the oldest command without a reply, and closes.
+		if w, ok := l.popAwaited(); ok {
 			w.to.Reply(nil, e)
 		}
 		return e
 	}
-	w, ok := l.popReply()
+	w, ok := l.popAwaited()
 	if !ok {
 		return fmt.Errorf("%w: %q", ErrUnexpectedReply, f.Data)
 	}
@@ -129,19 +131,22 @@ func (l *Link) handleReply(f wire.Frame) error {
 	return nil
 }
 
-// popReply takes the oldest open question.
-func (l *Link) popReply() (w awaitedReply, ok bool) {
+// popAwaited removes the oldest command without a reply.
+func (l *Link) popAwaited() (w awaitedReply, ok bool) {
 	l.mu.Lock()
-	w, ok = l.replies.pop()
-	wake := ok && l.drain.asked
+	w, ok = l.awaited.pop()
+	wake := ok && l.drain.requested
 	l.mu.Unlock()
 	if wake {
-		l.writerWake.Signal() // it may have been the last
+		l.writerWake.Signal() // it may have been the last that the drain waited for
 	}
 	return w, ok
 }
 
-// readFailed ends the link because nothing more can be read.
+// readFailed ends the link when nothing more can be read.
+//
+// An EOF is in good order only after our half-close. The writer sets halfClosed
+// before it half-closes, so the EOF with which nsqd reacts always finds it set.
 func (l *Link) readFailed(err error) {
 	l.mu.Lock()
 	drained := l.drain.halfClosed

@@ -1,23 +1,23 @@
 package link
 
-// A Replier is told how a command was answered: with data, with a *wire.Error
-// from nsqd, or, if the link ended first, with an [*UnansweredError]. It is
-// called once, on a goroutine of the link's, and must not block.
+// A Replier is told the reply to a command: data, or a *wire.Error from nsqd, or an
+// [*UnansweredError] if the link ended first. The link calls it once, on one of its
+// goroutines. It must not block.
 type Replier interface {
 	Reply(data []byte, err error)
 }
 
-// awaitedReply is a command that was appended and not yet answered.
+// awaitedReply is a command that was appended and has no reply yet.
 type awaitedReply struct {
 	to    Replier
-	start uint64 // its first byte in the stream of commands
+	start uint64 // where the command begins, counted as Link.queued is
 }
 
-// replyQueue are the open questions of a link, oldest first: nsqd answers in the
-// order of the commands and names none of them.
+// replyQueue holds the commands that await a reply, oldest first. nsqd replies in
+// the order of the commands, and a reply does not name its command.
 type replyQueue struct {
 	list []awaitedReply
-	head int
+	head int // list[head:] is the queue
 }
 
 func (q *replyQueue) len() int { return len(q.list) - q.head }

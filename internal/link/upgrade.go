@@ -13,120 +13,127 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// upgrade puts TLS and compression between the link and its socket, as far as
-// nsqd granted them. At each step nsqd throws away what it had read ahead, so
-// nothing may be sent before it has said OK on the new stream.
-func (l *Link) upgrade(ctx context.Context) (op string, err error) {
-	wanted, granted := &l.cfg.Identify, &l.granted
+// upgrade puts TLS and compression between the link and its socket, as far as nsqd
+// granted them. At each step nsqd throws away what it has read ahead, so nothing
+// may be sent until it has said OK on the new stream.
+func (h *handshake) upgrade(ctx context.Context) (op string, err error) {
+	wanted, granted := &h.cfg.Identify, &h.granted
 	if wanted.TLSv1 {
 		if !granted.TLSv1 {
 			return OpTLS, ErrTLSRefused
 		}
-		if err := l.startTLS(ctx); err != nil {
+		if err := h.startTLS(ctx); err != nil {
 			return OpTLS, err
 		}
 	}
 	switch {
 	case wanted.Snappy && granted.Snappy:
-		l.compression = OpSnappy
+		h.compression = OpSnappy
 	case wanted.Deflate && granted.Deflate:
-		l.compression = OpDeflate
+		h.compression = OpDeflate
 	default:
 		return OpIdentify, nil
 	}
-	return l.compression, l.startCompression()
+	return h.compression, h.startCompression()
 }
 
-func (l *Link) startTLS(ctx context.Context) error {
-	secure := tls.Client(l.cross(), l.tlsConfig())
+func (h *handshake) startTLS(ctx context.Context) error {
+	secure := tls.Client(h.endStream(), h.tlsConfig())
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	l.in.src, l.out, l.tls = secure, secure, secure
-	return l.expectOK()
+	h.in.src, h.out, h.tls = secure, secure, secure
+	return h.expectOK()
 }
 
-// tlsConfig is the owner's, made fit for this connection.
-func (l *Link) tlsConfig() *tls.Config {
+// tlsConfig returns a copy of the owner's config, completed for this connection.
+func (h *handshake) tlsConfig() *tls.Config {
 	cfg := &tls.Config{} // #nosec G402 -- Go's default of the oldest version
-	if l.cfg.TLS != nil {
-		cfg = l.cfg.TLS.Clone()
+	if h.cfg.TLS != nil {
+		cfg = h.cfg.TLS.Clone()
 	}
-	if cfg.ServerName == "" && !strings.HasPrefix(l.cfg.Addr, "unix:") {
-		// Also where nothing is verified by TLS itself: the owner's own
-		// VerifyConnection may go by it. A unix: address has no host; TLS then
-		// says that it needs a name.
-		cfg.ServerName, _, _ = net.SplitHostPort(l.cfg.Addr)
+	if cfg.ServerName == "" && !strings.HasPrefix(h.cfg.Addr, "unix:") {
+		// The name is set even if TLS verifies nothing itself: the owner's
+		// VerifyConnection may use it. A unix: address has no host; TLS then fails
+		// with an error that asks for a name.
+		cfg.ServerName, _, _ = net.SplitHostPort(h.cfg.Addr)
 	}
-	// Small records at first help those who can show the beginning of a page.
-	// Here each record is a system call.
+	// Small first records help peers that can use the beginning of a page early.
+	// Here each record only costs a system call.
 	cfg.DynamicRecordSizingDisabled = true
 	return cfg
 }
 
-func (l *Link) startCompression() error {
-	out, err := newEncoder(l.out, l.compression, l.cfg.Identify.DeflateLevel)
+func (h *handshake) startCompression() error {
+	out, err := newEncoder(h.out, h.compression, h.cfg.Identify.DeflateLevel)
 	if err != nil {
 		return err
 	}
-	l.in.src, l.out = newDecoder(l.cross(), l.compression), out
-	return l.expectOK()
+	h.in.src, h.out = newDecoder(h.endStream(), h.compression), out
+	return h.expectOK()
 }
 
-// expectOK reads nsqd's first words on a new stream.
-func (l *Link) expectOK() error {
-	data, err := l.await()
+// expectOK reads what nsqd says first on a new stream.
+func (h *handshake) expectOK() error {
+	data, err := h.readReply()
 	if err == nil && string(data) != wire.OK {
 		err = fmt.Errorf("%w to the upgrade: %q", ErrUnexpectedReply, data)
 	}
 	return err
 }
 
-// A upgradeReader is the socket where one stream ends and another begins. Reading
-// starts with what the link has read ahead. Heartbeats that nsqd sent before it
-// changed over are passed over, and owed: neither TLS nor a compressed stream
-// can begin like one.
+// An upgradeReader is what a new stream reads from: first what the link has read
+// ahead on the old stream, then the old stream's source. It skips the heartbeats
+// that nsqd still sent on the old stream, and owes a NOP for each:
+//
+//  1. nsqd replies to IDENTIFY, or says OK on a new stream. The link goes on to the
+//     next upgrade.
+//  2. A heartbeat is due before nsqd has changed over. It leaves on the old stream.
+//  3. Without the skip, TLS or the decompressor would take the heartbeat for the
+//     beginning of its stream, and fail.
+//
+// This is safe since neither TLS nor a compressed stream can begin like a heartbeat.
 type upgradeReader struct {
 	*conn
-	link  *Link
-	src   io.Reader // below the new stream
-	ahead []byte
-	begun bool
+	h       *handshake
+	src     io.Reader // the old stream's source
+	ahead   []byte    // read and not yet returned by Read
+	skipped bool      // ahead is past the heartbeats
 }
 
-// cross ends the stream that the link reads now.
-func (l *Link) cross() *upgradeReader {
-	return &upgradeReader{conn: l.conn, link: l, src: l.in.src, ahead: l.in.takeUnparsed()}
+// endStream ends the stream that the handshake reads now, and returns the rest.
+func (h *handshake) endStream() *upgradeReader {
+	return &upgradeReader{conn: h.conn, h: h, src: h.in.src, ahead: h.in.takeUnparsed()}
 }
 
-func (c *upgradeReader) Read(p []byte) (int, error) {
-	if !c.begun {
-		if err := c.skipHeartbeats(); err != nil {
+func (u *upgradeReader) Read(p []byte) (int, error) {
+	if !u.skipped {
+		if err := u.skipHeartbeats(); err != nil {
 			return 0, err
 		}
-		c.begun = true
+		u.skipped = true
 	}
-	if len(c.ahead) > 0 {
-		n := copy(p, c.ahead)
-		c.ahead = c.ahead[n:]
+	if len(u.ahead) > 0 {
+		n := copy(p, u.ahead)
+		u.ahead = u.ahead[n:]
 		return n, nil
 	}
-	return c.src.Read(p)
+	return u.src.Read(p)
 }
 
 var heartbeatFrame = wire.AppendResponse(nil, wire.Heartbeat)
 
-// skipHeartbeats reads until what comes cannot be a heartbeat.
-func (c *upgradeReader) skipHeartbeats() error {
+// skipHeartbeats reads until what is ahead cannot be a heartbeat.
+func (u *upgradeReader) skipHeartbeats() error {
 	for {
 		switch {
-		case bytes.HasPrefix(c.ahead, heartbeatFrame):
-			c.ahead = c.ahead[len(heartbeatFrame):]
-			c.link.owed++
-		case bytes.HasPrefix(heartbeatFrame, c.ahead): // a part of one, or nothing
-			c.ahead = slices.Grow(c.ahead, len(heartbeatFrame))
-			n, err := c.src.Read(c.ahead[len(c.ahead):cap(c.ahead)])
-			c.ahead = c.ahead[:len(c.ahead)+n]
+		case bytes.HasPrefix(u.ahead, heartbeatFrame):
+			u.ahead = u.ahead[len(heartbeatFrame):]
+			u.h.owedNops++
+		case bytes.HasPrefix(heartbeatFrame, u.ahead): // a part of one, or nothing
+			u.ahead = slices.Grow(u.ahead, len(heartbeatFrame))
+			n, err := u.src.Read(u.ahead[len(u.ahead):cap(u.ahead)])
+			u.ahead = u.ahead[:len(u.ahead)+n]
 			if err != nil && n == 0 {
 				return err
 			}

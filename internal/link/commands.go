@@ -1,0 +1,145 @@
+package link
+
+import (
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// lineSize is what to reserve for a command's line, with the sizes in front of a
+// body. The longest has two names and two numbers, and is shorter.
+const lineSize = 256
+
+// sendCommand appends a command that has no reply. It returns false if the link can
+// send no more.
+func (l *Link) sendCommand(appendTo func([]byte) []byte) bool {
+	l.mu.Lock()
+	ok := !l.sealed
+	if ok {
+		l.appendCommand(appendTo(l.pending.reserve(lineSize)), nil)
+	}
+	l.mu.Unlock()
+	return ok
+}
+
+// appendCommand commits chunk, which is reserved room with a command's line, and
+// appends the body. Callers hold the mutex.
+func (l *Link) appendCommand(chunk []byte, body []byte) {
+	before := l.pending.len
+	l.pending.commit(chunk)
+	l.pending.appendBytes(body)
+	l.appended(before)
+}
+
+// appended counts what was appended since pending had a length of before, and wakes
+// the writer if pending was empty. Callers hold the mutex.
+func (l *Link) appended(before int) {
+	l.queued += uint64(l.pending.len - before) // #nosec G115 -- it has grown
+	if before == 0 {
+		l.writerWake.Signal()
+	}
+}
+
+// expectReply queues to for the reply to the next command appended. It returns false
+// if the link takes no such command. Callers hold the mutex, and append the command
+// before they release it.
+func (l *Link) expectReply(to Replier) bool {
+	if l.sealed || l.drain.requested {
+		return false
+	}
+	l.awaited.push(awaitedReply{to: to, start: l.queued})
+	return true
+}
+
+// Rdy lets nsqd have up to n messages in flight on this link.
+func (l *Link) Rdy(n int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sealed {
+		return false
+	}
+	l.stats.RDY = n
+	l.appendCommand(wire.AppendRdy(l.pending.reserve(lineSize), n), nil)
+	return true
+}
+
+// Fin finishes a message. It returns false if the link has ended and nsqd will not
+// hear of it. The caller finishes or requeues each message once.
+func (l *Link) Fin(id *wire.ID) bool {
+	return l.sendOutcome(&l.stats.Finished, func(b []byte) []byte { return wire.AppendFin(b, id) })
+}
+
+// Fins finishes several messages, each as Fin does.
+func (l *Link) Fins(ids []wire.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.settled:
+	case l.sealed:
+		l.stats.InFlight -= len(ids)
+		l.stats.Lost += uint64(len(ids))
+	default:
+		l.stats.InFlight -= len(ids)
+		l.stats.Finished += uint64(len(ids))
+		before := l.pending.len
+		for i := range ids {
+			l.pending.commit(wire.AppendFin(l.pending.reserve(lineSize), &ids[i]))
+		}
+		l.appended(before)
+	}
+}
+
+// Req requeues a message: nsqd delivers it again after a delay. It returns what Fin
+// does. The caller finishes or requeues each message once.
+func (l *Link) Req(id *wire.ID, delay time.Duration) bool {
+	return l.sendOutcome(&l.stats.Requeued, func(b []byte) []byte { return wire.AppendReq(b, id, delay.Milliseconds()) })
+}
+
+// Touch asks nsqd for more time for a message.
+func (l *Link) Touch(id *wire.ID) bool {
+	return l.sendCommand(func(b []byte) []byte { return wire.AppendTouch(b, id) })
+}
+
+// Nop sends a command that does nothing.
+func (l *Link) Nop() bool { return l.sendCommand(wire.AppendNop) }
+
+// Pub publishes one message. It returns false if the link can send no more; to is
+// not called then.
+func (l *Link) Pub(topic string, body []byte, to Replier) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.expectReply(to) {
+		return false
+	}
+	l.appendCommand(wire.AppendPubHead(l.pending.reserve(lineSize), topic, len(body)), body)
+	return true
+}
+
+// Dpub publishes one message that nsqd holds back for a delay. Otherwise it is as
+// Pub.
+func (l *Link) Dpub(topic string, delay time.Duration, body []byte, to Replier) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.expectReply(to) {
+		return false
+	}
+	l.appendCommand(wire.AppendDpubHead(l.pending.reserve(lineSize), topic, delay.Milliseconds(), len(body)), body)
+	return true
+}
+
+// Mpub publishes several messages to one topic. Otherwise it is as Pub.
+func (l *Link) Mpub(topic string, bodies [][]byte, to Replier) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.expectReply(to) {
+		return false
+	}
+	before := l.pending.len
+	l.pending.commit(wire.AppendMpubHead(l.pending.reserve(lineSize), topic, bodies))
+	for _, body := range bodies {
+		l.pending.commit(wire.AppendBodyHead(l.pending.reserve(lineSize), len(body)))
+		l.pending.appendBytes(body)
+	}
+	l.appended(before)
+	return true
+}

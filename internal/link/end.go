@@ -1,0 +1,101 @@
+package link
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// lingerTimeout is how long the link waits for nsqd's last words: its EOF after our
+// half-close, its error frame after a Write that failed.
+const lingerTimeout = time.Second
+
+// A link ends in this order, whatever ends it:
+//
+//  1. A drain half-closes, or a Write fails, or fail is called. Each sets sealed:
+//     no command is accepted any more.
+//  2. fail sets closing and the reason, wakes the writer, and closes the socket. That
+//     ends the Read and the Write that are under way. Only the first fail does so.
+//  3. Each loop ends, and calls loopEnded.
+//  4. The later of the two waits until the socket is closed, stops the timers, closes
+//     the accounts, and tells the repliers that are left and then the receiver.
+
+// Close ends the link now. What was not sent stays unsent. Down reports reason,
+// unless the link has already ended for another. For a link that was never started,
+// Down is not called.
+func (l *Link) Close(reason error) {
+	if reason != nil {
+		reason = &Error{Addr: l.cfg.Addr, Op: OpClose, Err: reason}
+	}
+	l.fail(reason)
+}
+
+// fail ends both loops. The reason of the first call stands; nil is good order.
+func (l *Link) fail(err error) {
+	l.mu.Lock()
+	if l.closing {
+		l.mu.Unlock()
+		return
+	}
+	l.closing, l.sealed, l.err = true, true, err
+	l.signalProgress()
+	l.mu.Unlock()
+	l.writerWake.Signal()
+	_ = l.conn.Close() // ends a Read and a Write
+}
+
+// failAfterLinger accepts no further command, and ends the link after lingerTimeout
+// unless the reader ends it before. Only the writer calls it, and then ends.
+func (l *Link) failAfterLinger(err error) {
+	l.mu.Lock()
+	l.sealed = true
+	if !l.closing {
+		l.linger = time.AfterFunc(lingerTimeout, func() { l.fail(err) })
+	}
+	l.mu.Unlock()
+}
+
+// halfClose ends the stream of commands; the reader reads on to nsqd's EOF. If the
+// link closed the socket at once, with input unread, the kernel would reset the
+// connection, and a reset can overtake the last FINs.
+func (l *Link) halfClose() {
+	err := l.out.CloseWrite()
+	switch {
+	case err == nil:
+		l.failAfterLinger(&Error{Addr: l.cfg.Addr, Op: OpClose, Err: errNoEOF})
+	case errors.Is(err, errors.ErrUnsupported):
+		l.fail(nil)
+	default: // the connection is lost, and perhaps the last FINs with it
+		l.fail(&Error{Addr: l.cfg.Addr, Op: OpClose, Err: err})
+	}
+}
+
+// loopEnded is the last call of each loop. The later one completes the end.
+//
+// The reader never ends before fail was called, by itself or another goroutine. That
+// goroutine may not have come to closing the socket yet: conn.Close does it here, or
+// waits until it is done. So the socket is closed before Down.
+func (l *Link) loopEnded() {
+	if l.running.Add(-1) > 0 {
+		return
+	}
+	_ = l.conn.Close()
+	l.mu.Lock()
+	err, sent := l.err, l.sent
+	unanswered := l.awaited.takeAll()
+	l.closeAccounts()
+	for _, t := range []*time.Timer{l.linger, l.straggler} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	l.mu.Unlock()
+	cause := err
+	if cause == nil {
+		cause = net.ErrClosed
+	}
+	for _, w := range unanswered {
+		w.to.Reply(nil, &UnansweredError{Addr: l.cfg.Addr, Sent: w.start < sent, Err: cause})
+	}
+	l.receiver.Down(err)
+}

@@ -1,0 +1,46 @@
+package link
+
+import (
+	"crypto/tls"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// A session is what the handshake has agreed on with nsqd.
+type session struct {
+	granted     wire.IdentifyResponse // empty unless negotiated
+	negotiated  bool                  // nsqd replied to IDENTIFY with more than OK
+	tls         *tls.Conn             // nil without TLS
+	compression string                // OpSnappy, OpDeflate or empty
+	auth        *wire.AuthResponse    // nil if nsqd did not ask for AUTH
+}
+
+// Granted returns nsqd's reply to IDENTIFY. ok is false when nsqd only said OK;
+// the reply is empty then.
+func (s *session) Granted() (r wire.IdentifyResponse, ok bool) { return s.granted, s.negotiated }
+
+// Auth returns nsqd's reply to AUTH. ok is false when nsqd did not ask for AUTH.
+func (s *session) Auth() (r wire.AuthResponse, ok bool) {
+	if s.auth == nil {
+		return r, false
+	}
+	return *s.auth, true
+}
+
+// Transport says how a link is connected.
+type Transport struct {
+	TLS         string // its version, such as "TLS 1.3"; empty without TLS
+	CipherSuite string // of TLS
+	Compression string // "snappy", "deflate" or empty
+	Version     string // nsqd's; empty if it did not negotiate
+}
+
+// Transport returns how the link is connected.
+func (s *session) Transport() Transport {
+	t := Transport{Compression: s.compression, Version: s.granted.Version}
+	if s.tls != nil {
+		state := s.tls.ConnectionState()
+		t.TLS, t.CipherSuite = tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)
+	}
+	return t
+}
