@@ -12,32 +12,32 @@ import (
 )
 
 const (
-	// maxSnappyBlock is the most that one chunk of a snappy stream holds.
+	// maxSnappyBlock is the most that one chunk of a snappy stream may hold.
 	maxSnappyBlock = 64 << 10
-	// snappyBlock is the most that goes into one chunk of ours. The encoder
-	// keeps a buffer of that size.
+	// snappyBlock is the most that the encoder puts into one chunk. It keeps a
+	// buffer of that size.
 	snappyBlock = 16 << 10
-	// maxSpare is the largest buffer for what is compressed that is kept.
+	// maxSpare is the size above which an encoder drops its output buffer after use.
 	maxSpare = 2 * chunkSize
-	// compressedBuffer holds what was read and not yet decompressed. nsqd
-	// writes no more at a time unless it is told to.
+	// compressedBuffer is the size of the buffer in front of a decoder. By default
+	// nsqd writes no more at a time.
 	compressedBuffer = 16 << 10
 )
 
-// output is where the link writes: the socket, or a layer on top of it.
+// output is where the link writes: the socket, or a layer above it.
 type output interface {
 	io.Writer
-	// CloseWrite ends the stream; errors.ErrUnsupported says that the peer
-	// cannot be told.
+	// CloseWrite ends the stream. The error is errors.ErrUnsupported if the
+	// transport cannot tell the peer.
 	CloseWrite() error
 }
 
-// An encoder compresses what is written. Each Write is flushed, since nsqd is
-// to see it at once, and is one Write below, however many commands it holds.
+// An encoder compresses what is written. It flushes each Write, so that nsqd sees it
+// at once, with one Write below, however many commands it holds.
 type encoder struct {
 	below output
-	out   bytes.Buffer // compressed and not yet written
-	to    interface {  // compresses into out, which cannot fail
+	out   bytes.Buffer // compressed and not yet written; empty between calls
+	to    interface {  // compresses into out, to which writing cannot fail
 		io.WriteCloser
 		Flush() error
 	}
@@ -46,7 +46,7 @@ type encoder struct {
 func newEncoder(below output, compression string, level int) (*encoder, error) {
 	e := &encoder{below: below}
 	if compression == OpSnappy {
-		// Without concurrency it has no goroutines.
+		// With a concurrency of 1 the writer starts no goroutines.
 		e.to = s2.NewWriter(&e.out, s2.WriterSnappyCompat(), s2.WriterConcurrency(1), s2.WriterBlockSize(snappyBlock))
 		return e, nil
 	}
@@ -58,8 +58,8 @@ func newEncoder(below output, compression string, level int) (*encoder, error) {
 	return e, err
 }
 
-// Write returns how much of p the peer may have seen, which is all of it once
-// any byte left: what a part of a compressed stream tells is not known.
+// Write returns how much of p the peer may have seen. That is all of p once any byte
+// was sent: how much a part of a compressed stream reveals is not known.
 func (e *encoder) Write(p []byte) (int, error) {
 	if _, err := e.to.Write(p); err != nil {
 		return 0, err
@@ -68,7 +68,7 @@ func (e *encoder) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := e.below.Write(e.out.Bytes())
-	if e.out.Cap() > maxSpare || len(p) == len(wire.CmdNop+"\n") { // the latter is what an idle link writes
+	if e.out.Cap() > maxSpare || len(p) == len(wire.CmdNop+"\n") { // an idle link writes a single NOP
 		e.out = bytes.Buffer{}
 	}
 	e.out.Reset()
@@ -78,8 +78,8 @@ func (e *encoder) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// CloseWrite ends the compressed stream, too: the end of a deflate stream is
-// part of it, and nsqd would complain of an unexpected EOF.
+// CloseWrite ends the compressed stream first: a deflate stream has an end of its
+// own, without which nsqd would report an unexpected EOF.
 func (e *encoder) CloseWrite() error {
 	if err := e.to.Close(); err != nil {
 		return err
@@ -95,14 +95,14 @@ func (e *encoder) CloseWrite() error {
 // A decoder decompresses what is read.
 type decoder struct {
 	src  errorKeeper
-	from io.Reader
+	from io.Reader // decompresses what it reads from src
 }
 
 func newDecoder(src io.Reader, compression string) *decoder {
 	d := &decoder{src: errorKeeper{Reader: src}}
 	in := bufio.NewReaderSize(&d.src, compressedBuffer)
 	if compression == OpSnappy {
-		// Its buffer starts small and grows with the chunks that come.
+		// The reader's buffer starts small and grows with the chunks that come.
 		d.from = s2.NewReader(in, s2.ReaderMaxBlockSize(maxSnappyBlock), s2.ReaderAllocBlock(1<<10))
 	} else {
 		d.from = flate.NewReader(in)
@@ -110,8 +110,8 @@ func newDecoder(src io.Reader, compression string) *decoder {
 	return d
 }
 
-// Read returns the error of the source itself, if it failed: a decompressor
-// takes the loss of the connection for a fault of the stream.
+// Read returns the source's own error if the source failed: a decompressor reports
+// the loss of the connection as a fault of the stream.
 func (d *decoder) Read(p []byte) (int, error) {
 	n, err := d.from.Read(p)
 	if err != nil && d.src.err != nil {
@@ -120,7 +120,7 @@ func (d *decoder) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// errorKeeper is a reader that remembers its error.
+// errorKeeper is a reader that keeps the error of its last Read.
 type errorKeeper struct {
 	io.Reader
 	err error

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// conn is the socket with a deadline for each read and write, and one Close
-// however often it is called. The timeouts are set between the handshake,
-// which has a bound of its own, and the start of the loops.
+// conn is the socket, with a deadline for each read and write, and with a Close that
+// may be called any number of times and closes once. Dial sets the timeouts after the
+// handshake, which has a bound of its own.
 //
-// TLS and compression are layers on top of it, so the timeouts are about bytes
-// on the socket whatever these carry. A write that failed is final for a layer
-// as it is for the link: conn has retried it for as long as anything moved.
+// TLS and compression are layers above conn, so the timeouts are about bytes on the
+// socket, whatever those carry. For such a layer a failed Write is final, as it is for
+// the link: conn retries as long as any byte moves.
 type conn struct {
 	net.Conn
 	readTimeout, writeTimeout time.Duration
 
-	closing atomic.Bool
-	closed  chan struct{}
+	closing atomic.Bool   // Close was called
+	closed  chan struct{} // closed when the first Close is done
 }
 
 func newConn(socket net.Conn) *conn { return &conn{Conn: socket, closed: make(chan struct{})} }
@@ -34,8 +34,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Write writes all of p. It gives up when nothing moved for writeTimeout: a
-// slow peer takes as long as it needs, a stuck one is found.
+// Write writes all of p. It gives up when no byte moved for writeTimeout: a slow peer
+// takes as long as it needs, a stuck one is found.
 func (c *conn) Write(p []byte) (int, error) {
 	if c.writeTimeout <= 0 {
 		return c.Conn.Write(p)
@@ -53,7 +53,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 }
 
-// Close closes the socket. A call after the first waits until that is done.
+// Close closes the socket. A call after the first waits until the first is done.
 func (c *conn) Close() error {
 	if c.closing.Swap(true) {
 		<-c.closed
@@ -63,8 +63,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite tells the peer that nothing more will come. Not every transport
-// can: the error is errors.ErrUnsupported then.
+// CloseWrite tells the peer that nothing more will come. The error is
+// errors.ErrUnsupported if the transport cannot do that.
 func (c *conn) CloseWrite() error {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if !ok {

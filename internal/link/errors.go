@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// What a link was doing when it failed, as [Error] names it.
+// What a link was doing when it failed: see [Error].
 const (
 	OpDial     = "dial"
 	OpIdentify = "IDENTIFY"
@@ -20,21 +20,22 @@ const (
 )
 
 var (
-	// ErrHandshakeTimeout says that the handshake exceeded its bound.
+	// ErrHandshakeTimeout says that the handshake exceeded HandshakeTimeout.
 	ErrHandshakeTimeout = errors.New("handshake timed out")
-	// ErrUnexpectedReply says that nsqd answered what nobody asked.
+	// ErrUnexpectedReply says that nsqd sent a reply that no command awaits, or one
+	// that its command cannot have.
 	ErrUnexpectedReply = errors.New("unexpected reply")
-	// ErrAuthRequired says that nsqd wants an AUTH and there is no secret.
+	// ErrAuthRequired says that nsqd asks for AUTH and the Config has no secret.
 	ErrAuthRequired = errors.New("auth required")
 
-	// ErrTLSRefused says that nsqd does not offer the TLS that is wanted.
+	// ErrTLSRefused says that nsqd does not offer the TLS that the Config asks for.
 	ErrTLSRefused = errors.New("nsqd does not offer TLS")
 
 	errNoEOF = errors.New("nsqd did not close the connection")
 )
 
-// Error says what failed on which connection. Err may be a *wire.Error: what
-// nsqd said.
+// Error says what failed on which connection. Err may be a *wire.Error, which is
+// what nsqd said.
 type Error struct {
 	Addr string
 	Op   string
@@ -46,17 +47,16 @@ func (e *Error) Error() string { return fmt.Sprintf("[%s] %s: %v", e.Addr, e.Op,
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// UnansweredError is what a [Replier] gets when the link ended before nsqd
-// answered. Sent tells whether nsqd may have seen any of the command.
+// UnansweredError is what a [Replier] gets when the link ended before nsqd replied.
 type UnansweredError struct {
 	Addr string
-	Sent bool
+	Sent bool  // nsqd may have seen the command, or a part of it
 	Err  error // why the link ended; net.ErrClosed if it was closed without a reason
 }
 
 func (e *UnansweredError) Error() string {
 	if e.Sent {
-		return fmt.Sprintf("[%s] no answer: %v", e.Addr, e.Err)
+		return fmt.Sprintf("[%s] no reply: %v", e.Addr, e.Err)
 	}
 	return fmt.Sprintf("[%s] not sent: %v", e.Addr, e.Err)
 }

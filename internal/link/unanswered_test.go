@@ -180,7 +180,7 @@ func TestErrorTexts(t *testing.T) {
 		want string
 	}{
 		{lost, "[127.0.0.1:4150] read: E_INVALID why"},
-		{&UnansweredError{Addr: testAddr, Sent: true, Err: lost}, "[127.0.0.1:4150] no answer: [127.0.0.1:4150] read: E_INVALID why"},
+		{&UnansweredError{Addr: testAddr, Sent: true, Err: lost}, "[127.0.0.1:4150] no reply: [127.0.0.1:4150] read: E_INVALID why"},
 		{&UnansweredError{Addr: testAddr, Err: lost}, "[127.0.0.1:4150] not sent: [127.0.0.1:4150] read: E_INVALID why"},
 	}
 	for _, tt := range tests {
