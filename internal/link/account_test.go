@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Answers that the socket has taken are sent; those behind them, and one of
-// which it has only a part, are lost, and so are messages without an answer.
-func TestUnsentAnswersAreLost(t *testing.T) {
+// FINs and REQs that the socket took count as sent. Those behind them are lost, as is
+// one that the socket took only in part. So are messages without a FIN or REQ.
+func TestUnsentFinsAreLost(t *testing.T) {
 	for _, capacity := range []int{1, 20, 21, 22, 42, 50} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPeer(t)
@@ -27,7 +27,7 @@ func TestUnsentAnswersAreLost(t *testing.T) {
 			l.Fin(&b)
 			l.Req(&c, 0)
 			synctest.Wait() // these are being written
-			l.Fin(&d)       // and this is not
+			l.Fin(&d)       // this one waits
 			l.Expire()
 			pass(3 * time.Second)
 			if err := r.wait(); err == nil {
@@ -48,8 +48,8 @@ func TestUnsentAnswersAreLost(t *testing.T) {
 	}
 }
 
-// An abandoned link sends what it has and ends, with messages in flight and
-// without nsqd's word.
+// An abandoned link sends what is pending and ends, although messages are in flight
+// and nsqd has not confirmed CLS.
 func TestAbandon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -71,7 +71,7 @@ func TestAbandon(t *testing.T) {
 		}
 		expectNoTimers(t, l)
 	})
-	synctest.Test(t, func(t *testing.T) { // an nsqd that does not close either
+	synctest.Test(t, func(t *testing.T) { // nsqd does not close either
 		p := newPeer(t)
 		l, r := p.connect(p.config())
 		l.Abandon()

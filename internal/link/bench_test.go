@@ -12,13 +12,13 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// endless is a socket from which the same messages come without end, or up to
-// a number of bytes, and which swallows what is written.
+// endless is a socket that delivers the same messages over and over, without end or
+// up to a number of bytes, and swallows what is written.
 type endless struct {
 	net.Conn
 	messages []byte
 	at       int
-	left     int // negative for no end
+	left     int // bytes that still come; negative for no end
 }
 
 func newEndless(left int) *endless {
@@ -46,7 +46,7 @@ func (*endless) Close() error                     { return nil }
 func (*endless) SetReadDeadline(time.Time) error  { return nil }
 func (*endless) SetWriteDeadline(time.Time) error { return nil }
 
-// sink is a Receiver that finishes all it gets, if it has a link.
+// sink is a Receiver that finishes every message, if it has a link.
 type sink struct {
 	link *Link
 	n    int
@@ -66,7 +66,7 @@ func (*sink) TooBig(wire.Message, int) {}
 func (*sink) Failed(*wire.Error)       {}
 func (s *sink) Down(error)             { close(s.down) }
 
-// rawLink is a link that needs no handshake.
+// rawLink returns a link over a socket, without a handshake.
 func rawLink(socket net.Conn, r Receiver) *Link {
 	l := &Link{conn: newConn(socket), receiver: r}
 	l.out = l.conn
@@ -75,8 +75,8 @@ func rawLink(socket net.Conn, r Receiver) *Link {
 	return l
 }
 
-// A message costs the link no memory, neither when it comes nor when it is
-// answered.
+// A message makes the link allocate nothing: not when it arrives, and not when it is
+// finished, requeued or touched.
 func TestAllocations(t *testing.T) {
 	l := rawLink(newEndless(-1), &sink{})
 	id := testID("a")
@@ -100,7 +100,7 @@ func TestAllocations(t *testing.T) {
 		{"NOP", func() { l.Nop() }},
 	}
 	for _, tt := range tests {
-		for range 10 { // the buffers grow
+		for range 10 { // let the buffers grow
 			tt.do()
 		}
 		if n := testing.AllocsPerRun(1000, tt.do); n > 0 {
@@ -124,7 +124,7 @@ func BenchmarkFin(b *testing.B) {
 	}
 }
 
-// BenchmarkRead reads 64 KiB of messages of 200 bytes.
+// BenchmarkRead reads 64 KiB of 200-byte messages at a time.
 func BenchmarkRead(b *testing.B) {
 	s := &sink{}
 	l := rawLink(newEndless(-1), s)
@@ -142,9 +142,9 @@ func BenchmarkRead(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(s.n), "ns/message")
 }
 
-// BenchmarkReadAndFinish has the whole link at work: messages of 200 bytes come
-// as fast as they are read, and each is finished. When they come compressed,
-// each chunk has 64 of them, about what nsqd's buffer holds.
+// BenchmarkReadAndFinish runs the whole link: 200-byte messages come as fast as it
+// reads them, and each is finished. If they come compressed, each chunk holds 64 of
+// them, about what nsqd's buffer holds.
 func BenchmarkReadAndFinish(b *testing.B) {
 	for _, compression := range []string{"", OpSnappy, OpDeflate} {
 		b.Run("compression="+compression, func(b *testing.B) {
@@ -172,14 +172,14 @@ func BenchmarkReadAndFinish(b *testing.B) {
 	}
 }
 
-// compressed is one flush of a compressed stream, which may be repeated.
+// compressed returns one flush of a compressed stream. It may be repeated.
 func compressed(compression string, data []byte) []byte {
 	var z bytes.Buffer
 	_, _ = compressTo(&z, compression).Write(data)
 	return z.Bytes()
 }
 
-// compress does what an upgrade does.
+// compress puts compression between the link and its socket, as an upgrade does.
 func (l *Link) compress(tb testing.TB, compression string) {
 	out, err := newEncoder(l.out, compression, 6)
 	if err != nil {
@@ -188,8 +188,8 @@ func (l *Link) compress(tb testing.TB, compression string) {
 	l.in.src, l.out = newDecoder(l.in.src, compression), out
 }
 
-// With compression, too, a message costs next to no memory: the encoder has one
-// small allocation to each flush.
+// Messages cost next to no allocations with compression: the encoder makes one small
+// one for each flush.
 func TestCompressedAllocations(t *testing.T) {
 	for _, compression := range []string{OpSnappy, OpDeflate} {
 		socket := newEndless(-1)
@@ -209,11 +209,11 @@ func TestCompressedAllocations(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for range 10 { // the buffers grow
+		for range 10 { // let the buffers grow
 			cycle()
 		}
 		if n := testing.AllocsPerRun(1000, cycle); n > 2 {
-			t.Errorf("%s: %v allocations for a flush of either side", compression, n)
+			t.Errorf("%s: %v allocations for a flush in each direction", compression, n)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// A drain from its beginning to its end.
+// A drain from beginning to end.
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -25,10 +25,10 @@ func TestDrain(t *testing.T) {
 		synctest.Wait()
 		l.Drain()
 		p.expect("CLS\n")
-		p.send(message("b", "x"), closeWaitFrame) // b was on its way
+		p.send(message("b", "x"), closeWaitFrame) // b was sent before nsqd saw CLS
 		synctest.Wait()
 		pass(stragglerWait - 1)
-		p.send(message("c", "x")) // so was the straggler
+		p.send(message("c", "x")) // the straggler
 		pass(10 * time.Minute)
 		p.send(heartbeat)
 		p.expect("NOP\n")
@@ -60,7 +60,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// expectNoTimers checks that a link that is down has no timer left to fire.
+// expectNoTimers checks that a link that is down has no timer left that could fire.
 func expectNoTimers(t *testing.T, l *Link) {
 	t.Helper()
 	for name, timer := range map[string]*time.Timer{"linger": l.linger, "straggler": l.straggler} {
@@ -70,19 +70,19 @@ func expectNoTimers(t *testing.T, l *Link) {
 	}
 }
 
-// A link with nothing in flight still listens for the straggler.
+// A link with nothing in flight still waits for the straggler.
 func TestDrainListens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
 		l, r := p.connect(p.config())
 		l.Drain()
 		p.expect("CLS\n")
-		pass(time.Hour) // not before CLOSE_WAIT
+		pass(time.Hour) // the wait begins with CLOSE_WAIT
 		p.send(closeWaitFrame)
 		start := time.Now()
 		p.expectEOF()
 		if took := time.Since(start); took != stragglerWait {
-			t.Errorf("listened for %v", took)
+			t.Errorf("waited for %v", took)
 		}
 		_ = p.conn.Close()
 		if err := r.wait(); err != nil {
@@ -91,7 +91,7 @@ func TestDrainListens(t *testing.T) {
 	})
 }
 
-// A link that publishes has no CLS. It waits for its answers.
+// A link that publishes sends no CLS. It waits for its replies.
 func TestDrainPublisher(t *testing.T) {
 	for _, open := range []int{0, 1, 3} {
 		synctest.Test(t, func(t *testing.T) {
@@ -123,7 +123,8 @@ func TestDrainPublisher(t *testing.T) {
 	}
 }
 
-// All that was accepted is written before the half-close, however slowly.
+// Every command that was accepted is written before the half-close, however slowly
+// nsqd takes it.
 func TestDrainWritesAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -149,17 +150,17 @@ func TestDrainWritesAll(t *testing.T) {
 	})
 }
 
-// A drain that does not end well, or not by itself.
+// The drains that fail, and those that the owner has to end.
 func TestDrainFails(t *testing.T) {
 	enough := errors.New("enough")
 	tests := []struct {
-		name   string
-		nsqd   func(*peer, *Link) // after CLS
-		op     string
-		cause  error
-		bounds time.Duration // how long it takes
+		name  string
+		after func(*peer, *Link) // what happens after CLS
+		op    string
+		cause error // nil for a refusal by nsqd
+		takes time.Duration
 	}{
-		{"CLS is never answered, the owner gives up", func(_ *peer, l *Link) {
+		{"nsqd never replies to CLS, the owner gives up", func(_ *peer, l *Link) {
 			pass(time.Hour)
 			l.Close(enough)
 		}, OpClose, enough, time.Hour},
@@ -186,13 +187,13 @@ func TestDrainFails(t *testing.T) {
 			synctest.Wait()
 			_ = p.conn.Close()
 		}, OpRead, io.EOF, 0},
-		{"nsqd closes instead of an answer", func(p *peer, _ *Link) {
+		{"nsqd closes instead of replying", func(p *peer, _ *Link) {
 			_ = p.conn.Close()
 		}, OpRead, io.EOF, 0},
 		{"CLS is refused", func(p *peer, _ *Link) {
 			p.send(nsqtest.ErrorFrame("E_INVALID", "cannot CLS in current state"))
 		}, OpRead, nil, 0},
-		{"nsqd has a last word", func(p *peer, _ *Link) {
+		{"nsqd sends an error after our half-close", func(p *peer, _ *Link) {
 			p.send(closeWaitFrame)
 			p.expectEOF()
 			p.send(nsqtest.ErrorFrame("E_INVALID", "why"))
@@ -206,15 +207,15 @@ func TestDrainFails(t *testing.T) {
 				start := time.Now()
 				l.Drain()
 				p.expect("CLS\n")
-				tt.nsqd(p, l)
+				tt.after(p, l)
 				err := r.wait()
 				if tt.cause != nil {
 					expectError(t, err, tt.op, tt.cause)
 				} else {
 					expectRefusal(t, err, tt.op, wire.Invalid)
 				}
-				if took := time.Since(start); took != tt.bounds {
-					t.Errorf("took %v, want %v", took, tt.bounds)
+				if took := time.Since(start); took != tt.takes {
+					t.Errorf("took %v, want %v", took, tt.takes)
 				}
 				expectNoTimers(t, l)
 			})
@@ -222,7 +223,8 @@ func TestDrainFails(t *testing.T) {
 	}
 }
 
-// A refused FIN among the last is reported, and harms nothing.
+// A FIN that nsqd refuses after the half-close is reported, and the drain is still in
+// good order.
 func TestDrainReportsFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -260,7 +262,7 @@ func TestDrainTwice(t *testing.T) {
 	})
 }
 
-// A drain that was asked for before the link started begins with it.
+// A drain that was requested before Start begins with Start.
 func TestDrainBeforeStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -278,7 +280,7 @@ func TestDrainBeforeStart(t *testing.T) {
 	})
 }
 
-// plain is a connection that cannot half-close, broken one that could once.
+// plain is a connection that cannot half-close; on broken one, half-closing fails.
 type (
 	plain  struct{ net.Conn }
 	broken struct{ net.Conn }
@@ -286,16 +288,16 @@ type (
 
 func (broken) CloseWrite() error { return syscall.ENOTCONN }
 
-// Over a transport without a half-close the link closes when all is written;
-// a half-close that fails is the loss of the connection.
+// Over a transport without a half-close, the link closes when everything is written.
+// A half-close that fails means that the connection is lost.
 func TestDrainWithoutHalfClose(t *testing.T) {
-	for _, can := range []bool{false, true} {
+	for _, fails := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPeer(t)
 			cfg := p.config()
 			cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 				conn, err := p.network.DialContext(ctx, network, addr)
-				if can {
+				if fails {
 					return broken{conn}, err
 				}
 				return plain{conn}, err
@@ -305,7 +307,7 @@ func TestDrainWithoutHalfClose(t *testing.T) {
 			p.expect("CLS\n")
 			p.send(closeWaitFrame)
 			err := r.wait()
-			if can {
+			if fails {
 				expectError(t, err, OpClose, syscall.ENOTCONN)
 			} else if err != nil {
 				t.Error(err)
@@ -315,7 +317,7 @@ func TestDrainWithoutHalfClose(t *testing.T) {
 	}
 }
 
-// With a fake nsqd: what it delivered is finished when the link is drained.
+// With a fake nsqd: after the drain, everything that it delivered is finished.
 func TestDrainAgainstNsqd(t *testing.T) {
 	for _, straggler := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -335,7 +337,7 @@ func TestDrainAgainstNsqd(t *testing.T) {
 			if straggler {
 				want++
 			}
-			for done := 0; done < want; { // the straggler comes when a slot is free
+			for done := 0; done < want; { // nsqd sends the straggler when a slot is free
 				synctest.Wait()
 				for s := l.Stats(); done < int(s.Received); done++ { // #nosec G115 -- a few
 					l.Fin((*wire.ID)([]byte(ids[done])))

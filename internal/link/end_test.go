@@ -15,7 +15,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// A link that was not started is closed without a word.
+// A link that was not started closes without a call of Down.
 func TestCloseBeforeStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -29,8 +29,8 @@ func TestCloseBeforeStart(t *testing.T) {
 	})
 }
 
-// If it is started after all, as an owner may who is told to stop at that very
-// moment, it ends like any other.
+// A link that is started after Close ends like any other. That happens to an owner
+// that is stopped between Dial and Start.
 func TestStartAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -71,7 +71,7 @@ func TestCloseWithoutReason(t *testing.T) {
 	})
 }
 
-// Close ends a write that is stuck, with what was not sent left unsent.
+// Close ends a Write that is stuck. What was not sent stays unsent.
 func TestCloseWhileWriting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -94,7 +94,7 @@ func TestCloseWhileWriting(t *testing.T) {
 	})
 }
 
-// A receiver may close its link from within.
+// A receiver may close its link from within a call.
 func TestCloseFromReceiver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -109,7 +109,7 @@ func TestCloseFromReceiver(t *testing.T) {
 	})
 }
 
-// closing is a recorder that closes its link when messages come.
+// closing is a recorder that closes its link when it is given messages.
 type closing struct {
 	*recorder
 	link *Link
@@ -133,7 +133,7 @@ func (s *slowCloser) Close() error {
 	return err
 }
 
-// When Down is called the socket is closed, whoever began to close it.
+// When Down is called the socket is closed, whichever goroutine began to close it.
 func TestDownAfterClose(t *testing.T) {
 	tests := []struct {
 		name string
@@ -170,7 +170,7 @@ func TestDownAfterClose(t *testing.T) {
 	}
 }
 
-// A Dial that fails has closed its socket when it returns.
+// A Dial that fails closes its socket before it returns.
 func TestDialFailsAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -191,8 +191,8 @@ func TestDialFailsAfterClose(t *testing.T) {
 	})
 }
 
-// Commands may come from other goroutines before and while the link starts, as
-// a producer's publishes do.
+// Other goroutines may give commands before and during Start, as a Producer's
+// callers do.
 func TestCommandsWhileStarting(t *testing.T) {
 	for range 50 {
 		synctest.Test(t, func(t *testing.T) {
@@ -224,7 +224,7 @@ func TestCommandsWhileStarting(t *testing.T) {
 	}
 }
 
-// Over a real socket: the last FINs arrive, and the end is in good order.
+// Over a real socket, the last FINs arrive and the link ends in good order.
 func TestOverTCP(t *testing.T) {
 	d := nsqtest.NewNsqd(t, nsqtest.Options{})
 	dialer := new(net.Dialer)
@@ -248,7 +248,7 @@ func TestOverTCP(t *testing.T) {
 	}
 }
 
-// finisher finishes each message as it comes, and drains after the last.
+// finisher is a recorder that finishes each message, and drains after the last.
 type finisher struct {
 	*recorder
 	link *Link
@@ -264,7 +264,7 @@ func (f *finisher) Messages(batch []wire.Message) {
 	}
 }
 
-// A fatal error is the link's end, even if the peer goes away right behind it
+// A fatal error is the reason that Down is given, even if nsqd closes right behind it
 // and the reader finds both.
 func TestDownTellsTheFirstReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

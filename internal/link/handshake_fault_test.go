@@ -14,10 +14,10 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// identifyFrame is a full answer to IDENTIFY.
+// identifyFrame is a full reply to IDENTIFY.
 var identifyFrame = nsqtest.ResponseFrame(`{"max_rdy_count":2500,"version":"1.3.0","msg_timeout":60000}`)
 
-// nsqd goes away after each byte of what it says during the handshake.
+// The connection ends after each byte that nsqd sends during the handshake.
 func TestHandshakeCutWhileReading(t *testing.T) {
 	for n := range len(identifyFrame) + len(heartbeat) + len(okFrame) {
 		synctest.Test(t, func(t *testing.T) {
@@ -32,7 +32,7 @@ func TestHandshakeCutWhileReading(t *testing.T) {
 	}
 }
 
-// nsqd goes away after each byte of what the link says.
+// The connection ends after each byte that the link sends during the handshake.
 func TestHandshakeCutWhileWriting(t *testing.T) {
 	cfg := Config{Identify: wire.Identify{FeatureNegotiation: true}}
 	length := len(hello(cfg) + "SUB t ch\n")
@@ -86,28 +86,29 @@ func TestDialFails(t *testing.T) {
 	}
 }
 
-// stalls are the ways in which nsqd leaves a handshake hanging, and where.
+// stalls are the ways in which nsqd leaves a handshake hanging, and the step at which
+// it does.
 var stalls = []struct {
 	name    string
 	op      string
-	answers [][]byte
-	beat    bool // go on with heartbeats
+	replies [][]byte
+	beat    bool // nsqd goes on to send heartbeats
 }{
 	{"silence", OpIdentify, nil, false},
 	{"half a frame", OpIdentify, [][]byte{identifyFrame[:9]}, false},
 	{"heartbeats only", OpIdentify, nil, true},
-	{"no answer to SUB", OpSub, [][]byte{identifyFrame}, false},
-	{"half an answer to SUB", OpSub, [][]byte{identifyFrame, okFrame[:9]}, false},
+	{"no reply to SUB", OpSub, [][]byte{identifyFrame}, false},
+	{"half a reply to SUB", OpSub, [][]byte{identifyFrame, okFrame[:9]}, false},
 	{"heartbeats for SUB", OpSub, [][]byte{identifyFrame}, true},
 }
 
-// stall runs a handshake against an nsqd that leaves it hanging and returns how
-// it ended, and after how long.
-func (p *peer) stall(ctx context.Context, cfg Config, answers [][]byte, beat bool) (time.Duration, error) {
+// stall runs a handshake against an nsqd that leaves it hanging. It returns how long
+// the handshake took and how it ended.
+func (p *peer) stall(ctx context.Context, cfg Config, replies [][]byte, beat bool) (time.Duration, error) {
 	start := time.Now()
 	result := p.dial(ctx, cfg)
 	p.accept()
-	p.send(answers...)
+	p.send(replies...)
 	if beat {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
@@ -130,7 +131,7 @@ func TestHandshakeTimeout(t *testing.T) {
 				p := newPeer(t)
 				cfg := p.config()
 				cfg.HandshakeTimeout = 10 * time.Second
-				took, err := p.stall(t.Context(), cfg, tt.answers, tt.beat)
+				took, err := p.stall(t.Context(), cfg, tt.replies, tt.beat)
 				expectError(t, err, tt.op, ErrHandshakeTimeout)
 				if took != 10*time.Second {
 					t.Errorf("ended after %v", took)
@@ -140,7 +141,7 @@ func TestHandshakeTimeout(t *testing.T) {
 	}
 }
 
-// Without a timeout of its own the handshake is bounded by the context.
+// Without a timeout of its own, the handshake is bounded by the context.
 func TestHandshakeCancelled(t *testing.T) {
 	cause := errors.New("stopping")
 	for _, tt := range stalls {
@@ -151,7 +152,7 @@ func TestHandshakeCancelled(t *testing.T) {
 				cfg.HandshakeTimeout = 0
 				ctx, cancel := context.WithCancelCause(t.Context())
 				time.AfterFunc(10*time.Second, func() { cancel(cause) })
-				took, err := p.stall(ctx, cfg, tt.answers, tt.beat)
+				took, err := p.stall(ctx, cfg, tt.replies, tt.beat)
 				expectError(t, err, tt.op, cause)
 				if took != 10*time.Second {
 					t.Errorf("ended after %v", took)
@@ -161,7 +162,7 @@ func TestHandshakeCancelled(t *testing.T) {
 	}
 }
 
-// nsqd reads nothing, and the connection holds less than the link has to say.
+// nsqd reads nothing, and the connection holds less than the link has to send.
 func TestHandshakeTimeoutWhileWriting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -173,8 +174,8 @@ func TestHandshakeTimeoutWhileWriting(t *testing.T) {
 	})
 }
 
-// A context that is done before the dial returned ends the handshake at once,
-// even if the dial did not care.
+// A context that is cancelled during the dial ends the handshake at once, even if the
+// dial ignores it.
 func TestHandshakeCancelledBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -189,8 +190,8 @@ func TestHandshakeCancelledBefore(t *testing.T) {
 	})
 }
 
-// Cancelling at the very moment of the last reply gives a link or an error,
-// and either way one Close.
+// A cancel at the moment of the last reply gives a link or an error. Either way the
+// socket is closed once.
 func TestHandshakeCancelledAtTheEnd(t *testing.T) {
 	var links, errs int
 	for i := range 300 {
@@ -207,7 +208,7 @@ func TestHandshakeCancelledAtTheEnd(t *testing.T) {
 				}
 				cancel()
 			}()
-			_, _ = p.conn.Write(okFrame) // too late, perhaps
+			_, _ = p.conn.Write(okFrame) // the link may have closed already
 			l, err := result()
 			if err != nil {
 				errs++

@@ -13,9 +13,9 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// FuzzHandshake has nsqd say anything at all, to a link that wants some of what
-// there is. It connects or fails, and ends, with no more memory than the caps
-// of frames allow.
+// FuzzHandshake feeds any bytes to a link that asks for some of TLS, compression and
+// AUTH. The link connects or fails, and ends, with no more memory than the limits of
+// frames allow.
 func FuzzHandshake(f *testing.F) {
 	auth := nsqtest.ResponseFrame(`{"identity":"me","permission_count":1}`)
 	for wants, tr := range transports() {
@@ -56,8 +56,7 @@ func FuzzHandshake(f *testing.F) {
 	})
 }
 
-// speaker is a socket from which some bytes come, and which swallows what is
-// written.
+// speaker is a socket that delivers some bytes and swallows what is written.
 type speaker struct {
 	io.Reader
 	net.Conn

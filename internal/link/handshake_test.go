@@ -68,8 +68,8 @@ func TestHandshakePlainOK(t *testing.T) {
 	}
 }
 
-// Heartbeats may come anywhere between the replies. Each gets its NOP, but none
-// before IDENTIFY is answered.
+// Heartbeats may come anywhere between the replies. Each gets its NOP, but none leaves
+// before the reply to IDENTIFY.
 func TestHandshakeHeartbeats(t *testing.T) {
 	nops := func(n int) string { return strings.Repeat("NOP\n", n) }
 	for _, topic := range []string{"", "t"} {
@@ -117,7 +117,7 @@ func TestHandshakeHeartbeats(t *testing.T) {
 	}
 }
 
-// What nsqd sends behind SUB's OK in the same packet is not lost.
+// A frame that arrives together with SUB's OK is not lost.
 func TestHandshakeFrameBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -137,25 +137,24 @@ func TestHandshakeFrameBehind(t *testing.T) {
 	})
 }
 
-// handshakeStep is a step of the handshake: what has been answered before it,
-// and the op that errors at it have.
+// handshakeStep is a step of the handshake.
 type handshakeStep struct {
-	op     string
-	before []byte
+	op     string // of an error at this step
+	before []byte // nsqd's replies before it
 }
 
 var handshakeSteps = []handshakeStep{{OpIdentify, nil}, {OpSub, okFrame}}
 
-// play runs a handshake against an nsqd that says all of answers at once, and
-// hangs up then if it is told to. It returns the error that Dial must fail with.
-func (p *peer) play(ctx context.Context, hangUp bool, answers ...[]byte) error {
+// play runs a handshake against an nsqd that sends all replies at once, and then
+// closes if hangUp is set. It returns the error of Dial, which must fail.
+func (p *peer) play(ctx context.Context, hangUp bool, replies ...[]byte) error {
 	p.t.Helper()
 	result := p.dial(ctx, p.config())
 	p.accept()
 	p.expect(hello(p.config()))
-	p.send(answers...)
+	p.send(replies...)
 	if hangUp {
-		synctest.Wait() // read what it may still say, or closing would be a reset
+		synctest.Wait() // read what the link still sends, or closing would be a reset
 		_ = p.conn.SetReadDeadline(time.Now().Add(time.Nanosecond))
 		_, _ = p.conn.Read(make([]byte, 1<<10))
 		_ = p.conn.Close()
@@ -188,9 +187,9 @@ func TestHandshakeAuthRequired(t *testing.T) {
 
 func TestHandshakeGarbage(t *testing.T) {
 	tests := []struct {
-		name   string
-		answer string
-		cause  error // nil for any
+		name  string
+		reply string
+		cause error // nil for any
 	}{
 		{"HTTP", "HTTP/1.1 400 Bad Request\r\n\r\n", wire.ErrHTTP},
 		{"text", "SSH-2.0-OpenSSH_9.9\r\n", wire.ErrFrame},
@@ -207,7 +206,7 @@ func TestHandshakeGarbage(t *testing.T) {
 		for _, tt := range tests {
 			t.Run(step.op+"/"+tt.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					err := newPeer(t).play(t.Context(), false, step.before, []byte(tt.answer))
+					err := newPeer(t).play(t.Context(), false, step.before, []byte(tt.reply))
 					expectError(t, err, step.op, tt.cause)
 				})
 			})
@@ -215,7 +214,7 @@ func TestHandshakeGarbage(t *testing.T) {
 	}
 }
 
-// A message before RDY is one whatever its size.
+// A message before RDY is a fault, whatever its size.
 func TestHandshakeLargeMessage(t *testing.T) {
 	for _, size := range []int{101, 1001} {
 		synctest.Test(t, func(t *testing.T) {
@@ -233,15 +232,15 @@ func TestHandshakeLargeMessage(t *testing.T) {
 }
 
 func TestHandshakeUnexpectedReply(t *testing.T) {
-	for _, answer := range []string{"", "null", "[]", "0", "{", `{"version":1}`, "ok", "OK ", "CLOSE_WAIT"} {
+	for _, reply := range []string{"", "null", "[]", "0", "{", `{"version":1}`, "ok", "OK ", "CLOSE_WAIT"} {
 		synctest.Test(t, func(t *testing.T) {
-			err := newPeer(t).play(t.Context(), false, nsqtest.ResponseFrame(answer))
+			err := newPeer(t).play(t.Context(), false, nsqtest.ResponseFrame(reply))
 			expectError(t, err, OpIdentify, nil)
 		})
 	}
-	for _, answer := range []string{"", "{}", "ok", "OK ", "CLOSE_WAIT"} {
+	for _, reply := range []string{"", "{}", "ok", "OK ", "CLOSE_WAIT"} {
 		synctest.Test(t, func(t *testing.T) {
-			err := newPeer(t).play(t.Context(), false, okFrame, nsqtest.ResponseFrame(answer))
+			err := newPeer(t).play(t.Context(), false, okFrame, nsqtest.ResponseFrame(reply))
 			expectError(t, err, OpSub, ErrUnexpectedReply)
 		})
 	}

@@ -8,9 +8,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// FuzzInput feeds a stream in chunks of the given sizes. It must give the same
-// frames, and the same end, as in one piece, and use no more memory than what
-// came asks for.
+// FuzzInput feeds a stream in chunks of the given sizes. The frames and the error must
+// be the same as in one piece, and memory must follow the bytes that came.
 func FuzzInput(f *testing.F) {
 	f.Add(slices.Concat(okFrame, heartbeat, message("a", "x")), []byte{1}, uint16(0), uint16(50))
 	f.Add(slices.Concat(message("a", strings.Repeat("x", 100)), okFrame), []byte{7, 30, 1}, uint16(99), uint16(50))

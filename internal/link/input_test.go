@@ -14,11 +14,10 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// A feed is a reader that gives data in chunks: of the sizes listed, in turn
-// and over again, or all at once without a list.
+// A feed is a reader that returns data in chunks.
 type feed struct {
 	data  []byte
-	sizes []int
+	sizes []int // of the chunks, over and over; empty for all data at once
 	reads int
 }
 
@@ -36,8 +35,8 @@ func (f *feed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// readAll returns what there is in a stream, one line each, and why it ended,
-// and the largest buffer or body that was in use.
+// readAll reads a stream to its end. It returns a line for each frame, the largest
+// buffer or body in use, and the error that ended it.
 func readAll(src io.Reader, maxBody, ownAbove int) (lines []string, largest int, err error) {
 	var in input
 	in.init(src, maxBody)
@@ -70,8 +69,8 @@ func expectLines(t *testing.T, got, want []string) {
 	}
 }
 
-// A stream cut in two anywhere, and one that comes byte by byte, give the same
-// frames as a whole one.
+// A stream that is cut in two anywhere, or in pieces of any size, gives the same frames
+// as a whole one.
 func TestInputSplit(t *testing.T) {
 	stream := slices.Concat(okFrame, heartbeat, message("a", "x"), message("b", strings.Repeat("y", 50)),
 		nsqtest.ErrorFrame("E_FIN_FAILED", "why"), nsqtest.ResponseFrame(""), closeWaitFrame)
@@ -92,7 +91,7 @@ func TestInputSplit(t *testing.T) {
 	}
 }
 
-// More frames than the buffer holds, in as few reads as it takes.
+// More frames than the buffer holds are read in as few reads as possible.
 func TestInputManyFrames(t *testing.T) {
 	const n = 10_000
 	var stream []byte
@@ -110,7 +109,7 @@ func TestInputManyFrames(t *testing.T) {
 	}
 }
 
-// A frame that the buffer does not hold makes it grow with what has come.
+// A frame that the buffer cannot hold makes it grow with the bytes that came.
 func TestInputLargeFrame(t *testing.T) {
 	body := strings.Repeat("0123456789abcdef", 1<<16) // 1 MiB
 	stream := slices.Concat(message("a", body), okFrame, message("b", body), okFrame)
@@ -129,8 +128,8 @@ func TestInputLargeFrame(t *testing.T) {
 	}
 }
 
-// A large body is read into its own memory. The buffer gets its beginning, and
-// then room for more when small messages follow.
+// A large body is read into its own memory. The buffer gets only its beginning, and
+// grows again when small messages follow.
 func TestInputOwnMemory(t *testing.T) {
 	var in input
 	body := strings.Repeat("0123456789abcdef", 1<<12)
@@ -142,22 +141,22 @@ func TestInputOwnMemory(t *testing.T) {
 		_, err := in.readFrame()
 		if l, ok := errors.AsType[*largeMessage](err); ok {
 			if bodies++; string(l.message.Body) != body {
-				t.Fatal("the body is another")
+				t.Fatal("the body differs")
 			}
 		} else if err != nil {
 			break
 		}
 	}
-	// Three that find out how much there is, with most of the first body in the
-	// last of them, and its end; the beginning of the second, and the rest; four
-	// more for 100 kB.
+	// Three reads in which the buffer grows; the last has most of the first body. One
+	// for the body's end. Two for the second body: beginning and rest. Four for the
+	// 100 kB behind it.
 	if bodies != 2 || src.reads != 3+1+2+4 {
 		t.Errorf("%d bodies in %d reads", bodies, src.reads)
 	}
 }
 
-// Bodies that the buffer holds several of are read several at a time, though each
-// gets memory of its own.
+// If the buffer holds several bodies, several come with one read, although each gets
+// memory of its own.
 func TestInputOwnMemoryInFewReads(t *testing.T) {
 	const n = 100
 	var stream []byte
@@ -171,8 +170,8 @@ func TestInputOwnMemoryInFewReads(t *testing.T) {
 	}
 }
 
-// The limit is that of the body, and a message over it is passed over, however
-// it is cut.
+// The limit is about the body. A message that exceeds it is skipped, however the
+// stream is cut.
 func TestInputTooBig(t *testing.T) {
 	const limit = 100
 	for body := limit - 1; body <= limit+1; body++ {
@@ -207,7 +206,7 @@ func TestInputTooBigInARow(t *testing.T) {
 	}
 }
 
-// A limit as large as an int can be is none. Control frames have their own.
+// The largest int as limit is no limit. Control frames have a limit of their own.
 func TestInputNoLimit(t *testing.T) {
 	m := message("a", strings.Repeat("x", 200))
 	got, _, _ := readAll(&feed{data: m}, math.MaxInt, 0)
@@ -218,7 +217,7 @@ func TestInputNoLimit(t *testing.T) {
 	expectLines(t, got, []string{fmt.Sprintf("0 %q", long[wire.HeaderLen:])})
 }
 
-// Whatever length is announced, memory follows the bytes that came.
+// Whatever length a frame announces, memory follows the bytes that came.
 func TestInputMemory(t *testing.T) {
 	announced := func(size uint32, frameType byte) []byte {
 		return []byte{byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size), 0, 0, 0, frameType}
@@ -252,8 +251,8 @@ func TestInputMemory(t *testing.T) {
 	}
 }
 
-// The buffer is small, grows when a read fills it or a frame does not fit,
-// falls back when it is empty, and is small again after rest.
+// The buffer begins small, grows when a read fills it or a frame does not fit, falls
+// back to busyBuffer when it is empty, and is small again after shrink.
 func TestInputBuffer(t *testing.T) {
 	var in input
 	src := &feed{}
@@ -292,15 +291,14 @@ func TestInputBuffer(t *testing.T) {
 	expect(idleBuffer)
 
 	read(1000, bytes.Repeat(okFrame, 1000), okFrame[:5])
-	in.shrink() // in vain: there is half a frame
+	in.shrink() // without effect: the buffer holds half a frame
 	expect(busyBuffer)
 	read(1, okFrame[5:])
 	in.shrink()
 	expect(idleBuffer)
 }
 
-// A reader may give its last bytes and the error together, and it may be at
-// its wits' end.
+// A reader may return its last bytes together with an error, or nothing at all.
 func TestInputErrors(t *testing.T) {
 	lost := errors.New("lost")
 	got, _, err := readAll(&last{okFrame, lost}, 0, 0)
@@ -313,7 +311,7 @@ func TestInputErrors(t *testing.T) {
 	}
 }
 
-// last is a reader that gives all it has and its error in one Read.
+// last is a reader that returns all its data and its error in one Read.
 type last struct {
 	data []byte
 	err  error

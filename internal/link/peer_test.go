@@ -25,15 +25,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // testAddr is where a peer listens.
 const testAddr = "127.0.0.1:4150"
 
-// A peer is an nsqd played by the test, step by step. Make it in a synctest
-// bubble. When the test ends it checks that every connection was closed by the
-// link once.
+// A peer is an nsqd that the test plays step by step, in a synctest bubble. When the
+// test ends, the peer checks that the link closed every connection once.
 type peer struct {
 	t       *testing.T
 	network *nsqtest.Network
 	l       net.Listener
-	conn    net.Conn // the newest one accepted, or what is on top of it
-	owed    int      // NOPs, after open
+	conn    net.Conn // the last one accepted, or the layers above it
+	owed    int      // NOPs that the link sends first when it starts, after open
 }
 
 func newPeer(t *testing.T) *peer {
@@ -57,8 +56,7 @@ func newPeer(t *testing.T) *peer {
 	return p
 }
 
-// config is that of a subscriber with all timeouts but those of the handshake
-// out of the way.
+// config returns the Config of a subscriber. Its only timeout is the handshake's.
 func (p *peer) config() Config {
 	return Config{
 		Addr:             testAddr,
@@ -70,7 +68,7 @@ func (p *peer) config() Config {
 	}
 }
 
-// hello is what a link with that config sends first.
+// hello returns what a link with that config sends first.
 func hello(cfg Config) string {
 	b, err := wire.AppendIdentify([]byte(wire.MagicV2), &cfg.Identify)
 	if err != nil {
@@ -79,7 +77,7 @@ func hello(cfg Config) string {
 	return string(b)
 }
 
-// dial starts a Dial. The function it returns waits for the result.
+// dial starts a Dial, and returns a function that waits for its result.
 func (p *peer) dial(ctx context.Context, cfg Config) (result func() (*Link, error)) {
 	var (
 		l    *Link
@@ -96,7 +94,7 @@ func (p *peer) dial(ctx context.Context, cfg Config) (result func() (*Link, erro
 	}
 }
 
-// accept takes the connection that was dialled.
+// accept accepts the connection that was dialled.
 func (p *peer) accept() {
 	p.t.Helper()
 	conn, err := p.l.Accept()
@@ -106,7 +104,7 @@ func (p *peer) accept() {
 	p.conn = conn
 }
 
-// expect reads the next bytes from the link, which must be these.
+// expect checks that the next bytes from the link are want.
 func (p *peer) expect(want string) {
 	p.t.Helper()
 	_ = p.conn.SetReadDeadline(time.Now().Add(time.Hour))
@@ -119,8 +117,8 @@ func (p *peer) expect(want string) {
 	}
 }
 
-// expectNothing checks that the link has neither written what was not read nor
-// ended the stream. Call it when all is quiet.
+// expectNothing checks that the link has neither written more than was read nor
+// ended the stream. Call it after synctest.Wait.
 func (p *peer) expectNothing() {
 	p.t.Helper()
 	_ = p.conn.SetReadDeadline(time.Now().Add(time.Nanosecond))
@@ -130,7 +128,7 @@ func (p *peer) expectNothing() {
 	}
 }
 
-// expectEOF checks that the link writes nothing more and has closed its side.
+// expectEOF checks that the link writes nothing more and ends the stream.
 func (p *peer) expectEOF() {
 	p.t.Helper()
 	_ = p.conn.SetReadDeadline(time.Now().Add(time.Hour))
@@ -140,7 +138,7 @@ func (p *peer) expectEOF() {
 	}
 }
 
-// send writes frames to the link, all at once.
+// send writes frames to the link, in one Write.
 func (p *peer) send(frames ...[]byte) {
 	p.t.Helper()
 	if _, err := p.conn.Write(bytes.Join(frames, nil)); err != nil {
@@ -182,31 +180,30 @@ var (
 	heartbeat      = nsqtest.ResponseFrame(wire.Heartbeat)
 )
 
-// testID is the id of a message named so: the name, padded.
+// testID returns the ID of the message with that name: the name, padded.
 func testID(name string) wire.ID {
 	var id wire.ID
 	copy(id[:], name+strings.Repeat("-", len(id)))
 	return id
 }
 
-// message is a message frame.
+// message returns a message frame.
 func message(name, body string) []byte {
 	return wire.AppendMessage(nil, &wire.Message{Timestamp: 1, Attempts: 1, ID: testID(name), Body: []byte(body)})
 }
 
-// name is the reverse of testID.
+// name returns the name that testID made id from.
 func name(id wire.ID) string { return strings.TrimRight(string(id[:]), "-") }
 
-// fin is the command that finishes a message.
+// fin returns the command that finishes the message with that name.
 func fin(name string) string {
 	id := testID(name)
 	return string(wire.AppendFin(nil, &id))
 }
 
-// A recorder is a Receiver that takes down all that it is told, and all that
-// its repliers are.
+// A recorder is a Receiver that records what it and its repliers are told.
 type recorder struct {
-	hold chan struct{} // if not nil: Messages waits until it is closed
+	hold chan struct{} // if not nil, Messages waits until it is closed
 	down chan struct{} // closed by Down
 
 	mu     sync.Mutex // guards what follows
@@ -249,15 +246,15 @@ func (r *recorder) wait() error {
 	return r.err
 }
 
-// replier is a Replier that takes its answer down under a name.
-func (r *recorder) replier(name string) Replier { return &noting{r, name} }
+// replier returns a Replier that records its reply under a name.
+func (r *recorder) replier(name string) Replier { return &recordedReply{r, name} }
 
-type noting struct {
+type recordedReply struct {
 	r    *recorder
 	name string
 }
 
-func (n *noting) Reply(data []byte, err error) {
+func (n *recordedReply) Reply(data []byte, err error) {
 	if open, ok := errors.AsType[*UnansweredError](err); ok {
 		n.r.note("%s: unanswered, sent %t", n.name, open.Sent)
 	} else if err != nil {
@@ -267,7 +264,7 @@ func (n *noting) Reply(data []byte, err error) {
 	}
 }
 
-// expect checks all that was taken down so far.
+// expect checks everything that was recorded so far.
 func (r *recorder) expect(t *testing.T, want ...string) {
 	t.Helper()
 	r.mu.Lock()
@@ -277,8 +274,8 @@ func (r *recorder) expect(t *testing.T, want ...string) {
 	}
 }
 
-// expectError checks that err is an *Error of that op and is what cause says,
-// nil for whatever it may be.
+// expectError checks that err is an *Error with that op and cause. A nil cause
+// stands for any.
 func expectError(t *testing.T, err error, op string, cause error) {
 	t.Helper()
 	e, ok := errors.AsType[*Error](err)
@@ -287,7 +284,7 @@ func expectError(t *testing.T, err error, op string, cause error) {
 	}
 }
 
-// expectRefusal checks that err carries an error frame of that code.
+// expectRefusal checks that err carries nsqd's error of that code.
 func expectRefusal(t *testing.T, err error, op string, code wire.Code) {
 	t.Helper()
 	expectError(t, err, op, nil)

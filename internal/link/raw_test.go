@@ -19,8 +19,8 @@ type frames struct{ *recorder }
 
 func (f frames) Frame(frame wire.Frame) { f.note("frame %d %s", frame.Type, frame.Data) }
 
-// raw plays the handshake of a link without a subscription whose owner speaks
-// for itself.
+// raw plays the handshake of a link that does not subscribe, and starts it with a
+// FrameReceiver.
 func (p *peer) raw(change ...func(*Config)) (*Link, *recorder) {
 	p.t.Helper()
 	cfg := p.config()
@@ -33,8 +33,8 @@ func (p *peer) raw(change ...func(*Config)) (*Link, *recorder) {
 	return l, r
 }
 
-// A FrameReceiver sees everything in the order of the wire; nothing that it is
-// told ends the link, and heartbeats are answered for it.
+// A FrameReceiver sees everything in the order of the wire. No frame ends the link, and
+// the link sends the NOPs for heartbeats.
 func TestFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -64,7 +64,7 @@ func TestFrames(t *testing.T) {
 	})
 }
 
-// Sent returns when the socket has the commands, not before.
+// Sent returns when the socket has the commands, and not before.
 func TestSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -84,14 +84,14 @@ func TestSent(t *testing.T) {
 		}
 		again, ok := l.Append(nil)
 		if err := l.Sent(again); again != end || !ok || err != nil {
-			t.Errorf("nothing: %d of %d, %v, %v", again, end, ok, err)
+			t.Errorf("appended nothing: end %d, want %d; %v, %v", again, end, ok, err)
 		}
 		l.Close(nil)
 		_ = r.wait()
 	})
 }
 
-// When it never will, Sent says why, whatever ends the link.
+// If the commands will never be sent, Sent says why, whatever ends the link.
 func TestNotSent(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(p *peer, l *Link)
@@ -114,7 +114,7 @@ func TestNotSent(t *testing.T) {
 				}
 				_ = r.wait()
 				if _, ok := l.Append([]byte("NOP\n")); ok {
-					t.Error("appended afterwards")
+					t.Error("a command was accepted after the end")
 				}
 			})
 		})

@@ -15,8 +15,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// The receiver hears of everything in the order of the wire, whether it comes
-// at once or byte by byte.
+// The receiver is told of everything in the order of the wire, whether it comes at once
+// or byte by byte.
 func TestReadOrder(t *testing.T) {
 	frames := [][]byte{
 		message("a", "x"), heartbeat, okFrame, message("b", "y"),
@@ -55,7 +55,7 @@ func TestReadOrder(t *testing.T) {
 	}
 }
 
-// What ends the link, and what it says about it. The frames before count.
+// What ends the link, and the error that Down is given. The frames before still count.
 func TestReadEnds(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -85,7 +85,8 @@ func TestReadEnds(t *testing.T) {
 	}
 }
 
-// Refused FINs and the like answer nothing: the questions stay open.
+// The error for a refused FIN, REQ or TOUCH is no reply: the other commands still await
+// theirs.
 func TestReadFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -100,8 +101,8 @@ func TestReadFailed(t *testing.T) {
 	})
 }
 
-// A fatal error answers the oldest question, and ends the link before the
-// others are answered.
+// A fatal error is the reply to the oldest command without one. It ends the link before
+// the others get theirs.
 func TestReadFatal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -114,7 +115,7 @@ func TestReadFatal(t *testing.T) {
 		expectRefusal(t, r.wait(), OpRead, wire.BadMessage)
 		r.expect(t, "first: OK", "second: E_BAD_MESSAGE why", "third: unanswered, sent true", "down")
 	})
-	synctest.Test(t, func(t *testing.T) { // nobody asked
+	synctest.Test(t, func(t *testing.T) { // no command awaits a reply
 		p := newPeer(t)
 		_, r := p.connect(p.config())
 		p.send(nsqtest.ErrorFrame("E_INVALID", "why"))
@@ -123,7 +124,7 @@ func TestReadFatal(t *testing.T) {
 	})
 }
 
-// Silence ends the link after the read timeout; any byte of nsqd's puts it off.
+// Silence ends the link after the read timeout. Any byte from nsqd starts it anew.
 func TestReadTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = time.Minute
@@ -143,8 +144,8 @@ func TestReadTimeout(t *testing.T) {
 	})
 }
 
-// Without a read timeout, as an owner that switched heartbeats off has it, an
-// idle link stays (D43).
+// Without a read timeout, which is what an owner without heartbeats sets, an idle link
+// stays connected (D43).
 func TestReadWithoutTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -161,8 +162,7 @@ func TestReadWithoutTimeout(t *testing.T) {
 	})
 }
 
-// Each heartbeat is answered at once, however many messages wait for theirs
-// (D1).
+// Each heartbeat gets its NOP at once, however many messages are in flight (D1).
 func TestReadHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()
@@ -193,7 +193,7 @@ func TestReadHeartbeats(t *testing.T) {
 	})
 }
 
-// A message that is passed over waits for its answer like any other.
+// A message that is skipped is in flight like any other.
 func TestReadTooBig(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -204,7 +204,7 @@ func TestReadTooBig(t *testing.T) {
 		fixed := wire.HeaderLen + wire.MessageDataLen(0)
 		p.send(big[:fixed])
 		synctest.Wait()
-		r.expect(t, "too big a 1048576") // before the rest of it
+		r.expect(t, "too big a 1048576") // before the rest of the body comes
 		id := testID("a")
 		l.Req(&id, 90*time.Second)
 		p.expect("REQ a--------------- 90000\n")
@@ -219,14 +219,14 @@ func TestReadTooBig(t *testing.T) {
 	})
 }
 
-// Once idle, a link has no large buffers: not to read, not to write.
+// Once idle, a link has no large buffers: neither to read nor to write.
 func TestIdleLinkIsSmall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
 		p.network.Capacity = 1 << 20
 		l := p.handshake(p.config())
 		id := testID("a")
-		for range 1000 { // before the start they leave in one write
+		for range 1000 { // given before Start, they leave in one Write
 			l.Fin(&id)
 		}
 		r := newRecorder()
