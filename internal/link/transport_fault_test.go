@@ -22,7 +22,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// connectVia plays the handshake of a transport and starts the link.
+// connectVia plays the handshake that upgrades to a transport, and starts the link.
 func (p *peer) connectVia(tr transport, cfg Config) (*Link, *recorder) {
 	p.t.Helper()
 	ca := newAuthority(p.t, "127.0.0.1")
@@ -34,8 +34,8 @@ func (p *peer) connectVia(tr transport, cfg Config) (*Link, *recorder) {
 	return l, r
 }
 
-// An nsqd that takes its time over the handshake is waited for, whatever the
-// write timeout (D41).
+// The link waits for an nsqd that is slow in the handshake, whatever the read and write
+// timeouts (D41).
 func TestSlowHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -61,7 +61,7 @@ func TestSlowHandshake(t *testing.T) {
 	})
 }
 
-// Wherever an upgrade or AUTH hangs, the handshake's bound ends it.
+// Wherever an upgrade or AUTH hangs, the handshake's timeout or the context ends it.
 func TestUpgradeTimeout(t *testing.T) {
 	hangs := []struct {
 		op     string
@@ -107,10 +107,10 @@ func TestUpgradeTimeout(t *testing.T) {
 	}
 }
 
-// What nsqd may say on a new stream but OK.
+// nsqd says something other than OK on a new stream.
 func TestUpgradeUnexpectedReply(t *testing.T) {
 	for _, compression := range []string{OpSnappy, OpDeflate} {
-		for _, answer := range [][]byte{
+		for _, reply := range [][]byte{
 			nsqtest.ResponseFrame(""), nsqtest.ResponseFrame("{}"), closeWaitFrame,
 			nsqtest.ErrorFrame("E_IDENTIFY_FAILED", "why"), message("a", "x"),
 		} {
@@ -122,10 +122,10 @@ func TestUpgradeUnexpectedReply(t *testing.T) {
 				p.expect(hello(cfg))
 				p.send(transport{false, compression}.granted(""))
 				p.compress(compression)
-				p.send(answer)
+				p.send(reply)
 				_, err := result()
 				expectError(t, err, compression, nil)
-				if e, ok := errors.AsType[*wire.Error](err); bytes.Contains(answer, []byte("E_IDENTIFY")) && (!ok || e.Code != wire.IdentifyFailed) {
+				if e, ok := errors.AsType[*wire.Error](err); bytes.Contains(reply, []byte("E_IDENTIFY")) && (!ok || e.Code != wire.IdentifyFailed) {
 					t.Error(err)
 				}
 			})
@@ -133,12 +133,12 @@ func TestUpgradeUnexpectedReply(t *testing.T) {
 	}
 }
 
-// What nsqd may say to AUTH but yes.
+// The ways in which AUTH fails. No error shows the secret.
 func TestAuthRefused(t *testing.T) {
 	tests := []struct {
 		name   string
 		secret string
-		answer []byte // nil to hang up
+		reply  []byte // nil to close
 		cause  error
 		code   wire.Code
 	}{
@@ -163,8 +163,8 @@ func TestAuthRefused(t *testing.T) {
 				if tt.secret != "" {
 					p.expect("AUTH\n\x00\x00\x00\x06secret")
 				}
-				if tt.answer != nil {
-					p.send(tt.answer)
+				if tt.reply != nil {
+					p.send(tt.reply)
 				} else {
 					synctest.Wait()
 					_ = p.conn.Close()
@@ -182,7 +182,7 @@ func TestAuthRefused(t *testing.T) {
 	}
 }
 
-// A secret that nsqd does not ask for stays here.
+// A secret that nsqd does not ask for is not sent.
 func TestAuthNotAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -191,23 +191,23 @@ func TestAuthNotAskedFor(t *testing.T) {
 		l := p.handshake(cfg)
 		defer l.Close(nil)
 		if _, ok := l.Auth(); ok {
-			t.Error("an answer to AUTH")
+			t.Error("a reply to AUTH")
 		}
 	})
 }
 
-// The connection breaks after each byte of the handshake, in either direction.
-// The link says where it was, and closes the socket once.
+// The connection breaks after each byte of the handshake, in either direction. The
+// error names the step, and the link closes the socket once.
 func TestUpgradeCut(t *testing.T) {
 	for _, direction := range []string{"sent", "received"} {
-		secured := 0 // bytes until TLS is up
+		secured := 0 // how many bytes it takes until TLS is up
 		for _, tr := range transports() {
 			t.Run(fmt.Sprint(tr, " ", direction), func(t *testing.T) {
 				ca := newAuthority(t, "127.0.0.1")
 				ca.server.CurvePreferences = []tls.CurveID{tls.X25519} // the cheapest
 				n := 0
 				if tr.secure && tr.compression != "" {
-					n = secured - 100 // before that it was all seen with TLS alone
+					n = secured - 100 // the bytes before are those of TLS alone, which came first
 				}
 				var at string
 				for op := OpIdentify; op != ""; n++ {
@@ -225,8 +225,8 @@ func TestUpgradeCut(t *testing.T) {
 	}
 }
 
-// dialCut dials an nsqd that breaks the connection after n bytes. It returns
-// the step that failed, if one did.
+// dialCut dials an nsqd that breaks the connection after n bytes. It returns the step
+// that failed, or nothing if Dial succeeded.
 func dialCut(t *testing.T, tr transport, ca *authority, direction string, n int) (op string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -259,8 +259,8 @@ func dialCut(t *testing.T, tr transport, ca *authority, direction string, n int)
 	return op
 }
 
-// While a write is under way all else gathers for the next flush: 1,000 FINs
-// are one write of the link's, and next to none on the socket.
+// What is appended during one Write waits for the next: 1,000 FINs are one Write of the
+// link's, and few on the socket.
 func TestCompressedWritesCoalesce(t *testing.T) {
 	for _, tr := range transports() {
 		synctest.Test(t, func(t *testing.T) {
@@ -280,7 +280,7 @@ func TestCompressedWritesCoalesce(t *testing.T) {
 			if n := l.Stats().Writes - writes; n != 1 {
 				t.Errorf("%v: %d writes of the link", tr, n)
 			}
-			if n := p.network.Writes() - before; n > 20 { // the rest of what was stuck included
+			if n := p.network.Writes() - before; n > 20 { // with the rest of what was stuck
 				t.Errorf("%v: %d writes on the socket", tr, n)
 			}
 			l.Close(nil)
@@ -289,19 +289,19 @@ func TestCompressedWritesCoalesce(t *testing.T) {
 	}
 }
 
-// hold leaves a write under way that fills the connection, and returns what it
-// wrote.
+// hold has the link begin a Write that the connection cannot take whole. It returns
+// what is written.
 func (p *peer) hold(l *Link) string {
 	p.t.Helper()
-	noise := make([]byte, 320<<10) // that cannot be compressed
+	noise := make([]byte, 320<<10) // which cannot be compressed
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
 	l.Pub("t", noise, newRecorder().replier(""))
 	synctest.Wait()
 	return string(wire.AppendPub(nil, "t", noise))
 }
 
-// A peer that takes a byte now and then is never given up; one that takes none
-// is, whatever is on top of the socket (D45).
+// A peer that takes a byte now and then is never given up. One that takes none is,
+// whatever layers are above the socket (D45).
 func TestUpgradedWriteTimeout(t *testing.T) {
 	for _, tr := range transports() {
 		synctest.Test(t, func(t *testing.T) {
@@ -335,11 +335,11 @@ func TestUpgradedWriteTimeout(t *testing.T) {
 	}
 }
 
-// trickle takes one byte at a time, each after a while.
+// trickle is a socket that takes one byte at a time.
 type trickle struct {
 	*nsqtest.Conn
-	every time.Duration
-	by    time.Time
+	every time.Duration // how long each byte takes; with 0, Write is the connection's
+	by    time.Time     // the write deadline
 }
 
 func (s *trickle) SetWriteDeadline(t time.Time) error {
@@ -363,11 +363,11 @@ func (s *trickle) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// A stream that is not what it should be ends the link.
+// A corrupt stream ends the handshake, and not as the loss of the connection.
 func TestCorruptStream(t *testing.T) {
 	for _, compression := range []string{OpSnappy, OpDeflate} {
 		for _, garbage := range []string{
-			"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",     // no such block or chunk
+			"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",     // a block or chunk of no known type
 			"\x00\x08\x00\x00garbage.garbage.garbage.gar",  // a chunk whose checksum is wrong
 			"\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", // a stored block whose length is wrong
 		} {
@@ -393,7 +393,7 @@ func TestCorruptStream(t *testing.T) {
 	}
 }
 
-// A connection that is lost within a compressed chunk is lost, not corrupt.
+// The loss of a connection within a compressed chunk is not taken for a corrupt stream.
 func TestLostWithinChunk(t *testing.T) {
 	for _, compression := range []string{OpSnappy, OpDeflate} {
 		var chunks bytes.Buffer
@@ -407,14 +407,14 @@ func TestLostWithinChunk(t *testing.T) {
 	}
 }
 
-// What is small on the wire and large when decompressed costs no more memory
-// than if it had come as it is.
+// A frame that is small on the wire and large when decompressed costs no more memory
+// than one that came uncompressed.
 func TestDecompressionBomb(t *testing.T) {
 	const huge = 1 << 23
 	tests := []struct {
 		name  string
 		frame []byte
-		told  string // what the receiver hears
+		told  string // what the receiver is told; empty if the link ends
 	}{
 		{"message", message("a", "x"), "too big a 8388608"},
 		{"response", okFrame, ""},
@@ -458,7 +458,7 @@ func TestDecompressionBomb(t *testing.T) {
 	}
 }
 
-// The larger blocks of snappy's successor are not snappy, nor taken for it.
+// A block larger than snappy allows, which snappy's successor may send, is refused.
 func TestSnappyBlockLimit(t *testing.T) {
 	for _, size := range []int{maxSnappyBlock, maxSnappyBlock + 1} {
 		var z bytes.Buffer
@@ -472,7 +472,7 @@ func TestSnappyBlockLimit(t *testing.T) {
 	}
 }
 
-// Once any byte of a compressed flush left, nsqd may have seen all of it.
+// Once any byte of a compressed flush was sent, nsqd may have seen all of it.
 func TestUnansweredCompressed(t *testing.T) {
 	for _, taken := range []int{0, 1} {
 		var below brittle
@@ -487,7 +487,7 @@ func TestUnansweredCompressed(t *testing.T) {
 	}
 }
 
-// brittle takes some bytes of a Write and fails.
+// brittle is an output whose Write takes n bytes and fails.
 type brittle struct{ n int }
 
 func (b *brittle) Write([]byte) (int, error) { return b.n, net.ErrClosed }

@@ -19,7 +19,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// A transport is what is between the commands and the socket.
+// A transport is the layers between the commands and the socket.
 type transport struct {
 	secure      bool
 	compression string
@@ -29,7 +29,7 @@ func (tr transport) String() string {
 	return fmt.Sprintf("TLS %t, compression %q", tr.secure, tr.compression)
 }
 
-// transports are all of them.
+// transports returns all of them.
 func transports() (all []transport) {
 	for _, secure := range []bool{false, true} {
 		for _, compression := range []string{"", OpSnappy, OpDeflate} {
@@ -39,7 +39,7 @@ func transports() (all []transport) {
 	return all
 }
 
-// want asks for the transport.
+// want returns cfg with a request for the transport.
 func (tr transport) want(cfg Config) Config {
 	cfg.Identify.TLSv1 = tr.secure
 	cfg.Identify.Snappy = tr.compression == OpSnappy
@@ -47,7 +47,7 @@ func (tr transport) want(cfg Config) Config {
 	return cfg
 }
 
-// granted is nsqd's answer to IDENTIFY, which grants it.
+// granted returns nsqd's reply to IDENTIFY that grants the transport, with more fields.
 func (tr transport) granted(more string) []byte {
 	return nsqtest.ResponseFrame(fmt.Sprintf(`{"version":"1.3.0","tls_v1":%t,"snappy":%t,"deflate":%t%s}`,
 		tr.secure, tr.compression == OpSnappy, tr.compression == OpDeflate, more))
@@ -64,12 +64,12 @@ func newAuthority(t *testing.T, hosts ...string) *authority {
 	return &authority{ca, &tls.Config{Certificates: []tls.Certificate{ca.Issue(hosts...)}, MinVersion: tls.VersionTLS12}}
 }
 
-// client is a config that trusts it.
+// client returns a config that trusts the authority.
 func (a *authority) client() *tls.Config {
 	return &tls.Config{RootCAs: a.Roots(), MinVersion: tls.VersionTLS12}
 }
 
-// startTLS is nsqd's side of the upgrade.
+// startTLS is nsqd's side of the upgrade to TLS.
 func (p *peer) startTLS(cfg *tls.Config) {
 	p.t.Helper()
 	conn := tls.Server(p.conn, cfg)
@@ -92,14 +92,14 @@ func decompress(src io.Reader, compression string) io.Reader {
 	return flate.NewReader(src)
 }
 
-// compressTo flushes each Write.
+// compressTo returns a writer that flushes each Write.
 func compressTo(dst io.Writer, compression string) io.Writer {
 	if compression == OpSnappy {
 		return s2.NewWriter(dst, s2.WriterSnappyCompat(), s2.WriterConcurrency(1), s2.WriterFlushOnWrite())
 	}
 	w, err := flate.NewWriter(dst, 6)
 	if err != nil {
-		panic(err) // the level is right
+		panic(err) // the level is valid
 	}
 	return flushing{w}
 }
@@ -117,8 +117,8 @@ func (f flushing) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// plain is a connection on which the test may read and write, with deadlines,
-// what goes over conn by way of src and dst.
+// plain returns a connection, with deadlines, on which the test reads what comes from
+// src and writes what goes to dst: the two sides of a layer above conn.
 func (p *peer) plain(conn net.Conn, src io.Reader, dst io.Writer) net.Conn {
 	p.t.Helper()
 	network := nsqtest.NewNetwork()
@@ -136,30 +136,30 @@ func (p *peer) plain(conn net.Conn, src io.Reader, dst io.Writer) net.Conn {
 	}
 	_ = listener.Close()
 	go func() {
-		if _, err := io.Copy(inner, src); err == nil { // else the test sees no EOF
+		if _, err := io.Copy(inner, src); err == nil { // the test sees an EOF only in good order
 			_ = inner.(*nsqtest.Conn).CloseWrite()
 		}
 	}()
 	go func() {
-		_, _ = io.Copy(struct{ io.Writer }{dst}, inner) // Write flushes, ReadFrom would not
+		_, _ = io.Copy(struct{ io.Writer }{dst}, inner) // hides ReadFrom, which would not flush
 		_ = inner.Close()
 		_ = conn.Close()
 	}()
 	return outer
 }
 
-// open plays a handshake that upgrades, with a number of heartbeats wherever
-// there may be some.
+// open plays a handshake that upgrades, with that many heartbeats wherever nsqd may
+// send any.
 func (p *peer) open(tr transport, cfg Config, server *tls.Config, beats int) *Link {
 	p.t.Helper()
-	due := 0 // NOPs that the next command brings along
+	due := 0 // NOPs that come with the next command
 	beat := func() {
 		for range beats {
 			p.send(heartbeat)
 		}
 		synctest.Wait()
 	}
-	answer := func(frame []byte) { // the next command may leave now
+	reply := func(frame []byte) { // after it the link may send the next command
 		beat()
 		p.send(frame)
 		due, p.owed = due+p.owed+beats, 0
@@ -178,21 +178,21 @@ func (p *peer) open(tr transport, cfg Config, server *tls.Config, beats int) *Li
 	result := p.dial(p.t.Context(), cfg)
 	p.accept()
 	p.expect(hello(cfg))
-	answer(tr.granted(more))
+	reply(tr.granted(more))
 	if tr.secure {
 		p.startTLS(server)
-		answer(okFrame)
+		reply(okFrame)
 	}
 	if tr.compression != "" {
 		p.compress(tr.compression)
-		answer(okFrame)
+		reply(okFrame)
 	}
 	if cfg.AuthSecret != "" {
 		command("AUTH\n\x00\x00\x00\x06" + cfg.AuthSecret)
-		answer(nsqtest.ResponseFrame(`{"identity":"me","identity_url":"","permission_count":2}`))
+		reply(nsqtest.ResponseFrame(`{"identity":"me","identity_url":"","permission_count":2}`))
 	}
 	command("SUB t ch\n")
-	answer(okFrame)
+	reply(okFrame)
 	l, err := result()
 	if err != nil {
 		p.t.Fatal(err)
@@ -201,8 +201,8 @@ func (p *peer) open(tr transport, cfg Config, server *tls.Config, beats int) *Li
 	return l
 }
 
-// Over every transport, with heartbeats between all that nsqd says, a link
-// connects, takes messages, answers, drains and closes.
+// Over every transport, with heartbeats between all that nsqd sends, a link connects,
+// receives messages, finishes them, drains and closes.
 func TestTransports(t *testing.T) {
 	for _, tr := range transports() {
 		for beats := range 3 {
@@ -231,7 +231,7 @@ func TestTransports(t *testing.T) {
 	}
 }
 
-// finishAll sends messages, small and large, has them finished and drains.
+// finishAll sends small and large messages, has the link finish them, and drains it.
 func (p *peer) finishAll(l *Link, r *recorder) {
 	p.t.Helper()
 	large := strings.Repeat("large ", 30000)
@@ -265,7 +265,7 @@ func (p *peer) finishAll(l *Link, r *recorder) {
 	expectNoTimers(p.t, l)
 }
 
-// The fake nsqd, which throws away what it had read ahead, agrees.
+// The same with the fake nsqd, which throws away what it has read before an upgrade.
 func TestTransportsWithNsqd(t *testing.T) {
 	for _, tr := range transports() {
 		synctest.Test(t, func(t *testing.T) {
@@ -294,8 +294,8 @@ func TestTransportsWithNsqd(t *testing.T) {
 	}
 }
 
-// Compression that nsqd does not offer is done without; so is, by the same
-// token, one that nobody asked for.
+// Without compression that nsqd does not offer, or that the owner did not ask for, the
+// link works uncompressed.
 func TestCompressionDeclined(t *testing.T) {
 	for _, wanted := range []string{OpSnappy, OpDeflate, ""} {
 		for _, offered := range []string{OpSnappy, OpDeflate, ""} {
@@ -323,10 +323,10 @@ func TestCompressionDeclined(t *testing.T) {
 	}
 }
 
-// Without the TLS that is wanted nothing follows IDENTIFY: no secret crosses in
-// clear (D38).
+// If nsqd does not offer the TLS that the owner wants, the link sends nothing after
+// IDENTIFY: no secret leaves unencrypted (D38).
 func TestTLSRefused(t *testing.T) {
-	for _, answer := range []string{
+	for _, reply := range []string{
 		"OK", "{}", `{"tls_v1":false,"auth_required":true}`, `{"tls_v1":false,"snappy":true,"auth_required":true}`,
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -336,7 +336,7 @@ func TestTLSRefused(t *testing.T) {
 			result := p.dial(t.Context(), cfg)
 			p.accept()
 			p.expect(hello(cfg))
-			p.send(heartbeat, nsqtest.ResponseFrame(answer))
+			p.send(heartbeat, nsqtest.ResponseFrame(reply))
 			_, err := result()
 			expectError(t, err, OpTLS, ErrTLSRefused)
 			p.expectEOF()
@@ -344,8 +344,8 @@ func TestTLSRefused(t *testing.T) {
 	}
 }
 
-// The peer's name is that of the address, or the one that the owner's config
-// has (D40); the config itself stays as it is.
+// The server name is the host of the address, or the one in the owner's config (D40).
+// The owner's config is not changed.
 func TestServerName(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -355,8 +355,8 @@ func TestServerName(t *testing.T) {
 	}{
 		{"host of the address", "127.0.0.1", nil, false},
 		{"another host", "example.com", nil, true},
-		{"another host that is expected", "example.com", func(c *tls.Config) { c.ServerName = "example.com" }, false},
-		{"not the host that is expected", "127.0.0.1", func(c *tls.Config) { c.ServerName = "example.com" }, true},
+		{"another host, which is expected", "example.com", func(c *tls.Config) { c.ServerName = "example.com" }, false},
+		{"not the expected host", "127.0.0.1", func(c *tls.Config) { c.ServerName = "example.com" }, true},
 		{"unknown authority", "127.0.0.1", func(c *tls.Config) { c.RootCAs = x509.NewCertPool() }, true},
 		{"unverified", "example.com", func(c *tls.Config) { c.InsecureSkipVerify = true }, false},
 		{"TLS 1.2", "127.0.0.1", func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }, false},
@@ -396,7 +396,7 @@ func TestServerName(t *testing.T) {
 	}
 }
 
-// nsqd asks for a certificate of the client's.
+// nsqd requires a client certificate.
 func TestClientCertificate(t *testing.T) {
 	for _, given := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -422,7 +422,7 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
-// A unix: address is dialled as what it is.
+// A unix: address is dialled as a socket's path.
 func TestUnixAddress(t *testing.T) {
 	var dialled string
 	refused := errors.New("refused")
@@ -438,8 +438,8 @@ func TestUnixAddress(t *testing.T) {
 	}
 }
 
-// The name of the host is there for owners who verify by themselves, as the
-// documentation of crypto/tls shows; a socket's path is none.
+// Owners who verify certificates themselves, as the documentation of crypto/tls shows,
+// find the host's name in ServerName. A socket's path is no name.
 func TestServerNameWithoutVerification(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()

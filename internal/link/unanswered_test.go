@@ -15,11 +15,11 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// fragile is a connection that breaks when it has written so many bytes, but
-// says nothing to its reader. It cannot half-close.
+// fragile is a connection that breaks for the writer when it has taken some bytes. The
+// reader does not notice. It cannot half-close.
 type fragile struct {
 	net.Conn
-	left atomic.Int64
+	left atomic.Int64 // how many bytes it still takes
 }
 
 func (f *fragile) Write(b []byte) (int, error) {
@@ -57,8 +57,8 @@ func (p *peer) fragile(n int) *Link {
 	return l
 }
 
-// A link that breaks within its commands knows of each question whether nsqd
-// may have seen any of it. The NOP that the handshake owed comes first.
+// When a connection breaks within its commands, the link knows of each publish whether
+// nsqd may have seen any of it. The NOP that the handshake owed comes first.
 func TestUnansweredSent(t *testing.T) {
 	const nop = len("NOP\n")
 	const pub = len("PUB t\n\x00\x00\x00\x01x")
@@ -84,9 +84,8 @@ func TestUnansweredSent(t *testing.T) {
 	}
 }
 
-// Questions that were answered do not count, and an answer to the one before
-// does not shift the reckoning.
-func TestUnansweredAfterAnswers(t *testing.T) {
+// Replies to earlier publishes do not change what is known of a later one.
+func TestUnansweredAfterReplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
 		l, r := p.connect(p.config())
@@ -103,8 +102,8 @@ func TestUnansweredAfterAnswers(t *testing.T) {
 	})
 }
 
-// When nsqd refuses a command and closes, the write of what follows fails. What
-// nsqd said stands in the socket still, and is what ends the link.
+// When nsqd refuses a command and closes, the next Write fails. nsqd's error is still
+// unread in the socket, and is the reason that Down is given.
 func TestWriteErrorFindsRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -129,8 +128,8 @@ func TestWriteErrorFindsRefusal(t *testing.T) {
 	})
 }
 
-// A link that has ended, or is about to, accepts no command, and answers that
-// it does not send count as lost.
+// A link that has ended, or is about to, accepts no command, and counts no FIN or REQ
+// as sent.
 func TestCommandsAfterTheEnd(t *testing.T) {
 	tests := []struct {
 		name string
@@ -193,24 +192,24 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
-// Without a reason the cause is still an error to wrap.
+// A link that is closed without a reason gives its repliers net.ErrClosed as cause.
 func TestUnansweredWithoutReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
 		l, r := p.connect(p.config())
-		var answer lastAnswer
-		l.Pub("t", []byte("x"), &answer)
+		var reply lastReply
+		l.Pub("t", []byte("x"), &reply)
 		l.Close(nil)
 		if err := r.wait(); err != nil {
 			t.Error(err)
 		}
-		if !errors.Is(answer.err, net.ErrClosed) {
-			t.Errorf("answered with %v", answer.err)
+		if !errors.Is(reply.err, net.ErrClosed) {
+			t.Errorf("replied with %v", reply.err)
 		}
 	})
 }
 
-// lastAnswer is a Replier that keeps the error.
-type lastAnswer struct{ err error }
+// lastReply is a Replier that keeps the error.
+type lastReply struct{ err error }
 
-func (a *lastAnswer) Reply(_ []byte, err error) { a.err = err }
+func (r *lastReply) Reply(_ []byte, err error) { r.err = err }

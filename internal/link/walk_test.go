@@ -14,9 +14,9 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// TestRandomWalk has a link and an nsqd do whatever they may, several things at
-// a time, and checks what must hold of every link that has ended. To see one
-// walk again, run it by its seed alone.
+// TestRandomWalk draws what a link's owner and nsqd do, several things at a time, and
+// checks what must hold of every link that has ended. To repeat one walk, run its seed
+// alone.
 func TestRandomWalk(t *testing.T) {
 	ends := map[string]int{}
 	for seed := range uint64(400) {
@@ -38,7 +38,7 @@ func TestRandomWalk(t *testing.T) {
 	t.Logf("%v", ends)
 }
 
-// A walk is one link's life. It is the link's receiver, too.
+// A walk is one link's life, and the link's Receiver.
 type walk struct {
 	t       *testing.T
 	rand    *rand.Rand
@@ -46,25 +46,25 @@ type walk struct {
 	nsqd    *nsqtest.Nsqd
 	link    *Link
 	down    chan struct{}
-	answers []*walkAnswer // one for each publish
+	replies []*walkReply // one for each publish
 
 	mu       sync.Mutex // guards what follows
-	held     []wire.ID  // received and not yet answered
+	held     []wire.ID  // received, and neither finished nor requeued yet
 	received int
-	answered int
+	acked    int // finished or requeued
 	err      error
 	downs    int
 }
 
-// walkAnswer is a Replier that counts.
-type walkAnswer struct {
-	w       *walk
-	replies atomic.Int32
+// walkReply is a Replier that counts its calls.
+type walkReply struct {
+	w     *walk
+	calls atomic.Int32
 }
 
-func (a *walkAnswer) Reply([]byte, error) {
-	a.replies.Add(1)
-	a.w.take() // it must come before Down
+func (r *walkReply) Reply([]byte, error) {
+	r.calls.Add(1)
+	r.w.receive() // checks that Down was not called before
 }
 
 // newWalk returns nil if the connection broke in the handshake.
@@ -100,7 +100,7 @@ func newWalk(t *testing.T, seed uint64) *walk {
 
 func (w *walk) chance(in int) bool { return w.rand.IntN(in) == 0 }
 
-// step lets some things happen at once, and then some time pass.
+// step does some actions at once, and then lets some time pass.
 func (w *walk) step() {
 	w.actions(1 + w.rand.IntN(4))
 	if w.chance(2) {
@@ -116,8 +116,8 @@ func (w *walk) actions(n int) {
 	wg.Wait()
 }
 
-// action draws what happens next. All that is random is drawn here, since what
-// it returns runs beside others.
+// action draws what happens next. It draws everything that is random itself, since the
+// function that it returns runs beside others.
 func (w *walk) action() func() {
 	l, d, n := w.link, w.nsqd, w.rand.IntN(5)
 	switch w.rand.IntN(40) {
@@ -129,18 +129,18 @@ func (w *walk) action() func() {
 	case 1, 2, 3, 4:
 		return func() { l.Rdy(n * 3) }
 	case 5, 6, 7, 8, 9, 10:
-		return func() { w.answer(n, func(id *wire.ID) { l.Fin(id) }) }
+		return func() { w.ack(n, func(id *wire.ID) { l.Fin(id) }) }
 	case 11, 12, 13:
-		return func() { w.answer(n, func(id *wire.ID) { l.Req(id, time.Duration(n)*time.Second) }) }
+		return func() { w.ack(n, func(id *wire.ID) { l.Req(id, time.Duration(n)*time.Second) }) }
 	case 14:
 		return func() { l.Touch(&wire.ID{}) } // refused: there is no such message
 	case 15, 16, 17, 18:
-		a := &walkAnswer{w: w}
+		r := &walkReply{w: w}
 		body := []byte(strings.Repeat("x", 1+40*n))
-		w.answers = append(w.answers, a)
+		w.replies = append(w.replies, r)
 		return func() {
-			if !l.Pub("other", body, a) {
-				a.replies.Add(1) // it must not be answered any more
+			if !l.Pub("other", body, r) {
+				r.calls.Add(1) // there must be no call
 			}
 		}
 	case 19, 20:
@@ -195,20 +195,21 @@ func (w *walk) fault() nsqtest.Fault {
 	return f
 }
 
-// answer answers up to n messages.
-func (w *walk) answer(n int, send func(*wire.ID)) {
+// ack sends what send does for up to n of the messages held.
+func (w *walk) ack(n int, send func(*wire.ID)) {
 	w.mu.Lock()
 	n = min(n, len(w.held))
 	ids := w.held[:n:n]
 	w.held = w.held[n:]
-	w.answered += n
+	w.acked += n
 	w.mu.Unlock()
 	for i := range ids {
 		send(&ids[i])
 	}
 }
 
-func (w *walk) take(ids ...wire.ID) {
+// receive records messages, and checks that Down was not called before.
+func (w *walk) receive(ids ...wire.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.held = append(w.held, ids...)
@@ -223,7 +224,7 @@ func (w *walk) Messages(batch []wire.Message) {
 		if len(m.Body) == 0 || len(m.Body) > 100 || strings.Trim(string(m.Body), "x") != "" {
 			w.t.Errorf("message with body %q", m.Body)
 		}
-		w.take(m.ID)
+		w.receive(m.ID)
 	}
 }
 
@@ -231,10 +232,10 @@ func (w *walk) TooBig(m wire.Message, size int) {
 	if size <= 100 || len(m.Body) > 0 {
 		w.t.Errorf("too big: %d bytes, body %q", size, m.Body)
 	}
-	w.take(m.ID)
+	w.receive(m.ID)
 }
 
-func (w *walk) Failed(*wire.Error) { w.take() }
+func (w *walk) Failed(*wire.Error) { w.receive() }
 
 func (w *walk) Down(err error) {
 	w.mu.Lock()
@@ -252,8 +253,8 @@ func (w *walk) checkCloses() {
 	}
 }
 
-// end brings the link to its end, if it has not come to it, and checks it. It
-// returns how the link ended.
+// end ends the link, if it has not ended, and checks what must hold. It returns how the
+// link ended.
 func (w *walk) end() string {
 	select {
 	case <-w.down:
@@ -261,7 +262,7 @@ func (w *walk) end() string {
 		w.link.Drain()
 		w.nsqd.StartReading()
 		w.nsqd.StartHeartbeats()
-		w.answer(1<<20, func(id *wire.ID) { w.link.Fin(id) })
+		w.ack(1<<20, func(id *wire.ID) { w.link.Fin(id) })
 		select {
 		case <-w.down:
 		case <-time.After(10 * time.Second):
@@ -272,13 +273,13 @@ func (w *walk) end() string {
 	synctest.Wait()
 	w.checkCloses()
 	s := w.link.Stats()
-	sent := int(s.Finished + s.Requeued)                                                                                         // #nosec G115 -- few
-	if w.downs != 1 || int(s.Received) != w.received || sent > w.answered || sent+int(s.Lost) != w.received || s.InFlight != 0 { // #nosec G115 -- few
-		w.t.Errorf("%d downs, received %d, answered %d: %+v", w.downs, w.received, w.answered, s)
+	sent := int(s.Finished + s.Requeued)                                                                                      // #nosec G115 -- few
+	if w.downs != 1 || int(s.Received) != w.received || sent > w.acked || sent+int(s.Lost) != w.received || s.InFlight != 0 { // #nosec G115 -- few
+		w.t.Errorf("%d downs, received %d, acked %d: %+v", w.downs, w.received, w.acked, s)
 	}
-	for i, a := range w.answers {
-		if n := a.replies.Load(); n != 1 {
-			w.t.Errorf("answer %d: %d replies", i, n)
+	for i, r := range w.replies {
+		if n := r.calls.Load(); n != 1 {
+			w.t.Errorf("publish %d: %d replies", i, n)
 		}
 	}
 	if w.link.Nop() {

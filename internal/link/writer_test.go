@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Each command as it is on the wire. A single one leaves at once, in one write.
+// Each command as it is on the wire. A single one leaves at once, in one Write.
 func TestWriteCommands(t *testing.T) {
 	id := testID("a")
 	tests := []struct {
@@ -53,14 +53,14 @@ func TestWriteCommands(t *testing.T) {
 	})
 }
 
-// While a write is under way all else gathers for the next, in order.
+// What is appended during one Write waits for the next, in order.
 func TestWritesCoalesce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
 		l := p.handshake(p.config())
 		r := newRecorder()
 		l.Start(r)
-		// One FIN more than the connection holds: the second write is stuck.
+		// One FIN more than the connection holds: the second Write is stuck.
 		held := (64 << 10) / len(fin("0"))
 		var want strings.Builder
 		send := func(name string) {
@@ -91,7 +91,7 @@ func TestWritesCoalesce(t *testing.T) {
 	})
 }
 
-// Commands of one goroutine keep their order among those of many.
+// The commands of each goroutine keep their order among those of others.
 func TestWriteOrder(t *testing.T) {
 	const senders, each = 8, 500
 	synctest.Test(t, func(t *testing.T) {
@@ -131,8 +131,8 @@ func TestWriteOrder(t *testing.T) {
 	})
 }
 
-// A peer that takes some bytes in time is never given up, however long the
-// whole takes (D45).
+// A peer that takes any byte in time is never given up, however long the whole Write
+// takes (D45).
 func TestWriteToSlowPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -149,7 +149,7 @@ func TestWriteToSlowPeer(t *testing.T) {
 			p.expect(string([]byte{b}))
 		}
 		if took := time.Since(start); took < 500*time.Second {
-			t.Errorf("took %v only", took)
+			t.Errorf("took only %v", took)
 		}
 		p.send(okFrame)
 		synctest.Wait()
@@ -159,7 +159,7 @@ func TestWriteToSlowPeer(t *testing.T) {
 	})
 }
 
-// slow plays a handshake over a connection that holds 21 bytes, one FIN.
+// slow plays a handshake over a connection that holds one FIN, 21 bytes.
 func (p *peer) slow(cfg Config) *Link {
 	p.network.Capacity = len(fin(""))
 	return p.handshake(cfg)
@@ -173,7 +173,7 @@ func TestWriteToStuckPeer(t *testing.T) {
 		took time.Duration
 	}{
 		{"full", 1, time.Second},
-		{"some room left", 0, 2 * time.Second}, // it took something in the first second
+		{"some room left", 0, 2 * time.Second}, // the peer took something in the first second
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
