@@ -74,6 +74,7 @@ func TestAbandon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // nsqd does not close either
 		p := newPeer(t)
 		l, r := p.connect(p.config())
+		synctest.Wait() // the writer sleeps
 		l.Abandon()
 		p.expectEOF()
 		pass(lingerTimeout)

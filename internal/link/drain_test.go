@@ -123,6 +123,34 @@ func TestDrainPublisher(t *testing.T) {
 	}
 }
 
+// A drain that waits for messages ends when the last of them is given up. Nothing is
+// sent then that would wake the writer.
+func TestDrainAfterGivingUp(t *testing.T) {
+	for name, giveUp := range map[string]func(*Link){"Expire": (*Link).Expire, "Lose": (*Link).Lose} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPeer(t)
+				l, r := p.connect(p.config())
+				p.send(message("a", "x"), message("b", "x"))
+				synctest.Wait()
+				l.Drain()
+				p.expect("CLS\n")
+				p.send(closeWaitFrame)
+				pass(time.Minute)
+				giveUp(l)
+				synctest.Wait()
+				p.expectNothing()
+				giveUp(l)
+				p.expectEOF()
+				_ = p.conn.Close()
+				if err := r.wait(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 // Every command that was accepted is written before the half-close, however slowly
 // nsqd takes it.
 func TestDrainWritesAll(t *testing.T) {

@@ -45,13 +45,12 @@ func (l *Link) fail(err error) {
 }
 
 // failAfterLinger accepts no further command, and ends the link after lingerTimeout
-// unless the reader ends it before. Only the writer calls it, and then ends.
+// unless the reader ends it before. The writer calls it once, as its last step: so
+// loopEnded finds the timer and stops it.
 func (l *Link) failAfterLinger(err error) {
 	l.mu.Lock()
 	l.sealed = true
-	if !l.closing {
-		l.linger = time.AfterFunc(lingerTimeout, func() { l.fail(err) })
-	}
+	l.linger = time.AfterFunc(lingerTimeout, func() { l.fail(err) })
 	l.mu.Unlock()
 }
 

@@ -120,3 +120,16 @@ func TestNotSent(t *testing.T) {
 		})
 	}
 }
+
+// Sent returns when the link is closed before the writer takes the commands.
+func TestNotSentBeforeStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		l := p.handshake(p.config())
+		end, _ := l.Append([]byte("NOP\n"))
+		time.AfterFunc(time.Second, func() { l.Close(io.ErrNoProgress) })
+		if err := l.Sent(end); !errors.Is(err, io.ErrNoProgress) {
+			t.Error(err)
+		}
+	})
+}

@@ -55,6 +55,38 @@ func TestReadOrder(t *testing.T) {
 	}
 }
 
+// Messages are in flight before the receiver is given them: it may finish them at once.
+func TestReadCountsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		cfg := p.config()
+		cfg.MaxBody = 100
+		r := &counting{recorder: newRecorder(), link: p.handshake(cfg)}
+		r.link.Start(r)
+		p.send(message("a", "x"), message("b", "x"), message("c", strings.Repeat("x", 101)))
+		synctest.Wait()
+		r.expect(t, "message a x", "message b x", "2 in flight", "too big c 101", "3 in flight")
+		r.link.Close(nil)
+		_ = r.wait()
+	})
+}
+
+// counting is a recorder that also records how many messages are in flight.
+type counting struct {
+	*recorder
+	link *Link
+}
+
+func (c *counting) Messages(batch []wire.Message) {
+	c.recorder.Messages(batch)
+	c.note("%d in flight", c.link.Stats().InFlight)
+}
+
+func (c *counting) TooBig(m wire.Message, size int) {
+	c.recorder.TooBig(m, size)
+	c.note("%d in flight", c.link.Stats().InFlight)
+}
+
 // What ends the link, and the error that Down is given. The frames before still count.
 func TestReadEnds(t *testing.T) {
 	tests := []struct {
