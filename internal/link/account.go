@@ -14,8 +14,8 @@ type Stats struct {
 	Received uint64 // messages that arrived
 	Finished uint64 // FINs accepted for sending
 	Requeued uint64 // REQs accepted for sending
-	Expired  uint64 // calls of Expire
-	Lost     uint64 // calls of Lose, and messages whose FIN or REQ was not sent when the link ended
+	Expired  uint64 // messages that Expire gave up
+	Lost     uint64 // messages that Lose gave up, and those without a sent FIN or REQ when the link ended
 	Writes   uint64 // Write calls on the socket
 
 	InFlight    int       // messages received and not counted as anything else yet
@@ -70,7 +70,7 @@ func (l *Link) giveUp(count *uint64) {
 		l.countOutcome(count)
 	}
 	l.mu.Unlock()
-	l.writerWake.Signal() // a drain may have waited for it; no command wakes the writer here
+	l.writerWake.Signal() // a drain may have waited for the message, and no command wakes the writer
 }
 
 // countOutcome moves one message from InFlight to count. Callers hold the mutex.
@@ -91,7 +91,7 @@ func (l *Link) countOutcome(count *uint64) {
 func (l *Link) closeAccounts() {
 	for _, chunk := range append(l.unsent, l.pending.takeAll(nil)...) {
 		if l.cfg.Topic == "" {
-			break // a publisher sends no FIN, but its bodies may look like one
+			break // what is unsent may be bodies that look like FINs
 		}
 		for line := range bytes.Lines(chunk) {
 			switch {

@@ -6,8 +6,8 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// lineSize is what to reserve for a command's line, with the sizes in front of a
-// body. The longest has two names and two numbers, and is shorter.
+// lineSize is how much to reserve for a command's line and the sizes in front of a
+// body. The longest, with two names and two numbers, is shorter.
 const lineSize = 256
 
 // sendCommand appends a command that has no reply. It returns false if the link can
@@ -22,8 +22,8 @@ func (l *Link) sendCommand(appendTo func([]byte) []byte) bool {
 	return ok
 }
 
-// appendCommand commits chunk, which is reserved room with a command's line, and
-// appends the body. Callers hold the mutex.
+// appendCommand commits chunk, to which a command's line was appended, and appends the
+// body. Callers hold the mutex.
 func (l *Link) appendCommand(chunk []byte, body []byte) {
 	before := l.pending.len
 	l.pending.commit(chunk)
@@ -40,8 +40,8 @@ func (l *Link) appended(before int) {
 	}
 }
 
-// expectReply queues to for the reply to the next command appended. It returns false
-// if the link takes no such command. Callers hold the mutex, and append the command
+// expectReply queues the Replier of the command that is appended next. It returns false
+// if the link accepts no such command. Callers hold the mutex, and append the command
 // before they release it.
 func (l *Link) expectReply(to Replier) bool {
 	if l.sealed || l.drain.requested {

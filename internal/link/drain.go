@@ -12,8 +12,8 @@ import (
 // microseconds, so this covers nsqd's scheduling, not the network.
 const stragglerWait = 50 * time.Millisecond
 
-// drainState is how far a graceful end has come. Each flag is set once, under the
-// link's mutex.
+// drainState is how far a graceful end has come. The link's mutex guards it. No flag is
+// ever cleared.
 type drainState struct {
 	requested  bool // Drain was called: no publish is accepted any more
 	abandoned  bool // Abandon was called
@@ -62,25 +62,21 @@ func (l *Link) Flushed() bool {
 	return l.sent == l.queued
 }
 
-// drained reports whether a drain has nothing left to wait for, once pending is
-// empty. The writer asks, and half-closes then. Callers hold the mutex.
+// drained reports whether a drain has nothing left to wait for. The writer asks when
+// pending is empty, and half-closes then. Callers hold the mutex.
 //
-// The reader may have messages that are not in InFlight yet. No drain ends with one
-// unfinished that came in time:
+// The race is with the reader, which may hold messages that are not in InFlight yet:
 //
-//  1. nsqd handles CLS and sends CLOSE_WAIT. Another of its goroutines may have
-//     chosen a message before that; at most this one, the straggler, comes after
-//     CLOSE_WAIT.
-//  2. The reader counts the messages before CLOSE_WAIT, and only then handles
-//     CLOSE_WAIT: see handleFrames.
-//  3. Only CLOSE_WAIT starts the timer that sets listened. So with listened set, all
-//     but the straggler are counted, and it has had stragglerWait to come.
-//  4. The reader counts the straggler, or the writer sees drained: the mutex decides.
-//     If the reader is first, InFlight is 1 and the drain waits. Otherwise the FIN
-//     is refused and the message lost, and nsqd delivers it again after the close.
-//
-// Without the wait, step 4 would lose every straggler, and with it the work of its
-// handler.
+//  1. nsqd handles CLS and sends CLOSE_WAIT. Another of its goroutines may already have
+//     chosen one more message. This straggler comes after CLOSE_WAIT.
+//  2. The reader counts all messages before CLOSE_WAIT, and only then handles
+//     CLOSE_WAIT (see handleFrames), which starts the timer that sets listened.
+//  3. While the timer runs, the reader counts the straggler, and the drain waits for it.
+//     Without the timer, the writer would half-close before the straggler came, and
+//     what a handler does with the message would be lost.
+//  4. A straggler that comes still later races with the writer for the mutex. If the
+//     reader counts it first, the drain waits. Otherwise its FIN is refused and it
+//     counts as lost; nsqd delivers it again after the close.
 func (l *Link) drained() bool {
 	return l.drain.abandoned ||
 		l.drain.requested && l.drain.listened && l.stats.InFlight <= 0 && l.awaited.len() == 0

@@ -143,7 +143,8 @@ func (in *input) checkSize() error {
 	in.large = newLargeMessage(m, h.BodyLen())
 	in.r += in.large.copyFrom(in.buf[in.r:in.w])
 	if h.BodyLen() >= busyBuffer {
-		// The next message may be as large, and what the buffer has of it is copied.
+		// The next message may be as large. What the buffer gets of it must be copied, so
+		// the next read is small.
 		in.want = idleBuffer
 	}
 	return in.finishLarge()

@@ -73,7 +73,7 @@ type Receiver interface {
 // The order of the fields keeps apart, in memory, what the reader writes at every
 // frame and what the mutex guards.
 type Link struct {
-	// Set by Dial and never again. Any goroutine reads them.
+	// Set by Dial and never again. Any goroutine may read them.
 	cfg  Config
 	conn *conn
 
@@ -88,7 +88,7 @@ type Link struct {
 	receiver Receiver
 	frames   FrameReceiver // the receiver, if it is one; otherwise nil
 
-	// Set by the handshake, within Dial, and never again. Any goroutine reads it.
+	// Set by the handshake, within Dial, and never again. Any goroutine may read it.
 	session
 
 	// running is how many of the two loops have not ended. Start sets it, and each
@@ -113,7 +113,7 @@ type Link struct {
 
 	stats Stats
 
-	// How far the end has come. Each flag is set once. sealed comes before closing
+	// How far the end has come. No flag is ever cleared. sealed comes before closing
 	// or with it, settled comes last.
 	drain   drainState
 	sealed  bool  // no command is accepted any more

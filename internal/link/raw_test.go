@@ -64,7 +64,7 @@ func TestFrames(t *testing.T) {
 	})
 }
 
-// Sent returns when the socket has the commands, and not before.
+// Sent returns when the socket has the commands, and not before, to all that wait.
 func TestSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -72,15 +72,19 @@ func TestSent(t *testing.T) {
 		l, r := p.raw()
 		big := strings.Repeat("x", 4<<10)
 		end, ok := l.Append([]byte(big))
-		sent := make(chan error, 1)
-		go func() { sent <- l.Sent(end) }()
+		sent := make(chan error, 2)
+		for range cap(sent) {
+			go func() { sent <- l.Sent(end) }()
+		}
 		synctest.Wait()
 		if !ok || len(sent) > 0 {
 			t.Fatalf("%v, returned at once: %v", ok, len(sent) > 0)
 		}
 		p.expect(big)
-		if err := <-sent; err != nil {
-			t.Error(err)
+		for range cap(sent) {
+			if err := <-sent; err != nil {
+				t.Error(err)
+			}
 		}
 		again, ok := l.Append(nil)
 		if err := l.Sent(again); again != end || !ok || err != nil {

@@ -25,9 +25,9 @@ func (l *Link) readLoop() {
 	}
 }
 
-// handleFrames handles every whole frame in the buffer. It gathers messages, and
-// passes them on before it handles a frame of another kind: the receiver sees the
-// order of the wire, and a drain relies on it (see drained).
+// handleFrames handles every whole frame in the buffer. It gathers messages, and passes
+// them on before it handles a reply: the receiver sees the order of the wire, and a
+// drain relies on it (see drained).
 func (l *Link) handleFrames(batch *[]wire.Message) error {
 	defer l.passOn(batch)
 	for frames := 0; ; frames++ {

@@ -76,9 +76,9 @@ func (l *Link) takePending(empty [][]byte) (out [][]byte, done bool) {
 	}
 }
 
-// countWritten counts n bytes that the socket took. unsent is not empty if a Write
-// failed: it begins with the chunk of which n bytes were taken. From the command on
-// that the socket took only in part, it is kept for closeAccounts.
+// countWritten counts n bytes that the socket took. After a Write that failed, unsent
+// begins with the chunk of which these were taken. What follows the last command that
+// was taken whole is kept for closeAccounts.
 func (l *Link) countWritten(n int, unsent [][]byte) {
 	l.mu.Lock()
 	l.sent += uint64(n) // #nosec G115 -- not negative
