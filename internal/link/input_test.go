@@ -192,7 +192,7 @@ func TestInputTooBig(t *testing.T) {
 	}
 }
 
-// One after the other, with nothing in between.
+// Messages over the limit may follow each other directly.
 func TestInputTooBigInARow(t *testing.T) {
 	big := strings.Repeat("x", 200)
 	stream := slices.Concat(message("a", big), message("b", big), message("c", big))

@@ -51,7 +51,7 @@ type walk struct {
 	mu       sync.Mutex // guards what follows
 	held     []wire.ID  // received, and neither finished nor requeued yet
 	received int
-	acked    int // finished or requeued
+	released int // finished or requeued
 	err      error
 	downs    int
 }
@@ -129,9 +129,9 @@ func (w *walk) action() func() {
 	case 1, 2, 3, 4:
 		return func() { l.Rdy(n * 3) }
 	case 5, 6, 7, 8, 9, 10:
-		return func() { w.ack(n, func(id *wire.ID) { l.Fin(id) }) }
+		return func() { w.release(n, func(id *wire.ID) { l.Fin(id) }) }
 	case 11, 12, 13:
-		return func() { w.ack(n, func(id *wire.ID) { l.Req(id, time.Duration(n)*time.Second) }) }
+		return func() { w.release(n, func(id *wire.ID) { l.Req(id, time.Duration(n)*time.Second) }) }
 	case 14:
 		return func() { l.Touch(&wire.ID{}) } // refused: there is no such message
 	case 15, 16, 17, 18:
@@ -195,13 +195,13 @@ func (w *walk) fault() nsqtest.Fault {
 	return f
 }
 
-// ack sends what send does for up to n of the messages held.
-func (w *walk) ack(n int, send func(*wire.ID)) {
+// release takes up to n of the messages held, and sends the FIN or REQ of each.
+func (w *walk) release(n int, send func(*wire.ID)) {
 	w.mu.Lock()
 	n = min(n, len(w.held))
 	ids := w.held[:n:n]
 	w.held = w.held[n:]
-	w.acked += n
+	w.released += n
 	w.mu.Unlock()
 	for i := range ids {
 		send(&ids[i])
@@ -262,7 +262,7 @@ func (w *walk) end() string {
 		w.link.Drain()
 		w.nsqd.StartReading()
 		w.nsqd.StartHeartbeats()
-		w.ack(1<<20, func(id *wire.ID) { w.link.Fin(id) })
+		w.release(1<<20, func(id *wire.ID) { w.link.Fin(id) })
 		select {
 		case <-w.down:
 		case <-time.After(10 * time.Second):
@@ -273,9 +273,9 @@ func (w *walk) end() string {
 	synctest.Wait()
 	w.checkCloses()
 	s := w.link.Stats()
-	sent := int(s.Finished + s.Requeued)                                                                                      // #nosec G115 -- few
-	if w.downs != 1 || int(s.Received) != w.received || sent > w.acked || sent+int(s.Lost) != w.received || s.InFlight != 0 { // #nosec G115 -- few
-		w.t.Errorf("%d downs, received %d, acked %d: %+v", w.downs, w.received, w.acked, s)
+	sent := int(s.Finished + s.Requeued)                                                                                         // #nosec G115 -- few
+	if w.downs != 1 || int(s.Received) != w.received || sent > w.released || sent+int(s.Lost) != w.received || s.InFlight != 0 { // #nosec G115 -- few
+		w.t.Errorf("%d downs, received %d, released %d: %+v", w.downs, w.received, w.released, s)
 	}
 	for i, r := range w.replies {
 		if n := r.calls.Load(); n != 1 {
