@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/rdyhq/nsq/internal/discover"
 )
 
 // Consumer receives the messages of one channel of one topic from any number
@@ -46,12 +43,12 @@ type Consumer struct {
 	log            *slog.Logger
 	start          time.Time // when it was made
 
-	mail     *mailbox
-	flags    flowFlags
-	queue    *deliveryQueue
-	contexts contexts
-	loop     *runLoop
-	lookupds lookupdLog // owned by the poller's goroutine
+	mail      *mailbox
+	flags     flowFlags
+	queue     *deliveryQueue
+	contexts  contexts
+	discovery discovery
+	loop      *runLoop
 
 	// handling is the parent of all messages' contexts. It ends when the
 	// Consumer stops and waits for handlers no longer.
@@ -62,25 +59,18 @@ type Consumer struct {
 	dialling     context.Context
 	stopDialling context.CancelCauseFunc
 
-	// filter is the DiscoveryFilter, if there is one.
-	filter atomic.Pointer[DiscoveryFilter]
-
 	// connected is what the run loop shows of its connections.
 	connected atomic.Pointer[connections]
 
 	mu         sync.Mutex // guards what follows
 	handlers   []Handler  // that were added
 	connecting bool       // a connect call was made: it is too late for others
-
-	lookupdClient *http.Client     // by SetLookupdHttpClient
-	poller        *discover.Poller // from the first nsqlookupd on
 }
 
-// connections are the connections of a moment, and the counts of former ones.
-type connections struct {
-	open []*consumerConn
-	past Counts
-}
+var (
+	errConsumerStopped = fmt.Errorf("consumer %w", ErrStopped)
+	errNoHandlers      = errors.New("no handlers")
+)
 
 // NewConsumer returns a Consumer of a channel that is not connected yet. It
 // fails on a name that is not valid and on a config that does not pass
@@ -105,7 +95,7 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 		cfg:      config.clone(),
 		start:    time.Now(),
 		mail:     newMailbox(),
-		contexts: contexts{open: make(map[*Message]*messageContext)},
+		contexts: newContexts(),
 	}
 	c.queue = newQueue(config.MaxInFlight, c.elapsed)
 	c.logs = newLogs(c.cfg.Logger)
@@ -113,7 +103,7 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 	c.dialling, c.stopDialling = context.WithCancelCause(context.Background())
 	c.handling, c.stopHandling = context.WithCancelCause(context.Background())
 	c.connected.Store(&connections{})
-	c.lookupds.log = c.log
+	c.discovery.lookupds.log = c.log
 	c.loop = newRunLoop(c)
 	go c.loop.run()
 	return c, nil
@@ -133,7 +123,7 @@ func (c *Consumer) ConnectToNSQD(addr string) error {
 		return err
 	}
 	result := make(chan error, 1) // the loop never waits for us
-	if !c.mail.post(func(now time.Time) { c.loop.machine.Connect(now, addr, c.loop.call(result)) }) {
+	if !c.post(func(now time.Time) { c.loop.machine.Connect(now, addr, c.loop.call(result)) }) {
 		return errConsumerStopped
 	}
 	return <-result
@@ -151,6 +141,13 @@ func (c *Consumer) ConnectToNSQDs(addresses []string) error {
 	wg.Wait()
 	return errors.Join(errs...)
 }
+
+// elapsed is the Consumer's clock.
+func (c *Consumer) elapsed() time.Duration { return time.Since(c.start) }
+
+// post has the run loop run an event. It reports false, and the event will not
+// run, once the loop has ended. It never waits.
+func (c *Consumer) post(event func(now time.Time)) bool { return c.mail.post(event) }
 
 func (c *Consumer) beginConnecting() error {
 	c.mu.Lock()
@@ -173,7 +170,7 @@ func (c *Consumer) beginConnecting() error {
 // For an unknown address it returns [ErrNotConnected].
 func (c *Consumer) DisconnectFromNSQD(addr string) error {
 	result := make(chan error, 1)
-	if !c.mail.post(func(now time.Time) { c.loop.machine.Disconnect(now, addr, c.loop.call(result)) }) {
+	if !c.post(func(now time.Time) { c.loop.machine.Disconnect(now, addr, c.loop.call(result)) }) {
 		return ErrNotConnected
 	}
 	return <-result
@@ -184,7 +181,7 @@ func (c *Consumer) DisconnectFromNSQD(addr string) error {
 // A negative number is 0. While the Consumer is paused it takes effect with
 // [Consumer.Resume].
 func (c *Consumer) ChangeMaxInFlight(maxInFlight int) {
-	c.mail.post(func(now time.Time) {
+	c.post(func(now time.Time) {
 		c.queue.setLimit(max(maxInFlight, 0))
 		c.loop.machine.SetMaxInFlight(now, maxInFlight)
 	})
@@ -192,39 +189,10 @@ func (c *Consumer) ChangeMaxInFlight(maxInFlight int) {
 
 // Pause has no new messages come until [Consumer.Resume]. Connections stay, and
 // messages in flight are worked on.
-func (c *Consumer) Pause() { c.mail.post(func(now time.Time) { c.loop.machine.Pause(now, true) }) }
+func (c *Consumer) Pause() { c.post(func(now time.Time) { c.loop.machine.Pause(now, true) }) }
 
 // Resume ends a [Consumer.Pause].
-func (c *Consumer) Resume() { c.mail.post(func(now time.Time) { c.loop.machine.Pause(now, false) }) }
-
-// IsStarved tells whether a connection has nearly all the messages in flight
-// that it may have: at least 85 % of its RDY, and one. A handler that gathers
-// messages may take it as the sign to process what it has, for no more will
-// come before that.
-func (c *Consumer) IsStarved() bool {
-	for _, conn := range c.connected.Load().open {
-		s := conn.link.Stats()
-		if s.InFlight > 0 && s.InFlight >= s.RDY*85/100 {
-			return true
-		}
-	}
-	return false
-}
-
-// Stats returns the counts as they are now.
-func (c *Consumer) Stats() *ConsumerStats {
-	now := c.connected.Load()
-	sum := now.past
-	for _, conn := range now.open {
-		sum.add(conn)
-	}
-	return &ConsumerStats{
-		MessagesReceived: sum.Received,
-		MessagesFinished: sum.Finished,
-		MessagesRequeued: sum.Requeued,
-		Connections:      len(now.open),
-	}
-}
+func (c *Consumer) Resume() { c.post(func(now time.Time) { c.loop.machine.Pause(now, false) }) }
 
 // SetLogger replaces where log lines go, and the lowest level that does. A nil
 // logger discards them. It takes effect at once for everything the Consumer

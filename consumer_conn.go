@@ -19,6 +19,10 @@ const (
 	// memory of its own.
 	bodySlab    = 16 << 10
 	messageSlab = 63 // 64 would take the next larger of the allocator's sizes
+
+	// The msg-timeout and max-msg-timeout of an nsqd that does not tell its own.
+	defaultMsgTimeout    = time.Minute
+	defaultMaxMsgTimeout = 15 * time.Minute
 )
 
 // consumerConn is a Consumer's connection to one nsqd: it receives what the
@@ -48,6 +52,13 @@ func newConsumerConn(c *Consumer, id control.ID, l *link.Link) *consumerConn {
 	cc.maxMsgTimeout = cmp.Or(time.Duration(granted.MaxMsgTimeout)*time.Millisecond, defaultMaxMsgTimeout)
 	cc.ctx, cc.cancel = context.WithCancelCause(c.handling)
 	return cc
+}
+
+// linkConfig is what the Config says of a connection to one nsqd.
+func (c *Consumer) linkConfig(addr string) link.Config {
+	cfg := c.cfg.linkConfig(addr)
+	cfg.Topic, cfg.Channel, cfg.OwnAbove = c.topic, c.channel, largestSlab(c.cfg)
+	return cfg
 }
 
 // lease returns how long an nsqd waits for an ack.
@@ -125,7 +136,7 @@ func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 		}
 	}
 	if cc.c.flags.heard() {
-		cc.c.mail.post(cc.c.loop.machine.Wake)
+		cc.c.post(cc.c.loop.machine.Wake)
 	}
 }
 
@@ -146,5 +157,5 @@ func (cc *consumerConn) Failed(err *wire.Error) {
 
 // Down tells the run loop that the link has ended.
 func (cc *consumerConn) Down(err error) {
-	cc.c.mail.post(func(now time.Time) { cc.c.loop.down(now, cc, err) })
+	cc.c.post(func(now time.Time) { cc.c.loop.down(now, cc, err) })
 }

@@ -36,12 +36,23 @@ type ContextHandlerFunc func(ctx context.Context, message *Message) error
 // HandleMessage calls the function.
 func (h ContextHandlerFunc) HandleMessage(m *Message) error { return h(m.Context(), m) }
 
+var (
+	// ErrMessageTimedOut says that nsqd no longer waits for the answer to a
+	// message: it is the cause of the end of the message's context.
+	ErrMessageTimedOut = errors.New("message timed out")
+	// ErrConnectionLost says that the connection that delivered a message is
+	// gone: it is the cause, naming nsqd, of the end of the message's context.
+	ErrConnectionLost = errors.New("connection lost")
+)
+
 // contexts are the contexts that were asked for, of messages in hand. A message
 // without one costs nothing.
 type contexts struct {
 	mu   sync.Mutex // guards what follows
 	open map[*Message]*messageContext
 }
+
+func newContexts() contexts { return contexts{open: make(map[*Message]*messageContext)} }
 
 // messageContext is a child of its connection's context with a deadline. What
 // ends it is the run loop, when the lease is over, and not a timer.

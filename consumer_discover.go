@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"reflect"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/discover"
@@ -25,6 +27,16 @@ type DiscoveryFilter interface {
 	// goroutine at a time, after each answer of an nsqlookupd, and holds up
 	// nothing but discovery.
 	Filter([]string) []string
+}
+
+// discovery is what a Consumer has to do with nsqlookupds.
+type discovery struct {
+	filter   atomic.Pointer[DiscoveryFilter] // nil without one
+	lookupds lookupdLog                      // owned by the poller's goroutine
+
+	mu     sync.Mutex       // guards what follows
+	client *http.Client     // by SetLookupdHttpClient
+	poller *discover.Poller // from the first nsqlookupd on
 }
 
 // ConnectToNSQLookupd adds an nsqlookupd to those that are asked for the topic's
@@ -53,7 +65,7 @@ func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 	}
 	var errs []error
 	var first []<-chan struct{}
-	poller := c.discovery()
+	poller := c.startDiscovery()
 	for _, addr := range addresses {
 		u, err := discover.ParseAddr(addr)
 		if err != nil {
@@ -69,7 +81,7 @@ func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 	defer cancel()
 	waitForPolls(ctx, first)
 	settled := make(chan error, 1)
-	if c.mail.post(func(time.Time) { c.loop.machine.Settle(c.loop.call(settled)) }) {
+	if c.post(func(time.Time) { c.loop.machine.Settle(c.loop.call(settled)) }) {
 		select {
 		case <-settled:
 		case <-ctx.Done():
@@ -106,9 +118,9 @@ func (c *Consumer) DisconnectFromNSQLookupd(addr string) error {
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	poller := c.poller
-	c.mu.Unlock()
+	c.discovery.mu.Lock()
+	poller := c.discovery.poller
+	c.discovery.mu.Unlock()
 	if poller == nil || !poller.Remove(u) {
 		return ErrNotConnected
 	}
@@ -119,9 +131,9 @@ func (c *Consumer) DisconnectFromNSQLookupd(addr string) error {
 // lookupd_poll_timeout bounds a request all the same. It must be called before
 // the first nsqlookupd is added, and has no effect later.
 func (c *Consumer) SetLookupdHttpClient(httpclient *http.Client) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.lookupdClient = httpclient
+	c.discovery.mu.Lock()
+	defer c.discovery.mu.Unlock()
+	c.discovery.client = httpclient
 }
 
 // SetBehaviorDelegate sets what decides about the Consumer's behaviour: cb is a
@@ -132,20 +144,20 @@ func (c *Consumer) SetBehaviorDelegate(cb any) {
 	if !ok {
 		panic("behavior delegate does not have any recognized methods")
 	}
-	c.filter.Store(&filter)
+	c.discovery.filter.Store(&filter)
 }
 
-// discovery is the poller, which runs from the first call on.
-func (c *Consumer) discovery() *discover.Poller {
-	c.mu.Lock()
-	poller, fresh := c.poller, c.poller == nil
+// startDiscovery returns the poller, which runs from the first call on.
+func (c *Consumer) startDiscovery() *discover.Poller {
+	c.discovery.mu.Lock()
+	poller, fresh := c.discovery.poller, c.discovery.poller == nil
 	if fresh {
-		poller = discover.New(c.cfg.discovery(c.topic, c.lookupdClient, c.discovered))
-		c.poller = poller
+		poller = discover.New(c.cfg.discovery(c.topic, c.discovery.client, c.discovered))
+		c.discovery.poller = poller
 	}
-	c.mu.Unlock()
+	c.discovery.mu.Unlock()
 	if fresh {
-		c.mail.post(func(time.Time) { c.loop.poll(poller) })
+		c.post(func(time.Time) { c.loop.poll(poller) })
 	}
 	return poller
 }
@@ -156,13 +168,13 @@ func (c *Consumer) discovered(result discover.Result) {
 	if c.dialling.Err() != nil { // a stop ended the poll
 		return
 	}
-	c.lookupds.note(&result)
+	c.discovery.lookupds.note(&result)
 	addrs := make([]string, 0, len(result.Producers))
 	for _, p := range result.Producers {
 		addrs = append(addrs, p.Addr)
 	}
-	if filter := c.filter.Load(); filter != nil {
+	if filter := c.discovery.filter.Load(); filter != nil {
 		addrs = (*filter).Filter(addrs)
 	}
-	c.mail.post(func(now time.Time) { c.loop.machine.Discovered(now, addrs, result.Conclusive()) })
+	c.post(func(now time.Time) { c.loop.machine.Discovered(now, addrs, result.Conclusive()) })
 }

@@ -15,7 +15,7 @@ func (c *Consumer) work(w *worker) {
 	defer func() {
 		if over {
 			c.queue.removeWorker(w)
-			c.mail.post(func(time.Time) {}) // the loop may be waiting for the last one
+			c.post(func(time.Time) {}) // the loop may be waiting for the last one
 		} else {
 			go c.work(w)
 		}
@@ -184,5 +184,5 @@ func (c *Consumer) setWorkers(handler, n int) {
 		go c.work(w)
 	}
 	count := c.queue.workerCount()
-	c.mail.post(func(time.Time) { c.loop.machine.Handlers(count) })
+	c.post(func(time.Time) { c.loop.machine.Handlers(count) })
 }

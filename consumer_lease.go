@@ -3,6 +3,8 @@ package nsq
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
 )
 
 // A lease is how long nsqd waits for the answer to a message: msg_timeout from
@@ -18,9 +20,6 @@ import (
 // sweepQuantum is the least time between two looks, when leases end one after
 // the other.
 const sweepQuantum = 5 * time.Millisecond
-
-// elapsed is the Consumer's clock.
-func (c *Consumer) elapsed() time.Duration { return time.Since(c.start) }
 
 // leaseEnds is when a message's lease ends, by the Consumer's clock.
 func (m *Message) leaseEnds() time.Duration {
@@ -44,11 +43,6 @@ func (m *Message) extend(now, length, most time.Duration) {
 // extensible tells whether a TOUCH could make the lease end later.
 func (m *Message) extensible() bool {
 	return atomic.LoadUint32(&m.lease) < milliseconds32(m.conn.maxMsgTimeout)
-}
-
-// milliseconds32 fits a lease into a Message. nsqd's own limit is far below.
-func milliseconds32(d time.Duration) uint32 {
-	return uint32(min(max(d.Milliseconds(), 0), 1<<32-1)) // #nosec G115 -- in range
 }
 
 // sweepResult are what a sweep has found to do.
@@ -119,4 +113,11 @@ func (d *deliveryQueue) orphan(from *consumerConn) []*Message {
 	its := func(m *Message) bool { return m.conn == from }
 	d.extract(its)
 	return d.giveUp(its)
+}
+
+// OnTouch sends TOUCH.
+func (cc *consumerConn) OnTouch(m *Message) {
+	if cc.link.Touch((*wire.ID)(&m.ID)) {
+		m.extend(cc.c.elapsed(), cc.msgTimeout, cc.maxMsgTimeout)
+	}
 }

@@ -96,7 +96,7 @@ func (c *Consumer) backoffResult(m *Message, o outcome, late bool) (result flow.
 // from the result are written before the ack: after it nsqd would send the next
 // message by the old ones.
 func (cc *consumerConn) report(m *Message, result flow.Result, ack func()) {
-	posted := cc.c.mail.post(func(now time.Time) {
+	posted := cc.c.post(func(now time.Time) {
 		cc.c.loop.machine.Result(now, cc.id, result, m.epoch)
 		cc.c.loop.carryOut()
 		ack()
@@ -132,13 +132,6 @@ func (cc *consumerConn) OnFinish(m *Message) { cc.c.conclude(nil, m, outcome{fat
 // OnRequeue concludes a message that was requeued by its own methods.
 func (cc *consumerConn) OnRequeue(m *Message, delay time.Duration, backoff bool) {
 	cc.c.conclude(nil, m, outcome{fate: requeued, delay: delay, backoff: backoff})
-}
-
-// OnTouch sends TOUCH.
-func (cc *consumerConn) OnTouch(m *Message) {
-	if cc.link.Touch((*wire.ID)(&m.ID)) {
-		m.extend(cc.c.elapsed(), cc.msgTimeout, cc.maxMsgTimeout)
-	}
 }
 
 // claimed ends what was kept about a message because of its state, now that the

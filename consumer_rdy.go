@@ -7,13 +7,9 @@ import (
 
 	"github.com/rdyhq/nsq/internal/fleet"
 	"github.com/rdyhq/nsq/internal/flow"
-	"github.com/rdyhq/nsq/internal/link"
 )
 
 const (
-	// The msg-timeout and max-msg-timeout of an nsqd that does not tell its own.
-	defaultMsgTimeout    = time.Minute
-	defaultMaxMsgTimeout = 15 * time.Minute
 	// defaultOutputBuffer is the output-buffer-timeout of an nsqd that was
 	// asked for none.
 	defaultOutputBuffer = 250 * time.Millisecond
@@ -76,11 +72,4 @@ func (c *Consumer) fleetConfig() fleet.Config {
 		Grace:        missedPolls * c.cfg.LookupdPollInterval,
 		Seed:         rand.Uint64(), // #nosec G404 -- jitter
 	}
-}
-
-// linkConfig is what the Config says of a connection to one nsqd.
-func (c *Consumer) linkConfig(addr string) link.Config {
-	cfg := c.cfg.linkConfig(addr)
-	cfg.Topic, cfg.Channel, cfg.OwnAbove = c.topic, c.channel, largestSlab(c.cfg)
-	return cfg
 }

@@ -1,12 +1,10 @@
 package nsq
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/control"
@@ -219,7 +217,7 @@ func (l *runLoop) dial(id control.ID, addr string) {
 	go func() {
 		defer cancel()
 		nsqd, err := link.Dial(ctx, cfg)
-		posted := l.c.mail.post(func(now time.Time) { l.dialled(now, id, addr, nsqd, err) })
+		posted := l.c.post(func(now time.Time) { l.dialled(now, id, addr, nsqd, err) })
 		if !posted && nsqd != nil { // its DialContext ignored its context for longer than the stop took
 			nsqd.Close(nil)
 		}
@@ -287,23 +285,13 @@ func (l *runLoop) down(now time.Time, conn *consumerConn, err error) {
 	l.machine.Down(now, conn.id, reason(err))
 }
 
-// show shows the connections to Stats and IsStarved.
-func (l *runLoop) show() {
-	shown := &connections{open: make([]*consumerConn, 0, len(l.conns)), past: l.past}
-	for _, conn := range l.conns {
-		shown.open = append(shown.open, conn)
-	}
-	slices.SortFunc(shown.open, func(a, b *consumerConn) int { return cmp.Compare(a.id, b.id) })
-	l.c.connected.Store(shown)
-}
-
 // poll starts the poller, which ends with all dials.
 func (l *runLoop) poll(poller *discover.Poller) {
 	l.poller = poller
 	l.machine.Polling(true)
 	go func() {
 		poller.Run(l.c.dialling)
-		l.c.mail.post(func(time.Time) { l.machine.Polling(false) })
+		l.c.post(func(time.Time) { l.machine.Polling(false) })
 	}()
 }
 

@@ -78,7 +78,7 @@ type ConnectionSnapshot struct {
 // and its BackoffStrategy.
 func (c *Consumer) Snapshot() Snapshot {
 	result := make(chan Snapshot, 1)
-	if c.mail.post(func(now time.Time) { result <- c.loop.snapshot(now) }) {
+	if c.post(func(now time.Time) { result <- c.loop.snapshot(now) }) {
 		return <-result
 	}
 	<-c.StopChan // from here on nobody else touches what the loop owns
@@ -151,4 +151,49 @@ type ConsumerStats struct {
 	MessagesFinished uint64 // FINs given to a connection
 	MessagesRequeued uint64 // REQs given to a connection
 	Connections      int    // nsqds connected now
+}
+
+// IsStarved tells whether a connection has nearly all the messages in flight
+// that it may have: at least 85 % of its RDY, and one. A handler that gathers
+// messages may take it as the sign to process what it has, for no more will
+// come before that.
+func (c *Consumer) IsStarved() bool {
+	for _, conn := range c.connected.Load().open {
+		s := conn.link.Stats()
+		if s.InFlight > 0 && s.InFlight >= s.RDY*85/100 {
+			return true
+		}
+	}
+	return false
+}
+
+// Stats returns the counts as they are now.
+func (c *Consumer) Stats() *ConsumerStats {
+	now := c.connected.Load()
+	sum := now.past
+	for _, conn := range now.open {
+		sum.add(conn)
+	}
+	return &ConsumerStats{
+		MessagesReceived: sum.Received,
+		MessagesFinished: sum.Finished,
+		MessagesRequeued: sum.Requeued,
+		Connections:      len(now.open),
+	}
+}
+
+// connections are the connections of a moment, and the counts of former ones.
+type connections struct {
+	open []*consumerConn
+	past Counts
+}
+
+// show shows the connections to Stats and IsStarved.
+func (l *runLoop) show() {
+	shown := &connections{open: make([]*consumerConn, 0, len(l.conns)), past: l.past}
+	for _, conn := range l.conns {
+		shown.open = append(shown.open, conn)
+	}
+	slices.SortFunc(shown.open, func(a, b *consumerConn) int { return cmp.Compare(a.id, b.id) })
+	l.c.connected.Store(shown)
 }

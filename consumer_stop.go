@@ -17,7 +17,7 @@ import (
 // connections are closed, and no handler is running but those that exceeded
 // that: nsqd will deliver their messages again.
 func (c *Consumer) Stop() {
-	c.mail.post(func(now time.Time) { c.loop.machine.Stop(now, now.Add(c.cfg.StopTimeout)) })
+	c.post(func(now time.Time) { c.loop.machine.Stop(now, now.Add(c.cfg.StopTimeout)) })
 }
 
 // Shutdown is [Consumer.Stop] bounded by a context instead of stop_timeout, and
@@ -28,11 +28,11 @@ func (c *Consumer) Stop() {
 // answered and all answers were sent, and a [*StopError] that also matches the
 // context's cause if not. A handler must not call it: it would wait for itself.
 func (c *Consumer) Shutdown(ctx context.Context) error {
-	c.mail.post(func(now time.Time) { c.loop.machine.Stop(now, time.Time{}) })
+	c.post(func(now time.Time) { c.loop.machine.Stop(now, time.Time{}) })
 	select {
 	case <-c.StopChan:
 	case <-ctx.Done():
-		c.mail.post(func(now time.Time) { c.loop.machine.Hurry(now) })
+		c.post(func(now time.Time) { c.loop.machine.Hurry(now) })
 		<-c.StopChan // which takes well under a second from here on
 	}
 	return c.stopError(context.Cause(ctx))

@@ -340,7 +340,7 @@ func TestDisconnectBeforeDialIsHeardOf(t *testing.T) {
 		go func() { connected <- s.c.ConnectToNSQD(d.Addr()) }()
 		after(500 * time.Millisecond)
 		release := make(chan struct{})
-		s.c.mail.post(func(time.Time) { <-release }) // the loop is busy elsewhere
+		s.c.post(func(time.Time) { <-release }) // the loop is busy elsewhere
 		go func() { disconnected <- s.c.DisconnectFromNSQD(d.Addr()) }()
 		after(time.Second)
 		close(release)

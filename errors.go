@@ -37,16 +37,7 @@ var (
 	// wants. Nothing but IDENTIFY was sent.
 	ErrTLSRefused = link.ErrTLSRefused
 
-	// ErrMessageTimedOut says that nsqd no longer waits for the answer to a
-	// message: it is the cause of the end of the message's context.
-	ErrMessageTimedOut = errors.New("message timed out")
-	// ErrConnectionLost says that the connection that delivered a message is
-	// gone: it is the cause, naming nsqd, of the end of the message's context.
-	ErrConnectionLost = errors.New("connection lost")
-
-	errConsumerStopped = fmt.Errorf("consumer %w", ErrStopped)
-	errNoHandlers      = errors.New("no handlers")
-	errStopTimeout     = errors.New("stop_timeout exceeded")
+	errStopTimeout = errors.New("stop_timeout exceeded")
 )
 
 // ErrIdentify says that the handshake with nsqd failed. Its cause, if it is
@@ -91,27 +82,6 @@ type ProtocolError struct {
 // Error returns the code and the description.
 func (e *ProtocolError) Error() string {
 	return (&wire.Error{Code: wire.Code(e.Code), Desc: e.Desc}).Error()
-}
-
-// PanicError is what a panic in a handler becomes: an error like one that the
-// handler returned.
-type PanicError struct {
-	Value any    // what panic was called with; nil for runtime.Goexit
-	Stack []byte // of the handler's goroutine
-}
-
-// Error names the panic's value. The stack is not part of the text.
-func (e *PanicError) Error() string {
-	if e.Value == nil {
-		return "handler called runtime.Goexit"
-	}
-	return fmt.Sprintf("handler panicked: %v", e.Value)
-}
-
-// Unwrap returns the panic's value if it is an error.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
 }
 
 func protocolError(e *wire.Error) *ProtocolError {

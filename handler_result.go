@@ -74,3 +74,24 @@ func resultOf(err error) handlerResult {
 	_, o.discard = errors.AsType[*discardError](err)
 	return o
 }
+
+// PanicError is what a panic in a handler becomes: an error like one that the
+// handler returned.
+type PanicError struct {
+	Value any    // what panic was called with; nil for runtime.Goexit
+	Stack []byte // of the handler's goroutine
+}
+
+// Error names the panic's value. The stack is not part of the text.
+func (e *PanicError) Error() string {
+	if e.Value == nil {
+		return "handler called runtime.Goexit"
+	}
+	return fmt.Sprintf("handler panicked: %v", e.Value)
+}
+
+// Unwrap returns the panic's value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}

@@ -191,3 +191,8 @@ func (m *Message) Touch() {
 		m.Delegate.OnTouch(m)
 	}
 }
+
+// milliseconds32 fits a lease into a Message. nsqd's own limit is far below.
+func milliseconds32(d time.Duration) uint32 {
+	return uint32(min(max(d.Milliseconds(), 0), 1<<32-1)) // #nosec G115 -- in range
+}
