@@ -138,7 +138,7 @@ func (cc *consumerConn) OnRequeue(m *Message, delay time.Duration, backoff bool)
 // message is acked.
 func (cc *consumerConn) claimed(m *Message, state uint32) {
 	if state&detached != 0 {
-		cc.c.queue.acked(m)
+		cc.c.queue.forgetDetached(m)
 	}
 	if state&observed != 0 {
 		cc.c.contexts.end(m, context.Canceled)

@@ -7,56 +7,81 @@ import (
 	"time"
 )
 
-// deliveryQueue is what is in hand: messages that wait for a handler, those that
-// handlers work on, and those that a handler has left to be answered later.
+// deliveryQueue holds what a Consumer has in hand: messages that wait for a
+// handler, those that handlers work on, and those that a handler has left to be
+// acked later.
 //
-// Readers put messages and never wait; workers take them. The queue grows. What
-// bounds it is the RDY that the nsqds were granted: a message whose lease ends is
-// taken out when nsqd may send it again.
+// Readers put messages in and never wait; workers take them out. The queue grows.
+// RDY bounds it, and a message whose lease ends is taken out of it, because nsqd
+// may deliver it again then.
 //
-// Messages come in slabs. A worker takes as many of one at a time as it is done
-// with in a moment: one, if its handler is slow. What it has taken and not begun
-// still waits for anyone. It puts that back when the moment is over; a worker
-// that would sleep or finds no progress takes half of it, and whoever looks for
-// messages has it put back first. So no message waits behind a slow one while
-// another handler could have it.
+// # Batches
+//
+// Messages come in slabs. A worker takes a batch from the front of one: as many
+// messages as its handler is done with within batchSlice, which is one if the
+// handler is slow. Those that it has not begun still belong to everybody:
+//
+//  1. When batchSlice is over, the worker puts them back before it takes another
+//     batch.
+//  2. A worker that finds another stalled, or the queue empty, steals half of
+//     them.
+//  3. Whoever goes through all messages has them put back first.
+//
+// So no message waits behind a slow one while another handler could have it.
+//
+// # FINs of a batch
+//
+// A worker gathers the FINs of its batch and gives them to the link at its end: a
+// FIN each would cost the link's mutex each time. If a later message of the batch
+// is slow, a timer sends them instead. No FIN is left behind without a timer:
+//
+//  1. A worker adds the first FIN of a batch that has messages left. It sets
+//     flushScheduled, and if it was not set, starts the timer.
+//  2. The timer fires. It resets flushScheduled first, and then sends the FINs of
+//     all prefetching workers.
+//  3. A worker that adds its first FIN after the timer has looked at it finds
+//     flushScheduled reset, and starts the timer again. One that adds it before
+//     is looked at.
+//
+// If the timer reset flushScheduled last, a worker could add a FIN after it was
+// looked at and before the reset, and trust a timer that does not come.
 type deliveryQueue struct {
 	clock func() time.Duration
 
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards what follows, up to detached
 	some sync.Cond  // signalled when a worker may have something to do
 
 	queue  [][]Message
 	head   int  // queue[head:] waits
-	idle   int  // workers that wait
+	idle   int  // workers that wait in take
 	waking bool // one of them was woken and has not looked yet; it wakes the next
-	closed bool // nobody begins a message any more
+	closed bool // no worker begins a message any more
 
 	workers []*worker
 	busy    []*worker // those with a message
-	// prefetching are those of them that have taken more than that one, and may have some
-	// of it, or FINs of it that were not sent, still. There may be thousands of
-	// others, with slow handlers, that nobody needs to look at.
+	// prefetching are those of busy that have taken more than one message, and
+	// may still have some to steal, or FINs to send. There may be thousands of
+	// other busy workers, with slow handlers, that need not be looked at.
 	prefetching []*worker
-	// limit is how many of them there may be: max_in_flight. RDY alone does not
-	// see to that. When a lease is over, which nsqd's clock may say before ours,
-	// nsqd takes the slot for free and sends more, whatever its handler does.
+	// limit is how many workers may be busy: max_in_flight. RDY alone does not see
+	// to that. When a lease is over, which nsqd's clock may say before ours, nsqd
+	// frees the slot and sends another message, whatever the handler does.
 	limit int
 
-	detached map[*Message]struct{} // unanswered though their handlers have returned
+	detached map[*Message]struct{} // not acked, though their handlers have returned
 
-	flushTimer     *time.Timer // see rescue
-	flushScheduled atomic.Bool // it is set
+	flushTimer     *time.Timer // runs flushStale
+	flushScheduled atomic.Bool // it was started and has not fired
 }
 
 const (
-	// batchSlice is how long a worker keeps to itself what it has taken.
+	// batchSlice is how long a worker keeps a batch to itself.
 	batchSlice = time.Millisecond
-	// mostPrefetched is how many messages it takes at most. A slab has no more.
+	// mostPrefetched is the length of the longest batch. A slab is no longer.
 	mostPrefetched = messageSlab
 )
 
-// newQueue returns a delivery for so many messages at a time, by a clock.
+// newQueue returns a queue of which that many messages may be worked on at a time.
 func newQueue(limit int, clock func() time.Duration) *deliveryQueue {
 	d := &deliveryQueue{clock: clock, limit: max(limit, 1), detached: make(map[*Message]struct{})}
 	d.some.L = &d.mu
@@ -78,12 +103,13 @@ func (d *deliveryQueue) put(messages []Message) bool {
 		d.queue, d.head = d.queue[:n], 0
 	}
 	d.queue = append(d.queue, messages)
-	d.wake()
+	d.wakeOne()
 	return true
 }
 
 // take ends a worker's work on its message, and waits for the next one. It
-// reports false when the worker is to end. The time is in the worker's now.
+// reports false when the worker is to end. w.now is the time at which it returns
+// a message.
 func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	if m := w.current(); m != nil && !m.is(responded|timedOut) {
 		d.detach(m)
@@ -97,7 +123,7 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	w.fins.flush()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.release(w)
+	d.endBatch(w)
 	for !w.quit && !d.closed && !d.refill(w) {
 		d.idle++
 		d.some.Wait()
@@ -106,34 +132,32 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 		w.now = d.clock()
 	}
 	if w.quit || d.closed {
-		d.wake() // it may have been woken for a message
+		d.wakeOne() // it may have been woken for a message
 		w.gone = true
 		return nil, false
 	}
 	w.since = w.now
 	m := w.claim()
-	d.wake()
+	d.wakeOne()
 	return m, true
 }
 
-// addFin sends the FIN of a worker's message, with those of the rest of its
-// batch. Should that take longer than a moment, because the handler of a later
-// message does, it is sent then.
+// addFin sends the FIN of a worker's message together with those of its batch.
 func (d *deliveryQueue) addFin(w *worker, m *Message) {
 	if w.fins.add(m.conn.link, m.ID) && w.unclaimed() > 0 && !d.flushScheduled.Swap(true) {
 		d.flushTimer.Reset(batchSlice)
 	}
 }
 
-// flushStale sends FINs that workers have not come to send. A worker that adds one
-// after its turn here finds pending reset, and sets the timer again.
+// flushStale sends FINs that workers have not come to send.
 func (d *deliveryQueue) flushStale() {
 	d.flushScheduled.Store(false)
 	d.flushOf(&d.prefetching)
 }
 
-// flushAll is rescue for one who sends nothing after it: a worker with a single
-// message is about to send its FIN, but may be late.
+// flushAll sends the FINs of all workers. Call it before Abandon, after which none
+// can be sent. A worker with a single message sends its FIN at once, but may not
+// have come to that yet.
 func (d *deliveryQueue) flushAll() { d.flushOf(&d.busy) }
 
 func (d *deliveryQueue) flushOf(some *[]*worker) {
@@ -145,7 +169,11 @@ func (d *deliveryQueue) flushOf(some *[]*worker) {
 	}
 }
 
-// detach keeps an eye on a message that is to be answered later.
+// detach remembers a message that is to be acked later.
+//
+// The ack may come at the same moment. It sets responded and then looks whether
+// the message was detached; here detached is set and then responded looked at. So
+// at least one of the two sees the other, and none leaves an entry behind.
 func (d *deliveryQueue) detach(m *Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -154,15 +182,13 @@ func (d *deliveryQueue) detach(m *Message) {
 	}
 }
 
-// release takes a worker's batch out of its hands. How long it took says how
-// much it takes next.
-func (d *deliveryQueue) release(w *worker) {
+// endBatch takes a worker's batch out of its hands and puts back what is not
+// begun. How long the batch took says how long the next one is.
+func (d *deliveryQueue) endBatch(w *worker) {
 	if w.batch == nil {
 		return
 	}
-	if rest := w.unclaim(func(left int) int { return left }); rest != nil {
-		d.putBack(rest)
-	}
+	d.putBack(w.unclaimAll())
 	switch took := w.now - w.since; {
 	case took >= batchSlice:
 		w.most = 1
@@ -176,12 +202,12 @@ func (d *deliveryQueue) release(w *worker) {
 	if len(w.batch) > 1 {
 		d.prefetching = slices.DeleteFunc(d.prefetching, func(o *worker) bool { return o == w })
 	}
-	w.hold(nil)
+	w.setBatch(nil)
 }
 
-// give hands messages to a worker without any.
-func (d *deliveryQueue) give(w *worker, batch []Message) {
-	w.hold(batch)
+// assign hands a batch to a worker without one.
+func (d *deliveryQueue) assign(w *worker, batch []Message) {
+	w.setBatch(batch)
 	w.place = len(d.busy)
 	d.busy = append(d.busy, w)
 	if len(batch) > 1 {
@@ -189,8 +215,11 @@ func (d *deliveryQueue) give(w *worker, batch []Message) {
 	}
 }
 
-// putBack puts messages before all others.
+// putBack puts messages, if there are any, before all others.
 func (d *deliveryQueue) putBack(messages []Message) {
+	if len(messages) == 0 {
+		return
+	}
 	if d.head == 0 {
 		d.queue, d.head = append([][]Message{nil}, d.queue...), 1
 	}
@@ -198,9 +227,11 @@ func (d *deliveryQueue) putBack(messages []Message) {
 	d.queue[d.head] = messages
 }
 
-// refill gives a worker messages: those of a worker that has come no further
-// since somebody looked last, the next of the queue, or half of those of any
-// other.
+// refill gives a worker a batch, of the first of these that has messages:
+//
+//  1. a worker that has begun none since the last look: half of its batch;
+//  2. the queue;
+//  3. any other worker: half of its batch.
 func (d *deliveryQueue) refill(w *worker) bool {
 	if len(d.busy) >= d.limit {
 		return false
@@ -214,7 +245,7 @@ func (d *deliveryQueue) refill(w *worker) bool {
 	if d.head < len(d.queue) {
 		slab := d.queue[d.head]
 		n := min(len(slab), w.most)
-		d.give(w, slab[:n:n])
+		d.assign(w, slab[:n:n])
 		if n < len(slab) {
 			d.queue[d.head] = slab[n:]
 			return true
@@ -228,38 +259,40 @@ func (d *deliveryQueue) refill(w *worker) bool {
 	return slices.ContainsFunc(d.prefetching, func(other *worker) bool { return d.stealHalf(other, w) })
 }
 
-// stealHalf gives a worker half of what another has not begun.
+// stealHalf gives a worker half of the messages that another has not begun. It
+// reports whether there were any.
 func (d *deliveryQueue) stealHalf(other, w *worker) bool {
-	half := other.unclaim(func(left int) int { return (left + 1) / 2 })
+	half := other.unclaimHalf()
 	if half == nil {
 		return false
 	}
-	d.give(w, half)
+	d.assign(w, half)
 	return true
 }
 
-// wake wakes a worker, if there is one and something for it to do. It will see
-// to the next one: with handlers that are done at once few are needed.
-func (d *deliveryQueue) wake() {
-	if d.idle > 0 && !d.waking && len(d.busy) < d.limit && d.waitingMessage() {
+// wakeOne wakes an idle worker if there is something for it to do. The worker
+// wakes the next one: while handlers are done at once, few are needed.
+func (d *deliveryQueue) wakeOne() {
+	if d.idle > 0 && !d.waking && len(d.busy) < d.limit && d.hasUnbegun() {
 		d.waking = true
 		d.some.Signal()
 	}
 }
 
-// waitingMessage tells whether there is a message that nobody has begun.
-func (d *deliveryQueue) waitingMessage() bool {
+// hasUnbegun reports whether there is a message that no worker has begun.
+func (d *deliveryQueue) hasUnbegun() bool {
 	return d.head < len(d.queue) || slices.ContainsFunc(d.prefetching, func(w *worker) bool { return w.unclaimed() > 0 })
 }
 
-// acked is told of the answer to a message that had been left for later.
-func (d *deliveryQueue) acked(m *Message) {
+// forgetDetached forgets a message that was to be acked later, and was.
+func (d *deliveryQueue) forgetDetached(m *Message) {
 	d.mu.Lock()
 	delete(d.detached, m)
 	d.mu.Unlock()
 }
 
-// remove takes out the messages of one connection that nobody has begun.
+// remove takes the messages of one connection that no worker has begun out of the
+// queue, and returns them.
 func (d *deliveryQueue) remove(from *consumerConn) []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -269,13 +302,12 @@ func (d *deliveryQueue) remove(from *consumerConn) []*Message {
 // unclaimAll puts what workers have taken and not begun back into the queue.
 func (d *deliveryQueue) unclaimAll() {
 	for _, w := range d.prefetching {
-		if rest := w.unclaim(func(left int) int { return left }); rest != nil {
-			d.putBack(rest)
-		}
+		d.putBack(w.unclaimAll())
 	}
 }
 
-// extract takes messages that nobody has begun out of the queue.
+// extract takes messages that no worker has begun out of the queue, and returns
+// them.
 func (d *deliveryQueue) extract(which func(*Message) bool) (out []*Message) {
 	d.unclaimAll()
 	var kept [][]Message
@@ -298,7 +330,7 @@ func (d *deliveryQueue) extract(which func(*Message) bool) (out []*Message) {
 	return out
 }
 
-// close ends every take and returns what no handler has begun.
+// close ends every take and returns what no worker has begun.
 func (d *deliveryQueue) close() []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -307,37 +339,37 @@ func (d *deliveryQueue) close() []*Message {
 	return d.extract(func(*Message) bool { return true })
 }
 
-// stopTimer ends the timer for good. Workers that have more than one message,
-// which alone set it, are gone when it is called.
+// stopTimer stops the timer for good. Only workers with more than one message start
+// it, and no worker has more when the Consumer has stopped.
 func (d *deliveryQueue) stopTimer() { d.flushTimer.Stop() }
 
-// setLimit follows a change of max_in_flight. 0 means that nothing new comes;
-// what is there is worked on as before.
+// setLimit follows a change of max_in_flight. 0 changes nothing: no message comes
+// then, and those in hand are worked on as before.
 func (d *deliveryQueue) setLimit(n int) {
 	if n == 0 {
 		return
 	}
 	d.mu.Lock()
 	d.limit = n
-	d.unclaimAll() // so that it is minded before anyone begins another
+	d.unclaimAll() // the limit holds from the next message on
 	d.some.Broadcast()
 	d.mu.Unlock()
 }
 
-// workerCount is how many workers there are.
+// workerCount returns how many workers there are.
 func (d *deliveryQueue) workerCount() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.workers)
 }
 
-// setWorkers sets how many workers of a handler there are, and returns those that are
-// new. Of too many those quit that wait, and then those that work.
-func (d *deliveryQueue) setWorkers(handler, n int) (hired []*worker) {
+// setWorkers sets how many workers a handler has, and returns the new ones. Of too
+// many, those that wait quit first, and then those that work.
+func (d *deliveryQueue) setWorkers(handler, n int) (added []*worker) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.unclaimAll() // so that those who are to quit do before they begin another
-	for _, waiting := range []bool{false, true} {
+	d.unclaimAll()                                // those that quit begin no other message
+	for _, waiting := range []bool{false, true} { // those that work stay first
 		for _, w := range d.workers {
 			if w.handler == handler && !w.gone && (w.current() == nil) == waiting {
 				w.quit = n <= 0
@@ -348,21 +380,21 @@ func (d *deliveryQueue) setWorkers(handler, n int) (hired []*worker) {
 	for ; n > 0; n-- {
 		w := &worker{handler: handler, most: 1}
 		d.workers = append(d.workers, w)
-		hired = append(hired, w)
+		added = append(added, w)
 	}
 	d.some.Broadcast()
-	return hired
+	return added
 }
 
-// removeWorker is a worker's end.
+// removeWorker forgets a worker whose goroutine ends.
 func (d *deliveryQueue) removeWorker(w *worker) {
 	d.mu.Lock()
 	d.workers = slices.DeleteFunc(d.workers, func(o *worker) bool { return o == w })
 	d.mu.Unlock()
 }
 
-// unfinished are the messages that workers work on, and those without an answer
-// whose handlers have returned.
+// unfinished returns the messages that workers work on, and those whose handlers
+// have returned without an ack.
 func (d *deliveryQueue) unfinished() (running, unanswered []Unfinished) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -377,7 +409,7 @@ func (d *deliveryQueue) unfinished() (running, unanswered []Unfinished) {
 	return running, unanswered
 }
 
-// idleWorkers is how many workers have no message, or are about to end.
+// idleWorkers returns how many workers have no message, or are about to end.
 func (d *deliveryQueue) idleWorkers() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
