@@ -16,12 +16,12 @@ import (
 const (
 	defaultLogLevel = slog.LevelWarn
 
-	// stopTimeout bounds how long a consumer waits for its handlers when it
-	// stops. Those here end at once, unless nobody reads what they print.
+	// stopTimeout bounds how long a consumer or producer takes to stop. The
+	// handlers here return at once, unless standard output blocks.
 	stopTimeout = 5 * time.Second
 )
 
-// app is what the commands share.
+// app holds what the commands share.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -29,35 +29,34 @@ type app struct {
 	level          slog.Level
 }
 
-// logger returns a logger to stderr, and its level, which is the one that was
-// asked for.
+// logger returns a logger to stderr, and its level, which --log-level sets.
 func (a *app) logger() (*slog.Logger, *slog.LevelVar) {
 	level := new(slog.LevelVar)
 	level.Set(a.level)
 	return slog.New(slog.NewTextHandler(logWriter(a.stderr), &slog.HandlerOptions{Level: level})), level
 }
 
-// mute silences a logger while something happens that looks bad but is told
-// otherwise, or is meant to be. Who asked for more than the default hears it.
+// mute silences a logger while errors are expected, or are reported in another
+// way. It does nothing if --log-level asks for more than the default.
 func (a *app) mute(level *slog.LevelVar) {
 	if a.level >= defaultLogLevel {
 		level.Set(slog.LevelError + 1)
 	}
 }
 
-// config is the configuration of every consumer and producer.
+// config returns the config that every consumer and producer starts from.
 func (a *app) config(log *slog.Logger) *nsq.Config {
 	cfg := nsq.NewConfig()
 	cfg.Logger = log
 	cfg.UserAgent = "rdy/" + readVersion().Version
 	cfg.StopTimeout = stopTimeout
-	cfg.MaxAttempts = 0 // giving a message up is not for these commands to do
+	cfg.MaxAttempts = 0 // these commands never give a message up
 	return cfg
 }
 
-// say tells the user something that is not a result. Where that fails there is
-// nobody to tell.
-func (a *app) say(format string, args ...any) {
+// notice tells the user something that is not a result. There is nowhere to
+// report an error of that.
+func (a *app) notice(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.stderr, format+"\n", args...)
 }
 
@@ -71,8 +70,8 @@ func (a *app) printJSON(v any) error {
 	return err
 }
 
-// jsonLine is v as JSON with a newline. Text stays readable: it goes to no web
-// page that would take "<" for a tag.
+// jsonLine returns v as JSON and a newline. It leaves "<", ">" and "&" readable:
+// no web page receives the output.
 func jsonLine(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -81,7 +80,7 @@ func jsonLine(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// columns is the width of the terminal that w is, or 0.
+// columns returns the width of the terminal w, or 0 if w is not a terminal.
 func columns(w io.Writer) int {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -94,7 +93,7 @@ func columns(w io.Writer) int {
 	return n
 }
 
-// logWriter returns a writer for lines among which a progress bar may stand.
+// logWriter returns a writer for lines that go to w beside a progress bar.
 func logWriter(w io.Writer) io.Writer {
 	if columns(w) > 0 {
 		return overBar{w}
@@ -102,8 +101,8 @@ func logWriter(w io.Writer) io.Writer {
 	return w
 }
 
-// overBar clears what a progress bar has left on the line before it writes. The
-// bar comes back below, the next time it is drawn.
+// overBar clears the progress bar from the line before it writes there. The bar
+// reappears below, when it is drawn next.
 type overBar struct{ w io.Writer }
 
 func (o overBar) Write(line []byte) (int, error) {

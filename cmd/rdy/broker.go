@@ -12,12 +12,14 @@ import (
 )
 
 const (
-	maxNSQDs    = 1024 // the number of node ids that NSQ has
+	maxNSQDs    = 1024 // NSQ has this many node IDs
 	maxLookupds = 16
 	maxPort     = 65535
+
+	dataDirUsage = "`directory` for the nsqds' data, created if it does not exist"
 )
 
-// addresses are where a cluster listens, as "rdy broker --json" prints them.
+// addresses lists where a cluster listens, as "rdy broker --json" prints it.
 type addresses struct {
 	NSQDs    []nsqdAddresses `json:"nsqds"`
 	Lookupds []string        `json:"lookupds"`
@@ -35,9 +37,10 @@ func newBroker(a *app) *cobra.Command {
 		Use:   "broker",
 		Short: "Run an NSQ cluster for development",
 		Long: `Run real nsqds and nsqlookupds in this process, on the loopback interface, until
-Ctrl-C. Their addresses are printed, and a line to publish with.
+Ctrl-C. The command prints their addresses, and command lines that publish to
+them and consume from them.
 
-Without --data-dir the data is gone at the end.`,
+Without --data-dir the data is deleted at the end.`,
 		Example: `  rdy broker
   rdy broker --nsqds 3 --admin
   rdy broker --tcp-port 4150 --http-port 4151 --data-dir ./data`,
@@ -52,20 +55,20 @@ Without --data-dir the data is gone at the end.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.Var(intFlag(&o.NSQDs, 1, maxNSQDs), "nsqds", "number of nsqds")
-	f.Var(intFlag(&o.Lookupds, 0, maxLookupds), "lookupds", "number of nsqlookupds; 0 is none")
-	f.BoolVar(&o.Admin, "admin", false, "run nsqadmin, too")
-	f.StringVar(&o.DataDir, "data-dir", "", "`directory` to keep the nsqds' data in; made if it is missing")
-	f.Var(intFlag(&o.TCPPort, 0, maxPort), "tcp-port", "TCP port of the first nsqd, each further one 2 higher; 0 is free ones")
-	f.Var(intFlag(&o.HTTPPort, 0, maxPort), "http-port", "HTTP port of the first nsqd, each further one 2 higher; 0 is free ones")
+	f.Var(intFlag(&o.Lookupds, 0, maxLookupds), "lookupds", "number of nsqlookupds, which may be 0")
+	f.BoolVar(&o.Admin, "admin", false, "also run nsqadmin")
+	f.StringVar(&o.DataDir, "data-dir", "", dataDirUsage)
+	f.Var(intFlag(&o.TCPPort, 0, maxPort), "tcp-port", "TCP port of the first nsqd; each further nsqd adds 2; 0 picks free ports")
+	f.Var(intFlag(&o.HTTPPort, 0, maxPort), "http-port", "HTTP port of the first nsqd; each further nsqd adds 2; 0 picks free ports")
 	return cmd
 }
 
-// checkPorts finds ports that no machine has, or that would collide.
+// checkPorts rejects ports above 65535 and TCP and HTTP ports that collide.
 func checkPorts(cmd *cobra.Command, o broker.Options) error {
 	span := 2 * (o.NSQDs - 1)
 	for _, port := range []int{o.TCPPort, o.HTTPPort} {
 		if port > 0 && port+span > maxPort {
-			return usage(cmd, "port %d with %d nsqds ends at %d, above %d", port, o.NSQDs, port+span, maxPort)
+			return usage(cmd, "%d nsqds starting at port %d need port %d, but the highest port is %d", o.NSQDs, port, port+span, maxPort)
 		}
 	}
 	apart := max(o.TCPPort, o.HTTPPort) - min(o.TCPPort, o.HTTPPort)
@@ -93,7 +96,8 @@ func runBroker(ctx context.Context, a *app, o broker.Options) (err error) {
 	return nil
 }
 
-// startBroker starts a cluster that logs to stderr, and returns what stops it.
+// startBroker starts a cluster that logs to stderr, and returns a function that
+// stops it.
 func (a *app) startBroker(ctx context.Context, o broker.Options) (b *broker.Broker, stop func() error, err error) {
 	log, level := a.logger()
 	o.Logger = log
@@ -102,7 +106,7 @@ func (a *app) startBroker(ctx context.Context, o broker.Options) (b *broker.Brok
 		return nil, nil, err
 	}
 	return b, func() error {
-		a.mute(level) // nsqlookupd calls it an error that the nsqds leave
+		a.mute(level) // nsqlookupd logs an error for each nsqd that disconnects
 		return b.Stop()
 	}, nil
 }
@@ -115,7 +119,7 @@ func addressesOf(b *broker.Broker) addresses {
 	return found
 }
 
-// printAddresses tells a user where the cluster is and what to do with it.
+// printAddresses prints where the cluster listens, and commands to use it with.
 func printAddresses(w io.Writer, b *broker.Broker, topic string) error {
 	var out bytes.Buffer
 	first := b.NSQDs()[0]

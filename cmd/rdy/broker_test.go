@@ -31,7 +31,7 @@ func TestBroker(t *testing.T) {
 	}
 }
 
-// What the broker prints is what one types next.
+// The command lines that the broker prints work.
 func TestBrokerPrintsWhatToDo(t *testing.T) {
 	c := start(t, "broker")
 	c.stdout.await(t, "Ctrl-C")
@@ -42,7 +42,7 @@ func TestBrokerPrintsWhatToDo(t *testing.T) {
 		"consume:  rdy tail test --nsqd " + tcp + "\n",
 	} {
 		if !strings.Contains(c.stdout.String(), line) {
-			t.Errorf("%q is not in\n%s", line, c.stdout.String())
+			t.Errorf("the output does not contain %q:\n%s", line, c.stdout.String())
 		}
 	}
 	post(t, http, "/topic/create?topic=test", "")
@@ -69,7 +69,7 @@ func TestBrokerKeepsData(t *testing.T) {
 			post(t, a.NSQDs[0].HTTP, "/channel/create?topic=kept&channel=c", "")
 			post(t, a.NSQDs[0].HTTP, "/pub?topic=kept", "m")
 		} else {
-			await(t, "message of the former run", func() bool {
+			await(t, "message of the first run", func() bool {
 				n, err := depth(t.Context(), a.NSQDs[0].HTTP, "kept", "c")
 				return err == nil && n == 1
 			})
@@ -93,6 +93,6 @@ func TestBrokerPortInUse(t *testing.T) {
 		if code != exitFailure || stdout != "" || !strings.Contains(stderr, l.Addr().String()) {
 			t.Errorf("%s: exit code %d, stdout %q, stderr %q", flag, code, stdout, stderr)
 		}
-		oneLineOnly(t, stderr)
+		expectOneLine(t, stderr)
 	}
 }

@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// certificate is one for the nsqds of a demo, in files, and who trusts it.
+// certificate is a self-signed certificate for the nsqds of a demo.
 type certificate struct {
-	dir               string
+	dir               string // temporary, holds the files
 	certFile, keyFile string
-	roots             *x509.CertPool
+	roots             *x509.CertPool // trusts the certificate
 }
 
-// newCertificate makes a certificate for this machine's loopback address that is
-// good for a day.
+// newCertificate makes a certificate for the loopback addresses that is valid for
+// a day.
 func newCertificate() (c *certificate, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -51,7 +51,7 @@ func newCertificate() (c *certificate, err error) {
 	return c, c.write(certPEM, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
 }
 
-// write puts it where nsqd reads it.
+// write writes the certificate and its key to files, from which nsqd reads them.
 func (c *certificate) write(certPEM, keyPEM []byte) (err error) {
 	if c.dir, err = os.MkdirTemp("", "rdy-demo-"); err != nil {
 		return err

@@ -19,25 +19,25 @@ import (
 )
 
 const (
-	// lateness is how much later than a lease's end nsqd may deliver a message
-	// again: it looks at a new channel only every 5 s.
-	lateness = 15 * time.Second
+	// redeliverySlack is how long after the end of a lease nsqd may take to
+	// deliver the message again: it notices a new channel only every 5 s.
+	redeliverySlack = 15 * time.Second
 
-	publishTimeout = 10 * time.Second // of a batch
+	publishTimeout = 10 * time.Second // for a batch
 	batchBytes     = 256 << 10
 	batchMessages  = 500
 
-	// settleTimeout is how long nsqds may take to show in their statistics what
-	// they were given back.
-	settleTimeout  = 500 * time.Millisecond
-	settleInterval = 10 * time.Millisecond
+	// statsTimeout is how long nsqds may take to count requeued messages in
+	// their statistics.
+	statsTimeout  = 500 * time.Millisecond
+	statsInterval = 10 * time.Millisecond
 )
 
-// demo is "rdy demo" at work.
+// demo is one run of "rdy demo".
 type demo struct {
 	*app
 	demoOptions
-	giveUpAfter time.Duration // without a message handled
+	giveUpAfter time.Duration // ends the demo if no message was handled for so long
 
 	log     *slog.Logger
 	roots   *x509.CertPool // nil without TLS
@@ -64,7 +64,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	d.cluster = cluster
 	d.log, _ = d.logger()
 	d.ledger = newLedger(newBodies(d.messages, d.size, runName()), d.addrs())
-	if err := d.find(ctx); err != nil {
+	if err := d.countLeftovers(ctx); err != nil {
 		return err
 	}
 	r, err := d.measure(ctx)
@@ -82,14 +82,14 @@ func (d *demo) run(ctx context.Context) (err error) {
 	return err
 }
 
-// runLen is the length of a run's name.
+// runLen is the length of a run name.
 const runLen = 8
 
-// runName is a name that no other demo has.
+// runName returns a name that tells this demo's messages from other demos'.
 func runName() string { return fmt.Sprintf("%0*x", runLen, rand.Uint32()) } // #nosec G404 -- a label
 
-// find counts what the nsqds have from before.
-func (d *demo) find(ctx context.Context) error {
+// countLeftovers counts the messages that the nsqds have from earlier demos.
+func (d *demo) countLeftovers(ctx context.Context) error {
 	if d.dataDir == "" {
 		return nil
 	}
@@ -100,12 +100,12 @@ func (d *demo) find(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		d.ledger.found(n.TCPAddr, held)
+		d.ledger.recordFound(n.TCPAddr, held)
 	}
 	return nil
 }
 
-// addrs are the nsqds' TCP addresses.
+// addrs returns the nsqds' TCP addresses.
 func (d *demo) addrs() []string {
 	var addrs []string
 	for _, n := range d.cluster.NSQDs() {
@@ -114,8 +114,9 @@ func (d *demo) addrs() []string {
 	return addrs
 }
 
-// measure publishes and consumes until everything is handled, nothing is handled
-// any more, or parent ends. The consumer has stopped when it returns.
+// measure publishes and consumes until all messages are handled, no message has
+// been handled for too long, or parent ends. It returns after the consumer has
+// stopped.
 func (d *demo) measure(parent context.Context) (*demoResult, error) {
 	ctx, stop := context.WithCancel(parent)
 	defer stop()
@@ -133,7 +134,7 @@ func (d *demo) measure(parent context.Context) (*demoResult, error) {
 			}
 		})
 	}
-	how := connection(consumer)
+	connection := describeConnection(consumer)
 	d.watch(ctx, start)
 	stop()
 	publishers.Wait()
@@ -141,12 +142,12 @@ func (d *demo) measure(parent context.Context) (*demoResult, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return d.result(parent, start, how)
+	return d.result(parent, start, connection)
 }
 
 // consume starts a consumer that stops when ctx ends.
 func (d *demo) consume(ctx context.Context) (*nsq.Consumer, error) {
-	cfg := d.transport()
+	cfg := d.clientConfig()
 	cfg.MaxInFlight = d.maxInFlight
 	cfg.MsgTimeout = d.lease()
 	cfg.DefaultRequeueDelay = 0
@@ -165,8 +166,8 @@ func (d *demo) consume(ctx context.Context) (*nsq.Consumer, error) {
 	return consumer, nil
 }
 
-// transport is a config that connects as the flags say.
-func (d *demo) transport() *nsq.Config {
+// clientConfig returns a config that connects as the flags ask.
+func (d *demo) clientConfig() *nsq.Config {
 	cfg := d.config(d.log)
 	cfg.Snappy, cfg.Deflate = d.snappy, d.deflate
 	if d.roots != nil {
@@ -175,38 +176,40 @@ func (d *demo) transport() *nsq.Config {
 	return cfg
 }
 
-// connection says how a consumer is connected.
-func connection(c *nsq.Consumer) string {
+// describeConnection describes the encryption and compression of a consumer's
+// first connection.
+func describeConnection(c *nsq.Consumer) string {
 	conns := c.Snapshot().Connections
 	if len(conns) == 0 {
 		return "none"
 	}
-	how := cmp.Or(conns[0].TLS, "plain")
+	description := cmp.Or(conns[0].TLS, "plain")
 	if conns[0].Compression != "" {
-		how += ", " + conns[0].Compression
+		description += ", " + conns[0].Compression
 	}
-	return how
+	return description
 }
 
-// handler returns the handler, which gives messages back once ctx has ended.
+// handler returns the handler. Once ctx has ended it requeues every message.
 func (d *demo) handler(ctx context.Context) nsq.HandlerFunc {
 	return func(m *nsq.Message) error {
 		switch {
-		case !d.pretend(ctx):
+		case !d.simulateWork(ctx):
 			m.RequeueWithoutBackoff(0)
 		case rand.Float64() < d.failRate: // #nosec G404 -- chance
-			d.ledger.failed(m)
-			// An error would do the same, and be logged for every message.
+			d.ledger.recordFailure(m)
+			// Returning an error would do the same, but log every message.
 			m.RequeueWithoutBackoff(0)
 		default:
-			d.ledger.succeeded(m)
+			d.ledger.recordSuccess(m)
 		}
 		return nil
 	}
 }
 
-// pretend to work. It reports false if ctx ended meanwhile.
-func (d *demo) pretend(ctx context.Context) bool {
+// simulateWork takes the time that --work asks for. It reports false if ctx ended
+// before that.
+func (d *demo) simulateWork(ctx context.Context) bool {
 	if d.work == 0 {
 		return ctx.Err() == nil
 	}
@@ -220,10 +223,10 @@ func (d *demo) pretend(ctx context.Context) bool {
 	}
 }
 
-// publish publishes the share of the i-th nsqd, until ctx ends. A batch that was
-// begun is completed, so that it is known what was published.
+// publish publishes the share of the i-th nsqd until ctx ends. It completes the
+// batch under way even then, so that the ledger knows what was published.
 func (d *demo) publish(ctx context.Context, addr string, i int) error {
-	producer, err := nsq.NewProducer(addr, d.transport())
+	producer, err := nsq.NewProducer(addr, d.clientConfig())
 	if err != nil {
 		return err
 	}
@@ -241,16 +244,18 @@ func (d *demo) publish(ctx context.Context, addr string, i int) error {
 		if err != nil {
 			return err
 		}
-		d.ledger.published(addr, len(batch))
+		d.ledger.recordPublished(addr, len(batch))
 	}
 	return nil
 }
 
-// watch shows the progress. It returns when all messages are handled, unless
-// they are to keep coming, when none was for too long, and when ctx ends.
+// watch shows progress. It returns when
+//   - ctx ends,
+//   - all messages are handled, unless --keep is set, or
+//   - no message was handled for giveUpAfter, unless all were handled before.
 func (d *demo) watch(ctx context.Context, start time.Time) {
 	p := newProgress(d.stderr, start, int64(d.messages), messagesBar("handled")...)
-	defer p.lines()
+	defer p.clearBar()
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
 	for complete := false; ; {
@@ -268,27 +273,27 @@ func (d *demo) watch(ctx context.Context, start time.Time) {
 			return
 		case t.missing == 0:
 			complete = true
-			p.lines()
-			d.invite()
+			p.clearBar()
+			d.printInstructions()
 		case now.Sub(start) > d.giveUpAfter && now.Sub(t.last) > d.giveUpAfter:
 			return
 		}
 	}
 }
 
-// invite tells the user what can be done with the cluster.
-func (d *demo) invite() {
-	d.say("All %d messages are handled; the consumer goes on.\n", d.messages)
+// printInstructions tells the user how to use the cluster that --keep keeps.
+func (d *demo) printInstructions() {
+	d.notice("All %d messages are handled. The consumer keeps running.\n", d.messages)
 	_ = printAddresses(d.stderr, d.cluster, demoTopic)
 }
 
-// result says what became of the messages. What nsqds still have after an
-// interruption is left, not lost.
-func (d *demo) result(ctx context.Context, start time.Time, how string) (*demoResult, error) {
+// result returns what became of the messages. After an interruption, messages
+// that the nsqds still have are left rather than lost.
+func (d *demo) result(ctx context.Context, start time.Time, connection string) (*demoResult, error) {
 	t := d.ledger.totals()
 	r := &demoResult{
 		Found: t.found, Published: t.published, Handled: t.handled, Requeued: t.requeued, Duplicates: t.duplicates,
-		Connection: how,
+		Connection: connection,
 	}
 	for _, addr := range d.addrs() {
 		r.NSQDs = append(r.NSQDs, d.ledger.account(addr))
@@ -299,7 +304,7 @@ func (d *demo) result(ctx context.Context, start time.Time, how string) (*demoRe
 	}
 	r.Lost = t.published - t.handled
 	if r.Lost > 0 && ctx.Err() != nil {
-		left, err := d.left(context.WithoutCancel(ctx), r.Lost)
+		left, err := d.countHeld(context.WithoutCancel(ctx), r.Lost)
 		if err != nil {
 			return nil, err
 		}
@@ -308,9 +313,10 @@ func (d *demo) result(ctx context.Context, start time.Time, how string) (*demoRe
 	return r, nil
 }
 
-// left says how many of the messages that were not handled the nsqds have.
-func (d *demo) left(ctx context.Context, unhandled int) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+// countHeld returns how many of the unhandled messages the nsqds have. It asks
+// until they have all of them or statsTimeout has passed.
+func (d *demo) countHeld(ctx context.Context, unhandled int) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, statsTimeout)
 	defer cancel()
 	for {
 		held := 0
@@ -327,7 +333,7 @@ func (d *demo) left(ctx context.Context, unhandled int) (int, error) {
 		select {
 		case <-ctx.Done():
 			return held, nil
-		case <-time.After(settleInterval):
+		case <-time.After(statsInterval):
 		}
 	}
 }

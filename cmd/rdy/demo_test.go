@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// parseResult reads the one JSON object that a demo prints.
+// parseResult parses the one JSON object that a demo prints and checks its sums.
 func parseResult(t *testing.T, stdout string) demoResult {
 	t.Helper()
 	var keys map[string]any
@@ -32,10 +32,10 @@ func parseResult(t *testing.T, stdout string) demoResult {
 		sum.Requeued += n.Requeued
 	}
 	if sum.Published != r.Published || sum.Handled != r.Handled || sum.Requeued != r.Requeued {
-		t.Errorf("the nsqds' shares do not add up: %s", stdout)
+		t.Errorf("the nsqds' counts do not add up: %s", stdout)
 	}
 	if r.Handled+r.Lost+r.Left != r.Published {
-		t.Errorf("a message is missing or counted twice: %s", stdout)
+		t.Errorf("handled, lost and left do not add up to published: %s", stdout)
 	}
 	return r
 }
@@ -55,11 +55,11 @@ func TestDemo(t *testing.T) {
 		t.Errorf("%d requeued at a fail rate of 0.2", r.Requeued)
 	}
 	if r.Seconds <= 0 || r.Rate <= 0 {
-		t.Errorf("%v s, %v/s", r.Seconds, r.Rate)
+		t.Errorf("took %v s, %v messages/s; want more than 0", r.Seconds, r.Rate)
 	}
 	for _, n := range r.NSQDs {
 		if n.Published != 667 || n.Handled != 667 {
-			t.Errorf("share %+v, want 667", n)
+			t.Errorf("got %+v, want 667 messages", n)
 		}
 	}
 }
@@ -74,7 +74,7 @@ func TestDemoTable(t *testing.T) {
 	}
 }
 
-// After the demo's own messages, those that others publish are counted.
+// With --keep the demo also counts messages that others publish.
 func TestDemoKeep(t *testing.T) {
 	c := start(t, "demo", "--keep", "--json", "--messages", "300")
 	c.stderr.await(t, "stop:     Ctrl-C")
@@ -84,7 +84,7 @@ func TestDemoKeep(t *testing.T) {
 	}
 	c.stderr.await(t, "published 305  handled 305")
 	if c.stdout.String() != "" {
-		t.Errorf("printed before the end: %q", c.stdout.String())
+		t.Errorf("the demo printed a result before its end: %q", c.stdout.String())
 	}
 	c.interrupt(errInterrupted)
 	if code := c.wait(t); code != exitOK {
@@ -95,7 +95,7 @@ func TestDemoKeep(t *testing.T) {
 	}
 }
 
-// An interruption loses nothing: the nsqds still have what was not handled.
+// An interruption loses no message: the nsqds still have the unhandled ones.
 func TestDemoInterrupted(t *testing.T) {
 	c := start(t, "demo", "--json", "--messages", "20000", "--work", "1s", "--fail-rate", "0.5")
 	c.stderr.await(t, "handled")
@@ -108,8 +108,8 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 }
 
-// What interrupted demos leave is handled by the next, and nothing is lost or
-// counted twice over all of them.
+// A demo handles what interrupted demos have left. Over all of them no message is
+// lost or counted twice.
 func TestDemoAgainOnTheSameData(t *testing.T) {
 	dir := t.TempDir()
 	left := 0
@@ -122,7 +122,7 @@ func TestDemoAgainOnTheSameData(t *testing.T) {
 		if round < 3 {
 			c.stderr.await(t, "handled")
 		} else {
-			c.stderr.await(t, "stop:     Ctrl-C") // all are handled
+			c.stderr.await(t, "stop:     Ctrl-C") // printed when all messages are handled
 		}
 		c.interrupt(errInterrupted)
 		if code := c.wait(t); code != exitOK {
@@ -137,11 +137,11 @@ func TestDemoAgainOnTheSameData(t *testing.T) {
 		}
 	}
 	if left != 0 {
-		t.Errorf("%d left in the end", left)
+		t.Errorf("%d messages are left in the end", left)
 	}
 }
 
-// TLS, verified, and compression, with real nsqds; the demo says so.
+// The demo uses verified TLS and compression with real nsqds, and reports them.
 func TestDemoTransports(t *testing.T) {
 	for flags, want := range map[string]string{
 		"":                "plain",
@@ -162,7 +162,7 @@ func TestDemoTransports(t *testing.T) {
 	}
 }
 
-// A demo whose handlers never succeed gives up, and says so.
+// A demo whose handlers never succeed gives up and reports its messages as lost.
 func TestDemoLost(t *testing.T) {
 	var stdout, stderr output
 	d := &demo{
@@ -175,7 +175,7 @@ func TestDemoLost(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if _, ok := errors.AsType[*usageError](err); ok {
-		t.Error("that is no matter of usage")
+		t.Error("got a usage error")
 	}
 	if r := parseResult(t, stdout.String()); r.Lost != 50 || r.Requeued == 0 || r.Rate != 0 {
 		t.Errorf("got %+v", r)
@@ -194,7 +194,7 @@ func TestLease(t *testing.T) {
 	} {
 		o := demoOptions{handlers: tc.handlers, maxInFlight: tc.maxInFlight, work: tc.work}
 		if got := o.lease(); got != tc.want {
-			t.Errorf("%+v: %v", tc, got)
+			t.Errorf("%+v: got %v", tc, got)
 		}
 	}
 }
@@ -236,14 +236,14 @@ func TestProgressLines(t *testing.T) {
 	}{
 		{100 * time.Millisecond, 1}, // too early
 		{time.Second, 10},
-		{1100 * time.Millisecond, 11}, // too soon after
+		{1100 * time.Millisecond, 11}, // too soon after the last line
 		{2 * time.Second, 20},
-		{3 * time.Second, 20}, // nothing new
+		{3 * time.Second, 20}, // unchanged
 		{4500 * time.Millisecond, 30},
 	} {
 		p.show(begin.Add(step.after), int64(step.handled), totals{published: 100, handled: step.handled}.String())
 	}
-	p.lines()
+	p.clearBar()
 	const want = `   1s  published 100  handled 10  requeued 0
    2s  published 100  handled 20  requeued 0
    4s  published 100  handled 30  requeued 0

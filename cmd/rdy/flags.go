@@ -20,8 +20,8 @@ type ranged[T cmp.Ordered] struct {
 	p        *T
 	min, max T
 	parse    func(string) (T, error)
-	kind     string // in the help
-	want     string // in an error
+	kind     string // name of the type in the help
+	want     string // description of a valid value in an error
 }
 
 func (r *ranged[T]) String() string { return fmt.Sprint(*r.p) }
@@ -68,7 +68,8 @@ func (l *levelFlag) Set(s string) error {
 	return fmt.Errorf("want debug, info, warn or error")
 }
 
-// addrsFlag is a flag that takes an address and may be repeated.
+// addrsFlag is a flag that takes an address and may be repeated. It drops
+// duplicates.
 type addrsFlag []string
 
 func (a *addrsFlag) String() string { return strings.Join(*a, ",") }
@@ -113,7 +114,7 @@ func (t *topicFlag) Set(s string) error {
 	return nil
 }
 
-// oneOf is a flag that takes one of some words.
+// oneOf is a flag that takes one of several words.
 type oneOf struct {
 	p     *string
 	words []string
@@ -132,7 +133,7 @@ func (o *oneOf) Set(s string) error {
 	return nil
 }
 
-// delimiterFlag is a flag that takes bytes, with escapes as in Go and \0.
+// delimiterFlag is a flag that takes bytes. It understands Go's escapes and \0.
 type delimiterFlag []byte
 
 func (d *delimiterFlag) String() string { return strings.Trim(strconv.Quote(string(*d)), `"`) }
@@ -141,7 +142,7 @@ func (d *delimiterFlag) Type() string   { return "bytes" }
 func (d *delimiterFlag) Set(s string) error {
 	var b []byte
 	for s != "" {
-		if s[0] != '\\' { // any byte, of whatever encoding
+		if s[0] != '\\' { // the bytes need not be valid UTF-8
 			b, s = append(b, s[0]), s[1:]
 			continue
 		}
@@ -167,11 +168,11 @@ func (d *delimiterFlag) Set(s string) error {
 	return nil
 }
 
-// settings is a flag that takes an option of the library and its value, and may
-// be repeated.
+// settings is a flag that takes an option of nsq.Config with its value, and may be
+// repeated.
 type settings []string
 
-const settingsUsage = "`option,value` of the library's Config, such as snappy,true or tls_root_ca_file,ca.pem; repeat it for more"
+const settingsUsage = "option of the client library, such as snappy,true or tls_root_ca_file,ca.pem; repeat the flag for more"
 
 func (s *settings) String() string { return "" }
 func (s *settings) Type() string   { return "option,value" }
@@ -184,7 +185,7 @@ func (s *settings) Set(option string) error {
 	return nil
 }
 
-// apply sets the options.
+// apply sets the options in cfg.
 func (s *settings) apply(cfg *nsq.Config) error {
 	for _, option := range *s {
 		if err := (&nsq.ConfigFlag{Config: cfg}).Set(option); err != nil {
@@ -194,5 +195,5 @@ func (s *settings) apply(cfg *nsq.Config) error {
 	return nil
 }
 
-// nameRule says what a topic or channel may be called.
+// nameRule describes the valid names of topics and channels.
 const nameRule = "1 to 64 letters, digits, '.', '_' or '-', with #ephemeral allowed at the end"

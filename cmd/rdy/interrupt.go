@@ -10,23 +10,23 @@ import (
 )
 
 const (
-	// echo is how soon after the first signal another is not a second one:
-	// timeout(1) and others signal both a process and its group.
-	echo = 50 * time.Millisecond
+	// sameSignal is how long after the first signal others count as the same one:
+	// timeout(1), for example, signals both a process and its group.
+	sameSignal = 50 * time.Millisecond
 
-	// patience is how long a command may take to stop before the user is told
-	// how not to wait for it.
-	patience = time.Second
+	// noticeDelay is how long a command may take to stop before the user is told
+	// how to exit at once.
+	noticeDelay = time.Second
 )
 
 var errInterrupted = errors.New("interrupted")
 
-// watchSignals ends a command's context at the first signal, so that it drains
-// and returns, and the process at the second.
+// watchSignals cancels a command's context at the first signal, so that the
+// command drains and returns. At the second signal it exits.
 func watchSignals(signals <-chan os.Signal, stderr io.Writer, cancel context.CancelCauseFunc, exit func(code int)) {
 	<-signals
 	cancel(errInterrupted)
-	for first := time.After(echo); first != nil; {
+	for first := time.After(sameSignal); first != nil; {
 		select {
 		case <-signals:
 		case <-first:
@@ -35,8 +35,8 @@ func watchSignals(signals <-chan os.Signal, stderr io.Writer, cancel context.Can
 	}
 	select {
 	case <-signals:
-	case <-time.After(patience - echo):
-		_, _ = fmt.Fprintln(stderr, "rdy: still stopping, Ctrl-C again exits at once")
+	case <-time.After(noticeDelay - sameSignal):
+		_, _ = fmt.Fprintln(stderr, "rdy: still stopping; press Ctrl-C again to exit at once")
 		<-signals
 	}
 	exit(exitInterrupted)

@@ -18,11 +18,11 @@ func TestWatchSignals(t *testing.T) {
 		exits  bool
 		notice bool
 	}{
-		{"no second", time.Hour, false, true},
-		{"the same twice", echo / 2, false, true},
-		{"second at once", echo + time.Millisecond, true, false},
-		{"second before patience ends", patience - time.Millisecond, true, false},
-		{"second after that", patience + time.Second, true, true},
+		{"no second signal", time.Hour, false, true},
+		{"the same signal twice", sameSignal / 2, false, true},
+		{"second signal at once", sameSignal + time.Millisecond, true, false},
+		{"second signal before the notice", noticeDelay - time.Millisecond, true, false},
+		{"second signal after the notice", noticeDelay + time.Second, true, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -38,7 +38,7 @@ func TestWatchSignals(t *testing.T) {
 				signals <- os.Interrupt
 				synctest.Wait()
 				if !errors.Is(context.Cause(ctx), errInterrupted) {
-					t.Fatalf("the first signal leaves the context with %v", context.Cause(ctx))
+					t.Fatalf("after the first signal the context has cause %v", context.Cause(ctx))
 				}
 				time.Sleep(tc.second) //nolint:forbidigo // inside a synctest bubble
 				if tc.second < time.Hour {
@@ -61,8 +61,8 @@ func TestWatchSignals(t *testing.T) {
 	}
 }
 
-// A second signal ends the process while the first is still waiting: here for
-// a line that nobody reads.
+// A second signal ends a process that is still stopping: here it is blocked in
+// writing a line that no one reads.
 func TestSecondSignal(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "signal", "ch", strings.Repeat("x", 1<<20))
@@ -72,8 +72,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 	defer func() { _ = read.Close() }()
 	p := launch(t, write, append(c.flags(), "tail", "signal", "--channel", "ch")...)
-	_ = write.Close()                                     // the process has its own
-	if _, err := read.Read(make([]byte, 1)); err != nil { // it is printing, and will not be able to go on
+	_ = write.Close()                                     // the process has its own copy
+	if _, err := read.Read(make([]byte, 1)); err != nil { // the process is in the middle of the line
 		t.Fatal(err)
 	}
 	p.signal(t)

@@ -10,18 +10,18 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// numberLen is how many digits a body begins with.
+// numberLen is the number of digits that a body begins with.
 const numberLen = 8
 
-// bodies are the bodies of a demo's messages: each begins with its number, from
-// 0 to count-1, and all have the same length.
+// bodies makes and recognizes the bodies of a demo's messages. Each begins with
+// its number, from 0 to count-1, and all have the same length.
 type bodies struct {
 	count  int
 	filler []byte // follows the number
 }
 
-// newBodies makes bodies in which the name of the run follows the number, as far
-// as there is room for it, so that other runs' are told apart.
+// newBodies returns bodies in which the name of the run follows the number, if
+// there is room, so that messages of other runs are recognized as foreign.
 func newBodies(count, size int, run string) bodies {
 	filler := make([]byte, size-numberLen)
 	for i := range filler {
@@ -33,13 +33,14 @@ func newBodies(count, size int, run string) bodies {
 
 func (b bodies) size() int { return numberLen + len(b.filler) }
 
-// body makes the body with a number.
+// body returns the body with a number.
 func (b bodies) body(number int) []byte {
 	body := fmt.Appendf(make([]byte, 0, b.size()), "%0*d", numberLen, number)
 	return append(body, b.filler...)
 }
 
-// number returns the number of a body, or false for one that is not of these.
+// number returns the number of a body. It reports false if the body is not one of
+// this demo's.
 func (b bodies) number(body []byte) (int, bool) {
 	if len(body) != b.size() || !bytes.Equal(body[numberLen:], b.filler) {
 		return 0, false
@@ -48,34 +49,34 @@ func (b bodies) number(body []byte) (int, bool) {
 	return int(n), err == nil && int(n) < b.count
 }
 
-// ledger knows what became of each message of a demo. Messages that were found on
-// the nsqds are counted from the beginning, others that somebody else published
-// to its topic from their first delivery on.
+// ledger records what became of each message of a demo. Foreign messages count as
+// well: those found on the nsqds at the start from the beginning, those that
+// others publish to the demo's topic from their first delivery on.
 type ledger struct {
 	bodies bodies
 
-	mu         sync.Mutex          // guards what follows
+	mu         sync.Mutex          // guards the fields below
 	nsqds      map[string]*account // by address
-	own        []bool              // by number: it was handled
-	missing    int                 // of those, and of the others that are known of, not handled
-	others     map[foreignKey]bool // seen; true if it was handled
-	before     int                 // found
+	own        []bool              // by number: whether the message was handled
+	missing    int                 // messages not handled, own and known foreign ones
+	foreign    map[foreignKey]bool // by delivered message: whether it was handled
+	found      int                 // foreign messages on the nsqds at the start
 	duplicates int
 	last       time.Time // see totals
 }
 
-// account is what is counted per nsqd.
+// account holds the counts of one nsqd.
 type account struct {
 	Address   string `json:"address"`
 	Published int    `json:"published"`
 	Handled   int    `json:"handled"`
 	Requeued  int    `json:"requeued"`
 
-	unseen int // found, and not delivered yet
+	undelivered int // messages found at the start and not delivered yet
 }
 
-// foreignKey tells messages apart that have no number: nsqd's IDs are unique
-// per nsqd.
+// foreignKey identifies a message without a number. Message IDs are unique only
+// within an nsqd.
 type foreignKey struct {
 	nsqd string
 	id   nsq.MessageID
@@ -85,8 +86,8 @@ type foreignKey struct {
 type totals struct {
 	found, published, handled, requeued, duplicates int
 
-	missing int       // messages not handled, numbers not published included
-	last    time.Time // when a message was last handled that had not been before; zero if none was
+	missing int       // messages not handled, including those not yet published
+	last    time.Time // when a message was last handled for the first time; zero if none was
 }
 
 func (t totals) String() string {
@@ -99,7 +100,7 @@ func newLedger(b bodies, nsqds []string) *ledger {
 		nsqds:   make(map[string]*account),
 		own:     make([]bool, b.count),
 		missing: b.count,
-		others:  make(map[foreignKey]bool),
+		foreign: make(map[foreignKey]bool),
 	}
 	for _, addr := range nsqds {
 		l.nsqds[addr] = &account{Address: addr}
@@ -107,47 +108,48 @@ func newLedger(b bodies, nsqds []string) *ledger {
 	return l
 }
 
-// published notes that an nsqd has confirmed n messages.
-func (l *ledger) published(nsqd string, n int) {
+// recordPublished records that an nsqd has confirmed n messages.
+func (l *ledger) recordPublished(nsqd string, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.nsqds[nsqd].Published += n
 }
 
-// found notes that an nsqd has n messages from before.
-func (l *ledger) found(nsqd string, n int) {
+// recordFound records that an nsqd has n messages from earlier demos.
+func (l *ledger) recordFound(nsqd string, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.nsqds[nsqd]
 	a.Published += n
-	a.unseen += n
+	a.undelivered += n
 	l.missing += n
-	l.before += n
+	l.found += n
 }
 
-// failed notes that a handler failed and requeued the message.
-func (l *ledger) failed(m *nsq.Message) {
+// recordFailure records that a handler failed and requeued the message.
+func (l *ledger) recordFailure(m *nsq.Message) {
 	number, own := l.bodies.number(m.Body)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.note(m, number, own, false)
+	l.recordDelivery(m, number, own, false)
 	l.nsqds[m.NSQDAddress].Requeued++
 }
 
-// succeeded notes that a handler has handled the message.
-func (l *ledger) succeeded(m *nsq.Message) {
+// recordSuccess records that a handler has handled the message.
+func (l *ledger) recordSuccess(m *nsq.Message) {
 	number, own := l.bodies.number(m.Body)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.note(m, number, own, true) {
+	if l.recordDelivery(m, number, own, true) {
 		l.duplicates++
 		return
 	}
 	l.nsqds[m.NSQDAddress].Handled++
 }
 
-// note notes a delivery. It reports whether the message was handled before.
-func (l *ledger) note(m *nsq.Message, number int, own, handled bool) (before bool) {
+// recordDelivery records a delivery. It reports whether the message had been
+// handled before. The caller holds mu.
+func (l *ledger) recordDelivery(m *nsq.Message, number int, own, handled bool) (before bool) {
 	if own {
 		before = l.own[number]
 		if handled && !before {
@@ -158,11 +160,11 @@ func (l *ledger) note(m *nsq.Message, number int, own, handled bool) (before boo
 		return before
 	}
 	key := foreignKey{nsqd: m.NSQDAddress, id: m.ID}
-	before, seen := l.others[key]
+	before, seen := l.foreign[key]
 	switch a := l.nsqds[m.NSQDAddress]; {
 	case seen:
-	case a.unseen > 0:
-		a.unseen--
+	case a.undelivered > 0:
+		a.undelivered--
 	default:
 		a.Published++
 		l.missing++
@@ -171,15 +173,15 @@ func (l *ledger) note(m *nsq.Message, number int, own, handled bool) (before boo
 		l.missing--
 		l.last = time.Now()
 	}
-	l.others[key] = before || handled
+	l.foreign[key] = before || handled
 	return before
 }
 
-// totals returns the counts as they are now.
+// totals returns the counts over all nsqds.
 func (l *ledger) totals() totals {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := totals{found: l.before, duplicates: l.duplicates, missing: l.missing, last: l.last}
+	t := totals{found: l.found, duplicates: l.duplicates, missing: l.missing, last: l.last}
 	for _, a := range l.nsqds {
 		t.published += a.Published
 		t.handled += a.Handled

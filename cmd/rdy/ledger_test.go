@@ -13,7 +13,7 @@ func TestBodies(t *testing.T) {
 		for _, number := range []int{0, 1, 999} {
 			body := b.body(number)
 			if got, ok := b.number(body); len(body) != size || !ok || got != number {
-				t.Errorf("number %d became %q of %d bytes, and that %d, %v", number, body, len(body), got, ok)
+				t.Errorf("body %d of %d bytes is %q, which has number %d, %v", number, len(body), body, got, ok)
 			}
 		}
 	}
@@ -28,7 +28,7 @@ func TestBodies(t *testing.T) {
 		bytes.Replace(b.body(1), []byte("run"), []byte("Run"), 1),
 	} {
 		if n, ok := b.number(body); ok {
-			t.Errorf("%q is taken for number %d", body, n)
+			t.Errorf("foreign body %q has number %d", body, n)
 		}
 	}
 }
@@ -39,30 +39,30 @@ func TestLedger(t *testing.T) {
 	message := func(nsqd string, id byte, body []byte) *nsq.Message {
 		return &nsq.Message{NSQDAddress: nsqd, ID: nsq.MessageID{id}, Body: body}
 	}
-	l.published("a", 2)
-	l.published("b", 1)
+	l.recordPublished("a", 2)
+	l.recordPublished("b", 1)
 
-	l.failed(message("a", 1, b.body(0)))
-	l.failed(message("a", 1, b.body(0)))
-	l.succeeded(message("a", 1, b.body(0)))
-	l.succeeded(message("a", 2, b.body(1)))
-	l.succeeded(message("a", 2, b.body(1))) // a duplicate
-	l.failed(message("a", 2, b.body(1)))    // does not undo it
+	l.recordFailure(message("a", 1, b.body(0)))
+	l.recordFailure(message("a", 1, b.body(0)))
+	l.recordSuccess(message("a", 1, b.body(0)))
+	l.recordSuccess(message("a", 2, b.body(1)))
+	l.recordSuccess(message("a", 2, b.body(1))) // a duplicate
+	l.recordFailure(message("a", 2, b.body(1))) // leaves the message handled
 	got := l.totals()
 	if got.last.IsZero() {
-		t.Error("nothing handled?")
+		t.Error("the time of the last handled message is zero")
 	}
 	got.last = totals{}.last
 	if want := (totals{published: 3, handled: 2, requeued: 3, duplicates: 1, missing: 1}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 
-	// Messages of others, one with the same ID on another nsqd.
-	l.failed(message("a", 9, []byte("hi")))
-	l.succeeded(message("a", 9, []byte("hi")))
-	l.succeeded(message("b", 9, []byte("hi")))
-	l.succeeded(message("b", 9, []byte("hi")))
-	l.succeeded(message("b", 3, b.body(2)))
+	// Foreign messages, two of them with the same ID on different nsqds.
+	l.recordFailure(message("a", 9, []byte("hi")))
+	l.recordSuccess(message("a", 9, []byte("hi")))
+	l.recordSuccess(message("b", 9, []byte("hi")))
+	l.recordSuccess(message("b", 9, []byte("hi")))
+	l.recordSuccess(message("b", 3, b.body(2)))
 	got = l.totals()
 	got.last = totals{}.last
 	if want := (totals{published: 5, handled: 5, requeued: 4, duplicates: 2}); got != want {

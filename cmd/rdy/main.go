@@ -13,8 +13,8 @@ import (
 )
 
 func main() {
-	// A reader that has gone is then an error of a write, after which messages
-	// can still be given back. It would end the process otherwise.
+	// Without this, a write to a pipe whose reader has exited would kill the
+	// process. With it the write fails, and tail can still requeue its messages.
 	signal.Ignore(syscall.SIGPIPE)
 
 	signals := make(chan os.Signal, 2)

@@ -17,26 +17,27 @@ import (
 	"go.uber.org/goleak"
 )
 
-// asMain makes the test binary the program itself, for tests that need a
-// process: of signals, and of pipes that break.
-const asMain = "RDY_TEST_AS_MAIN"
+// runMainEnv is an environment variable that makes the test binary run main.
+// Tests of signals and broken pipes need a process of their own.
+const runMainEnv = "RDY_TEST_AS_MAIN"
 
-// limit bounds every wait of the tests. None takes near as long.
-const limit = 30 * time.Second
+// testTimeout bounds every wait in the tests, and is far longer than any takes.
+const testTimeout = 30 * time.Second
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asMain) != "" {
+	if os.Getenv(runMainEnv) != "" {
 		main()
 		return
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// output is what a command writes, for a test to read while it runs.
+// output collects what a command writes. A test may read it while the command
+// runs.
 type output struct {
 	mu    sync.Mutex
 	data  bytes.Buffer
-	wrote chan struct{} // closed at the next write, if anyone waits for it
+	wrote chan struct{} // closed at the next write; nil if nothing waits for it
 }
 
 func (o *output) Write(p []byte) (int, error) {
@@ -55,10 +56,10 @@ func (o *output) String() string {
 	return o.data.String()
 }
 
-// await waits until a text is written.
+// await waits until the output contains text.
 func (o *output) await(t *testing.T, text string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	for {
 		o.mu.Lock()
@@ -74,25 +75,24 @@ func (o *output) await(t *testing.T, text string) {
 		select {
 		case <-wrote:
 		case <-ctx.Done():
-			t.Fatalf("no output %q within %v", text, limit)
+			t.Fatalf("the output does not contain %q after %v", text, testTimeout)
 		}
 	}
 }
 
-// await asks a daemon until what it says is so. It is asked again as soon as it
-// has answered.
-func await(t *testing.T, what string, ask func() bool) {
+// await polls until cond is true. cond queries a daemon, which paces the polling.
+func await(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
-	for !ask() {
+	for !cond() {
 		if ctx.Err() != nil {
-			t.Fatalf("no %s within %v", what, limit)
+			t.Fatalf("no %s after %v", what, testTimeout)
 		}
 	}
 }
 
-// command is a command line that runs in this process.
+// command is a command line running in this process.
 type command struct {
 	stdout, stderr output
 	interrupt      context.CancelCauseFunc
@@ -104,7 +104,7 @@ func start(t *testing.T, args ...string) *command {
 	return startWith(t, strings.NewReader(""), args...)
 }
 
-// startWith starts a command with a standard input.
+// startWith starts a command with the given standard input.
 func startWith(t *testing.T, stdin io.Reader, args ...string) *command {
 	t.Helper()
 	c := &command{code: make(chan int, 1)}
@@ -114,17 +114,17 @@ func startWith(t *testing.T, stdin io.Reader, args ...string) *command {
 	return c
 }
 
-// wait returns the exit code.
+// wait waits until the command has ended and returns its exit code.
 func (c *command) wait(t *testing.T) int {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), limit) // not the test's: that has ended in its cleanups
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout) // t.Context() has ended when cleanups run
 	defer cancel()
 	select {
 	case code := <-c.code:
 		c.code <- code
 		return code
 	case <-ctx.Done():
-		t.Fatalf("still running after %v; stderr: %s", limit, c.stderr.String())
+		t.Fatalf("the command still runs after %v; stderr: %s", testTimeout, c.stderr.String())
 		return 0
 	}
 }
@@ -137,7 +137,7 @@ func execute(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, c.stdout.String(), c.stderr.String()
 }
 
-// process is a command line that runs in a process of its own.
+// process is a command line running in a process of its own.
 type process struct {
 	*exec.Cmd
 	stderr output
@@ -146,7 +146,7 @@ type process struct {
 func launch(t *testing.T, stdout io.Writer, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.CommandContext(t.Context(), os.Args[0], args...)}
-	p.Env = append(os.Environ(), asMain+"=1")
+	p.Env = append(os.Environ(), runMainEnv+"=1")
 	p.Stdout, p.Stderr = stdout, &p.stderr
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -161,16 +161,16 @@ func (p *process) signal(t *testing.T) {
 	}
 }
 
-// wait returns the exit code.
+// wait waits until the process has ended and returns its exit code.
 func (p *process) wait(t *testing.T) int {
 	t.Helper()
-	kill := time.AfterFunc(limit, func() { _ = p.Process.Kill() })
+	kill := time.AfterFunc(testTimeout, func() { _ = p.Process.Kill() })
 	defer kill.Stop()
-	_ = p.Wait() // the exit code tells
+	_ = p.Wait() // the exit code says it all
 	return p.ProcessState.ExitCode()
 }
 
-// cluster is a running cluster of a test.
+// cluster is the running cluster of a test.
 type cluster struct {
 	nsqds    []broker.NSQD
 	lookupds []string
@@ -207,13 +207,13 @@ func post(t *testing.T, httpAddr, path, body string) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		answer, _ := io.ReadAll(resp.Body)
-		t.Fatalf("POST %s: %s %s", path, resp.Status, answer)
+		body, _ := io.ReadAll(resp.Body)
+		t.Fatalf("POST %s: %s %s", path, resp.Status, body)
 	}
 }
 
-// publish makes the channel, if it has a name, and publishes a message to it on
-// the i-th nsqd.
+// publish creates the topic and, unless its name is empty, the channel on the i-th
+// nsqd, and publishes the bodies there.
 func (c *cluster) publish(t *testing.T, i int, topic, channel string, bodies ...string) {
 	t.Helper()
 	addr := c.nsqds[i].HTTPAddr
@@ -226,7 +226,7 @@ func (c *cluster) publish(t *testing.T, i int, topic, channel string, bodies ...
 	}
 }
 
-// channelStats is how nsqd sees a channel.
+// channelStats holds nsqd's statistics of a channel.
 type channelStats struct {
 	Depth    int `json:"depth"`
 	InFlight int `json:"in_flight_count"`
@@ -235,7 +235,7 @@ type channelStats struct {
 	Timeouts int `json:"timeout_count"`
 }
 
-// stats returns the sum over all nsqds, for the channel "ch".
+// stats returns the statistics of the channel "ch", summed over all nsqds.
 func (c *cluster) stats(t *testing.T, topic string) channelStats {
 	t.Helper()
 	var sum channelStats
@@ -265,10 +265,10 @@ func (c *cluster) stats(t *testing.T, topic string) channelStats {
 	return sum
 }
 
-// oneLineOnly fails unless text is one line that begins with "rdy: ".
-func oneLineOnly(t *testing.T, text string) {
+// expectOneLine checks that text is one line that begins with "rdy: ".
+func expectOneLine(t *testing.T, text string) {
 	t.Helper()
 	if !strings.HasPrefix(text, "rdy: ") || strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, "\n") {
-		t.Errorf("want one line from rdy, got %q", text)
+		t.Errorf("got %q, want one line that begins with rdy:", text)
 	}
 }

@@ -9,24 +9,24 @@ import (
 )
 
 const (
-	progressInterval = 100 * time.Millisecond // between two looks at how far a command is
-	lineInterval     = time.Second            // between two lines, where a bar has no place
+	progressInterval = 100 * time.Millisecond // between two calls of show
+	lineInterval     = time.Second            // between two lines, where there is no bar
 
-	barColumns = 70 // that a bar with its figures needs
+	barColumns = 70 // width of a bar with its figures
 )
 
-// progress shows how far a command is: as a bar on a terminal with room for it, as
-// lines elsewhere.
+// progress shows the progress of a command: as a bar on a terminal that is wide
+// enough, as lines elsewhere.
 type progress struct {
 	w     io.Writer
 	bar   *progressbar.ProgressBar // nil for lines
 	start time.Time
 	total int64
-	shown string // by the last line
-	next  time.Time
+	shown string    // counts in the last line
+	next  time.Time // earliest time of the next line
 }
 
-// newProgress shows how much is done of a total, which is -1 if it is not known.
+// newProgress shows progress towards a total, which is -1 if it is not known.
 func newProgress(w io.Writer, start time.Time, total int64, options ...progressbar.Option) *progress {
 	p := &progress{w: w, start: start, total: total, next: start.Add(lineInterval)}
 	if columns(w) >= barColumns {
@@ -34,35 +34,35 @@ func newProgress(w io.Writer, start time.Time, total int64, options ...progressb
 			progressbar.OptionSetWriter(w),
 			progressbar.OptionSetWidth(30),
 			progressbar.OptionUseANSICodes(true),
-			progressbar.OptionSetRenderBlankState(true), // the rate counts from here
+			progressbar.OptionSetRenderBlankState(true), // starts the clock of the rate
 			progressbar.OptionClearOnFinish(),
-			progressbar.OptionSetSpinnerChangeInterval(0), // it turns when it is set
+			progressbar.OptionSetSpinnerChangeInterval(0), // the spinner turns at each Set64
 		}, options...)...)
 	}
 	return p
 }
 
-// messagesBar is a bar of messages of which something is said.
-func messagesBar(what string) []progressbar.Option {
+// messagesBar returns the options of a bar that counts messages.
+func messagesBar(description string) []progressbar.Option {
 	return []progressbar.Option{
-		progressbar.OptionSetDescription(what),
+		progressbar.OptionSetDescription(description),
 		progressbar.OptionShowCount(),
 		progressbar.OptionShowIts(),
 		progressbar.OptionSetItsString("msg"),
 	}
 }
 
-// bytesBar is a bar of bytes that are read.
+// bytesBar holds the options of a bar that counts bytes read.
 var bytesBar = []progressbar.Option{progressbar.OptionSetDescription("read"), progressbar.OptionShowBytes(true)}
 
-// show shows how much is done: a bar that, lines the counts. It may be called as
-// often as one likes.
+// show updates the bar to done, or prints counts as a line if they have changed
+// and the last line is old enough.
 func (p *progress) show(now time.Time, done int64, counts string) {
 	if p.bar != nil {
 		if p.total > 0 {
 			done = min(done, p.total)
 		}
-		_ = p.bar.Set64(done) // a bar that cannot be drawn is no reason to end
+		_ = p.bar.Set64(done) // a command goes on without its bar
 		return
 	}
 	if now.Before(p.next) || counts == p.shown {
@@ -72,8 +72,8 @@ func (p *progress) show(now time.Time, done int64, counts string) {
 	_, _ = fmt.Fprintf(p.w, "%4.0fs  %s\n", now.Sub(p.start).Seconds(), counts)
 }
 
-// lines takes the bar away. From here on there are lines only.
-func (p *progress) lines() {
+// clearBar removes the bar. From then on show prints lines.
+func (p *progress) clearBar() {
 	if p.bar != nil {
 		_ = p.bar.Clear()
 		p.bar = nil

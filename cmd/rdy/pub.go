@@ -11,17 +11,19 @@ import (
 
 	"github.com/rdyhq/nsq"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 const (
 	maxRate     = 10_000_000
 	maxBatch    = 100_000
 	maxRetryFor = 24 * time.Hour
-	maxDefer    = 365 * 24 * time.Hour // the library's limit; nsqd's own is an hour unless configured
+	maxDefer    = 365 * 24 * time.Hour // the library's limit; nsqd's default is an hour
 
-	// pubPulse is the interval of heartbeats with nsqd, and half of how long one
-	// that has frozen is waited for. Whoever pipes lines waits, too.
-	pubPulse = 5 * time.Second
+	// pubHeartbeat is the heartbeat interval. A connection that has been silent
+	// for twice as long counts as lost. It is shorter than the library's default
+	// because the program that pipes lines in waits as well.
+	pubHeartbeat = 5 * time.Second
 
 	modeFailover = "failover"
 	modeAll      = "all"
@@ -38,7 +40,7 @@ type pub struct {
 	delimiter  []byte
 	jsonLines  bool
 	deferFor   time.Duration
-	rate       float64 // messages per second; 0 is as fast as it goes
+	rate       float64 // messages per second; 0 means no limit
 	batch      int
 	maxMsgSize int
 	retryFor   time.Duration
@@ -48,50 +50,56 @@ type pub struct {
 	tally *tally
 }
 
+const pubHelp = `Publish each line of the files as a message. Without files, or for the file "-",
+read standard input. The last line needs no delimiter. Empty lines are skipped,
+because nsqd accepts no empty messages.
+
+Lines are published right away, and in batches under load. A single nsqd receives
+them in order; only lines that have to be sent again, after a refusal or a lost
+connection, may end up behind later ones. Several nsqds take turns and stand in
+for each other; with --mode all each of them receives every line.
+
+A line fails if it is too long, if nsqd refuses it, or if --json-lines is set and
+it is not valid JSON. The first ten failures are reported with their line numbers,
+and the other lines are still published. If a connection is lost before nsqd has
+replied, its lines may or may not be stored. They count as unknown and are not
+sent again, because that could publish them twice.
+
+The command stops, and reports at which line, when nothing could be published for
+--retry-for, or when nsqd has not replied for that long and for at least 10 seconds.
+
+  published  lines that nsqd has confirmed; with --mode all, that each nsqd has
+  failed     lines that are certainly not stored; with --mode all, not on each nsqd
+  unknown    lines that may be stored
+  skipped    empty lines
+
+The exit code is 0 only if every line was published. After Ctrl-C the command
+completes the publishes under way and exits with code 1, because the remaining
+lines were not published.`
+
+const pubExamples = `  rdy pub --topic orders --nsqd 127.0.0.1:4150 orders.jsonl --json-lines
+  tail -F app.log | rdy pub --topic log --nsqd nsqd1:4150 --nsqd nsqd2:4150
+  find . -print0 | rdy pub --topic files --nsqd 127.0.0.1:4150 --delimiter '\0'
+  seq 1000000 | rdy pub --topic numbers --nsqd 127.0.0.1:4150 --rate 5000 --json
+  echo later | rdy pub --topic t --nsqd 127.0.0.1:4150 --defer 5m
+  rdy pub --topic t --nsqd nsqd:4150 --set tls_root_ca_file,ca.pem --set auth_secret,s3cret dump.txt`
+
 func newPub(a *app) *cobra.Command {
 	p := &pub{
 		app: a, mode: modeFailover, delimiter: []byte("\n"),
 		batch: 200, maxMsgSize: maxSize, retryFor: 30 * time.Second,
 	}
 	cmd := &cobra.Command{
-		Use:   "pub --topic name --nsqd host:port [FILE...]",
-		Short: "Publish each line of files or of standard input",
-		Long: `Publish each line of the files, or of standard input without any or for "-", as a
-message. The last line needs no delimiter. Empty lines are skipped: nsqd takes no
-empty messages.
-
-What is there is published at once, in batches while more comes than goes. To a
-single nsqd the lines go in their order; only what it has to be sent again, after
-a refusal or a lost connection, may come behind lines that follow. With several
-nsqds they take turns, and stand in for each other; with --mode all each gets every
-line.
-
-A line that is too long, no JSON where that is asked for, or refused by nsqd is
-told by its number and counted as failed, and the others go on. Where the
-connection is lost before nsqd has answered the outcome is unknown: such lines are
-not sent again, as that might double them. When nothing could be published for
---retry-for the command stops, and says at which line; so it does when nsqd gives no
-answer for so long, and for 10 seconds at least.
-
-  published  lines that nsqd, or with --mode all each nsqd, has confirmed
-  failed     lines that are certainly not stored, or not everywhere
-  unknown    lines that may be stored
-  skipped    empty lines
-
-The exit code is 0 only if every line was published. After Ctrl-C what is under way
-is completed, and the code is 1: the rest was not published.`,
-		Example: `  rdy pub --topic orders --nsqd 127.0.0.1:4150 orders.jsonl --json-lines
-  tail -F app.log | rdy pub --topic log --nsqd nsqd1:4150 --nsqd nsqd2:4150
-  find . -print0 | rdy pub --topic files --nsqd 127.0.0.1:4150 --delimiter '\0'
-  seq 1000000 | rdy pub --topic numbers --nsqd 127.0.0.1:4150 --rate 5000 --json
-  echo later | rdy pub --topic t --nsqd 127.0.0.1:4150 --defer 5m
-  rdy pub --topic t --nsqd nsqd:4150 --set tls_root_ca_file,ca.pem --set auth_secret,s3cret dump.txt`,
+		Use:     "pub --topic name --nsqd host:port [FILE...]",
+		Short:   "Publish each line of files or of standard input",
+		Long:    pubHelp,
+		Example: pubExamples,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.files = args
 			if len(args) == 0 {
 				p.files = []string{stdinName}
 			}
-			if err := p.check(cmd); err != nil {
+			if err := p.validate(cmd); err != nil {
 				return err
 			}
 			cfg, err := p.producerConfig()
@@ -101,30 +109,33 @@ is completed, and the code is 1: the rest was not published.`,
 			return p.run(cmd.Context(), cfg)
 		},
 	}
-	f := cmd.Flags()
-	f.SortFlags = false
-	f.Var((*topicFlag)(&p.topic), "topic", "topic to publish to")
-	f.Var((*addrsFlag)(&p.nsqds), "nsqd", "TCP address of an nsqd; repeat it for more")
-	f.Var(oneOfFlag(&p.mode, modeFailover, modeAll), "mode", "with several nsqds: failover publishes a line to one of them, all to each")
-	f.Var((*delimiterFlag)(&p.delimiter), "delimiter", `what ends a line; \0, \t, \r\n, \x1e and the like are understood`)
-	f.BoolVar(&p.jsonLines, "json-lines", false, "publish only lines that are valid JSON; others fail")
-	f.Var(durationFlag(&p.deferFor, 0, maxDefer), "defer", "have nsqd keep each message back for so long; no batches then")
-	f.Var(floatFlag(&p.rate, 0, maxRate), "rate", "messages per second at most; 0 is as fast as it goes")
-	f.Var(intFlag(&p.batch, 1, maxBatch), "batch", "messages per command at most")
-	f.Var(intFlag(&p.maxMsgSize, 1, math.MaxInt32), "max-msg-size", "longest line, in bytes; nsqd's default is the same")
-	f.Var(durationFlag(&p.retryFor, 0, maxRetryFor), "retry-for", "how long to try when nothing can be published; 0 stops at once")
-	f.Var(&p.settings, "set", settingsUsage)
-	f.BoolVarP(&p.quiet, "quiet", "q", false, "show no progress and no summary")
+	p.addFlags(cmd.Flags())
 	return cmd
 }
 
-// check finds what is wrong before it costs a connection.
-func (p *pub) check(cmd *cobra.Command) error {
+func (p *pub) addFlags(f *pflag.FlagSet) {
+	f.SortFlags = false
+	f.Var((*topicFlag)(&p.topic), "topic", "topic to publish to")
+	f.Var((*addrsFlag)(&p.nsqds), "nsqd", "TCP address of an nsqd; repeat the flag for more")
+	f.Var(oneOfFlag(&p.mode, modeFailover, modeAll), "mode", "with several nsqds: publish each line to one of them (failover) or to all of them (all)")
+	f.Var((*delimiterFlag)(&p.delimiter), "delimiter", `what ends a line; escapes such as \0, \t, \r\n and \x1e are understood`)
+	f.BoolVar(&p.jsonLines, "json-lines", false, "publish only lines that are valid JSON; the others fail")
+	f.Var(durationFlag(&p.deferFor, 0, maxDefer), "defer", "have nsqd deliver each message only after this delay; turns batches off")
+	f.Var(floatFlag(&p.rate, 0, maxRate), "rate", "maximum messages per second; 0 means no limit")
+	f.Var(intFlag(&p.batch, 1, maxBatch), "batch", "maximum messages in a batch")
+	f.Var(intFlag(&p.maxMsgSize, 1, math.MaxInt32), "max-msg-size", "maximum length of a line in bytes; the default is also nsqd's")
+	f.Var(durationFlag(&p.retryFor, 0, maxRetryFor), "retry-for", "how long to keep trying while nothing can be published; 0 stops at once")
+	f.Var(&p.settings, "set", settingsUsage)
+	f.BoolVarP(&p.quiet, "quiet", "q", false, "print neither progress nor summary")
+}
+
+// validate checks the flags and files before anything is dialled.
+func (p *pub) validate(cmd *cobra.Command) error {
 	switch {
 	case p.topic == "":
 		return usage(cmd, "--topic is missing")
 	case len(p.nsqds) == 0:
-		return usage(cmd, "--nsqd is missing: a host:port, such as 127.0.0.1:4150")
+		return usage(cmd, "--nsqd is missing; give an address such as 127.0.0.1:4150")
 	}
 	for _, name := range p.files {
 		if name == stdinName {
@@ -141,12 +152,12 @@ func (p *pub) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// producerConfig is the config for the producers.
+// producerConfig returns the config of the producers.
 func (p *pub) producerConfig() (*nsq.Config, error) {
 	log, level := p.logger()
-	p.mute(level) // what becomes of the lines is said here
+	p.mute(level) // the command itself reports what fails
 	cfg := p.config(log)
-	cfg.HeartbeatInterval, cfg.ReadTimeout, cfg.WriteTimeout = pubPulse, 2*pubPulse, 2*pubPulse
+	cfg.HeartbeatInterval, cfg.ReadTimeout, cfg.WriteTimeout = pubHeartbeat, 2*pubHeartbeat, 2*pubHeartbeat
 	if err := p.settings.apply(cfg); err != nil {
 		return nil, err
 	}
@@ -154,7 +165,7 @@ func (p *pub) producerConfig() (*nsq.Config, error) {
 	return cfg, cfg.Validate()
 }
 
-// run publishes everything and says what became of it.
+// run publishes all lines and prints the summary.
 func (p *pub) run(ctx context.Context, cfg *nsq.Config) error {
 	to, err := p.publishers(cfg)
 	if err != nil {
@@ -164,11 +175,11 @@ func (p *pub) run(ctx context.Context, cfg *nsq.Config) error {
 	p.tally = newTally(logWriter(p.stderr))
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
-	in := p.read(reading)
+	in := p.startReading(reading)
 	endProgress := p.showProgress(start)
 	err = newSender(p, to).run(ctx, in.lines)
 	stopReading()
-	err = errors.Join(err, in.end())
+	err = errors.Join(err, in.stop())
 	endProgress()
 	r := p.tally.result(time.Since(start))
 	if err != nil {
@@ -179,13 +190,13 @@ func (p *pub) run(ctx context.Context, cfg *nsq.Config) error {
 	if p.json {
 		err = errors.Join(err, p.printJSON(r))
 	} else if !p.quiet {
-		_, _ = p.stderr.Write(r.table()) // where that fails there is nobody to tell
+		_, _ = p.stderr.Write(r.table()) // there is nowhere to report a failure
 	}
 	return err
 }
 
-// publishers are what publishes to the nsqds: one that each line goes to, or
-// one for each of them.
+// publishers returns the publishers that every line goes to: a pool of all nsqds,
+// or a Producer for each.
 func (p *pub) publishers(cfg *nsq.Config) ([]publisher, error) {
 	if p.mode == modeFailover && len(p.nsqds) > 1 {
 		pool, err := nsq.NewProducerPool(p.nsqds, cfg)
@@ -202,8 +213,8 @@ func (p *pub) publishers(cfg *nsq.Config) ([]publisher, error) {
 	return to, nil
 }
 
-// showProgress shows how far it is until the function it returns is called,
-// which waits for that.
+// showProgress shows progress until the returned function is called. That waits
+// until the last line is written.
 func (p *pub) showProgress(start time.Time) (end func()) {
 	if p.quiet {
 		return func() {}
@@ -223,22 +234,22 @@ func (p *pub) showProgress(start time.Time) (end func()) {
 		for {
 			select {
 			case <-stop:
-				show.lines()
+				show.clearBar()
 				return
 			case now := <-tick.C:
 				c := p.tally.now()
-				how := int64(c.Published)
+				completed := int64(c.Published)
 				if total > 0 {
-					how = c.read
+					completed = c.read
 				}
-				show.show(now, how, fmt.Sprintf("published %d  failed %d  unknown %d", c.Published, c.Failed, c.Unknown))
+				show.show(now, completed, fmt.Sprintf("published %d  failed %d  unknown %d", c.Published, c.Failed, c.Unknown))
 			}
 		}
 	}()
 	return func() { close(stop); <-done }
 }
 
-// totalBytes is how much there is to read, 0 if that is not known.
+// totalBytes returns the size of the input, or 0 if it is not known.
 func (p *pub) totalBytes() int64 {
 	var sum int64
 	for _, name := range p.files {

@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	chunkSize = 64 << 10 // of an array that lines are read into; what a pipe holds
-	leastRead = 4 << 10  // room for a read
+	chunkSize = 64 << 10 // smallest read buffer; a pipe holds as much
+	minRead   = 4 << 10  // least room in the buffer for a read
 
 	// groupsAhead is how many groups of lines are read ahead of publishing. The
-	// rest stays in the pipe, so that the next read gets more at a time.
+	// rest stays in the pipe, where it gathers into larger reads.
 	groupsAhead = 4
 )
 
-// position is where a line is.
+// position is the place of a line in the input.
 type position struct {
-	file   string // as it was given
+	file   string // as given on the command line
 	number int    // from 1
 }
 
@@ -36,27 +36,27 @@ func (p position) String() string {
 // line is a line of the input without its delimiter.
 type line struct {
 	at   position
-	body []byte // nil if it was longer than allowed
+	body []byte // nil if the line was too long
 }
 
 // splitter splits an input into lines.
 type splitter struct {
 	r         io.Reader
 	delimiter []byte
-	longest   int // that a line may be
-	at        position
+	longest   int      // allowed length of a line
+	at        position // of the last line returned
 
-	data    []byte // that was read and not split
-	seen    int    // so much of data is part of the next line
-	tooLong bool   // the next line is; what was seen of it is gone
+	data    []byte // read, but not split yet
+	seen    int    // length of the prefix of data that contains no delimiter
+	tooLong bool   // the next line is too long; its beginning has been dropped
 }
 
-// next returns lines that have been read, at least one, with the bytes that it
-// took. The last ones come with the error that ends the input, which may be
-// io.EOF. It waits only if no whole line is there.
+// next returns the next lines, at least one unless the input ends, and the number
+// of bytes it read for them. It waits only while it has no whole line. An error,
+// which may be io.EOF, ends the input; the lines returned with it are valid.
 func (s *splitter) next() (lines []line, read int64, err error) {
 	for len(lines) == 0 && err == nil {
-		s.makeRoom()
+		s.growBuffer()
 		var n int
 		n, err = s.r.Read(s.data[len(s.data):cap(s.data)])
 		s.data = s.data[:len(s.data)+n]
@@ -64,15 +64,15 @@ func (s *splitter) next() (lines []line, read int64, err error) {
 		lines = s.split(lines)
 	}
 	if errors.Is(err, io.EOF) && (len(s.data) > 0 || s.tooLong) {
-		lines = append(lines, s.cut(len(s.data), len(s.data)))
+		lines = append(lines, s.cutLine(len(s.data), len(s.data)))
 	}
 	return lines, read, err
 }
 
-// makeRoom takes a new array if there is little room left. The lines that were
-// read keep the old one.
-func (s *splitter) makeRoom() {
-	if cap(s.data)-len(s.data) < leastRead {
+// growBuffer moves the data to a new buffer if little room is left. Lines
+// returned earlier keep the old one.
+func (s *splitter) growBuffer() {
+	if cap(s.data)-len(s.data) < minRead {
 		s.data = append(make([]byte, 0, max(chunkSize, 2*len(s.data))), s.data...)
 	}
 }
@@ -84,9 +84,9 @@ func (s *splitter) split(lines []line) []line {
 			break
 		}
 		end := s.seen + i
-		lines = append(lines, s.cut(end, end+len(s.delimiter)))
+		lines = append(lines, s.cutLine(end, end+len(s.delimiter)))
 	}
-	// What is at the end may be the beginning of a delimiter.
+	// The last bytes may be the beginning of a delimiter.
 	s.seen = max(s.seen, len(s.data)-len(s.delimiter)+1)
 	if s.seen > s.longest || s.tooLong {
 		s.tooLong = true
@@ -95,8 +95,9 @@ func (s *splitter) split(lines []line) []line {
 	return lines
 }
 
-// cut takes a line off the data: those bytes up to end, and the ones up to next.
-func (s *splitter) cut(end, next int) line {
+// cutLine removes a line from the data. The line ends before end, its delimiter
+// before next.
+func (s *splitter) cutLine(end, next int) line {
 	s.at.number++
 	l := line{at: s.at}
 	if !s.tooLong && end <= s.longest {
@@ -106,16 +107,16 @@ func (s *splitter) cut(end, next int) line {
 	return l
 }
 
-// input is what lines are read from, by a goroutine.
+// input is a goroutine that reads lines.
 type input struct {
-	lines chan []line // is closed at the end
-	err   error       // why not everything was read; once lines is closed
+	lines chan []line // closed when reading ends
+	err   error       // why not everything was read; valid once lines is closed
 
-	interrupt func() bool // makes a read that waits return, or reports that it cannot
+	interrupt func() bool // makes a blocked read return; reports whether it can
 }
 
-// read begins to read all files. It ends early when ctx ends.
-func (p *pub) read(ctx context.Context) *input {
+// startReading starts to read all files. Reading ends early when ctx ends.
+func (p *pub) startReading(ctx context.Context) *input {
 	in := &input{lines: make(chan []line, groupsAhead), interrupt: p.interruptStdin}
 	go func() {
 		defer close(in.lines)
@@ -124,16 +125,18 @@ func (p *pub) read(ctx context.Context) *input {
 	return in
 }
 
-// interruptStdin makes a read of standard input return, if that can be done.
+// interruptStdin makes a blocked read of standard input return. It reports false
+// if that is impossible.
 func (p *pub) interruptStdin() bool {
 	f, ok := p.stdin.(*os.File)
 	return ok && f.SetReadDeadline(time.Now()) == nil
 }
 
-// end waits for the reading to end, which was told to, and returns why not
-// everything was read. A read of a terminal, or of a pipe that came as one that
-// blocks, cannot be ended: the process takes it along.
-func (in *input) end() error {
+// stop waits until reading has ended, and returns why not everything was read.
+// The caller has cancelled the context. A read of a terminal, or of a pipe that
+// was inherited in blocking mode, cannot be interrupted: stop does not wait for
+// it, and the goroutine ends with the process.
+func (in *input) stop() error {
 	if !in.interrupt() {
 		select {
 		case _, more := <-in.lines:
@@ -144,7 +147,7 @@ func (in *input) end() error {
 		}
 		return nil
 	}
-	for range in.lines { // nobody publishes these any more
+	for range in.lines { // these are no longer published
 	}
 	return in.err
 }
@@ -153,7 +156,7 @@ func (p *pub) readFiles(ctx context.Context, to chan<- []line) error {
 	for _, name := range p.files {
 		if err := p.readFile(ctx, name, to); err != nil {
 			if ctx.Err() != nil {
-				return nil // that is why, and said otherwise
+				return nil // the sender reports the interruption
 			}
 			return err
 		}
@@ -174,7 +177,7 @@ func (p *pub) readFile(ctx context.Context, name string, to chan<- []line) error
 	s := splitter{r: r, delimiter: p.delimiter, longest: p.maxMsgSize, at: position{file: name}}
 	for {
 		lines, read, err := s.next()
-		lines = p.publishable(lines, read)
+		lines = p.rejectUnpublishable(lines, read)
 		if len(lines) > 0 {
 			select {
 			case to <- lines:
@@ -191,9 +194,9 @@ func (p *pub) readFile(ctx context.Context, name string, to chan<- []line) error
 	}
 }
 
-// publishable returns the lines that can be published, in the same array, and
-// counts the others.
-func (p *pub) publishable(lines []line, read int64) []line {
+// rejectUnpublishable returns the lines that can be published, in the same array,
+// and counts the others as failed or skipped.
+func (p *pub) rejectUnpublishable(lines []line, read int64) []line {
 	good := lines[:0]
 	skipped := 0
 	for _, l := range lines {
@@ -208,6 +211,6 @@ func (p *pub) publishable(lines []line, read int64) []line {
 			good = append(good, l)
 		}
 	}
-	p.tally.readMore(read, skipped)
+	p.tally.addRead(read, skipped)
 	return good
 }

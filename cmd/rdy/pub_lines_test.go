@@ -10,7 +10,7 @@ import (
 	"testing/iotest"
 )
 
-// splitAll returns the lines of an input: quoted, or "too long".
+// splitAll returns the lines of an input, each quoted or "too long".
 func splitAll(t *testing.T, r io.Reader, delimiter string, longest int) []string {
 	t.Helper()
 	s := splitter{r: r, delimiter: []byte(delimiter), longest: longest, at: position{file: stdinName}}
@@ -68,8 +68,8 @@ func TestSplitter(t *testing.T) {
 	}
 }
 
-// Lines keep their bytes when more is read, and of a line that is too long only
-// as much is kept as is needed to know.
+// Lines keep their bytes while more is read. Of a line that is too long the
+// splitter keeps no more than it needs to know that.
 func TestSplitterManyChunks(t *testing.T) {
 	var want []string
 	var input strings.Builder
@@ -97,14 +97,14 @@ func TestSplitterManyChunks(t *testing.T) {
 			got = append(got, fmt.Sprintf("%q", l.body))
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("%s: %d lines differ from the %d that were written", name, len(got), len(want))
+			t.Errorf("%s: got %d lines that differ from the %d in the input", name, len(got), len(want))
 		}
 	}
 	endless := splitter{r: iotest.ErrReader(io.EOF), delimiter: []byte("\n"), longest: 10}
 	endless.r = io.LimitReader(zeros{}, 64<<20)
 	lines, read, _ := endless.next()
 	if len(lines) != 1 || lines[0].body != nil || read != 64<<20 || cap(endless.data) > 2*chunkSize {
-		t.Errorf("%d lines, %d bytes read, %d kept", len(lines), read, cap(endless.data))
+		t.Errorf("got %d lines, %d bytes read, a buffer of %d", len(lines), read, cap(endless.data))
 	}
 }
 
@@ -125,7 +125,7 @@ func TestDelimiterFlag(t *testing.T) {
 	for _, in := range []string{"", `\`, `\q`, `\x1`} {
 		var d delimiterFlag
 		if err := d.Set(in); err == nil {
-			t.Errorf("%q: got %q", in, string(d))
+			t.Errorf("%q: got %q, want an error", in, string(d))
 		}
 	}
 }

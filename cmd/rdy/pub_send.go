@@ -11,19 +11,22 @@ import (
 )
 
 const (
-	// messagesUnderWay is how many messages may wait for nsqd's answer: enough to
-	// keep an nsqd busy that is some milliseconds away.
-	messagesUnderWay = 8192
-	minBatches       = 4   // under way, whatever their size
-	maxBatches       = 256 // under way, however small
+	// maxOutstanding is how many messages may await nsqd's reply: enough to keep
+	// an nsqd busy that is a few milliseconds away.
+	maxOutstanding = 8192
+	minBatches     = 4   // outstanding batches allowed, however large
+	maxBatches     = 256 // outstanding batches allowed, however small
 
-	// ratePart is the part of a second that a batch lasts at a given rate.
-	ratePart = 10
+	// batchesPerSecond limits batches under --rate: each carries at most this
+	// fraction of a second's messages.
+	batchesPerSecond = 10
 
-	retryInterval = 100 * time.Millisecond // how soon after a failure is the next try; the library slows down dialling
+	// retryInterval is the pause before every retry but the first. It can be
+	// short because the library itself limits how often it dials.
+	retryInterval = 100 * time.Millisecond
 )
 
-// publisher is what publishes: a Producer or a ProducerPool.
+// publisher is a Producer or a ProducerPool.
 type publisher interface {
 	PublishContext(ctx context.Context, topic string, body []byte) error
 	MultiPublishContext(ctx context.Context, topic string, bodies [][]byte) error
@@ -31,51 +34,52 @@ type publisher interface {
 	Stop()
 }
 
-// sender publishes lines to each of some publishers. It is one goroutine's.
+// sender publishes every line to each of its publishers. Only the goroutine that
+// calls run touches its fields.
 //
-// Batches are handed over one after the other without waiting for answers. As
-// soon as one fails, no more are until all answers are there; then what was not
-// stored is published again, in order and one by one.
+// It sends batches without waiting for their results. When one fails, it sends
+// no further batch until all results are in. Then it publishes again what was not
+// stored, in order and one batch at a time.
 type sender struct {
-	topic    string
-	delay    time.Duration
-	to       []publisher
-	batch    int // messages of a batch, at most
-	window   int // batches under way, at most
-	limit    *rate.Limiter
-	retryFor time.Duration
-	patience time.Duration // with an nsqd that answers nothing
-	tally    *tally
+	topic        string
+	delay        time.Duration
+	to           []publisher
+	batch        int // maximum messages in a batch
+	window       int // maximum outstanding batches, over all publishers
+	limit        *rate.Limiter
+	retryFor     time.Duration
+	replyTimeout time.Duration // how long an nsqd may send no reply
+	tally        *tally
 
-	silence  *time.Timer                   // ends run's context; it is on while answers are waited for
-	answers  chan *nsq.ProducerTransaction // has room for all that are under way
-	calls    sync.WaitGroup                // publishes of pools under way
-	underWay int                           // answers that are missing
-	failures []failure                     // not seen to, in the order of the answers
+	replyTimer  *time.Timer                   // cancels run's context; runs while the sender waits for a result
+	results     chan *nsq.ProducerTransaction // has room for every outstanding batch
+	calls       sync.WaitGroup                // publishes through pools; each sends its result
+	outstanding int                           // results that have not arrived, one for each batch and publisher
+	failures    []failure                     // still to be resolved, in the order in which they arrived
 
-	badSince map[publisher]time.Time // when one failed first that has confirmed nothing since
-	told     time.Time               // the one of these that was told of last
+	failingSince map[publisher]time.Time // first failure of each publisher that has confirmed nothing since
+	reported     time.Time               // the failingSince that the user was told about last
 
-	begun int      // batches
-	next  position // of the first line that was not handed over
+	batches int      // batches sent so far
+	next    position // of the first line that has not been sent
 }
 
-// batch are lines that are published together.
+// batch is a group of lines that are published as one command.
 type batch struct {
-	number   int
-	lines    []line
-	open     int       // publishers that have not answered, or not for good
-	outcomes []outcome // of the lines; nil as long as each is published
+	number            int
+	lines             []line
+	pendingPublishers int       // publishers whose outcome is not final
+	outcomes          []outcome // by line; nil while every line is published
 }
 
-// failure is a batch that a publisher has not confirmed.
+// failure is a batch that a publisher failed to publish.
 type failure struct {
 	b   *batch
 	to  publisher
 	err error
 }
 
-// stopError says before which line publishing stopped.
+// stopError reports the line before which publishing stopped.
 type stopError struct {
 	at  position
 	err error
@@ -87,43 +91,44 @@ func (e *stopError) Unwrap() error { return e.err }
 func newSender(p *pub, to []publisher) *sender {
 	s := &sender{
 		topic: p.topic, delay: p.deferFor, to: to, batch: p.batch, retryFor: p.retryFor, tally: p.tally,
-		limit:    rate.NewLimiter(rate.Inf, 0),
-		badSince: make(map[publisher]time.Time),
-		next:     position{p.files[0], 1},
+		limit:        rate.NewLimiter(rate.Inf, 0),
+		failingSince: make(map[publisher]time.Time),
+		next:         position{p.files[0], 1},
 	}
 	if p.deferFor > 0 {
 		s.batch = 1 // NSQ's protocol has no deferred MPUB
 	}
 	if p.rate > 0 {
-		s.batch = min(s.batch, max(int(p.rate/ratePart), 1))
+		s.batch = min(s.batch, max(int(p.rate/batchesPerSecond), 1))
 		s.limit = rate.NewLimiter(rate.Limit(p.rate), s.batch)
 	}
-	s.patience = max(s.retryFor, publishTimeout)
-	s.window = len(to) * min(max(messagesUnderWay/s.batch, minBatches), maxBatches)
-	s.answers = make(chan *nsq.ProducerTransaction, s.window+len(to))
+	s.replyTimeout = max(s.retryFor, publishTimeout)
+	s.window = len(to) * min(max(maxOutstanding/s.batch, minBatches), maxBatches)
+	s.results = make(chan *nsq.ProducerTransaction, s.window+len(to))
 	return s
 }
 
-// run publishes what comes until lines is closed, ctx ends, or nothing can be
-// published. All that was begun is completed when it returns, and the publishers
-// are stopped. Unless all lines were handed over the error is a *stopError.
+// run publishes lines until the channel is closed, ctx ends, or nothing can be
+// published. When it returns, every batch has its outcome and the publishers are
+// stopped. The error is a *stopError unless all lines were sent.
 func (s *sender) run(ctx context.Context, lines <-chan []line) error {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	s.silence = time.AfterFunc(s.patience, func() { giveUp(fmt.Errorf("no answer for %v", s.patience)) })
-	s.silence.Stop()
-	// The end of ctx ends every wait here: publishers that stop answer all that
-	// is under way within stopTimeout.
+	s.replyTimer = time.AfterFunc(s.replyTimeout, func() { giveUp(fmt.Errorf("no reply from nsqd for %v", s.replyTimeout)) })
+	s.replyTimer.Stop()
+	// The end of ctx ends every wait below, because it stops the publishers, and
+	// those return a result for every outstanding publish within stopTimeout.
 	defer context.AfterFunc(ctx, s.stop)()
 	defer s.calls.Wait()
 	defer s.stop()
 	err := s.publishAll(ctx, lines)
-	if settled := s.settle(ctx); err == nil || settled != nil {
-		err = settled // of earlier lines
+	if earlier := s.resolveFailures(ctx); err == nil || earlier != nil {
+		err = earlier // it concerns earlier lines than err
 	}
 	return err
 }
 
+// stop stops all publishers at once.
 func (s *sender) stop() {
 	var stops sync.WaitGroup
 	for _, to := range s.to {
@@ -136,73 +141,73 @@ func (s *sender) publishAll(ctx context.Context, lines <-chan []line) error {
 	var pending []line
 	for {
 		if len(s.failures) > 0 {
-			if err := s.settle(ctx); err != nil {
+			if err := s.resolveFailures(ctx); err != nil {
 				return err
 			}
 		}
-		if s.underWay >= s.window {
-			s.takeNext()
+		if s.outstanding >= s.window {
+			s.awaitResult()
 			continue
 		}
 		if len(pending) == 0 {
-			group, more := s.await(ctx, lines)
+			group, more := s.awaitLines(ctx, lines)
 			if !more {
-				return s.atEnd(ctx)
+				return s.endOfInput(ctx)
 			}
 			pending = group
 			continue
 		}
 		pending = s.fill(pending, lines)
-		n := s.cut(pending)
+		n := s.batchLen(pending)
 		s.next = pending[0].at
 		if err := s.limit.WaitN(ctx, n); err != nil {
 			return &stopError{s.next, context.Cause(ctx)}
 		}
-		s.begin(pending[:n:n])
+		s.sendBatch(pending[:n:n])
 		pending = pending[n:]
 	}
 }
 
-// await waits for lines or an answer, which it takes. It returns no more when lines
-// is closed or ctx ends.
-func (s *sender) await(ctx context.Context, lines <-chan []line) (group []line, more bool) {
-	if s.underWay > 0 {
-		s.silence.Reset(s.patience)
-		defer s.silence.Stop()
+// awaitLines waits for lines or for a result, which it handles. more is false
+// once lines is closed or ctx has ended.
+func (s *sender) awaitLines(ctx context.Context, lines <-chan []line) (group []line, more bool) {
+	if s.outstanding > 0 {
+		s.replyTimer.Reset(s.replyTimeout)
+		defer s.replyTimer.Stop()
 	}
 	select {
 	case group, more = <-lines:
 		return group, more
-	case t := <-s.answers:
-		s.take(t)
+	case t := <-s.results:
+		s.handleResult(t)
 		return nil, true
 	case <-ctx.Done():
 		return nil, false
 	}
 }
 
-// takeNext waits for an answer. One that does not come is given up: then the
-// publishers stop, which answers everything.
-func (s *sender) takeNext() {
-	s.silence.Reset(s.patience)
-	defer s.silence.Stop()
-	s.take(<-s.answers)
+// awaitResult waits for a result and handles it. If none arrives in time,
+// replyTimer stops the publishers, which fail everything outstanding.
+func (s *sender) awaitResult() {
+	s.replyTimer.Reset(s.replyTimeout)
+	defer s.replyTimer.Stop()
+	s.handleResult(<-s.results)
 }
 
-// atEnd tells whether lines was closed because all are read: whoever reads ends
-// with ctx, too, wherever he is.
-func (s *sender) atEnd(ctx context.Context) error {
+// endOfInput returns nil if lines was closed because everything was read. The
+// reader also closes it when ctx ends; that is a *stopError.
+func (s *sender) endOfInput(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return &stopError{s.next, context.Cause(ctx)}
 	}
 	return nil
 }
 
-// fill adds to the lines what else is there, if they do not make a batch.
+// fill appends lines that are already waiting, until there are enough for a batch.
 func (s *sender) fill(pending []line, lines <-chan []line) []line {
 	for len(pending) < s.batch {
 		select {
-		case group := <-lines: // nil when it is closed
+		case group := <-lines: // nil once lines is closed
 			if group == nil {
 				return pending
 			}
@@ -214,8 +219,8 @@ func (s *sender) fill(pending []line, lines <-chan []line) []line {
 	return pending
 }
 
-// cut returns how many of the lines make a batch.
-func (s *sender) cut(pending []line) int {
+// batchLen returns how many of the pending lines the next batch takes.
+func (s *sender) batchLen(pending []line) int {
 	n, size := 0, 0
 	for n < min(len(pending), s.batch) {
 		size += len(pending[n].body)
@@ -227,26 +232,27 @@ func (s *sender) cut(pending []line) int {
 	return n
 }
 
-// begin hands lines over to every publisher.
-func (s *sender) begin(lines []line) {
-	b := &batch{number: s.begun, lines: lines, open: len(s.to)}
-	s.begun++
+// sendBatch publishes lines through every publisher. It may wait for room in a
+// Producer's queue, but not for a reply.
+func (s *sender) sendBatch(lines []line) {
+	b := &batch{number: s.batches, lines: lines, pendingPublishers: len(s.to)}
+	s.batches++
 	last := lines[len(lines)-1].at
 	s.next = position{last.file, last.number + 1}
-	s.tally.sent()
+	s.tally.addBatch()
 	bodies := bodiesOf(lines)
 	for _, to := range s.to {
-		s.underWay++
+		s.outstanding++
 		t := &nsq.ProducerTransaction{Args: []any{b, to}}
 		if p, ok := to.(*nsq.Producer); ok {
-			if t.Error = s.handOver(p, bodies, t.Args); t.Error != nil {
-				s.take(t)
+			if t.Error = s.publishAsync(p, bodies, t.Args); t.Error != nil {
+				s.handleResult(t)
 			}
 			continue
 		}
 		s.calls.Go(func() {
-			t.Error = s.publish(to, bodies)
-			s.answers <- t
+			t.Error = s.publishAndWait(to, bodies)
+			s.results <- t
 		})
 	}
 }
@@ -259,19 +265,20 @@ func bodiesOf(lines []line) [][]byte {
 	return bodies
 }
 
-// handOver publishes without waiting: the answer comes unless there is an error.
-func (s *sender) handOver(p *nsq.Producer, bodies [][]byte, args []any) error {
+// publishAsync publishes without waiting for the reply. Unless it returns an
+// error, results receives a transaction.
+func (s *sender) publishAsync(p *nsq.Producer, bodies [][]byte, args []any) error {
 	switch {
 	case s.delay > 0:
-		return p.DeferredPublishAsync(s.topic, s.delay, bodies[0], s.answers, args...)
+		return p.DeferredPublishAsync(s.topic, s.delay, bodies[0], s.results, args...)
 	case len(bodies) == 1:
-		return p.PublishAsync(s.topic, bodies[0], s.answers, args...)
+		return p.PublishAsync(s.topic, bodies[0], s.results, args...)
 	}
-	return p.MultiPublishAsync(s.topic, bodies, s.answers, args...)
+	return p.MultiPublishAsync(s.topic, bodies, s.results, args...)
 }
 
-// publish publishes and waits.
-func (s *sender) publish(to publisher, bodies [][]byte) error {
+// publishAndWait publishes and waits for the reply.
+func (s *sender) publishAndWait(to publisher, bodies [][]byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
 	switch {
@@ -283,21 +290,22 @@ func (s *sender) publish(to publisher, bodies [][]byte) error {
 	return to.MultiPublishContext(ctx, s.topic, bodies)
 }
 
-// take notes an answer.
-func (s *sender) take(t *nsq.ProducerTransaction) {
-	s.underWay--
+// handleResult records the result of publishing a batch through one publisher.
+func (s *sender) handleResult(t *nsq.ProducerTransaction) {
+	s.outstanding--
 	b, to := t.Args[0].(*batch), t.Args[1].(publisher)
 	if t.Error != nil {
 		s.failures = append(s.failures, failure{b, to, t.Error})
 		return
 	}
-	delete(s.badSince, to)
-	s.close(b)
+	delete(s.failingSince, to)
+	s.publisherDone(b)
 }
 
-// close notes that one more publisher has nothing more to do with a batch.
-func (s *sender) close(b *batch) {
-	if b.open--; b.open == 0 {
-		s.tally.settled(b)
+// publisherDone records that one publisher's outcome for b is final. After the
+// last one it counts the lines.
+func (s *sender) publisherDone(b *batch) {
+	if b.pendingPublishers--; b.pendingPublishers == 0 {
+		s.tally.addOutcomes(b)
 	}
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// What was sent and not answered when it stops is unknown, and not failed: who
-// publishes the failed lines again must not double any.
+// Lines that were sent without a reply when the command stops are unknown, not
+// failed. A user who publishes the failed lines again must not create duplicates.
 func TestPubStopsWithManyUnknown(t *testing.T) {
-	_, lines := count(1000)
-	inPublishing(t, lines, func(s *publishing) {
+	_, lines := numberedLines(1000)
+	inPubScene(t, lines, func(s *pubScene) {
 		d := s.nsqd("a:1")
 		d.Inject(nsqtest.Fault{Command: "MPUB", Mute: true})
 		s.p.retryFor = 0
@@ -22,17 +22,17 @@ func TestPubStopsWithManyUnknown(t *testing.T) {
 		s.expectStopped(err)
 		s.expect(r, 0, 0, 1000, 0)
 		if n := len(stored(d)); n != 1000 {
-			t.Errorf("%d stored", n)
+			t.Errorf("nsqd has %d messages, want 1000", n)
 		}
 	})
 }
 
-// An nsqd that sends heartbeats and answers nothing does not hold it up for ever,
-// whether more lines come or not.
+// An nsqd that sends heartbeats but no replies cannot hold the command up for
+// ever, whether the input has ended or not.
 func TestPubNoAnswers(t *testing.T) {
-	_, lines := count(1000)
+	_, lines := numberedLines(1000)
 	for name, open := range map[string]bool{"the input ended": false, "more may come": true} {
-		inPublishing(t, lines, func(s *publishing) {
+		inPubScene(t, lines, func(s *pubScene) {
 			d := s.nsqd("a:1")
 			d.Inject(nsqtest.Fault{Command: "MPUB", Mute: true})
 			r, w := io.Pipe()
@@ -48,7 +48,7 @@ func TestPubNoAnswers(t *testing.T) {
 			start := time.Now()
 			result, err := s.run(ctx)
 			if took := time.Since(start); err == nil || took > s.p.retryFor+2*stopTimeout {
-				t.Errorf("%s: %v after %v", name, err, took)
+				t.Errorf("%s: stopped with %v after %v", name, err, took)
 			}
 			s.expect(result, 0, 0, 1000, 0)
 			_ = r.Close()
@@ -56,9 +56,9 @@ func TestPubNoAnswers(t *testing.T) {
 	}
 }
 
-// The answers that came while it waited for its rate are answers.
+// Replies that arrive while the command waits for its rate count as replies.
 func TestPubSlowRateIsNoSilence(t *testing.T) {
-	inPublishing(t, "one\ntwo\nthree\n", func(s *publishing) {
+	inPubScene(t, "one\ntwo\nthree\n", func(s *pubScene) {
 		s.nsqd("a:1")
 		s.p.rate = 0.001
 		r, err := s.run(s.Context())
@@ -69,9 +69,10 @@ func TestPubSlowRateIsNoSilence(t *testing.T) {
 	})
 }
 
-// The reading ends at an interruption, too. That is not the end of the input.
+// An interruption also ends reading. The sender does not take that for the end of
+// the input.
 func TestPubInterruptedIsNeverTheEnd(t *testing.T) {
-	inPublishing(t, "", func(s *publishing) {
+	inPubScene(t, "", func(s *pubScene) {
 		s.nsqd("a:1")
 		s.p.tally = newTally(&s.stderr)
 		cfg, err := s.p.producerConfig()
@@ -82,7 +83,7 @@ func TestPubInterruptedIsNeverTheEnd(t *testing.T) {
 		cancel(errInterrupted)
 		lines := make(chan []line)
 		close(lines)
-		for range 50 { // which of the two it sees first is a matter of chance
+		for range 50 { // select may see either first
 			to, err := s.p.publishers(cfg)
 			if err != nil {
 				t.Fatal(err)

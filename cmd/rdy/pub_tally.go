@@ -9,50 +9,50 @@ import (
 	"time"
 )
 
-// maxComplaints is how many failures are told one by one.
-const maxComplaints = 10
+// maxFailuresReported is how many failures are reported one by one.
+const maxFailuresReported = 10
 
-// pubResult is what became of the lines, as --json prints it.
+// pubResult is the summary of a run, as --json prints it.
 type pubResult struct {
 	Published int     `json:"published"`
 	Failed    int     `json:"failed"`
 	Unknown   int     `json:"unknown"`
 	Skipped   int     `json:"skipped"`
-	Bytes     int64   `json:"bytes"`   // of what was published
-	Batches   int     `json:"batches"` // groups of lines that were sent as one command
+	Bytes     int64   `json:"bytes"`   // in the bodies of published lines
+	Batches   int     `json:"batches"` // groups of lines sent as one command
 	Seconds   float64 `json:"seconds"`
-	Rate      float64 `json:"rate"` // published per second
+	Rate      float64 `json:"rate"` // published lines per second
 
-	read int64 // bytes of the input
+	read int64 // bytes of input read so far
 }
 
-// tally counts what becomes of lines, and tells of those that fail.
+// tally counts the outcomes of lines and reports failures to the user.
 type tally struct {
-	mu         sync.Mutex // guards what follows; the writer, too, so that lines stay whole
-	w          io.Writer
-	counts     pubResult
-	complaints int
+	mu               sync.Mutex // guards the fields below, and keeps lines written to w whole
+	w                io.Writer
+	counts           pubResult
+	failuresReported int
 }
 
 func newTally(w io.Writer) *tally { return &tally{w: w} }
 
-// readMore counts what was read.
-func (t *tally) readMore(read int64, skipped int) {
+// addRead counts input bytes and skipped lines.
+func (t *tally) addRead(read int64, skipped int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.counts.read += read
 	t.counts.Skipped += skipped
 }
 
-// sent counts a batch that was sent.
-func (t *tally) sent() {
+// addBatch counts a batch that was sent.
+func (t *tally) addBatch() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.counts.Batches++
 }
 
-// settled counts what became of the lines of a batch.
-func (t *tally) settled(b *batch) {
+// addOutcomes counts the lines of a batch by outcome.
+func (t *tally) addOutcomes(b *batch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i, l := range b.lines {
@@ -68,47 +68,47 @@ func (t *tally) settled(b *batch) {
 	}
 }
 
-// reject counts a line that fails before it is sent, and says why.
+// reject counts a line that fails before it is sent, and reports why.
 func (t *tally) reject(at position, why string) {
 	t.mu.Lock()
 	t.counts.Failed++
 	t.mu.Unlock()
-	t.complain("%s: %s", at, why)
+	t.reportFailure("%s: %s", at, why)
 }
 
-// complain tells of a failure, unless it was told of many.
-func (t *tally) complain(format string, args ...any) {
+// reportFailure reports a failure to the user, unless there were many before.
+func (t *tally) reportFailure(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	switch t.complaints++; {
-	case t.complaints <= maxComplaints:
+	switch t.failuresReported++; {
+	case t.failuresReported <= maxFailuresReported:
 		t.print(format, args...)
-	case t.complaints == maxComplaints+1:
-		t.print("further failures are counted only")
+	case t.failuresReported == maxFailuresReported+1:
+		t.print("further failures are counted but not shown")
 	}
 }
 
-// say tells of something that is no failure.
-func (t *tally) say(format string, args ...any) {
+// report tells the user about something that is not a failure.
+func (t *tally) report(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.print(format, args...)
 }
 
-// print writes a line. Where that fails there is nobody to tell. Callers hold
-// the mutex.
+// print writes a line. There is nowhere to report an error of that. The caller
+// holds mu.
 func (t *tally) print(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.w, "rdy: "+format+"\n", args...)
 }
 
-// now returns the counts as they are.
+// now returns the counts so far.
 func (t *tally) now() pubResult {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.counts
 }
 
-// result returns the counts of a command that took so long.
+// result returns the counts of a command that took this long.
 func (t *tally) result(took time.Duration) *pubResult {
 	r := t.now()
 	r.Seconds = took.Seconds()
@@ -118,15 +118,15 @@ func (t *tally) result(took time.Duration) *pubResult {
 	return &r
 }
 
-// err is not nil if any line was not published.
+// err returns an error unless every line was published.
 func (r *pubResult) err() error {
 	if r.Failed+r.Unknown == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d lines failed, and of %d the outcome is unknown; %d were published", r.Failed, r.Unknown, r.Published)
+	return fmt.Errorf("%d lines failed, %d have an unknown outcome, %d were published", r.Failed, r.Unknown, r.Published)
 }
 
-// table returns the result as a person reads it.
+// table returns the result as text for people.
 func (r *pubResult) table() []byte {
 	var out bytes.Buffer
 	align(&out, [][]string{

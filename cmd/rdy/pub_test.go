@@ -20,18 +20,18 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// publishing is a scene in virtual time: a "pub" with fake nsqds.
-type publishing struct {
+// pubScene is "rdy pub" with fake nsqds, in virtual time.
+type pubScene struct {
 	*testing.T
 	net            *nsqtest.Network
 	p              *pub
 	stdout, stderr output
 }
 
-func inPublishing(t *testing.T, input string, test func(s *publishing)) {
+func inPubScene(t *testing.T, input string, test func(s *pubScene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := &publishing{T: t, net: nsqtest.NewNetwork()}
+		s := &pubScene{T: t, net: nsqtest.NewNetwork()}
 		s.p = &pub{
 			app:   &app{stdin: strings.NewReader(input), stdout: &s.stdout, stderr: &s.stderr, json: true, level: defaultLogLevel},
 			topic: "t", mode: modeFailover, files: []string{stdinName}, delimiter: []byte("\n"),
@@ -40,18 +40,18 @@ func inPublishing(t *testing.T, input string, test func(s *publishing)) {
 		test(s)
 		synctest.Wait()
 		if dials, closes := s.net.Dials(), s.net.Closes(); dials != closes {
-			t.Errorf("%d dials but %d closes", dials, closes)
+			t.Errorf("%d connections were dialled, %d closed", dials, closes)
 		}
 	})
 }
 
-// nsqd starts a fake nsqd that the pub knows.
-func (s *publishing) nsqd(addr string) *nsqtest.Nsqd {
+// nsqd starts a fake nsqd and adds it to the pub's --nsqd flags.
+func (s *pubScene) nsqd(addr string) *nsqtest.Nsqd {
 	s.p.nsqds = append(s.p.nsqds, addr)
 	return nsqtest.NewNsqd(s, nsqtest.Options{Network: s.net, Addr: addr, MaxMsgSize: 1000})
 }
 
-func (s *publishing) run(ctx context.Context) (*pubResult, error) {
+func (s *pubScene) run(ctx context.Context) (*pubResult, error) {
 	s.Helper()
 	cfg, err := s.p.producerConfig()
 	if err != nil {
@@ -80,31 +80,31 @@ func parsePubResult(t *testing.T, stdout string) *pubResult {
 	return r
 }
 
-// expect compares the counts.
-func (s *publishing) expect(r *pubResult, published, failed, unknown, skipped int) {
+// expect checks the counts.
+func (s *pubScene) expect(r *pubResult, published, failed, unknown, skipped int) {
 	s.Helper()
 	got := [4]int{r.Published, r.Failed, r.Unknown, r.Skipped}
 	if want := [4]int{published, failed, unknown, skipped}; got != want {
-		s.Errorf("published, failed, unknown, skipped are %v, want %v; stderr %q", got, want, s.stderr.String())
+		s.Errorf("published, failed, unknown and skipped are %v, want %v; stderr %q", got, want, s.stderr.String())
 	}
 }
 
-func (s *publishing) expectStopped(err error, parts ...string) {
+func (s *pubScene) expectStopped(err error, parts ...string) {
 	s.Helper()
 	if _, ok := errors.AsType[*stopError](err); !ok {
-		s.Fatalf("error %v", err)
+		s.Fatalf("got error %v, want a *stopError", err)
 	}
 	for _, part := range parts {
 		if !strings.Contains(err.Error(), part) {
-			s.Errorf("%q is not in %q", part, err)
+			s.Errorf("error %q does not contain %q", err, part)
 		}
 	}
 }
 
 func stored(d *nsqtest.Nsqd) []string { return d.Queued("t", "") }
 
-// commands are how many there were of a name.
-func commands(d *nsqtest.Nsqd, name string) int {
+// countCommands returns how many commands of a name an nsqd has received.
+func countCommands(d *nsqtest.Nsqd, name string) int {
 	n := 0
 	for _, line := range d.Commands() {
 		if strings.Fields(line)[1] == name {
@@ -114,18 +114,18 @@ func commands(d *nsqtest.Nsqd, name string) int {
 	return n
 }
 
-// count returns the numbers from 1 to n, and as lines.
-func count(n int) (numbers []string, lines string) {
+// numberedLines returns the numbers from 1 to n, separately and as lines.
+func numberedLines(n int) (numbers []string, lines string) {
 	for i := range n {
 		numbers = append(numbers, fmt.Sprint(i+1))
 	}
 	return numbers, strings.Join(numbers, "\n") + "\n"
 }
 
-// Order is kept, in batches with several under way.
+// Lines arrive in order, although several batches are outstanding.
 func TestPubKeepsOrder(t *testing.T) {
-	numbers, lines := count(10_000)
-	inPublishing(t, lines, func(s *publishing) {
+	numbers, lines := numberedLines(10_000)
+	inPubScene(t, lines, func(s *pubScene) {
 		d := s.nsqd("a:1")
 		d.Inject(nsqtest.Fault{Command: "MPUB", Delay: 100 * time.Millisecond, Times: 10})
 		r, err := s.run(s.Context())
@@ -134,18 +134,18 @@ func TestPubKeepsOrder(t *testing.T) {
 		}
 		s.expect(r, 10_000, 0, 0, 0)
 		if got := stored(d); !slices.Equal(got, numbers) {
-			t.Errorf("%d messages, or in another order", len(got))
+			t.Errorf("nsqd has %d messages, or has them in another order", len(got))
 		}
-		if n := commands(d, "MPUB"); n != r.Batches || n < 50 || n > 60 || commands(d, "PUB") > 0 {
-			t.Errorf("%d MPUBs, %d batches", n, r.Batches)
+		if n := countCommands(d, "MPUB"); n != r.Batches || n < 50 || n > 60 || countCommands(d, "PUB") > 0 {
+			t.Errorf("%d MPUBs for %d batches, %d PUBs", n, r.Batches, countCommands(d, "PUB"))
 		}
 	})
 }
 
-// Lines that come one by one are sent one by one, at once; those that come while
-// nothing more may be under way go together.
+// Each line is published as soon as it arrives, and the last one needs no
+// delimiter.
 func TestPubSendsWhatIsThere(t *testing.T) {
-	inPublishing(t, "", func(s *publishing) {
+	inPubScene(t, "", func(s *pubScene) {
 		d := s.nsqd("a:1")
 		r, w := io.Pipe()
 		s.p.stdin = r
@@ -158,7 +158,7 @@ func TestPubSendsWhatIsThere(t *testing.T) {
 			_, _ = io.WriteString(w, "line\n")
 			synctest.Wait()
 			if n := len(stored(d)); n != i+1 {
-				t.Errorf("%d of %d lines are published", n, i+1)
+				t.Errorf("%d of %d lines were published", n, i+1)
 			}
 		}
 		time.Sleep(time.Hour) //nolint:forbidigo // inside a synctest bubble
@@ -168,20 +168,20 @@ func TestPubSendsWhatIsThere(t *testing.T) {
 			t.Error(err)
 		}
 		if n := len(stored(d)); n != 5 || s.net.Dials() != 1 {
-			t.Errorf("%d messages over %d connections", n, s.net.Dials())
+			t.Errorf("%d messages over %d connections, want 5 over 1", n, s.net.Dials())
 		}
 	})
 }
 
 func TestPubRejectsLines(t *testing.T) {
 	const input = `{"a":1}` + "\n\nnot json\n" + `[1]` + "\n" + `"` + "0123456789\n" + `"last"`
-	inPublishing(t, input, func(s *publishing) {
+	inPubScene(t, input, func(s *pubScene) {
 		d := s.nsqd("a:1")
 		s.p.jsonLines, s.p.maxMsgSize = true, 10
 		r, err := s.run(s.Context())
 		s.expect(r, 3, 2, 0, 1)
 		if err == nil || r.Bytes != 16 {
-			t.Errorf("error %v, %d bytes", err, r.Bytes)
+			t.Errorf("error %v, %d bytes; want an error and 16", err, r.Bytes)
 		}
 		if want := []string{`{"a":1}`, `[1]`, `"last"`}; !slices.Equal(stored(d), want) {
 			t.Errorf("stored %q", stored(d))
@@ -192,32 +192,32 @@ func TestPubRejectsLines(t *testing.T) {
 	})
 }
 
-// nsqd refuses a batch for one of its messages: exactly that one fails, also
-// with batches behind it.
+// nsqd refuses a batch because of one message. Only that message fails, although
+// other batches follow.
 func TestPubFindsTheGuilty(t *testing.T) {
-	numbers, _ := count(1000)
+	numbers, _ := numberedLines(1000)
 	numbers[342] = strings.Repeat("x", 1001)
-	inPublishing(t, strings.Join(numbers, "\n"), func(s *publishing) {
+	inPubScene(t, strings.Join(numbers, "\n"), func(s *pubScene) {
 		d := s.nsqd("a:1")
 		r, err := s.run(s.Context())
 		s.expect(r, 999, 1, 0, 0)
 		if err == nil || !strings.HasPrefix(s.stderr.String(), "rdy: line 343: E_BAD_MESSAGE") {
 			t.Errorf("error %v, stderr %q", err, s.stderr.String())
 		}
-		oneLineOnly(t, s.stderr.String())
+		expectOneLine(t, s.stderr.String())
 		got, want := stored(d), slices.Delete(numbers, 342, 343)
 		slices.Sort(got)
 		slices.Sort(want)
 		if !slices.Equal(got, want) {
-			t.Errorf("%d messages stored, want %d, each once", len(got), len(want))
+			t.Errorf("nsqd has %d messages, want %d different ones", len(got), len(want))
 		}
 	})
 }
 
-// What has no answer is not sent again.
+// A batch without a reply is not sent again.
 func TestPubUnknownOutcome(t *testing.T) {
-	_, lines := count(600)
-	inPublishing(t, lines, func(s *publishing) {
+	_, lines := numberedLines(600)
+	inPubScene(t, lines, func(s *pubScene) {
 		d := s.nsqd("a:1")
 		s.p.batch = 100
 		d.Inject(nsqtest.Fault{Command: "MPUB", Skip: 2, Times: 1, Mute: true, Close: true})
@@ -231,15 +231,15 @@ func TestPubUnknownOutcome(t *testing.T) {
 		got := stored(d)
 		slices.Sort(got)
 		if len(slices.Compact(got)) != len(stored(d)) {
-			t.Error("a message is there twice")
+			t.Error("nsqd has duplicate messages")
 		}
 	})
 }
 
-// An nsqd that fails midway may have stored what came before.
+// An nsqd that fails midway through an MPUB may have stored its first messages.
 func TestPubFailsMidway(t *testing.T) {
-	_, lines := count(10)
-	inPublishing(t, lines, func(s *publishing) {
+	_, lines := numberedLines(10)
+	inPubScene(t, lines, func(s *pubScene) {
 		d := s.nsqd("a:1")
 		d.Reject("MPUB", "E_MPUB_FAILED", "MPUB failed disk full")
 		r, _ := s.run(s.Context())
@@ -247,10 +247,10 @@ func TestPubFailsMidway(t *testing.T) {
 	})
 }
 
-// An nsqd that comes within --retry-for gets everything.
+// An nsqd that starts within --retry-for receives every line, in order.
 func TestPubWaitsForNSQD(t *testing.T) {
-	numbers, lines := count(1000)
-	inPublishing(t, lines, func(s *publishing) {
+	numbers, lines := numberedLines(1000)
+	inPubScene(t, lines, func(s *pubScene) {
 		d := s.nsqd("a:1")
 		d.Kill()
 		time.AfterFunc(25*time.Second, d.Restart)
@@ -260,17 +260,17 @@ func TestPubWaitsForNSQD(t *testing.T) {
 		}
 		s.expect(r, 1000, 0, 0, 0)
 		if !slices.Equal(stored(d), numbers) {
-			t.Error("the order is another")
+			t.Error("nsqd has other messages, or has them in another order")
 		}
-		if !strings.HasPrefix(s.stderr.String(), "rdy: trying for 30s: not connected") {
+		if !strings.HasPrefix(s.stderr.String(), "rdy: retrying for up to 30s: not connected") {
 			t.Errorf("stderr %q", s.stderr.String())
 		}
-		oneLineOnly(t, s.stderr.String())
+		expectOneLine(t, s.stderr.String())
 	})
 }
 
-// endless never ends, and counts what was read of it. Whoever reads it cannot be
-// interrupted, and may still do so when the command has ended.
+// endless is an input without an end that counts the bytes read. Reading it cannot
+// be interrupted, and may go on after the command has ended.
 type endless struct{ read atomic.Int64 }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -279,10 +279,10 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Without nsqd it stops, and has read little.
+// Without an nsqd the command stops after --retry-for, and has read little.
 func TestPubGivesUp(t *testing.T) {
 	for _, retryFor := range []time.Duration{0, 30 * time.Second} {
-		inPublishing(t, "", func(s *publishing) {
+		inPubScene(t, "", func(s *pubScene) {
 			d := s.nsqd("a:1")
 			d.Kill()
 			in := &endless{}
@@ -291,7 +291,7 @@ func TestPubGivesUp(t *testing.T) {
 			r, err := s.run(s.Context())
 			s.expectStopped(err, "stopped before line 1: ", "[a:1]", "; 0 lines were published")
 			if took := time.Since(start); took < retryFor || took > retryFor+5*time.Second {
-				t.Errorf("after %v", took)
+				t.Errorf("stopped after %v, want %v", took, retryFor)
 			}
 			if read := in.read.Load(); r.Published != 0 || r.Failed == 0 || read > int64(100*len("line\n")) {
 				t.Errorf("%+v, %d bytes read", r, read)
@@ -300,9 +300,9 @@ func TestPubGivesUp(t *testing.T) {
 	}
 }
 
-// It names the line from which on nothing was published.
+// The error names the first line that was not published.
 func TestPubGivesUpMidway(t *testing.T) {
-	inPublishing(t, "", func(s *publishing) {
+	inPubScene(t, "", func(s *pubScene) {
 		d := s.nsqd("a:1")
 		r, w := io.Pipe()
 		s.p.stdin = r
@@ -323,10 +323,11 @@ func TestPubGivesUpMidway(t *testing.T) {
 	})
 }
 
-// What concerns no message in particular ends it at once.
+// An error that no retry can mend, and that is no message's fault, stops the
+// command at once.
 func TestPubHopeless(t *testing.T) {
-	_, lines := count(1000)
-	inPublishing(t, lines, func(s *publishing) {
+	_, lines := numberedLines(1000)
+	inPubScene(t, lines, func(s *pubScene) {
 		d := s.nsqd("a:1")
 		d.Reject("MPUB", "E_UNAUTHORIZED", "AUTH failed for MPUB on \"t\" \"\"")
 		start := time.Now()
@@ -339,8 +340,8 @@ func TestPubHopeless(t *testing.T) {
 }
 
 func TestPubAll(t *testing.T) {
-	numbers, lines := count(1000)
-	inPublishing(t, lines, func(s *publishing) {
+	numbers, lines := numberedLines(1000)
+	inPubScene(t, lines, func(s *pubScene) {
 		a, b := s.nsqd("a:1"), s.nsqd("b:1")
 		s.p.mode = modeAll
 		r, err := s.run(s.Context())
@@ -350,17 +351,17 @@ func TestPubAll(t *testing.T) {
 		s.expect(r, 1000, 0, 0, 0)
 		for _, d := range []*nsqtest.Nsqd{a, b} {
 			if !slices.Equal(stored(d), numbers) {
-				t.Errorf("%s has %d messages, or in another order", d.Addr(), len(stored(d)))
+				t.Errorf("%s has %d messages, or has them in another order", d.Addr(), len(stored(d)))
 			}
 		}
 	})
 }
 
-// A failure at one of them counts, and the outcome there.
+// With --mode all, a line has the outcome of the nsqd where it failed.
 func TestPubAllOneFails(t *testing.T) {
-	_, lines := count(10)
+	_, lines := numberedLines(10)
 	for code, want := range map[string][2]int{"E_BAD_MESSAGE": {10, 0}, "E_MPUB_FAILED": {0, 10}} {
-		inPublishing(t, lines, func(s *publishing) {
+		inPubScene(t, lines, func(s *pubScene) {
 			a, b := s.nsqd("a:1"), s.nsqd("b:1")
 			b.Reject("MPUB", code, "")
 			b.Reject("PUB", code, "")
@@ -374,10 +375,11 @@ func TestPubAllOneFails(t *testing.T) {
 	}
 }
 
-// One of them that is dead ends it, although the other one is well.
+// With --mode all, one unreachable nsqd stops the command, although the other one
+// works.
 func TestPubAllOneDead(t *testing.T) {
-	_, lines := count(1000)
-	inPublishing(t, lines, func(s *publishing) {
+	_, lines := numberedLines(1000)
+	inPubScene(t, lines, func(s *pubScene) {
 		s.nsqd("a:1")
 		s.nsqd("b:1").Kill()
 		s.p.mode = modeAll
@@ -387,8 +389,8 @@ func TestPubAllOneDead(t *testing.T) {
 }
 
 func TestPubFailover(t *testing.T) {
-	numbers, lines := count(5000)
-	inPublishing(t, lines, func(s *publishing) {
+	numbers, lines := numberedLines(5000)
+	inPubScene(t, lines, func(s *pubScene) {
 		a, b, c := s.nsqd("a:1"), s.nsqd("b:1"), s.nsqd("c:1")
 		b.Kill()
 		r, err := s.run(s.Context())
@@ -400,14 +402,14 @@ func TestPubFailover(t *testing.T) {
 		slices.Sort(got)
 		slices.Sort(numbers)
 		if !slices.Equal(got, numbers) || len(stored(a)) == 0 || len(stored(c)) == 0 {
-			t.Errorf("%d and %d messages", len(stored(a)), len(stored(c)))
+			t.Errorf("the two reachable nsqds have %d and %d messages", len(stored(a)), len(stored(c)))
 		}
 	})
 }
 
 func TestPubDefer(t *testing.T) {
-	_, lines := count(300)
-	inPublishing(t, lines, func(s *publishing) {
+	_, lines := numberedLines(300)
+	inPubScene(t, lines, func(s *pubScene) {
 		d := s.nsqd("a:1")
 		d.CreateChannel("t", "c")
 		s.p.deferFor = 5 * time.Second
@@ -416,31 +418,32 @@ func TestPubDefer(t *testing.T) {
 			t.Error(err)
 		}
 		s.expect(r, 300, 0, 0, 0)
-		if n, deferred := commands(d, "DPUB"), d.Stats("t", "c").Deferred; n != 300 || deferred != 300 {
-			t.Errorf("%d DPUBs, %d deferred", n, deferred)
+		if n, deferred := countCommands(d, "DPUB"), d.Stats("t", "c").Deferred; n != 300 || deferred != 300 {
+			t.Errorf("%d DPUBs, %d deferred messages; want 300 of each", n, deferred)
 		}
 	})
 }
 
 func TestPubRate(t *testing.T) {
-	_, lines := count(1000)
+	_, lines := numberedLines(1000)
 	for perSecond, want := range map[float64]time.Duration{100: 10 * time.Second, 0.5: 2000 * time.Second} {
-		inPublishing(t, lines, func(s *publishing) {
+		inPubScene(t, lines, func(s *pubScene) {
 			s.nsqd("a:1")
 			s.p.rate = perSecond
 			start := time.Now()
 			r, err := s.run(s.Context())
 			if took := time.Since(start); err != nil || took > want || took < want*9/10 {
-				t.Errorf("%v in %v", err, took)
+				t.Errorf("error %v after %v, want none after %v", err, took, want)
 			}
 			s.expect(r, 1000, 0, 0, 0)
 		})
 	}
 }
 
-// An interruption completes what is under way, and says where it stopped.
+// After an interruption the command completes the publishes under way and
+// reports where it stopped.
 func TestPubInterrupted(t *testing.T) {
-	inPublishing(t, "", func(s *publishing) {
+	inPubScene(t, "", func(s *pubScene) {
 		d := s.nsqd("a:1")
 		s.p.stdin = &endless{}
 		d.Inject(nsqtest.Fault{Command: "MPUB", Delay: 50 * time.Millisecond})
@@ -451,19 +454,19 @@ func TestPubInterrupted(t *testing.T) {
 		r, err := s.run(ctx)
 		s.expectStopped(err, "interrupted")
 		if took := time.Since(start); took > time.Second+2*stopTimeout {
-			t.Errorf("after %v", took)
+			t.Errorf("stopped after %v", took)
 		}
 		if n := len(stored(d)); r.Published == 0 || n < r.Published || n > r.Published+r.Unknown {
-			t.Errorf("%d stored, %+v", n, r)
+			t.Errorf("nsqd has %d messages, the result is %+v", n, r)
 		}
 	})
 }
 
-// Interrupted while it waits for an nsqd that is not there.
+// An interruption ends the retries of an unreachable nsqd.
 func TestPubInterruptedInTrouble(t *testing.T) {
-	// The last line ends, too: without that it would come by itself, and might not
-	// be under way when the interruption comes.
-	inPublishing(t, "one\ntwo\n", func(s *publishing) {
+	// The last line has a delimiter. Without it the splitter would return that line
+	// on its own, and it might not have been sent when the interruption comes.
+	inPubScene(t, "one\ntwo\n", func(s *pubScene) {
 		s.nsqd("a:1").Kill()
 		ctx, cancel := context.WithCancelCause(s.Context())
 		time.AfterFunc(time.Second, func() { cancel(errInterrupted) })
@@ -472,12 +475,12 @@ func TestPubInterruptedInTrouble(t *testing.T) {
 		s.expectStopped(err, "before line 1: interrupted")
 		s.expect(r, 0, 2, 0, 0)
 		if took := time.Since(start); took > 2*time.Second {
-			t.Errorf("after %v", took)
+			t.Errorf("stopped after %v, want 1s", took)
 		}
 	})
 }
 
-// A read that waits is not waited for.
+// An interruption does not wait for a blocked read.
 func TestPubInterruptedWhileReading(t *testing.T) {
 	c := startCluster(t, 1)
 	r, w, err := os.Pipe()
@@ -487,15 +490,15 @@ func TestPubInterruptedWhileReading(t *testing.T) {
 	defer func() { _ = r.Close(); _ = w.Close() }()
 	p := startWith(t, r, append(c.flags(), "pub", "--topic", "reading")...)
 	_, _ = w.WriteString("one\n")
-	await(t, "message", func() bool { return messages(t, c, "reading") == 1 })
+	await(t, "message", func() bool { return countMessages(t, c, "reading") == 1 })
 	p.interrupt(errInterrupted)
 	if code := p.wait(t); code != exitFailure || !strings.Contains(p.stderr.String(), "rdy: stopped before line 2: interrupted") {
 		t.Errorf("exit code %d, stderr %q", code, p.stderr.String())
 	}
 }
 
-// messages is how many a topic got, on all nsqds.
-func messages(t *testing.T, c *cluster, topic string) int {
+// countMessages returns how many messages a topic has received, over all nsqds.
+func countMessages(t *testing.T, c *cluster, topic string) int {
 	t.Helper()
 	sum := 0
 	for _, n := range c.nsqds {
@@ -524,17 +527,18 @@ func messages(t *testing.T, c *cluster, topic string) int {
 	return sum
 }
 
-// Against a real nsqd: files and standard input, and what tail prints of them.
+// tail prints what pub has published to a real nsqd, from a file and standard
+// input.
 func TestPub(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "pub", "ch")
-	numbers, lines := count(3000)
+	numbers, lines := numberedLines(3000)
 	file := filepath.Join(t.TempDir(), "numbers")
 	if err := os.WriteFile(file, []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := startWith(t, strings.NewReader("a\n\nb"), append(c.flags(), "pub", "--topic", "pub", "--set", "snappy,true", file, "-")...)
-	summary := regexp.MustCompile(`^published +3002\n`) // how wide it is depends on the rate
+	summary := regexp.MustCompile(`^published +3002\n`) // the width of the column depends on the rate
 	if code := p.wait(t); code != exitOK || p.stdout.String() != "" || !summary.MatchString(p.stderr.String()) {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, p.stdout.String(), p.stderr.String())
 	}
@@ -543,18 +547,18 @@ func TestPub(t *testing.T) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		t.Errorf("%d messages are others than the %d published", len(got), len(want))
+		t.Errorf("tail printed %d messages that differ from the %d published", len(got), len(want))
 	}
 }
 
-// A real nsqd refuses a batch that holds a message above its limit.
+// A real nsqd refuses a batch with one message above its limit.
 func TestPubGuiltyAtRealNSQD(t *testing.T) {
 	c := startCluster(t, 1)
 	input := "a\n" + strings.Repeat("x", maxSize+1) + "\nb\n"
 	args := append(c.flags(), "pub", "--topic", "guilty", "--max-msg-size", "2000000", "--json", "--quiet")
 	p := startWith(t, strings.NewReader(input), args...)
 	code := p.wait(t)
-	if r := parsePubResult(t, p.stdout.String()); code != exitFailure || r.Published != 2 || r.Failed != 1 || messages(t, c, "guilty") != 2 {
+	if r := parsePubResult(t, p.stdout.String()); code != exitFailure || r.Published != 2 || r.Failed != 1 || countMessages(t, c, "guilty") != 2 {
 		t.Errorf("exit code %d, %+v", code, r)
 	}
 	if !strings.Contains(p.stderr.String(), "rdy: line 2: E_BAD_MESSAGE") {

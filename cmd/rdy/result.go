@@ -6,22 +6,22 @@ import (
 	"strconv"
 )
 
-// demoResult is what became of the messages of a demo, as --json prints it.
+// demoResult is the result of a demo, as --json prints it.
 type demoResult struct {
-	Found      int       `json:"found"`     // on the nsqds, from before
-	Published  int       `json:"published"` // those found included
+	Found      int       `json:"found"`     // on the nsqds, from earlier demos
+	Published  int       `json:"published"` // includes those found
 	Handled    int       `json:"handled"`
 	Requeued   int       `json:"requeued"`
 	Duplicates int       `json:"duplicates"`
 	Lost       int       `json:"lost"`
 	Left       int       `json:"left"`
-	Seconds    float64   `json:"seconds"` // from the first publish until the last of the demo's own messages was handled
-	Rate       float64   `json:"rate"`    // of its own messages, per second
+	Seconds    float64   `json:"seconds"` // from the start of publishing until the last message was handled
+	Rate       float64   `json:"rate"`    // handled messages per second
 	Connection string    `json:"connection"`
 	NSQDs      []account `json:"nsqds"`
 }
 
-// table returns the result as a person reads it.
+// table returns the result as text for people.
 func (r *demoResult) table() []byte {
 	var out bytes.Buffer
 	var rows [][]string
@@ -53,7 +53,7 @@ func (r *demoResult) table() []byte {
 	return out.Bytes()
 }
 
-// align writes rows in columns, the first one flush left, numbers flush right.
+// align writes rows in columns, the first one aligned left, the others right.
 func align(out *bytes.Buffer, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {

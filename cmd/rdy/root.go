@@ -15,11 +15,11 @@ const (
 	exitOK          = 0
 	exitFailure     = 1
 	exitUsage       = 2
-	exitInterrupted = 130 // by a second signal; 128 + SIGINT, as shells have it
+	exitInterrupted = 130 // after a second signal; 128 + SIGINT, the shells' convention
 )
 
 // run executes a command line and returns the exit code. Results go to stdout,
-// everything else to stderr. When ctx ends the command drains and returns.
+// everything else to stderr. When ctx ends, the command drains and returns.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, level: defaultLogLevel}
 	root := newRoot(a)
@@ -30,14 +30,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return exitOK
 	}
-	a.say("rdy: %s", oneLine(err))
+	a.notice("rdy: %s", oneLine(err))
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
 	}
 	return exitFailure
 }
 
-// usageError is a command line that makes no sense.
+// usageError reports an invalid command line.
 type usageError struct {
 	err error
 	cmd *cobra.Command
@@ -53,7 +53,7 @@ func (e *usageError) Error() string {
 
 func (e *usageError) Unwrap() error { return e.err }
 
-// oneLine is the text of an error, which may be a joined one, on one line.
+// oneLine returns the text of an error on one line, joined errors included.
 func oneLine(err error) string {
 	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 }
@@ -64,13 +64,12 @@ func newRoot(a *app) *cobra.Command {
 		Short: "A command line for NSQ",
 		Long: `rdy is a command line for NSQ: it shows a consumer at work on a real cluster,
 publishes lines, prints the messages of a topic, and runs a cluster for
-development. nsqd and nsqlookupd are built in, nothing has to be installed.
+development. nsqd and nsqlookupd are built in; there is nothing to install.
 
 Results go to standard output, progress and log lines to standard error.
-Ctrl-C stops a command in good order, a second one at once.
+Ctrl-C stops a command gracefully, a second Ctrl-C at once.
 
-Exit codes: 0 success, 1 failure, 2 a command line that makes no sense,
-130 a second Ctrl-C.`,
+Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 		Example: `  rdy demo
   rdy broker --tcp-port 4150 --http-port 4151
   rdy pub --topic orders --nsqd 127.0.0.1:4150 orders.txt
@@ -86,13 +85,13 @@ Exit codes: 0 success, 1 failure, 2 a command line that makes no sense,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%w", err) })
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as JSON")
-	root.PersistentFlags().Var((*levelFlag)(&a.level), "log-level", "lowest `level` that is logged: debug, info, warn or error")
+	root.PersistentFlags().Var((*levelFlag)(&a.level), "log-level", "lowest `level` to log: debug, info, warn or error")
 	root.AddCommand(newDemo(a), newPub(a), newTail(a), newBroker(a), newVersion(a))
 	root.SetHelpCommand(newHelp())
 	return root
 }
 
-// knownCommand says that there is no such command.
+// knownCommand rejects an unknown command and suggests a similar one.
 func knownCommand(root *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -114,7 +113,7 @@ func newHelp() *cobra.Command {
 			if err != nil || len(rest) > 0 {
 				return usage(cmd.Root(), "unknown command %q", strings.Join(args, " "))
 			}
-			about.InitDefaultHelpFlag() // or it would not be listed
+			about.InitDefaultHelpFlag() // otherwise --help would not be listed
 			return about.Help()
 		},
 	}

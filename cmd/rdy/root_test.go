@@ -9,7 +9,7 @@ func TestUsageErrors(t *testing.T) {
 	const addr = "127.0.0.1:1"
 	for _, tc := range []struct {
 		line string
-		want string // in the one line
+		want string // part of the one line on stderr
 	}{
 		{"foo", `unknown command "foo"`},
 		{"demos", `did you mean "demo"?`},
@@ -41,7 +41,7 @@ func TestUsageErrors(t *testing.T) {
 		{"demo --json=perhaps", `"--json"`},
 		{"demo --log-level loud", "debug, info, warn or error"},
 		{"tail", "want one topic, got 0"},
-		{"demo --snappy --deflate", "exclude each other"},
+		{"demo --snappy --deflate", "cannot be combined"},
 		{"tail t", "--nsqd or --lookupd is missing"},
 		{"tail a b --nsqd " + addr, "want one topic, got 2"},
 		{"tail a$b --nsqd " + addr, `invalid topic "a$b"`},
@@ -73,7 +73,7 @@ func TestUsageErrors(t *testing.T) {
 		{"broker --nsqds 1025", "from 1 to 1024"},
 		{"broker --lookupds -1", "from 0 to"},
 		{"broker --tcp-port 65536", "from 0 to 65535"},
-		{"broker --tcp-port 65534 --nsqds 2", "ends at 65536"},
+		{"broker --tcp-port 65534 --nsqds 2", "need port 65536"},
 		{"broker --tcp-port 4150 --http-port 4150", "collide"},
 		{"broker --tcp-port 4152 --http-port 4150 --nsqds 2", "collide"},
 		{"version extra", `unexpected argument "extra"`},
@@ -81,9 +81,9 @@ func TestUsageErrors(t *testing.T) {
 		t.Run(tc.line, func(t *testing.T) {
 			code, stdout, stderr := execute(t, strings.Fields(tc.line)...)
 			if code != exitUsage || stdout != "" {
-				t.Errorf("exit code %d, stdout %q, want %d and nothing", code, stdout, exitUsage)
+				t.Errorf("exit code %d, stdout %q; want %d and no output", code, stdout, exitUsage)
 			}
-			oneLineOnly(t, stderr)
+			expectOneLine(t, stderr)
 			if !strings.Contains(stderr, tc.want) {
 				t.Errorf("stderr %q does not contain %q", stderr, tc.want)
 			}
@@ -104,7 +104,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 		if _, same, _ := execute(t, "help", name); same != stdout {
-			t.Errorf("help %s is not %s --help:\n%s", name, name, same)
+			t.Errorf("help %s and %s --help differ:\n%s", name, name, same)
 		}
 		if !strings.Contains(overview, "  "+name) {
 			t.Errorf("rdy does not list %s:\n%s", name, overview)

@@ -7,11 +7,11 @@ import (
 	"net/http"
 )
 
-// statsClient asks without keeping connections.
+// statsClient keeps no connection open.
 var statsClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-// depth returns how many messages an nsqd has for a channel: waiting, deferred
-// and in flight.
+// depth returns how many messages an nsqd holds for a channel: queued, deferred,
+// in flight, and still in the topic's queue.
 func depth(ctx context.Context, httpAddr, topic, channel string) (int, error) {
 	url := fmt.Sprintf("http://%s/stats?format=json&include_mem=false&include_clients=false&topic=%s", httpAddr, topic)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

@@ -17,8 +17,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// tailPollInterval is the time between two polls of nsqlookupds: somebody waits
-// for the nsqds that have just got the topic.
+// tailPollInterval is the time between two polls of nsqlookupds. It is short
+// because a user is waiting for nsqds that have only just got the topic.
 const tailPollInterval = 5 * time.Second
 
 // tail prints the messages of a topic.
@@ -27,7 +27,7 @@ type tail struct {
 	topic, channel string
 	nsqds          []string
 	lookupds       []string
-	count          int // 0 is all there ever are
+	count          int // 0 means no limit
 	maxInFlight    int
 	settings       settings
 }
@@ -36,19 +36,20 @@ func newTail(a *app) *cobra.Command {
 	t := &tail{app: a, maxInFlight: 200}
 	cmd := &cobra.Command{
 		Use:   "tail TOPIC (--nsqd host:port | --lookupd host:port)",
-		Short: "Print the messages of a topic as they come",
-		Long: `Print the messages of a topic as they come, each followed by a newline, until
-Ctrl-C or, with -n, until so many are printed. Exactly those that were printed
-are finished; the others go back to nsqd at once.
+		Short: "Print the messages of a topic as they arrive",
+		Long: `Print the messages of a topic as they arrive, each followed by a newline, until
+Ctrl-C or, with -n, until that many are printed. Exactly the printed messages are
+finished; all others go back to nsqd at once.
 
-The default channel is a new one that nsqd deletes at the end: it gets a copy of
-every message from now on, and takes none from anybody else. With --channel the
-messages of that channel are taken from its other consumers, for good.
+By default tail reads from a new channel, which nsqd deletes at the end. That
+channel receives a copy of every message from now on, so other consumers lose
+none. With --channel tail competes with the other consumers of that channel: what
+it prints is finished, and they never see it.
 
-With --json a line is an object with id, attempts, timestamp, nsqd and body, or
-body_base64 where the body is not UTF-8.
+With --json each line is an object with id, attempts, timestamp, nsqd and body, or
+body_base64 if the body is not valid UTF-8.
 
-nsqd creates a topic that it does not have.`,
+nsqd creates the topic if it does not exist.`,
 		Example: `  rdy tail orders --nsqd 127.0.0.1:4150
   rdy tail orders --nsqd nsqd1:4150 --nsqd nsqd2:4150 -n 10 --json
   rdy tail orders --lookupd nsqlookupd:4161
@@ -56,7 +57,7 @@ nsqd creates a topic that it does not have.`,
 		Args: oneTopic,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(t.nsqds)+len(t.lookupds) == 0 {
-				return usage(cmd, "--nsqd or --lookupd is missing: a host:port, such as 127.0.0.1:4150")
+				return usage(cmd, "--nsqd or --lookupd is missing; give an address such as 127.0.0.1:4150")
 			}
 			t.topic = args[0]
 			if t.channel == "" {
@@ -67,11 +68,11 @@ nsqd creates a topic that it does not have.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.Var((*addrsFlag)(&t.nsqds), "nsqd", "TCP address of an nsqd; repeat it for more")
-	f.Var((*addrsFlag)(&t.lookupds), "lookupd", "HTTP address of an nsqlookupd that knows the nsqds; repeat it for more")
-	f.Var((*channelFlag)(&t.channel), "channel", "channel to read (default a new ephemeral one)")
-	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after so many messages; 0 is never")
-	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "messages taken ahead of printing")
+	f.Var((*addrsFlag)(&t.nsqds), "nsqd", "TCP address of an nsqd; repeat the flag for more")
+	f.Var((*addrsFlag)(&t.lookupds), "lookupd", "HTTP address of an nsqlookupd that lists the nsqds; repeat the flag for more")
+	f.Var((*channelFlag)(&t.channel), "channel", "channel to read from (default a new ephemeral one)")
+	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after this many messages; 0 means no limit")
+	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages fetched ahead of printing")
 	f.Var(&t.settings, "set", settingsUsage)
 	return cmd
 }
@@ -94,7 +95,7 @@ func (t *tail) run(ctx context.Context) error {
 	}
 	cfg.MaxInFlight = t.maxInFlight
 	cfg.LookupdPollInterval = tailPollInterval
-	if t.count > 0 { // take no more than that, but from wherever it comes
+	if t.count > 0 { // fetch no more than needed, from any nsqd
 		cfg.MaxInFlight = min(t.maxInFlight, t.count)
 	}
 	consumer, err := nsq.NewConsumer(t.topic, t.channel, cfg)
@@ -102,12 +103,12 @@ func (t *tail) run(ctx context.Context) error {
 		return err
 	}
 	ctx, end := context.WithCancelCause(ctx)
-	// One handler: lines come one after the other, whichever nsqds they are from.
+	// A single handler prints one line at a time, whichever nsqd it is from.
 	consumer.AddHandler(&printer{w: t.stdout, json: t.json, limit: t.count, end: func(reason error) {
 		end(reason)
 		for _, conn := range consumer.Snapshot().Connections {
-			// When this returns the nsqd sends nothing any more, so that what is
-			// given back from here on does not come straight back.
+			// Once this returns, the nsqd sends no more messages. What the printer
+			// requeues from now on therefore does not come straight back.
 			_ = consumer.DisconnectFromNSQD(conn.Addr)
 		}
 	}})
@@ -120,50 +121,50 @@ func (t *tail) run(ctx context.Context) error {
 	if failed, ok := errors.AsType[*writeError](context.Cause(ctx)); ok && !errors.Is(failed, syscall.EPIPE) {
 		return failed
 	}
-	return err // nil after EPIPE, too: who reads the lines has read enough
+	return err // EPIPE is no failure: the program that reads the lines has read enough
 }
 
-// connect connects to all nsqds. Without nsqlookupds it takes one; it says which
-// ones are missing, and the consumer keeps trying those.
+// connect connects to the nsqds. Without nsqlookupds at least one of them has to
+// be reachable. connect reports the others, and the consumer keeps dialling them.
 func (t *tail) connect(ctx context.Context, consumer *nsq.Consumer, level *slog.LevelVar) error {
-	t.mute(level) // what fails is said below
+	t.mute(level) // failures are reported below
 	err := consumer.ConnectToNSQDs(t.nsqds)
 	if len(t.lookupds) > 0 {
 		level.Set(t.level)
 		err = errors.Join(err, consumer.ConnectToNSQLookupds(t.lookupds))
 	}
 	if ctx.Err() != nil {
-		return nil // the end came first
+		return nil // interrupted while connecting
 	}
 	found := consumer.Stats().Connections
 	if found == 0 && len(t.lookupds) > 0 {
-		t.say("rdy: no nsqd has the topic %s yet, waiting", t.topic)
+		t.notice("rdy: no nsqd has the topic %s yet; waiting", t.topic)
 	}
 	if err != nil && found == 0 && len(t.lookupds) == 0 {
-		return fmt.Errorf("no nsqd to read from: %w", err)
+		return fmt.Errorf("no nsqd is reachable: %w", err)
 	}
 	level.Set(t.level)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
-			t.say("rdy: still trying: %s", strings.TrimSpace(line))
+			t.notice("rdy: still trying: %s", strings.TrimSpace(line))
 		}
 	}
 	return nil
 }
 
-// printer is the handler of a tail. A message is finished when its line is
-// written, and only then.
+// printer is the handler of tail. It finishes a message after it has written its
+// line, and requeues it otherwise.
 type printer struct {
 	w     io.Writer
 	json  bool
-	limit int         // of messages; 0 is none
-	end   func(error) // is called when no more can be printed, with a *writeError if that is why
+	limit int         // maximum messages; 0 means no limit
+	end   func(error) // called once, after the last line; the error is nil or a *writeError
 
 	printed int
-	ended   bool
+	ended   bool // end was called
 }
 
-// HandleMessage prints a message.
+// HandleMessage prints a message. After the end it requeues it.
 func (p *printer) HandleMessage(m *nsq.Message) error {
 	if p.ended {
 		m.RequeueWithoutBackoff(0)
@@ -186,7 +187,7 @@ func (p *printer) HandleMessage(m *nsq.Message) error {
 	return nil
 }
 
-// writeError says that a line could not be printed.
+// writeError reports that a line could not be printed.
 type writeError struct{ err error }
 
 func (e *writeError) Error() string { return "standard output: " + e.err.Error() }

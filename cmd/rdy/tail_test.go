@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// numbered returns bodies that differ.
+// numbered returns n different bodies.
 func numbered(prefix string, n int) []string {
 	bodies := make([]string, n)
 	for i := range bodies {
@@ -19,8 +19,8 @@ func numbered(prefix string, n int) []string {
 	return bodies
 }
 
-// With -n exactly those messages are finished that were printed, and the others
-// are back with nsqd when the program ends, whatever was prefetched.
+// With -n, tail finishes exactly the messages that it printed. All others are back
+// at nsqd when it ends, however many it had fetched.
 func TestTailCount(t *testing.T) {
 	const each = 60
 	for _, n := range []int{1, 2, 7, 50, 2*each - 1, 2 * each} {
@@ -45,7 +45,7 @@ func TestTailCount(t *testing.T) {
 			}
 			slices.Sort(lines)
 			if distinct := len(slices.Compact(lines)); distinct != n || strings.Count(stdout, "\n") != n {
-				t.Errorf("%d different messages in %d lines, want %d", distinct, strings.Count(stdout, "\n"), n)
+				t.Errorf("got %d different messages in %d lines, want %d", distinct, strings.Count(stdout, "\n"), n)
 			}
 			want := channelStats{Depth: 2*each - n, Messages: 2 * each}
 			if got := c.stats(t, "count"); got != want {
@@ -55,7 +55,8 @@ func TestTailCount(t *testing.T) {
 	}
 }
 
-// One message is enough, whichever of many nsqds has it.
+// With -n below the number of nsqds, tail finds a message at whichever nsqd has
+// it.
 func TestTailCountBelowNSQDs(t *testing.T) {
 	c := startCluster(t, 3)
 	c.publish(t, 2, "few", "ch", "m", "m")
@@ -68,7 +69,7 @@ func TestTailCountBelowNSQDs(t *testing.T) {
 	}
 }
 
-// Who reads next gets what was not printed.
+// The next reader gets what was not printed.
 func TestTailGivesBackAtOnce(t *testing.T) {
 	c := startCluster(t, 1)
 	published := numbered("m", 20)
@@ -115,7 +116,7 @@ func TestTailJSON(t *testing.T) {
 	}
 }
 
-// A message printed by nobody yet is not finished by an attempts limit either.
+// A message that was never printed is not given up, however many attempts it had.
 func TestTailPrintsWhateverTheAttempts(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "attempts", "ch", "m")
@@ -134,7 +135,7 @@ func TestTailPrintsWhateverTheAttempts(t *testing.T) {
 	}
 	_, stdout, _ := execute(t, append(args, "--json")...)
 	if want := fmt.Sprintf(`"attempts":%d,`, failures+1); !strings.Contains(stdout, want) {
-		t.Errorf("%s is not in %q", want, stdout)
+		t.Errorf("stdout %q does not contain %s", stdout, want)
 	}
 }
 
@@ -154,7 +155,7 @@ func TestTailInterrupted(t *testing.T) {
 	}
 }
 
-// The default channel is an ephemeral one, which is gone afterwards.
+// The default channel is ephemeral and disappears when tail ends.
 func TestTailDefaultChannel(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "fresh", "")
@@ -181,8 +182,8 @@ func channels(t *testing.T, c *cluster) string {
 	return text.String()
 }
 
-// When the reader has gone, what it has not read goes back. Bodies exceed what a
-// pipe holds, so none was written whole.
+// When the reader of the pipe exits, messages that it has not read go back to
+// nsqd. A body is larger than a pipe, so none was written whole.
 func TestTailBrokenPipe(t *testing.T) {
 	c := startCluster(t, 2)
 	for i := range c.nsqds {
@@ -193,7 +194,7 @@ func TestTailBrokenPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := launch(t, write, append(c.flags(), "tail", "pipe", "--channel", "ch")...)
-	_ = write.Close() // the process has its own
+	_ = write.Close() // the process has its own copy
 	if _, err := read.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -206,53 +207,52 @@ func TestTailBrokenPipe(t *testing.T) {
 	}
 }
 
-// full is a writer that fails in another way than a pipe whose reader has gone.
-type full struct{}
+// brokenWriter fails every write, and not with EPIPE.
+type brokenWriter struct{}
 
-func (full) Write([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
+func (brokenWriter) Write([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
 
 func TestTailCannotPrint(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "full", "ch", "m")
 	var stderr output
-	code := run(t.Context(), append(c.flags(), "tail", "full", "--channel", "ch"), nil, full{}, &stderr)
+	code := run(t.Context(), append(c.flags(), "tail", "full", "--channel", "ch"), nil, brokenWriter{}, &stderr)
 	if code != exitFailure || !strings.Contains(stderr.String(), "standard output") {
 		t.Errorf("exit code %d, stderr %q", code, stderr.String())
 	}
-	oneLineOnly(t, stderr.String())
+	expectOneLine(t, stderr.String())
 	if got, want := c.stats(t, "full"), (channelStats{Depth: 1, Messages: 1}); got != want {
 		t.Errorf("nsqd has %+v, want %+v", got, want)
 	}
 }
 
-// nobody is an address where nothing listens.
-const nobody = "127.0.0.1:1"
+// unreachable is an address on which nothing listens.
+const unreachable = "127.0.0.1:1"
 
 func TestTailUnreachable(t *testing.T) {
-	code, stdout, stderr := execute(t, "tail", "t", "--nsqd", nobody, "--nsqd", "127.0.0.1:2")
+	code, stdout, stderr := execute(t, "tail", "t", "--nsqd", unreachable, "--nsqd", "127.0.0.1:2")
 	if code != exitFailure || stdout != "" {
 		t.Errorf("exit code %d, stdout %q", code, stdout)
 	}
-	oneLineOnly(t, stderr)
-	for _, part := range []string{nobody, "127.0.0.1:2", "refused"} {
+	expectOneLine(t, stderr)
+	for _, part := range []string{unreachable, "127.0.0.1:2", "refused"} {
 		if !strings.Contains(stderr, part) {
-			t.Errorf("%q is not in %q", part, stderr)
+			t.Errorf("stderr %q does not contain %q", stderr, part)
 		}
 	}
 }
 
 func TestTailPartlyReachable(t *testing.T) {
 	c := startCluster(t, 1)
-	p := start(t, append(c.flags(), "tail", "partly", "--nsqd", nobody, "--channel", "ch", "-n", "1")...)
-	p.stderr.await(t, "rdy: still trying: ["+nobody+"]")
+	p := start(t, append(c.flags(), "tail", "partly", "--nsqd", unreachable, "--channel", "ch", "-n", "1")...)
+	p.stderr.await(t, "rdy: still trying: ["+unreachable+"]")
 	c.publish(t, 0, "partly", "", "m")
 	if code := p.wait(t); code != exitOK || p.stdout.String() != "m\n" {
 		t.Errorf("exit code %d, stdout %q", code, p.stdout.String())
 	}
 }
 
-// The nsqds come from an nsqlookupd, whether they have the topic already or get
-// it later.
+// tail finds nsqds through an nsqlookupd, and waits while no nsqd has the topic.
 func TestTailLookupd(t *testing.T) {
 	c := startCluster(t, 2)
 	c.publish(t, 0, "listed", "ch", "one", "two")
@@ -267,7 +267,7 @@ func TestTailLookupd(t *testing.T) {
 	if got, want := c.stats(t, "listed"), (channelStats{Messages: 3}); got != want {
 		t.Errorf("nsqd has %+v, want %+v", got, want)
 	}
-	p := start(t, "tail", "later", "--lookupd", c.lookupds[0], "--lookupd", nobody)
+	p := start(t, "tail", "later", "--lookupd", c.lookupds[0], "--lookupd", unreachable)
 	p.stderr.await(t, "no nsqd has the topic later yet")
 	p.interrupt(errInterrupted)
 	if code := p.wait(t); code != exitOK {

@@ -9,12 +9,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is what the build says of itself. What it does not say is empty.
+// version is what the build recorded. What it did not record is empty.
 type version struct {
 	Version  string `json:"version"`            // of the module, or (devel)
-	Commit   string `json:"commit,omitempty"`   // that it was built from
+	Commit   string `json:"commit,omitempty"`   // that rdy was built from
 	Time     string `json:"time,omitempty"`     // of the commit
-	Modified bool   `json:"modified,omitempty"` // uncommitted changes were there, too
+	Modified bool   `json:"modified,omitempty"` // there were uncommitted changes
 	NSQD     string `json:"nsqd,omitempty"`     // version of the built-in nsqd
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
@@ -66,7 +66,7 @@ func newVersion(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",
-		Long:    "Print the version of rdy, of the nsqd built into it, and of Go, as the build recorded them.",
+		Long:    "Print the versions of rdy, of the nsqd built into it, and of Go, as recorded by the build.",
 		Example: "  rdy version --json",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
