@@ -8,32 +8,32 @@ import (
 
 // Kinds of cases: what a client does.
 const (
-	consume = "consume" // takes what the server has, as fast as it can
-	latency = "latency" // takes what comes at a rate, and measures how old it is
-	publish = "publish" // publishes as fast as it is answered
-	idle    = "idle"    // is connected and answers heartbeats
+	consume = "consume" // receives messages as fast as it can
+	latency = "latency" // receives messages at a given rate, and measures their age
+	publish = "publish" // publishes as fast as the server replies
+	idle    = "idle"    // is connected and replies to heartbeats
 	connect = "connect" // finds nsqds through an nsqlookupd and connects to them
 )
 
-// Case is one measurement: a kind of work, and all that it depends on. Parent,
-// server and client are given the same.
+// Case is one measurement: a kind of work and everything it depends on. The
+// parent process, the server and the client all get the same Case.
 type Case struct {
 	Kind      string
 	Server    string        // "fake", or "nsqd" for the real one
-	Body      int           // bytes of a message's body
+	Body      int           // bytes in the body of a message
 	InFlight  int           // max_in_flight
 	Handlers  int           // goroutines that handle messages, or that publish
-	Conns     int           // nsqds
+	Conns     int           // number of nsqds
 	Transport string        // "", "tls", "snappy" or "deflate"
-	Handler   string        // "" returns at once, "1ms" sleeps, "async" answers from another goroutine
-	Mode      string        // of publish: "sync", "async" or "multi", which publishes 100 at a time
-	Rate      int           // of latency: messages a second
-	RTT       time.Duration // of connect: how long the server takes to answer IDENTIFY
-	Messages  int           // of consume from nsqd: how many there are; 0 measures for Window
+	Handler   string        // "" returns at once, "1ms" sleeps, "async" finishes in another goroutine
+	Mode      string        // for publish: "sync", "async" or "multi", which publishes 100 at a time
+	Rate      int           // for latency: messages per second
+	RTT       time.Duration // for connect: how long the server takes to reply to IDENTIFY
+	Messages  int           // for consume from nsqd: messages in the channel; 0 measures for Window
 	Window    time.Duration // how long to measure
 }
 
-// Name tells a case from all others of the matrix.
+// Name returns the name of a case, which is unique in the matrix.
 func (c Case) Name() string {
 	parts := []string{c.Kind, c.Server}
 	add := func(show bool, format string, args ...any) {
@@ -64,15 +64,15 @@ func size(bytes int) string {
 type Result struct {
 	Messages int
 	Seconds  float64
-	CPU      float64 // seconds of the client's process, user and system
-	Allocs   uint64  // heap objects
-	Bytes    uint64  // of the heap
+	CPU      float64 // seconds of the client process, user and system
+	Allocs   uint64  // heap objects allocated
+	Bytes    uint64  // heap bytes allocated
 	Reads    uint64  // read system calls; Linux only
-	Writes   uint64
+	Writes   uint64  // write system calls; Linux only
 
-	P50, P99, P999 time.Duration // of latency
-	Took           time.Duration // of connect: until every connection has RDY
+	P50, P99, P999 time.Duration // for latency: age of the messages
+	Took           time.Duration // for connect: until the client reports all connections ready
 
-	Goroutines int   // of idle: per connection
-	RSS        int64 // of idle: bytes per connection
+	Goroutines int   // for idle: per connection
+	RSS        int64 // for idle: bytes per connection
 }

@@ -15,9 +15,10 @@ import (
 
 // library is a client under test.
 type library interface {
-	// consume starts a consumer that calls handle for each message, from as many
-	// goroutines as the case has handlers, and answers it as the case says. It
-	// returns when the consumer is connected.
+	// consume starts a consumer with as many handlers as the case has. Each calls
+	// handle for a message and then finishes it as c.Handler says. consume returns
+	// once the consumer is connected, or is looking for nsqds. ready reports
+	// whether all connections are there.
 	consume(c Case, where addresses, handle func(id byte, body []byte)) (ready func() bool, err error)
 	// publisher connects a producer.
 	publisher(c Case, addr string) (publisher, error)
@@ -27,12 +28,12 @@ type library interface {
 type publisher interface {
 	one(body []byte) error
 	many(bodies [][]byte) error
-	// stream publishes without waiting for each answer, and calls done for each,
-	// until stop is set. It returns when all answers are there.
+	// stream publishes without waiting for each reply, until stop is set. It calls
+	// done for each reply and returns after the last one.
 	stream(body []byte, done func(), stop *atomic.Bool) error
 }
 
-// libraries by name, in the order of the report.
+// libraries holds the clients by name, in the order of the report.
 var libraries = []struct {
 	name string
 	lib  library
@@ -52,10 +53,10 @@ const (
 	floorInline = "floor inline"
 )
 
-// warmUp is how long a client works before it is measured.
+// warmUp is how long a client works before the measurement begins.
 const warmUp = 300 * time.Millisecond
 
-// runClient is the client's process: it prints its result as one line of JSON.
+// runClient is the client process. It prints its result as one line of JSON.
 func runClient(name string, c Case, where addresses) error {
 	i := slices.IndexFunc(libraries, func(l struct {
 		name string
@@ -76,7 +77,8 @@ func runClient(name string, c Case, where addresses) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// counters count without sharing cache lines more than they must.
+// counters is a counter that goroutines increment without contending for one cache
+// line.
 type counters [64]struct {
 	n atomic.Int64
 	_ [56]byte
@@ -99,13 +101,14 @@ func runConsume(lib library, c Case, where addresses) (Result, error) {
 		return Result{}, err
 	}
 	if c.Messages > 0 {
-		// The last ones, which fill no output buffer, lie there for up to 250 ms.
+		// The last messages do not fill nsqd's output buffer and stay in it for up to
+		// 250 ms, so that the measurement ends before them.
 		enough := c.Messages - c.Messages/100
-		if err := until(func() bool { return handled.sum() >= enough }); err != nil {
-			return Result{}, fmt.Errorf("%d of %d messages came: %w", handled.sum(), c.Messages, err)
+		if err := waitUntil(func() bool { return handled.sum() >= enough }); err != nil {
+			return Result{}, fmt.Errorf("received %d of %d messages: %w", handled.sum(), c.Messages, err)
 		}
 		r := readMeter().since(before, handled.sum())
-		return r, until(func() bool { return handled.sum() >= c.Messages })
+		return r, waitUntil(func() bool { return handled.sum() >= c.Messages })
 	}
 	time.Sleep(warmUp)
 	before = readMeter()
@@ -138,7 +141,7 @@ func runLatency(lib library, c Case, where addresses) (Result, error) {
 	mu.Unlock()
 	r := readMeter().since(before, len(measured))
 	if len(measured) == 0 {
-		return r, fmt.Errorf("no message came")
+		return r, fmt.Errorf("received no message")
 	}
 	slices.Sort(measured)
 	r.P50, r.P99, r.P999 = quantile(measured, 0.5), quantile(measured, 0.99), quantile(measured, 0.999)
@@ -179,7 +182,7 @@ func runPublish(lib library, c Case, where addresses) (Result, error) {
 	return r, nil
 }
 
-// multi is how many messages a "multi" publish has.
+// multi is the number of messages in a "multi" publish.
 const multi = 100
 
 func publishUntil(p publisher, c Case, count *atomic.Int64, stop *atomic.Bool) error {
@@ -201,7 +204,7 @@ func publishUntil(p publisher, c Case, count *atomic.Int64, stop *atomic.Bool) e
 	return nil
 }
 
-// idleBeats is for how many heartbeats an idle client is measured.
+// idleBeats is how many heartbeats the measurement of an idle client takes.
 const idleBeats = 4
 
 func runIdle(lib library, c Case, where addresses) (Result, error) {
@@ -211,15 +214,15 @@ func runIdle(lib library, c Case, where addresses) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := until(ready); err != nil {
+	if err := waitUntil(ready); err != nil {
 		return Result{}, fmt.Errorf("not all connections are ready: %w", err)
 	}
-	time.Sleep(3 * heartbeat) // buffers of the handshake are let go
+	time.Sleep(3 * heartbeat) // until the client has released the handshake's buffers
 	before := readMeter()
 	time.Sleep(idleBeats * heartbeat)
 	r := readMeter().since(before, c.Conns*idleBeats)
 	r.Goroutines = (runtime.NumGoroutine() - goroutines) / c.Conns
-	debug.FreeOSMemory() // what connecting took and nobody holds any more
+	debug.FreeOSMemory() // so that RSS excludes garbage of the connecting phase
 	r.RSS = (resident() - rss) / int64(c.Conns)
 	return r, nil
 }
@@ -230,7 +233,7 @@ func runConnect(lib library, c Case, where addresses) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := until(ready); err != nil {
+	if err := waitUntil(ready); err != nil {
 		return Result{}, fmt.Errorf("not all connections are ready: %w", err)
 	}
 	r := readMeter().since(before, c.Conns)
@@ -238,11 +241,11 @@ func runConnect(lib library, c Case, where addresses) (Result, error) {
 	return r, nil
 }
 
-// until waits for something that takes seconds at most.
-func until(done func() bool) error {
+// waitUntil polls until done reports true. It fails after a minute.
+func waitUntil(done func() bool) error {
 	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(100 * time.Microsecond) {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("not within a minute")
+			return fmt.Errorf("timed out after a minute")
 		}
 	}
 	return nil

@@ -17,22 +17,23 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// floorLibrary is what is left of a client when everything is taken away that
-// can be: no backoff, reconnecting, accounting, deadlines or leases. Inline, it
-// handles messages on the goroutine that reads and sends one write of answers per
-// read. With a hop, it hands batches over to the handlers' goroutines, and
-// whoever finds nobody writing writes the answers of all.
+// floorLibrary is a client without anything that a client can do without: backoff,
+// reconnecting, accounting, deadlines, leases.
+//
+// Without hop, the goroutine that reads also handles the messages, and makes one
+// write of FINs per read. With hop, it hands batches to handler goroutines. A
+// handler that finds no write under way writes the FINs of all handlers.
 type floorLibrary struct{ hop bool }
 
-var errFloor = errors.New("the floor clients do not do this")
+var errUnsupported = errors.New("the floor clients do not support this case")
 
 func (lib floorLibrary) consume(c Case, where addresses, handle func(byte, []byte)) (func() bool, error) {
 	if where.Lookupd != "" || c.Handler != "" {
-		return nil, errFloor
+		return nil, errUnsupported
 	}
 	share := max(c.InFlight/max(c.Conns, 1), 1)
 	q := &floorQueue{}
-	q.some.L = &q.mu
+	q.nonEmpty.L = &q.mu
 	if lib.hop {
 		for range max(c.Handlers, 1) {
 			go q.work(handle)
@@ -84,7 +85,7 @@ func dialFloor(c Case, addr string) (*floor, error) {
 	if _, err := conn.Write(hello); err != nil {
 		return nil, err
 	}
-	if err := f.response(); err != nil {
+	if err := f.readReply(); err != nil {
 		return nil, err
 	}
 	switch c.Transport {
@@ -102,10 +103,10 @@ func dialFloor(c Case, addr string) (*floor, error) {
 		}
 		f.r, f.w = flate.NewReader(conn), flushing{w}
 	}
-	return f, f.response()
+	return f, f.readReply()
 }
 
-// flushing flushes what it compresses at each write.
+// flushing compresses, and flushes after each write.
 type flushing struct {
 	w interface {
 		io.Writer
@@ -121,8 +122,8 @@ func (f flushing) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// response reads one frame.
-func (f *floor) response() error {
+// readReply reads one frame and discards it. It assumes a frame below 64 KiB.
+func (f *floor) readReply() error {
 	header := make([]byte, 4)
 	if _, err := io.ReadFull(f.r, header); err != nil {
 		return err
@@ -132,7 +133,7 @@ func (f *floor) response() error {
 	return err
 }
 
-// chunk is how much is read at once.
+// chunk is the size of a read.
 const chunk = 64 << 10
 
 func (f *floor) readAndHandle(handle func(byte, []byte)) {
@@ -162,8 +163,9 @@ func (f *floor) readAndHandle(handle func(byte, []byte)) {
 	})
 }
 
-// read reads into a buffer, which fresh replaces after each read if it returns
-// one, and gives whole frames to parse, which returns what it left.
+// read reads into a buffer and passes its content to parse, which returns the
+// bytes that it leaves for later. If fresh returns a buffer, read continues in that
+// one.
 func (f *floor) read(fresh func() []byte, parse func([]byte) []byte) {
 	buf, w := make([]byte, chunk), 0
 	for {
@@ -177,7 +179,7 @@ func (f *floor) read(fresh func() []byte, parse func([]byte) []byte) {
 		if next == nil {
 			next = buf
 		}
-		if len(rest) == len(next) { // a frame longer than the buffer
+		if len(rest) == len(next) { // the frame is longer than the buffer
 			next = make([]byte, 2*len(next))
 		}
 		w = copy(next, rest)
@@ -192,16 +194,16 @@ type floorMessage struct {
 	from *floor
 }
 
-// floorQueue hands messages over in batches.
+// floorQueue is the queue between the readers and the handlers.
 type floorQueue struct {
-	mu    sync.Mutex
-	some  sync.Cond
-	queue []floorMessage
-	idle  int
+	mu       sync.Mutex // guards the fields below
+	nonEmpty sync.Cond
+	queue    []floorMessage
+	idle     int // handlers that wait for messages
 }
 
-// handOver is how many messages a handler takes at most.
-const handOver = 64
+// hopBatch is the maximum number of messages that a handler takes at a time.
+const hopBatch = 64
 
 func (f *floor) readAndHandOver(q *floorQueue) {
 	f.read(func() []byte { return make([]byte, chunk) }, func(frames []byte) []byte {
@@ -221,23 +223,23 @@ func (f *floor) readAndHandOver(q *floorQueue) {
 			}
 		}
 		for range min(q.idle, len(q.queue)) {
-			q.some.Signal()
+			q.nonEmpty.Signal()
 		}
 		q.mu.Unlock()
 		if nop {
-			f.answer(wire.AppendNop)
+			f.send(wire.AppendNop)
 		}
 		return frames
 	})
 }
 
 func (q *floorQueue) work(handle func(byte, []byte)) {
-	batch := make([]floorMessage, handOver)
+	batch := make([]floorMessage, hopBatch)
 	for {
 		q.mu.Lock()
 		for len(q.queue) == 0 {
 			q.idle++
-			q.some.Wait()
+			q.nonEmpty.Wait()
 			q.idle--
 		}
 		n := copy(batch, q.queue)
@@ -249,7 +251,7 @@ func (q *floorQueue) work(handle func(byte, []byte)) {
 				handle(batch[to].id[15], batch[to].body)
 				to++
 			}
-			f.answer(func(b []byte) []byte {
+			f.send(func(b []byte) []byte {
 				for i := range batch[from:to] {
 					b = wire.AppendFin(b, &batch[from+i].id)
 				}
@@ -261,8 +263,9 @@ func (q *floorQueue) work(handle func(byte, []byte)) {
 	}
 }
 
-// answer appends answers, and writes all there are if nobody else does.
-func (f *floor) answer(appendTo func([]byte) []byte) {
+// send appends commands to pending. Unless another goroutine is writing, it then
+// writes until nothing is pending.
+func (f *floor) send(appendTo func([]byte) []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.pending = appendTo(f.pending)
@@ -271,7 +274,7 @@ func (f *floor) answer(appendTo func([]byte) []byte) {
 	}
 	f.writing = true
 	f.mu.Unlock()
-	runtime.Gosched() // others have something, too
+	runtime.Gosched() // lets other goroutines append to the same write
 	f.mu.Lock()
 	for len(f.pending) > 0 {
 		out := f.pending
@@ -292,7 +295,7 @@ func (lib floorLibrary) publisher(c Case, addr string) (publisher, error) {
 		return nil, err
 	}
 	p := &floorPublisher{f: f}
-	go p.readAnswers()
+	go p.readReplies()
 	return p, nil
 }
 
@@ -301,10 +304,10 @@ type floorPublisher struct {
 	f *floor
 
 	mu      sync.Mutex
-	waiting []func()
+	waiting []func() // guarded by mu; called in the order of the replies
 }
 
-func (p *floorPublisher) readAnswers() {
+func (p *floorPublisher) readReplies() {
 	p.f.read(func() []byte { return nil }, func(frames []byte) []byte {
 		for {
 			frame, n, err := wire.ParseFrame(frames)
@@ -313,7 +316,7 @@ func (p *floorPublisher) readAnswers() {
 			}
 			frames = frames[n:]
 			if frame.IsHeartbeat() {
-				p.f.answer(wire.AppendNop)
+				p.f.send(wire.AppendNop)
 				continue
 			}
 			p.mu.Lock()
@@ -325,8 +328,8 @@ func (p *floorPublisher) readAnswers() {
 	})
 }
 
-func (p *floorPublisher) send(done func(), appendTo func([]byte) []byte) {
-	p.f.answer(func(b []byte) []byte {
+func (p *floorPublisher) publish(done func(), appendTo func([]byte) []byte) {
+	p.f.send(func(b []byte) []byte {
 		p.mu.Lock()
 		p.waiting = append(p.waiting, done)
 		p.mu.Unlock()
@@ -335,13 +338,13 @@ func (p *floorPublisher) send(done func(), appendTo func([]byte) []byte) {
 }
 
 func (p *floorPublisher) wait(appendTo func([]byte) []byte) error {
-	answered := make(chan struct{})
-	p.send(func() { close(answered) }, appendTo)
+	replied := make(chan struct{})
+	p.publish(func() { close(replied) }, appendTo)
 	select {
-	case <-answered:
+	case <-replied:
 		return nil
 	case <-time.After(time.Minute):
-		return fmt.Errorf("no answer within a minute")
+		return fmt.Errorf("no reply after a minute")
 	}
 }
 
@@ -354,10 +357,10 @@ func (p *floorPublisher) many(bodies [][]byte) error {
 }
 
 func (p *floorPublisher) stream(body []byte, done func(), stop *atomic.Bool) error {
-	answers := make(chan struct{}, asyncWindow)
+	results := make(chan struct{}, asyncWindow)
 	publish := func() error {
-		p.send(func() { answers <- struct{}{} }, func(b []byte) []byte { return wire.AppendPub(b, topic, body) })
+		p.publish(func() { results <- struct{}{} }, func(b []byte) []byte { return wire.AppendPub(b, topic, body) })
 		return nil
 	}
-	return stream(publish, answers, func(struct{}) error { return nil }, done, stop)
+	return stream(publish, results, func(struct{}) error { return nil }, done, stop)
 }

@@ -49,16 +49,16 @@ func goNSQHandler(how string, handle func(byte, []byte)) nsq.HandlerFunc {
 			return nil
 		}
 	case "async":
-		answer := make(chan *nsq.Message, 1024)
+		finish := make(chan *nsq.Message, 1024)
 		go func() {
-			for m := range answer {
+			for m := range finish {
 				handle(m.ID[15], m.Body)
 				m.Finish()
 			}
 		}()
 		return func(m *nsq.Message) error {
 			m.DisableAutoResponse()
-			answer <- m
+			finish <- m
 			return nil
 		}
 	}
@@ -80,7 +80,7 @@ func (p goNSQPublisher) one(body []byte) error      { return p.p.Publish(topic, 
 func (p goNSQPublisher) many(bodies [][]byte) error { return p.p.MultiPublish(topic, bodies) }
 
 func (p goNSQPublisher) stream(body []byte, done func(), stop *atomic.Bool) error {
-	answers := make(chan *nsq.ProducerTransaction, asyncWindow)
-	publish := func() error { return p.p.PublishAsync(topic, body, answers) }
-	return stream(publish, answers, func(t *nsq.ProducerTransaction) error { return t.Error }, done, stop)
+	results := make(chan *nsq.ProducerTransaction, asyncWindow)
+	publish := func() error { return p.p.PublishAsync(topic, body, results) }
+	return stream(publish, results, func(t *nsq.ProducerTransaction) error { return t.Error }, done, stop)
 }

@@ -58,16 +58,16 @@ func rdyHandler(how string, handle func(byte, []byte)) nsq.HandlerFunc {
 			return nil
 		}
 	case "async":
-		answer := make(chan *nsq.Message, 1024)
+		finish := make(chan *nsq.Message, 1024)
 		go func() {
-			for m := range answer {
+			for m := range finish {
 				handle(m.ID[15], m.Body)
 				m.Finish()
 			}
 		}()
 		return func(m *nsq.Message) error {
 			m.DisableAutoResponse()
-			answer <- m
+			finish <- m
 			return nil
 		}
 	}
@@ -89,16 +89,17 @@ func (p rdyPublisher) one(body []byte) error      { return p.p.Publish(topic, bo
 func (p rdyPublisher) many(bodies [][]byte) error { return p.p.MultiPublish(topic, bodies) }
 
 func (p rdyPublisher) stream(body []byte, done func(), stop *atomic.Bool) error {
-	answers := make(chan *nsq.ProducerTransaction, asyncWindow)
-	publish := func() error { return p.p.PublishAsync(topic, body, answers) }
-	return stream(publish, answers, func(t *nsq.ProducerTransaction) error { return t.Error }, done, stop)
+	results := make(chan *nsq.ProducerTransaction, asyncWindow)
+	publish := func() error { return p.p.PublishAsync(topic, body, results) }
+	return stream(publish, results, func(t *nsq.ProducerTransaction) error { return t.Error }, done, stop)
 }
 
-// asyncWindow is how many asynchronous publishes are outstanding.
+// asyncWindow is how many asynchronous publishes may be outstanding.
 const asyncWindow = 1000
 
-// stream keeps a window of asynchronous publishes full until stop is set.
-func stream[T any](publish func() error, answers chan T, outcome func(T) error, done func(), stop *atomic.Bool) error {
+// stream keeps asyncWindow publishes outstanding until stop is set, and then waits
+// for the rest.
+func stream[T any](publish func() error, results chan T, errorOf func(T) error, done func(), stop *atomic.Bool) error {
 	outstanding := 0
 	for !stop.Load() || outstanding > 0 {
 		for outstanding < asyncWindow && !stop.Load() {
@@ -106,11 +107,11 @@ func stream[T any](publish func() error, answers chan T, outcome func(T) error, 
 				return fmt.Errorf("publishing: %w", err)
 			}
 			outstanding++
-			// Answers that are there are taken without waiting.
+			// Take the results that have arrived, without waiting for more.
 			for taken := true; taken && outstanding > 0; {
 				select {
-				case t := <-answers:
-					if err := outcome(t); err != nil {
+				case t := <-results:
+					if err := errorOf(t); err != nil {
 						return err
 					}
 					outstanding--
@@ -121,7 +122,7 @@ func stream[T any](publish func() error, answers chan T, outcome func(T) error, 
 			}
 		}
 		if outstanding > 0 {
-			if err := outcome(<-answers); err != nil {
+			if err := errorOf(<-results); err != nil {
 				return err
 			}
 			outstanding--

@@ -18,23 +18,24 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// fake is an nsqd that is far cheaper than any client: it sends messages that
-// were encoded beforehand in large writes, and counts answers without looking at
-// them. It keeps to RDY, and answers publishes at once.
+// fake is an nsqd that is far cheaper than any client. It sends messages, encoded
+// beforehand, in large writes, and counts FINs without looking at their IDs. It
+// respects RDY and replies to publishes at once.
 type fake struct {
 	c    Case
 	feed *feed
 	tls  *tls.Config
 
-	// Messages are sent when everybody is there: while they flow go-nsq takes
-	// minutes to make 1,000 connections, and gives up some.
-	missing atomic.Int64 // connections that have not subscribed
-	all     chan struct{}
+	// The fake sends messages only after all connections have subscribed. While
+	// messages flow, go-nsq takes minutes to make 1,000 connections and gives up
+	// on some.
+	unsubscribed  atomic.Int64  // connections that have not subscribed
+	allSubscribed chan struct{} // closed when there are none
 }
 
 func newFake(c Case) *fake {
-	f := &fake{c: c, feed: newFeed(c.Body, c.Transport), all: make(chan struct{})}
-	f.missing.Store(int64(max(c.Conns, 1)))
+	f := &fake{c: c, feed: newFeed(c.Body, c.Transport), allSubscribed: make(chan struct{})}
+	f.unsubscribed.Store(int64(max(c.Conns, 1)))
 	return f
 }
 
@@ -43,8 +44,8 @@ type fakeConn struct {
 	f    *fake
 	conn net.Conn
 
-	mu       sync.Mutex // guards what follows
-	more     *sync.Cond
+	mu       sync.Mutex // guards the fields below
+	changed  *sync.Cond // signalled when one of them changes
 	rdy      int
 	inFlight int
 	ended    bool
@@ -63,15 +64,15 @@ func (f *fake) serve(l net.Listener) {
 	}
 }
 
-// handle speaks to one client. Errors are not reported: the client's figures
-// show them.
+// handle serves one client. It does not report errors, because they show in the
+// client's figures.
 func (f *fake) handle(conn net.Conn) {
 	in := newScanner(conn)
 	if magic, err := in.take(4); err != nil || string(magic) != wire.MagicV2 {
 		return
 	}
 	c := &fakeConn{f: f, conn: conn}
-	c.more = sync.NewCond(&c.mu)
+	c.changed = sync.NewCond(&c.mu)
 	defer c.end()
 	for {
 		cmd, err := in.command()
@@ -81,7 +82,7 @@ func (f *fake) handle(conn net.Conn) {
 		switch cmd.Name {
 		case wire.CmdIdentify:
 			time.Sleep(f.c.RTT)
-			upgraded, err := c.identify(cmd.Body)
+			upgraded, err := c.identify()
 			if err != nil {
 				return
 			}
@@ -95,8 +96,8 @@ func (f *fake) handle(conn net.Conn) {
 			if _, err := c.conn.Write(f.feed.ok); err != nil {
 				return
 			}
-			if f.missing.Add(-1) == 0 {
-				close(f.all)
+			if f.unsubscribed.Add(-1) == 0 {
+				close(f.allSubscribed)
 			}
 			if f.c.Kind == consume || f.c.Kind == latency {
 				go c.send()
@@ -105,11 +106,11 @@ func (f *fake) handle(conn net.Conn) {
 			if _, err := c.conn.Write(okFrame); err != nil {
 				return
 			}
-			_ = in.publishes(c.conn)
+			_ = in.readProducer(c.conn)
 			return
 		case wire.CmdRdy:
 			c.setRdy(atoi([]byte(cmd.Params[0])))
-			_ = in.answers(c)
+			_ = in.readConsumer(c)
 			return
 		}
 	}
@@ -117,13 +118,13 @@ func (f *fake) handle(conn net.Conn) {
 
 var okFrame = wire.AppendFrame(nil, wire.FrameResponse, []byte(wire.OK))
 
-// identify answers IDENTIFY and does the upgrade that the case is about.
-func (c *fakeConn) identify([]byte) (upgraded io.Reader, err error) {
-	answer := `{"max_rdy_count":2500,"version":"1.3.0","max_msg_timeout":900000,"msg_timeout":60000,"tls_v1":` +
+// identify replies to IDENTIFY and upgrades the connection as the case asks.
+func (c *fakeConn) identify() (upgraded io.Reader, err error) {
+	reply := `{"max_rdy_count":2500,"version":"1.3.0","max_msg_timeout":900000,"msg_timeout":60000,"tls_v1":` +
 		strconv.FormatBool(c.f.c.Transport == "tls") + `,"deflate":` + strconv.FormatBool(c.f.c.Transport == "deflate") +
 		`,"deflate_level":6,"max_deflate_level":6,"snappy":` + strconv.FormatBool(c.f.c.Transport == "snappy") +
 		`,"sample_rate":0,"auth_required":false,"output_buffer_size":16384,"output_buffer_timeout":250}`
-	if _, err := c.conn.Write(wire.AppendFrame(nil, wire.FrameResponse, []byte(answer))); err != nil {
+	if _, err := c.conn.Write(wire.AppendFrame(nil, wire.FrameResponse, []byte(reply))); err != nil {
 		return nil, err
 	}
 	switch c.f.c.Transport {
@@ -148,48 +149,49 @@ func (c *fakeConn) setRdy(n int) {
 	c.mu.Lock()
 	c.rdy = n
 	c.mu.Unlock()
-	c.more.Signal()
+	c.changed.Signal()
 }
 
-func (c *fakeConn) answered(n int) {
+func (c *fakeConn) addFinished(n int) {
 	c.mu.Lock()
 	c.inFlight -= n
 	c.mu.Unlock()
-	c.more.Signal()
+	c.changed.Signal()
 }
 
 func (c *fakeConn) end() {
 	c.mu.Lock()
 	c.ended = true
 	c.mu.Unlock()
-	c.more.Signal()
+	c.changed.Signal()
 }
 
-// room waits until the client is ready for messages, and takes at most n.
-func (c *fakeConn) room(most int) int {
+// awaitReady waits until the client is ready for messages. It counts up to limit
+// messages as in flight and returns their number, or 0 after the connection ended.
+func (c *fakeConn) awaitReady(limit int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.ended && c.inFlight >= c.rdy {
-		c.more.Wait()
+		c.changed.Wait()
 	}
 	if c.ended {
 		return 0
 	}
-	n := min(c.rdy-c.inFlight, most)
+	n := min(c.rdy-c.inFlight, limit)
 	c.inFlight += n
 	return n
 }
 
-// send sends messages as long as the client is ready for some: as fast as it can,
-// or at a rate.
+// send sends messages while the client is ready for them: as fast as it can, or
+// at the case's rate.
 func (c *fakeConn) send() {
-	<-c.f.all
+	<-c.f.allSubscribed
 	if c.f.c.Kind == latency {
 		c.pace()
 		return
 	}
 	for at := 0; ; {
-		n := c.room(c.f.feed.len() - at)
+		n := c.awaitReady(c.f.feed.len() - at)
 		if n == 0 {
 			return
 		}
@@ -204,10 +206,11 @@ func (c *fakeConn) send() {
 	}
 }
 
-// tick is how often a paced sender looks whether messages are due.
+// tick is how often a paced sender checks whether messages are due.
 const tick = 100 * time.Microsecond
 
-// pace sends messages at the case's rate, each with the time at which it is sent.
+// pace sends messages at the case's rate. Each carries the time at which it was
+// sent.
 func (c *fakeConn) pace() {
 	start := time.Now()
 	var sent int
@@ -219,12 +222,12 @@ func (c *fakeConn) pace() {
 			time.Sleep(tick)
 			continue
 		}
-		n := c.room(due - sent)
+		n := c.awaitReady(due - sent)
 		if n == 0 {
 			return
 		}
 		out = out[:0]
-		at := time.Now() // not when it was due: the machine's timers are coarse
+		at := time.Now() // not the time when it was due, because timers are coarse
 		for range n {
 			binary.BigEndian.PutUint64(body, uint64(at.UnixNano())) // #nosec G115 -- positive
 			out = wire.AppendMessage(out, &wire.Message{ID: wireID(sent), Attempts: 1, Timestamp: at.UnixNano(), Body: body})
@@ -300,11 +303,11 @@ func (s *scanner) command() (wire.Command, error) {
 	}
 }
 
-// finLen is the length of a FIN.
+// finLen is the length of a FIN command.
 const finLen = len("FIN ") + wire.IDLen + 1
 
-// answers reads what a consumer sends once it has RDY: FINs above all.
-func (s *scanner) answers(c *fakeConn) error {
+// readConsumer reads what a consumer sends after its first RDY, mostly FINs.
+func (s *scanner) readConsumer(c *fakeConn) error {
 	for {
 		finished := 0
 		for s.w-s.r >= 4 {
@@ -335,7 +338,7 @@ func (s *scanner) answers(c *fakeConn) error {
 			s.r += end + 1
 		}
 		if finished > 0 {
-			c.answered(finished)
+			c.addFinished(finished)
 		}
 		if err := s.fill(); err != nil {
 			return err
@@ -343,9 +346,9 @@ func (s *scanner) answers(c *fakeConn) error {
 	}
 }
 
-// publishes reads what a producer sends and answers OK, once per read for all
-// that it has read.
-func (s *scanner) publishes(w io.Writer) error {
+// readProducer reads what a producer sends. After each read it writes the OKs for
+// all publishes in it at once.
+func (s *scanner) readProducer(w io.Writer) error {
 	var out []byte
 	for {
 		out = out[:0]

@@ -13,23 +13,23 @@ import (
 
 // feed is what a fake sends, encoded beforehand: a ring of messages of one size.
 type feed struct {
-	ok, closeWait []byte // responses
+	ok, closeWait []byte // replies
 
-	frames []byte // of a transport without compression
-	step   int    // the length of each
-	count  int
+	frames   []byte // for a transport without compression
+	frameLen int    // length of each frame
+	count    int    // number of frames
 
-	segments []segment // of one with; longest first
+	segments []segment // for a transport with compression; the longest first
 }
 
-// segment is a compressed piece of a stream that stands for itself.
+// segment is a compressed piece of a stream that can be sent at any point of it.
 type segment struct {
 	messages int
 	data     []byte
 }
 
-// ringBytes is about how long the ring is: more than fits into a client's socket
-// buffers, and not so much that caches know nothing of it.
+// ringBytes is the approximate length of the ring: more than fits into a client's
+// socket buffers, and little enough for the CPU's caches.
 const ringBytes = 2 << 20
 
 func newFeed(body int, transport string) *feed {
@@ -41,32 +41,32 @@ func newFeed(body int, transport string) *feed {
 	for i := range f.count {
 		f.frames = wire.AppendMessage(f.frames, &wire.Message{ID: wireID(i), Attempts: 1, Timestamp: 1, Body: text(body)})
 	}
-	f.step = len(f.frames) / f.count
-	compress := map[string]func([]byte) []byte{"snappy": snappied, "deflate": deflated}[transport]
+	f.frameLen = len(f.frames) / f.count
+	compress := map[string]func([]byte) []byte{"snappy": compressSnappy, "deflate": compressDeflate}[transport]
 	if compress == nil {
 		return f
 	}
 	f.ok, f.closeWait = compress(f.ok), compress(f.closeWait)
 	for _, n := range []int{64, 16, 1} {
-		f.segments = append(f.segments, segment{n, compress(f.frames[:n*f.step])})
+		f.segments = append(f.segments, segment{n, compress(f.frames[:n*f.frameLen])})
 	}
 	return f
 }
 
 func (f *feed) len() int { return f.count }
 
-// cut is the encoding of up to n messages of the ring from one on, and how many
-// they are.
+// cut returns the encoding of up to n messages, from index at on, and their
+// number.
 func (f *feed) cut(at, n int) ([]byte, int) {
 	for _, s := range f.segments {
 		if s.messages <= n {
 			return s.data, s.messages
 		}
 	}
-	return f.frames[at*f.step : (at+n)*f.step], n
+	return f.frames[at*f.frameLen : (at+n)*f.frameLen], n
 }
 
-func snappied(b []byte) []byte {
+func compressSnappy(b []byte) []byte {
 	var out bytes.Buffer
 	w := snappy.NewBufferedWriter(&out)
 	_, _ = w.Write(b) // into memory
@@ -74,7 +74,7 @@ func snappied(b []byte) []byte {
 	return out.Bytes()
 }
 
-func deflated(b []byte) []byte {
+func compressDeflate(b []byte) []byte {
 	var out bytes.Buffer
 	w, err := flate.NewWriter(&out, 6)
 	if err != nil {
@@ -87,7 +87,7 @@ func deflated(b []byte) []byte {
 
 func wireID(i int) wire.ID { return wire.ID([]byte(fmt.Sprintf("%016x", i))) }
 
-// text is a body that compresses about as well as JSON with identifiers in it.
+// text returns a body that compresses about as well as JSON with identifiers.
 func text(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {

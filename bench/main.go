@@ -1,7 +1,7 @@
-// Command bench measures this client beside the real go-nsq and beside what is
-// left of a client when everything is taken away that can be. Every client and
-// every server is a process of its own. The runs are interleaved, so that what
-// else the machine does hits all alike; only ratios mean something elsewhere.
+// Command bench measures this client beside the real go-nsq and beside the floor:
+// clients that do nothing but what the protocol demands. Every client and every
+// server is a process of its own. The clients take turns, so that other load on
+// the machine hits all of them alike. Only ratios carry over to other machines.
 package main
 
 import (
@@ -29,12 +29,12 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if len(os.Args) > 1 && (os.Args[1] == serverRole || os.Args[1] == clientRole) {
-		return role(ctx, os.Args[1], os.Args[2:])
+		return runRole(ctx, os.Args[1], os.Args[2:])
 	}
 	return bench(ctx, os.Args[1:], os.Stdout, os.Stderr)
 }
 
-// options are what a user asks for.
+// options are the command line's.
 type options struct {
 	quick  bool
 	json   bool
@@ -44,22 +44,22 @@ type options struct {
 	client *regexp.Regexp
 	window time.Duration
 
-	profile string // a directory
-	report  string // a file that --json has written
+	profile string // directory for CPU profiles
+	report  string // file that --json has written
 }
 
 func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.BoolVar(&o.quick, "quick", false, "a small part of the matrix in less than a minute, with a verdict against the committed ratios")
+	flags.BoolVar(&o.quick, "quick", false, "run a small part of the matrix, in less than a minute, and compare it with the committed ratios")
 	flags.BoolVar(&o.json, "json", false, "print JSON instead of Markdown")
-	flags.BoolVar(&o.list, "list", false, "print the names of the cases and end")
-	flags.IntVar(&o.runs, "runs", 0, "how often each client does each case (default 3, quick 2)")
-	flags.DurationVar(&o.window, "window", 0, "how long a run is measured (default 400ms, quick 300ms)")
-	only := flags.String("only", "", "a regular expression of the names of cases to do")
-	client := flags.String("client", "", "a regular expression of the names of clients")
-	flags.StringVar(&o.profile, "profile", "", "a directory for a CPU profile of each client and case")
-	flags.StringVar(&o.report, "report", "", "a file that --json has written: print it as Markdown, measure nothing")
+	flags.BoolVar(&o.list, "list", false, "print the names of the cases and exit")
+	flags.IntVar(&o.runs, "runs", 0, "how often each client runs each case (default 3, with -quick 2)")
+	flags.DurationVar(&o.window, "window", 0, "how long to measure each run (default 400ms, with -quick 300ms)")
+	only := flags.String("only", "", "run only cases whose name matches this `regexp`")
+	client := flags.String("client", "", "run only clients whose name matches this `regexp`")
+	flags.StringVar(&o.profile, "profile", "", "write a CPU profile of each client and case to this `directory`")
+	flags.StringVar(&o.report, "report", "", "measure nothing, and print this `file`, written by -json, as Markdown")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -83,8 +83,8 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	return o, err
 }
 
-// chosen is what of the matrix is to be done.
-func (o options) chosen() (specs []spec) {
+// selectSpecs returns the part of the matrix that the options ask for.
+func (o options) selectSpecs() (specs []spec) {
 	for _, s := range matrix(o.window) {
 		s.clients = slices.DeleteFunc(slices.Clone(s.clients), func(name string) bool {
 			return !o.client.MatchString(name) || o.quick && name != goNSQ && name != rdy
@@ -102,9 +102,9 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if o.report != "" {
-		return report(o.report, stdout)
+		return printReport(o.report, stdout)
 	}
-	specs := o.chosen()
+	specs := o.selectSpecs()
 	if o.list {
 		for _, s := range specs {
 			_, _ = fmt.Fprintln(stdout, s.Name())
@@ -117,63 +117,63 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	start := time.Now()
-	var outcomes []outcome
+	var measurements []measurement
 	var failures []error
 	for i, s := range specs {
 		_, _ = fmt.Fprintf(stderr, "%3d/%d %4.0fs  %s\n", i+1, len(specs), time.Since(start).Seconds(), s.Name())
 		done, err := measure(ctx, s, o.runs)
-		if err != nil { // the others are worth something all the same
+		if err != nil { // the other cases are still worth measuring
 			failures = append(failures, err)
 			continue
 		}
-		outcomes = append(outcomes, done)
+		measurements = append(measurements, done)
 	}
 	if o.json {
 		encoder := json.NewEncoder(stdout)
 		encoder.SetIndent("", "\t")
-		if err := encoder.Encode(outcomes); err != nil {
+		if err := encoder.Encode(measurements); err != nil {
 			return err
 		}
 	} else {
-		writeMarkdown(stdout, outcomes)
+		writeMarkdown(stdout, measurements)
 	}
 	if o.quick {
-		failures = append(failures, verdict(stderr, outcomes))
+		failures = append(failures, verdict(stderr, measurements))
 	}
 	return errors.Join(failures...)
 }
 
-// report prints what an earlier run has measured.
-func report(file string, stdout io.Writer) error {
+// printReport prints the measurements in a file that -json has written.
+func printReport(file string, stdout io.Writer) error {
 	data, err := os.ReadFile(file) // #nosec G304 -- the user's
 	if err != nil {
 		return err
 	}
-	var outcomes []outcome
-	if err := json.Unmarshal(data, &outcomes); err != nil {
+	var measurements []measurement
+	if err := json.Unmarshal(data, &measurements); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	writeMarkdown(stdout, outcomes)
+	writeMarkdown(stdout, measurements)
 	return nil
 }
 
-// outcome is what the clients did in a case.
-type outcome struct {
+// measurement holds the results of all clients in a case.
+type measurement struct {
 	Case    string
 	Kind    string
-	Clients []clientOutcome
+	Clients []clientMeasurement
 }
 
-type clientOutcome struct {
+type clientMeasurement struct {
 	Client string
 	Runs   []Result
 }
 
-// measure has all clients do a case in turn, several times.
-func measure(ctx context.Context, s spec, runs int) (outcome, error) {
-	o := outcome{Case: s.Name(), Kind: s.Kind}
+// measure has the clients run a case in turn, several times.
+func measure(ctx context.Context, s spec, runs int) (measurement, error) {
+	o := measurement{Case: s.Name(), Kind: s.Kind}
 	for _, name := range s.clients {
-		o.Clients = append(o.Clients, clientOutcome{Client: name})
+		o.Clients = append(o.Clients, clientMeasurement{Client: name})
 	}
 	for range runs {
 		for i := range o.Clients {

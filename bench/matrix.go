@@ -2,11 +2,11 @@ package main
 
 import "time"
 
-// spec is a case and the clients that do it.
+// spec is a case and the clients that run it.
 type spec struct {
 	Case
 	clients []string
-	quick   bool // it is one of those of a quick run
+	quick   bool // part of a quick run
 }
 
 var (
@@ -15,7 +15,8 @@ var (
 	pipeline = []string{goNSQ, rdy, floorHop}
 )
 
-// matrix is all that is measured: from one point in the middle along each axis.
+// matrix returns everything that is measured: one typical case, varied along one
+// axis at a time.
 func matrix(window time.Duration) []spec {
 	var specs []spec
 	add := func(quick bool, clients []string, c Case) {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// meter is what a process has used so far.
+// meter holds the resources that this process has used so far.
 type meter struct {
 	at            time.Time
 	cpu           time.Duration
@@ -29,7 +29,7 @@ func readMeter() (m meter) {
 	return m
 }
 
-// since is what was used after an earlier reading.
+// since returns the resources used since an earlier reading.
 func (m meter) since(before meter, messages int) Result {
 	return Result{
 		Messages: messages,
@@ -42,18 +42,19 @@ func (m meter) since(before meter, messages int) Result {
 	}
 }
 
-// systemCalls are the read and write system calls that this process has made,
-// which Linux counts. Elsewhere they are 0.
+// systemCalls returns the numbers of read and write system calls of this process.
+// They are 0 except on Linux.
 func systemCalls() (reads, writes uint64) {
 	return procValue("/proc/self/io", "syscr:"), procValue("/proc/self/io", "syscw:")
 }
 
-// resident is the memory of this process that is in use, in bytes. Linux only.
+// resident returns the resident memory of this process in bytes, or 0 except on
+// Linux.
 func resident() int64 {
 	return int64(procValue("/proc/self/status", "VmRSS:")) << 10 // #nosec G115 -- far from overflow
 }
 
-// procValue is the number in a line of a file of /proc.
+// procValue returns the number in the line of a /proc file that begins with name.
 func procValue(file, name string) uint64 {
 	data, err := os.ReadFile(file) // #nosec G304 -- constant names
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// column is a figure of a run, and how to show it.
+// column is one figure of a run and how to show it.
 type column struct {
 	title string
 	value func(Result) float64
@@ -37,8 +37,8 @@ var costs = []column{
 	{"writes", writesPerMessage, short},
 }
 
-// columns are what is shown of each kind of case. The first is the one whose
-// spread is shown.
+// columns returns the columns for a kind of case. The first one is shown with its
+// spread.
 func columns(kind string) []column {
 	since := func(title string, value func(Result) time.Duration) column {
 		return column{title, func(r Result) float64 { return float64(value(r)) / 1e3 }, short}
@@ -66,11 +66,11 @@ func columns(kind string) []column {
 	return append([]column{{"msgs/s", rate, thousands}}, costs...)
 }
 
-func writeMarkdown(w io.Writer, outcomes []outcome) {
+func writeMarkdown(w io.Writer, measurements []measurement) {
 	for _, kind := range []string{consume, latency, idle, connect, publish} {
 		cols := columns(kind)
 		header := false
-		for _, o := range outcomes {
+		for _, o := range measurements {
 			if o.Kind != kind {
 				continue
 			}
@@ -110,7 +110,7 @@ func titles(cols []column) (t []string) {
 	return t
 }
 
-func writeRow(w io.Writer, name string, c, reference clientOutcome, cols []column) {
+func writeRow(w io.Writer, name string, c, reference clientMeasurement, cols []column) {
 	_, _ = fmt.Fprintf(w, "| %s | %s | ", name, c.Client)
 	for i, col := range cols {
 		v := median(c.Runs, col.value)
@@ -153,7 +153,7 @@ func ratio(a, b float64) string {
 	return short(a / b)
 }
 
-// short shows three digits that count.
+// short formats v with three significant digits.
 func short(v float64) string {
 	switch {
 	case v == 0:

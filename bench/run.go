@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// A case is run by two processes, both this very program: a server and a client.
+// Two processes run a case, a server and a client. Both are this program.
 
 const (
 	serverRole = "server"
@@ -26,8 +26,8 @@ func runPair(ctx context.Context, client string, c Case) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	server := self(ctx, serverRole, string(spec))
-	alive, err := server.StdinPipe() // it ends with us
+	server := command(ctx, serverRole, string(spec))
+	alive, err := server.StdinPipe() // the server exits when this closes, at the latest with this process
 	if err != nil {
 		return Result{}, err
 	}
@@ -45,9 +45,9 @@ func runPair(ctx context.Context, client string, c Case) (Result, error) {
 	}()
 	where, err := bufio.NewReader(lines).ReadString('\n')
 	if err != nil {
-		return Result{}, fmt.Errorf("%s: the server has not started: %w", c.Name(), err)
+		return Result{}, fmt.Errorf("%s: the server did not start: %w", c.Name(), err)
 	}
-	out, err := self(ctx, clientRole, client, string(spec), strings.TrimSpace(where)).Output()
+	out, err := command(ctx, clientRole, client, string(spec), strings.TrimSpace(where)).Output()
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: client %s: %w", c.Name(), client, err)
 	}
@@ -58,11 +58,12 @@ func runPair(ctx context.Context, client string, c Case) (Result, error) {
 	return r, nil
 }
 
-// profileDir, in the environment, is where clients leave CPU profiles.
+// profileDir is an environment variable: the directory for the clients' CPU
+// profiles.
 const profileDir = "BENCH_PROFILE"
 
-// profiled does work, and leaves a CPU profile of it if that is asked for.
-func profiled(client string, c Case, work func() error) (err error) {
+// withProfile runs work, and writes a CPU profile of it if profileDir is set.
+func withProfile(client string, c Case, work func() error) (err error) {
 	dir := os.Getenv(profileDir)
 	if dir == "" {
 		return work()
@@ -80,14 +81,14 @@ func profiled(client string, c Case, work func() error) (err error) {
 	return work()
 }
 
-func self(ctx context.Context, args ...string) *exec.Cmd {
+func command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0], args...) // #nosec G204 -- this program
 	cmd.Stderr = os.Stderr
 	return cmd
 }
 
-// role does the work of a server or client process.
-func role(ctx context.Context, name string, args []string) error {
+// runRole is main for a server or client process.
+func runRole(ctx context.Context, name string, args []string) error {
 	var c Case
 	var where addresses
 	spec := args[len(args)-1]
@@ -103,5 +104,5 @@ func role(ctx context.Context, name string, args []string) error {
 	if name == serverRole {
 		return serve(ctx, c)
 	}
-	return profiled(args[0], c, func() error { return runClient(args[0], c, where) })
+	return withProfile(args[0], c, func() error { return runClient(args[0], c, where) })
 }

@@ -28,14 +28,14 @@ const (
 	channel = "bench"
 )
 
-// addresses are where a client finds its server.
+// addresses tells a client where its server listens.
 type addresses struct {
 	NSQDs   []string
-	Lookupd string // of connect
+	Lookupd string // for connect
 }
 
-// serve is the server's process. It prints where it listens as one line of JSON,
-// and ends when its standard input does.
+// serve is the server process. It prints its addresses as one line of JSON, and
+// exits when its standard input ends.
 func serve(ctx context.Context, c Case) error {
 	start := startFakes
 	if c.Server == "nsqd" {
@@ -77,36 +77,36 @@ func startFakes(ctx context.Context, c Case) (where addresses, stop func(), err 
 			return where, nil, err
 		}
 		where.Lookupd = l.Addr().String()
-		answer := lookupAnswer(where.NSQDs)
+		response := lookupResponse(where.NSQDs)
 		server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(
 			func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("X-NSQ-Content-Type", "nsq; version=1.0")
-				_, _ = w.Write(answer)
+				_, _ = w.Write(response)
 			})}
 		go func() { _ = server.Serve(l) }()
 	}
-	return where, func() {}, nil // the process ends, and with it everything
+	return where, func() {}, nil // everything ends with the process
 }
 
-// lookupAnswer is what an nsqlookupd says of a topic that all of the nsqds have.
-func lookupAnswer(nsqds []string) []byte {
+// lookupResponse returns an nsqlookupd's response for a topic that all nsqds have.
+func lookupResponse(nsqds []string) []byte {
 	type producer struct {
 		BroadcastAddress string `json:"broadcast_address"`
 		TCPPort          int    `json:"tcp_port"`
 	}
-	var answer struct {
+	var response struct {
 		Channels  []string   `json:"channels"`
 		Producers []producer `json:"producers"`
 	}
 	for _, addr := range nsqds {
 		host, port, _ := net.SplitHostPort(addr)
-		answer.Producers = append(answer.Producers, producer{host, atoi([]byte(port))})
+		response.Producers = append(response.Producers, producer{host, atoi([]byte(port))})
 	}
-	data, _ := json.Marshal(answer) // of strings and numbers
+	data, _ := json.Marshal(response) // cannot fail on strings and numbers
 	return data
 }
 
-// startNSQD runs the real nsqd, with what the case wants in its topic.
+// startNSQD starts a real nsqd. For consume it fills the channel.
 func startNSQD(ctx context.Context, c Case) (where addresses, stop func(), err error) {
 	b, err := broker.Start(ctx, broker.Options{Configure: func(_ int, o *nsqd.Options) {
 		o.MemQueueSize = max(int64(c.Messages), o.MemQueueSize)
@@ -121,7 +121,7 @@ func startNSQD(ctx context.Context, c Case) (where addresses, stop func(), err e
 	return where, func() { _ = b.Stop() }, err
 }
 
-// preload fills the channel of an nsqd.
+// preload publishes the case's messages to the channel.
 func preload(addr, httpAddr string, c Case) error {
 	for _, create := range []string{"topic", "channel"} {
 		url := fmt.Sprintf("http://%s/%s/create?topic=%s&channel=%s", httpAddr, create, topic, channel)

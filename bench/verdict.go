@@ -8,32 +8,31 @@ import (
 	"io"
 )
 
-// committed says for each case of a quick run how many times our CPU per message
-// go-nsq's was when somebody measured it last, and what else a message cost.
+// committed holds the expectation of each case of a quick run, as last measured.
 //
 //go:embed ratios.json
 var committed []byte
 
-// expectation is what is committed of a case.
+// expectation is what a case is compared with.
 type expectation struct {
-	CPU    float64 // go-nsq's CPU per message over ours
-	Allocs float64 // per message
-	Writes float64 // system calls per message
+	CPU    float64 // go-nsq's CPU per message divided by ours
+	Allocs float64 // our allocations per message
+	Writes float64 // our write system calls per message
 }
 
 const (
-	// tolerance is how much less the ratio may be: short runs on a machine that
-	// has other things to do vary by a third.
+	// tolerance is the fraction of the expected CPU ratio that still passes. Short
+	// runs on a busy machine vary by a third.
 	tolerance = 0.6
-	// slack is how many more allocations or writes a message may cost.
+	// slack is how many more allocations or writes per message still pass.
 	slack = 0.05
 )
 
-var errWorse = errors.New("worse than what is committed in ratios.json")
+var errWorse = errors.New("worse than the expectations in ratios.json")
 
-// expectationOf is what an outcome would be committed as.
-func expectationOf(o outcome) (e expectation, ok bool) {
-	var theirs, ours *clientOutcome
+// expectationOf returns the expectation that a measurement would be committed as.
+func expectationOf(o measurement) (e expectation, ok bool) {
+	var theirs, ours *clientMeasurement
 	for i := range o.Clients {
 		switch o.Clients[i].Client {
 		case goNSQ:
@@ -52,21 +51,23 @@ func expectationOf(o outcome) (e expectation, ok bool) {
 	}, true
 }
 
-// verdict compares outcomes with what is committed.
-func verdict(w io.Writer, outcomes []outcome) error {
+// verdict compares measurements with the committed expectations. It returns
+// errWorse if one is worse.
+func verdict(w io.Writer, measurements []measurement) error {
 	var want map[string]expectation
 	if err := json.Unmarshal(committed, &want); err != nil {
 		return fmt.Errorf("ratios.json: %w", err)
 	}
 	worse := 0
-	for _, o := range outcomes {
+	for _, o := range measurements {
 		got, ok := expectationOf(o)
 		e, known := want[o.Case]
 		if !ok || !known {
 			continue
 		}
 		word := "ok   "
-		// A case that is all wake-ups makes a write for each message anyway.
+		// Writes have a proportional tolerance as well, for cases that make about one
+		// write per message.
 		if got.CPU < tolerance*e.CPU || got.Allocs > e.Allocs+slack || got.Writes > 1.5*e.Writes+slack {
 			word = "WORSE"
 			worse++
