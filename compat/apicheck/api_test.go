@@ -5,17 +5,17 @@ import (
 	"testing"
 )
 
-// deliberate are the differences that are meant, each with its reason.
+// deliberate holds the intended differences, each with its reason.
 var deliberate = map[string]map[string]string{
 	"compat/go-nsq": {"literal ErrIdentify": errIdentify},
 	"root": {
 		"literal ErrIdentify":       errIdentify,
-		"func ReadResponse":         "has go-nsq HEAD's maxMsgSize; compat has v1.1.0's signature",
-		"func ReadUnpackedResponse": "has go-nsq HEAD's maxMsgSize; compat has v1.1.0's signature",
+		"func ReadResponse":         "has the maxMsgSize of go-nsq's HEAD; compat has v1.1.0's signature",
+		"func ReadUnpackedResponse": "has the maxMsgSize of go-nsq's HEAD; compat has v1.1.0's signature",
 	},
 }
 
-const errIdentify = "it keeps its cause for errors.Is and errors.As in a hidden field; " +
+const errIdentify = "has its cause, for errors.Is and errors.As, in an unexported field; " +
 	"a literal has to name Reason, as go vet asks for"
 
 func TestAPI(t *testing.T) {
@@ -27,26 +27,26 @@ func TestAPI(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			is := surfaceOf(mustLoad(t, tt.dir, tt.path))
-			meant := deliberate[tt.name]
-			unseen := len(meant)
+			intended := deliberate[tt.name]
+			unseen := len(intended)
 			for _, d := range compare(was, is) {
-				if meant[d.name] == "" {
+				if intended[d.name] == "" {
 					t.Error(d)
 					continue
 				}
 				unseen--
-				t.Logf("meant: %v\n\tfor it %s", d, meant[d.name])
+				t.Logf("intended: %v\n\tit %s", d, intended[d.name])
 			}
 			if unseen > 0 {
-				t.Errorf("%d of the differences that are meant are none", unseen)
+				t.Errorf("%d of the intended differences no longer exist", unseen)
 			}
-			t.Logf("go-nsq v1.1.0 has %v; here are %v", count(was), count(is))
+			t.Logf("go-nsq v1.1.0 has %v; %s has %v", countKinds(was), tt.name, countKinds(is))
 		})
 	}
 }
 
-// count tells how many names of each kind there are.
-func count(s surface) map[string]int {
+// countKinds returns how many names of each kind a surface has.
+func countKinds(s surface) map[string]int {
 	counts := make(map[string]int)
 	for name := range s {
 		kind, _, _ := strings.Cut(name, " ")

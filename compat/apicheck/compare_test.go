@@ -37,7 +37,7 @@ type Consumer struct { hidden int }
 func (c *Consumer) SetLogger(l logger, lvl Level) {}
 `
 
-// Each change that would break some program is seen, and those that break none are not.
+// compare finds every change that would break some program, and no other.
 func TestCompare(t *testing.T) {
 	tests := []struct {
 		name, old, new string
@@ -45,23 +45,23 @@ func TestCompare(t *testing.T) {
 	}{
 		{"same", "", "", nil},
 		{"parameter names", "OnClose(c *Consumer)", "OnClose(*Consumer)", nil},
-		{"name of a hidden interface", "logger", "outputLogger", nil},
+		{"name of an unexported interface", "logger", "outputLogger", nil},
 		{"additions", "type Level int", "type Level int; func (Level) More() {}; func More() {}; type Most int", nil},
 		{"added field", "hidden int }\ntype Stats", "More bool; hidden int }\ntype Stats", nil},
 		{"any", "Size = 16", "Size = 16; var _ any", nil},
 		{"value", "Size = 16", "Size = 17", []string{"const Size"}},
 		{"type of a constant", "Typed int32", "Typed int64", []string{"const Typed"}},
-		{"constant that is untyped", "Typed int32 = 1", "Typed = 1", []string{"const Typed"}},
+		{"constant becomes untyped", "Typed int32 = 1", "Typed = 1", []string{"const Typed"}},
 		{"type of a variable", "Err error", "Err *Config", []string{"var Err"}},
 		{"parameter", "Read(n int)", "Read(n int, max int)", []string{"func Read"}},
 		{"result", "(int, error) { return 0, nil }", "error { return nil }", []string{"func Read"}},
 		{"name", "func Read", "func Reads", []string{"func Read"}},
 		{"type of a field", "Wait time.Duration", "Wait time.Month", []string{"field Config.Wait"}},
 		{"tag", "opt:\"wait\"", "opt:\"waits\"", []string{"field Config.Wait"}},
-		{"field of a struct without hidden ones", "In, Out uint64", "In, Out, More uint64", []string{"literal Stats"}},
+		{"field of a struct without unexported ones", "In, Out uint64", "In, Out, More uint64", []string{"literal Stats"}},
 		{"order of such fields", "In, Out uint64", "Out, In uint64", []string{"literal Stats"}},
 		{"method of an interface", "OnClose(c *Consumer)", "OnClose(c *Consumer); More()", []string{"type Delegate"}},
-		{"what a hidden interface is", "Output(depth int,", "Output(depth int64,", []string{"method (*Consumer).SetLogger"}},
+		{"method of an unexported interface", "Output(depth int,", "Output(depth int64,", []string{"method (*Consumer).SetLogger"}},
 		{"function type", "Handler func(m *Config) error", "Handler func(m Config) error", []string{"type Handler"}},
 		{"underlying type", "type Level int", "type Level uint", []string{"type Level"}},
 		{"receiver", "(l Level) String", "(l *Level) String", []string{"method (Level).String"}},
@@ -85,7 +85,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// One importer for all, because it type-checks the standard library from source.
+// All tests share one importer, because it type-checks the standard library from
+// source.
 var (
 	fset       = token.NewFileSet()
 	fromSource = importer.ForCompiler(fset, "source", nil)

@@ -1,3 +1,3 @@
-// Package apicheck compares the exported API of the real go-nsq v1.1.0 with
-// that of compat/go-nsq and of the root package. It has tests only.
+// Package apicheck compares the exported API of the real go-nsq v1.1.0 with those
+// of compat/go-nsq and the root package. It contains only tests.
 package apicheck

@@ -11,15 +11,15 @@ import (
 
 	"golang.org/x/tools/go/packages"
 
-	_ "github.com/nsqio/go-nsq" // what is compared with; go.mod keeps it
+	_ "github.com/nsqio/go-nsq" // keeps the package to compare with in go.mod
 )
 
-// surface is all that a program may refer to in a package, each with a text
-// that is equal in two packages if one can stand in for the other there:
-// "func NewConfig", "type Config", "field Config.MaxInFlight" and so on.
+// surface maps everything that a program may refer to in a package ("func
+// NewConfig", "type Config", "field Config.MaxInFlight" and so on) to a description.
+// Two packages have the same description where one can replace the other.
 type surface map[string]string
 
-// load reads a package, given by its import path as seen from a directory.
+// load loads a package by its import path, resolved in a directory.
 func load(dir, path string) (*types.Package, error) {
 	pkgs, err := packages.Load(&packages.Config{
 		Mode: packages.NeedName | packages.NeedTypes | packages.NeedImports | packages.NeedDeps,
@@ -34,11 +34,11 @@ func load(dir, path string) (*types.Package, error) {
 	return pkgs[0].Types, nil
 }
 
-// describer writes types without the package's path, so that they can be
-// compared. Unexported interfaces, such as that of loggers, are written out:
-// callers cannot see their names.
+// describer describes types without the package's path, so that descriptions of
+// two packages can be compared. It spells out unexported interfaces, such as that
+// of loggers, because callers cannot see their names.
 type describer struct {
-	hidden map[*regexp.Regexp]string // an unexported interface's name: what it is
+	hidden map[*regexp.Regexp]string // definitions of unexported interfaces, by name
 }
 
 func surfaceOf(pkg *types.Package) surface {
@@ -46,7 +46,7 @@ func surfaceOf(pkg *types.Package) surface {
 	s := make(surface)
 	scope := pkg.Scope()
 	for _, p := range append(pkg.Imports(), pkg) {
-		d.hide(p)
+		d.addHidden(p)
 	}
 	for _, name := range scope.Names() {
 		switch obj := scope.Lookup(name).(type) {
@@ -65,8 +65,8 @@ func surfaceOf(pkg *types.Package) surface {
 	return s
 }
 
-// hide notes the unexported interfaces of a package that is called nsq.
-func (d describer) hide(pkg *types.Package) {
+// addHidden collects the unexported interfaces of a package if its name is nsq.
+func (d describer) addHidden(pkg *types.Package) {
 	if pkg.Name() != "nsq" {
 		return
 	}
@@ -84,10 +84,12 @@ func (s surface) add(obj types.Object, name, description string) {
 	}
 }
 
-// describe adds a type, its fields and its methods. An interface's methods are
-// in its description: more or fewer break those who implement it. A struct that
-// has exported fields only can be written without their names, so that
-// their number and order count.
+// describe adds a type, its fields and its methods to s.
+//
+// The description of an interface contains its methods, because adding or
+// removing one breaks its implementations. A struct with only exported fields can
+// be written as a literal without their names, so the number and order of its
+// fields matter.
 func (d describer) describe(s surface, name string, t types.Type) {
 	if types.Comparable(t) {
 		s["comparison "+name] = "allowed"
@@ -135,8 +137,8 @@ func (d describer) typ(t types.Type) string {
 	return text
 }
 
-// withoutNames drops the names of a signature's parameters, those of an
-// interface's methods included: they are no part of the type.
+// withoutNames removes the names of parameters from a signature, or from the
+// methods of an interface. They are not part of the type.
 func withoutNames(t types.Type) types.Type {
 	switch t := t.(type) {
 	case *types.Signature:
@@ -159,17 +161,17 @@ func unnamed(tuple *types.Tuple) *types.Tuple {
 	return types.NewTuple(vars...)
 }
 
-// difference is one name at which a package cannot stand in for another.
+// difference is one name for which a package cannot replace another.
 type difference struct {
-	name, was, is string // is is empty if the name is missing
+	name, was, is string // descriptions; is is empty if the name is missing
 }
 
 func (d difference) String() string {
 	return fmt.Sprintf("%s\n\twas %s\n\tis  %s", d.name, d.was, cmp.Or(d.is, "missing"))
 }
 
-// compare returns what of the old surface is not the same in the new one, in
-// the order of names. What only the new one has does not matter.
+// compare returns, sorted, the names of was that are missing from is or described
+// differently there. Names that only is has do not matter.
 func compare(was, is surface) []difference {
 	var found []difference
 	for _, name := range slices.Sorted(maps.Keys(was)) {

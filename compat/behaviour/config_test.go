@@ -15,8 +15,9 @@ import (
 	"github.com/rdyhq/nsq/compat/behaviour/rdy"
 )
 
-// settings are values for every option: of every kind, in and out of range.
-var settings = []any{
+// optionValues are tried on every option. They are of every kind, in and out of
+// range.
+var optionValues = []any{
 	nil, true, false, "true", "0", "yes",
 	0, 1, -1, 7, 500, 5000, 70000, -7, int16(9), int32(9), int64(2500), uint(3), uint16(30000), uint32(9), uint64(9),
 	int64(1) << 40, int8(1), uint8(1),
@@ -28,7 +29,8 @@ var settings = []any{
 	[]byte("text"), struct{}{},
 }
 
-// The option's names, some also as flags have them, and names of none.
+// optionNames are the names of all options, a few in the spelling of flags, and a
+// few that no option has.
 var optionNames = strings.Fields(`
 	dial_timeout read_timeout write_timeout local_addr lookupd_poll_interval lookupd_poll_jitter lookupd_poll_timeout
 	max_requeue_delay default_requeue_delay backoff_strategy max_backoff_duration backoff_multiplier max_attempts
@@ -38,7 +40,7 @@ var optionNames = strings.Fields(`
 	skip_lookupd_authorization
 	max-in-flight read-timeout tls-v1 max_In_flight MaxInFlight no_such_option`)
 
-// What is meant to differ, by the row of docs/MIGRATION.md that says why.
+// Intended differences, by the row of docs/MIGRATION.md that explains them.
 const (
 	rowTypes = "`Config.Set` with an untyped nil, a value of the wrong type, or out of a type's range"
 	rowFloat = "`Config.Set` of a float to a text option"
@@ -46,33 +48,33 @@ const (
 	rowTLS   = "`tls_*` options"
 )
 
-// attempt is what came of one Config.Set.
+// attempt is the result of one Config.Set.
 type attempt struct {
 	outcome string // "ok", "error" or "panic"
 	err     error
-	fields  map[string]string // of the Config, exported ones
-	valid   error             // what Validate said after an "ok"
+	fields  map[string]string // the Config's exported fields, after "ok"
+	valid   error             // result of Validate, after "ok"
 }
 
 func TestConfigSet(t *testing.T) {
-	rows := rowsOfMigration(t)
-	same, meant := 0, make(map[string]int)
+	rows := migrationRows(t)
+	same, intended := 0, make(map[string]int)
 	for _, option := range optionNames {
-		for _, value := range settings {
-			was, is := set(gonsq.Client{}, option, value), set(rdy.Client{}, option, value)
-			diff := difference(was, is)
+		for _, value := range optionValues {
+			theirs, ours := set(gonsq.Client{}, option, value), set(rdy.Client{}, option, value)
+			diff := describeDifference(theirs, ours)
 			if diff == "" {
 				same++
 				continue
 			}
-			row := reason(option, value, was, is)
+			row := migrationRow(option, value, theirs, ours)
 			if !rows[row] {
 				t.Errorf("Set(%q, %T %v): %s (row %q)", option, value, value, diff, row)
 			}
-			meant[row]++
+			intended[row]++
 		}
 	}
-	t.Logf("%d pairs alike, meant to differ: %v", same, meant)
+	t.Logf("%d pairs behave alike; intended differences: %v", same, intended)
 }
 
 func set(c client.Client, option string, value any) (a attempt) {
@@ -117,48 +119,51 @@ func text(value any) string {
 	return fmt.Sprintf("%T", value) // a strategy
 }
 
-// difference is empty if there is none between fields that go-nsq has.
-func difference(was, is attempt) string {
-	if was.outcome != is.outcome {
-		return fmt.Sprintf("was %s %v, is %s %v", was.outcome, was.err, is.outcome, is.err)
+// describeDifference returns how two attempts differ, or "". It compares only
+// fields that go-nsq has.
+func describeDifference(theirs, ours attempt) string {
+	if theirs.outcome != ours.outcome {
+		return fmt.Sprintf("go-nsq: %s %v; here: %s %v", theirs.outcome, theirs.err, ours.outcome, ours.err)
 	}
 	var found []string
-	for name, value := range was.fields {
-		if name != "UserAgent" && value != is.fields[name] {
-			found = append(found, fmt.Sprintf("%s was %s, is %s", name, value, is.fields[name]))
+	for name, value := range theirs.fields {
+		if name != "UserAgent" && value != ours.fields[name] {
+			found = append(found, fmt.Sprintf("%s is %s in go-nsq, %s here", name, value, ours.fields[name]))
 		}
 	}
-	if (was.valid == nil) != (is.valid == nil) {
-		found = append(found, fmt.Sprintf("Validate was %v, is %v", was.valid, is.valid))
+	if (theirs.valid == nil) != (ours.valid == nil) {
+		found = append(found, fmt.Sprintf("Validate returns %v in go-nsq, %v here", theirs.valid, ours.valid))
 	}
 	slices.Sort(found)
 	return strings.Join(found, "; ")
 }
 
-// reason is the row of the table that covers a difference, if one does.
-func reason(option string, value any, was, is attempt) string {
-	outcomes := was.outcome + " " + is.outcome
+// migrationRow returns the row of docs/MIGRATION.md that explains a difference, or
+// "".
+func migrationRow(option string, value any, theirs, ours attempt) string {
+	outcomes := theirs.outcome + " " + ours.outcome
 	kind := reflect.ValueOf(value)
 	_, isText := value.(string)
 	switch {
 	case outcomes == "panic error", outcomes == "panic ok" && (option == "tls_cert" || option == "tls_key"):
 		return rowTypes
-	case outcomes == "ok error" && (takesGarbage(value, was) || strings.Contains(is.err.Error(), "value does not fit in")):
+	case outcomes == "ok error" && (takesGarbage(value, theirs) || strings.Contains(ours.err.Error(), "value does not fit in")):
 		return rowTypes
-	case outcomes == "error ok" && isText && strings.Contains(was.err.Error(), "missing unit in duration"):
+	case outcomes == "error ok" && isText && strings.Contains(theirs.err.Error(), "missing unit in duration"):
 		return rowUnit
 	case outcomes == "ok ok" && kind.CanFloat():
 		return rowFloat
-	case outcomes == "ok ok" && strings.HasPrefix(option, "tls_") && (was.fields["TlsV1"] != is.fields["TlsV1"] ||
-		strings.Replace(was.fields["TlsConfig"], "from 301", "from 0", 1) == is.fields["TlsConfig"]):
+	case outcomes == "ok ok" && strings.HasPrefix(option, "tls_") && (theirs.fields["TlsV1"] != ours.fields["TlsV1"] ||
+		strings.Replace(theirs.fields["TlsConfig"], "from 301", "from 0", 1) == ours.fields["TlsConfig"]):
 		return rowTLS
 	}
 	return ""
 }
 
-// takesGarbage tells whether go-nsq took a value that is no text for one.
-func takesGarbage(value any, was attempt) bool {
-	for _, field := range was.fields {
+// takesGarbage reports whether go-nsq stored a value that is not a string in a
+// string field.
+func takesGarbage(value any, theirs attempt) bool {
+	for _, field := range theirs.fields {
 		if field == fmt.Sprintf("string %s", value) {
 			return true
 		}

@@ -15,11 +15,11 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-var errHandler = errors.New("of the handler")
+var errHandler = errors.New("handler failed")
 
 func finish(client.Delivery) error { return nil }
 
-// failTimes fails the first deliveries of each message.
+// failTimes returns a handler that fails the first n deliveries of each message.
 func failTimes(n uint16) func(client.Delivery) error {
 	return func(d client.Delivery) error {
 		if d.Attempts <= n {
@@ -29,11 +29,11 @@ func failTimes(n uint16) func(client.Delivery) error {
 	}
 }
 
-// oneByOne publishes each message when the one before it was answered.
-func oneByOne(s *scene, bodies ...string) {
+// publishOneByOne publishes each message after the previous one was finished.
+func publishOneByOne(s *scene, bodies ...string) {
 	for i, body := range bodies {
 		s.publish(body)
-		s.sees(i+1, "FIN")
+		s.awaitCommand(i+1, "FIN")
 	}
 }
 
@@ -41,37 +41,37 @@ func TestConsume(t *testing.T) {
 	noBackoff := options{"max_backoff_duration": 0, "default_requeue_delay": "10ms"}
 	compare(t, []scenario{
 		{name: "one at a time", play: func(s *scene) {
-			s.consume(finish, func(client.Consumer) { oneByOne(s, "a", "b", "c") })
+			s.consume(finish, func(client.Consumer) { publishOneByOne(s, "a", "b", "c") })
 		}},
 		{name: "five at a time", options: options{"max_in_flight": 5}, play: func(s *scene) {
 			s.publish("a", "b", "c", "d", "e", "f", "g")
-			s.consume(finish, func(client.Consumer) { s.sees(7, "FIN") })
+			s.consume(finish, func(client.Consumer) { s.awaitCommand(7, "FIN") })
 		}},
 		{name: "requeue after an error", options: noBackoff, play: func(s *scene) {
 			s.consume(failTimes(2), func(client.Consumer) {
 				s.publish("a")
-				s.sees(1, "FIN")
+				s.awaitCommand(1, "FIN")
 			})
 		}},
 		{name: "the automatic delay is capped", options: options{"max_backoff_duration": 0,
 			"default_requeue_delay": "30ms", "max_requeue_delay": "40ms"}, play: func(s *scene) {
 			s.consume(failTimes(3), func(client.Consumer) {
 				s.publish("a")
-				s.sees(1, "FIN")
+				s.awaitCommand(1, "FIN")
 			})
 		}},
 		{name: "the default delay", options: options{"max_backoff_duration": 0},
 			nsqd: nsqtest.Options{MaxReqTimeout: 10 * time.Millisecond}, play: func(s *scene) {
 				s.consume(failTimes(4), func(client.Consumer) {
 					s.publish("a")
-					s.sees(1, "FIN")
+					s.awaitCommand(1, "FIN")
 				})
 			}},
 	})
 }
 
-// What handlers do with a message themselves.
-func TestAnswers(t *testing.T) {
+// Handlers respond to a message themselves.
+func TestHandlerResponses(t *testing.T) {
 	noBackoff := options{"max_backoff_duration": 0, "default_requeue_delay": "10ms"}
 	compare(t, []scenario{
 		{name: "requeued by the handler", options: noBackoff, play: func(s *scene) {
@@ -88,40 +88,40 @@ func TestAnswers(t *testing.T) {
 				return nil
 			}, func(client.Consumer) {
 				s.publish("a")
-				s.sees(1, "FIN")
+				s.awaitCommand(1, "FIN")
 			})
 		}},
-		{name: "the first answer counts", options: noBackoff, play: func(s *scene) {
+		{name: "the first response counts", options: noBackoff, play: func(s *scene) {
 			s.consume(func(d client.Delivery) error {
 				d.Finish()
 				d.Finish()
 				d.Requeue(0)
 				d.Touch()
 				return errHandler
-			}, func(client.Consumer) { oneByOne(s, "a", "b") })
+			}, func(client.Consumer) { publishOneByOne(s, "a", "b") })
 		}},
 		{name: "touch", play: func(s *scene) {
 			s.consume(func(d client.Delivery) error {
 				d.Touch()
 				d.Touch()
 				return nil
-			}, func(client.Consumer) { oneByOne(s, "a") })
+			}, func(client.Consumer) { publishOneByOne(s, "a") })
 		}},
-		{name: "answered later", options: options{"max_in_flight": 2}, play: func(s *scene) {
+		{name: "finished later", options: options{"max_in_flight": 2}, play: func(s *scene) {
 			later := make(chan client.Delivery, 2)
 			s.consume(func(d client.Delivery) error {
 				d.DisableAutoResponse()
 				later <- d
-				return errHandler // not answered all the same
+				return errHandler // does not requeue the message
 			}, func(client.Consumer) {
 				s.publish("a", "b")
 				a, b := await(s.t, later), await(s.t, later)
 				s.note("disabled %t, responded %t", a.IsAutoResponseDisabled(), a.HasResponded())
 				b.Finish()
-				s.sees(1, "FIN")
+				s.awaitCommand(1, "FIN")
 				a.Touch()
 				a.Finish()
-				s.sees(2, "FIN")
+				s.awaitCommand(2, "FIN")
 			})
 		}},
 	})
@@ -136,48 +136,48 @@ func TestConnection(t *testing.T) {
 				return failTimes(1)(d)
 			}, func(client.Consumer) {
 				s.publish("a")
-				s.sees(1, "FIN")
+				s.awaitCommand(1, "FIN")
 			})
 		}},
 		{name: "a refused FIN", play: func(s *scene) {
 			s.nsqd.Inject(nsqtest.Fault{Command: "FIN", Times: 1, Reply: nsqtest.ErrorFrame("E_FIN_FAILED", "FIN failed")})
 			s.consume(finish, func(client.Consumer) {
 				s.publish("a")
-				s.sees(1, "FIN")
+				s.awaitCommand(1, "FIN")
 				s.nsqd.Empty(topic, channel)
 				s.publish("b")
-				s.sees(2, "FIN")
+				s.awaitCommand(2, "FIN")
 			})
 		}},
 		{name: "a heartbeat", play: func(s *scene) {
 			s.consume(finish, func(client.Consumer) {
 				s.nsqd.Send(1, nsqtest.ResponseFrame("_heartbeat_"))
-				s.sees(1, "NOP")
+				s.awaitCommand(1, "NOP")
 			})
 		}},
 		{name: "AUTH", nsqd: nsqtest.Options{AuthSecret: "secret"}, options: options{"auth_secret": "secret"},
 			play: func(s *scene) {
-				s.consume(finish, func(client.Consumer) { oneByOne(s, "a") })
+				s.consume(finish, func(client.Consumer) { publishOneByOne(s, "a") })
 			}},
 		{name: "compression", nsqd: nsqtest.Options{Snappy: true}, options: options{"snappy": true},
 			play: func(s *scene) {
-				s.consume(finish, func(client.Consumer) { oneByOne(s, "a") })
+				s.consume(finish, func(client.Consumer) { publishOneByOne(s, "a") })
 			}},
 	})
 }
 
-// What IDENTIFY says of every option that it has.
+// IDENTIFY carries the same value for every option that it has.
 func TestIdentify(t *testing.T) {
 	play := func(s *scene) {
 		s.consume(finish, func(client.Consumer) {
-			var said map[string]any
-			if err := json.Unmarshal(s.nsqd.Clients()[0].Identify, &said); err != nil {
+			var identify map[string]any
+			if err := json.Unmarshal(s.nsqd.Clients()[0].Identify, &identify); err != nil {
 				s.t.Fatal(err)
 			}
-			for _, key := range slices.Sorted(maps.Keys(said)) {
-				// The topology is of later versions of NSQ, whose nsqd alone looks at it.
+			for _, key := range slices.Sorted(maps.Keys(identify)) {
+				// Only later versions of nsqd use the topology.
 				if !strings.HasPrefix(key, "topology_") {
-					s.note("%s: %v", key, said[key])
+					s.note("%s: %v", key, identify[key])
 				}
 			}
 		})
@@ -199,17 +199,20 @@ func TestMaxAttempts(t *testing.T) {
 	unlimited := options{"max_attempts": 0, "max_backoff_duration": 0, "default_requeue_delay": 0}
 	compare(t, []scenario{
 		{name: "given up", options: twice, play: func(s *scene) {
-			s.consume(always, func(client.Consumer) { oneByOne(s, "a", "b") })
+			s.consume(always, func(client.Consumer) { publishOneByOne(s, "a", "b") })
 		}},
-		{name: "0 is without limit", options: unlimited, play: func(s *scene) {
-			s.consume(failTimes(9), func(client.Consumer) { oneByOne(s, "a") })
+		{name: "0 means no limit", options: unlimited, play: func(s *scene) {
+			s.consume(failTimes(9), func(client.Consumer) { publishOneByOne(s, "a") })
 		}},
 	})
 }
 
-// afterResume holds a handler back until go-nsq has ended its pause: it does so
-// just after it wrote the RDY 1 that brings the message, and ignores what it is
-// told until then.
+// afterResume delays a handler until go-nsq has ended its backoff pause. Without
+// that delay a result could get lost in go-nsq:
+//  1. go-nsq's resume writes RDY 1, and nsqd delivers a message.
+//  2. The handler returns, and go-nsq ignores its result because the pause has
+//     not ended yet.
+//  3. resume ends the pause.
 func afterResume(handle func(client.Delivery) error) func(client.Delivery) error {
 	return func(d client.Delivery) error {
 		stacks := make([]byte, 1<<20)
@@ -228,13 +231,14 @@ func TestBackoff(t *testing.T) {
 		}
 		return o
 	}
-	// once waits until the consumer is out of the backoff, which its last RDY says, before the next message.
+	// once plays one message that fails a few times. It ends when the consumer has
+	// left backoff, which the given number of RDY commands shows.
 	once := func(failures uint16, rdy string, times int) func(*scene) {
 		return func(s *scene) {
 			s.consume(afterResume(failTimes(failures)), func(client.Consumer) {
 				s.publish("a")
-				s.sees(1, "FIN")
-				s.sees(times, "RDY "+rdy)
+				s.awaitCommand(1, "FIN")
+				s.awaitCommand(times, "RDY "+rdy)
 			})
 		}
 	}
@@ -248,7 +252,7 @@ func TestBackoff(t *testing.T) {
 					d.RequeueWithoutBackoff(0)
 				}
 				return nil
-			}, func(client.Consumer) { oneByOne(s, "a") })
+			}, func(client.Consumer) { publishOneByOne(s, "a") })
 		}},
 		{name: "two failures and two successes", options: quick(options{"max_in_flight": 5}), play: func(s *scene) {
 			first := failTimes(2)
@@ -260,10 +264,10 @@ func TestBackoff(t *testing.T) {
 			}
 			s.consume(afterResume(handle), func(client.Consumer) {
 				s.publish("a")
-				s.sees(1, "FIN")
-				s.sees(3, "RDY 1") // the probe at level 1
+				s.awaitCommand(1, "FIN")
+				s.awaitCommand(3, "RDY 1") // the probe at level 1
 				s.publish("b")
-				s.sees(2, "RDY 5")
+				s.awaitCommand(2, "RDY 5")
 			})
 		}},
 	})

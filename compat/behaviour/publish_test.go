@@ -10,7 +10,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// produce is a life of a producer.
+// produce creates a producer, calls play and stops the producer.
 func produce(play func(*scene, client.Producer)) func(*scene) {
 	return func(s *scene) {
 		p := s.producer()
@@ -19,6 +19,7 @@ func produce(play func(*scene, client.Producer)) func(*scene) {
 	}
 }
 
+// transaction notes the results of an asynchronous publish.
 func transaction(s *scene, call string) func(<-chan client.Transaction, error) {
 	return func(done <-chan client.Transaction, err error) {
 		s.result(call, err)
@@ -40,7 +41,7 @@ func TestPublish(t *testing.T) {
 			s.result("ephemeral", p.Publish("a.b-c_D#ephemeral", []byte("a")))
 			s.note("%s has %q and %q", p.String(), s.nsqd.Queued(topic, ""), s.nsqd.Queued("a.b-c_D#ephemeral", ""))
 		})},
-		{name: "every way, later", play: produce(func(s *scene, p client.Producer) {
+		{name: "every way, asynchronously", play: produce(func(s *scene, p client.Producer) {
 			transaction(s, "publish")(p.PublishAsync(topic, []byte("a"), "x", 1))
 			transaction(s, "several")(p.MultiPublishAsync(topic, pair))
 			transaction(s, "deferred")(p.DeferredPublishAsync(topic, time.Second, []byte("a"), nil))
@@ -65,14 +66,14 @@ func TestPublish(t *testing.T) {
 				s.result("publish", p.Publish(topic, []byte("a")))
 			})(s)
 		}},
-		{name: "no answer", differs: "a publish without an answer", play: produce(func(s *scene, p client.Producer) {
+		{name: "no reply", differs: "a publish without an answer", play: produce(func(s *scene, p client.Producer) {
 			s.nsqd.Inject(nsqtest.Fault{Command: "PUB", Reply: []byte{}, Close: true})
 			s.result("publish", p.Publish(topic, []byte("a")))
 		})},
 	})
 }
 
-// Each error that nsqd has for a publish comes out the same.
+// Publishes return the same error for every error code of nsqd.
 func TestPublishErrors(t *testing.T) {
 	commands := map[string]func(client.Producer) error{
 		"PUB":  func(p client.Producer) error { return p.Publish(topic, []byte("a")) },
@@ -97,7 +98,8 @@ func TestPublishErrors(t *testing.T) {
 	compare(t, scenarios)
 }
 
-// What nsqd refuses by closing the connection is not sent.
+// Publishes that nsqd would refuse by closing the connection fail before they are
+// sent.
 func TestPublishValidation(t *testing.T) {
 	const row = "publishing an empty body, a bad topic, an empty list"
 	tests := []struct {

@@ -15,15 +15,15 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// The program in compat/sample builds and runs with go-nsq and, without a
-// change of its source, in both ways of putting ours in its place.
+// The program in compat/sample builds and runs with go-nsq and, without a change
+// of its source, after both ways of switching to this client.
 func TestSample(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	compat := filepath.Join(root, "compat", "go-nsq")
-	proxy := publish(t, root, compat)
+	proxy := startProxy(t, root, compat)
 	tests := []struct {
 		name     string
 		env      []string
@@ -48,16 +48,16 @@ func TestSample(t *testing.T) {
 			nsqd := nsqtest.NewNsqd(t, nsqtest.Options{})
 			out := run(t, dir, nil, "./orders", "--nsqd-tcp-address", nsqd.Addr(), "--orders", "100", "--option", "client-id,till")
 			if want := "100 billed: received 110, finished 100, requeued 10\n"; out != want {
-				t.Errorf("says %q, want %q", out, want)
+				t.Errorf("the program printed %q, want %q", out, want)
 			}
 			if s := nsqd.Stats("orders", "billing"); s.Finished != 100 || s.Requeued != 10 || s.InFlight != 0 || s.TimedOut != 0 {
-				t.Errorf("nsqd has seen %+v", s)
+				t.Errorf("nsqd has %+v", s)
 			}
 		})
 	}
 }
 
-// What TestSample does with a release is what the documents tell to do.
+// The documents describe the switch to a release as TestSample makes it.
 func TestDocumentsTellTheSwitch(t *testing.T) {
 	for _, name := range []string{"README.md", "docs/MIGRATION.md", "compat/go-nsq/README.md"} {
 		text, err := os.ReadFile(filepath.Join("../..", name))
@@ -69,27 +69,27 @@ func TestDocumentsTellTheSwitch(t *testing.T) {
 			"then `go mod tidy`",
 		} {
 			if !strings.Contains(string(text), step) {
-				t.Errorf("%s does not say %q", name, step)
+				t.Errorf("%s does not contain %q", name, step)
 			}
 		}
 	}
 }
 
-// version is the one under which publish offers both modules.
+// version is the version of both modules in the proxy.
 const version = "v0.1.0"
 
-// publish puts the root module and compat/go-nsq into a proxy, as a release
-// would, and returns the environment in which go finds them there.
-func publish(t *testing.T, root, compat string) (env []string) {
+// startProxy puts the root module and compat/go-nsq into a file-based module
+// proxy, as a release would. It returns the environment for go to find them there.
+func startProxy(t *testing.T, root, compat string) (env []string) {
 	t.Helper()
 	proxy := t.TempDir()
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	offer(t, proxy, "github.com/rdyhq/nsq", root, mod)
+	addToProxy(t, proxy, "github.com/rdyhq/nsq", root, mod)
 
-	// A release names the version of the root module that it goes with.
+	// A release of compat/go-nsq requires a version of the root module.
 	edited := filepath.Join(t.TempDir(), "go.mod")
 	if mod, err = os.ReadFile(filepath.Join(compat, "go.mod")); err != nil {
 		t.Fatal(err)
@@ -101,19 +101,19 @@ func publish(t *testing.T, root, compat string) (env []string) {
 	if mod, err = os.ReadFile(edited); err != nil {
 		t.Fatal(err)
 	}
-	offer(t, proxy, "github.com/rdyhq/nsq/compat/go-nsq", compat, mod)
+	addToProxy(t, proxy, "github.com/rdyhq/nsq/compat/go-nsq", compat, mod)
 
 	configured := strings.Fields(run(t, compat, nil, "go", "env", "GOMODCACHE", "GOPROXY"))
 	return []string{
-		"GOMODCACHE=" + filepath.Join(t.TempDir(), "cache"), // the machine's is to know nothing of this
+		"GOMODCACHE=" + filepath.Join(t.TempDir(), "cache"), // keeps these releases out of the user's cache
 		"GOPROXY=file://" + proxy + ",file://" + configured[0] + "/cache/download," + configured[1],
 		"GONOSUMDB=github.com/rdyhq/*",
 		"GOFLAGS=-modcacherw",
 	}
 }
 
-// offer adds a module to a proxy.
-func offer(t *testing.T, proxy, path, dir string, mod []byte) {
+// addToProxy adds the module in dir to a proxy.
+func addToProxy(t *testing.T, proxy, path, dir string, mod []byte) {
 	t.Helper()
 	at := filepath.Join(proxy, path, "@v")
 	if err := os.MkdirAll(at, 0o700); err != nil {
@@ -132,7 +132,7 @@ func offer(t *testing.T, proxy, path, dir string, mod []byte) {
 		t.Fatal(err)
 	}
 	w := zip.NewWriter(archive)
-	if err := addFiles(w, path+"@"+version+"/", dir, mod); err != nil {
+	if err := zipGoFiles(w, path+"@"+version+"/", dir, mod); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
@@ -143,8 +143,9 @@ func offer(t *testing.T, proxy, path, dir string, mod []byte) {
 	}
 }
 
-// addFiles adds the Go files of a module without those of nested ones.
-func addFiles(w *zip.Writer, prefix, dir string, mod []byte) error {
+// zipGoFiles adds the Go files of the module in dir to w, without those of nested
+// modules.
+func zipGoFiles(w *zip.Writer, prefix, dir string, mod []byte) error {
 	add := func(name string, data []byte) error {
 		f, err := w.Create(prefix + name)
 		if err == nil {
@@ -181,7 +182,7 @@ func addFiles(w *zip.Writer, prefix, dir string, mod []byte) error {
 	})
 }
 
-// run runs a command, outside any workspace, and returns what it printed.
+// run runs a command outside any workspace and returns its output.
 func run(t *testing.T, dir string, env []string, name string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)

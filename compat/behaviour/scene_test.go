@@ -20,57 +20,57 @@ import (
 
 const (
 	topic, channel = "topic", "channel"
-	patience       = 20 * time.Second // how long to wait for what must come
+	waitTimeout    = 20 * time.Second // bounds every wait
 )
 
 // options are names and values for Config.Set.
 type options map[string]any
 
-// scenario is played with either client, each time with an nsqd of its own.
+// scenario is played once with each client, each time with a new nsqd.
 type scenario struct {
 	name    string
 	nsqd    nsqtest.Options
 	options options
 	play    func(*scene)
-	// differs is empty if both must do the same. Otherwise it is the first cell
-	// of the row of docs/MIGRATION.md that says why they do not.
+	// differs is empty if both transcripts must be equal. Otherwise they must
+	// differ, and it is the first cell of the row of docs/MIGRATION.md that
+	// explains why.
 	differs string
 }
 
-// scene is one run of a scenario. Its transcript is what both clients must
-// have in common.
+// scene is one run of a scenario.
 type scene struct {
 	t      *testing.T
 	client client.Client
 	config client.Config
 	nsqd   *nsqtest.Nsqd
 
-	mu     sync.Mutex
-	bodies map[string]string // of messages by ID, to name these in the transcript
-	calls  []string
+	mu     sync.Mutex        // guards the fields below
+	bodies map[string]string // message bodies by ID, which they replace in the transcript
+	calls  []string          // lines that note has added
 }
 
-// compare plays scenarios with both clients.
+// compare plays scenarios with both clients and compares the transcripts.
 func compare(t *testing.T, scenarios []scenario) {
-	rows := rowsOfMigration(t)
+	rows := migrationRows(t)
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			if s.differs != "" && !rows[s.differs] {
 				t.Errorf("docs/MIGRATION.md has no row %q", s.differs)
 			}
-			was, is := s.transcript(t, gonsq.Client{}), s.transcript(t, rdy.Client{})
-			if same := was == is; same != (s.differs == "") {
-				t.Errorf("meant to differ: %q; go-nsq:\n%s\nhere:\n%s", s.differs, was, is)
+			theirs, ours := s.transcript(t, gonsq.Client{}), s.transcript(t, rdy.Client{})
+			if same := theirs == ours; same != (s.differs == "") {
+				t.Errorf("intended difference: %q; go-nsq:\n%s\nhere:\n%s", s.differs, theirs, ours)
 			} else if !same {
-				t.Logf("as meant (%s), go-nsq:\n%s\nhere:\n%s", s.differs, was, is)
+				t.Logf("intended difference (%s); go-nsq:\n%s\nhere:\n%s", s.differs, theirs, ours)
 			}
 		})
 	}
 }
 
-// rowsOfMigration are the first cells of the tables in docs/MIGRATION.md.
-func rowsOfMigration(t *testing.T) map[string]bool {
+// migrationRows returns the first cell of every table row in docs/MIGRATION.md.
+func migrationRows(t *testing.T) map[string]bool {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/MIGRATION.md")
 	if err != nil {
@@ -83,6 +83,7 @@ func rowsOfMigration(t *testing.T) map[string]bool {
 	return rows
 }
 
+// transcript plays the scenario with a client and returns the transcript.
 func (s scenario) transcript(t *testing.T, c client.Client) string {
 	t.Helper()
 	sc := &scene{t: t, client: c, config: c.NewConfig(), bodies: make(map[string]string)}
@@ -103,21 +104,23 @@ func (s scenario) transcript(t *testing.T, c client.Client) string {
 	return sc.transcript()
 }
 
+// transcript returns the notes of the scene, and then all commands that nsqd has
+// received.
 func (s *scene) transcript() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var lines []string
 	for _, call := range s.calls {
-		lines = append(lines, "    "+s.normal(call))
+		lines = append(lines, "    "+s.normalize(call))
 	}
 	for _, command := range s.nsqd.Commands() {
-		lines = append(lines, "    > "+s.normal(command))
+		lines = append(lines, "    > "+s.normalize(command))
 	}
 	return strings.Join(lines, "\n")
 }
 
-// normal replaces what differs from run to run.
-func (s *scene) normal(text string) string {
+// normalize replaces what differs from run to run.
+func (s *scene) normalize(text string) string {
 	for id, body := range s.bodies {
 		text = strings.ReplaceAll(text, id, "<"+body+">")
 	}
@@ -131,8 +134,8 @@ func (s *scene) note(format string, args ...any) {
 	s.calls = append(s.calls, fmt.Sprintf(format, args...))
 }
 
-// result notes the result of a call, as programs see it: its text, and its
-// name or type if the package has one for it.
+// result notes the result of a call as programs see it: the text of the error, and
+// its variable or type if the package exports one.
 func (s *scene) result(call string, err error) {
 	if err == nil {
 		s.note("%s: ok", call)
@@ -155,15 +158,15 @@ func (s *scene) publish(bodies ...string) {
 	}
 }
 
-// sees waits until nsqd has received the command so often.
-func (s *scene) sees(times int, command string) {
+// awaitCommand waits until nsqd has received a command at least this many times.
+func (s *scene) awaitCommand(times int, command string) {
 	s.t.Helper()
-	s.nsqd.WaitFor(patience, func() bool { return s.count(command) >= times })
+	s.nsqd.WaitFor(waitTimeout, func() bool { return s.countCommands(command) >= times })
 }
 
-// count is how often nsqd has received a command: its name, or its name and
-// parameters.
-func (s *scene) count(command string) int {
+// countCommands returns how often nsqd has received a command, given by its name
+// or its name and parameters.
+func (s *scene) countCommands(command string) int {
 	n := 0
 	for _, c := range s.nsqd.Commands() {
 		_, c, _ = strings.Cut(c, " ") // without the number of the connection
@@ -186,23 +189,22 @@ func (s *scene) consumer(handle func(client.Delivery) error) client.Consumer {
 	return c
 }
 
-// consume is a whole life of a consumer: it is connected, play happens, it is
-// stopped.
+// consume creates a consumer, connects it, calls play and stops it.
 func (s *scene) consume(handle func(client.Delivery) error, play func(client.Consumer)) {
 	s.t.Helper()
 	c := s.consumer(handle)
 	s.result("connect", c.ConnectToNSQD(s.nsqd.Addr()))
-	s.sees(1, "RDY")
+	s.awaitCommand(1, "RDY")
 	play(c)
 	s.stop(c)
 }
 
-// stop stops a consumer and waits until it has.
+// stop stops a consumer, waits until it has stopped and notes its statistics.
 func (s *scene) stop(c client.Consumer) {
 	s.t.Helper()
 	c.Stop()
 	await(s.t, c.Stopped())
-	s.nsqd.WaitFor(patience, func() bool { return len(s.nsqd.Clients()) == 0 })
+	s.nsqd.WaitFor(waitTimeout, func() bool { return len(s.nsqd.Clients()) == 0 })
 	stats := c.Stats()
 	s.note("received %d, finished %d, requeued %d", stats.Received, stats.Finished, stats.Requeued)
 }
@@ -216,16 +218,16 @@ func (s *scene) producer() client.Producer {
 	return p
 }
 
-// await receives from a channel or sees it closed.
+// await waits until a channel delivers a value or is closed.
 func await[T any](t *testing.T, c <-chan T) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	select {
 	case v := <-c:
 		return v
 	case <-ctx.Done():
-		t.Fatalf("not so within %v", patience)
+		t.Fatalf("nothing received after %v", waitTimeout)
 		panic("not reached")
 	}
 }

@@ -8,7 +8,8 @@ import (
 )
 
 func TestStop(t *testing.T) {
-	// held is a consumer that has one message in hand and others received when play happens.
+	// held calls play while the handler holds the first message, and the other
+	// messages are published.
 	held := func(play func(s *scene, c client.Consumer, release chan struct{})) func(*scene) {
 		return func(s *scene) {
 			begun, release := make(chan struct{}, 1), make(chan struct{})
@@ -35,13 +36,13 @@ func TestStop(t *testing.T) {
 		{name: "without a connection", play: func(s *scene) { s.stop(s.consumer(finish)) }},
 		{name: "with a message in hand", play: held(func(s *scene, c client.Consumer, release chan struct{}) {
 			c.Stop()
-			s.sees(1, "CLS")
+			s.awaitCommand(1, "CLS")
 			close(release)
 		})},
 		{name: "with messages received", options: three, differs: "`Stop`",
 			play: held(func(s *scene, c client.Consumer, release chan struct{}) {
 				c.Stop()
-				s.sees(1, "CLS")
+				s.awaitCommand(1, "CLS")
 				close(release)
 			})},
 		{name: "connecting afterwards", play: func(s *scene) {
@@ -85,9 +86,9 @@ func TestConnecting(t *testing.T) {
 		{name: "disconnecting", differs: "`DisconnectFromNSQD`", play: func(s *scene) {
 			c := s.consumer(finish)
 			s.result("connect", c.ConnectToNSQD(s.nsqd.Addr()))
-			s.sees(1, "RDY")
+			s.awaitCommand(1, "RDY")
 			s.result("disconnect", c.DisconnectFromNSQD(s.nsqd.Addr()))
-			s.nsqd.WaitFor(patience, func() bool { return len(s.nsqd.Clients()) == 0 })
+			s.nsqd.WaitFor(waitTimeout, func() bool { return len(s.nsqd.Clients()) == 0 })
 			s.stop(c)
 		}},
 		{name: "a handler after connecting", play: func(s *scene) {
@@ -130,7 +131,7 @@ func TestConnectErrors(t *testing.T) {
 				await(s.t, c.Stopped())
 			}},
 		{name: "compression that is not offered", options: options{"snappy": true}, play: func(s *scene) {
-			s.consume(finish, func(client.Consumer) { oneByOne(s, "a") })
+			s.consume(finish, func(client.Consumer) { publishOneByOne(s, "a") })
 		}},
 		{name: "AUTH without a secret", nsqd: nsqtest.Options{AuthSecret: "secret"}, differs: "connect errors",
 			play: func(s *scene) {
@@ -148,7 +149,7 @@ func TestMaxInFlight(t *testing.T) {
 			s.consume(finish, func(c client.Consumer) {
 				for i, n := range steps {
 					c.ChangeMaxInFlight(n)
-					s.sees(i+2, "RDY")
+					s.awaitCommand(i+2, "RDY")
 				}
 			})
 		}
@@ -156,9 +157,9 @@ func TestMaxInFlight(t *testing.T) {
 	compare(t, []scenario{
 		{name: "lowered and raised", options: options{"max_in_flight": 5}, play: change(3, 1, 7)},
 		{name: "paused and resumed", options: options{"max_in_flight": 5}, play: change(0, 5)},
-		{name: "beyond what nsqd allows", options: options{"max_in_flight": 5}, nsqd: nsqtest.Options{MaxRdyCount: 10},
+		{name: "raised above nsqd's limit", options: options{"max_in_flight": 5}, nsqd: nsqtest.Options{MaxRdyCount: 10},
 			play: change(20, 4)},
-		{name: "from the first on beyond what nsqd allows", options: options{"max_in_flight": 50},
+		{name: "above nsqd's limit from the start", options: options{"max_in_flight": 50},
 			nsqd: nsqtest.Options{MaxRdyCount: 10}, play: change(4)},
 		{name: "starved", options: options{"max_in_flight": 2}, play: func(s *scene) {
 			begun, release := make(chan bool, 2), make(chan bool)
@@ -169,10 +170,10 @@ func TestMaxInFlight(t *testing.T) {
 				return nil
 			}, func(c client.Consumer) {
 				await(s.t, begun)
-				s.nsqd.WaitFor(patience, func() bool { return s.nsqd.Stats(topic, channel).InFlight == 2 })
+				s.nsqd.WaitFor(waitTimeout, func() bool { return s.nsqd.Stats(topic, channel).InFlight == 2 })
 				s.note("starved %t", c.IsStarved())
 				close(release)
-				s.sees(2, "FIN")
+				s.awaitCommand(2, "FIN")
 			})
 		}},
 	})

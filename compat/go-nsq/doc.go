@@ -1,7 +1,7 @@
-// Package nsq is github.com/rdyhq/nsq under the import path of go-nsq, for
-// programs that move by one line of their go.mod and no change of source. All
-// names are those of github.com/rdyhq/nsq: its documentation holds. Signatures
-// are those of go-nsq v1.1.0.
+// Package nsq is github.com/rdyhq/nsq under the import path of go-nsq. Programs
+// switch to it with one line in their go.mod and without a change of source. Every
+// name stands for the one in github.com/rdyhq/nsq, which documents it. The
+// signatures are those of go-nsq v1.1.0.
 package nsq
 
 //go:generate go -C ../apicheck run ./generate

@@ -16,16 +16,16 @@ import (
 	"time"
 )
 
-// cluster is an nsqd, an nsqlookupd and the tools that were started.
+// cluster is an nsqd, an nsqlookupd and the tools started for them.
 type cluster struct {
-	bin       string
-	nsqd      string // address of its TCP port
-	nsqdHTTP  string
-	lookupd   string // address of its HTTP port
+	bin       string // directory of the programs
+	nsqd      string // TCP address of nsqd
+	nsqdHTTP  string // HTTP address of nsqd
+	lookupd   string // HTTP address of nsqlookupd
 	processes []*process
 }
 
-// startCluster returns when nsqd and nsqlookupd answer.
+// startCluster returns when nsqd and nsqlookupd respond over HTTP.
 func startCluster(ctx context.Context, bin, dir string) (*cluster, error) {
 	addrs, err := freeAddrs(4)
 	if err != nil {
@@ -37,19 +37,20 @@ func startCluster(ctx context.Context, bin, dir string) (*cluster, error) {
 	}
 	c := &cluster{bin: bin, nsqd: addrs[0], nsqdHTTP: addrs[1], lookupd: addrs[2]}
 	c.start("nsqlookupd", nil, "--tcp-address", addrs[3], "--http-address", c.lookupd, "--broadcast-address", "127.0.0.1")
-	if err := c.until(ctx, "nsqlookupd answers", func() bool { return c.get(ctx, c.lookupd, "/ping", nil) == nil }); err != nil {
+	if err := c.waitUntil(ctx, "nsqlookupd responds", func() bool { return c.get(ctx, c.lookupd, "/ping", nil) == nil }); err != nil {
 		c.stop()
 		return nil, err
 	}
 	c.start("nsqd", nil, "--tcp-address", c.nsqd, "--http-address", c.nsqdHTTP, "--broadcast-address", "127.0.0.1",
 		"--lookupd-tcp-address", addrs[3], "--data-path", data)
-	if err := c.until(ctx, "nsqd answers", func() bool { return c.get(ctx, c.nsqdHTTP, "/ping", nil) == nil }); err != nil {
+	if err := c.waitUntil(ctx, "nsqd responds", func() bool { return c.get(ctx, c.nsqdHTTP, "/ping", nil) == nil }); err != nil {
 		c.stop()
 		return nil, err
 	}
 	return c, nil
 }
 
+// freeAddrs returns n different addresses whose ports are free.
 func freeAddrs(n int) ([]string, error) {
 	addrs := make([]string, n)
 	for i := range addrs {
@@ -57,42 +58,43 @@ func freeAddrs(n int) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer func() { _ = l.Close() }() // at the end, so that no two are the same
+		defer func() { _ = l.Close() }() // only at the end, so that the addresses differ
 		addrs[i] = l.Addr().String()
 	}
 	return addrs, nil
 }
 
-// create makes topics and their channels, and returns when nsqlookupd lists
-// them.
+// create creates topics and their channels, and returns when nsqlookupd lists the
+// topics.
 func (c *cluster) create(ctx context.Context, channels map[string][]string) error {
 	for topic, names := range channels {
 		for _, name := range names {
 			query := url.Values{"topic": {topic}, "channel": {name}}.Encode()
-			if err := c.do(ctx, http.MethodPost, c.nsqdHTTP, "/topic/create?"+query, nil); err != nil {
+			if err := c.request(ctx, http.MethodPost, c.nsqdHTTP, "/topic/create?"+query, nil); err != nil {
 				return err
 			}
-			if err := c.do(ctx, http.MethodPost, c.nsqdHTTP, "/channel/create?"+query, nil); err != nil {
+			if err := c.request(ctx, http.MethodPost, c.nsqdHTTP, "/channel/create?"+query, nil); err != nil {
 				return err
 			}
 		}
 		listed := func() bool {
-			var answer struct{ Producers []json.RawMessage }
-			err := c.get(ctx, c.lookupd, "/lookup?topic="+topic, &answer)
-			return err == nil && len(answer.Producers) == 1
+			var response struct{ Producers []json.RawMessage }
+			err := c.get(ctx, c.lookupd, "/lookup?topic="+topic, &response)
+			return err == nil && len(response.Producers) == 1
 		}
-		if err := c.until(ctx, "nsqlookupd lists "+topic, listed); err != nil {
+		if err := c.waitUntil(ctx, "nsqlookupd lists "+topic, listed); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// drained waits until each channel has had n messages and has none any more.
-// nsq_tail's keeps some: having shown the last one it exits, rather than to stop.
-func (c *cluster) drained(ctx context.Context, n int, progress func() string) error {
+// awaitDrained waits until each channel has received n messages and holds none.
+// nsq_tail's channel may hold some, because nsq_tail exits after it has printed the
+// last message and does not wait for its consumer to stop.
+func (c *cluster) awaitDrained(ctx context.Context, n int, progress func() string) error {
 	shown := time.Now()
-	return c.until(ctx, "all channels are empty", func() bool {
+	return c.waitUntil(ctx, "all channels are empty", func() bool {
 		if time.Since(shown) > 2*time.Second {
 			log.Print("      ", progress())
 			shown = time.Now()
@@ -122,9 +124,9 @@ func (c *cluster) drained(ctx context.Context, n int, progress func() string) er
 	})
 }
 
-// until asks over and over until cond is true. A process that ends meanwhile
-// with an error is why it will not be.
-func (c *cluster) until(ctx context.Context, what string, cond func() bool) error {
+// waitUntil polls until cond is true. It fails as soon as a process has failed,
+// because cond might then never become true.
+func (c *cluster) waitUntil(ctx context.Context, what string, cond func() bool) error {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for !cond() {
@@ -142,11 +144,11 @@ func (c *cluster) until(ctx context.Context, what string, cond func() bool) erro
 	return nil
 }
 
-func (c *cluster) get(ctx context.Context, addr, path string, answer any) error {
-	return c.do(ctx, http.MethodGet, addr, path, answer)
+func (c *cluster) get(ctx context.Context, addr, path string, response any) error {
+	return c.request(ctx, http.MethodGet, addr, path, response)
 }
 
-func (c *cluster) do(ctx context.Context, method, addr, path string, answer any) error {
+func (c *cluster) request(ctx context.Context, method, addr, path string, response any) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, nil)
@@ -161,14 +163,13 @@ func (c *cluster) do(ctx context.Context, method, addr, path string, answer any)
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s %s: %s", method, path, resp.Status)
 	}
-	if answer == nil {
+	if response == nil {
 		return nil
 	}
-	return json.NewDecoder(resp.Body).Decode(answer)
+	return json.NewDecoder(resp.Body).Decode(response)
 }
 
-// stop ends all processes, those that were started last first, and waits for
-// them.
+// stop kills all processes, the last one first, and waits for each.
 func (c *cluster) stop() {
 	for i := len(c.processes) - 1; i >= 0; i-- {
 		p := c.processes[i]
@@ -177,11 +178,12 @@ func (c *cluster) stop() {
 	}
 }
 
+// logs returns how the processes that have exited ended, and the ends of their logs.
 func (c *cluster) logs() string {
 	var all string
 	for _, p := range c.processes {
 		if p.exited() {
-			all += fmt.Sprintf("%s: %v\n%s\n", p.cmd, p.err, p.lastWords())
+			all += fmt.Sprintf("%s: %v\n%s\n", p.cmd, p.err, p.logTail())
 		}
 	}
 	return all
@@ -190,12 +192,13 @@ func (c *cluster) logs() string {
 // process is a program of the cluster.
 type process struct {
 	cmd            *exec.Cmd
-	stdout, stderr bytes.Buffer  // to be read when it is done
-	done           chan struct{} // closed when it has ended
-	err            error         // how
+	done           chan struct{} // closed when the program has exited
+	stdout, stderr bytes.Buffer  // may be read after done
+	err            error         // result of Start or Wait; may be read after done
 }
 
-// start starts a program. If that fails, it counts as one that ended.
+// start starts a program. A program that cannot be started counts as one that has
+// exited with an error.
 func (c *cluster) start(name string, stdin io.Reader, args ...string) *process {
 	p := &process{cmd: exec.Command(filepath.Join(c.bin, name), args...), done: make(chan struct{})}
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, &p.stdout, &p.stderr
@@ -221,21 +224,22 @@ func (p *process) exited() bool {
 }
 
 func (p *process) failure() error {
-	return fmt.Errorf("%s: %w\n%s", p.cmd, p.err, p.lastWords())
+	return fmt.Errorf("%s: %w\n%s", p.cmd, p.err, p.logTail())
 }
 
-// lastWords is the end of what a process that ended logged.
-func (p *process) lastWords() []byte {
+// logTail returns the end of the log of a process that has exited.
+func (p *process) logTail() []byte {
 	stderr := p.stderr.Bytes()
 	return stderr[max(0, len(stderr)-2000):]
 }
 
-// wait waits until the program ends by itself.
+// wait waits until the program exits by itself. It returns an error if the exit
+// status is not 0.
 func (p *process) wait(ctx context.Context) error {
 	select {
 	case <-p.done:
 	case <-ctx.Done():
-		return fmt.Errorf("%s does not end: %w", p.cmd, ctx.Err())
+		return fmt.Errorf("%s did not exit: %w", p.cmd, ctx.Err())
 	}
 	if p.err != nil {
 		return p.failure()
@@ -243,7 +247,7 @@ func (p *process) wait(ctx context.Context) error {
 	return nil
 }
 
-// interrupt asks the program to end, and waits until it has.
+// interrupt sends SIGINT to the program and waits until it exits.
 func (p *process) interrupt(ctx context.Context) error {
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 		return err

@@ -1,7 +1,7 @@
-// Nsqown runs NSQ's own tests, once with go-nsq and once with compat/go-nsq in
-// its place, and moves messages through NSQ's own tools built with the latter.
-// It fails if a test passes with go-nsq alone, or if a message is lost, changed
-// or doubled.
+// Nsqown runs NSQ's own tests twice, with go-nsq and with compat/go-nsq in its
+// place. Then it builds NSQ's own tools with compat/go-nsq and moves messages
+// through them. It fails if a test passes only with go-nsq, or if a message is
+// lost, changed or duplicated.
 package main
 
 import (
@@ -19,14 +19,14 @@ import (
 
 const usage = `Usage: go run . [flags]    (in compat/nsqown)
 
-Copies github.com/nsqio/nsq, in the version that go.mod pins, to a temporary
-directory, twice: as it is, and with compat/go-nsq in place of go-nsq. Then
+Makes two copies of github.com/nsqio/nsq, in the version that go.mod pins, in a
+temporary directory: one as it is, one with compat/go-nsq in place of go-nsq. Then
 
-  1. runs all tests of both and compares them test by test;
+  1. runs all tests of both copies and compares the results test by test;
   2. builds nsqd, nsqlookupd, to_nsq, nsq_to_nsq, nsq_to_http, nsq_to_file and
-     nsq_tail from the second and moves messages through all of them.
+     nsq_tail from the second copy and moves messages through all of them.
 
-It needs Go, and the network if these modules are not in Go's cache.
+Needs Go, and the network if these modules are not in Go's cache.
 
 `
 
@@ -36,7 +36,7 @@ func main() {
 		_, _ = fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
 	}
-	messages := flag.Int("messages", 20_000, "how many `messages` go through the tools")
+	messages := flag.Int("messages", 20_000, "`number` of messages to move through the tools")
 	timeout := flag.Duration("timeout", 8*time.Minute, "give up after this `time`")
 	flag.Parse()
 	if flag.NArg() > 0 || *messages < 1 {
@@ -59,24 +59,25 @@ func run(ctx context.Context, messages int) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	was, is, err := copies(ctx, dir)
+	original, switched, err := copySource(ctx, dir)
 	if err != nil {
 		return err
 	}
-	if err := compareTests(ctx, was, is); err != nil {
+	if err := compareTests(ctx, original, switched); err != nil {
 		return err
 	}
-	return moveMessages(ctx, is, dir, messages)
+	return moveMessages(ctx, switched, dir, messages)
 }
 
-// copies puts NSQ's source into dir twice, as it is and with our client.
-func copies(ctx context.Context, dir string) (was, is string, err error) {
+// copySource copies NSQ's source into dir twice: as it is, and switched to our
+// client.
+func copySource(ctx context.Context, dir string) (original, switched string, err error) {
 	defer step("copies")(&err)
 	source, err := goOutput(ctx, ".", "list", "-m", "-f", "{{.Dir}}", "github.com/nsqio/nsq")
 	if err != nil {
 		return "", "", err
 	}
-	if source == "" { // not in the cache yet
+	if source == "" { // the module is not in the cache yet
 		if _, err := goOutput(ctx, ".", "mod", "download", "github.com/nsqio/nsq"); err != nil {
 			return "", "", err
 		}
@@ -88,9 +89,9 @@ func copies(ctx context.Context, dir string) (was, is string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	was, is = filepath.Join(dir, "go-nsq"), filepath.Join(dir, "compat")
-	for _, to := range []string{was, is} {
-		// Files of the cache are read-only; those that CopyFS makes are not.
+	original, switched = filepath.Join(dir, "go-nsq"), filepath.Join(dir, "compat")
+	for _, to := range []string{original, switched} {
+		// The files in the module cache are read-only. CopyFS makes writable ones.
 		if err := os.CopyFS(to, os.DirFS(source)); err != nil {
 			return "", "", err
 		}
@@ -98,17 +99,18 @@ func copies(ctx context.Context, dir string) (was, is string, err error) {
 	edit := []string{"mod", "edit",
 		"-replace", "github.com/nsqio/go-nsq=" + filepath.Join(root, "compat/go-nsq"),
 		"-replace", "github.com/rdyhq/nsq=" + root,
-		// Our module raises the go line, and with it the defaults of GODEBUG:
-		// some of the tests' certificates are too old for them.
+		// Our module raises the go line and with it the defaults of GODEBUG, which
+		// reject some of the tests' old certificates.
 		"-godebug", "default=go1.20"}
-	if _, err := goOutput(ctx, is, edit...); err != nil {
+	if _, err := goOutput(ctx, switched, edit...); err != nil {
 		return "", "", err
 	}
-	_, err = goOutput(ctx, is, "mod", "tidy")
-	return was, is, err
+	_, err = goOutput(ctx, switched, "mod", "tidy")
+	return original, switched, err
 }
 
-// step prints a line about what took so long and how it ended.
+// step starts a step. The returned function prints how the step ended and how
+// long it took.
 func step(name string) func(*error) {
 	begin := time.Now()
 	return func(err *error) {
@@ -120,7 +122,7 @@ func step(name string) func(*error) {
 	}
 }
 
-// goCommand is a go command that does not see this repository's go.work.
+// goCommand returns a go command that ignores this repository's go.work.
 func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir

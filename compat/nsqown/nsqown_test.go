@@ -23,7 +23,7 @@ func TestReadEvents(t *testing.T) {
 		t.Errorf("got %v, %q, %v; want %v", got, text, err, want)
 	}
 	if _, _, err := readEvents(strings.NewReader("FAIL\n")); err == nil {
-		t.Error("no error for what is no JSON")
+		t.Error("no error for input that is not JSON")
 	}
 }
 
@@ -51,7 +51,7 @@ func TestSame(t *testing.T) {
 		{[]string{"a", "b", "d"}, false},
 		{nil, false},
 	} {
-		if err := same(tt.got, sent); (err == nil) != tt.ok {
+		if err := expectSame(tt.got, sent); (err == nil) != tt.ok {
 			t.Errorf("%v: %v", tt.got, err)
 		}
 	}

@@ -14,18 +14,18 @@ import (
 	"strings"
 )
 
-// verdicts are "pass", "fail" or "skip", by package and test; a package alone
-// stands for all of it.
+// verdicts maps "package test" to "pass", "fail" or "skip". The key "package" has
+// the verdict of the whole package.
 type verdicts map[string]string
 
-// compareTests fails if a test that passes in one copy of NSQ does not in the
-// other.
-func compareTests(ctx context.Context, was, is string) error {
-	before, _, err := runTests(ctx, was, "tests with go-nsq")
+// compareTests fails if a test passes in the original copy of NSQ and does not
+// pass in the switched one.
+func compareTests(ctx context.Context, original, switched string) error {
+	before, _, err := runTests(ctx, original, "tests with go-nsq")
 	if err != nil {
 		return err
 	}
-	after, text, err := runTests(ctx, is, "tests with compat/go-nsq")
+	after, text, err := runTests(ctx, switched, "tests with compat/go-nsq")
 	if err != nil {
 		return err
 	}
@@ -35,12 +35,12 @@ func compareTests(ctx context.Context, was, is string) error {
 	}
 	if len(worse) > 0 {
 		log.Print(text)
-		return fmt.Errorf("no longer passing: %s", strings.Join(worse, ", "))
+		return fmt.Errorf("these pass only with go-nsq: %s", strings.Join(worse, ", "))
 	}
 	return nil
 }
 
-// diff returns the tests that do not end alike, and those of them that passed
+// diff returns the tests with different verdicts, and those of them that passed
 // before.
 func diff(before, after verdicts) (differ, worse []string) {
 	for _, test := range slices.Sorted(maps.Keys(before)) {
@@ -58,7 +58,8 @@ func diff(before, after verdicts) (differ, worse []string) {
 // event is a line of go test -json.
 type event struct{ Action, Package, Test, Output string }
 
-// runTests also returns what failing tests printed.
+// runTests runs all tests of a copy. It returns their verdicts and the output of
+// those that failed.
 func runTests(ctx context.Context, dir, name string) (v verdicts, text string, err error) {
 	defer step(name)(&err)
 	cmd := goCommand(ctx, dir, "test", "-json", "-timeout", "3m", "./...")
@@ -70,9 +71,9 @@ func runTests(ctx context.Context, dir, name string) (v verdicts, text string, e
 		return nil, "", err
 	}
 	v, text, err = readEvents(stdout)
-	// An exit status of 1 says that a test failed, which the events tell.
-	if waited := cmd.Wait(); err == nil && (ctx.Err() != nil || !isExit(waited)) {
-		err = waited
+	// An exit status is no error here: 1 means that a test failed, which the events say.
+	if waitErr := cmd.Wait(); err == nil && (ctx.Err() != nil || !isExitStatus(waitErr)) {
+		err = waitErr
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", cmd, err)
@@ -82,17 +83,21 @@ func runTests(ctx context.Context, dir, name string) (v verdicts, text string, e
 		count[verdict]++
 	}
 	if count["pass"] == 0 {
-		return nil, "", fmt.Errorf("%s: no test passes\n%s", cmd, text)
+		return nil, "", fmt.Errorf("%s: no test passed\n%s", cmd, text)
 	}
-	log.Printf("      %d pass, %d fail, %d skipped", count["pass"], count["fail"], count["skip"])
+	log.Printf("      %d passed, %d failed, %d skipped", count["pass"], count["fail"], count["skip"])
 	return v, text, nil
 }
 
-func isExit(err error) bool {
+// isExitStatus reports whether err, returned by Cmd.Wait, is an exit status. A nil
+// error is one as well.
+func isExitStatus(err error) bool {
 	_, ok := errors.AsType[*exec.ExitError](err)
 	return ok || err == nil
 }
 
+// readEvents reads the output of go test -json. It returns the verdicts and what
+// failing tests printed.
 func readEvents(r io.Reader) (verdicts, string, error) {
 	v := make(verdicts)
 	printed := make(map[string][]string)

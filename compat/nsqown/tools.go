@@ -14,12 +14,12 @@ import (
 	"sync"
 )
 
-// Where messages go: to_nsq publishes to the first topic, nsq_to_nsq takes them
-// to the second, and each of the other tools has a channel of that.
+// The path of a message: to_nsq publishes it to the first topic, nsq_to_nsq copies
+// it to the second, and each of the other tools has a channel of that one.
 const first, second = "first", "second"
 
-// moveMessages starts a cluster and all tools, built from the copy in source,
-// and compares what comes out with what went in.
+// moveMessages builds a cluster and all tools from the copy in source. It moves n
+// messages through them, and checks that each tool puts out all of them once.
 func moveMessages(ctx context.Context, source, dir string, n int) (err error) {
 	bin := filepath.Join(dir, "bin")
 	if err := build(ctx, source, bin); err != nil {
@@ -35,36 +35,19 @@ func moveMessages(ctx context.Context, source, dir string, n int) (err error) {
 	if err := c.create(ctx, channels); err != nil {
 		return err
 	}
-
 	sent := make([]string, n)
 	for i := range sent {
 		sent[i] = fmt.Sprintf("message %06d %s", i, strings.Repeat("-", i%300))
 	}
-	posted := receive()
+	posted := startInbox()
 	defer posted.close()
 	files := filepath.Join(dir, "files")
-	consume := func(tool, topic string, args ...string) *process {
-		return c.start(tool, nil, append([]string{"--lookupd-http-address", c.lookupd, "--topic", topic, "--channel", tool}, args...)...)
-	}
-	tail := consume("nsq_tail", second, "-n", fmt.Sprint(n))
-	consume("nsq_to_http", second, "--post", posted.URL, "--content-type", "text/plain")
-	file := consume("nsq_to_file", second, "--output-dir", files, "--sync-interval", "1s", "--max-in-flight", "500")
-	consume("nsq_to_nsq", first, "--destination-nsqd-tcp-address", c.nsqd, "--destination-topic", second)
-	in := c.start("to_nsq", strings.NewReader(strings.Join(sent, "\n")+"\n"), "--nsqd-tcp-address", c.nsqd, "--topic", first)
-
-	if err := in.wait(ctx); err != nil {
+	t := c.startTools(sent, posted.URL, files)
+	progress := func() string { return fmt.Sprintf("nsq_to_http %d of %d", len(posted.received()), n) }
+	if err := c.awaitTools(ctx, t, n, progress); err != nil {
 		return err
 	}
-	if err := tail.wait(ctx); err != nil {
-		return err
-	}
-	if err := c.drained(ctx, n, func() string { return fmt.Sprintf("nsq_to_http %d of %d", len(posted.lines()), n) }); err != nil {
-		return err
-	}
-	if err := file.interrupt(ctx); err != nil {
-		return err
-	}
-	logged, err := linesOf(files)
+	filed, err := readLines(files)
 	if err != nil {
 		return err
 	}
@@ -72,16 +55,48 @@ func moveMessages(ctx context.Context, source, dir string, n int) (err error) {
 		tool string
 		got  []string
 	}{
-		{"nsq_tail", strings.Split(strings.TrimSpace(tail.stdout.String()), "\n")},
-		{"nsq_to_http", posted.lines()},
-		{"nsq_to_file", logged},
+		{"nsq_tail", strings.Split(strings.TrimSpace(t.tail.stdout.String()), "\n")},
+		{"nsq_to_http", posted.received()},
+		{"nsq_to_file", filed},
 	} {
-		if err := same(out.got, sent); err != nil {
+		if err := expectSame(out.got, sent); err != nil {
 			return fmt.Errorf("%s: %w", out.tool, err)
 		}
-		log.Printf("      %s: all %d, each once", out.tool, n)
+		log.Printf("      %s: all %d messages, each once", out.tool, n)
 	}
 	return nil
+}
+
+// tools are the processes that awaitTools waits for or ends.
+type tools struct{ publish, tail, file *process }
+
+// startTools starts all tools. to_nsq publishes the lines in sent, nsq_to_http
+// posts to a URL, and nsq_to_file writes to the directory files.
+func (c *cluster) startTools(sent []string, postTo, files string) (t tools) {
+	consume := func(tool, topic string, args ...string) *process {
+		return c.start(tool, nil, append([]string{"--lookupd-http-address", c.lookupd, "--topic", topic, "--channel", tool}, args...)...)
+	}
+	t.tail = consume("nsq_tail", second, "-n", fmt.Sprint(len(sent)))
+	consume("nsq_to_http", second, "--post", postTo, "--content-type", "text/plain")
+	t.file = consume("nsq_to_file", second, "--output-dir", files, "--sync-interval", "1s", "--max-in-flight", "500")
+	consume("nsq_to_nsq", first, "--destination-nsqd-tcp-address", c.nsqd, "--destination-topic", second)
+	t.publish = c.start("to_nsq", strings.NewReader(strings.Join(sent, "\n")+"\n"), "--nsqd-tcp-address", c.nsqd, "--topic", first)
+	return t
+}
+
+// awaitTools returns when n messages have passed through all tools and nsq_to_file
+// has closed its files.
+func (c *cluster) awaitTools(ctx context.Context, t tools, n int, progress func() string) error {
+	if err := t.publish.wait(ctx); err != nil {
+		return err
+	}
+	if err := t.tail.wait(ctx); err != nil {
+		return err
+	}
+	if err := c.awaitDrained(ctx, n, progress); err != nil {
+		return err
+	}
+	return t.file.interrupt(ctx)
 }
 
 func build(ctx context.Context, source, bin string) (err error) {
@@ -91,15 +106,15 @@ func build(ctx context.Context, source, bin string) (err error) {
 	return err
 }
 
-// inbox keeps the bodies of what is posted to it.
+// inbox is an HTTP server that keeps the bodies posted to it.
 type inbox struct {
 	*httptest.Server
 
 	mu     sync.Mutex
-	bodies []string
+	bodies []string // guarded by mu
 }
 
-func receive() *inbox {
+func startInbox() *inbox {
 	in := new(inbox)
 	in.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -116,13 +131,14 @@ func receive() *inbox {
 
 func (in *inbox) close() { in.Close() }
 
-func (in *inbox) lines() []string {
+func (in *inbox) received() []string {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return slices.Clone(in.bodies)
 }
 
-func linesOf(dir string) ([]string, error) {
+// readLines returns the lines of all files in dir.
+func readLines(dir string) ([]string, error) {
 	var lines []string
 	names, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {
@@ -138,16 +154,17 @@ func linesOf(dir string) ([]string, error) {
 	return lines, nil
 }
 
-// same compares what came out, in any order, with what went in.
-func same(got, want []string) error {
+// expectSame returns an error unless got and want have the same elements, in any
+// order.
+func expectSame(got, want []string) error {
 	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))
 	for i := range min(len(got), len(want)) {
 		if got[i] != want[i] {
-			return fmt.Errorf("%d of %d messages; the first that differs: got %.40q, want %.40q", len(got), len(want), got[i], want[i])
+			return fmt.Errorf("got %d messages of %d; the first difference: got %.40q, want %.40q", len(got), len(want), got[i], want[i])
 		}
 	}
 	if len(got) != len(want) {
-		return fmt.Errorf("%d of %d messages", len(got), len(want))
+		return fmt.Errorf("got %d messages of %d", len(got), len(want))
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
-// Orders publishes orders and bills them: a program as they are written for
-// go-nsq v1.1.0, with a producer, a consumer, options from flags, a logger,
-// statistics and an orderly end.
+// Orders publishes orders and bills them. It is a typical program for go-nsq
+// v1.1.0: a producer, a consumer, options from flags, a logger, statistics and a
+// graceful stop.
 package main
 
 import (
@@ -16,10 +16,10 @@ import (
 	"github.com/nsqio/go-nsq"
 )
 
-// biller handles orders. It fails for the first delivery of each tenth one.
+// biller handles orders. It fails the first delivery of every tenth one.
 type biller struct {
-	billed chan string
-	given  chan string
+	billed  chan string
+	givenUp chan string
 }
 
 func (b *biller) HandleMessage(m *nsq.Message) error {
@@ -34,8 +34,8 @@ func (b *biller) HandleMessage(m *nsq.Message) error {
 	return nil
 }
 
-// LogFailedMessage is told of orders that are given up.
-func (b *biller) LogFailedMessage(m *nsq.Message) { b.given <- string(m.Body) }
+// LogFailedMessage is called for orders that are given up.
+func (b *biller) LogFailedMessage(m *nsq.Message) { b.givenUp <- string(m.Body) }
 
 func main() {
 	cfg := nsq.NewConfig()
@@ -51,8 +51,8 @@ func main() {
 		}
 	}
 	addr := flag.String("nsqd-tcp-address", "127.0.0.1:4150", "address of nsqd")
-	orders := flag.Int("orders", 100, "how many to publish")
-	flag.Var(&nsq.ConfigFlag{Config: cfg}, "option", "option to pass to nsq, as name,value")
+	orders := flag.Int("orders", 100, "number of orders to publish")
+	flag.Var(&nsq.ConfigFlag{Config: cfg}, "option", "option of the client, as name,value")
 	flag.Parse()
 	logger := log.New(os.Stderr, "", log.LstdFlags)
 
@@ -61,7 +61,7 @@ func main() {
 		log.Fatal(err)
 	}
 	consumer.SetLogger(logger, nsq.LogLevelWarning)
-	b := &biller{billed: make(chan string, *orders), given: make(chan string, *orders)}
+	b := &biller{billed: make(chan string, *orders), givenUp: make(chan string, *orders)}
 	consumer.AddConcurrentHandlers(b, 4)
 	if err := consumer.ConnectToNSQD(*addr); err != nil {
 		log.Fatal(err)
@@ -94,19 +94,19 @@ func main() {
 		select {
 		case order := <-b.billed:
 			billed[order] = true
-		case order := <-b.given:
+		case order := <-b.givenUp:
 			log.Fatal("given up: ", order)
 		case <-signals:
 			consumer.Stop()
 		case <-consumer.StopChan:
-			log.Fatal("stopped early")
+			log.Fatal("the consumer stopped early")
 		}
 	}
 	consumer.Stop()
 	<-consumer.StopChan
 	producer.Stop()
-	if err := producer.Publish("orders", []byte("late")); err != nsq.ErrStopped { //nolint:errorlint // as programs compare
-		log.Fatalf("after Stop: %v", err)
+	if err := producer.Publish("orders", []byte("late")); err != nsq.ErrStopped { //nolint:errorlint // programs for go-nsq compare with ==
+		log.Fatalf("publish after Stop: %v, want ErrStopped", err)
 	}
 	s := consumer.Stats()
 	fmt.Printf("%d billed: received %d, finished %d, requeued %d\n", len(billed),

@@ -23,15 +23,15 @@ package nsq
 
 `
 
-// fixed are the trailing arguments of functions that have them only since
-// go-nsq v1.1.0: they are not parameters here.
-var fixed = map[string]string{
+// fixedArgs holds the last argument of functions whose last parameter was added
+// after go-nsq v1.1.0. The generated functions lack that parameter.
+var fixedArgs = map[string]string{
 	"ReadResponse":         "0",
 	"ReadUnpackedResponse": "0",
 }
 
-// generate returns the source of the package that stands in for go-nsq, made
-// from the package in dir.
+// generate returns the source of the package that replaces go-nsq, made from the
+// package in dir.
 func generate(dir string) ([]byte, error) {
 	g := generator{fset: token.NewFileSet(), imports: map[string]bool{"github.com/rdyhq/nsq": true}}
 	pkg, err := g.parse(dir)
@@ -53,9 +53,9 @@ func generate(dir string) ([]byte, error) {
 type generator struct {
 	fset    *token.FileSet
 	files   []*ast.File
-	imports map[string]bool // paths that what was written so far needs
+	imports map[string]bool // paths that the output so far needs
 	out     *bytes.Buffer
-	err     error // the first
+	err     error // the first error
 }
 
 func (g *generator) fail(format string, args ...any) {
@@ -86,8 +86,7 @@ func (g *generator) parse(dir string) (*doc.Package, error) {
 	return doc.NewFromFiles(g.fset, g.files, "github.com/rdyhq/nsq")
 }
 
-// values writes the exported constants or variables, those of a type included,
-// block by block.
+// values writes the exported constants or variables block by block.
 func (g *generator) values(keyword string, blocks []*doc.Value) {
 	for _, block := range blocks {
 		var lines []string
@@ -155,11 +154,11 @@ func (g *generator) forward(f *doc.Func) {
 	signature := *f.Decl.Type
 	params := signature.Params.List
 	var last string
-	if arg, ok := fixed[f.Name]; ok {
+	if arg, ok := fixedArgs[f.Name]; ok {
 		params, last = params[:len(params)-1], arg
 	}
 	signature.Params = &ast.FieldList{List: params}
-	g.need(&signature, f.Name)
+	g.addImports(&signature, f.Name)
 
 	var args []string
 	for _, field := range params {
@@ -192,9 +191,9 @@ func (g *generator) forward(f *doc.Func) {
 		strings.TrimPrefix(printed.String(), "func"), call)
 }
 
-// need notes the imports that a signature refers to, and refuses unexported
-// types in it.
-func (g *generator) need(signature *ast.FuncType, name string) {
+// addImports adds the imports that a signature refers to. It fails if the
+// signature contains an unexported type.
+func (g *generator) addImports(signature *ast.FuncType, name string) {
 	var types []ast.Expr
 	for _, list := range []*ast.FieldList{signature.Params, signature.Results} {
 		if list != nil {
@@ -219,7 +218,7 @@ func (g *generator) need(signature *ast.FuncType, name string) {
 	}
 }
 
-// importPath is the path of a package that the source refers to by this name.
+// importPath returns the path of the import that the source calls name.
 func (g *generator) importPath(name string) string {
 	for _, file := range g.files {
 		for _, spec := range file.Imports {
@@ -247,7 +246,7 @@ func (g *generator) importDecl() []byte {
 	return []byte("import (\n" + strings.Join(std, "\n") + "\n\n" + strings.Join(other, "\n") + "\n)\n\n")
 }
 
-// comment is the first sentence of a documentation text, as a comment.
+// comment returns the first sentence of a documentation text as a comment.
 func comment(text string) string {
 	synopsis := new(doc.Package).Synopsis(text)
 	if synopsis == "" {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The committed package is what the generator makes of the root package now.
+// The committed package is up to date with the root package.
 func TestCommittedIsGenerated(t *testing.T) {
 	want, err := generate("../" + root)
 	if err != nil {
@@ -45,7 +45,7 @@ func TestGenerate(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !strings.HasSuffix(string(got), "\n"+tt.want) {
-				t.Errorf("got\n%s\nwant at its end\n%s", got, tt.want)
+				t.Errorf("got\n%s\nwant it to end in\n%s", got, tt.want)
 			}
 		})
 	}
@@ -59,7 +59,7 @@ func TestGenerateRefuses(t *testing.T) {
 		"func F(int) {}",
 	} {
 		if got, err := generate(packageOf(t, source)); err == nil {
-			t.Errorf("%s gives\n%s", source, got)
+			t.Errorf("%s: want an error, got\n%s", source, got)
 		}
 	}
 }

@@ -1,6 +1,6 @@
-// Generate writes compat/go-nsq/nsq.go, which declares every exported name of
-// the root package again: types as aliases, functions that forward, constants
-// and variables with the same value. Run it with go generate in compat/go-nsq.
+// Generate writes compat/go-nsq/nsq.go, which redeclares every exported name of the
+// root package: types as aliases, functions that forward, constants and variables
+// with the same value. Run it with go generate in compat/go-nsq.
 package main
 
 import (

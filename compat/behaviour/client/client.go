@@ -1,23 +1,23 @@
-// Package client is what go-nsq and the root package have in common, so that
-// one scenario can be played with either. It refers to neither: all that has a
-// type of theirs in its signature is made by a [Client].
+// Package client describes what go-nsq and the root package have in common, so
+// that a scenario can be played with either. It imports neither. A [Client] wraps
+// every function whose signature has a type of theirs.
 package client
 
 import (
 	"time"
 )
 
-// Client is one of the two. Packages gonsq and rdy have one each, of the same
-// source but for an import.
+// Client creates the objects of one of the two packages. Packages gonsq and rdy
+// implement it, with the same source except for an import.
 type Client interface {
 	NewConfig() Config
 	NewConsumer(topic, channel string, config Config) (Consumer, error)
 	NewProducer(addr string, config Config) (Producer, error)
-	// ErrorName is the name of the package's error variable that this is, such
-	// as ErrStopped, or empty.
+	// ErrorName returns the name of the package's error variable that err equals,
+	// such as ErrStopped, or "".
 	ErrorName(err error) string
-	// Type returns the name and the reason if the error is of one of the
-	// package's types.
+	// Type returns the name of err's type and its reason if the type is one of the
+	// package's.
 	Type(err error) (name, reason string)
 }
 
@@ -32,7 +32,8 @@ type Logger interface {
 	Output(calldepth int, s string) error
 }
 
-// Consumer is a *nsq.Consumer, but for methods that have types of its package.
+// Consumer is a *nsq.Consumer, with wrappers for methods that have types of its
+// package.
 type Consumer interface {
 	ChangeMaxInFlight(maxInFlight int)
 	ConnectToNSQD(addr string) error
@@ -48,13 +49,13 @@ type Consumer interface {
 	Stats() Stats
 }
 
-// Stats are a *nsq.ConsumerStats.
+// Stats holds the counts of a *nsq.ConsumerStats.
 type Stats struct {
 	Received, Finished, Requeued uint64
 	Connections                  int
 }
 
-// Delivery is a message as it was handed to a handler.
+// Delivery is a message as a handler receives it.
 type Delivery struct {
 	Message
 	Body        string
@@ -73,7 +74,8 @@ type Message interface {
 	Touch()
 }
 
-// Producer is a *nsq.Producer, but for methods that have types of its package.
+// Producer is a *nsq.Producer, with wrappers for methods that have types of its
+// package.
 type Producer interface {
 	Publish(topic string, body []byte) error
 	MultiPublish(topic string, bodies [][]byte) error
@@ -82,7 +84,7 @@ type Producer interface {
 	Stop()
 	String() string
 
-	// The asynchronous ones send their transaction's error and arguments.
+	// The asynchronous methods return a channel that receives the transaction.
 	PublishAsync(topic string, body []byte, args ...any) (<-chan Transaction, error)
 	MultiPublishAsync(topic string, bodies [][]byte, args ...any) (<-chan Transaction, error)
 	DeferredPublishAsync(topic string, delay time.Duration, body []byte, args ...any) (<-chan Transaction, error)

@@ -8,7 +8,7 @@ import (
 	"github.com/rdyhq/nsq/compat/behaviour/client"
 )
 
-// Client makes the things of package nsq.
+// Client creates the objects of package nsq.
 type Client struct{}
 
 // NewConfig returns a *nsq.Config.
@@ -34,7 +34,7 @@ func (Client) NewProducer(addr string, config client.Config) (client.Producer, e
 	return producer{p}, nil
 }
 
-// ErrorName compares with ==, as programs do.
+// ErrorName compares with ==, as programs for go-nsq do.
 func (Client) ErrorName(err error) string {
 	switch err {
 	case nsq.ErrAlreadyConnected: //nolint:errorlint // that is the point
@@ -51,7 +51,7 @@ func (Client) ErrorName(err error) string {
 	return ""
 }
 
-// Type asserts, as programs do.
+// Type uses a type assertion, as programs for go-nsq do.
 func (Client) Type(err error) (name, reason string) {
 	switch err := err.(type) { //nolint:errorlint // that is the point
 	case nsq.ErrIdentify:
