@@ -12,7 +12,8 @@ var rooms = []room{
 		dir: ".",
 		std: anyStd,
 		rooms: []string{
-			"internal/wire", "internal/control", "internal/flow", "internal/fleet", "internal/link", "internal/discover",
+			"internal/wire", "internal/control", "internal/flow", "internal/fleet", "internal/publishing", "internal/link",
+			"internal/discover",
 		},
 	},
 	{
@@ -35,6 +36,12 @@ var rooms = []room{
 		dir:  "internal/fleet",
 		std:  []string{"math", "math/rand/v2", "slices", "time"},
 		pure: true,
+	},
+	{
+		dir:   "internal/publishing",
+		std:   []string{"errors", "slices", "time"},
+		rooms: []string{"internal/wire"},
+		pure:  true,
 	},
 	{
 		dir: "internal/link",

@@ -1,0 +1,265 @@
+package publishing
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// member is an nsqd for tests.
+type member struct {
+	name      string
+	unhealthy bool
+}
+
+func (m *member) Healthy() bool { return !m.unhealthy }
+
+// pool is members with a turn, as a ProducerPool has them.
+type pool struct {
+	members []*member
+	turn    int
+}
+
+// newPool reads members like "a b- c", of which b is unhealthy.
+func newPool(names string) *pool {
+	p := &pool{}
+	for name := range strings.FieldsSeq(names) {
+		name, unhealthy := strings.CutSuffix(name, "-")
+		p.members = append(p.members, &member{name, unhealthy})
+	}
+	return p
+}
+
+func (p *pool) find(name string) *member {
+	i := slices.IndexFunc(p.members, func(m *member) bool { return m.name == name })
+	return p.members[i]
+}
+
+// next takes the turn of the member that is tried next, nil if there is none.
+func (p *pool) next(t *Tries[*member]) *member {
+	i, ok := t.Next(p.members, p.turn)
+	if !ok {
+		return nil
+	}
+	p.turn = i + 1
+	return p.members[i]
+}
+
+var errDown = errors.New("down")
+
+// play carries out words, and returns what came of them:
+//
+//	next     try the next member; it fails, so that another may be tried
+//	look     look whether there is one to wait for
+//	anew     another publish begins
+//	b- b+    b becomes unhealthy, healthy
+//	+d -d    d joins, leaves
+func play(p *pool, script string) string {
+	t := &Tries[*member]{}
+	var out []string
+	for word := range strings.FieldsSeq(script) {
+		name := strings.Trim(word, "+-")
+		switch {
+		case word == "next":
+			m := p.next(t)
+			if m == nil {
+				out = append(out, "none")
+				continue
+			}
+			t.Failed(m, errDown, NotSent, false)
+			out = append(out, m.name)
+		case word == "look":
+			ready, all := t.Look(p.members)
+			out = append(out, strings.Trim(fmt.Sprintf("%s-%s",
+				map[bool]string{true: "ready"}[ready], map[bool]string{true: "all"}[all]), "-"))
+		case word == "anew":
+			t = &Tries[*member]{}
+		case word[0] == '+':
+			p.members = append(p.members, &member{name: name})
+		case word[0] == '-':
+			p.members = slices.DeleteFunc(p.members, func(m *member) bool { return m.name == name })
+		default:
+			p.find(name).unhealthy = word[len(word)-1] == '-'
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func TestChoice(t *testing.T) {
+	for _, tt := range []struct{ name, members, script, want string }{
+		{"turns", "a b c", "next anew next anew next anew next", "a b c a"},
+		{"failover goes round", "a b c", "next next next next", "a b c none"},
+		{"a turn is used up by whoever is tried", "a b c", "next next anew next", "a b c"},
+		{"the unhealthy are passed over", "a b- c", "next anew next anew next", "a c a"},
+		{"the unhealthy come last", "a- b c-", "next next next next", "b c a none"},
+		{"all unhealthy: by turns", "a- b- c-", "next anew next anew next anew next", "a b c a"},
+		{"nobody", "", "next look", "none "},
+		{"untried: no look needed", "a b", "next look next", "a ready b"},
+		{"all tried, none healthy", "a b", "next next a- b- look next", "a b all none"},
+		{"all tried, one healthy again", "a b", "next next a- look next next", "a b ready-all b b"},
+		{"one recovers later", "a b", "next next a- b- look b+ look next", "a b all ready-all b"},
+		{"again only the healthy", "a b c", "next next next a- c- look next next", "a b c ready-all b b"},
+		{"one joins: it is tried, then all were", "a b", "next next a- b- look +c look next next look", "a b all ready c none ready-all"},
+		{"all leave, one joins", "a", "next -a look next +b look next", "a  none ready b"},
+		{"one leaves before its turn", "a b c", "next -b next anew next", "a c a"},
+		{"the turn is beyond the end", "a b c", "next next next -c anew next", "a b c b"},
+	} {
+		if got := play(newPool(tt.members), tt.script); got != tt.want {
+			t.Errorf("%s: %q: %q, want %q", tt.name, tt.script, got, tt.want)
+		}
+	}
+}
+
+// What a publish remembers of its tries, and whether it goes on.
+func TestTriesRemember(t *testing.T) {
+	p := newPool("a b c d")
+	a, b, c, d := p.members[0], p.members[1], p.members[2], p.members[3]
+	e := func(i int) error { return fmt.Errorf("error %d", i) }
+	t1, t2 := &Tries[*member]{}, &Tries[*member]{}
+	for _, tt := range []struct {
+		t          *Tries[*member]
+		at         *member
+		err        error
+		v          Verdict
+		duplicates bool
+		retry      bool
+		errs       string
+		unknown    string
+		refused    string
+	}{
+		{t1, a, e(1), NotSent, false, true, "[error 1]", "<nil>", "<nil>"},
+		{t1, b, e(2), StoreFailed, false, true, "[error 1 error 2]", "<nil>", "<nil>"},
+		{t1, a, e(3), Lost, false, true, "[error 3 error 2]", "<nil>", "<nil>"},
+		{t1, c, e(4), Unknown, true, true, "[error 3 error 2]", "error 4", "<nil>"},
+		{t1, b, e(5), StoredInPart, true, true, "[error 3]", "error 5", "<nil>"},
+		{t1, d, e(6), Content, true, false, "[error 3]", "error 5", "error 6"},
+		{t2, a, e(1), LostBehind, true, true, "[error 1]", "<nil>", "<nil>"},
+		{t2, b, e(2), Unknown, false, false, "[error 1]", "error 2", "<nil>"},
+		{t2, c, e(3), Final, false, false, "[error 1]", "error 2", "error 3"},
+	} {
+		retry := tt.t.Failed(tt.at, tt.err, tt.v, tt.duplicates)
+		errs := fmt.Sprint(tt.t.Errors())
+		if retry != tt.retry || errs != tt.errs || fmt.Sprint(tt.t.Unknown) != tt.unknown || fmt.Sprint(tt.t.Refused) != tt.refused {
+			t.Errorf("%s: %v, %v: retry %v, errors %s, unknown %v, refused %v; want %+v",
+				tt.at.name, tt.err, tt.v, retry, errs, tt.t.Unknown, tt.t.Refused, tt)
+		}
+	}
+	t2.LetGo(a)
+	if errs := t2.Errors(); len(errs) > 0 {
+		t.Errorf("errors of an nsqd that was let go: %v", errs)
+	}
+	t1.Forget()
+	if errs := t1.Errors(); len(errs) > 0 {
+		t.Errorf("errors after Forget: %v", errs)
+	}
+}
+
+// TestChoiceWalk has publishes in progress while members join, leave, fail and
+// recover, and checks after each choice that:
+//   - a healthy member comes before an unhealthy one, in the order of turns;
+//   - no member is tried again before all were tried, and then only healthy ones;
+//   - while members stay and are healthy, publishes go round them evenly.
+func TestChoiceWalk(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		p := newPool("a b c")
+		publishes := make([]*walker, 5)
+		for step := range 5000 {
+			switch rng.IntN(20) {
+			case 0:
+				if len(p.members) < 8 {
+					at := rng.IntN(len(p.members) + 1)
+					p.members = slices.Insert(p.members, at, &member{name: fmt.Sprint(step)})
+				}
+			case 1:
+				if len(p.members) > 0 {
+					at := rng.IntN(len(p.members))
+					p.members = slices.Delete(p.members, at, at+1)
+				}
+			case 2, 3, 4:
+				if len(p.members) > 0 {
+					m := p.members[rng.IntN(len(p.members))]
+					m.unhealthy = !m.unhealthy
+				}
+			case 5:
+				evenly(t, p)
+			default:
+				i := rng.IntN(len(publishes))
+				if publishes[i] == nil || rng.IntN(10) == 0 {
+					publishes[i] = &walker{tried: map[*member]bool{}}
+				}
+				publishes[i].step(t, p, rng.IntN(2) == 0)
+			}
+			if t.Failed() {
+				t.Fatalf("seed %d, step %d", seed, step)
+			}
+		}
+	}
+}
+
+// walker is a publish, with what the walk knows of it.
+type walker struct {
+	tries Tries[*member]
+	tried map[*member]bool
+	again bool
+}
+
+// step tries the next member, or looks for one.
+func (w *walker) step(t *testing.T, p *pool, down bool) {
+	turn := p.turn
+	var want *member
+	for _, wantHealthy := range []bool{true, false} {
+		for i := range p.members {
+			m := p.members[(turn+i)%len(p.members)]
+			eligible := m.Healthy() && (w.again || !w.tried[m]) || !wantHealthy && !w.again && !w.tried[m]
+			if want == nil && eligible {
+				want = m
+			}
+		}
+	}
+	got := p.next(&w.tries)
+	if got != want {
+		t.Errorf("chose %+v of %v at turn %d, want %+v", got, p.members, turn, want)
+	}
+	if got != nil {
+		w.tried[got] = true
+		got.unhealthy = down
+		w.tries.Failed(got, errDown, NotSent, false)
+		return
+	}
+	if p.turn != turn {
+		t.Error("a turn is used up, and nobody was tried")
+	}
+	allTried, healthy := len(p.members) > 0, false
+	for _, m := range p.members {
+		allTried = allTried && w.tried[m]
+		healthy = healthy || m.Healthy()
+	}
+	ready, all := w.tries.Look(p.members)
+	if all != allTried || ready != (len(p.members) > 0 && (!allTried || healthy)) {
+		t.Errorf("ready %v, all tried %v, of %v and %v", ready, all, p.members, w.tried)
+	}
+	w.again = len(w.tried) > 0 && (allTried || len(p.members) == 0)
+	if m, ok := w.tries.Next(p.members, turn); ok != ready {
+		t.Errorf("ready is %v, then the next is %v, %v", ready, m, ok)
+	}
+}
+
+// evenly has as many publishes succeed as there are members, each at the first try.
+func evenly(t *testing.T, p *pool) {
+	for _, m := range p.members {
+		m.unhealthy = false
+	}
+	got := map[*member]int{}
+	for range 3 * len(p.members) {
+		got[p.next(&Tries[*member]{})]++
+	}
+	for _, m := range p.members {
+		if got[m] != 3 {
+			t.Errorf("%s had %d of %d publishes", m.name, got[m], 3*len(p.members))
+		}
+	}
+}
