@@ -10,12 +10,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rdyhq/nsq/internal/publishing"
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
 const (
-	// The bounds of a batch, if BatchOptions says nothing: far below nsqd's
-	// max-body-size, which is 5 MiB unless configured.
+	// The bounds of a batch unless BatchOptions sets others: far below nsqd's
+	// max-body-size, which is 5 MiB by default.
 	defaultBatchMessages = 1000
 	defaultBatchBytes    = 1 << 20
 
@@ -26,40 +27,39 @@ const (
 	batchStopTimeout = 30 * time.Second
 )
 
-// Publisher is what a [Batcher] publishes through: a [Producer], a
-// [ProducerPool], or something around one. Both methods return as soon as the
-// context ends, and their errors are those of [Producer.PublishContext].
+// Publisher is what a [Batcher] publishes through: a [Producer], a [ProducerPool],
+// or a wrapper of one. Both methods must return as soon as the context ends, and
+// return errors as [Producer.PublishContext] does.
 type Publisher interface {
 	PublishContext(ctx context.Context, topic string, body []byte) error
 	MultiPublishContext(ctx context.Context, topic string, body [][]byte) error
 }
 
-// BatchOptions say when a batch of a [Batcher] leaves. The zero value is good
-// for most.
+// BatchOptions bound the batches of a [Batcher]. The zero value suits most
+// programs.
 type BatchOptions struct {
-	// MaxMessages is how many messages a batch has at most: 1 to 100,000; 0 is
-	// 1000.
+	// MaxMessages is the largest number of messages in a batch: 1 to 100,000. 0
+	// means 1000.
 	MaxMessages int
-	// MaxBytes is how many bytes a batch has at most, 4 more than its body being
-	// counted for each message: 1 to 16 MiB; 0 is 1 MiB. nsqd refuses what
-	// exceeds its max-body-size, 5 MiB unless configured, and closes the
-	// connection: it should be below that. A message that exceeds it by itself
-	// goes alone.
+	// MaxBytes is the largest size of a batch: 1 to 16 MiB. 0 means 1 MiB. Each
+	// message counts its body and 4 bytes. Stay below nsqd's max-body-size, 5 MiB by
+	// default: nsqd refuses what exceeds it and closes the connection. A message
+	// that exceeds MaxBytes by itself is sent alone.
 	MaxBytes int
-	// MaxDelay is how long a message may be kept for others to come: up to a
-	// minute. With 0 none is kept but while a batch of its topic is under way:
-	// what comes in that time leaves together when that is answered. So batches
-	// grow with the load, and who is alone does not wait.
+	// MaxDelay is how long a message may wait for others: up to a minute. With 0, a
+	// message waits only while a batch of its topic is in flight; all messages that
+	// arrive in that time are sent together when nsqd has replied. So batches grow
+	// with the load, and a single caller does not wait.
 	MaxDelay time.Duration
 }
 
-// withDefaults checks the options and fills in what they do not say.
+// withDefaults checks the options and fills in the defaults.
 func (o BatchOptions) withDefaults() (BatchOptions, error) {
 	switch {
 	case o.MaxMessages < 0 || o.MaxMessages > maxBatchMessages:
 		return o, fmt.Errorf("batcher: MaxMessages %d out of range 0-%d", o.MaxMessages, maxBatchMessages)
-	case o.MaxBytes < 0 || o.MaxBytes > maxUnanswered:
-		return o, fmt.Errorf("batcher: MaxBytes %d out of range 0-%d", o.MaxBytes, maxUnanswered)
+	case o.MaxBytes < 0 || o.MaxBytes > maxOutstanding:
+		return o, fmt.Errorf("batcher: MaxBytes %d out of range 0-%d", o.MaxBytes, maxOutstanding)
 	case o.MaxDelay < 0 || o.MaxDelay > maxBatchDelay:
 		return o, fmt.Errorf("batcher: MaxDelay %v out of range 0-%v", o.MaxDelay, maxBatchDelay)
 	}
@@ -69,51 +69,52 @@ func (o BatchOptions) withDefaults() (BatchOptions, error) {
 }
 
 // Batcher packs messages that are published to one topic at about the same time
-// into one command, MPUB, which costs client and nsqd a fraction of as many
-// single ones. Each caller gets the result of his own message.
+// into one command, MPUB, which costs client and nsqd a fraction of single ones.
+// Each caller gets the result of its own message.
 //
-// A batch leaves when it is full, and else as [BatchOptions] say. One message is
-// published as by [Producer.PublishContext]. If nsqd refuses a batch for what is
-// in it, before it has stored anything, its messages are published one by one.
+// A batch is sent when it is full, or else as [BatchOptions] says. A batch of one
+// message is published as by [Producer.PublishContext]. If nsqd refuses a batch
+// because of its content, it has stored nothing, and the messages are published one
+// by one.
 //
-// It pays from some dozens of callers on. With fewer the Producer alone is as fast
-// or faster: a batch waits for the one before, single messages do not.
+// A Batcher pays off from some dozens of concurrent callers on. With fewer the
+// Producer alone is as fast or faster: a batch waits for the one before, single
+// messages do not.
 //
-// All methods may be called from any goroutine. Up to 16 MiB may wait to leave
-// or to be answered; whoever publishes more waits for room.
+// All methods may be called from any goroutine. At most 16 MiB may wait to be sent
+// or for nsqd's reply; further publishes block until there is room.
 type Batcher struct {
 	to    Publisher
 	opts  BatchOptions
 	check func(*publication) error
 	room  window // bytes
 
-	// stopped ends when Stop is called; life, and with it what is under way, when
-	// it was waited for in vain.
+	// stopped ends when Stop is called. life ends when Stop is done waiting, and
+	// with it the batches still in flight.
 	stopped, life context.Context
 	stop, kill    context.CancelCauseFunc
-	wg            sync.WaitGroup // batches under way
+	wg            sync.WaitGroup // batches in flight
 
 	mu     sync.Mutex // guards what follows, the batches and the messages in them
 	topics map[string]*batchTopic
 }
 
-// batchTopic is the state of a topic. There is one as long as anything waits or
-// is under way.
+// batchTopic is the state of a topic. It exists while the topic has a batch.
 type batchTopic struct {
-	open     *batch // messages may join it; nil if none waits
-	underWay int    // batches
+	open     *batch // takes messages; nil if none waits
+	inFlight int    // batches that are being sent
 }
 
-// batch are messages of one topic that leave together.
+// batch holds messages of one topic that are sent together.
 type batch struct {
 	topic    string
 	messages []*batchedMessage
-	bytes    int
-	delay    *time.Timer // has it leave; nil without a MaxDelay
+	bytes    int         // of the MPUB's body
+	delay    *time.Timer // has the batch sent; nil without a MaxDelay
 
-	// When it has left:
+	// Set when the batch is sealed:
 
-	ctx     context.Context
+	ctx     context.Context // ends when no caller waits any more
 	cancel  context.CancelCauseFunc
 	waiting int // callers
 }
@@ -121,19 +122,20 @@ type batch struct {
 // batchedMessage is a message in a batch.
 type batchedMessage struct {
 	ctx   context.Context // of the caller
-	body  []byte          // a copy: the caller may leave before it is written
+	body  []byte          // a copy: the caller may return before it is written
+	size  int             // the room that it takes
 	batch *batch
 	state batchedState
-	gone  bool // the caller does not wait any more
-	done  chan error
+	gone  bool       // the caller no longer waits
+	done  chan error // holds one, the result
 }
 
 type batchedState uint8
 
 const (
-	batchWaits    batchedState = iota // it can be taken out
-	batchLeft                         // nsqd may have it
-	batchAnswered                     // done has the result, or is about to
+	batchedUnsent batchedState = iota // nsqd does not get it if the caller leaves
+	batchedSent                       // nsqd may have it
+	batchedDone                       // done has the result, or is about to
 )
 
 // NewBatcher returns a Batcher that publishes through a [Producer] or a
@@ -149,51 +151,52 @@ func NewBatcher(to Publisher, opts BatchOptions) (*Batcher, error) {
 	if own, ok := to.(interface{ check(*publication) error }); ok { // it knows max_msg_size
 		b.check = own.check
 	}
-	b.room.limit = maxUnanswered
+	b.room.limit = maxOutstanding
 	b.stopped, b.stop = context.WithCancelCause(context.Background())
 	b.life, b.kill = context.WithCancelCause(context.Background())
 	return b, nil
 }
 
-// Publish publishes a message with others and waits for nsqd's answer. See
+// Publish publishes a message with others and waits for nsqd's reply. See
 // [Batcher.PublishContext].
 func (b *Batcher) Publish(topic string, body []byte) error {
 	return b.PublishContext(context.Background(), topic, body)
 }
 
-// PublishContext publishes a message with others and waits for nsqd's answer, at
-// most as long as ctx allows. A nil error says that nsqd has the message. The body
-// may be changed as soon as the call returns.
+// PublishContext publishes a message with others and waits for nsqd's reply until
+// ctx ends. A nil error says that nsqd has the message. The body may be changed as
+// soon as the call returns.
 //
-// The errors are those of [Producer.PublishContext]. When ctx ends before the
-// batch left, the message is taken out of it and the error is [ErrNotSent]; later
-// it is [ErrUnknownOutcome], unless nobody else waits for the batch, which is then
-// given up and says what is known. If nsqd fails midway in a batch
-// (E_MPUB_FAILED) nobody knows whose messages it has: the error is
-// ErrUnknownOutcome for all.
+// The errors are those of [Producer.PublishContext], with two differences:
+//   - When ctx ends before the batch is sent, the message is taken out of it and the
+//     error is [ErrNotSent]. When ctx ends later the error is [ErrUnknownOutcome].
+//     If no other caller waits for the batch, it is cancelled, and the error is as
+//     exact as that of a single publish.
+//   - When nsqd fails midway in a batch (E_MPUB_FAILED), nsqd does not say which
+//     messages it has stored: the error is ErrUnknownOutcome for all.
 func (b *Batcher) PublishContext(ctx context.Context, topic string, body []byte) error {
-	m := publication{command: wire.CmdPub, topic: topic, body: body}
-	if err := b.check(&m); err != nil {
+	m := pub(topic, body)
+	if err := b.check(m); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
 		return batchError(topic, ErrNotSent, context.Cause(ctx))
 	}
-	if err := b.room.acquire(ctx, b.stopped, m.size(), 0); errors.Is(err, ErrStopped) {
+	if err := b.room.acquire(ctx, b.stopped, m.size, 0); errors.Is(err, ErrStopped) {
 		return err
 	} else if err != nil {
 		return batchError(topic, ErrNotSent, err)
 	}
-	mine := &batchedMessage{ctx: ctx, body: bytes.Clone(body), done: make(chan error, 1)}
+	mine := &batchedMessage{ctx: ctx, body: bytes.Clone(body), size: m.size, done: make(chan error, 1)}
 	if !b.join(topic, mine) {
-		b.room.release(m.size())
+		b.room.release(mine.size)
 		return ErrStopped
 	}
 	select {
 	case err := <-mine.done:
 		return err
 	case <-ctx.Done():
-		return b.leave(mine)
+		return b.giveUp(mine)
 	}
 }
 
@@ -201,10 +204,10 @@ func batchError(topic string, verdict, cause error) error {
 	return fmt.Errorf("publish to %q: %w: %w", topic, verdict, cause)
 }
 
-// size is the room that the message takes.
-func (m *batchedMessage) size() int { return commandSize + len(m.body) }
+// mpubShare returns what a message adds to the length of an MPUB's body.
+func mpubShare(body []byte) int { return wire.MpubLen([][]byte{body}) - wire.MpubLen(nil) }
 
-// join adds a message to the open batch of its topic. False says that the
+// join adds a message to the open batch of its topic. It reports false if the
 // Batcher is stopped.
 func (b *Batcher) join(topic string, m *batchedMessage) bool {
 	b.mu.Lock()
@@ -217,9 +220,9 @@ func (b *Batcher) join(topic string, m *batchedMessage) bool {
 		t = &batchTopic{}
 		b.topics[topic] = t
 	}
-	size := 4 + len(m.body)
+	size := mpubShare(m.body)
 	if t.open != nil && t.open.bytes+size > b.opts.MaxBytes {
-		b.depart(t)
+		b.dispatch(t)
 	}
 	if t.open == nil {
 		t.open = b.newBatch(t, topic)
@@ -228,41 +231,42 @@ func (b *Batcher) join(topic string, m *batchedMessage) bool {
 	m.batch = o
 	o.messages = append(o.messages, m)
 	o.bytes += size
-	alone := b.opts.MaxDelay == 0 && t.underWay == 0
+	alone := b.opts.MaxDelay == 0 && t.inFlight == 0
 	if alone || len(o.messages) == b.opts.MaxMessages || o.bytes >= b.opts.MaxBytes {
-		b.depart(t)
+		b.dispatch(t)
 	}
 	return true
 }
 
-// newBatch needs the mutex.
+// newBatch returns an empty batch for a topic. Callers hold the mutex.
 func (b *Batcher) newBatch(t *batchTopic, topic string) *batch {
-	o := &batch{topic: topic, bytes: 4}
+	o := &batch{topic: topic, bytes: wire.MpubLen(nil)}
 	if b.opts.MaxDelay > 0 {
 		o.delay = time.AfterFunc(b.opts.MaxDelay, func() {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			if t.open == o { // it has neither left nor been emptied meanwhile
-				b.depart(t)
+			if t.open == o { // neither sealed nor emptied in the meantime
+				b.dispatch(t)
 			}
 		})
 	}
 	return o
 }
 
-// depart has the open batch of a topic leave. Callers hold the mutex.
-func (b *Batcher) depart(t *batchTopic) {
-	t.underWay++
-	first := b.take(t)
+// dispatch has the open batch of a topic sent. Callers hold the mutex.
+func (b *Batcher) dispatch(t *batchTopic) {
+	t.inFlight++
+	first := b.seal(t)
 	b.wg.Go(func() {
-		for o := first; o != nil; o = b.arrived(t, o.topic) {
-			b.publish(o)
+		for o := first; o != nil; o = b.next(t, o.topic) {
+			b.send(o)
 		}
 	})
 }
 
-// take closes the open batch of a topic. Callers hold the mutex.
-func (b *Batcher) take(t *batchTopic) *batch {
+// seal closes the open batch of a topic to further messages and returns it. Callers
+// hold the mutex.
+func (b *Batcher) seal(t *batchTopic) *batch {
 	o := t.open
 	t.open = nil
 	if o.delay != nil {
@@ -271,60 +275,61 @@ func (b *Batcher) take(t *batchTopic) *batch {
 	o.ctx, o.cancel = context.WithCancelCause(b.life)
 	o.waiting = len(o.messages)
 	for _, m := range o.messages {
-		m.state = batchLeft
+		m.state = batchedSent
 	}
 	return o
 }
 
-// arrived returns the batch that was waiting for one under way to end, if any.
-func (b *Batcher) arrived(t *batchTopic, topic string) *batch {
+// next ends a batch in flight. It returns the batch that waited for that, if there
+// is one.
+func (b *Batcher) next(t *batchTopic, topic string) *batch {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if t.open != nil && b.opts.MaxDelay == 0 && t.underWay == 1 {
-		return b.take(t)
+	if t.open != nil && b.opts.MaxDelay == 0 && t.inFlight == 1 {
+		return b.seal(t)
 	}
-	t.underWay--
-	b.forget(t, topic)
+	t.inFlight--
+	b.tidy(t, topic)
 	return nil
 }
 
-// forget frees the state of a topic for which there is nothing to do. Callers
-// hold the mutex.
-func (b *Batcher) forget(t *batchTopic, topic string) {
-	if t.open == nil && t.underWay == 0 {
+// tidy deletes the state of a topic that has no batch. Callers hold the mutex.
+func (b *Batcher) tidy(t *batchTopic, topic string) {
+	if t.open == nil && t.inFlight == 0 {
 		delete(b.topics, topic)
 	}
 }
 
-// leave is for a caller whose context has ended.
-func (b *Batcher) leave(m *batchedMessage) error {
+// giveUp returns the result for a caller whose context has ended.
+func (b *Batcher) giveUp(m *batchedMessage) error {
 	cause := context.Cause(m.ctx)
-	o, state, last := b.abandon(m)
+	o, state, last := b.detach(m)
 	if last {
 		o.cancel(cause)
 	}
 	switch {
-	case state == batchWaits:
+	case state == batchedUnsent:
 		return batchError(o.topic, ErrNotSent, cause)
-	case state == batchAnswered, last:
+	case state == batchedDone, last: // the result is there, or comes at once
 		return <-m.done
 	}
 	return batchError(o.topic, ErrUnknownOutcome, cause)
 }
 
-// abandon takes a message out of its batch, if it can be, and tells what state it
-// was in, and whether nobody waits for that batch any more, which had left.
-func (b *Batcher) abandon(m *batchedMessage) (o *batch, state batchedState, last bool) {
+// detach notes that a caller no longer waits, and takes its message out of the
+// batch if that is still open. It returns the batch, the state that the message
+// was in, and whether this was the last caller that waited for a sealed batch.
+func (b *Batcher) detach(m *batchedMessage) (o *batch, state batchedState, last bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m.gone = true
 	o = m.batch
 	if t := b.topics[o.topic]; t != nil && t.open == o {
 		b.takeOut(t, m)
-		return o, batchWaits, false
+		return o, batchedUnsent, false
 	}
-	if m.state == batchAnswered {
-		return o, batchAnswered, false
+	if m.state == batchedDone {
+		return o, batchedDone, false
 	}
 	o.waiting--
 	return o, m.state, o.waiting == 0
@@ -336,8 +341,8 @@ func (b *Batcher) takeOut(t *batchTopic, m *batchedMessage) {
 	o := t.open
 	i := slices.Index(o.messages, m)
 	o.messages = slices.Delete(o.messages, i, i+1)
-	o.bytes -= 4 + len(m.body)
-	b.room.release(m.size())
+	o.bytes -= mpubShare(m.body)
+	b.room.release(m.size)
 	if len(o.messages) > 0 {
 		return
 	}
@@ -345,17 +350,17 @@ func (b *Batcher) takeOut(t *batchTopic, m *batchedMessage) {
 	if o.delay != nil {
 		o.delay.Stop()
 	}
-	b.forget(t, o.topic)
+	b.tidy(t, o.topic)
 }
 
-// publish publishes a batch and gives each caller the result.
-func (b *Batcher) publish(o *batch) {
+// send publishes a batch and reports the result to each caller.
+func (b *Batcher) send(o *batch) {
 	defer o.cancel(nil)
 	ctx, cancel := o.bounded()
 	defer cancel()
 	if len(o.messages) == 1 {
 		m := o.messages[0]
-		b.answer(m, b.to.PublishContext(ctx, o.topic, m.body))
+		b.report(m, b.to.PublishContext(ctx, o.topic, m.body))
 		return
 	}
 	bodies := make([][]byte, len(o.messages))
@@ -363,20 +368,22 @@ func (b *Batcher) publish(o *batch) {
 		bodies[i] = m.body
 	}
 	err := b.to.MultiPublishContext(ctx, o.topic, bodies)
-	if refusedForContent(err) {
-		b.oneByOne(ctx, o)
-		return
-	}
-	if storedInPart(err) {
-		err = batchError(o.topic, ErrUnknownOutcome, err)
+	if err != nil {
+		switch verdictOf(err) {
+		case publishing.Content:
+			b.oneByOne(ctx, o)
+			return
+		case publishing.StoredInPart:
+			err = batchError(o.topic, ErrUnknownOutcome, err)
+		}
 	}
 	for _, m := range o.messages {
-		b.answer(m, err)
+		b.report(m, err)
 	}
 }
 
-// bounded is the context of a batch with a deadline, if all callers have one: the
-// last of them.
+// bounded returns the batch's context, with the latest deadline of its callers if
+// all have one.
 func (o *batch) bounded() (context.Context, context.CancelFunc) {
 	var last time.Time
 	for _, m := range o.messages {
@@ -391,57 +398,49 @@ func (o *batch) bounded() (context.Context, context.CancelFunc) {
 	return context.WithDeadline(o.ctx, last)
 }
 
-// refusedForContent tells whether nsqd refused a batch for one of its messages or
-// for its size. It does so before it stores any of them. Other refusals would
-// meet each message alone, too.
-func refusedForContent(err error) bool {
-	code := refusedWith(err)
-	return code == wire.BadMessage || code == wire.BadBody
-}
-
-// oneByOne publishes the messages of a batch that was refused, so that each has
-// its own result. It waits for each answer: what is behind a refusal in the
-// connection suffers from it.
+// oneByOne publishes the messages of a refused batch singly, so that each has its
+// own result. Each waits for the reply to the one before: nsqd would not execute
+// what is behind a refused one on the connection.
 func (b *Batcher) oneByOne(ctx context.Context, o *batch) {
 	b.mu.Lock()
 	for _, m := range o.messages {
-		m.state = batchWaits
+		m.state = batchedUnsent
 	}
 	b.mu.Unlock()
 	for _, m := range o.messages {
 		b.mu.Lock()
 		gone := m.gone
-		m.state = batchLeft
+		m.state = batchedSent
 		b.mu.Unlock()
 		if gone {
-			b.answer(m, batchError(o.topic, ErrNotSent, context.Cause(m.ctx)))
+			b.report(m, batchError(o.topic, ErrNotSent, context.Cause(m.ctx)))
 		} else {
-			b.answer(m, b.to.PublishContext(ctx, o.topic, m.body))
+			b.report(m, b.to.PublishContext(ctx, o.topic, m.body))
 		}
 	}
 }
 
-// answer gives a caller the result.
-func (b *Batcher) answer(m *batchedMessage, err error) {
+// report gives a caller its result.
+func (b *Batcher) report(m *batchedMessage, err error) {
 	b.mu.Lock()
 	if !m.gone {
 		m.batch.waiting--
 	}
-	m.state = batchAnswered
+	m.state = batchedDone
 	b.mu.Unlock()
-	b.room.release(m.size())
+	b.room.release(m.size)
 	m.done <- err
 }
 
-// Stop ends the Batcher: nothing is accepted any more, what waits leaves at once,
-// and what is under way is waited for, 30 seconds at most. The Producer or
-// ProducerPool is to be stopped after that. A second call only waits.
+// Stop stops the Batcher. New publishes fail with [ErrStopped], open batches are
+// sent at once, and Stop waits for all in flight, 30 seconds at most. Stop the
+// Producer or ProducerPool after that. A second call only waits.
 func (b *Batcher) Stop() {
 	b.stop(ErrStopped)
 	b.mu.Lock()
 	for _, t := range b.topics {
 		if t.open != nil {
-			b.depart(t)
+			b.dispatch(t)
 		}
 	}
 	b.mu.Unlock()

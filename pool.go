@@ -6,25 +6,24 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// ProducerPool publishes to any of several nsqds, in turn: those whose addresses
-// it was given, or all that nsqlookupds list. What one of them has certainly not
-// stored, for reasons of its own, is tried at the next: when it cannot be
-// reached, when it ends the connection before it took the message, and when it
-// reports that it failed to store it (E_PUB_FAILED and its like).
+// ProducerPool publishes to several nsqds by turns: to those whose addresses it was
+// given, or to all that nsqlookupds list. If an nsqd certainly has not stored a
+// message, and not because of the message, the next nsqd is tried. That is so when
+// it cannot be reached, when it ends the connection before it took the message, and
+// when it replies that it failed to store it (E_PUB_FAILED and the like).
 //
-// An nsqd at which that happens is passed over until it can be pinged, which is
-// tried after about 100 ms for the first time; while it cannot be reached it is
-// dialled about once a second. While all are in that state all are tried.
+// After such a failure the nsqd is passed over until a ping succeeds. The first
+// ping is sent after about 100 ms; an nsqd that cannot be reached is dialled about
+// once a second. While all nsqds are passed over, all are tried.
 //
-// When all were tried in vain, a publish whose context has a deadline tries again
-// as soon as one of them can be pinged, until the context ends. Others fail then.
+// After all were tried in vain, a publish whose context has a deadline tries again
+// as soon as one of them can be pinged, until the context ends. A publish without
+// a deadline fails.
 //
 // All methods may be called from any goroutine.
 type ProducerPool struct {
@@ -33,39 +32,42 @@ type ProducerPool struct {
 	log        *slog.Logger
 	discovery  *poolDiscovery // nil if the nsqds were given
 	async      *poolAsync
-	duplicates atomic.Bool
+	duplicates atomic.Bool // see AllowDuplicates
 
-	// alive ends when Stop is called, and with it probes, polls and waits.
+	// alive ends when Stop is called. Probes, polls and waits for room end with it.
 	alive   context.Context
 	stop    context.CancelCauseFunc
-	wg      sync.WaitGroup // probes, polls and nsqds being let go
+	wg      sync.WaitGroup // probes, the poller, and Producers of nsqds that are let go
 	stopped chan struct{}  // closed when Stop is done
 
 	mu       sync.Mutex // guards what follows, and the state of the members
 	members  []*poolMember
-	next     int           // whose turn it is
-	news     chan struct{} // closed, and replaced, when who waits for an nsqd should look
-	stopping bool
+	turn     int           // index of the member whose turn it is, up to len(members)
+	changed  chan struct{} // closed and replaced by broadcast
+	stopping bool          // members no longer changes
 }
 
 // poolMember is an nsqd of a pool.
 type poolMember struct {
 	p *Producer
 
-	unhealthy bool // a probe is under way
-	lastError error
+	unhealthy bool  // it failed, and a goroutine probes it
+	lastError error // why it last failed
 }
 
+// Healthy reports whether the nsqd takes its turns. Callers hold the pool's mutex.
+func (m *poolMember) Healthy() bool { return !m.unhealthy }
+
 // NewProducerPool returns a pool of the nsqds at the addresses, host:port or
-// unix:path, none of them twice. It does not connect yet. The config is that of
-// each, and handled as by [NewProducer].
+// unix:path, all of them different. It does not connect yet. The config is used for
+// each nsqd, and treated as by [NewProducer].
 func NewProducerPool(addrs []string, config *Config) (*ProducerPool, error) {
 	if len(addrs) == 0 {
 		return nil, errors.New("producer pool: no addresses")
 	}
 	for i, addr := range addrs {
 		if slices.Contains(addrs[:i], addr) {
-			return nil, fmt.Errorf("producer pool: %s is there twice", addr)
+			return nil, fmt.Errorf("producer pool: duplicate address %s", addr)
 		}
 	}
 	pool, err := newProducerPool(config)
@@ -73,98 +75,81 @@ func NewProducerPool(addrs []string, config *Config) (*ProducerPool, error) {
 		return nil, err
 	}
 	for _, addr := range addrs {
-		pool.members = append(pool.members, pool.member(addr))
+		pool.members = append(pool.members, pool.newMember(addr))
 	}
 	return pool, nil
 }
 
+// newProducerPool returns a pool without members.
 func newProducerPool(config *Config) (*ProducerPool, error) {
 	config.mustBeInitialized()
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	pool := &ProducerPool{cfg: config.clone(), stopped: make(chan struct{}), news: make(chan struct{})}
+	pool := &ProducerPool{cfg: config.clone(), stopped: make(chan struct{}), changed: make(chan struct{})}
 	pool.logs = newLogs(pool.cfg.Logger)
 	pool.log = pool.logs.logger
-	pool.async = newPoolAsync(pool)
 	pool.alive, pool.stop = context.WithCancelCause(context.Background())
+	pool.async = newPoolAsync(pool.alive, pool.log, pool.cfg.ReadTimeout)
 	return pool, nil
 }
 
-func (pool *ProducerPool) member(addr string) *poolMember {
+func (pool *ProducerPool) newMember(addr string) *poolMember {
 	return &poolMember{p: newProducer(addr, pool.cfg, pool.logs)}
 }
 
-// AllowDuplicates says whether a publish whose outcome is not known
-// ([ErrUnknownOutcome], or E_MPUB_FAILED midway) is tried at the next nsqd, too.
-// Then a message is stored at least once where it would be lost or be left to the
-// caller, and twice now and then. It is off unless called, and for publishes that
-// begin later.
+// AllowDuplicates sets whether a publish of unknown outcome ([ErrUnknownOutcome],
+// or E_MPUB_FAILED midway) is tried at the next nsqd. If it is, a message that may
+// be lost is published again and may be stored twice. By default it is not.
+// Publishes under way may still use the previous setting.
 func (pool *ProducerPool) AllowDuplicates(allow bool) { pool.duplicates.Store(allow) }
 
-// Publish publishes a message to one of the nsqds and waits for its answer. See
-// [ProducerPool.PublishContext].
-func (pool *ProducerPool) Publish(topic string, body []byte) error {
-	return pool.PublishContext(context.Background(), topic, body)
-}
-
-// PublishContext publishes a message to one of the nsqds and waits for its
-// answer, at most as long as ctx allows, which bounds all tries together.
-//
-// The errors are those of [Producer.PublishContext]. If several nsqds were tried
-// and none has stored the message, their errors are joined; if one may have, or
-// refuses it for good, its error is alone.
-func (pool *ProducerPool) PublishContext(ctx context.Context, topic string, body []byte) error {
-	return pool.publish(ctx, &publication{command: wire.CmdPub, topic: topic, body: body})
-}
-
-// MultiPublish publishes messages as one command to one of the nsqds, and waits
-// for its answer. See [ProducerPool.MultiPublishContext].
-func (pool *ProducerPool) MultiPublish(topic string, body [][]byte) error {
-	return pool.MultiPublishContext(context.Background(), topic, body)
-}
-
-// MultiPublishContext publishes messages as one command to one of the nsqds. It
-// is to [Producer.MultiPublishContext] what [ProducerPool.PublishContext] is to
-// that of a Producer. When an nsqd fails midway the messages before are stored,
-// and no other nsqd is tried.
-func (pool *ProducerPool) MultiPublishContext(ctx context.Context, topic string, body [][]byte) error {
-	return pool.publish(ctx, &publication{command: wire.CmdMpub, topic: topic, bodies: body})
-}
-
-// DeferredPublish publishes a message that the nsqd keeps back for a delay. See
-// [ProducerPool.DeferredPublishContext].
-func (pool *ProducerPool) DeferredPublish(topic string, delay time.Duration, body []byte) error {
-	return pool.DeferredPublishContext(context.Background(), topic, delay, body)
-}
-
-// DeferredPublishContext publishes a message that the nsqd keeps back for a
-// delay. It is to [Producer.DeferredPublishContext] what
-// [ProducerPool.PublishContext] is to that of a Producer.
-func (pool *ProducerPool) DeferredPublishContext(ctx context.Context, topic string, delay time.Duration, body []byte) error {
-	return pool.publish(ctx, &publication{command: wire.CmdDpub, topic: topic, body: body, delay: delay})
-}
-
-func (pool *ProducerPool) check(m *publication) error {
-	return m.check(pool.cfg.maxBody())
-}
-
-func (pool *ProducerPool) publish(ctx context.Context, m *publication) error {
-	if err := pool.check(m); err != nil {
-		return err
+// replaceMembers adds a member for each listed address that has none, removes those
+// of the addresses that are gone, and returns these. Callers hold the mutex.
+func (pool *ProducerPool) replaceMembers(listed, gone []string) (removed []*poolMember) {
+	var members []*poolMember
+	for _, m := range pool.members {
+		if slices.Contains(gone, m.p.addr) {
+			removed = append(removed, m)
+		} else {
+			members = append(members, m)
+		}
 	}
-	return pool.try(ctx, &poolTries{}, func(to *poolMember) error { return to.p.publish(ctx, m) })
+	for _, addr := range listed {
+		if !slices.ContainsFunc(members, func(m *poolMember) bool { return m.p.addr == addr }) {
+			members = append(members, pool.newMember(addr))
+		}
+	}
+	slices.SortFunc(members, func(a, b *poolMember) int { return strings.Compare(a.p.addr, b.p.addr) })
+	pool.members = members
+	pool.broadcast()
+	return removed
 }
 
-// Stop ends the pool: it stops all its Producers at the same time, each as
-// [Producer.Stop] does, and waits for them, and for transactions of asynchronous
-// publishes as a Producer does. A second call only waits.
+// letGo stops the Producer of a member that was removed. Publishes under way there
+// get their replies. One that chose the member before but queues its command only
+// now gets ErrStopped, and goes to another nsqd.
+func (pool *ProducerPool) letGo(m *poolMember) {
+	pool.log.Info("nsqd is not listed any more, disconnecting", "nsqd", m.p.addr)
+	pool.wg.Go(m.p.Stop)
+}
+
+// broadcast has those that wait for a member look again. Callers hold the mutex.
+func (pool *ProducerPool) broadcast() {
+	close(pool.changed)
+	pool.changed = make(chan struct{})
+}
+
+// Stop stops the pool: it stops the Producers of all nsqds at the same time, each
+// as by [Producer.Stop], and waits for them and until the transactions of
+// asynchronous publishes are received, as a Producer does. A second call waits for
+// the first.
 func (pool *ProducerPool) Stop() {
 	pool.mu.Lock()
 	first := !pool.stopping
 	pool.stopping = true
 	members := pool.members
-	pool.tell()
+	pool.broadcast()
 	pool.mu.Unlock()
 	if !first {
 		<-pool.stopped
@@ -180,33 +165,33 @@ func (pool *ProducerPool) Stop() {
 	}
 	stops.Wait()
 	pool.wg.Wait()
-	pool.async.settle(limit)
+	pool.async.finish(limit)
 }
 
 // PoolMember is the state of one nsqd of a [ProducerPool].
 type PoolMember struct {
-	Addr      string // as it was given, or is listed
-	Healthy   bool   // it is published to in its turn
-	LastError error  // why it last was not, nil if it always was
+	Addr      string // as given, or as listed
+	Healthy   bool   // it takes its turns
+	LastError error  // why it last stopped taking them; nil if it never did
 }
 
-// Snapshot returns the state of the nsqds, in the order in which they were given,
-// and those that nsqlookupds list in that of their addresses.
+// Snapshot returns the state of the nsqds in the order in which they were given.
+// Those that nsqlookupds list are ordered by address.
 func (pool *ProducerPool) Snapshot() []PoolMember {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
 	var members []PoolMember
 	for _, m := range pool.members {
-		members = append(members, PoolMember{Addr: m.p.addr, Healthy: !m.unhealthy, LastError: m.lastError})
+		members = append(members, PoolMember{Addr: m.p.addr, Healthy: m.Healthy(), LastError: m.lastError})
 	}
 	return members
 }
 
-// SetLogger replaces where log lines go, and the lowest level that does, as
-// [Producer.SetLogger] does, for all nsqds of the pool.
+// SetLogger sets where log lines of the pool and its nsqds go, and the lowest level
+// that is logged, as [Producer.SetLogger] does.
 func (pool *ProducerPool) SetLogger(l logger, lvl LogLevel) { pool.logs.SetLogger(l, lvl) }
 
-// SetLoggerForLevel replaces where log lines of one level go. A nil logger
+// SetLoggerForLevel sets where the log lines of one level go. A nil logger
 // discards them.
 func (pool *ProducerPool) SetLoggerForLevel(l logger, lvl LogLevel) {
 	pool.logs.SetLoggerForLevel(l, lvl)

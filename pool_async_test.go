@@ -13,24 +13,6 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// collect receives as many transactions, by the first of their args.
-func (s *pooling) collect(done chan *ProducerTransaction, count int) map[any]error {
-	s.Helper()
-	results := map[any]error{}
-	for range count {
-		t := <-done
-		if _, twice := results[t.Args[0]]; twice {
-			s.Errorf("%v has come twice", t.Args)
-		}
-		results[t.Args[0]] = t.Error
-	}
-	synctest.Wait()
-	if len(done) > 0 {
-		s.Errorf("%d transactions more", len(done))
-	}
-	return results
-}
-
 func TestPoolAsync(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		done := make(chan *ProducerTransaction)
@@ -52,7 +34,7 @@ func TestPoolAsync(t *testing.T) {
 		copy(body, "xxx")
 		copy(many[0], "xxx")
 		for i, err := range s.collect(done, 33) {
-			if refused := refusedWith(err) == "E_INVALID"; refused != (i == 32) || !refused && err != nil {
+			if refused := isRefusal(err, "E_INVALID"); refused != (i == 32) || !refused && err != nil {
 				s.Errorf("%v: %v", i, err)
 			}
 		}
@@ -62,8 +44,8 @@ func TestPoolAsync(t *testing.T) {
 				s.Errorf("stored %q", d.Queued("t", ""))
 			}
 		}
-		if n := len(s.pool.async.outboxes.open); n != 0 {
-			s.Errorf("%d outboxes", n)
+		if n := len(s.pool.async.queues.open); n != 0 {
+			s.Errorf("%d queues", n)
 		}
 	})
 }
@@ -113,8 +95,8 @@ func TestPoolAsyncFailsOver(t *testing.T) {
 			s.Error("no error")
 		}
 		s.collect(done, 0)
-		if n := len(s.pool.async.outboxes.open); n != 0 {
-			s.Errorf("%d outboxes", n)
+		if n := len(s.pool.async.queues.open); n != 0 {
+			s.Errorf("%d queues", n)
 		}
 	}, quietly)
 }

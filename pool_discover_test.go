@@ -17,40 +17,6 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// poolDiscovering is a scene with a pool that asks nsqlookupds la:1 and lb:1,
-// of three nsqds that these do not list yet.
-type poolDiscovering struct {
-	*pooling
-	la, lb *nsqtest.Lookupd
-}
-
-func inDiscoveredPool(t *testing.T, test func(s *poolDiscovering), change ...func(*scene)) {
-	t.Helper()
-	inPool(t, func(base *pooling) {
-		s := &poolDiscovering{pooling: base, la: base.lookupd("la:1"), lb: base.lookupd("lb:1")}
-		pool, err := NewDiscoveredProducerPool([]string{"la:1", "http://lb:1"}, s.cfg)
-		if err != nil {
-			s.Fatal(err)
-		}
-		s.pool.Stop()
-		s.pool = pool
-		pool.SetLookupdHttpClient(s.net.HTTPClient())
-		test(s)
-	}, change...)
-}
-
-func (s *poolDiscovering) expectMembers(want ...string) {
-	s.Helper()
-	synctest.Wait()
-	got := []string{}
-	for _, m := range s.pool.Snapshot() {
-		got = append(got, m.Addr)
-	}
-	if !slices.Equal(got, want) {
-		s.Errorf("members %v, want %v", got, want)
-	}
-}
-
 // All nsqds of all nsqlookupds are published to, whatever topics they have.
 func TestPoolDiscovers(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {

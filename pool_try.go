@@ -4,66 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
+	"math/rand/v2"
 	"time"
 
-	"github.com/rdyhq/nsq/internal/wire"
+	"github.com/rdyhq/nsq/internal/fleet"
+	"github.com/rdyhq/nsq/internal/publishing"
 )
 
-// poolTries is what came of a publish so far.
-type poolTries struct {
-	tried   []poolTry // the latest at each nsqd
-	again   bool      // all were, and now those are tried that are healthy
-	final   error     // of an nsqd that refuses it for good
-	unknown error     // of one that may have stored it
-}
+// poolTries is what came of one publish so far.
+type poolTries = publishing.Tries[*poolMember]
 
-type poolTry struct {
-	at  *poolMember
-	err error // nil if it was let go
-}
-
-func (t *poolTries) at(m *poolMember) int {
-	return slices.IndexFunc(t.tried, func(try poolTry) bool { return try.at == m })
-}
-
-func (t *poolTries) note(m *poolMember, err error) {
-	if i := t.at(m); i >= 0 {
-		t.tried[i].err = err
-	} else {
-		t.tried = append(t.tried, poolTry{m, err})
-	}
-}
-
-// verdict is what to tell the caller. If an nsqd may have stored the message,
-// what others say is mere information.
-func (t *poolTries) verdict(last error) error {
-	var errs []error
-	for _, try := range t.tried {
-		if try.err != nil {
-			errs = append(errs, try.err)
-		}
-	}
-	if last != nil {
-		errs = append(errs, last)
-	}
-	switch {
-	case t.unknown != nil && t.final != nil:
-		return fmt.Errorf("%w; then: %v", t.unknown, t.final) //nolint:errorlint // it says that nothing is stored
-	case t.unknown != nil && len(errs) > 0:
-		return fmt.Errorf("%w; besides: %v", t.unknown, errors.Join(errs...)) //nolint:errorlint // so do these
-	case t.unknown != nil:
-		return t.unknown
-	case t.final != nil:
-		return t.final
-	case len(errs) == 1:
-		return errs[0]
-	}
-	return errors.Join(errs...)
-}
-
-// try publishes to one nsqd after the other until one has it, or may have.
+// try publishes to one nsqd after the other, until one has the message or no other
+// may be tried.
 func (pool *ProducerPool) try(ctx context.Context, t *poolTries, publish func(*poolMember) error) error {
 	for {
 		m, err := pool.choose(t)
@@ -73,101 +25,64 @@ func (pool *ProducerPool) try(ctx context.Context, t *poolTries, publish func(*p
 			}
 		}
 		if errors.Is(err, errAllTried) {
-			return t.verdict(nil)
+			return triesError(t, nil)
 		} else if err != nil {
-			return t.verdict(err)
+			return triesError(t, err)
 		}
 		if err = publish(m); err == nil {
 			return nil
 		}
-		if again := pool.missed(ctx, t, m, err); !again {
-			return t.verdict(nil)
+		if retry := pool.noteFailure(ctx, t, m, err); !retry {
+			return triesError(t, nil)
 		}
 	}
 }
 
-// missed takes note of a publish that failed at an nsqd, and tells whether to try
-// another.
-func (pool *ProducerPool) missed(ctx context.Context, t *poolTries, m *poolMember, err error) (again bool) {
-	if errors.Is(err, ErrStopped) && pool.alive.Err() == nil { // it was let go meanwhile
-		t.note(m, nil)
-		return true
-	}
-	stored := errors.Is(err, ErrUnknownOutcome) || storedInPart(err)
-	again = ctx.Err() == nil && (elsewhere(err) || stored && pool.duplicates.Load())
-	switch {
-	case stored:
-		t.unknown = err
-		t.note(m, nil)
-	case elsewhere(err):
-		t.note(m, err)
-	default:
-		t.final = err
-	}
-	if again {
-		pool.failed(m, err)
-	} else if stored { // alone: what others say of it means nothing any more
-		t.tried = nil
-	}
-	return again
-}
-
-// choose returns the nsqd whose turn it is; one that is healthy, if there is one.
-// It is nil if there is none to try.
+// choose takes the turn of the nsqd that is tried next and returns it. It returns
+// nil if there is none to try now.
 func (pool *ProducerPool) choose(t *poolTries) (*poolMember, error) {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
 	if pool.stopping {
 		return nil, ErrStopped
 	}
-	pool.discover()
-	best := -1
-	for i := range pool.members {
-		i = (pool.next + i) % len(pool.members)
-		m := pool.members[i]
-		if !m.unhealthy && (t.again || t.at(m) < 0) {
-			best = i
-			break
-		}
-		if best < 0 && !t.again && t.at(m) < 0 {
-			best = i
-		}
+	if poll := pool.discovery.begin(); poll != nil { // the first publish of a discovered pool
+		pool.wg.Go(func() { poll(pool.alive) })
 	}
-	if best < 0 {
+	i, ok := t.Next(pool.members, pool.turn)
+	if !ok {
 		return nil, nil
 	}
-	pool.next = best + 1
-	return pool.members[best], nil
+	pool.turn = i + 1
+	return pool.members[i], nil
 }
 
 var errAllTried = errors.New("all nsqds were tried")
 
-// wait returns when there is an nsqd to try, or after all were tried a healthy
-// one. That takes a deadline: without one it waits only for nsqlookupds that have
-// not told yet what nsqds there are.
+// wait returns nil when choose has an nsqd to try. Once all were tried, that takes
+// a healthy one and a ctx with a deadline. Without a deadline wait only waits until
+// nsqlookupds have told which nsqds there are.
 func (pool *ProducerPool) wait(ctx context.Context, t *poolTries) error {
 	_, patient := ctx.Deadline()
 	for {
 		pool.mu.Lock()
-		news, stopping, none := pool.news, pool.stopping, len(pool.members) == 0
-		// One may have been listed since choose found none.
-		untried := slices.ContainsFunc(pool.members, func(m *poolMember) bool { return t.at(m) < 0 })
-		t.again = len(t.tried) > 0 && !untried
-		ready := slices.ContainsFunc(pool.members, func(m *poolMember) bool { return !t.again || !m.unhealthy })
-		err := pool.unlisted()
+		changed, stopping, none := pool.changed, pool.stopping, len(pool.members) == 0
+		// choose found none, but a member may have joined since.
+		ready, allTried := t.Look(pool.members)
+		err := pool.discovery.noNSQD()
 		pool.mu.Unlock()
 		switch {
 		case stopping:
 			return ErrStopped
-		case !patient && !none && t.again:
+		case allTried && !patient:
 			return errAllTried
 		case ready:
 			return nil
-		case !patient && none && err != nil:
+		case none && !patient && err != nil:
 			return err
 		}
 		select {
-		case <-news:
+		case <-changed:
 		case <-ctx.Done():
 			if !none || err == nil {
 				err = fmt.Errorf("producer pool: %w", ErrNotSent)
@@ -177,48 +92,49 @@ func (pool *ProducerPool) wait(ctx context.Context, t *poolTries) error {
 	}
 }
 
-// tell has those who wait for an nsqd look again. Callers hold the mutex.
-func (pool *ProducerPool) tell() {
-	close(pool.news)
-	pool.news = make(chan struct{})
-}
-
-// elsewhere tells whether what failed may be published to another nsqd: this one
-// has not stored it, and that is not the message's fault.
-func elsewhere(err error) bool {
-	if errors.Is(err, ErrNotSent) {
+// noteFailure notes that a publish failed at an nsqd, and reports whether to try
+// another.
+func (pool *ProducerPool) noteFailure(ctx context.Context, t *poolTries, m *poolMember, err error) (retry bool) {
+	if errors.Is(err, ErrStopped) && pool.alive.Err() == nil { // the pool let it go in the meantime
+		t.LetGo(m)
 		return true
 	}
-	switch refusedWith(err) {
-	case wire.PubFailed, wire.DpubFailed:
-		return true
-	case wire.MpubFailed:
-		return !storedInPart(err)
+	verdict := verdictOf(err)
+	retry = t.Failed(m, err, verdict, pool.duplicates.Load()) && ctx.Err() == nil
+	switch {
+	case retry:
+		pool.passOver(m, err)
+	case verdict.MayBeStored():
+		t.Forget() // if this nsqd has the message, the errors of others do not matter
 	}
-	return false
+	return retry
 }
 
-// refusedWith is the code by which nsqd refused a publish. It is empty for other
-// errors, those that tell how somebody else's refusal ended the connection
-// included.
-func refusedWith(err error) wire.Code {
-	refused, ok := errors.AsType[*ProtocolError](err)
-	if !ok || errors.Is(err, ErrNotConnected) {
-		return ""
+// triesError returns the error of a publish for its caller. If an nsqd may have
+// stored the message, the errors of others are text only: they say that nothing is
+// stored. last is why no more nsqds are tried.
+func triesError(t *poolTries, last error) error {
+	errs := t.Errors()
+	if last != nil {
+		errs = append(errs, last)
 	}
-	return wire.Code(refused.Code)
+	switch {
+	case t.Unknown != nil && t.Refused != nil:
+		return fmt.Errorf("%w; then: %v", t.Unknown, t.Refused) //nolint:errorlint // see above
+	case t.Unknown != nil && len(errs) > 0:
+		return fmt.Errorf("%w; other nsqds: %v", t.Unknown, errors.Join(errs...)) //nolint:errorlint // see above
+	case t.Unknown != nil:
+		return t.Unknown
+	case t.Refused != nil:
+		return t.Refused
+	case len(errs) == 1:
+		return errs[0]
+	}
+	return errors.Join(errs...)
 }
 
-// storedInPart tells whether nsqd failed midway in an MPUB, which leaves the
-// messages before that stored. It has stored none if it, or the topic, is
-// exiting.
-func storedInPart(err error) bool {
-	refused, ok := errors.AsType[ErrProtocol](err)
-	return ok && refusedWith(err) == wire.MpubFailed && !strings.HasSuffix(refused.Reason, "exiting")
-}
-
-// failed has an nsqd passed over until it answers a probe.
-func (pool *ProducerPool) failed(m *poolMember, err error) {
+// passOver makes an nsqd unhealthy until it can be pinged.
+func (pool *ProducerPool) passOver(m *poolMember, err error) {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
 	m.lastError = err
@@ -227,17 +143,16 @@ func (pool *ProducerPool) failed(m *poolMember, err error) {
 	}
 	m.unhealthy = true
 	pool.wg.Go(func() { pool.probe(m) })
-	if pool.discovery != nil {
-		pool.discovery.poller.Poke()
-	}
+	pool.discovery.pollSoon()
 }
 
-// probe pings an nsqd until there is a connection, or it was let go. How often
-// that dials is its Producer's business.
+// probe pings an nsqd until that succeeds, or until its Producer is stopped. A ping
+// dials only as often as the Producer allows.
 func (pool *ProducerPool) probe(m *poolMember) {
+	redial := fleet.NewRedial(rand.Uint64()) // #nosec G404 -- jitter
 	for {
 		select {
-		case <-time.After(jittered(minRedial)):
+		case <-time.After(redial.ProbeDelay()):
 		case <-pool.alive.Done():
 			return
 		}
@@ -250,7 +165,7 @@ func (pool *ProducerPool) probe(m *poolMember) {
 		if err != nil {
 			m.lastError = err
 		} else {
-			pool.tell()
+			pool.broadcast()
 		}
 		pool.mu.Unlock()
 		if err == nil {

@@ -103,8 +103,8 @@ func TestPoolAllowDuplicates(t *testing.T) {
 				synctest.Wait()
 				for range 2 {
 					err := s.pool.MultiPublish("t", m)
-					unknown := errors.Is(err, ErrUnknownOutcome) || storedInPart(err)
-					refused := refusedWith(err) == "E_BAD_TOPIC"
+					unknown := verdictOf(err).MayBeStored()
+					refused := isRefusal(err, "E_BAD_TOPIC")
 					if err == nil || errors.Is(err, ErrNotSent) || unknown == refused {
 						s.Errorf("%v", err)
 					}
@@ -181,9 +181,9 @@ func TestPoolWaitSeesTheLatest(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		gone := &poolMember{}
 		tries := &poolTries{}
-		tries.note(gone, nil)
+		tries.LetGo(gone)
 		if err := s.pool.wait(s.Context(), tries); err != nil {
-			s.Errorf("%v, verdict %v", err, tries.verdict(nil))
+			s.Errorf("%v, verdict %v", err, triesError(tries, nil))
 		}
 		if m, err := s.pool.choose(tries); m == nil || err != nil {
 			s.Errorf("%v, %v", m, err)

@@ -4,55 +4,41 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"time"
-
-	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// Producer publishes messages to one nsqd. It connects when it is first used,
-// and again when it is used after the connection was lost.
+// Producer publishes messages to one nsqd. It connects when it is first used, and
+// again when it is used after the connection was lost.
 //
-// All methods may be called from any goroutine. Publishes from many goroutines
-// share the connection: each waits for its own answer only, and what is
-// published while a write is under way leaves in the next one.
+// All methods may be called from any goroutine. Concurrent publishes share the
+// connection: each waits for the reply to its own command only, and commands that
+// are queued during a write are sent by the next one.
 //
-// Up to 16 MiB may wait to be sent and answered; whoever publishes more waits for
-// room. When nsqd cannot be reached, everyone waits for the same attempt, and who
-// comes within a moment after it failed, 100 ms at first and a second later on,
-// gets its error at once. When a connection is lost, what nsqd has certainly not
-// taken is sent once more, over the next connection; if it is lost because nsqd
-// refused somebody else's publish, up to ten times.
+// At most 16 MiB may wait to be sent or for nsqd's reply; further publishes block
+// until there is room. Callers share one attempt to connect. After it failed, calls
+// fail at once with its error, for about 100 ms; each further failure doubles that
+// time, up to a second.
 //
-// The forms without a context wait as long as nsqd, which must keep sending
-// heartbeats, takes to answer.
+// When the connection is lost, publishes that nsqd has certainly not executed are
+// sent once more over the next connection. If it was lost because nsqd refused
+// another publish, they are sent again up to ten times.
+//
+// The methods without a context wait for nsqd's reply however long it takes, as
+// long as nsqd sends heartbeats.
 type Producer struct {
 	addr string
 	cfg  *Config
 	logs *logs
 	log  *slog.Logger
 
-	// alive ends when Stop is called, and with it dials and waits for room.
-	alive   context.Context
-	stop    context.CancelCauseFunc
-	wg      sync.WaitGroup // dials under way and links that have not ended
-	stopped chan struct{}  // closed when Stop is done
-
-	unanswered window // bytes
-	outboxes   *outboxes
-	answers    sync.Pool // of *publishAnswer, to be used again
-
-	mu       sync.Mutex    // guards what follows
-	conn     *producerConn // nil while not connected
-	dial     *producerDial // nil while there is no attempt to
-	failed   error         // why the last attempt failed
-	redial   time.Duration // how long after that there is none; 0 after a success
-	redialAt time.Time     // the end of that
-	stopping bool
+	nsqd    *connector
+	queues  *transactionQueues
+	replies sync.Pool     // of *publishReply, for reuse
+	stopped chan struct{} // closed when Stop is done
 }
 
-// NewProducer returns a Producer for the nsqd at addr, host:port or unix:path. It does not
-// connect yet. It fails on a config that does not pass [Config.Validate]. The
-// config is copied: changing it later changes nothing.
+// NewProducer returns a Producer for the nsqd at addr, host:port or unix:path. It
+// does not connect yet. It fails if the config does not pass [Config.Validate].
+// The config is copied; later changes to it have no effect.
 //
 // It panics if the config was not made by [NewConfig].
 func NewProducer(addr string, config *Config) (*Producer, error) {
@@ -64,124 +50,46 @@ func NewProducer(addr string, config *Config) (*Producer, error) {
 	return newProducer(addr, cfg, newLogs(cfg.Logger)), nil
 }
 
-// newProducer returns a Producer that shares its config and its log with others.
+// newProducer returns a Producer that may share its config and logs with others.
 func newProducer(addr string, cfg *Config, logs *logs) *Producer {
-	p := &Producer{addr: addr, cfg: cfg, logs: logs}
+	p := &Producer{addr: addr, cfg: cfg, logs: logs, stopped: make(chan struct{})}
 	p.log = p.logs.logger.With("nsqd", addr)
-	p.alive, p.stop = context.WithCancelCause(context.Background())
-	p.stopped = make(chan struct{})
-	p.unanswered.limit = maxUnanswered
-	p.outboxes = newOutboxes(p.log)
+	p.nsqd = newConnector(addr, cfg, p.log)
+	p.queues = newTransactionQueues(p.nsqd.alive, p.log, "["+addr+"]", cfg.ReadTimeout)
 	return p
 }
 
 // String returns the nsqd's address.
 func (p *Producer) String() string { return p.addr }
 
-// Ping connects, if that is to be done, and sends nsqd a NOP, which has no
-// answer: a nil error says that there is a connection. Otherwise the error is
-// [ErrNotSent], wrapped with the reason, or [ErrStopped].
-func (p *Producer) Ping() error {
-	return twice(func() error {
-		c, err := p.connect(context.Background())
-		if err == nil && !c.link.Nop() {
-			err = p.gone(c)
-		}
-		return err
-	})
-}
+// Ping connects if there is no connection, and sends nsqd a NOP. nsqd does not
+// reply to a NOP, so a nil error says only that there is a connection. Otherwise
+// the error is [ErrNotSent], wrapped with the reason, or [ErrStopped].
+func (p *Producer) Ping() error { return p.nsqd.ping() }
 
-// Publish publishes a message and waits for nsqd's answer. See
-// [Producer.PublishContext] for the errors.
-func (p *Producer) Publish(topic string, body []byte) error {
-	return p.PublishContext(context.Background(), topic, body)
-}
-
-// PublishContext publishes a message and waits for nsqd's answer, at most as
-// long as ctx allows. A nil error says that nsqd has the message. The body may
-// be changed as soon as the call returns.
-//
-// A name that is not valid or a body that is empty or exceeds max_msg_size is
-// an error before anything is sent. nsqd's refusal is an [ErrProtocol]. If there
-// is no connection and none can be made the error is [ErrNotSent], when the
-// connection or ctx ends before the answer came that or [ErrUnknownOutcome], both
-// wrapped with the reason. After Stop it is [ErrStopped].
-func (p *Producer) PublishContext(ctx context.Context, topic string, body []byte) error {
-	return p.publish(ctx, &publication{command: wire.CmdPub, topic: topic, body: body})
-}
-
-// MultiPublish publishes messages as one command and waits for nsqd's answer.
-// See [Producer.MultiPublishContext] for the errors.
-func (p *Producer) MultiPublish(topic string, body [][]byte) error {
-	return p.MultiPublishContext(context.Background(), topic, body)
-}
-
-// MultiPublishContext publishes messages as one command and waits for nsqd's
-// answer, at most as long as ctx allows. The errors are those of
-// [Producer.PublishContext]; an empty list is one, too. If nsqd fails midway
-// the messages before are stored.
-func (p *Producer) MultiPublishContext(ctx context.Context, topic string, body [][]byte) error {
-	return p.publish(ctx, &publication{command: wire.CmdMpub, topic: topic, bodies: body})
-}
-
-// DeferredPublish publishes a message that nsqd keeps back for a delay, and
-// waits for nsqd's answer. See [Producer.DeferredPublishContext].
-func (p *Producer) DeferredPublish(topic string, delay time.Duration, body []byte) error {
-	return p.DeferredPublishContext(context.Background(), topic, delay, body)
-}
-
-// DeferredPublishContext publishes a message that nsqd keeps back for a delay,
-// and waits for nsqd's answer, at most as long as ctx allows. The delay is sent
-// in whole milliseconds, the rest is cut off.
-//
-// The errors are those of [Producer.PublishContext]. A delay below 0, or of
-// more than a year, is one, too, before anything is sent; one of more than
-// nsqd's max-req-timeout, an hour unless configured, is refused by nsqd with
-// E_INVALID. nsqd forgets the rest of a delay when it is restarted.
-func (p *Producer) DeferredPublishContext(ctx context.Context, topic string, delay time.Duration, body []byte) error {
-	return p.publish(ctx, &publication{command: wire.CmdDpub, topic: topic, body: body, delay: delay})
-}
-
-// Stop ends the Producer: no publish is accepted any more, those under way get
-// their answers, then the connection is closed, and transactions of asynchronous
-// publishes are delivered (see [Producer.PublishAsync]). It waits for all that,
-// at most stop_timeout. A second call only waits.
+// Stop stops the Producer. New publishes fail with [ErrStopped]. Stop waits for
+// nsqd's replies to those under way, then closes the connection and waits until
+// the transactions of asynchronous publishes are received (see
+// [Producer.PublishAsync]). All this is bounded by stop_timeout. A second call
+// waits for the first.
 func (p *Producer) Stop() {
-	p.mu.Lock()
-	first := !p.stopping
-	p.stopping = true
-	c, d := p.conn, p.dial
-	p.mu.Unlock()
-	if !first {
+	if !p.nsqd.refuse() {
 		<-p.stopped
 		return
 	}
 	defer close(p.stopped)
 	p.log.Info("stopping")
-	p.stop(ErrStopped)
 	limit, cancel := context.WithTimeout(context.Background(), p.cfg.StopTimeout)
 	defer cancel()
-	if c != nil {
-		c.link.Drain()
-		defer context.AfterFunc(limit, func() { c.link.Close(errStopTimeout) })()
-	}
-	if d != nil {
-		select {
-		case <-d.done:
-		case <-limit.Done(): // a DialContext that ignores its context; what it returns will be closed
-			p.outboxes.settle(limit)
-			return
-		}
-	}
-	p.wg.Wait()
-	p.outboxes.settle(limit)
+	p.nsqd.drain(limit)
+	p.queues.deliverRest(limit)
 }
 
-// SetLogger replaces where log lines go, and the lowest level that does. A nil
-// logger discards them. It takes effect at once.
+// SetLogger sets where log lines go, and the lowest level that is logged. A nil
+// logger discards all lines. It takes effect at once.
 func (p *Producer) SetLogger(l logger, lvl LogLevel) { p.logs.SetLogger(l, lvl) }
 
-// SetLoggerForLevel replaces where log lines of one level go. A nil logger
+// SetLoggerForLevel sets where the log lines of one level go. A nil logger
 // discards them.
 func (p *Producer) SetLoggerForLevel(l logger, lvl LogLevel) { p.logs.SetLoggerForLevel(l, lvl) }
 

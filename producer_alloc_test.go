@@ -1,42 +1,10 @@
 package nsq
 
 import (
-	"bufio"
-	"net"
 	"testing"
 
-	"github.com/rdyhq/nsq/internal/wire"
 	"github.com/rdyhq/nsq/nsqtest"
 )
-
-// agree is an nsqd that answers every publish with OK and keeps none.
-func agree(l net.Listener) {
-	conn, err := l.Accept()
-	if err != nil {
-		return
-	}
-	defer func() { _ = conn.Close() }()
-	ok := nsqtest.ResponseFrame(wire.OK)
-	in := bufio.NewReaderSize(conn, 1<<20)
-	_, _ = in.Discard(len(wire.MagicV2))
-	for {
-		line, err := in.ReadSlice('\n')
-		if err != nil {
-			return
-		}
-		if string(line) == wire.CmdNop+"\n" {
-			continue
-		}
-		size, err := in.Peek(4)
-		if err != nil {
-			return
-		}
-		_, _ = in.Discard(4 + int(size[1])<<16 + int(size[2])<<8 + int(size[3]))
-		if _, err := conn.Write(ok); err != nil {
-			return
-		}
-	}
-}
 
 // A publish that waits for its answer allocates nothing, however it is sent; an
 // asynchronous one its transaction, which the caller gets.

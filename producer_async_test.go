@@ -14,29 +14,6 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// outcome receives a transaction, and checks that it is that of the call with
-// these args.
-func (s *producing) outcome(done chan *ProducerTransaction, args ...any) error {
-	s.Helper()
-	t := <-done
-	if !slices.Equal(t.Args, args) {
-		s.Errorf("the transaction of %v, want that of %v", t.Args, args)
-	}
-	return t.Error
-}
-
-// expectNoOutboxes checks that what belongs to a doneChan goes with its last
-// transaction.
-func (s *producing) expectNoOutboxes() {
-	s.Helper()
-	synctest.Wait()
-	s.p.outboxes.mu.Lock()
-	defer s.p.outboxes.mu.Unlock()
-	if n := len(s.p.outboxes.open); n != 0 {
-		s.Errorf("%d outboxes", n)
-	}
-}
-
 func TestAsync(t *testing.T) {
 	for _, capacity := range []int{0, 1, 10} {
 		produce(t, func(s *producing) {
@@ -65,7 +42,7 @@ func TestAsync(t *testing.T) {
 			if got := s.stored(); !slices.Equal(got, []string{"one", "two", "three", "one", "four"}) {
 				s.Errorf("stored %q", got)
 			}
-			s.expectNoOutboxes()
+			s.expectNoQueues()
 		})
 	}
 }
@@ -96,7 +73,7 @@ func TestAsyncRefusedHere(t *testing.T) {
 		if err := s.p.PublishAsync("t", m, done); err != ErrStopped { //nolint:errorlint // go-nsq's users compare
 			s.Errorf("stopped: %v", err)
 		}
-		s.expectNoOutboxes()
+		s.expectNoQueues()
 		if n := len(done); n != 0 {
 			s.Errorf("%d transactions", n)
 		}
@@ -118,7 +95,7 @@ func TestAsyncOneShot(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		s.expectNoOutboxes()
+		s.expectNoQueues()
 		if n := len(s.stored()); n != 500 {
 			s.Errorf("%d stored", n)
 		}
@@ -322,13 +299,15 @@ func TestAsyncVerdicts(t *testing.T) {
 // A transaction does not overtake those that wait to be received.
 func TestTransactionsKeepTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutboxes(slog.New(slog.DiscardHandler))
+		qs := newTransactionQueues(t.Context(), slog.New(slog.DiscardHandler), "", 0)
 		done := make(chan *ProducerTransaction, 1)
 		posted, received := 0, 0
 		post := func() {
-			b := o.join(done)
-			b.room.try(1)
-			o.post(b, &ProducerTransaction{Args: []any{posted}})
+			q, err := qs.reserve(done)
+			if err != nil {
+				t.Fatal(err)
+			}
+			qs.post(q, &ProducerTransaction{Args: []any{posted}})
 			posted++
 		}
 		receive := func() {
@@ -350,9 +329,9 @@ func TestTransactionsKeepTheirOrder(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		o.settle(t.Context())
-		if len(o.open) != 0 {
-			t.Errorf("%d outboxes", len(o.open))
+		qs.deliverRest(t.Context())
+		if len(qs.open) != 0 {
+			t.Errorf("%d queues", len(qs.open))
 		}
 	})
 }

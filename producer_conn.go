@@ -2,192 +2,275 @@ package nsq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
+	"github.com/rdyhq/nsq/internal/fleet"
 	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/publishing"
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-const (
-	// minRedial and maxRedial are, but for a quarter at random, how long after a
-	// failed attempt to connect there is no other: at first, and when it doubled
-	// a few times.
-	minRedial = 100 * time.Millisecond
-	maxRedial = time.Second
-)
+// connector holds the connection of a Producer to its nsqd, and makes it when it
+// is asked for.
+type connector struct {
+	addr string
+	cfg  *Config
+	log  *slog.Logger
 
-// producerDial is an attempt to connect that everyone who publishes waits for.
-// done is closed when conn or err is set.
+	// alive ends when the Producer is stopped. The dial under way, and waits for a
+	// connection or for room, end with it.
+	alive context.Context
+	end   context.CancelCauseFunc
+
+	outstanding window         // bytes of commands that wait to be sent or for nsqd's reply
+	wg          sync.WaitGroup // the dial under way, and links that have not ended
+
+	mu       sync.Mutex    // guards what follows
+	conn     *producerConn // nil while not connected
+	dial     *producerDial // nil unless an attempt to connect is under way
+	failed   error         // of the last attempt; nil if it succeeded
+	redial   *fleet.Redial // says whether there may be another attempt
+	stopping bool          // conn and dial are no longer replaced
+}
+
+// producerDial is an attempt to connect. All callers wait for the same one. done
+// is closed once conn or err is set.
 type producerDial struct {
-	again bool // the one before failed
+	again bool // the attempt before failed
 	done  chan struct{}
 	conn  *producerConn
 	err   error
 }
 
-// connect returns the connection, or waits for one to be made. There is one
-// attempt at a time, however many wait, and for a while after one that failed
-// none: whoever comes then learns at once why.
-func (p *Producer) connect(ctx context.Context) (*producerConn, error) {
+func newConnector(addr string, cfg *Config, log *slog.Logger) *connector {
+	n := &connector{addr: addr, cfg: cfg, log: log}
+	n.alive, n.end = context.WithCancelCause(context.Background())
+	n.outstanding.limit = maxOutstanding
+	n.redial = fleet.NewRedial(rand.Uint64()) // #nosec G404 -- jitter
+	return n
+}
+
+// connect returns the connection. Without one it waits for the attempt under way,
+// or starts one. For some time after an attempt failed it returns that error
+// instead, at once.
+func (n *connector) connect(ctx context.Context) (*producerConn, error) {
 	if ctx.Err() != nil {
-		return nil, p.notSent(ctx)
+		return nil, n.notSent(ctx)
 	}
-	p.mu.Lock()
-	c, d, err := p.connection()
-	p.mu.Unlock()
+	n.mu.Lock()
+	c, d, err := n.look()
+	n.mu.Unlock()
 	if d == nil {
 		return c, err
 	}
 	select {
 	case <-d.done:
 		return d.conn, d.err
-	case <-p.alive.Done():
+	case <-n.alive.Done():
 		return nil, ErrStopped
 	case <-ctx.Done():
-		return nil, p.notSent(ctx)
+		return nil, n.notSent(ctx)
 	}
 }
 
-// connection is what there is: a connection, an attempt, which it starts if
-// there ought to be one, or the reason why there is neither. Callers hold the
-// mutex.
-func (p *Producer) connection() (*producerConn, *producerDial, error) {
+// look returns the connection, or an attempt to wait for, which it starts if need
+// be, or the reason why there is neither. Callers hold the mutex.
+func (n *connector) look() (*producerConn, *producerDial, error) {
 	switch {
-	case p.stopping:
+	case n.stopping:
 		return nil, nil, ErrStopped
-	case p.conn != nil:
-		return p.conn, nil, nil
-	case p.dial == nil && time.Now().Before(p.redialAt):
-		return nil, nil, p.failed
-	case p.dial == nil:
-		d := &producerDial{again: p.failed != nil, done: make(chan struct{})}
-		p.dial = d
-		p.wg.Go(func() { p.dialNSQD(d) })
+	case n.conn != nil:
+		return n.conn, nil, nil
+	case n.dial == nil && !n.redial.Allowed(time.Now()):
+		return nil, nil, n.failed
+	case n.dial == nil:
+		d := &producerDial{again: n.failed != nil, done: make(chan struct{})}
+		n.dial = d
+		n.wg.Go(func() { n.dialNSQD(d) })
 	}
-	return nil, p.dial, nil
+	return nil, n.dial, nil
 }
 
-func (p *Producer) notSent(ctx context.Context) error {
-	return fmt.Errorf("[%s] %w: %w", p.addr, ErrNotSent, context.Cause(ctx))
+func (n *connector) notSent(ctx context.Context) error {
+	return fmt.Errorf("[%s] %w: %w", n.addr, ErrNotSent, context.Cause(ctx))
 }
 
-func (p *Producer) dialNSQD(d *producerDial) {
-	p.log.Info("connecting to nsqd")
-	l, err := link.Dial(p.alive, p.cfg.linkConfig(p.addr))
+func (n *connector) dialNSQD(d *producerDial) {
+	n.log.Info("connecting to nsqd")
+	l, err := link.Dial(n.alive, n.cfg.linkConfig(n.addr))
 	if err == nil {
-		d.conn = &producerConn{p: p, link: l}
-		p.wg.Add(1)     // until Down
+		d.conn = &producerConn{from: n, link: l}
+		n.wg.Add(1)     // until Down
 		l.Start(d.conn) // before anyone can use it
 	} else {
-		err = connectError(p.addr, "", "", err)
+		err = connectError(n.addr, "", "", err)
 		d.err = fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	if !p.dialled(d) {
+	if !n.dialEnded(d) {
 		if l != nil {
 			l.Close(nil)
 		}
 		d.conn, d.err = nil, ErrStopped
 	} else if err != nil {
 		level := slog.LevelError
-		if d.again { // the first failure is worth an error, the others until it succeeds are not
+		if d.again { // only the first failure in a row is logged as an error
 			level = slog.LevelInfo
 		}
-		p.log.Log(context.Background(), level, "not connected to nsqd", "err", err)
+		n.log.Log(context.Background(), level, "not connected to nsqd", "err", err)
 	}
 	close(d.done)
 }
 
-// dialled takes the result of an attempt to connect, unless the Producer was
-// stopped.
-func (p *Producer) dialled(d *producerDial) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.dial = nil
-	if p.stopping {
+// dialEnded adopts the result of an attempt to connect. It reports false if the
+// Producer was stopped in the meantime.
+func (n *connector) dialEnded(d *producerDial) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dial = nil
+	if n.stopping {
 		return false
 	}
-	p.conn, p.failed = d.conn, d.err
+	n.conn, n.failed = d.conn, d.err
 	if d.err == nil {
-		p.redial = 0
-		return true
+		n.redial.Succeeded()
+	} else {
+		n.redial.Failed(time.Now())
 	}
-	p.redial = min(max(minRedial, 2*p.redial), maxRedial)
-	p.redialAt = time.Now().Add(jittered(p.redial))
 	return true
 }
 
-// jittered is a duration that is up to a quarter longer or shorter.
-func jittered(d time.Duration) time.Duration {
-	return d*3/4 + rand.N(d/2) // #nosec G404 -- jitter
+// ping connects and queues a NOP.
+func (n *connector) ping() error {
+	return retryLost(func() error {
+		c, err := n.connect(context.Background())
+		if err == nil && !c.link.Nop() {
+			err = n.dropEnded(c)
+		}
+		return err
+	})
 }
 
-// forget makes the next publish connect anew.
-func (p *Producer) forget(c *producerConn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.conn == c {
-		p.conn = nil
+// reserve waits for room for a command. A patience of 0 is that of ctx.
+func (n *connector) reserve(ctx context.Context, size int, patience time.Duration) error {
+	err := n.outstanding.acquire(ctx, n.alive, size, patience)
+	if err == nil || errors.Is(err, ErrStopped) {
+		return err
+	}
+	return fmt.Errorf("[%s] %w: %w", n.addr, ErrNotSent, err)
+}
+
+// drop has the next caller connect anew, unless that has happened already.
+func (n *connector) drop(c *producerConn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.conn == c {
+		n.conn = nil
 	}
 }
 
-// gone forgets a connection that took a command no more.
-func (p *Producer) gone(c *producerConn) error {
-	p.forget(c)
-	if p.alive.Err() != nil { // it is draining
+// dropEnded drops a connection that did not take a command, and returns the error
+// for that command.
+func (n *connector) dropEnded(c *producerConn) error {
+	n.drop(c)
+	if n.alive.Err() != nil { // it is draining
 		return ErrStopped
 	}
-	return lostError{error: fmt.Errorf("[%s] %w: the connection ended", p.addr, ErrNotSent)}
+	return lostError{
+		error:   fmt.Errorf("[%s] %w: the connection ended", n.addr, ErrNotSent),
+		verdict: publishing.Lost,
+	}
 }
 
-// producerConn is a connection of a Producer's, and receives what it reads.
+// refuse has connect fail with ErrStopped from now on, and ends alive. It reports
+// whether this is the first call.
+func (n *connector) refuse() bool {
+	n.mu.Lock()
+	first := !n.stopping
+	n.stopping = true
+	n.mu.Unlock()
+	n.end(ErrStopped)
+	return first
+}
+
+// notTaken gives back what reserve got for a command that the connection did not
+// take, and returns the error for it.
+func (n *connector) notTaken(c *producerConn, size int) error {
+	n.outstanding.release(size)
+	return n.dropEnded(c)
+}
+
+// drain waits until nsqd has replied to all commands and the connection has
+// ended. limit bounds it. Call it once, after refuse.
+func (n *connector) drain(limit context.Context) {
+	n.mu.Lock()
+	c, d := n.conn, n.dial
+	n.mu.Unlock()
+	if c != nil {
+		c.link.Drain()
+		defer context.AfterFunc(limit, func() { c.link.Close(errStopTimeout) })()
+	}
+	if d != nil {
+		select {
+		case <-d.done:
+		case <-limit.Done(): // a DialContext that ignores its context; dialNSQD closes what it returns
+			return
+		}
+	}
+	n.wg.Wait()
+}
+
+// producerConn is a connection of a Producer, and the Receiver of its link.
 type producerConn struct {
-	p      *Producer
+	from   *connector
 	link   *link.Link
-	broken error // why answers mean nothing any more; the link's goroutines' own
+	broken error // why further replies mean nothing; only the link's goroutines use it
 }
 
 // fail ends the connection.
 func (c *producerConn) fail(err error) {
 	c.broken = err
 	c.link.Close(err)
-	c.p.forget(c)
+	c.from.drop(c)
 }
 
-// Messages never comes: nsqd sends messages to those who subscribe.
+// Messages ends the connection: nsqd sends messages to subscribers only.
 func (c *producerConn) Messages([]wire.Message) { c.fail(link.ErrUnexpectedReply) }
 
-// TooBig never comes, for the same reason.
+// TooBig ends the connection, for the same reason.
 func (c *producerConn) TooBig(wire.Message, int) { c.fail(link.ErrUnexpectedReply) }
 
-// Failed never comes: a Producer sends no FIN, REQ or TOUCH.
+// Failed ends the connection: a Producer sends no FIN, REQ or TOUCH.
 func (c *producerConn) Failed(*wire.Error) { c.fail(link.ErrUnexpectedReply) }
 
-// Down makes the next publish connect anew.
+// Down has the next publish connect anew.
 func (c *producerConn) Down(err error) {
-	c.p.forget(c)
+	c.from.drop(c)
 	if err != nil {
-		c.p.log.Warn("connection to nsqd lost", "err", reason(err))
+		c.from.log.Warn("connection to nsqd lost", "err", reason(err))
 	}
-	c.p.wg.Done()
+	c.from.wg.Done()
 }
 
-// answered is what the answer to a publish means. nsqd closes after a refusal,
-// and after an answer that is none the next ones cannot be told apart: in both
-// cases the connection ends before anyone hears of it, so that whoever then
-// publishes finds a new one.
-func (c *producerConn) answered(size int, data []byte, err error) error {
+// replied returns what a reply to a publish means, nil if nsqd has the messages.
+// Anything else ends the connection: nsqd closes it after an error, and behind an
+// unexpected reply the next ones cannot be told apart. The connection is dropped
+// before the publish's caller learns of it, so that a caller that publishes again
+// gets a new one.
+func (c *producerConn) replied(size int, data []byte, err error) error {
 	if err == nil && string(data) != wire.OK {
 		err = fmt.Errorf("%w: %q", link.ErrUnexpectedReply, data)
 	}
 	if err == nil {
-		err = c.broken // it came in one read with what broke the connection
+		err = c.broken // read together with what broke the connection
 	}
 	if err != nil {
 		c.fail(err)
 	}
-	c.p.unanswered.release(size)
+	c.from.outstanding.release(size)
 	return err
 }

@@ -105,8 +105,6 @@ var strays = map[string][]byte{
 	"HTTP":          []byte("HTTP/1.1 200 OK\r\n\r\n"),
 }
 
-func limitMessages(s *scene) { s.cfg.MaxMsgSize = 100 }
-
 // D47: a frame that answers nobody ends the connection, and the next publish
 // gets its own answer on another.
 func TestStrayFrameWhenIdle(t *testing.T) {
@@ -277,20 +275,6 @@ func TestNSQDRestarts(t *testing.T) {
 			s.Errorf("%d dials", n)
 		}
 	})
-}
-
-// helloSizes are the bytes of a handshake: from the client and from nsqd.
-func helloSizes(t *testing.T) (sent, received int) {
-	t.Helper()
-	var tr *traffic
-	produce(t, func(s *producing) {
-		if err := s.p.Ping(); err != nil {
-			s.Fatal(err)
-		}
-		synctest.Wait()
-		sent, received = len(tr.writes[0]), tr.received
-	}, func(s *scene) { tr = tapped(s) })
-	return sent, received
 }
 
 // D52: the connection breaks at each byte of what is sent and of what is

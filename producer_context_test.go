@@ -111,17 +111,6 @@ func TestPublishContextEndedBefore(t *testing.T) {
 	})
 }
 
-// endsAfter is a context that is seen to end once everything else has come to
-// rest.
-type endsAfter struct{ context.Context }
-
-func (c endsAfter) Done() <-chan struct{} {
-	synctest.Wait()
-	return c.Context.Done()
-}
-
-func (c endsAfter) Err() error { return nil }
-
 // An answer that came before the context ended counts, however late its caller
 // looks.
 func TestAnswerBeforeContextEnds(t *testing.T) {

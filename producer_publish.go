@@ -1,255 +1,129 @@
 package nsq
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/link"
-	"github.com/rdyhq/nsq/internal/wire"
 )
 
-const (
-	// maxLen is the longest body of a command. nsqd reads its length as 32 bits
-	// with a sign.
-	maxLen = math.MaxInt32
-	// maxDelay is the longest delay of a message that can be meant: nsqd keeps
-	// deferred messages in memory, and by default takes an hour.
-	maxDelay = 365 * 24 * time.Hour
-	// maxUnanswered is how many bytes may wait to be sent or answered.
-	maxUnanswered = 16 << 20
-)
-
-// publication is what one command publishes.
-type publication struct {
-	command string // wire.CmdPub, CmdMpub or CmdDpub
-	topic   string
-	body    []byte        // of the one message
-	bodies  [][]byte      // of MPUB
-	delay   time.Duration // of DPUB
-
-	patience time.Duration // how long to wait for room; 0 is as long as the context allows
+// Publish publishes a message and waits for nsqd's reply. See
+// [Producer.PublishContext] for the errors.
+func (p *Producer) Publish(topic string, body []byte) error {
+	return p.PublishContext(context.Background(), topic, body)
 }
 
-// commandSize is, roughly, what a command without a body takes.
-const commandSize = 64
-
-// size is the room that the command takes until it is answered.
-func (m *publication) size() int {
-	if m.command == wire.CmdMpub {
-		return commandSize + wire.MpubLen(m.bodies)
-	}
-	return commandSize + len(m.body)
+// PublishContext publishes a message and waits for nsqd's reply until ctx ends. A
+// nil error says that nsqd has the message. The body may be changed as soon as the
+// call returns.
+//
+// An invalid topic name, an empty body and a body over max_msg_size are errors
+// before anything is sent. If nsqd refuses the message the error is an
+// [ErrProtocol]. If no connection can be made it is [ErrNotSent]. If the connection
+// or ctx ends before the reply it is [ErrNotSent] or [ErrUnknownOutcome]. Both are
+// wrapped with the reason. After Stop it is [ErrStopped].
+func (p *Producer) PublishContext(ctx context.Context, topic string, body []byte) error {
+	return p.publish(ctx, pub(topic, body))
 }
 
-// check finds what nsqd would answer by closing the connection, which would
-// fail everybody else's publishes, too. limit is the longest body.
-func (m *publication) check(limit int) error {
-	bodies := m.bodies
-	switch {
-	case !IsValidTopicName(m.topic):
-		return fmt.Errorf("publish: invalid topic name %q", m.topic)
-	case m.delay < 0 || m.delay > maxDelay:
-		return fmt.Errorf("publish to %q: delay %v out of range 0-%v", m.topic, m.delay, maxDelay)
-	case m.command != wire.CmdMpub:
-		return m.checkBody(m.body, limit)
-	case len(bodies) == 0:
-		return fmt.Errorf("publish to %q: no messages", m.topic)
-	}
-	for _, b := range bodies {
-		if err := m.checkBody(b, limit); err != nil {
-			return err
-		}
-	}
-	if n := wire.MpubLen(bodies); n > maxLen {
-		return fmt.Errorf("publish to %q: %d bytes exceed what one command can hold", m.topic, n)
-	}
-	return nil
+// MultiPublish publishes messages as one command and waits for nsqd's reply. See
+// [Producer.MultiPublishContext] for the errors.
+func (p *Producer) MultiPublish(topic string, body [][]byte) error {
+	return p.MultiPublishContext(context.Background(), topic, body)
 }
 
-func (m *publication) checkBody(body []byte, limit int) error {
-	if len(body) == 0 {
-		return fmt.Errorf("publish to %q: empty message body", m.topic)
-	}
-	if len(body) > limit {
-		return fmt.Errorf("publish to %q: message body of %d bytes exceeds max_msg_size %d", m.topic, len(body), limit)
-	}
-	return nil
+// MultiPublishContext publishes messages as one command and waits for nsqd's reply
+// until ctx ends. The errors are those of [Producer.PublishContext]; an empty list
+// is an error too. If nsqd fails midway, the messages before that point are stored.
+func (p *Producer) MultiPublishContext(ctx context.Context, topic string, body [][]byte) error {
+	return p.publish(ctx, mpub(topic, body))
 }
 
-// maxBody is the longest body that may be published.
-func (c *Config) maxBody() int { return int(cmp.Or(c.MaxMsgSize, maxLen)) }
+// DeferredPublish publishes a message that nsqd delivers after a delay, and waits
+// for nsqd's reply. See [Producer.DeferredPublishContext].
+func (p *Producer) DeferredPublish(topic string, delay time.Duration, body []byte) error {
+	return p.DeferredPublishContext(context.Background(), topic, delay, body)
+}
 
-// handTo gives the command to a link, which copies it. False says that the link
-// has ended.
-func (m *publication) handTo(l *link.Link, to link.Replier) bool {
-	switch m.command {
-	case wire.CmdMpub:
-		return l.Mpub(m.topic, m.bodies, to)
-	case wire.CmdDpub:
-		return l.Dpub(m.topic, m.delay, m.body, to)
-	}
-	return l.Pub(m.topic, m.body, to)
+// DeferredPublishContext publishes a message that nsqd delivers after a delay, and
+// waits for nsqd's reply until ctx ends. The delay is sent in whole milliseconds,
+// rounded down.
+//
+// The errors are those of [Producer.PublishContext]. A delay below 0 or over a year
+// is an error before anything is sent. nsqd refuses a delay over its
+// max-req-timeout, an hour by default, with E_INVALID. When nsqd restarts it
+// delivers deferred messages without waiting for the rest of their delays.
+func (p *Producer) DeferredPublishContext(ctx context.Context, topic string, delay time.Duration, body []byte) error {
+	return p.publish(ctx, dpub(topic, delay, body))
 }
 
 func (p *Producer) check(m *publication) error {
 	return m.check(p.cfg.maxBody())
 }
 
-// publish sends a command and waits for its answer.
+// publish sends a command and waits for nsqd's reply.
 func (p *Producer) publish(ctx context.Context, m *publication) error {
 	if err := p.check(m); err != nil {
 		return err
 	}
-	return twice(func() error {
-		a, _ := p.answers.Get().(*publishAnswer)
-		if a == nil {
-			a = &publishAnswer{done: make(chan error, 1)}
+	return retryLost(func() error {
+		r, _ := p.replies.Get().(*publishReply)
+		if r == nil {
+			r = &publishReply{done: make(chan error, 1)}
 		}
-		err := p.handOver(ctx, m, func(c *producerConn) link.Replier {
-			a.conn, a.size = c, m.size()
-			return a
+		err := p.enqueue(ctx, m, func(c *producerConn) link.Replier {
+			r.conn, r.size = c, m.size
+			return r
 		})
 		if err != nil {
-			p.answers.Put(a)
+			p.replies.Put(r)
 			return err
 		}
-		return p.await(ctx, m.topic, a)
+		return p.await(ctx, m.topic, r)
 	})
 }
 
-// await waits for the answer to a publish. One that comes after ctx has ended is
-// left to whoever collects garbage.
-func (p *Producer) await(ctx context.Context, topic string, a *publishAnswer) error {
+// await waits for the reply to a publish. If ctx ends first, r is not reused: its
+// reply is still to come.
+func (p *Producer) await(ctx context.Context, topic string, r *publishReply) error {
 	var err error
 	select {
-	case err = <-a.done:
+	case err = <-r.done:
 	case <-ctx.Done():
 		select {
-		case err = <-a.done: // it came first, or at the same moment
+		case err = <-r.done: // both are ready: the reply counts
 		default:
 			return fmt.Errorf("[%s] publish to %q: %w: %w", p.addr, topic, ErrUnknownOutcome, context.Cause(ctx))
 		}
 	}
-	a.conn = nil
-	p.answers.Put(a)
-	return p.publishError(topic, err)
+	r.conn = nil
+	p.replies.Put(r)
+	return publishError(p.addr, topic, err)
 }
 
-// publishAnswer receives the answer to one publish.
-type publishAnswer struct {
+// publishReply receives the reply to one publish.
+type publishReply struct {
 	conn *producerConn
 	size int
-	done chan error // the link never waits for us
+	done chan error // holds one, so that the link never waits
 }
 
-// Reply takes the answer.
-func (a *publishAnswer) Reply(data []byte, err error) { a.done <- a.conn.answered(a.size, data, err) }
+// Reply passes the reply on to await.
+func (r *publishReply) Reply(data []byte, err error) { r.done <- r.conn.replied(r.size, data, err) }
 
-// handOver gives a command to the connection, once there are one and room for
-// it. The replier is for that connection.
-func (p *Producer) handOver(ctx context.Context, m *publication, to func(*producerConn) link.Replier) error {
-	c, err := p.connect(ctx)
+// enqueue waits for a connection and for room, and queues a command. to returns
+// the command's Replier for that connection.
+func (p *Producer) enqueue(ctx context.Context, m *publication, to func(*producerConn) link.Replier) error {
+	c, err := p.nsqd.connect(ctx)
 	if err != nil {
 		return err
 	}
-	if err := p.acquire(ctx, &p.unanswered, m.size(), m.patience); err != nil {
+	if err := p.nsqd.reserve(ctx, m.size, m.patience); err != nil {
 		return err
 	}
-	if !m.handTo(c.link, to(c)) {
-		p.unanswered.release(m.size())
-		return p.gone(c)
+	if !m.sendOn(c.link, to(c)) {
+		return p.nsqd.notTaken(c, m.size)
 	}
 	return nil
-}
-
-// acquire takes room in a window. A patience of 0 is that of the context.
-func (p *Producer) acquire(ctx context.Context, w *window, size int, patience time.Duration) error {
-	err := w.acquire(ctx, p.alive, size, patience)
-	if err == nil || errors.Is(err, ErrStopped) {
-		return err
-	}
-	return fmt.Errorf("[%s] %w: %w", p.addr, ErrNotSent, err)
-}
-
-// lostError says that a connection ended before nsqd took a command. Over
-// another it may be sent again.
-type lostError struct {
-	error
-	fault bool // somebody else's: nsqd refused what he published
-}
-
-func (e lostError) Unwrap() error { return e.error }
-
-// maxFaults is how many faults of others a publish outlives. Each costs a
-// connection, and one of those who published what nsqd refuses has his answer
-// then; if all do, that shall not go on until the last one has.
-const maxFaults = 10
-
-// twice tries once more if a connection was lost at the first try, and not as
-// often as it takes: an nsqd that closes every connection would keep us
-// dialling. Where others are at fault it has patience. If nothing came of the
-// last try either, the error tells of the one before, too.
-func twice(try func() error) error {
-	var before error
-	for lost, faults := 0, 0; ; {
-		err := try()
-		e, again := errors.AsType[lostError](err)
-		switch {
-		case again && e.fault:
-			faults++
-		case again:
-			lost++
-		}
-		if again && lost < 2 && faults <= maxFaults {
-			before = err
-			continue
-		}
-		if before != nil && (errors.Is(err, ErrNotSent) || errors.Is(err, ErrStopped)) {
-			return fmt.Errorf("%w; then: %w", before, err)
-		}
-		return err
-	}
-}
-
-// publishError is what the answer to a publish means for its caller.
-func (p *Producer) publishError(topic string, err error) error {
-	if err == nil {
-		return nil
-	}
-	open, unanswered := errors.AsType[*link.UnansweredError](err)
-	refused, said := errors.AsType[*wire.Error](err)
-	if said && !unanswered {
-		return ErrProtocol{Reason: refused.Error()}
-	}
-	if unanswered && !mayBeTaken(open) {
-		notSent := fmt.Errorf("[%s] publish to %q: %w: %w", p.addr, topic, ErrNotSent, reason(err))
-		return lostError{error: notSent, fault: said && !failedToStore(refused.Code)}
-	}
-	return fmt.Errorf("[%s] publish to %q: %w: %w", p.addr, topic, ErrUnknownOutcome, reason(err))
-}
-
-// failedToStore tells whether nsqd refused a publish for a reason of its own.
-func failedToStore(code wire.Code) bool {
-	return code == wire.PubFailed || code == wire.MpubFailed || code == wire.DpubFailed
-}
-
-// mayBeTaken tells whether nsqd may have taken a publish that it did not answer.
-// It has not taken what was not sent, nor what came behind a publish that it
-// refused: it executes one command after the other and stops for good at the
-// first that it refuses with one of these codes. Of others nothing is known.
-func mayBeTaken(open *link.UnansweredError) bool {
-	refused, ok := errors.AsType[*wire.Error](open.Err)
-	if !ok {
-		return open.Sent
-	}
-	switch refused.Code {
-	case wire.Invalid, wire.BadTopic, wire.BadBody, wire.BadMessage, wire.PubFailed, wire.MpubFailed, wire.DpubFailed,
-		wire.AuthFirst, wire.AuthFailed, wire.Unauthorized:
-		return false
-	}
-	return open.Sent
 }

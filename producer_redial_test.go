@@ -3,7 +3,6 @@ package nsq
 import (
 	"context"
 	"errors"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -11,16 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 )
-
-// dialTimes has the times of a scene's dials recorded.
-func dialTimes(s *scene) *[]time.Time {
-	var times []time.Time // one dial at a time
-	s.cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		times = append(times, time.Now())
-		return s.net.DialContext(ctx, network, addr)
-	}
-	return &times
-}
 
 // D51: while nsqd is down, publishes and pings fail at once, and what they cost
 // is a dial after 100 ms, after 200 ms, and then about one per second. A success

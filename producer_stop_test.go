@@ -16,15 +16,6 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-func expectStopped(t *testing.T, p *Producer) {
-	t.Helper()
-	for _, err := range []error{p.Publish("t", []byte("m")), p.MultiPublish("t", [][]byte{[]byte("m")}), p.Ping()} {
-		if err != ErrStopped { //nolint:errorlint // go-nsq's users compare
-			t.Errorf("after Stop: %v", err)
-		}
-	}
-}
-
 // D50: Stop waits for the answers, and so does a second one.
 func TestStopDrains(t *testing.T) {
 	produce(t, func(s *producing) {

@@ -1,12 +1,9 @@
 package nsq
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -17,82 +14,6 @@ import (
 
 	"github.com/rdyhq/nsq/nsqtest"
 )
-
-// producing is a scene with one nsqd, at a:1, and one producer.
-type producing struct {
-	*scene
-	d *nsqtest.Nsqd
-	p *Producer
-}
-
-// produce runs a test in a bubble, stops the producer, and then checks that
-// nothing is left of it: no goroutine, and each dial closed exactly once.
-func produce(t *testing.T, test func(s *producing), change ...func(*scene)) {
-	t.Helper()
-	inScene(t, func(base *scene) {
-		for _, f := range change {
-			f(base)
-		}
-		s := &producing{scene: base, d: base.nsqd("a:1")}
-		p, err := NewProducer("a:1", s.cfg)
-		if err != nil {
-			s.Fatal(err)
-		}
-		s.p = p
-		defer func() {
-			s.p.Stop()
-			if s.c != nil {
-				s.c.Stop()
-				<-s.c.StopChan
-			}
-			for i, c := range s.net.Conns() {
-				if n := c.Closes(); n != 1 {
-					s.Errorf("connection %d was closed %d times", i+1, n)
-				}
-			}
-		}()
-		test(s)
-	})
-}
-
-// quietly is for tests that make very many connections.
-func quietly(s *scene) { s.cfg.Logger = slog.New(slog.DiscardHandler) }
-
-// redialAllowed lets the time pass in which there is no attempt to connect after
-// one that failed.
-func redialAllowed() { after(2 * maxRedial) }
-
-// stored are the messages of topic t, in order.
-func (s *producing) stored() []string { return s.d.Queued("t", "") }
-
-// publishes checks that the producer works.
-func (s *producing) publishes() {
-	s.Helper()
-	synctest.Wait() // nsqd may still be storing what came over a former connection
-	before := len(s.stored())
-	if err := s.p.Publish("t", []byte("well?")); err != nil {
-		s.Errorf("publish: %v", err)
-	}
-	if n := len(s.stored()) - before; n != 1 {
-		s.Errorf("%d messages stored, want 1", n)
-	}
-}
-
-// expectVerdict checks what a publish returned against what came of it.
-func expectVerdict(t *testing.T, err error, stored bool) {
-	t.Helper()
-	unknown, notSent := errors.Is(err, ErrUnknownOutcome), errors.Is(err, ErrNotSent)
-	switch {
-	case err == nil && !stored:
-		t.Error("no error but not stored")
-	case err != nil && !unknown && stored:
-		t.Errorf("stored, but the error is %v", err)
-	case unknown && notSent:
-		t.Errorf("two verdicts: %v", err)
-	case (unknown || notSent) && !errors.Is(err, ErrNotConnected):
-		t.Errorf("not an ErrNotConnected: %v", err)
-	}
-}
 
 func TestPublish(t *testing.T) {
 	produce(t, func(s *producing) {
@@ -181,11 +102,11 @@ func TestPing(t *testing.T) {
 		}
 		s.d.Kill()
 		synctest.Wait()
-		s.p.mu.Lock()
-		if s.p.conn != nil {
+		s.p.nsqd.mu.Lock()
+		if s.p.nsqd.conn != nil {
 			s.Error("a lost connection is kept")
 		}
-		s.p.mu.Unlock()
+		s.p.nsqd.mu.Unlock()
 		if err := s.p.Ping(); !errors.Is(err, syscall.ECONNREFUSED) {
 			s.Errorf("without an nsqd: %v", err)
 		}
@@ -195,46 +116,6 @@ func TestPing(t *testing.T) {
 			s.Errorf("with a new nsqd: %v", err)
 		}
 	})
-}
-
-// traffic is what passes over a scene's only connection.
-type traffic struct {
-	mu       sync.Mutex
-	writes   []string
-	received int // bytes
-}
-
-// tapped has the scene's traffic recorded.
-func tapped(s *scene) *traffic {
-	tr := &traffic{}
-	s.cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := s.net.DialContext(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return tap{conn.(*nsqtest.Conn), tr}, nil
-	}
-	return tr
-}
-
-type tap struct {
-	*nsqtest.Conn
-	*traffic
-}
-
-func (t tap) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	t.writes = append(t.writes, string(p))
-	t.mu.Unlock()
-	return t.Conn.Write(p)
-}
-
-func (t tap) Read(p []byte) (int, error) {
-	n, err := t.Conn.Read(p)
-	t.mu.Lock()
-	t.received += n
-	t.mu.Unlock()
-	return n, err
 }
 
 // Each command is exact, and leaves at once and alone when the connection is

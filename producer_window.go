@@ -2,13 +2,22 @@ package nsq
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
 )
 
-// window bounds the sum of what is outstanding. Those who wait for room get it
-// in the order they came. What exceeds the limit by itself passes alone.
+// maxOutstanding is how many bytes may wait to be sent or for nsqd's reply, at a
+// Producer or a Batcher.
+const maxOutstanding = 16 << 20
+
+// errNoRoom is why a claim with a patience of its own gave up.
+var errNoRoom = errors.New("too much is outstanding")
+
+// window bounds a sum of sizes. Claims are granted in the order in which they
+// were made. A size that exceeds the limit by itself is granted while nothing
+// else is.
 type window struct {
 	limit int
 
@@ -17,13 +26,15 @@ type window struct {
 	waiting []*claim // oldest first
 }
 
-// claim is somebody who waits for room. granted is closed when he has it.
+// claim is a caller that waits for room. The window closes granted when the claim
+// has its room.
 type claim struct {
 	size    int
 	granted chan struct{}
 }
 
-// try takes room if there is some and nobody waits for it.
+// try claims room and reports whether it was granted at once: it is not while
+// others wait.
 func (w *window) try(size int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -36,8 +47,8 @@ func (w *window) try(size int) bool {
 
 func (w *window) fits(size int) bool { return w.used == 0 || w.used+size <= w.limit }
 
-// acquire takes room, and waits for it until one of the contexts ends or, unless
-// it is 0, patience. The error is why.
+// acquire waits for room until one of the contexts ends, or until patience is
+// over unless that is 0. The error is the cause.
 func (w *window) acquire(ctx, alive context.Context, size int, patience time.Duration) error {
 	if w.try(size) {
 		return nil
@@ -50,13 +61,12 @@ func (w *window) acquire(ctx, alive context.Context, size int, patience time.Dur
 	return w.wait(ctx, alive, size)
 }
 
-// wait takes room, and waits for it until one of the contexts ends, whose cause
-// it returns.
+// wait waits for room until one of the contexts ends, and returns its cause.
 func (w *window) wait(ctx, alive context.Context, size int) error {
 	c := &claim{size: size, granted: make(chan struct{})}
 	w.mu.Lock()
 	w.waiting = append(w.waiting, c)
-	w.serve()
+	w.grant()
 	w.mu.Unlock()
 	select {
 	case <-c.granted:
@@ -70,7 +80,8 @@ func (w *window) wait(ctx, alive context.Context, size int) error {
 	}
 }
 
-// withdraw takes back a claim, which may have been granted meanwhile.
+// withdraw undoes a claim. It may have been granted in the meantime; then its room
+// is released.
 func (w *window) withdraw(c *claim) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,7 +90,7 @@ func (w *window) withdraw(c *claim) {
 	} else {
 		w.used -= c.size
 	}
-	w.serve() // those behind may be smaller
+	w.grant() // the claims behind it may be smaller
 }
 
 // release gives room back.
@@ -87,11 +98,11 @@ func (w *window) release(size int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.used -= size
-	w.serve()
+	w.grant()
 }
 
-// serve grants what fits. Callers hold the mutex.
-func (w *window) serve() {
+// grant grants the oldest claims as long as they fit. Callers hold the mutex.
+func (w *window) grant() {
 	for len(w.waiting) > 0 && w.fits(w.waiting[0].size) {
 		w.used += w.waiting[0].size
 		close(w.waiting[0].granted)

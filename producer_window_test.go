@@ -146,8 +146,8 @@ func TestUnansweredBytesAreBounded(t *testing.T) {
 		after(time.Second)
 		s.d.StartReading()
 		wg.Wait()
-		if n := len(s.stored()); n != 20 || s.p.unanswered.used != 0 {
-			s.Errorf("%d stored, %d bytes unanswered", n, s.p.unanswered.used)
+		if n := len(s.stored()); n != 20 || s.p.nsqd.outstanding.used != 0 {
+			s.Errorf("%d stored, %d bytes unanswered", n, s.p.nsqd.outstanding.used)
 		}
 		s.d.StopReading() // what waits for room at Stop is not sent
 		wg.Go(func() { _ = s.p.MultiPublish("t", slices.Repeat([][]byte{make([]byte, size)}, 20)) })

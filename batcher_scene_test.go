@@ -1,0 +1,108 @@
+package nsq
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// batching is a scene with a Batcher over one producer.
+type batching struct {
+	*producing
+	b  *Batcher
+	wg sync.WaitGroup // callers
+
+	mu      sync.Mutex // guards what follows
+	results map[string]error
+}
+
+func inBatcher(t *testing.T, opts BatchOptions, test func(s *batching), change ...func(*scene)) {
+	t.Helper()
+	produce(t, func(base *producing) {
+		s := &batching{producing: base, results: make(map[string]error)}
+		var err error
+		if s.b, err = NewBatcher(s.p, opts); err != nil {
+			s.Fatal(err)
+		}
+		test(s)
+		s.b.Stop()
+		s.wg.Wait()
+		s.expectIdle()
+	}, change...)
+}
+
+// publish has somebody publish a message, and returns when everything settled.
+func (s *batching) publish(ctx context.Context, body string) {
+	s.wg.Go(func() {
+		err := s.b.PublishContext(ctx, "t", []byte(body))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.results[body] = err
+	})
+	synctest.Wait()
+}
+
+// publishAll has as many publish messages 0, 1, 2, …, in order.
+func (s *batching) publishAll(from, to int) {
+	for i := from; i < to; i++ {
+		s.publish(s.Context(), fmt.Sprint(i))
+	}
+}
+
+// result takes the result of a message's publish. There must be one.
+func (s *batching) result(body string) error {
+	s.Helper()
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err, ok := s.results[body]
+	if !ok {
+		s.Errorf("%q has no result", body)
+	}
+	delete(s.results, body)
+	return err
+}
+
+// expectNoResult checks that all who publish wait.
+func (s *batching) expectNoResult() {
+	s.Helper()
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.results) > 0 {
+		s.Errorf("results: %v", s.results)
+	}
+}
+
+// expectIdle checks that nothing is kept of what was published.
+func (s *batching) expectIdle() {
+	s.Helper()
+	synctest.Wait()
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	if len(s.b.topics) > 0 || s.b.room.used != 0 {
+		s.Errorf("%d topics and %d bytes are left", len(s.b.topics), s.b.room.used)
+	}
+}
+
+// expectPublished checks the publish commands that nsqd received, each with how
+// many messages it had.
+func (s *batching) expectPublished(want ...string) {
+	s.Helper()
+	synctest.Wait()
+	if got := commands(s.d, "PUB", "MPUB"); !slices.Equal(got, want) {
+		s.Errorf("nsqd got %q, want %q", got, want)
+	}
+}
+
+// slowly makes nsqd take a second for each publish.
+func (s *batching) slowly() {
+	s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})
+	s.d.Inject(nsqtest.Fault{Command: "MPUB", Delay: time.Second})
+}

@@ -1,0 +1,60 @@
+package nsq
+
+import (
+	"context"
+	"time"
+)
+
+// Publish publishes a message to one of the nsqds and waits for its reply. See
+// [ProducerPool.PublishContext].
+func (pool *ProducerPool) Publish(topic string, body []byte) error {
+	return pool.PublishContext(context.Background(), topic, body)
+}
+
+// PublishContext publishes a message to one of the nsqds and waits for its reply
+// until ctx ends, which bounds all tries together.
+//
+// The errors are those of [Producer.PublishContext]. If several nsqds were tried
+// and none has stored the message, their errors are joined. If one of them may have
+// stored it, or refuses it for good, its error is returned.
+func (pool *ProducerPool) PublishContext(ctx context.Context, topic string, body []byte) error {
+	return pool.publish(ctx, pub(topic, body))
+}
+
+// MultiPublish publishes messages as one command to one of the nsqds, and waits
+// for its reply. See [ProducerPool.MultiPublishContext].
+func (pool *ProducerPool) MultiPublish(topic string, body [][]byte) error {
+	return pool.MultiPublishContext(context.Background(), topic, body)
+}
+
+// MultiPublishContext publishes messages as one command to one of the nsqds. It is
+// to [Producer.MultiPublishContext] what [ProducerPool.PublishContext] is to that
+// of a Producer. If an nsqd fails midway, the messages before that point are stored
+// and no other nsqd is tried.
+func (pool *ProducerPool) MultiPublishContext(ctx context.Context, topic string, body [][]byte) error {
+	return pool.publish(ctx, mpub(topic, body))
+}
+
+// DeferredPublish publishes a message that the nsqd delivers after a delay. See
+// [ProducerPool.DeferredPublishContext].
+func (pool *ProducerPool) DeferredPublish(topic string, delay time.Duration, body []byte) error {
+	return pool.DeferredPublishContext(context.Background(), topic, delay, body)
+}
+
+// DeferredPublishContext publishes a message that the nsqd delivers after a delay.
+// It is to [Producer.DeferredPublishContext] what [ProducerPool.PublishContext] is
+// to that of a Producer.
+func (pool *ProducerPool) DeferredPublishContext(ctx context.Context, topic string, delay time.Duration, body []byte) error {
+	return pool.publish(ctx, dpub(topic, delay, body))
+}
+
+func (pool *ProducerPool) check(m *publication) error {
+	return m.check(pool.cfg.maxBody())
+}
+
+func (pool *ProducerPool) publish(ctx context.Context, m *publication) error {
+	if err := pool.check(m); err != nil {
+		return err
+	}
+	return pool.try(ctx, &poolTries{}, func(to *poolMember) error { return to.p.publish(ctx, m) })
+}

@@ -1,0 +1,107 @@
+package nsq
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+const (
+	// maxLen is the longest body of a command: nsqd reads the length as a signed
+	// 32-bit number.
+	maxLen = math.MaxInt32
+	// maxDelay is the longest delay of a message that can be meant. nsqd keeps
+	// deferred messages in memory and accepts an hour by default.
+	maxDelay = 365 * 24 * time.Hour
+	// commandSize is about what a command takes beside its body.
+	commandSize = 64
+)
+
+// publication is what one command publishes. Make it by pub, mpub or dpub.
+type publication struct {
+	command string // wire.CmdPub, CmdMpub or CmdDpub
+	topic   string
+	body    []byte        // of the one message
+	bodies  [][]byte      // of MPUB
+	delay   time.Duration // of DPUB
+	size    int           // bytes that the command takes until nsqd's reply
+
+	patience time.Duration // how long to wait for room; 0 is as long as the context allows
+}
+
+func pub(topic string, body []byte) *publication {
+	return &publication{command: wire.CmdPub, topic: topic, body: body, size: commandSize + len(body)}
+}
+
+func mpub(topic string, bodies [][]byte) *publication {
+	return &publication{command: wire.CmdMpub, topic: topic, bodies: bodies, size: commandSize + wire.MpubLen(bodies)}
+}
+
+func dpub(topic string, delay time.Duration, body []byte) *publication {
+	return &publication{command: wire.CmdDpub, topic: topic, delay: delay, body: body, size: commandSize + len(body)}
+}
+
+// clone returns a copy with bodies of its own.
+func (m *publication) clone() publication {
+	c := *m
+	c.body = bytes.Clone(m.body)
+	c.bodies = nil
+	for _, b := range m.bodies {
+		c.bodies = append(c.bodies, bytes.Clone(b))
+	}
+	return c
+}
+
+// check returns an error for what nsqd would refuse. nsqd closes the connection
+// then, which fails all other publishes on it. limit is the longest body.
+func (m *publication) check(limit int) error {
+	switch {
+	case !IsValidTopicName(m.topic):
+		return fmt.Errorf("publish: invalid topic name %q", m.topic)
+	case m.delay < 0 || m.delay > maxDelay:
+		return fmt.Errorf("publish to %q: delay %v out of range 0-%v", m.topic, m.delay, maxDelay)
+	case m.command != wire.CmdMpub:
+		return m.checkBody(m.body, limit)
+	case len(m.bodies) == 0:
+		return fmt.Errorf("publish to %q: no messages", m.topic)
+	}
+	for _, b := range m.bodies {
+		if err := m.checkBody(b, limit); err != nil {
+			return err
+		}
+	}
+	if n := m.size - commandSize; n > maxLen {
+		return fmt.Errorf("publish to %q: %d bytes exceed what one command can hold", m.topic, n)
+	}
+	return nil
+}
+
+func (m *publication) checkBody(body []byte, limit int) error {
+	if len(body) == 0 {
+		return fmt.Errorf("publish to %q: empty message body", m.topic)
+	}
+	if len(body) > limit {
+		return fmt.Errorf("publish to %q: message body of %d bytes exceeds max_msg_size %d", m.topic, len(body), limit)
+	}
+	return nil
+}
+
+// maxBody returns the longest body that may be published.
+func (c *Config) maxBody() int { return int(cmp.Or(c.MaxMsgSize, maxLen)) }
+
+// sendOn queues the command on a link, which copies it, and reports whether the
+// link takes it: one that is draining or has ended does not.
+func (m *publication) sendOn(l *link.Link, to link.Replier) bool {
+	switch m.command {
+	case wire.CmdMpub:
+		return l.Mpub(m.topic, m.bodies, to)
+	case wire.CmdDpub:
+		return l.Dpub(m.topic, m.delay, m.body, to)
+	}
+	return l.Pub(m.topic, m.body, to)
+}

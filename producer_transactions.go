@@ -1,0 +1,205 @@
+package nsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	// maxTransactions is how many transactions of one doneChan may be outstanding:
+	// published and not received from it.
+	maxTransactions = 10_000
+	// deliveryGrace is how long a stopping Producer waits for the next transaction
+	// to be received.
+	deliveryGrace = time.Second
+)
+
+// ProducerTransaction is the result of an asynchronous publish.
+type ProducerTransaction struct {
+	Error error         // what the method that waits would have returned
+	Args  []interface{} // those of the call
+}
+
+// transactionQueues deliver transactions to the callers' doneChans, without making
+// the link that completes them wait.
+type transactionQueues struct {
+	alive    context.Context // ends when the owner stops, and with it waits for room
+	log      *slog.Logger
+	owner    string        // begins its errors
+	patience time.Duration // how long to wait for room
+
+	// complete is closed when no more transactions are posted. limit is set before
+	// that; it bounds the delivery of the rest.
+	complete chan struct{}
+	limit    context.Context
+	wg       sync.WaitGroup // goroutines of queues
+
+	mu     sync.Mutex // guards what follows, and fields of the queues
+	open   map[chan *ProducerTransaction]*transactionQueue
+	closed bool // no queue gets a goroutine any more
+}
+
+// transactionQueue holds the transactions of one doneChan. It exists while any of
+// them is outstanding.
+type transactionQueue struct {
+	done chan *ProducerTransaction
+	room window // counts outstanding transactions
+
+	// Guarded by the mutex of the transactionQueues:
+
+	users int // calls under way and outstanding transactions
+	// posted are transactions that doneChan did not take at once, in the order of
+	// nsqd's replies. draining is set while a goroutine delivers them; until it
+	// has seen posted empty, all transactions go through posted to keep their
+	// order.
+	posted   []*ProducerTransaction
+	draining bool
+}
+
+func newTransactionQueues(alive context.Context, log *slog.Logger, owner string, patience time.Duration) *transactionQueues {
+	return &transactionQueues{
+		alive:    alive,
+		log:      log,
+		owner:    owner,
+		patience: patience,
+		complete: make(chan struct{}),
+		open:     make(map[chan *ProducerTransaction]*transactionQueue),
+	}
+}
+
+// reserve waits for room in the queue of a doneChan, at most for the patience of
+// the queues. It returns nil without a doneChan. Each transaction that is reserved
+// must be posted or released.
+func (qs *transactionQueues) reserve(done chan *ProducerTransaction) (*transactionQueue, error) {
+	if done == nil {
+		return nil, nil
+	}
+	q := qs.join(done)
+	err := q.room.acquire(context.Background(), qs.alive, 1, qs.patience)
+	if err == nil {
+		return q, nil
+	}
+	qs.leave(q)
+	if errors.Is(err, ErrStopped) {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%s %w: %w", qs.owner, ErrNotSent, err)
+}
+
+// release undoes reserve. q may be nil.
+func (qs *transactionQueues) release(q *transactionQueue) {
+	if q != nil {
+		q.room.release(1)
+		qs.leave(q)
+	}
+}
+
+// join returns the queue of a doneChan, and makes it if need be.
+func (qs *transactionQueues) join(done chan *ProducerTransaction) *transactionQueue {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	q := qs.open[done]
+	if q == nil {
+		q = &transactionQueue{done: done, room: window{limit: maxTransactions}}
+		qs.open[done] = q
+	}
+	q.users++
+	return q
+}
+
+// leave undoes join. The last one forgets the queue.
+func (qs *transactionQueues) leave(q *transactionQueue) {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	if q.users--; q.users == 0 {
+		delete(qs.open, q.done)
+	}
+}
+
+// post delivers a transaction at once if doneChan takes it, and leaves it to a
+// goroutine of the queue otherwise. It never waits. q may be nil.
+func (qs *transactionQueues) post(q *transactionQueue, t *ProducerTransaction) {
+	if q == nil {
+		return
+	}
+	qs.mu.Lock()
+	draining := q.draining
+	if draining {
+		q.posted = append(q.posted, t)
+	}
+	qs.mu.Unlock()
+	if draining {
+		return
+	}
+	select {
+	case q.done <- t:
+		qs.release(q)
+		return
+	default:
+	}
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	q.posted = append(q.posted, t)
+	if !q.draining && !qs.closed {
+		q.draining = true
+		qs.wg.Go(func() { qs.drain(q) })
+	}
+}
+
+// drain delivers what is posted until nothing is left.
+func (qs *transactionQueues) drain(q *transactionQueue) {
+	for {
+		qs.mu.Lock()
+		batch := q.posted
+		q.posted = nil
+		q.draining = len(batch) > 0
+		qs.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		for i, t := range batch {
+			if !qs.offer(q, t) {
+				qs.mu.Lock()
+				left := len(batch) - i + len(q.posted)
+				qs.mu.Unlock()
+				qs.log.Warn("dropping transactions of asynchronous publishes: not received from their doneChan", "transactions", left)
+				return
+			}
+			qs.release(q)
+		}
+	}
+}
+
+// offer waits until a transaction is received, and reports whether it was. Once no
+// more are posted it waits for deliveryGrace at most.
+func (qs *transactionQueues) offer(q *transactionQueue, t *ProducerTransaction) bool {
+	select {
+	case q.done <- t:
+		return true
+	case <-qs.complete:
+	}
+	grace := time.NewTimer(deliveryGrace)
+	defer grace.Stop()
+	select {
+	case q.done <- t:
+		return true
+	case <-grace.C:
+	case <-qs.limit.Done():
+	}
+	return false
+}
+
+// deliverRest returns when the last transactions are received or given up. Call it
+// once, when no more are posted. limit bounds it.
+func (qs *transactionQueues) deliverRest(limit context.Context) {
+	qs.mu.Lock()
+	qs.closed = true
+	qs.mu.Unlock()
+	qs.limit = limit
+	close(qs.complete)
+	qs.wg.Wait()
+}

@@ -1,0 +1,81 @@
+package nsq
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/publishing"
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// This file maps errors to the verdicts of package publishing, and back.
+
+// lostError says that a connection ended before nsqd executed a command. The
+// verdict is Lost or LostBehind: the command may be sent over a new connection.
+type lostError struct {
+	error
+	verdict publishing.Verdict
+}
+
+func (e lostError) Unwrap() error { return e.error }
+
+// publishError returns the error of a publish for its caller. err is what the link
+// told the publish's Replier.
+func publishError(addr, topic string, err error) error {
+	if err == nil {
+		return nil
+	}
+	refusal, _ := errors.AsType[*wire.Error](err) // nil if there is none
+	unanswered, lost := errors.AsType[*link.UnansweredError](err)
+	verdict := publishing.Unknown // what nsqd sent is no reply to a publish
+	switch {
+	case lost:
+		verdict = publishing.OfLoss(unanswered.Sent, refusal)
+	case refusal != nil:
+		return ErrProtocol{Reason: refusal.Error()}
+	}
+	if verdict.MayBeStored() {
+		return fmt.Errorf("[%s] publish to %q: %w: %w", addr, topic, ErrUnknownOutcome, reason(err))
+	}
+	notSent := fmt.Errorf("[%s] publish to %q: %w: %w", addr, topic, ErrNotSent, reason(err))
+	return lostError{error: notSent, verdict: verdict}
+}
+
+// verdictOf returns what the error of a publish means, as publishError or a
+// caller's own Publisher returned it.
+func verdictOf(err error) publishing.Verdict {
+	switch {
+	case errors.Is(err, ErrUnknownOutcome):
+		return publishing.Unknown
+	case errors.Is(err, ErrNotSent):
+		return publishing.NotSent
+	}
+	refusal, ok := errors.AsType[*ProtocolError](err)
+	if !ok || errors.Is(err, ErrNotConnected) { // nsqd refused something else, such as IDENTIFY
+		return publishing.Final
+	}
+	return publishing.OfRefusal(&wire.Error{Code: wire.Code(refusal.Code), Desc: refusal.Desc})
+}
+
+// retryLost calls try again while it fails with a lostError, as often as
+// publishing.Losses allows. If the last try did not send anything either, the
+// error also tells of the connection that was lost before.
+func retryLost(try func() error) error {
+	var losses publishing.Losses
+	var before error
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if lost, ok := errors.AsType[lostError](err); ok && losses.Retry(lost.verdict) {
+			before = err
+			continue
+		}
+		if before != nil && (errors.Is(err, ErrNotSent) || errors.Is(err, ErrStopped)) {
+			return fmt.Errorf("%w; then: %w", before, err)
+		}
+		return err
+	}
+}
