@@ -151,3 +151,31 @@ func TestBatcherLeavingARefusedBatch(t *testing.T) {
 		}
 	})
 }
+
+// Messages that are taken out of an open batch no longer count: it is full when it
+// holds as much as one that nobody left.
+func TestBatcherBytesAfterLeaving(t *testing.T) {
+	inBatcher(t, BatchOptions{MaxBytes: 4 + 10*(4+5), MaxDelay: time.Minute}, func(s *batching) {
+		ctx, cancel := context.WithCancel(s.Context())
+		for i := range 4 {
+			s.publish(s.Context(), fmt.Sprintf("%05d", i))
+			s.publish(ctx, fmt.Sprintf("gone%d", i))
+		}
+		cancel()
+		for i := range 4 {
+			if err := s.result(fmt.Sprintf("gone%d", i)); !errors.Is(err, ErrNotSent) {
+				s.Errorf("%d: %v", i, err)
+			}
+		}
+		for i := range 5 {
+			s.publish(s.Context(), fmt.Sprintf("%05d", 4+i))
+		}
+		s.expectPublished() // nine of ten
+		s.publish(s.Context(), "00009")
+		s.expectPublished("MPUB t")
+		s.wg.Wait()
+		if n := len(s.stored()); n != 10 {
+			s.Errorf("%d stored, want 10", n)
+		}
+	})
+}

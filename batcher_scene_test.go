@@ -106,3 +106,14 @@ func (s *batching) slowly() {
 	s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})
 	s.d.Inject(nsqtest.Fault{Command: "MPUB", Delay: time.Second})
 }
+
+// wrapped is a user's own Publisher around a Producer.
+type wrapped struct{ p *Producer }
+
+func (w wrapped) PublishContext(ctx context.Context, topic string, body []byte) error {
+	return w.p.PublishContext(ctx, topic, body)
+}
+
+func (w wrapped) MultiPublishContext(ctx context.Context, topic string, bodies [][]byte) error {
+	return w.p.MultiPublishContext(ctx, topic, bodies)
+}

@@ -441,3 +441,40 @@ func randomBatcherLife(s *pooling, to Publisher, opts BatchOptions, rng *rand.Ra
 		s.Errorf("%d topics and %d bytes are left", len(b.topics), b.room.used)
 	}
 }
+
+// A body over max_msg_size fails its own caller only, also when others are in the
+// same batch, and when the Batcher does not know the limit.
+func TestBatcherTooLargeAmongOthers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		wrap      func(p *Producer) Publisher
+		published []string
+	}{
+		"Producer":      {func(p *Producer) Publisher { return p }, []string{"MPUB t"}},
+		"own Publisher": {func(p *Producer) Publisher { return wrapped{p} }, slices.Repeat([]string{"PUB t"}, 5)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBatcher(t, BatchOptions{}, func(s *batching) {
+				var err error
+				if s.b, err = NewBatcher(tt.wrap(s.p), BatchOptions{MaxDelay: time.Millisecond}); err != nil {
+					s.Fatal(err)
+				}
+				s.publishAll(0, 3)
+				s.publish(s.Context(), "123456")
+				s.publishAll(3, 5)
+				after(time.Second)
+				for i := range 5 {
+					if err := s.result(fmt.Sprint(i)); err != nil {
+						s.Errorf("%d: %v", i, err)
+					}
+				}
+				if err := s.result("123456"); err == nil || !strings.Contains(err.Error(), "message body of 6 bytes exceeds max_msg_size 5") {
+					s.Errorf("too large: %v", err)
+				}
+				if got := s.stored(); !slices.Equal(got, []string{"0", "1", "2", "3", "4"}) {
+					s.Errorf("stored %q", got)
+				}
+				s.expectPublished(tt.published...)
+			}, func(s *scene) { s.cfg.MaxMsgSize = 5 })
+		})
+	}
+}

@@ -57,6 +57,12 @@ func (m *publication) clone() publication {
 	return c
 }
 
+// contentError says that a body, or all together, cannot be published. Other bodies
+// of the same publication may be.
+type contentError string
+
+func (e contentError) Error() string { return string(e) }
+
 // check returns an error for what nsqd would refuse. nsqd closes the connection
 // then, which fails all other publishes on it. limit is the longest body.
 func (m *publication) check(limit int) error {
@@ -76,17 +82,18 @@ func (m *publication) check(limit int) error {
 		}
 	}
 	if n := m.size - commandSize; n > maxLen {
-		return fmt.Errorf("publish to %q: %d bytes exceed what one command can hold", m.topic, n)
+		return contentError(fmt.Sprintf("publish to %q: %d bytes exceed what one command can hold", m.topic, n))
 	}
 	return nil
 }
 
 func (m *publication) checkBody(body []byte, limit int) error {
 	if len(body) == 0 {
-		return fmt.Errorf("publish to %q: empty message body", m.topic)
+		return contentError(fmt.Sprintf("publish to %q: empty message body", m.topic))
 	}
 	if len(body) > limit {
-		return fmt.Errorf("publish to %q: message body of %d bytes exceeds max_msg_size %d", m.topic, len(body), limit)
+		return contentError(fmt.Sprintf("publish to %q: message body of %d bytes exceeds max_msg_size %d",
+			m.topic, len(body), limit))
 	}
 	return nil
 }

@@ -51,6 +51,9 @@ func verdictOf(err error) publishing.Verdict {
 	case errors.Is(err, ErrNotSent):
 		return publishing.NotSent
 	}
+	if _, ok := errors.AsType[contentError](err); ok {
+		return publishing.Content
+	}
 	refusal, ok := errors.AsType[*ProtocolError](err)
 	if !ok || errors.Is(err, ErrNotConnected) { // nsqd refused something else, such as IDENTIFY
 		return publishing.Final

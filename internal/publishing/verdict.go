@@ -17,8 +17,8 @@ type Verdict uint8
 const (
 	// Final: nothing is stored, and another nsqd would store nothing either.
 	Final Verdict = iota
-	// Content: nothing is stored. nsqd objects to one of the messages or to the
-	// size of the whole; the other messages may be stored if published one by
+	// Content: nothing is stored, because one of the messages or the size of the
+	// whole is not accepted. The other messages may be stored if published one by
 	// one.
 	Content
 	// StoreFailed: nothing is stored, because nsqd could not. Another nsqd may.
