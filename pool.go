@@ -51,8 +51,8 @@ type ProducerPool struct {
 type poolMember struct {
 	p *Producer
 
-	unhealthy bool  // it failed, and a goroutine probes it
-	lastError error // why it last failed
+	unhealthy bool  // a publish failed, and a goroutine probes the nsqd
+	lastError error // of the last publish or probe that failed
 }
 
 // Healthy reports whether the nsqd takes its turns. Callers hold the pool's mutex.
@@ -172,7 +172,7 @@ func (pool *ProducerPool) Stop() {
 type PoolMember struct {
 	Addr      string // as given, or as listed
 	Healthy   bool   // it takes its turns
-	LastError error  // why it last stopped taking them; nil if it never did
+	LastError error  // of the last publish or ping that failed; nil if none did
 }
 
 // Snapshot returns the state of the nsqds in the order in which they were given.

@@ -268,3 +268,55 @@ func TestRandomLivesOfDiscoveredPools(t *testing.T) {
 		})
 	}
 }
+
+// When a publish has waited in vain for an nsqd to be listed, its error tells why
+// nsqlookupds list none.
+func TestPoolTellsWhyNoneIsListed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		prepare   func(s *poolDiscovering)
+		want, not []string
+	}{
+		"both fail": {
+			func(s *poolDiscovering) {
+				s.la.Fail(http.StatusInternalServerError, "A_BROKE")
+				s.lb.Fail(http.StatusInternalServerError, "B_BROKE")
+			},
+			[]string{"no nsqd is known", "la:1", "A_BROKE", "lb:1", "B_BROKE"}, []string{"lists no nsqd"},
+		},
+		"one fails": {
+			func(s *poolDiscovering) { s.lb.Fail(http.StatusInternalServerError, "B_BROKE") },
+			[]string{"no nsqd is known", "lb:1", "B_BROKE"}, []string{"la:1"},
+		},
+		"none is listed": {
+			func(*poolDiscovering) {},
+			[]string{"nsqlookupd lists no nsqd"}, []string{"no nsqd is known"},
+		},
+		"none has responded": {
+			func(s *poolDiscovering) { s.la.Hang(); s.lb.Hang() },
+			[]string{"producer pool: "}, []string{"no nsqd is known", "lists no nsqd"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inDiscoveredPool(t, func(s *poolDiscovering) {
+				tt.prepare(s)
+				ctx, cancel := context.WithTimeout(s.Context(), time.Second)
+				defer cancel()
+				start := time.Now()
+				err := s.pool.PublishContext(ctx, "t", []byte("m"))
+				if d := time.Since(start); !errors.Is(err, ErrNotSent) || !errors.Is(err, context.DeadlineExceeded) || d != time.Second {
+					s.Fatalf("%v after %v", err, d)
+				}
+				for _, want := range tt.want {
+					if !strings.Contains(err.Error(), want) {
+						s.Errorf("%v does not tell %q", err, want)
+					}
+				}
+				for _, not := range tt.not {
+					if strings.Contains(err.Error(), not) {
+						s.Errorf("%v tells %q", err, not)
+					}
+				}
+			}, quietly)
+		})
+	}
+}

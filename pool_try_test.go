@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -189,4 +190,38 @@ func TestPoolWaitSeesTheLatest(t *testing.T) {
 			s.Errorf("%v, %v", m, err)
 		}
 	})
+}
+
+// A member's last error is that of the latest ping, and stays when it is healthy
+// again.
+func TestPoolLastErrorWhileProbing(t *testing.T) {
+	inPool(t, func(s *pooling) {
+		lastError := func() error { return s.pool.Snapshot()[1].LastError }
+		s.publish(3)
+		if err := lastError(); err != nil {
+			s.Errorf("before a failure: %v", err)
+		}
+		s.nsqds[1].Reject("PUB", "E_PUB_FAILED", "disk is full")
+		s.publish(3)
+		if err := lastError(); !isRefusal(err, "E_PUB_FAILED") {
+			s.Errorf("after the publish: %v", err)
+		}
+		s.nsqds[1].Kill()
+		after(5 * time.Second)
+		if err := lastError(); !errors.Is(err, syscall.ECONNREFUSED) {
+			s.Errorf("while it is down: %v", err)
+		}
+		s.net.Blackhole("b:1")
+		after(5 * time.Second)
+		if err := lastError(); !errors.Is(err, context.DeadlineExceeded) {
+			s.Errorf("while it is a black hole: %v", err)
+		}
+		s.net.Allow("b:1")
+		s.nsqds[1].Restart()
+		after(5 * time.Second)
+		s.expectHealthy(true, true, true)
+		if err := lastError(); !errors.Is(err, context.DeadlineExceeded) {
+			s.Errorf("when it is healthy again: %v", err)
+		}
+	}, quietly)
 }
