@@ -88,12 +88,12 @@ type Machine struct {
 	round    int                  // of Discovered
 	dials    int                  // under way
 
-	// next is the earliest due of all that wait; stale says that it must be
+	// nextDue is the earliest due of all that wait; stale says that it must be
 	// found anew.
-	next  time.Time
-	some  bool
-	stale bool
-	ready []*nsqd // scratch
+	nextDue    time.Time
+	anyWaiting bool
+	stale      bool
+	ready      []*nsqd // scratch
 }
 
 // New returns a machine that wants nothing yet.
@@ -281,14 +281,14 @@ func (m *Machine) scheduleRedial(now time.Time, n *nsqd, least time.Duration) ti
 // waits, or as many dials are under way as may be.
 func (m *Machine) Next() (due time.Time, ok bool) {
 	if m.stale {
-		m.stale, m.some = false, false
+		m.stale, m.anyWaiting = false, false
 		for _, n := range m.nsqds {
-			if n.state == Waiting && (!m.some || n.due.Before(m.next)) {
-				m.next, m.some = n.due, true
+			if n.state == Waiting && (!m.anyWaiting || n.due.Before(m.nextDue)) {
+				m.nextDue, m.anyWaiting = n.due, true
 			}
 		}
 	}
-	return m.next, m.some && m.dials < m.cfg.MaxDials
+	return m.nextDue, m.anyWaiting && m.dials < m.cfg.MaxDials
 }
 
 // Take appends the addresses to dial now, those first that have been due

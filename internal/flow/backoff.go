@@ -24,13 +24,13 @@ import "time"
 const (
 	shrink = 8   // a failure takes one part in shrink of the slots in use
 	regrow = 128 // a success gives one part in regrow of all slots back
-	// step is how far, one part in step, the slots in use must have moved to be
+	// replanStep is how far, one part in replanStep, the slots in use must have moved to be
 	// planned anew: not every result is worth an RDY to everybody.
-	step = 8
-	// highest is the highest level. A pause that doubles reaches any cap before.
+	replanStep = 8
+	// highestLevel is the highestLevel level. A pause that doubles reaches any cap before.
 	// One that grows slowly, or not at all, would reach levels that take hours
 	// of successes, one at a time, to come down from.
-	highest = 32
+	highestLevel = 32
 )
 
 // Result is what became of a message, as far as backoff is concerned. One that
@@ -55,16 +55,16 @@ type backoff struct {
 	slots   int     // how many there are: 0 in a pause
 }
 
-// allowed is how many of the slots results allow: one at least.
-func (m *Machine) allowed() int {
-	return max(int(m.back.window*float64(m.max)), 1)
+// allowedSlots is how many of the slots results allow: one at least.
+func (m *Machine) allowedSlots() int {
+	return max(int(m.backoff.window*float64(m.max)), 1)
 }
 
 // rescale follows a change of max_in_flight.
 func (m *Machine) rescale() {
-	b := &m.back
+	b := &m.backoff
 	if b.level == 0 && !b.pausing {
-		b.slots = m.allowed()
+		b.slots = m.allowedSlots()
 	} else if m.cfg.Adaptive && m.max > 0 {
 		b.window = min(b.window, 1/float64(m.max)) // it is for the probe to say whether there may be more
 	}
@@ -72,40 +72,42 @@ func (m *Machine) rescale() {
 
 // probe ends a pause.
 func (m *Machine) probe(now time.Time) {
-	m.back.pausing = false
-	m.back.epoch++
-	m.back.slots = 1
+	m.backoff.pausing = false
+	m.backoff.epoch++
+	m.backoff.slots = 1
 	for _, c := range m.conns {
-		c.before = c.inFlight
+		c.leftover = c.inFlight
 	}
 	m.plan(now)
 }
 
 // restore ends what a pause has begun: all slots are back.
 func (m *Machine) restore(now time.Time) {
-	m.back.slots = m.max
+	m.backoff.slots = m.max
 	for _, c := range m.conns {
-		c.before = 0
+		c.leftover = 0
 	}
 	m.plan(now)
 }
 
 // Epoch is what messages that arrive now are stamped with.
-func (m *Machine) Epoch() uint32 { return m.back.epoch }
+func (m *Machine) Epoch() uint32 { return m.backoff.epoch }
 
 // Reporting tells whether the machine wants to hear of every outcome. It always
 // does of failures.
-func (m *Machine) Reporting() bool { return m.back.level > 0 || m.back.window < 1 }
+func (m *Machine) Reporting() bool { return m.backoff.level > 0 || m.backoff.window < 1 }
 
 // BackoffLevel returns the backoff level, 0 for none, and when its pause ends, or
 // ended.
-func (m *Machine) BackoffLevel() (level int, until time.Time) { return m.back.level, m.back.until }
+func (m *Machine) BackoffLevel() (level int, until time.Time) {
+	return m.backoff.level, m.backoff.until
+}
 
 // Result reports what became of a message of a connection, which may be gone.
 func (m *Machine) Result(now time.Time, id ID, outcome Result, epoch uint32) {
-	b, c := &m.back, m.byID[id]
-	if c != nil && c.before > 0 && epoch != b.epoch {
-		c.before-- // nsqd hears of a lower RDY before it does of the answer
+	b, c := &m.backoff, m.byID[id]
+	if c != nil && c.leftover > 0 && epoch != b.epoch {
+		c.leftover-- // nsqd hears of a lower RDY before it does of the answer
 		m.changed = true
 	}
 	if m.cfg.Backoff == nil || m.cfg.MaxBackoff <= 0 || b.pausing || epoch != b.epoch {
@@ -120,7 +122,7 @@ func (m *Machine) Result(now time.Time, id ID, outcome Result, epoch uint32) {
 	}
 	switch {
 	case outcome == Failure:
-		m.back.rise()
+		m.backoff.raiseLevel()
 		m.pause(now)
 	case b.level == 0:
 	case outcome == Continue:
@@ -134,9 +136,9 @@ func (m *Machine) Result(now time.Time, id ID, outcome Result, epoch uint32) {
 	}
 }
 
-// rise goes up a level, unless that could not make the pause longer.
-func (b *backoff) rise() {
-	if b.level == 0 || !b.capped && b.level < highest {
+// raiseLevel goes up a level, unless that could not make the pause longer.
+func (b *backoff) raiseLevel() {
+	if b.level == 0 || !b.capped && b.level < highestLevel {
 		b.level++
 	}
 }
@@ -144,21 +146,21 @@ func (b *backoff) rise() {
 // pause takes all slots away for the time of the level. It is not so short that
 // what nsqd sent before could be taken for what the probe asked for.
 func (m *Machine) pause(now time.Time) {
-	b := &m.back
+	b := &m.backoff
 	length := m.cfg.Backoff(b.level, m.chance)
 	b.capped = length >= m.cfg.MaxBackoff
 	b.pausing = true
-	b.until = now.Add(max(min(length, m.cfg.MaxBackoff), settle))
+	b.until = now.Add(max(min(length, m.cfg.MaxBackoff), settleTime))
 	b.slots = 0
 	m.plan(now)
 }
 
 // adapt moves the window.
 func (m *Machine) adapt(now time.Time, outcome Result) {
-	b := &m.back
+	b := &m.backoff
 	switch {
 	case outcome == Failure && b.window*float64(m.max) <= 1:
-		b.rise()
+		b.raiseLevel()
 		m.pause(now)
 		return
 	case outcome == Failure:
@@ -168,13 +170,13 @@ func (m *Machine) adapt(now time.Time, outcome Result) {
 		b.capped = false
 		b.window = min(b.window+1.0/regrow, 1)
 	}
-	slots := m.allowed()
+	slots := m.allowedSlots()
 	moved := max(slots-b.slots, b.slots-slots)
 	switch {
 	case slots == b.slots:
 	case slots == m.max:
 		m.restore(now)
-	case moved > b.slots/step:
+	case moved > b.slots/replanStep:
 		b.slots = slots
 		m.plan(now)
 	}

@@ -198,7 +198,7 @@ func TestProbeBesideSlowHandlers(t *testing.T) {
 		w.until(5*time.Second, "slow ones are in hand", func() bool { return len(w.hands) == tt.slow })
 		w.handle = func(*node) (time.Duration, Result) { return 10 * time.Millisecond, Failure }
 		w.flood(w.nodes[0])
-		w.until(10*time.Second, "backoff", func() bool { return w.m.back.pausing })
+		w.until(10*time.Second, "backoff", func() bool { return w.m.backoff.pausing })
 		w.handle = func(*node) (time.Duration, Result) { return 10 * time.Millisecond, Success }
 		w.until(3*time.Second, "messages flow", func() bool { return w.finished >= 10 })
 	}
@@ -214,7 +214,7 @@ func TestLevelsAreBounded(t *testing.T) {
 		w.flood(w.nodes[0])
 		w.run(10 * time.Minute)
 		w.handle = func(*node) (time.Duration, Result) { return time.Millisecond, Success }
-		took := w.until(time.Minute, "backoff ends", func() bool { return w.m.back.level == 0 })
+		took := w.until(time.Minute, "backoff ends", func() bool { return w.m.backoff.level == 0 })
 		t.Logf("pauses of %v for 10 minutes: over after %v", pause, took)
 	}
 }

@@ -33,25 +33,25 @@ import (
 )
 
 const (
-	// settle is how long a message may still come that nsqd sent before a
+	// settleTime is how long a message may still come that nsqd sent before a
 	// lower RDY reached it. Plans are made no more often than that, either,
 	// when connections come and go.
-	settle = 10 * time.Millisecond
-	// visit is how long a slot that goes round stays where no message comes.
+	settleTime = 10 * time.Millisecond
+	// visitTime is how long a slot that goes round stays where no message comes.
 	// nsqd sends the message that fills a connection's RDY at once, without
 	// waiting for its output buffer to fill; with an RDY of 1 that is any.
-	visit = 25 * time.Millisecond
-	// turn is how long a slot stays where messages come while others that have
+	visitTime = 25 * time.Millisecond
+	// turnTime is how long a slot stays where messages come while others that have
 	// messages wait, at most.
-	turn = 250 * time.Millisecond
-	// look is the time between two looks at what connections use, at most.
-	look = 100 * time.Millisecond
-	// fast is how many messages for each slot and look are more than what is in
+	turnTime = 250 * time.Millisecond
+	// lookInterval is the time between two looks at what connections use, at most.
+	lookInterval = 100 * time.Millisecond
+	// fastPerSlot is how many messages for each slot and look are more than what is in
 	// flight at a look can tell about.
-	fast = 16
-	// laden is the load from which on all RDY counts as in use. unknown is where
+	fastPerSlot = 16
+	// fullLoad is the load from which on all RDY counts as in use. unknownLoad is where
 	// one without messages begins: a bit below, so that two looks show it.
-	laden, unknown = 0.85, 0.75
+	fullLoad, unknownLoad = 0.85, 0.75
 )
 
 // ID names one connection from its Up to its Down. IDs are not used again.
@@ -114,7 +114,7 @@ type conn struct {
 	aim      int // the RDY that gives it those
 	held     int // slots of max_in_flight nobody else may have: at least rdy
 	inFlight int
-	before   int // of those, what came before the pause that a probe ended
+	leftover int // of those, what came before the pause that a probe ended
 
 	// What it does with it.
 	fresh        uint64  // received since the last look
@@ -128,7 +128,7 @@ type conn struct {
 	received uint64
 	last     time.Time     // its last message
 	since    time.Time     // when rdy last rose from 0
-	settles  time.Time     // when nsqd must have seen the last decrease
+	settled  time.Time     // when nsqd must have seen the last decrease
 	place    place         // where it waits for a turn
 	stay     time.Duration // how long its slot waits for its first message, at its turn
 }
@@ -161,22 +161,22 @@ type Machine struct {
 	byID   map[ID]*conn
 	open   int // conns that do not drain
 
-	mode    mode
-	pressed bool      // turns are of use though there is a slot for every connection
-	stale   bool      // connections came or went since the last plan
-	calm    time.Time // no plan before that because of them
-	changed bool      // wants changed, or slots became free that someone waits for
+	mode        mode
+	preferTurns bool      // turns are of use though there is a slot for every connection
+	stale       bool      // connections came or went since the last plan
+	planAt      time.Time // no plan before that because of them
+	changed     bool      // wants changed, or slots became free that someone waits for
 
-	waiting bool      // a connection has less than it wants
-	waits   time.Time // since when
-	poll    time.Time // when to see whether it can have it
-	first   int       // of conns, that is asked first whether it has nothing
+	waiting      bool      // a connection has less than it wants
+	waitingSince time.Time // since when
+	retryAt      time.Time // when to see whether it can have it
+	grantFrom    int       // of conns, that is asked first whether it has nothing
 
-	lookAt  time.Time // the next look; zero is none
-	elastic []*conn   // scratch: those whose share the split that is being made can choose
-	turns   turns
-	back    backoff
-	over    overrun
+	lookAt   time.Time // the next look; zero is none
+	elastic  []*conn   // scratch: those whose share the split that is being made can choose
+	turns    turns
+	backoff  backoff
+	overload overload
 }
 
 // New returns a machine without connections.
@@ -187,9 +187,9 @@ func New(cfg Config) *Machine {
 		max:    max(cfg.MaxInFlight, 0),
 		byID:   make(map[ID]*conn),
 	}
-	m.cfg.Turn = bounded(turn, cfg.Turn)
-	m.cfg.Look = bounded(look, cfg.Look)
-	m.back.window, m.back.slots = 1, m.max
+	m.cfg.Turn = bounded(turnTime, cfg.Turn)
+	m.cfg.Look = bounded(lookInterval, cfg.Look)
+	m.backoff.window, m.backoff.slots = 1, m.max
 	return m
 }
 
@@ -203,7 +203,7 @@ func bounded(d, bound time.Duration) time.Duration {
 // Up adds a connection to an nsqd that takes RDY up to maxRDY.
 func (m *Machine) Up(now time.Time, id ID, maxRDY int) {
 	c := &conn{id: id, maxRDY: maxRDY, since: now}
-	c.need, c.load = 1, unknown
+	c.need, c.load = 1, unknownLoad
 	if !m.cfg.Uniform {
 		c.need = max(m.limit()/(m.open+1), 1) // its fair share, until a look knows better
 	}
@@ -220,10 +220,10 @@ func (m *Machine) Drain(now time.Time, id ID) {
 	if c == nil || c.draining {
 		return
 	}
-	m.turns.leave(c)
+	m.turns.dequeue(c)
 	c.draining = true
 	c.rdy, c.want = 0, 0
-	c.settles = now.Add(settle)
+	c.settled = now.Add(settleTime)
 	m.open--
 	m.stale = true
 }
@@ -234,7 +234,7 @@ func (m *Machine) Down(id ID) {
 	if c == nil {
 		return
 	}
-	m.turns.leave(c)
+	m.turns.dequeue(c)
 	if !c.draining {
 		m.open--
 	}
@@ -262,31 +262,31 @@ func (m *Machine) Sample(now time.Time, id ID, s Sample) {
 		return
 	}
 	if s.Received > c.received && c.place == inCold {
-		m.turns.leave(c) // what it was asked for came after it was left
-		m.turns.push(c, inHot)
+		m.turns.dequeue(c) // what it was asked for came after it was left
+		m.turns.enqueue(c, inHot)
 	}
 	if s.LastMessage.After(c.last) {
 		c.last = s.LastMessage
 	}
 	c.inFlight = s.InFlight
 	c.peak = max(c.peak, s.Peak, s.InFlight)
-	if c.before > c.inFlight {
-		c.before, m.changed = c.inFlight, true
+	if c.leftover > c.inFlight {
+		c.leftover, m.changed = c.inFlight, true
 	}
 	c.fresh += s.Received - c.received
 	c.received = s.Received
-	m.claim(now, c)
+	m.updateHeld(now, c)
 }
 
 // Tick does what the time has come for.
 func (m *Machine) Tick(now time.Time) {
-	if m.back.pausing && !now.Before(m.back.until) {
+	if m.backoff.pausing && !now.Before(m.backoff.until) {
 		m.probe(now)
 	}
-	if m.over.slots > 0 && !now.Before(m.over.grow) {
+	if m.overload.slots > 0 && !now.Before(m.overload.easeAt) {
 		m.ease(now)
 	}
-	if m.waiting && !now.Before(m.poll) {
+	if m.waiting && !now.Before(m.retryAt) {
 		m.changed = true
 	}
 	if !m.lookAt.IsZero() && !now.Before(m.lookAt) {
@@ -300,15 +300,15 @@ func (m *Machine) Tick(now time.Time) {
 // Next is when Tick will have something to do. ok is false while only events
 // can change anything.
 func (m *Machine) Next() (due time.Time, ok bool) {
-	due, ok = first(due, ok, m.back.until, m.back.pausing)
-	due, ok = first(due, ok, m.over.grow, m.over.slots > 0)
-	due, ok = first(due, ok, m.calm, m.stale)
-	due, ok = first(due, ok, m.poll, m.waiting)
-	due, ok = first(due, ok, m.lookAt, !m.lookAt.IsZero())
-	return first(due, ok, m.turns.due, m.mode == turning)
+	due, ok = earlier(due, ok, m.backoff.until, m.backoff.pausing)
+	due, ok = earlier(due, ok, m.overload.easeAt, m.overload.slots > 0)
+	due, ok = earlier(due, ok, m.planAt, m.stale)
+	due, ok = earlier(due, ok, m.retryAt, m.waiting)
+	due, ok = earlier(due, ok, m.lookAt, !m.lookAt.IsZero())
+	return earlier(due, ok, m.turns.due, m.mode == turning)
 }
 
-func first(a time.Time, aOK bool, b time.Time, bOK bool) (time.Time, bool) {
+func earlier(a time.Time, aOK bool, b time.Time, bOK bool) (time.Time, bool) {
 	if !aOK || bOK && b.Before(a) {
 		return b, bOK
 	}
@@ -322,7 +322,7 @@ func (m *Machine) Asleep() bool { return m.watches() && m.lookAt.IsZero() }
 // Wake has the machine look soon: when it has become clear whether more come.
 func (m *Machine) Wake(now time.Time) {
 	if m.watches() {
-		m.lookAt = now.Add(min(visit, m.cfg.Look))
+		m.lookAt = now.Add(min(visitTime, m.cfg.Look))
 	}
 }
 
@@ -331,10 +331,10 @@ func (m *Machine) watches() bool { return !m.cfg.Uniform && m.open > 1 && m.mode
 
 // limit is how many slots there are.
 func (m *Machine) limit() int {
-	if m.over.slots > 0 {
-		return min(m.max, m.back.slots, m.over.slots)
+	if m.overload.slots > 0 {
+		return min(m.max, m.backoff.slots, m.overload.slots)
 	}
-	return min(m.max, m.back.slots)
+	return min(m.max, m.backoff.slots)
 }
 
 // plan sets the wants anew, after a change of who there is or of how many slots
@@ -345,12 +345,12 @@ func (m *Machine) plan(now time.Time) {
 	switch {
 	case limit == 0:
 		m.mode = resting
-		m.rest()
-	case limit < m.open || m.pressed && limit < 2*m.open:
+		m.clearWants()
+	case limit < m.open || m.preferTurns && limit < 2*m.open:
 		m.mode = turning
-		m.seat(now, limit, before != turning)
+		m.assignTurns(now, limit, before != turning)
 	default:
-		m.mode, m.pressed = sharing, false
+		m.mode, m.preferTurns = sharing, false
 		m.turns.clear()
 		m.share(limit)
 	}
@@ -361,8 +361,8 @@ func (m *Machine) plan(now time.Time) {
 	}
 }
 
-// rest takes all slots away.
-func (m *Machine) rest() {
+// clearWants takes all slots away.
+func (m *Machine) clearWants() {
 	m.turns.clear()
 	for _, c := range m.conns {
 		c.want = 0

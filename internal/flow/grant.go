@@ -4,9 +4,9 @@ import "time"
 
 // Take appends the RDYs to send since the last Take, decreases first.
 func (m *Machine) Take(now time.Time, dst []Decision) []Decision {
-	if m.stale && !now.Before(m.calm) {
+	if m.stale && !now.Before(m.planAt) {
 		m.plan(now)
-		m.calm = now.Add(settle)
+		m.planAt = now.Add(settleTime)
 	}
 	if !m.changed {
 		return dst
@@ -15,14 +15,14 @@ func (m *Machine) Take(now time.Time, dst []Decision) []Decision {
 	free, slots, owed := m.max, m.limit(), 0
 	spare := free - slots
 	for _, c := range m.conns {
-		spare -= c.takeAim(spare)
+		spare -= c.setAim(spare)
 		if c.aim < c.rdy {
 			c.rdy = c.aim
-			c.settles = now.Add(settle)
+			c.settled = now.Add(settleTime)
 			dst = append(dst, Decision{c.id, c.rdy})
 		}
 		free -= c.held
-		slots -= c.held - c.before
+		slots -= c.held - c.leftover
 		if m.owes(c) {
 			owed++
 		}
@@ -30,13 +30,13 @@ func (m *Machine) Take(now time.Time, dst []Decision) []Decision {
 	return m.grant(now, min(free, slots), owed, dst)
 }
 
-// takeAim says which RDY gives a connection the slots it wants. RDY is a ceiling:
+// setAim says which RDY gives a connection the slots it wants. RDY is a ceiling:
 // below what is in flight from before a pause it would bring nothing until that
 // is answered. So RDY covers that too, up to what a backoff leaves to spare of
-// max_in_flight; takeAim returns how much that is.
-func (c *conn) takeAim(spare int) (covered int) {
+// max_in_flight; setAim returns how much that is.
+func (c *conn) setAim(spare int) (covered int) {
 	if c.want > 0 {
-		covered = min(c.before, spare, c.maxRDY-c.want)
+		covered = min(c.leftover, spare, c.maxRDY-c.want)
 	}
 	c.aim = c.want + covered
 	return covered
@@ -53,14 +53,14 @@ func (m *Machine) owes(c *conn) bool {
 // it is not always the same that come first.
 func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decision {
 	waiting := false
-	start := m.first
+	start := m.grantFrom
 	for i := range m.conns {
 		i = (start + i) % len(m.conns)
 		c := m.conns[i]
 		if c.rdy >= c.aim {
 			continue
 		}
-		covered, own, more := c.aim-c.want, c.held-c.before, free-owed
+		covered, own, more := c.aim-c.want, c.held-c.leftover, free-owed
 		keeps := own
 		if m.owes(c) {
 			owed--
@@ -72,7 +72,7 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 		rdy := min(c.aim, covered+keeps+max(more, 0))
 		if rdy > max(c.rdy, covered) && free >= 0 {
 			if m.owes(c) {
-				m.first = i + 1
+				m.grantFrom = i + 1
 			}
 			if c.rdy == 0 {
 				c.since = now
@@ -84,19 +84,19 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 		waiting = waiting || c.rdy < c.aim
 	}
 	if waiting && !m.waiting {
-		m.waits = now
+		m.waitingSince = now
 	}
 	m.waiting = waiting
-	m.poll = now.Add(min(max(now.Sub(m.waits)/8, settle), look))
+	m.retryAt = now.Add(min(max(now.Sub(m.waitingSince)/8, settleTime), lookInterval))
 	return dst
 }
 
-// claim says how many slots a connection keeps from the others: its RDY; what it
+// updateHeld says how many slots a connection keeps from the others: its RDY; what it
 // has in flight, until the owner says that this is over; and while messages may
 // still come that nsqd sent before it knew of a lower RDY, what it had.
-func (m *Machine) claim(now time.Time, c *conn) {
+func (m *Machine) updateHeld(now time.Time, c *conn) {
 	held := max(c.rdy, c.inFlight)
-	if now.Before(c.settles) {
+	if now.Before(c.settled) {
 		held = max(held, c.held)
 	}
 	if m.waiting && held < c.held {

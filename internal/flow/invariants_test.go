@@ -62,7 +62,7 @@ func (w *world) checkWants() {
 
 // checkPause: no RDY in a pause.
 func (w *world) checkPause() {
-	if !w.m.back.pausing {
+	if !w.m.backoff.pausing {
 		return
 	}
 	for _, n := range w.nodes {
@@ -75,11 +75,11 @@ func (w *world) checkPause() {
 // checkProbe: after it at most one message, until that is answered, besides what
 // came before the pause.
 func (w *world) checkProbe() {
-	if w.m.back.level == 0 || w.m.back.pausing {
+	if w.m.backoff.level == 0 || w.m.backoff.pausing {
 		w.untold = 0
 		return
 	}
-	if w.m.cfg.Adaptive || w.delay >= settle {
+	if w.m.cfg.Adaptive || w.delay >= settleTime {
 		return
 	}
 	asked, came := 0, 0

@@ -21,8 +21,8 @@ import (
 func (m *Machine) look(now time.Time) {
 	m.lookAt = now.Add(m.cfg.Look)
 	awake := m.measure(now)
-	if awake == 0 && m.pressed {
-		m.pressed = false
+	if awake == 0 && m.preferTurns {
+		m.preferTurns = false
 		m.plan(now)
 	}
 	switch slots := m.limit(); {
@@ -34,11 +34,11 @@ func (m *Machine) look(now time.Time) {
 		m.share(slots)
 		m.lookAt = time.Time{}
 	case awake < m.open && slots < 2*m.open && slices.ContainsFunc(m.conns, (*conn).thirsty):
-		m.pressed = true
+		m.preferTurns = true
 		m.plan(now)
 	default:
 		m.split(slots)
-		if m.helps() {
+		if m.worthAdopting() {
 			m.adopt()
 		}
 	}
@@ -58,14 +58,14 @@ func (m *Machine) measure(now time.Time) (n int) {
 }
 
 func (c *conn) measure(now time.Time, after time.Duration) {
-	if c.use == idle && c.need == 1 && c.load == unknown && c.inFlight == 0 && c.fresh == 0 {
+	if c.use == idle && c.need == 1 && c.load == unknownLoad && c.inFlight == 0 && c.fresh == 0 {
 		return // as it was
 	}
 	quiet := c.inFlight == 0 && now.Sub(c.last) >= after
 	fresh := int(min(c.fresh, math.MaxInt32)) // #nosec G115 -- bounded
 	rdy := max(c.rdy, 1)
 	seen := c.inFlight
-	if fresh >= fast*rdy {
+	if fresh >= fastPerSlot*rdy {
 		seen = c.peak // handlers so fast are never seen at work
 	}
 	c.load += (min(float64(seen)/float64(rdy), 1) - c.load) / 4
@@ -74,9 +74,9 @@ func (c *conn) measure(now time.Time, after time.Duration) {
 	need := int(used*5/4) + 1
 	switch {
 	case quiet && now.Sub(c.since) >= after:
-		c.use, c.load, c.keep, c.need = idle, unknown, 1, 1
+		c.use, c.load, c.keep, c.need = idle, unknownLoad, 1, 1
 		return
-	case c.load >= laden && c.rdy > 0:
+	case c.load >= fullLoad && c.rdy > 0:
 		c.use, c.keep, need = full, c.want/2, max(2*c.rdy, c.want)
 	case quiet:
 		c.use = idle
@@ -89,11 +89,11 @@ func (c *conn) measure(now time.Time, after time.Duration) {
 	c.need = max(need, c.need-(c.need+7)/8)
 }
 
-// helps tells whether the split that was made gives enough more to a connection
+// worthAdopting tells whether the split that was made gives enough more to a connection
 // that would use it. Of one that does not seem to need more little is known: the
 // way to a distant nsqd can take longer than the handlers, and then what it has
 // in use is under way. So it is not for little.
-func (m *Machine) helps() bool {
+func (m *Machine) worthAdopting() bool {
 	for _, c := range m.conns {
 		least := max(c.want/16, 1)
 		if c.use == busy {
@@ -128,7 +128,7 @@ func (m *Machine) split(slots int) {
 			continue
 		}
 		n := min(c.need, c.maxRDY)
-		keep += c.keeps()
+		keep += c.guaranteed()
 		need += n
 		take += c.maxRDY
 		if c.use == idle {
@@ -148,9 +148,9 @@ func (m *Machine) split(slots int) {
 		case m.cfg.Uniform:
 			c.lo, c.hi = 0, most
 		case keep > slots:
-			c.lo, c.hi = 1, c.keeps()
+			c.lo, c.hi = 1, c.guaranteed()
 		case need >= slots:
-			c.lo, c.hi = c.keeps(), n
+			c.lo, c.hi = c.guaranteed(), n
 		case use >= slots && c.use == idle:
 			c.lo, c.hi = n, n
 		case use >= slots, c.use == idle:
@@ -168,8 +168,8 @@ func (m *Machine) split(slots int) {
 	m.fill(left)
 }
 
-// keeps is how much of what a connection needs is not for others to take.
-func (c *conn) keeps() int { return max(min(c.keep, c.need, c.maxRDY), 1) }
+// guaranteed is how much of what a connection needs is not for others to take.
+func (c *conn) guaranteed() int { return max(min(c.keep, c.need, c.maxRDY), 1) }
 
 // fill gives each that is elastic between its lo and its hi, as evenly as that
 // allows, and slots in all. Where that leaves a choice, those that have more
@@ -178,13 +178,13 @@ func (m *Machine) fill(slots int) {
 	level, above := 0, slots // the highest even level for which slots suffice
 	for level < above {
 		mid := (level + above + 1) / 2
-		if m.sum(mid) <= slots {
+		if m.slotsAtLevel(mid) <= slots {
 			level = mid
 		} else {
 			above = mid - 1
 		}
 	}
-	left := slots - m.sum(level)
+	left := slots - m.slotsAtLevel(level)
 	for _, c := range m.elastic {
 		c.next = min(max(level, c.lo), c.hi)
 	}
@@ -198,8 +198,8 @@ func (m *Machine) fill(slots int) {
 	}
 }
 
-// sum is what those that are elastic would have at a level.
-func (m *Machine) sum(level int) (n int) {
+// slotsAtLevel is what those that are elastic would have at a level.
+func (m *Machine) slotsAtLevel(level int) (n int) {
 	for _, c := range m.elastic {
 		n += min(max(level, c.lo), c.hi)
 	}

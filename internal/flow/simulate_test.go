@@ -74,7 +74,7 @@ func (c *crowd) tick() {
 	if due, ok := c.m.Next(); ok && due.After(c.now) {
 		c.now = due
 	} else {
-		c.now = c.now.Add(look)
+		c.now = c.now.Add(lookInterval)
 	}
 	for id := c.first; id <= c.last; id++ {
 		s := &c.counts[int(id)%len(c.counts)] // #nosec G115 -- small
@@ -265,7 +265,7 @@ func TestSimulateResume(t *testing.T) {
 		for range 1 + r.IntN(8)*r.IntN(2) {
 			w.publish(w.nodes[r.IntN(8)], 10_000)
 		}
-		w.until(time.Minute, "failure", func() bool { return w.m.back.level > 0 })
+		w.until(time.Minute, "failure", func() bool { return w.m.backoff.level > 0 })
 		w.run(pause / 2)
 		if r.IntN(3) == 0 { // others have messages now
 			for _, n := range w.nodes {
@@ -274,7 +274,7 @@ func TestSimulateResume(t *testing.T) {
 			w.publish(w.nodes[r.IntN(8)], 10_000)
 		}
 		before := w.finished
-		w.until(time.Minute, "success", func() bool { return w.finished > before && w.m.back.level == 0 })
+		w.until(time.Minute, "success", func() bool { return w.finished > before && w.m.backoff.level == 0 })
 		worst = max(worst, w.now.Sub(failed)-pause)
 	}
 	t.Logf("one failure, 8 nsqds of which any are busy, 1,000 seeds: messages flow at most %v after the pause", worst.Round(time.Millisecond))

@@ -21,13 +21,13 @@ import (
 // the idle ones leaves nearly all to the busy, one that stays with each leaves
 // them less than half.
 
-// exploring is the share of the slots' time that visits may take from connections
-// that have messages: one part in exploring.
-const exploring = 8
+// visitShare is the share of the slots' time that visits may take from connections
+// that have messages: one part in visitShare.
+const visitShare = 8
 
 // visitCost is the slot time that a visit takes: nsqd must have seen that the
 // slot leaves before it can go on.
-const visitCost = visit + settle
+const visitCost = visitTime + settleTime
 
 // place is where a connection waits.
 type place uint8
@@ -82,24 +82,24 @@ func (q *queue) clear() {
 	q.conns, q.served = q.conns[:0], 0
 }
 
-func (t *turns) queue(p place) *queue {
+func (t *turns) queueFor(p place) *queue {
 	if p == inHot {
 		return &t.hot
 	}
 	return &t.cold
 }
 
-func (t *turns) push(c *conn, p place) {
+func (t *turns) enqueue(c *conn, p place) {
 	c.place = p
-	q := t.queue(p)
+	q := t.queueFor(p)
 	q.tidy()
 	q.conns = append(q.conns, c)
 }
 
-// leave takes a connection out.
-func (t *turns) leave(c *conn) {
+// dequeue takes a connection out.
+func (t *turns) dequeue(c *conn) {
 	if c.place != nowhere {
-		t.queue(c.place).remove(c)
+		t.queueFor(c.place).remove(c)
 		c.place = nowhere
 	}
 }
@@ -109,18 +109,18 @@ func (t *turns) clear() {
 	t.hot.clear()
 }
 
-// arrive has a connection that is new wait at a place drawn by lot: consumers
+// enqueueNew has a connection that is new wait at a place drawn by lot: consumers
 // that started together must not go round in step.
-func (t *turns) arrive(c *conn, chance *rand.Rand) {
+func (t *turns) enqueueNew(c *conn, chance *rand.Rand) {
 	c.place = inCold
 	q := &t.cold
 	q.tidy()
 	q.conns = slices.Insert(q.conns, q.served+chance.IntN(q.len()+1), c)
 }
 
-// seat has connections take turns for the slots there are now. At the beginning
+// assignTurns has connections take turns for the slots there are now. At the beginning
 // those come first that had messages last.
-func (m *Machine) seat(now time.Time, slots int, beginning bool) {
+func (m *Machine) assignTurns(now time.Time, slots int, beginning bool) {
 	if beginning {
 		m.turns.clear()
 		m.turns.credit, m.turns.at = 0, now
@@ -128,7 +128,7 @@ func (m *Machine) seat(now time.Time, slots int, beginning bool) {
 	m.trim(slots)
 	for _, c := range m.conns {
 		if !c.draining && c.want == 0 && c.place == nowhere {
-			m.turns.arrive(c, m.chance)
+			m.turns.enqueueNew(c, m.chance)
 		}
 	}
 	if beginning {
@@ -166,48 +166,48 @@ func (m *Machine) trim(slots int) {
 func (m *Machine) rotate(now time.Time) {
 	t := &m.turns
 	slots := m.limit()
-	earned := now.Sub(t.at) * time.Duration(slots) / exploring
+	earned := now.Sub(t.at) * time.Duration(slots) / visitShare
 	t.credit = min(t.credit+earned, max(visitCost, m.cfg.Turn*time.Duration(slots)))
 	t.at = now
-	t.due = now.Add(visit)
-	free, visits := m.release(now)
-	owed := m.visit(now, min(free, int(t.credit/visitCost)))
+	t.due = now.Add(visitTime)
+	free, visits := m.releaseSlots(now)
+	owed := m.giveVisits(now, min(free, int(t.credit/visitCost)))
 	free -= owed
-	free -= m.resume(now, free)
-	free -= m.grow(free, (*conn).thirsty)
-	free -= m.visit(now, min(free, max(slots/2, 1)-visits-owed))
-	free -= m.grow(free, (*conn).flows)
-	free -= m.visit(now, free)
+	free -= m.giveTurns(now, free)
+	free -= m.giveMore(free, (*conn).thirsty)
+	free -= m.giveVisits(now, min(free, max(slots/2, 1)-visits-owed))
+	free -= m.giveMore(free, (*conn).streaming)
+	free -= m.giveVisits(now, free)
 	switch {
 	case free > 0: // nobody waits: there is enough to share
-		m.pressed = false
+		m.preferTurns = false
 		m.plan(now)
 	case t.hot.len() == 0: // otherwise turns end soon
 		m.rebalance(now)
 	}
 }
 
-// visit gives slots for a short time to those that have waited longest, and
+// giveVisits gives slots for a short time to those that have waited longest, and
 // returns how many.
-func (m *Machine) visit(now time.Time, slots int) (given int) {
+func (m *Machine) giveVisits(now time.Time, slots int) (given int) {
 	t := &m.turns
 	for ; given < slots && t.cold.len() > 0; given++ {
 		t.credit = max(t.credit-visitCost, 0)
-		m.give(now, t.cold.pop(), visit)
+		m.giveSlot(now, t.cold.pop(), visitTime)
 	}
 	return given
 }
 
-// resume gives slots to those that had messages when their turn ended, and
+// giveTurns gives slots to those that had messages when their turn ended, and
 // returns how many.
-func (m *Machine) resume(now time.Time, slots int) (given int) {
+func (m *Machine) giveTurns(now time.Time, slots int) (given int) {
 	for ; given < slots && m.turns.hot.len() > 0; given++ {
-		m.give(now, m.turns.hot.pop(), look)
+		m.giveSlot(now, m.turns.hot.pop(), lookInterval)
 	}
 	return given
 }
 
-func (m *Machine) give(now time.Time, c *conn, stay time.Duration) {
+func (m *Machine) giveSlot(now time.Time, c *conn, stay time.Duration) {
 	c.want, c.stay = 1, stay
 	if c.rdy > 0 {
 		c.since = now // it has just been left
@@ -215,9 +215,9 @@ func (m *Machine) give(now time.Time, c *conn, stay time.Duration) {
 	m.changed = true
 }
 
-// release takes slots from those whose time is over. It returns how many are
+// releaseSlots takes slots from those whose time is over. It returns how many are
 // free, and how many are on a visit.
-func (m *Machine) release(now time.Time) (free, visits int) {
+func (m *Machine) releaseSlots(now time.Time) (free, visits int) {
 	t := &m.turns
 	free = m.limit()
 	moves := max(t.cold.len()/100, 8) // with thousands of nsqds moving is work
@@ -227,35 +227,35 @@ func (m *Machine) release(now time.Time) (free, visits int) {
 			continue
 		}
 		came := !c.last.Before(c.since)
-		left := c.leaves(m.cfg.Idle)
+		left := c.leaveAt(m.cfg.Idle)
 		switch {
 		case c.rdy == 0: // its slot is not free yet
-		case c.inFlight <= c.before && !now.Before(left) && moves > 0:
+		case c.inFlight <= c.leftover && !now.Before(left) && moves > 0:
 			moves--
-			m.take(c, c.want, inCold)
+			m.withdraw(c, c.want, inCold)
 		case others > 0 && came && (c.want > 1 || now.Sub(c.since) >= m.cfg.Turn):
 			others--
-			m.take(c, 1, inHot)
+			m.withdraw(c, 1, inHot)
 		case c.want > c.need:
-			m.take(c, c.want-c.need, inHot)
+			m.withdraw(c, c.want-c.need, inHot)
 		}
 		free -= c.want
-		if c.want > 0 && c.stay == visit && !came {
+		if c.want > 0 && c.stay == visitTime && !came {
 			visits++
 		}
-		if c.want > 0 && c.rdy > 0 && c.inFlight <= c.before && left.After(now) && left.Before(t.due) {
+		if c.want > 0 && c.rdy > 0 && c.inFlight <= c.leftover && left.After(now) && left.Before(t.due) {
 			t.due = left
 		}
 	}
-	if soon := now.Add(settle / 2); t.due.Before(soon) {
+	if soon := now.Add(settleTime / 2); t.due.Before(soon) {
 		t.due = soon
 	}
 	return free, visits
 }
 
-// leaves is when a slot leaves a connection unless a message comes. One with
+// leaveAt is when a slot leaveAt a connection unless a message comes. One with
 // several may have messages waiting in nsqd's output buffer.
-func (c *conn) leaves(idle time.Duration) time.Time {
+func (c *conn) leaveAt(idle time.Duration) time.Time {
 	from := c.since
 	if c.last.After(from) {
 		from = c.last
@@ -266,12 +266,12 @@ func (c *conn) leaves(idle time.Duration) time.Time {
 	return from.Add(c.stay)
 }
 
-// take takes n slots of a connection away. One that has none left waits.
-func (m *Machine) take(c *conn, n int, p place) {
+// withdraw takes n slots of a connection away. One that has none left waits.
+func (m *Machine) withdraw(c *conn, n int, p place) {
 	c.want -= n
 	m.changed = true
 	if c.want == 0 {
-		m.turns.push(c, p)
+		m.turns.enqueue(c, p)
 	}
 }
 
@@ -280,15 +280,15 @@ func (c *conn) thirsty() bool {
 	return c.use == full && c.want > 0 && c.want < min(c.need, c.maxRDY)
 }
 
-// flows tells whether a connection could take more and has messages one after the
+// streaming tells whether a connection could take more and has messages one after the
 // other: nobody knows how many more, if most of their time is on the way.
-func (c *conn) flows() bool {
+func (c *conn) streaming() bool {
 	return c.use >= busy && c.want > 0 && c.want < c.maxRDY
 }
 
-// grow gives free slots to some connections, one by one, and returns how many they
+// giveMore gives free slots to some connections, one by one, and returns how many they
 // took.
-func (m *Machine) grow(free int, which func(*conn) bool) (given int) {
+func (m *Machine) giveMore(free int, which func(*conn) bool) (given int) {
 	for more := true; more; {
 		more = false
 		for _, c := range m.conns {
@@ -319,10 +319,10 @@ func (m *Machine) rebalance(now time.Time) {
 	switch {
 	case most == nil:
 	case m.turns.credit >= visitCost && m.turns.cold.len() > 0:
-		m.take(most, 1, inHot)
-		m.visit(now, 1)
+		m.withdraw(most, 1, inHot)
+		m.giveVisits(now, 1)
 	case least != nil && least.want+1 < most.want:
-		m.take(most, 1, inHot)
+		m.withdraw(most, 1, inHot)
 		least.want++
 	}
 }

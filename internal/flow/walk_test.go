@@ -179,12 +179,12 @@ func (w *walk) finish() {
 		}
 		return true
 	})
-	if w.m.back.level > 0 { // as many messages as levels end it
+	if w.m.backoff.level > 0 { // as many messages as levels end it
 		w.until(10*time.Minute, "backoff ends", func() bool {
 			if n := w.nodes[0]; n.depth == 0 && n.inFlight == 0 {
 				w.publish(n, 1)
 			}
-			return w.m.back.level == 0
+			return w.m.backoff.level == 0
 		})
 	}
 	if w.seed%4 == 0 {
@@ -192,7 +192,7 @@ func (w *walk) finish() {
 	}
 	w.world.run(2*w.lease + time.Second)
 	if w.m.Reporting() && !w.m.cfg.Adaptive {
-		w.Fatalf("seed %d: %+v is not over", w.seed, w.m.back)
+		w.Fatalf("seed %d: %+v is not over", w.seed, w.m.backoff)
 	}
 	slots, take := 0, 0
 	for _, n := range w.nodes {

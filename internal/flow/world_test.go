@@ -231,7 +231,7 @@ func (w *world) take() {
 // bound checks that a rise of RDY kept to max in flight. Where decreases take
 // longer than settle to be seen that cannot be had.
 func (w *world) bound() {
-	if slots := w.slots(); w.delay < settle && slots > w.max {
+	if slots := w.slots(); w.delay < settleTime && slots > w.max {
 		w.Fatalf("%v: %d slots in use of %d", w.clock(), slots, w.max)
 	}
 }

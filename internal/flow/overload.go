@@ -9,17 +9,17 @@ import "time"
 // unbegun. What is in hand when that happens came by the former slots, so it is
 // looked at once per lease.
 
-// overrun is what handlers have been found to bear.
-type overrun struct {
-	slots int           // 0 is no limit
-	lease time.Duration // of the messages
-	since time.Time     // when slots were taken away last
-	grow  time.Time     // when some are given back
+// overload is what handlers have been found to bear.
+type overload struct {
+	slots  int           // 0 is no limit
+	lease  time.Duration // of the messages
+	since  time.Time     // when slots were taken away last
+	easeAt time.Time     // when some are given back
 }
 
 // Overrun reports that leases, of that length, ended before a handler was free.
 func (m *Machine) Overrun(now time.Time, lease time.Duration) {
-	o := &m.over
+	o := &m.overload
 	if o.slots > 0 && now.Sub(o.since) < o.lease {
 		return
 	}
@@ -28,15 +28,15 @@ func (m *Machine) Overrun(now time.Time, lease time.Duration) {
 		slots = min(slots, o.slots)
 	}
 	o.slots = max(slots/2, 1)
-	o.lease, o.since, o.grow = lease, now, now.Add(lease)
+	o.lease, o.since, o.easeAt = lease, now, now.Add(lease)
 	m.plan(now)
 }
 
 // ease gives slots back.
 func (m *Machine) ease(now time.Time) {
-	o := &m.over
+	o := &m.overload
 	o.slots += max(o.slots/8, 1)
-	o.grow = now.Add(o.lease)
+	o.easeAt = now.Add(o.lease)
 	if o.slots >= m.max {
 		o.slots = 0
 	}
