@@ -4,73 +4,77 @@ import "time"
 
 // Backoff limits the slots after failures.
 //
-// With the step policy a failure takes all slots away for a pause. Then one is
-// given out as a probe, first to where messages came last, and goes on where
-// none comes. The result of its message decides: a success steps one level down,
-// or at the first level ends the backoff; a failure steps up, which makes the
-// next pause longer; a requeue that asks for no backoff repeats the level.
+// With the step policy a failure takes all slots away for a pause. After the
+// pause there is one slot, the probe. It begins at the connection that had a
+// message last and moves on if none comes. The result of its message decides:
+//
+//   - Success steps one level down; at level 1 it ends the backoff.
+//   - Failure steps one level up, which makes the next pause longer.
+//   - Continue, a requeue without backoff, repeats the level.
 //
 // With the adaptive policy a failure takes an eighth of the slots away and each
-// success gives some back, so what remains follows the share of failures: nearly
-// all at 1 %, four fifths at 5 %, two fifths at 11 %, a twentieth at 50 %, as
-// TestSimulateErrors measures. A failure at the last slot begins a pause as above;
-// a success of its probe steps down and goes on.
+// success gives some back, so the slots in use follow the share of failures:
+// nearly all at 1 %, four fifths at 5 %, two fifths at 11 %, a twentieth at 50 %,
+// as TestSimulateErrors measures. A failure at the last slot begins a pause as
+// above; a success of the probe steps down and gives slots back without another
+// pause.
 //
-// Only messages that came after the pause, or since there is no backoff, decide.
-// Those in hand when a failure comes would otherwise pile up levels that say
-// nothing about whether things are better now. Epochs tell them apart: each
-// message is stamped with the one in which it arrived.
+// During a backoff only the results of messages that arrived after the last pause
+// count. Messages in hand when the first failure comes would otherwise raise the
+// level once each, and say nothing about whether things are better now. Epochs
+// tell them apart: the owner stamps each message with the epoch in which it
+// arrives, and every pause ends an epoch.
 
 const (
-	shrink = 8   // a failure takes one part in shrink of the slots in use
-	regrow = 128 // a success gives one part in regrow of all slots back
-	// replanStep is how far, one part in replanStep, the slots in use must have moved to be
-	// planned anew: not every result is worth an RDY to everybody.
+	shrink = 8   // a failure takes 1/shrink of the slots in use away
+	regrow = 128 // a success gives 1/regrow of all slots back
+	// The slots are planned anew when their number has moved by more than
+	// 1/replanStep. Smaller moves are not worth an RDY to every connection.
 	replanStep = 8
-	// highestLevel is the highestLevel level. A pause that doubles reaches any cap before.
-	// One that grows slowly, or not at all, would reach levels that take hours
-	// of successes, one at a time, to come down from.
+	// highestLevel bounds the level. A pause that doubles reaches any MaxBackoff
+	// earlier. Without the bound, a pause that grows slowly or not at all would
+	// reach levels that take hours of single successes to come down from.
 	highestLevel = 32
 )
 
-// Result is what became of a message, as far as backoff is concerned. One that
-// was given up is none.
+// Result is what became of a message, as far as backoff is concerned. A message
+// that was given up has none.
 type Result uint8
 
-// The outcomes.
+// The results.
 const (
-	Success  Result = iota
-	Failure         // and backoff is wanted
-	Continue        // not done, but no reason to back off
+	Success  Result = iota // acked
+	Failure                // requeued with backoff
+	Continue               // requeued without backoff
 )
 
 // backoff is the state of both policies.
 type backoff struct {
 	level   int
-	capped  bool // the last pause was the longest there is
+	capped  bool // the last pause was MaxBackoff: a higher level would not lengthen it
 	pausing bool
-	until   time.Time // when pausing
-	epoch   uint32
-	window  float64 // adaptive: the share of slots that results allow
-	slots   int     // how many there are: 0 in a pause
+	until   time.Time // when the current pause ends, or the last one ended
+	epoch   uint32    // number of pauses that have ended
+	window  float64   // adaptive: the part of max_in_flight that results allow; otherwise 1
+	slots   int       // how many slots there are: 0 in a pause
 }
 
-// allowedSlots is how many of the slots results allow: one at least.
+// allowedSlots returns how many slots the window allows, at least one.
 func (m *Machine) allowedSlots() int {
 	return max(int(m.backoff.window*float64(m.max)), 1)
 }
 
-// rescale follows a change of max_in_flight.
+// rescale adjusts the slots to a changed max_in_flight.
 func (m *Machine) rescale() {
 	b := &m.backoff
 	if b.level == 0 && !b.pausing {
 		b.slots = m.allowedSlots()
 	} else if m.cfg.Adaptive && m.max > 0 {
-		b.window = min(b.window, 1/float64(m.max)) // it is for the probe to say whether there may be more
+		b.window = min(b.window, 1/float64(m.max)) // one slot: the probe decides whether there may be more
 	}
 }
 
-// probe ends a pause.
+// probe ends a pause: there is one slot, and a new epoch begins.
 func (m *Machine) probe(now time.Time) {
 	m.backoff.pausing = false
 	m.backoff.epoch++
@@ -81,7 +85,7 @@ func (m *Machine) probe(now time.Time) {
 	m.plan(now)
 }
 
-// restore ends what a pause has begun: all slots are back.
+// restore gives all slots back.
 func (m *Machine) restore(now time.Time) {
 	m.backoff.slots = m.max
 	for _, c := range m.conns {
@@ -90,42 +94,44 @@ func (m *Machine) restore(now time.Time) {
 	m.plan(now)
 }
 
-// Epoch is what messages that arrive now are stamped with.
+// Epoch returns the epoch with which the owner stamps messages that arrive now.
 func (m *Machine) Epoch() uint32 { return m.backoff.epoch }
 
-// Reporting tells whether the machine wants to hear of every outcome. It always
-// does of failures.
+// Reporting reports whether the owner must call Result for every message. While
+// it is false, only failures count.
 func (m *Machine) Reporting() bool { return m.backoff.level > 0 || m.backoff.window < 1 }
 
-// BackoffLevel returns the backoff level, 0 for none, and when its pause ends, or
+// BackoffLevel returns the backoff level, 0 for none, and when its pause ends or
 // ended.
 func (m *Machine) BackoffLevel() (level int, until time.Time) {
 	return m.backoff.level, m.backoff.until
 }
 
-// Result reports what became of a message of a connection, which may be gone.
-func (m *Machine) Result(now time.Time, id ID, outcome Result, epoch uint32) {
+// Result reports what became of a message. epoch is the message's stamp; id is the
+// connection on which it came, which may be down by now. The owner calls Result
+// before it sends the ack or requeue, and sends what Take returns in between.
+func (m *Machine) Result(now time.Time, id ID, result Result, epoch uint32) {
 	b, c := &m.backoff, m.byID[id]
 	if c != nil && c.leftover > 0 && epoch != b.epoch {
-		c.leftover-- // nsqd hears of a lower RDY before it does of the answer
+		c.leftover-- // so nsqd sees the lower RDY before the ack
 		m.changed = true
 	}
 	if m.cfg.Backoff == nil || m.cfg.MaxBackoff <= 0 || b.pausing || epoch != b.epoch {
 		return
 	}
 	if c != nil && now.After(c.last) {
-		c.last = now // if samples are rare, this is where messages come from
+		c.last = now // newer than the last sample: messages come from here
 	}
 	if m.cfg.Adaptive {
-		m.adapt(now, outcome)
+		m.adapt(now, result)
 		return
 	}
 	switch {
-	case outcome == Failure:
-		m.backoff.raiseLevel()
+	case result == Failure:
+		b.raiseLevel()
 		m.pause(now)
 	case b.level == 0:
-	case outcome == Continue:
+	case result == Continue:
 		m.pause(now)
 	case b.level > 1:
 		b.level--
@@ -136,15 +142,15 @@ func (m *Machine) Result(now time.Time, id ID, outcome Result, epoch uint32) {
 	}
 }
 
-// raiseLevel goes up a level, unless that could not make the pause longer.
+// raiseLevel steps one level up, unless the pause could not become longer.
 func (b *backoff) raiseLevel() {
 	if b.level == 0 || !b.capped && b.level < highestLevel {
 		b.level++
 	}
 }
 
-// pause takes all slots away for the time of the level. It is not so short that
-// what nsqd sent before could be taken for what the probe asked for.
+// pause takes all slots away for the pause of the level. It lasts settleTime at
+// least, so that no message which nsqd sent before is taken for the probe's.
 func (m *Machine) pause(now time.Time) {
 	b := &m.backoff
 	length := m.cfg.Backoff(b.level, m.chance)
@@ -155,17 +161,17 @@ func (m *Machine) pause(now time.Time) {
 	m.plan(now)
 }
 
-// adapt moves the window.
-func (m *Machine) adapt(now time.Time, outcome Result) {
+// adapt moves the window of the adaptive policy.
+func (m *Machine) adapt(now time.Time, result Result) {
 	b := &m.backoff
 	switch {
-	case outcome == Failure && b.window*float64(m.max) <= 1:
+	case result == Failure && b.window*float64(m.max) <= 1:
 		b.raiseLevel()
 		m.pause(now)
 		return
-	case outcome == Failure:
+	case result == Failure:
 		b.window = max(b.window-b.window/shrink, 1/float64(m.max))
-	case outcome == Success:
+	case result == Success:
 		b.level = max(b.level-1, 0)
 		b.capped = false
 		b.window = min(b.window+1.0/regrow, 1)

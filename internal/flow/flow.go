@@ -1,29 +1,32 @@
-// Package flow shares max_in_flight over the connections to nsqds: it decides
-// which RDY each is sent, and when failures of handlers stop all of them.
+// Package flow shares max_in_flight over the connections to nsqds. It decides
+// which RDY each connection is sent, and when failures of handlers pause all of
+// them.
 //
 // It is pure: events and the time go in, decisions come out. It reads no clock,
-// starts nothing and does no I/O; chance comes from a seed, so the same events
-// give the same decisions. It is not safe for concurrent use.
+// starts no goroutine and does no I/O. Random numbers come from a seed, so the
+// same events give the same decisions. It is not safe for concurrent use.
 //
 // # How it works
 //
-// Every connection has a want, what its RDY is to be. Three things set wants:
+// A slot is the right to have one message in flight; there are max_in_flight of
+// them. Every connection has a want: the number of slots it should have.
 //
-//   - share.go, while there is a slot for every connection: as even a split as
-//     what the connections use of it allows;
-//   - turns.go, while there are fewer slots than connections, or hardly more and
-//     some could use those that others keep for nothing: they go round;
-//   - backoff.go and overrun.go, which limit how many slots there are.
+//   - share.go sets wants while there is a slot for every connection: an even
+//     split, moved towards the connections that use their slots.
+//   - turns.go sets wants while there are fewer slots than connections: the slots
+//     go round. It also does so when there are hardly more slots than connections
+//     and a busy connection could use those that idle ones hold.
+//   - backoff.go and overload.go limit how many slots there are.
 //
 // grant.go turns wants into RDYs. RDY is a ceiling on what nsqd may have in
-// flight on a connection, not a credit, and nsqd does not confirm it. So a
-// decrease is sent at once, but the slots it frees are given to others only
-// when it must have reached nsqd and what was in flight above it is answered:
-// the sum over all connections of the larger of RDY and messages in flight
-// never exceeds max_in_flight because of an RDY that was sent.
+// flight on a connection, not a credit, and nsqd does not confirm it. A decrease
+// is therefore sent at once, but other connections get the slots it frees only
+// when nsqd must have seen it and the messages in flight above it are acked,
+// requeued or expired. No RDY that is sent lets the sum over all connections of
+// max(RDY, messages in flight) exceed max_in_flight.
 //
-// The owner calls Take after every event and sends what it returns in that
-// order. When Next is due it calls Sample for every connection, then Tick.
+// The owner calls Take after every event and sends the decisions in the order
+// returned. When Next is due, it calls Sample for every connection, then Tick.
 package flow
 
 import (
@@ -33,28 +36,29 @@ import (
 )
 
 const (
-	// settleTime is how long a message may still come that nsqd sent before a
-	// lower RDY reached it. Plans are made no more often than that, either,
-	// when connections come and go.
+	// settleTime is how long after a decrease messages may still arrive that nsqd
+	// sent before the decrease reached it. It is also the least time between two
+	// plans made because connections come and go.
 	settleTime = 10 * time.Millisecond
 	// visitTime is how long a slot that goes round stays where no message comes.
-	// nsqd sends the message that fills a connection's RDY at once, without
-	// waiting for its output buffer to fill; with an RDY of 1 that is any.
+	// nsqd flushes its output buffer at once when a message fills the connection's
+	// RDY. With an RDY of 1 every message does.
 	visitTime = 25 * time.Millisecond
-	// turnTime is how long a slot stays where messages come while others that have
-	// messages wait, at most.
+	// turnTime is the longest that a slot stays where messages come while other
+	// connections with messages wait.
 	turnTime = 250 * time.Millisecond
-	// lookInterval is the time between two looks at what connections use, at most.
+	// lookInterval is the longest time between two looks at what connections use.
 	lookInterval = 100 * time.Millisecond
-	// fastPerSlot is how many messages for each slot and look are more than what is in
-	// flight at a look can tell about.
+	// fastPerSlot is the number of messages per slot between two looks from which
+	// on the handlers are too fast for a look to find their messages in flight.
 	fastPerSlot = 16
-	// fullLoad is the load from which on all RDY counts as in use. unknownLoad is where
-	// one without messages begins: a bit below, so that two looks show it.
+	// From a load of fullLoad on, a connection counts as using all of its RDY.
+	// A connection without messages has unknownLoad, so that two looks which find
+	// all slots in use are enough to reach fullLoad.
 	fullLoad, unknownLoad = 0.85, 0.75
 )
 
-// ID names one connection from its Up to its Down. IDs are not used again.
+// ID names one connection from its Up to its Down. The owner never reuses an ID.
 type ID uint64
 
 // Decision is an RDY to send.
@@ -63,117 +67,115 @@ type Decision struct {
 	RDY  int
 }
 
-// Config is the policy.
+// Config sets the policy.
 type Config struct {
-	// MaxInFlight is the sum of all RDY; 0 pauses.
+	// MaxInFlight bounds the sum of all RDYs; 0 pauses.
 	MaxInFlight int
-	// Uniform keeps the split even, whatever the traffic.
+	// Uniform keeps the split even whatever the traffic.
 	Uniform bool
-	// Idle is how long a connection without messages counts as busy. It must
+	// Idle is how long after its last message a connection becomes idle. It must
 	// be longer than nsqd keeps messages in its output buffer.
 	Idle time.Duration
-	// Turn, if it is shorter, replaces the built-in bound of how long a slot
-	// stays with one connection while others wait; Look likewise that of the
-	// time between two looks. 0 leaves them as they are.
+	// Turn shortens turnTime and Look shortens lookInterval. A longer value, or 0,
+	// changes nothing.
 	Turn, Look time.Duration
 
-	// Backoff is the pause of a backoff level, from 1 on. Its second argument
-	// is where chance comes from. nil is no backoff.
+	// Backoff returns the pause of a backoff level. Levels begin at 1; chance is
+	// the source of jitter. A nil Backoff disables backoff.
 	Backoff func(level int, chance *rand.Rand) time.Duration
-	// MaxBackoff is the longest pause.
+	// MaxBackoff is the longest pause. 0 disables backoff.
 	MaxBackoff time.Duration
-	// Adaptive has failures reduce the slots, and only when there is none left
-	// to take away, pause.
+	// Adaptive makes a failure take some of the slots away. A failure at the last
+	// slot begins a pause.
 	Adaptive bool
 
-	Seed uint64
+	Seed uint64 // of all random choices
 }
 
-// Sample is what a connection has done since it was there.
+// Sample tells what a connection has done so far.
 type Sample struct {
-	Received uint64 // messages, ever
-	// InFlight is how many messages nsqd waits for an answer to, now: those
-	// received and neither answered nor, as their lease is over, lost. The owner
-	// knows of TOUCHes, so it keeps the leases; a message that stays in here
-	// keeps its slot.
+	Received uint64 // messages since Up
+	// InFlight is the number of messages that nsqd counts as in flight: received,
+	// not yet acked or requeued, and still within their lease. The owner tracks
+	// the leases, since it knows of TOUCHes. A message counted here keeps its slot.
 	InFlight    int
-	Peak        int // the most of them since the last Sample
-	LastMessage time.Time
+	Peak        int       // the largest InFlight since the last Sample
+	LastMessage time.Time // when the last message arrived
 }
 
-// conn is a connection that takes RDY. The first fields are those that each look
-// reads: there may be thousands of connections.
+// conn is one connection. The fields that every look reads come first: there may
+// be thousands of connections.
 type conn struct {
-	maxRDY   int  // the largest that nsqd takes
-	draining bool // takes no more RDY; what it has in flight counts still
+	maxRDY   int  // nsqd's max_rdy_count
+	draining bool // it gets no more RDY; its messages in flight still count
 	use      use
 
-	// What was decided, and what it means for the others.
+	// What was decided, and what that means for the others.
 	rdy      int // last decided
-	want     int // slots it is to have
-	aim      int // the RDY that gives it those
-	held     int // slots of max_in_flight nobody else may have: at least rdy
-	inFlight int
-	leftover int // of those, what came before the pause that a probe ended
+	want     int // slots it should have
+	aim      int // the RDY that gives it those slots
+	held     int // slots that no other connection may have: at least rdy
+	inFlight int // as of the last Sample
+	leftover int // of inFlight: received before the last pause ended
 
-	// What it does with it.
-	fresh        uint64  // received since the last look
+	// What it does with its slots.
+	fresh        uint64  // messages received since the last look
 	peak         int     // most in flight since the last look
-	load         float64 // the part of rdy in use, on average, as of the last look
-	keep         int     // slots that are in use
+	load         float64 // moving average of the part of rdy in use
+	keep         int     // slots that others do not get although they need more
 	need         int     // slots that it can use
-	lo, hi, next int     // of the split that is being made
+	lo, hi, next int     // bounds and result of the split being made
 
-	id       ID
-	received uint64
-	last     time.Time     // its last message
-	since    time.Time     // when rdy last rose from 0
-	settled  time.Time     // when nsqd must have seen the last decrease
-	place    place         // where it waits for a turn
-	stay     time.Duration // how long its slot waits for its first message, at its turn
+	id        ID
+	received  uint64
+	last      time.Time     // when its last message arrived
+	since     time.Time     // when rdy last rose from 0, or its slot was given anew
+	settledAt time.Time     // when nsqd must have seen the last decrease of rdy
+	place     place         // the queue in which it waits for a turn
+	stay      time.Duration // how long its slot stays without a message
 }
 
-// use is what a look has found.
+// use is how much a connection uses its slots, as a look found it.
 type use uint8
 
 const (
-	idle  use = iota // no message for a while
-	light            // some now and then
-	busy
-	full // all it has is in use
+	idle  use = iota // no message for cfg.Idle
+	light            // a message now and then
+	busy             // one message after the other
+	full             // all its slots are in use
 )
 
-// mode is who sets wants.
+// mode says what sets the wants.
 type mode uint8
 
 const (
-	resting mode = iota // nobody has any
-	sharing
-	turning
+	resting mode = iota // all wants are 0
+	sharing             // share.go
+	turning             // turns.go
 )
 
-// Machine is the policy's state.
+// Machine holds the state of the policy.
 type Machine struct {
 	cfg    Config
 	chance *rand.Rand
-	max    int
-	conns  []*conn // in the order of their Up, those that drain included
+	max    int     // max_in_flight, never negative
+	conns  []*conn // in the order of their Up, draining ones included
 	byID   map[ID]*conn
-	open   int // conns that do not drain
+	open   int // number of conns that are not draining
 
 	mode        mode
-	preferTurns bool      // turns are of use though there is a slot for every connection
+	preferTurns bool      // take turns although there is a slot for every connection
 	stale       bool      // connections came or went since the last plan
-	planAt      time.Time // no plan before that because of them
-	changed     bool      // wants changed, or slots became free that someone waits for
+	planAt      time.Time // such a change is planned for no earlier than this
+	changed     bool      // wants changed, or slots became free while a connection waits for some
 
-	waiting      bool      // a connection has less than it wants
-	waitingSince time.Time // since when
-	retryAt      time.Time // when to see whether it can have it
-	grantFrom    int       // of conns, that is asked first whether it has nothing
+	waiting      bool // a connection has a lower RDY than its aim
+	waitingSince time.Time
+	retryAt      time.Time // when waiting: next attempt to grant more
+	grantFrom    int       // index in conns at which grant begins
 
-	lookAt   time.Time // the next look; zero is none
-	elastic  []*conn   // scratch: those whose share the split that is being made can choose
+	lookAt   time.Time // the next look; zero if none is planned
+	elastic  []*conn   // scratch of split: the conns with lo < hi
 	turns    turns
 	backoff  backoff
 	overload overload
@@ -200,12 +202,12 @@ func bounded(d, bound time.Duration) time.Duration {
 	return d
 }
 
-// Up adds a connection to an nsqd that takes RDY up to maxRDY.
+// Up adds a connection to an nsqd whose max_rdy_count is maxRDY.
 func (m *Machine) Up(now time.Time, id ID, maxRDY int) {
 	c := &conn{id: id, maxRDY: maxRDY, since: now}
 	c.need, c.load = 1, unknownLoad
 	if !m.cfg.Uniform {
-		c.need = max(m.limit()/(m.open+1), 1) // its fair share, until a look knows better
+		c.need = max(m.limit()/(m.open+1), 1) // its even share, until a look has measured it
 	}
 	m.conns = append(m.conns, c)
 	m.byID[id] = c
@@ -213,8 +215,8 @@ func (m *Machine) Up(now time.Time, id ID, maxRDY int) {
 	m.stale = true
 }
 
-// Drain has a connection take no more messages: its owner tells nsqd with CLS,
-// not with RDY. What it has in flight counts until it is answered.
+// Drain takes a connection's slots away for good: the owner has sent CLS, so no
+// RDY follows. Its messages in flight keep their slots.
 func (m *Machine) Drain(now time.Time, id ID) {
 	c := m.byID[id]
 	if c == nil || c.draining {
@@ -223,12 +225,12 @@ func (m *Machine) Drain(now time.Time, id ID) {
 	m.turns.dequeue(c)
 	c.draining = true
 	c.rdy, c.want = 0, 0
-	c.settled = now.Add(settleTime)
+	c.settledAt = now.Add(settleTime)
 	m.open--
 	m.stale = true
 }
 
-// Down removes a connection. Its share goes to the others.
+// Down removes a connection. Its slots go to the others.
 func (m *Machine) Down(id ID) {
 	c := m.byID[id]
 	if c == nil {
@@ -243,7 +245,7 @@ func (m *Machine) Down(id ID) {
 	m.stale = true
 }
 
-// SetMaxInFlight sets the sum of all RDY. 0 pauses.
+// SetMaxInFlight bounds the sum of all RDYs; 0, or less, pauses.
 func (m *Machine) SetMaxInFlight(now time.Time, n int) {
 	n = max(n, 0)
 	if n == m.max {
@@ -254,15 +256,15 @@ func (m *Machine) SetMaxInFlight(now time.Time, n int) {
 	m.plan(now)
 }
 
-// Sample reports what a connection has done. It is nothing new that a message
-// was answered, so samples are taken when Next is due, not after each.
+// Sample reports what a connection has done. The owner samples when Next is due,
+// not after every message: acks alone change no decision.
 func (m *Machine) Sample(now time.Time, id ID, s Sample) {
 	c := m.byID[id]
 	if c == nil {
 		return
 	}
 	if s.Received > c.received && c.place == inCold {
-		m.turns.dequeue(c) // what it was asked for came after it was left
+		m.turns.dequeue(c) // its message was on the way when the slot left
 		m.turns.enqueue(c, inHot)
 	}
 	if s.LastMessage.After(c.last) {
@@ -278,7 +280,7 @@ func (m *Machine) Sample(now time.Time, id ID, s Sample) {
 	m.updateHeld(now, c)
 }
 
-// Tick does what the time has come for.
+// Tick does what is due.
 func (m *Machine) Tick(now time.Time) {
 	if m.backoff.pausing && !now.Before(m.backoff.until) {
 		m.probe(now)
@@ -297,8 +299,8 @@ func (m *Machine) Tick(now time.Time) {
 	}
 }
 
-// Next is when Tick will have something to do. ok is false while only events
-// can change anything.
+// Next returns when Tick has something to do. ok is false while only events can
+// change anything.
 func (m *Machine) Next() (due time.Time, ok bool) {
 	due, ok = earlier(due, ok, m.backoff.until, m.backoff.pausing)
 	due, ok = earlier(due, ok, m.overload.easeAt, m.overload.slots > 0)
@@ -315,21 +317,23 @@ func earlier(a time.Time, aOK bool, b time.Time, bOK bool) (time.Time, bool) {
 	return a, aOK
 }
 
-// Asleep tells whether nothing is looked at until Wake is called: no connection
-// has had a message for a while. The owner calls Wake with the first one.
+// Asleep reports whether the machine looks at nothing until Wake is called: no
+// connection has had a message for a while. The owner calls Wake when the next
+// message arrives.
 func (m *Machine) Asleep() bool { return m.watches() && m.lookAt.IsZero() }
 
-// Wake has the machine look soon: when it has become clear whether more come.
+// Wake makes the machine look soon, but not before it shows whether more messages
+// follow.
 func (m *Machine) Wake(now time.Time) {
 	if m.watches() {
 		m.lookAt = now.Add(min(visitTime, m.cfg.Look))
 	}
 }
 
-// watches tells whether what connections do changes anything.
+// watches reports whether the wants depend on what connections do.
 func (m *Machine) watches() bool { return !m.cfg.Uniform && m.open > 1 && m.mode != resting }
 
-// limit is how many slots there are.
+// limit returns how many slots there are.
 func (m *Machine) limit() int {
 	if m.overload.slots > 0 {
 		return min(m.max, m.backoff.slots, m.overload.slots)
@@ -337,8 +341,8 @@ func (m *Machine) limit() int {
 	return min(m.max, m.backoff.slots)
 }
 
-// plan sets the wants anew, after a change of who there is or of how many slots
-// there are.
+// plan sets all wants anew. It runs when the connections or the number of slots
+// changed.
 func (m *Machine) plan(now time.Time) {
 	m.stale, m.changed = false, true
 	limit, before := m.limit(), m.mode
@@ -361,7 +365,7 @@ func (m *Machine) plan(now time.Time) {
 	}
 }
 
-// clearWants takes all slots away.
+// clearWants takes all slots from all connections.
 func (m *Machine) clearWants() {
 	m.turns.clear()
 	for _, c := range m.conns {

@@ -2,7 +2,7 @@ package flow
 
 import "time"
 
-// Take appends the RDYs to send since the last Take, decreases first.
+// Take appends the RDYs to send now, decreases first.
 func (m *Machine) Take(now time.Time, dst []Decision) []Decision {
 	if m.stale && !now.Before(m.planAt) {
 		m.plan(now)
@@ -18,7 +18,7 @@ func (m *Machine) Take(now time.Time, dst []Decision) []Decision {
 		spare -= c.setAim(spare)
 		if c.aim < c.rdy {
 			c.rdy = c.aim
-			c.settled = now.Add(settleTime)
+			c.settledAt = now.Add(settleTime)
 			dst = append(dst, Decision{c.id, c.rdy})
 		}
 		free -= c.held
@@ -30,10 +30,11 @@ func (m *Machine) Take(now time.Time, dst []Decision) []Decision {
 	return m.grant(now, min(free, slots), owed, dst)
 }
 
-// setAim says which RDY gives a connection the slots it wants. RDY is a ceiling:
-// below what is in flight from before a pause it would bring nothing until that
-// is answered. So RDY covers that too, up to what a backoff leaves to spare of
-// max_in_flight; setAim returns how much that is.
+// setAim sets the RDY that gives a connection the slots it wants. RDY is a ceiling:
+// with messages from before a pause still in flight, an RDY below their number
+// would bring nothing until they are acked. So RDY covers them as well, as far as
+// spare allows: the part of max_in_flight that backoff keeps out of use. setAim
+// returns how many it covers.
 func (c *conn) setAim(spare int) (covered int) {
 	if c.want > 0 {
 		covered = min(c.leftover, spare, c.maxRDY-c.want)
@@ -42,15 +43,15 @@ func (c *conn) setAim(spare int) (covered int) {
 	return covered
 }
 
-// owes tells whether a connection comes first for one slot: where slots go round
-// each that waits does, otherwise those that have nothing.
+// owes reports whether a connection comes first for one slot. While slots go round
+// every connection below its aim does, otherwise only those with RDY 0.
 func (m *Machine) owes(c *conn) bool {
 	return c.rdy < c.aim && (c.rdy == 0 || m.mode == turning)
 }
 
-// grant hands out what is free to those that have less than they want. While it
-// does not suffice, each that is owed one gets it before anybody gets more, and
-// it is not always the same that come first.
+// grant raises the RDY of connections below their aim, as far as the free slots go.
+// The owed connections get one slot each before any connection gets more. Each
+// grant begins after the connection that last got an owed slot.
 func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decision {
 	waiting := false
 	start := m.grantFrom
@@ -66,7 +67,7 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 			owed--
 			more = max(more+1, min(free, 1))
 			if m.mode == turning && owed > 0 {
-				keeps = min(own, c.rdy) // what it is to leave goes to who waits
+				keeps = min(own, c.rdy) // slots it is about to lose go to the waiting
 			}
 		}
 		rdy := min(c.aim, covered+keeps+max(more, 0))
@@ -91,12 +92,12 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 	return dst
 }
 
-// updateHeld says how many slots a connection keeps from the others: its RDY; what it
-// has in flight, until the owner says that this is over; and while messages may
-// still come that nsqd sent before it knew of a lower RDY, what it had.
+// updateHeld sets how many slots no other connection may have because of c: its RDY
+// or its messages in flight, whichever is more. Until nsqd must have seen the last
+// decrease, held does not fall: messages sent before may still arrive.
 func (m *Machine) updateHeld(now time.Time, c *conn) {
 	held := max(c.rdy, c.inFlight)
-	if now.Before(c.settled) {
+	if now.Before(c.settledAt) {
 		held = max(held, c.held)
 	}
 	if m.waiting && held < c.held {

@@ -2,22 +2,23 @@ package flow
 
 import "time"
 
-// Overrun limits the slots when more messages come than handlers get through: the
-// leases of those that wait end, nsqd delivers them again, and does so until they
-// have had all their attempts without anybody having begun them. Each time half
-// of the slots are taken away, and given back bit by bit while no lease ends
-// unbegun. What is in hand when that happens came by the former slots, so it is
-// looked at once per lease.
+// An overload is more messages in hand than the handlers manage within a lease.
+// Messages that wait for a handler time out, nsqd delivers them again, and they use
+// up their attempts without a handler having begun them. Each overload takes half
+// of the slots away. They come back bit by bit, once per lease without an overload.
+// For one lease after that, further reports are ignored: the messages in hand came
+// while there were more slots.
 
-// overload is what handlers have been found to bear.
+// overload is the limit that overloads have led to.
 type overload struct {
 	slots  int           // 0 is no limit
-	lease  time.Duration // of the messages
-	since  time.Time     // when slots were taken away last
-	easeAt time.Time     // when some are given back
+	lease  time.Duration // the length of a lease
+	since  time.Time     // when slots were last taken away
+	easeAt time.Time     // when some slots come back
 }
 
-// Overrun reports that leases, of that length, ended before a handler was free.
+// Overrun reports an overload: messages with leases of that length timed out before
+// a handler was free.
 func (m *Machine) Overrun(now time.Time, lease time.Duration) {
 	o := &m.overload
 	if o.slots > 0 && now.Sub(o.since) < o.lease {
@@ -32,7 +33,7 @@ func (m *Machine) Overrun(now time.Time, lease time.Duration) {
 	m.plan(now)
 }
 
-// ease gives slots back.
+// ease gives an eighth of the slots back, at least one.
 func (m *Machine) ease(now time.Time) {
 	o := &m.overload
 	o.slots += max(o.slots/8, 1)

@@ -6,18 +6,21 @@ import (
 	"time"
 )
 
-// Sharing is for when there is a slot for every connection. Each has at least
-// one, by which an nsqd that was idle shows that it is not any more. Beyond that
-// connections keep what is in use on average, then get what they need beyond that,
-// twice as much if all is in use; what is left goes to those that are busy, or if
-// none is, to all. Those that could do with more are brought level with each other.
+// Sharing applies while there is a slot for every connection. Slots go out in this
+// order, and within each step to the connections that have fewest:
 //
-// Peaks would not tell the busy from the swamped: with few slots each, all are in
-// use at some time everywhere. Wants change only if that is of use to somebody:
-// while no connection could do with more, or the others have nothing to spare,
-// nothing is sent.
+//  1. One to each connection. It shows when an idle nsqd has messages again.
+//  2. To each connection, the slots that it has in use on average, or half of its
+//     slots if all are in use.
+//  3. To each connection, the slots that it needs: a quarter more than it uses, or
+//     twice its RDY if all of that is in use.
+//  4. The rest to connections with messages, and what they cannot take to all.
+//
+// A look averages the slots in use, since peaks tell nothing: with few slots each,
+// every connection uses all of its slots at some time. Wants change only if that
+// gives a busy connection more. Otherwise nothing is sent.
 
-// look finds out what connections use, and plans anew if that helps one.
+// look measures what connections use, and changes wants if that helps one of them.
 func (m *Machine) look(now time.Time) {
 	m.lookAt = now.Add(m.cfg.Look)
 	awake := m.measure(now)
@@ -27,7 +30,7 @@ func (m *Machine) look(now time.Time) {
 	}
 	switch slots := m.limit(); {
 	case m.mode == turning:
-	case awake == 0: // whoever wakes begins with a fair share
+	case awake == 0: // the split is even again when messages return
 		for _, c := range m.conns {
 			c.need = 1
 		}
@@ -44,8 +47,8 @@ func (m *Machine) look(now time.Time) {
 	}
 }
 
-// measure says of each connection what it does with its slots, and returns how
-// many have messages.
+// measure updates what each connection does with its slots, and returns how many
+// connections have messages.
 func (m *Machine) measure(now time.Time) (n int) {
 	for _, c := range m.conns {
 		c.measure(now, m.cfg.Idle)
@@ -57,16 +60,18 @@ func (m *Machine) measure(now time.Time) (n int) {
 	return n
 }
 
+// measure updates what c does with its slots. A connection is idle after that time
+// without messages.
 func (c *conn) measure(now time.Time, after time.Duration) {
 	if c.use == idle && c.need == 1 && c.load == unknownLoad && c.inFlight == 0 && c.fresh == 0 {
-		return // as it was
+		return // idle before and after
 	}
 	quiet := c.inFlight == 0 && now.Sub(c.last) >= after
 	fresh := int(min(c.fresh, math.MaxInt32)) // #nosec G115 -- bounded
 	rdy := max(c.rdy, 1)
 	seen := c.inFlight
 	if fresh >= fastPerSlot*rdy {
-		seen = c.peak // handlers so fast are never seen at work
+		seen = c.peak // a look finds nothing in flight with handlers so fast
 	}
 	c.load += (min(float64(seen)/float64(rdy), 1) - c.load) / 4
 	used := c.load * float64(rdy)
@@ -85,14 +90,14 @@ func (c *conn) measure(now time.Time, after time.Duration) {
 	default:
 		c.use = light
 	}
-	// Traffic comes in bursts: what was needed is given up bit by bit.
+	// Traffic comes in bursts, so need falls by an eighth per look at most.
 	c.need = max(need, c.need-(c.need+7)/8)
 }
 
-// worthAdopting tells whether the split that was made gives enough more to a connection
-// that would use it. Of one that does not seem to need more little is known: the
-// way to a distant nsqd can take longer than the handlers, and then what it has
-// in use is under way. So it is not for little.
+// worthAdopting reports whether the split gives a connection enough more slots that
+// would be of use to it. A full connection needs a sixteenth more, or one slot. A
+// busy one may have no use for more, or its messages may be on the wire: the way to
+// a distant nsqd can take longer than the handlers. It needs a quarter more.
 func (m *Machine) worthAdopting() bool {
 	for _, c := range m.conns {
 		least := max(c.want/16, 1)
@@ -106,12 +111,13 @@ func (m *Machine) worthAdopting() bool {
 	return false
 }
 
-// share makes a split and adopts it.
+// share splits the slots and adopts the result.
 func (m *Machine) share(slots int) {
 	m.split(slots)
 	m.adopt()
 }
 
+// adopt makes the split the wants.
 func (m *Machine) adopt() {
 	for _, c := range m.conns {
 		c.want = c.next
@@ -119,8 +125,10 @@ func (m *Machine) adopt() {
 	m.changed = true
 }
 
-// split sets everybody's next: first up to what each keeps, then to what it
-// needs; what is left, to those that are busy; what they cannot take, to all.
+// split sets next of every connection, in the order that the top of this file
+// describes. It first finds the step at which the slots run out. Every connection
+// then gets what the steps before that give it (lo), and all share the rest up to
+// what this step gives them (hi).
 func (m *Machine) split(slots int) {
 	keep, need, use, take := 0, 0, 0, 0
 	for _, c := range m.conns {
@@ -168,12 +176,12 @@ func (m *Machine) split(slots int) {
 	m.fill(left)
 }
 
-// guaranteed is how much of what a connection needs is not for others to take.
+// guaranteed returns the slots that a connection keeps although others need more.
 func (c *conn) guaranteed() int { return max(min(c.keep, c.need, c.maxRDY), 1) }
 
-// fill gives each that is elastic between its lo and its hi, as evenly as that
-// allows, and slots in all. Where that leaves a choice, those that have more
-// already keep it.
+// fill gives each elastic connection between lo and hi slots, as evenly as that
+// allows and slots in total. Of connections that are equal, those that have more
+// now keep it, so that fewer RDYs change.
 func (m *Machine) fill(slots int) {
 	level, above := 0, slots // the highest even level for which slots suffice
 	for level < above {
@@ -198,7 +206,7 @@ func (m *Machine) fill(slots int) {
 	}
 }
 
-// slotsAtLevel is what those that are elastic would have at a level.
+// slotsAtLevel returns how many slots the elastic connections have at a level.
 func (m *Machine) slotsAtLevel(level int) (n int) {
 	for _, c := range m.elastic {
 		n += min(max(level, c.lo), c.hi)

@@ -6,50 +6,49 @@ import (
 	"time"
 )
 
-// Taking turns is for when there are fewer slots than connections. Slots leave a
-// connection from which nothing comes after a visit, and go to the one that has
-// waited longest. Where messages come they stay, for a turn at most while
-// another that had messages waits. Who uses all it has gets more.
+// Turns are taken while there are fewer slots than connections. A slot visits a
+// connection; if no message comes, it moves on to the connection that has waited
+// longest. Where messages come the slot stays, but while other connections with
+// messages wait, for a turn at most. A connection that uses all its slots gets more.
 //
-// So there may be no end to what connections with messages could use. Therefore an
-// eighth of the slots' time is for visits to the others, and is saved up while no
-// slot becomes free, as handlers are slow: each is visited within a bounded time
-// however busy some are. What slots are left over visits have too.
+// Connections with messages could thus use all slots all the time. So an eighth of
+// the slots' time belongs to visits. It is saved up as credit while slow handlers
+// let no slot go, so every connection is visited within a bounded time, however
+// busy others are. Visits also get the slots that nothing else uses.
 //
-// Turns are taken, too, while there is a slot for every connection but less than
-// two, and some use all they have and others nothing: one slot that goes round
-// the idle ones leaves nearly all to the busy, one that stays with each leaves
-// them less than half.
+// Turns are also taken while there are one to two slots per connection, and some
+// connections use all their slots and others none. If each idle connection kept a
+// slot, less than half of the slots would be left for the busy ones. One slot that
+// goes round the idle ones leaves nearly all.
 
-// visitShare is the share of the slots' time that visits may take from connections
-// that have messages: one part in visitShare.
+// Visits may take 1/visitShare of the slots' time from connections with messages.
 const visitShare = 8
 
-// visitCost is the slot time that a visit takes: nsqd must have seen that the
-// slot leaves before it can go on.
+// visitCost is the slot time that a visit takes, up to when nsqd must have seen the
+// slot leave.
 const visitCost = visitTime + settleTime
 
-// place is where a connection waits.
+// place is the queue in which a connection waits.
 type place uint8
 
 const (
 	nowhere place = iota
-	inCold        // it had no messages when it was left
-	inHot         // it had
+	inCold        // no message came during its last visit, or it is new
+	inHot         // messages were coming when a slot left it
 )
 
-// turns is who waits for a slot.
+// turns holds the connections that wait for a slot.
 type turns struct {
 	cold, hot queue
-	due       time.Time
-	credit    time.Duration // slot time for visits
-	at        time.Time     // up to when credit is counted
+	due       time.Time     // the next rotate
+	credit    time.Duration // slot time saved up for visits
+	at        time.Time     // credit is counted up to then
 }
 
-// queue is connections that wait, the next first.
+// queue holds waiting connections, the next one first.
 type queue struct {
 	conns  []*conn
-	served int // of conns, from the beginning
+	served int // the first served of conns are no longer waiting
 }
 
 func (q *queue) len() int { return len(q.conns) - q.served }
@@ -61,7 +60,7 @@ func (q *queue) pop() *conn {
 	return c
 }
 
-// tidy forgets the served, when they are as many as the others.
+// tidy drops the served connections when they are more than the waiting ones.
 func (q *queue) tidy() {
 	if q.served > q.len() {
 		q.conns = slices.Delete(q.conns, 0, q.served)
@@ -96,7 +95,7 @@ func (t *turns) enqueue(c *conn, p place) {
 	q.conns = append(q.conns, c)
 }
 
-// dequeue takes a connection out.
+// dequeue takes a connection out of its queue, if it is in one.
 func (t *turns) dequeue(c *conn) {
 	if c.place != nowhere {
 		t.queueFor(c.place).remove(c)
@@ -109,8 +108,8 @@ func (t *turns) clear() {
 	t.hot.clear()
 }
 
-// enqueueNew has a connection that is new wait at a place drawn by lot: consumers
-// that started together must not go round in step.
+// enqueueNew inserts a new connection at a random place of the cold queue, so that
+// consumers that started together do not go round in step.
 func (t *turns) enqueueNew(c *conn, chance *rand.Rand) {
 	c.place = inCold
 	q := &t.cold
@@ -118,8 +117,9 @@ func (t *turns) enqueueNew(c *conn, chance *rand.Rand) {
 	q.conns = slices.Insert(q.conns, q.served+chance.IntN(q.len()+1), c)
 }
 
-// assignTurns has connections take turns for the slots there are now. At the beginning
-// those come first that had messages last.
+// assignTurns has the connections take turns for the slots there are now. When
+// turns begin, the connections come in the order of their last messages, the latest
+// first.
 func (m *Machine) assignTurns(now time.Time, slots int, beginning bool) {
 	if beginning {
 		m.turns.clear()
@@ -137,8 +137,8 @@ func (m *Machine) assignTurns(now time.Time, slots int, beginning bool) {
 	m.rotate(now)
 }
 
-// trim takes away what exceeds the slots: first all but one of each, then that
-// one of those whose last message is oldest.
+// trim lowers wants that exceed the slots in total. Each connection keeps one; if
+// that is still too many, those with the oldest last messages lose theirs.
 func (m *Machine) trim(slots int) {
 	wants := 0
 	for _, c := range m.conns {
@@ -160,9 +160,14 @@ func (m *Machine) trim(slots int) {
 	}
 }
 
-// rotate moves slots on. Those that are free go, as far as they suffice, to visits
-// that the others owe; to who waits with messages; to who could surely use more;
-// to visits, up to half of all slots; to who perhaps could; to any visits.
+// rotate moves slots on. The free ones go, as far as they suffice, to
+//
+//  1. visits that the credit pays for;
+//  2. connections that had messages when their turn ended;
+//  3. connections that use all their slots and could use more;
+//  4. other visits, until half of all slots are on one;
+//  5. connections that have messages and perhaps could use more;
+//  6. any other visits.
 func (m *Machine) rotate(now time.Time) {
 	t := &m.turns
 	slots := m.limit()
@@ -179,16 +184,16 @@ func (m *Machine) rotate(now time.Time) {
 	free -= m.giveMore(free, (*conn).streaming)
 	free -= m.giveVisits(now, free)
 	switch {
-	case free > 0: // nobody waits: there is enough to share
+	case free > 0: // no connection waits: there is enough to share
 		m.preferTurns = false
 		m.plan(now)
-	case t.hot.len() == 0: // otherwise turns end soon
+	case t.hot.len() == 0: // otherwise ending turns will even things out
 		m.rebalance(now)
 	}
 }
 
-// giveVisits gives slots for a short time to those that have waited longest, and
-// returns how many.
+// giveVisits gives up to that many slots to the connections that have waited
+// longest in the cold queue, each for a visit. It returns how many it gave.
 func (m *Machine) giveVisits(now time.Time, slots int) (given int) {
 	t := &m.turns
 	for ; given < slots && t.cold.len() > 0; given++ {
@@ -198,8 +203,8 @@ func (m *Machine) giveVisits(now time.Time, slots int) (given int) {
 	return given
 }
 
-// giveTurns gives slots to those that had messages when their turn ended, and
-// returns how many.
+// giveTurns gives up to that many slots to the connections of the hot queue, and
+// returns how many it gave.
 func (m *Machine) giveTurns(now time.Time, slots int) (given int) {
 	for ; given < slots && m.turns.hot.len() > 0; given++ {
 		m.giveSlot(now, m.turns.hot.pop(), lookInterval)
@@ -207,21 +212,24 @@ func (m *Machine) giveTurns(now time.Time, slots int) (given int) {
 	return given
 }
 
+// giveSlot gives a connection without slots one, which stays that long without a
+// message.
 func (m *Machine) giveSlot(now time.Time, c *conn, stay time.Duration) {
 	c.want, c.stay = 1, stay
 	if c.rdy > 0 {
-		c.since = now // it has just been left
+		c.since = now // its last slot has not left yet
 	}
 	m.changed = true
 }
 
-// releaseSlots takes slots from those whose time is over. It returns how many are
-// free, and how many are on a visit.
+// releaseSlots takes slots from connections whose time is over, and sets when the
+// next time will be. It returns how many slots are free, and how many are on a visit
+// where no message has come yet.
 func (m *Machine) releaseSlots(now time.Time) (free, visits int) {
 	t := &m.turns
 	free = m.limit()
-	moves := max(t.cold.len()/100, 8) // with thousands of nsqds moving is work
-	others := t.hot.len()             // that wait with messages
+	moves := max(t.cold.len()/100, 8) // with thousands of nsqds, in small portions
+	others := t.hot.len()             // connections with messages that wait
 	for _, c := range m.conns {
 		if c.want == 0 {
 			continue
@@ -253,8 +261,8 @@ func (m *Machine) releaseSlots(now time.Time) (free, visits int) {
 	return free, visits
 }
 
-// leaveAt is when a slot leaveAt a connection unless a message comes. One with
-// several may have messages waiting in nsqd's output buffer.
+// leaveAt returns when a connection's slots leave it unless a message comes. With
+// several slots, messages may wait in nsqd's output buffer, so they stay longer.
 func (c *conn) leaveAt(idle time.Duration) time.Time {
 	from := c.since
 	if c.last.After(from) {
@@ -266,7 +274,7 @@ func (c *conn) leaveAt(idle time.Duration) time.Time {
 	return from.Add(c.stay)
 }
 
-// withdraw takes n slots of a connection away. One that has none left waits.
+// withdraw takes n slots from a connection. If that was the last, it waits at p.
 func (m *Machine) withdraw(c *conn, n int, p place) {
 	c.want -= n
 	m.changed = true
@@ -275,19 +283,20 @@ func (m *Machine) withdraw(c *conn, n int, p place) {
 	}
 }
 
-// thirsty tells whether a connection uses all it has and could use more.
+// thirsty reports whether a connection uses all its slots and could use more.
 func (c *conn) thirsty() bool {
 	return c.use == full && c.want > 0 && c.want < min(c.need, c.maxRDY)
 }
 
-// streaming tells whether a connection could take more and has messages one after the
-// other: nobody knows how many more, if most of their time is on the way.
+// streaming reports whether a connection has messages one after the other and room
+// for more slots. How many it could use is unknown if its messages spend most of
+// their time on the wire.
 func (c *conn) streaming() bool {
 	return c.use >= busy && c.want > 0 && c.want < c.maxRDY
 }
 
-// giveMore gives free slots to some connections, one by one, and returns how many they
-// took.
+// giveMore gives free slots to the connections for which which is true, one each and
+// again, and returns how many it gave.
 func (m *Machine) giveMore(free int, which func(*conn) bool) (given int) {
 	for more := true; more; {
 		more = false
@@ -303,8 +312,9 @@ func (m *Machine) giveMore(free int, which func(*conn) bool) (given int) {
 	return given
 }
 
-// rebalance takes a slot from the connection that has most, or that has had its one
-// longest: for a visit that is due, or for one that could use it and has fewer.
+// rebalance takes a slot from the connection that has most or, if all have one, from
+// the one that has had it longest. The slot goes to a visit that the credit pays
+// for, or else to a thirsty connection that has at least two fewer.
 func (m *Machine) rebalance(now time.Time) {
 	var most, least *conn
 	for _, c := range m.conns {
