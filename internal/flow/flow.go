@@ -213,6 +213,9 @@ func (m *Machine) Up(now time.Time, id ID, maxRDY int) {
 	m.byID[id] = c
 	m.open++
 	m.stale = true
+	if m.lookAt.IsZero() && now.Before(m.planAt) {
+		m.Wake(now) // until the plan the machine is not asleep, so messages go unreported
+	}
 }
 
 // Drain takes a connection's slots away for good: the owner has sent CLS, so no
@@ -319,8 +322,9 @@ func earlier(a time.Time, aOK bool, b time.Time, bOK bool) (time.Time, bool) {
 
 // Asleep reports whether the machine looks at nothing until Wake is called: no
 // connection has had a message for a while. The owner calls Wake when the next
-// message arrives.
-func (m *Machine) Asleep() bool { return m.watches() && m.lookAt.IsZero() }
+// message arrives. While a plan is pending the machine is awake: the plan sets the
+// next look.
+func (m *Machine) Asleep() bool { return m.watches() && m.lookAt.IsZero() && !m.stale }
 
 // Wake makes the machine look soon, but not before it shows whether more messages
 // follow.

@@ -110,7 +110,7 @@ type player struct {
 func newPlayer(t *testing.T, words []string) *player {
 	p := &player{T: t, nodes: make(map[string]*node), own: make(map[string]Result)}
 	cfg := Config{MaxBackoff: 2 * time.Minute, Seed: 1}
-	unit, trace := time.Second, false
+	unit, trace, sleep := time.Second, false, false
 	delay, buffer, lease := time.Duration(0), time.Duration(0), time.Minute
 	for _, word := range words {
 		key, value, _ := strings.Cut(word, "=")
@@ -133,6 +133,8 @@ func newPlayer(t *testing.T, words []string) *player {
 			lease = p.duration(value)
 		case "trace":
 			trace = true
+		case "sleep":
+			sleep = true
 		default:
 			t.Fatalf("consumer: %s?", word)
 		}
@@ -151,6 +153,11 @@ func newPlayer(t *testing.T, words []string) *player {
 	if trace {
 		p.w.answered = func(n *node, o Result) {
 			p.print(n.name + " " + map[Result]string{Success: "FIN", discard: "FIN", Failure: "REQ", Continue: "REQ"}[o])
+		}
+	}
+	if sleep {
+		p.w.slept = func(asleep bool) {
+			p.print(map[bool]string{true: "asleep", false: "awake"}[asleep])
 		}
 	}
 	return p

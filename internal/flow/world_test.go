@@ -37,9 +37,11 @@ type world struct {
 	decided  func(n *node, rdy int)        // on each decision
 	arrived  func(n *node)                 // on each message that reaches the consumer
 	answered func(n *node, outcome Result) // on each answer that leaves it
+	slept    func(asleep bool)             // when Asleep changes
 	check    func()                        // after each event
 	finished int
 	writes   int // decisions taken
+	asleep   bool
 	dst      []Decision
 }
 
@@ -222,6 +224,15 @@ func (w *world) take() {
 			w.decided(n, d.RDY)
 		}
 		w.sendRDY(n, d.RDY)
+	}
+	if asleep := w.m.Asleep(); asleep != w.asleep {
+		if asleep && w.m.stale {
+			w.Fatalf("%v: asleep while a plan is pending", w.clock())
+		}
+		w.asleep = asleep
+		if w.slept != nil {
+			w.slept(asleep)
+		}
 	}
 	if w.check != nil {
 		w.check()
