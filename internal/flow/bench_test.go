@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// BenchmarkTick is a look at 10,000 connections: all samples, Tick and Take. With
-// fewer slots than connections they go round.
+// BenchmarkTick measures a look at 10,000 connections: all samples, Tick and Take.
+// With fewer slots than connections the slots go round.
 func BenchmarkTick(b *testing.B) {
 	for name, slots := range map[string]int{"sharing": 20_000, "turns": 1_000} {
 		b.Run(name, func(b *testing.B) {
@@ -16,28 +16,27 @@ func BenchmarkTick(b *testing.B) {
 				c.tick()
 			}
 			if c.m.Asleep() {
-				b.Fatal("it did not look")
+				b.Fatal("the machine is asleep")
 			}
 		})
 	}
 }
 
-// BenchmarkSuccess is what a success costs while results are reported: with no
-// failures for long it is not even called.
+// BenchmarkSuccess measures a success that is reported although Reporting is false.
 func BenchmarkSuccess(b *testing.B) {
 	m := New(Config{MaxInFlight: 100, Backoff: exponential(time.Second), MaxBackoff: time.Minute})
 	m.Up(epochStart, 1, 2500)
 	b.ReportAllocs()
 	for b.Loop() {
 		if m.Reporting() {
-			b.Fatal("it wants to hear of it")
+			b.Fatal("Reporting is true without a failure")
 		}
 		m.Result(epochStart, 1, Success, m.Epoch())
 	}
 }
 
-// BenchmarkFailure is a failure of a consumer of 10,000 nsqds, which pauses them
-// all, and the probe after it.
+// BenchmarkFailure measures a failure with 10,000 nsqds, which pauses all of them,
+// and the probe after it.
 func BenchmarkFailure(b *testing.B) {
 	c := newCrowd(10_000, Config{MaxInFlight: 20_000, Idle: 500 * time.Millisecond, Backoff: exponential(0), MaxBackoff: time.Minute})
 	b.ReportAllocs()

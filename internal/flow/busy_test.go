@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// quiet is a world of nsqds without messages, a second old or a bit more.
+// quiet makes a world of nsqds without messages and lets about a second pass.
 func quiet(t *testing.T, nsqds int, cfg Config) *world {
 	w := newWorld(t, cfg)
 	for range nsqds {
@@ -25,15 +25,16 @@ func (w *world) flood(nodes ...*node) {
 	}
 }
 
-// rate is the part of what a number of slots could do that is done in a time.
+// rate lets time pass and returns the messages handled in it, as a part of what a
+// number of slots could handle.
 func (w *world) rate(slots int, takes, d time.Duration) float64 {
 	before := w.finished
 	w.run(d)
 	return float64(w.finished-before) * (takes + 2*w.delay).Seconds() / (float64(slots) * d.Seconds())
 }
 
-// TestOneBusyHasMost is one busy nsqd among idle ones, with fewer slots than nsqds
-// and a few more: three seconds after its first message it has nearly all.
+// TestOneBusyHasMost: one busy nsqd among idle ones, with fewer slots than nsqds or a
+// few more. Three seconds after its first message it has nearly all slots.
 func TestOneBusyHasMost(t *testing.T) {
 	t.Parallel()
 	const takes = 10 * time.Millisecond
@@ -56,8 +57,8 @@ func TestOneBusyHasMost(t *testing.T) {
 	}
 }
 
-// TestDistantBusyHasHalf is the same where messages are on the way for as long as
-// they are handled, or longer: that all slots are in use does not show then.
+// TestDistantBusyHasHalf: the same, but messages are on the wire for as long as they
+// are handled, or longer. Samples do not show then that all slots are in use.
 func TestDistantBusyHasHalf(t *testing.T) {
 	t.Parallel()
 	for _, takes := range []time.Duration{time.Millisecond, 6 * time.Millisecond} {
@@ -74,8 +75,8 @@ func TestDistantBusyHasHalf(t *testing.T) {
 	}
 }
 
-// TestBusyIsNotStarved is that no nsqd with messages is left without a slot, at
-// whatever moment of the round they come.
+// TestBusyIsNotStarved: an nsqd with messages gets slots, at whatever point of the
+// round its messages come.
 func TestBusyIsNotStarved(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ nsqds, slots int }{{3, 2}, {4, 3}, {5, 4}, {8, 7}, {10, 9}, {10, 8}, {20, 19}} {
@@ -96,8 +97,7 @@ func TestBusyIsNotStarved(t *testing.T) {
 	}
 }
 
-// TestBusyTakeEvenTurns is several busy nsqds among idle ones: each has about as
-// much as the others.
+// TestBusyTakeEvenTurns: several busy nsqds among idle ones get about equal shares.
 func TestBusyTakeEvenTurns(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ nsqds, busy, slots int }{
@@ -128,8 +128,8 @@ func TestBusyTakeEvenTurns(t *testing.T) {
 	}
 }
 
-// TestTurnsWithASlotForEach is that turns begin once where a slot for each would
-// leave a busy nsqd little, and end when it is done: then nothing is sent.
+// TestTurnsWithASlotForEach: where a slot for each nsqd would leave a busy one little,
+// turns begin, once. When it is done they end, and nothing is sent any more.
 func TestTurnsWithASlotForEach(t *testing.T) {
 	t.Parallel()
 	for _, slots := range []int{10, 11, 15, 19} {
@@ -159,8 +159,8 @@ func TestTurnsWithASlotForEach(t *testing.T) {
 	}
 }
 
-// TestSleepIsEven is that what was busy once does not keep its slots for ever, and
-// that single messages move nothing.
+// TestSleepIsEven: a connection that was busy does not keep its slots for ever, and
+// single messages move no slots.
 func TestSleepIsEven(t *testing.T) {
 	w := quiet(t, 8, Config{MaxInFlight: 80})
 	w.publish(w.nodes[3], 20_000)
@@ -168,7 +168,7 @@ func TestSleepIsEven(t *testing.T) {
 	w.run(time.Second)
 	for _, n := range w.nodes {
 		if n.sent != 10 {
-			t.Errorf("%s has %d", n.name, n.sent)
+			t.Errorf("RDY %d of nsqd %s, want 10", n.sent, n.name)
 		}
 	}
 	writes := w.writes
@@ -181,8 +181,8 @@ func TestSleepIsEven(t *testing.T) {
 	}
 }
 
-// TestProbeBesideSlowHandlers is D18 where nsqds have messages in flight when a
-// backoff begins, for long: RDY 1 would bring nothing.
+// TestProbeBesideSlowHandlers is D18 with messages in flight for long when a backoff
+// begins. A probe with RDY 1 would bring nothing.
 func TestProbeBesideSlowHandlers(t *testing.T) {
 	for _, tt := range []struct {
 		nsqds, slots, slow int
@@ -195,7 +195,7 @@ func TestProbeBesideSlowHandlers(t *testing.T) {
 		for i := range tt.slow {
 			w.publish(w.nodes[i%tt.nsqds], 1)
 		}
-		w.until(5*time.Second, "slow ones are in hand", func() bool { return len(w.hands) == tt.slow })
+		w.until(5*time.Second, "slow ones are in hand", func() bool { return len(w.inHand) == tt.slow })
 		w.handle = func(*node) (time.Duration, Result) { return 10 * time.Millisecond, Failure }
 		w.flood(w.nodes[0])
 		w.until(10*time.Second, "backoff", func() bool { return w.m.backoff.pausing })
@@ -204,8 +204,8 @@ func TestProbeBesideSlowHandlers(t *testing.T) {
 	}
 }
 
-// TestLevelsAreBounded is that a pause which does not grow does not take as many
-// successes to leave as there were failures.
+// TestLevelsAreBounded: a backoff whose pause does not grow does not take as many
+// successes to end as there were failures.
 func TestLevelsAreBounded(t *testing.T) {
 	for _, pause := range []time.Duration{0, time.Second} {
 		constant := func(int, *rand.Rand) time.Duration { return pause }

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// FuzzMachine feeds any events in any order, sensible or not: a byte is a command
-// in its low four bits, and what it is about in the others. The world checks what
-// comes of it.
+// FuzzMachine feeds any events in any order, sensible or not. The first byte chooses
+// the policy. In every other byte the low four bits are a command and the high four
+// its argument. The world checks the decisions and the invariants.
 func FuzzMachine(f *testing.F) {
 	f.Add([]byte{0x05, 0x00, 0x10, 0x20, 0xf1, 0x0c, 0x45, 0x0d, 0x0d, 0x05, 0x0c, 0x35, 0x0d})
 	f.Add([]byte{0x10, 0x27, 0x00, 0x10, 0xf1, 0x0d, 0x19, 0x0d, 0x0d, 0x0a, 0x0d, 0x1b, 0x0d})
@@ -23,7 +23,7 @@ func FuzzMachine(f *testing.F) {
 	})
 }
 
-// fuzzed is a world of four nsqds, with a policy that depends on a byte.
+// fuzzed makes a world of four nsqds. The bits of policy choose the Config.
 func fuzzed(t *testing.T, policy byte) *world {
 	cfg := Config{
 		MaxInFlight: int(policy & 7),
@@ -42,6 +42,7 @@ func fuzzed(t *testing.T, policy byte) *world {
 	return w
 }
 
+// feed carries out one command.
 func (w *world) feed(command byte, arg int) {
 	n := w.nodes[arg%len(w.nodes)]
 	switch command {
@@ -62,16 +63,16 @@ func (w *world) feed(command byte, arg int) {
 	case 4, 5:
 		w.setMax(arg - 1)
 	case 6:
-		w.m.Down(ID(1000 + arg)) // #nosec G115 -- small; one that it never heard of
+		w.m.Down(ID(1000 + arg)) // #nosec G115 -- small; an unknown connection
 		w.m.Drain(w.now, 1000)
 		w.m.Sample(w.now, 1000, Sample{})
 	case 7, 8, 9:
-		outcome := []Result{Success, Failure, Continue, discard, never}[arg%5]
+		result := []Result{Success, Failure, Continue, discard, never}[arg%5]
 		takes := time.Millisecond << arg
 		if takes > w.lease/2 {
 			takes = time.Millisecond
 		}
-		w.handle = func(*node) (time.Duration, Result) { return takes, outcome }
+		w.handle = func(*node) (time.Duration, Result) { return takes, result }
 	case 10:
 		w.m.Result(w.now, n.id, Failure, w.m.Epoch()+uint32(arg&1)) // #nosec G115 -- small
 		w.take()

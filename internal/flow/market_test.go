@@ -6,26 +6,26 @@ import (
 	"time"
 )
 
-// market is many consumers on the same nsqds, each with a machine. nsqd gives a
-// message to any client that is ready. Nothing takes time but handlers.
+// market is many consumers of the same nsqds, each with a machine. An nsqd sends a
+// message to any consumer that is ready. Only handlers take time.
 type market struct {
 	testing.TB
 	timeline
 	rand      *rand.Rand
 	consumers []*consumer
-	depth     []int // by nsqd
-	takes     time.Duration
+	depth     []int         // by nsqd
+	takes     time.Duration // of handlers, on average
 
-	waiting, working int           // messages
-	could, did       time.Duration // slot time: what could have been in use, and what was
-	writes           int
+	waiting, working int           // messages queued, and with a handler
+	could, did       time.Duration // slot time that could have been in use, and that was
+	writes           int           // decisions
 }
 
-// consumer is one of them. Its connection to nsqd i has ID i+1.
+// consumer is one consumer of a market. Its connection to nsqd i has ID i+1.
 type consumer struct {
 	m     *Machine
-	conns []Sample
-	rdy   []int
+	conns []Sample // by nsqd
+	rdy   []int    // by nsqd
 }
 
 func newMarket(t testing.TB, nsqds, consumers int, cfg Config) *market {
@@ -70,7 +70,7 @@ func (k *market) run(d time.Duration) {
 	}
 }
 
-// account adds up slot time until a moment.
+// account adds up the slot time up to until.
 func (k *market) account(until time.Time) {
 	slots := 0
 	for _, c := range k.consumers {
@@ -99,7 +99,7 @@ func (k *market) take(c *consumer) {
 	}
 }
 
-// load publishes to an nsqd at a rate, in messages a second.
+// load publishes to an nsqd at a rate in messages per second.
 func (k *market) load(nsqd int, rate float64) {
 	k.after(time.Duration(k.rand.ExpFloat64()/rate*float64(time.Second)), func() {
 		k.depth[nsqd]++
@@ -109,7 +109,8 @@ func (k *market) load(nsqd int, rate float64) {
 	})
 }
 
-// deliver has an nsqd send what it has to who is ready.
+// deliver sends an nsqd's messages to consumers that are ready, beginning with a
+// random one.
 func (k *market) deliver(nsqd int) {
 	first := k.rand.IntN(len(k.consumers))
 	for i := range k.consumers {

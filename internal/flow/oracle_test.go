@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestSplitAgainstOracle compares the split with one that hands out slots one by
-// one, always to the connection that has least.
+// TestSplitAgainstOracle compares split with dealt, which hands out slots one by
+// one, always to the connection that has fewest.
 func TestSplitAgainstOracle(t *testing.T) {
 	for seed := range uint64(20_000) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -39,8 +39,9 @@ func TestSplitAgainstOracle(t *testing.T) {
 	}
 }
 
-// dealt is the split that split describes: first each gets one, then up to what
-// it keeps, then to what it needs; what is left those that are busy; what is left then all.
+// dealt splits the slots in the five phases that the top of share.go describes: one
+// for each, what each keeps, what each needs, the rest for those with messages, what
+// is still left for all.
 func dealt(m *Machine, slots int) []int {
 	shares := make([]int, len(m.conns))
 	phases := []func(c *conn) int{
@@ -66,8 +67,9 @@ func dealt(m *Machine, slots int) []int {
 	return shares
 }
 
-// deal gives one slot to whoever has least of those that may have another, and
-// of those with as many, to one that has more already.
+// deal gives one slot to the connection that has fewest of those that may have
+// another. Of equals it prefers one that has more than that now. deal reports
+// whether there was one.
 func deal(m *Machine, shares []int, most func(c *conn) int) bool {
 	var may []int
 	for i, c := range m.conns {

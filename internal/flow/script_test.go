@@ -14,15 +14,14 @@ import (
 	"time"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what scripts print into testdata; read the difference before you commit it")
+var rewrite = flag.Bool("rewrite", false, "write what the stories print into testdata; read the difference before you commit it")
 
-// TestScripts plays testdata/*.txt. Each is a story: a line is a command, and
-// lines that begin with > are what came of it. The first commands set the scene,
-// testdata/README tells which there are.
+// TestScripts plays the stories in testdata/*.txt. A line is a command; the lines
+// after it that begin with > are what it led to. testdata/README lists the commands.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
-		t.Fatal("no scripts", err)
+		t.Fatal("no stories", err)
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
@@ -42,7 +41,7 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-// compare shows the first line that differs, and the command before it.
+// compare fails with the first line that differs and the command before it.
 func compare(t *testing.T, want, got string) {
 	if want == got {
 		return
@@ -60,7 +59,7 @@ func compare(t *testing.T, want, got string) {
 	t.Fatalf("%d lines, want %d", len(g), len(w))
 }
 
-// play carries out a script and returns it with what it prints.
+// play carries out the stories in text, and returns text with what they print now.
 func play(t *testing.T, text string) string {
 	var p *player
 	var out strings.Builder
@@ -79,7 +78,7 @@ func play(t *testing.T, text string) string {
 			continue
 		}
 		if p == nil || commands[fields[0]] == nil {
-			t.Fatalf("%s: no such command", line)
+			t.Fatalf("unknown command %q", line)
 		}
 		commands[fields[0]](p, fields[1:])
 		for _, s := range p.out {
@@ -90,23 +89,23 @@ func play(t *testing.T, text string) string {
 	return out.String()
 }
 
-// player is a world that understands commands.
+// player carries out the commands of a story in a world.
 type player struct {
 	*testing.T
 	w     *world
 	nodes map[string]*node
 	out   []string
-	at    time.Duration // of the last line of out
-	quiet bool
-	rdys  int
+	at    time.Duration // when the last line of out happened
+	quiet bool          // count decisions instead of printing them
+	rdys  int           // decisions counted
 
-	takes   time.Duration
-	outcome Result
-	next    []Result          // of the next messages
-	own     map[string]Result // by nsqd
+	takes  time.Duration     // of handlers
+	result Result            // of messages, unless next or own says otherwise
+	next   []Result          // of the next messages, first to last
+	own    map[string]Result // of the messages of one nsqd, by its name
 }
 
-// newPlayer makes a consumer from words such as max=10 and uniform.
+// newPlayer makes a consumer from options such as max=10 and uniform.
 func newPlayer(t *testing.T, words []string) *player {
 	p := &player{T: t, nodes: make(map[string]*node), own: make(map[string]Result)}
 	cfg := Config{MaxBackoff: 2 * time.Minute, Seed: 1}
@@ -136,13 +135,13 @@ func newPlayer(t *testing.T, words []string) *player {
 		case "sleep":
 			sleep = true
 		default:
-			t.Fatalf("consumer: %s?", word)
+			t.Fatalf("unknown option %q", word)
 		}
 	}
 	cfg.Backoff = exponential(unit)
 	p.w = newWorld(t, cfg)
 	p.w.delay, p.w.buffer, p.w.lease = delay, buffer, lease
-	p.takes, p.outcome = 10*time.Millisecond, Success
+	p.takes, p.result = 10*time.Millisecond, Success
 	p.w.handle = p.handle
 	p.w.decided = func(n *node, rdy int) {
 		p.rdys++
@@ -151,7 +150,7 @@ func newPlayer(t *testing.T, words []string) *player {
 		}
 	}
 	if trace {
-		p.w.answered = func(n *node, o Result) {
+		p.w.completed = func(n *node, o Result) {
 			p.print(n.name + " " + map[Result]string{Success: "FIN", discard: "FIN", Failure: "REQ", Continue: "REQ"}[o])
 		}
 	}
@@ -163,7 +162,7 @@ func newPlayer(t *testing.T, words []string) *player {
 	return p
 }
 
-// print adds to the last line if that is about the same moment.
+// print adds to the last line if that happened at the same time.
 func (p *player) print(s string) {
 	if at := p.w.clock(); len(p.out) == 0 || at != p.at {
 		p.out = append(p.out, at.String()+"  "+s)
@@ -174,14 +173,14 @@ func (p *player) print(s string) {
 }
 
 func (p *player) handle(n *node) (time.Duration, Result) {
-	outcome := p.outcome
+	result := p.result
 	if o, ok := p.own[n.name]; ok {
-		outcome = o
+		result = o
 	}
 	if len(p.next) > 0 {
-		outcome, p.next = p.next[0], p.next[1:]
+		result, p.next = p.next[0], p.next[1:]
 	}
-	return p.takes, outcome
+	return p.takes, result
 }
 
 func (p *player) number(s string) int {
@@ -200,26 +199,26 @@ func (p *player) duration(s string) time.Duration {
 	return d
 }
 
-var outcomes = map[string]Result{
+var results = map[string]Result{
 	"succeed": Success, "fail": Failure, "continue": Continue, "discard": discard, "never": never,
 }
 
 func (p *player) word(s string) Result {
-	o, ok := outcomes[s]
+	o, ok := results[s]
 	if !ok {
-		p.Fatalf("%s: one of %v", s, slices.Sorted(maps.Keys(outcomes)))
+		p.Fatalf("unknown result %q, want one of %v", s, slices.Sorted(maps.Keys(results)))
 	}
 	return o
 }
 
 func (p *player) node(name string) *node {
 	if p.nodes[name] == nil {
-		p.Fatalf("%s?", name)
+		p.Fatalf("unknown nsqd %q", name)
 	}
 	return p.nodes[name]
 }
 
-// commands are what a line may begin with.
+// commands holds the commands by name.
 var commands = map[string]func(p *player, args []string){
 	"up":      (*player).up,
 	"down":    func(p *player, args []string) { p.w.disconnect(p.node(args[0])) },
@@ -232,7 +231,8 @@ var commands = map[string]func(p *player, args []string){
 			p.next = append(p.next, p.word(word))
 		}
 	},
-	"run": func(p *player, args []string) { p.w.run(p.duration(args[0])) },
+	"overload": (*player).overload,
+	"run":      func(p *player, args []string) { p.w.run(p.duration(args[0])) },
 	"pass": func(p *player, args []string) {
 		p.quiet, p.rdys = true, 0
 		p.w.run(p.duration(args[0]))
@@ -258,7 +258,7 @@ var commands = map[string]func(p *player, args []string){
 	"visits": (*player).visits,
 }
 
-// up connects nsqds, with max= all with that max_rdy_count.
+// up connects nsqds. Those after max=N have that max_rdy_count.
 func (p *player) up(args []string) {
 	maxRDY := 2500
 	for _, name := range args {
@@ -276,17 +276,33 @@ func (p *player) up(args []string) {
 	}
 }
 
-// setHandler is for all messages, or those of one nsqd.
+// overload reports that leases of a length ended unbegun, now or after a time. One
+// that comes when the machine is due comes before the tick.
+func (p *player) overload(args []string) {
+	lease, after := p.duration(args[0]), time.Duration(0)
+	if len(args) > 1 {
+		after = p.duration(args[2])
+	}
+	report := func() { p.w.m.Overrun(p.w.now, lease) }
+	if after > 0 {
+		p.w.after(after, report)
+		return
+	}
+	report()
+	p.w.take()
+}
+
+// setHandler sets what handlers do with all messages, or with those of one nsqd.
 func (p *player) setHandler(args []string) {
 	if p.nodes[args[0]] != nil {
 		p.own[args[0]] = p.word(args[1])
 		return
 	}
-	p.takes, p.outcome = p.duration(args[0]), p.word(args[1])
+	p.takes, p.result = p.duration(args[0]), p.word(args[1])
 	clear(p.own)
 }
 
-// visits runs, and tells in which order nsqds were given RDY.
+// visits lets time pass, and prints the order in which nsqds were given RDY.
 func (p *player) visits(args []string) {
 	decided, order := p.w.decided, []string(nil)
 	p.w.decided = func(n *node, rdy int) {
@@ -299,6 +315,7 @@ func (p *player) visits(args []string) {
 	p.out = append(p.out, strings.Join(order, " "))
 }
 
+// shares returns the RDY of each connection and their sum.
 func (p *player) shares() string {
 	var s []string
 	sum := 0
@@ -311,7 +328,7 @@ func (p *player) shares() string {
 	return fmt.Sprintf("%s: %d of %d", strings.Join(s, ", "), sum, p.w.max)
 }
 
-// exponential is a strategy of flow's own tests: the unit doubles per level.
+// exponential is the backoff of these tests: the unit doubles per level.
 func exponential(unit time.Duration) func(int, *rand.Rand) time.Duration {
 	return func(level int, _ *rand.Rand) time.Duration { return unit << min(level, 30) }
 }

@@ -9,10 +9,10 @@ import (
 )
 
 // The TestSimulate tests measure in virtual time what docs/GUARANTEES.md claims.
-// go test -run Simulate -v ./internal/flow prints what came out.
+// go test -run Simulate -v ./internal/flow prints the figures.
 
-// TestSimulateManyNSQDs is one consumer of 10,000 nsqds that come and go. Without
-// that nothing is allocated.
+// TestSimulateManyNSQDs is one consumer of 10,000 nsqds that come and go. While none
+// does, a tick allocates nothing.
 func TestSimulateManyNSQDs(t *testing.T) {
 	for _, slots := range []int{1_000, 20_000} {
 		c := newCrowd(10_000, Config{MaxInFlight: slots, Idle: 500 * time.Millisecond})
@@ -33,8 +33,8 @@ func TestSimulateManyNSQDs(t *testing.T) {
 	}
 }
 
-// crowd is a machine with many connections, one in a hundred of them busy, and
-// time that passes from tick to tick.
+// crowd is a machine with many connections, of which one in a hundred is busy. Its
+// time passes from tick to tick.
 type crowd struct {
 	m      *Machine
 	now    time.Time
@@ -89,9 +89,9 @@ func (c *crowd) tick() {
 	c.dst = c.m.Take(c.now, c.dst[:0])
 }
 
-// TestSimulateBusyNSQD is D21: one nsqd of eight has messages. Within a second it
-// has 90 % of the slots, and in the steady state after that nothing is sent; nor
-// is anything where messages come one by one.
+// TestSimulateBusyNSQD is D21: one nsqd of eight has messages. Within a second it has
+// 90 % of the slots. In the steady state after that nothing is sent, and next to
+// nothing where messages come one by one.
 func TestSimulateBusyNSQD(t *testing.T) {
 	w := newWorld(t, Config{MaxInFlight: 80})
 	for range 8 {
@@ -119,12 +119,12 @@ func TestSimulateBusyNSQD(t *testing.T) {
 	k.run(100 * time.Second)
 	t.Logf("8 nsqds with 1 message a second each: %d RDYs in 100 s", k.writes-writes)
 	if k.writes-writes > 40 {
-		t.Error("too many for nothing")
+		t.Errorf("%d RDYs in 100 s for messages that come one by one", k.writes-writes)
 	}
 }
 
-// TestSimulateZipf is many consumers and nsqds, some with much more traffic than
-// others: how much of the slots that could have been working was not.
+// TestSimulateZipf is many consumers of many nsqds, some with much more traffic than
+// others. It measures the slots that could have been working and were not.
 func TestSimulateZipf(t *testing.T) {
 	t.Parallel()
 	for _, load := range []float64{0.5, 0.9} {
@@ -152,7 +152,7 @@ func TestSimulateZipf(t *testing.T) {
 	}
 }
 
-// TestSimulateFirstDelivery is D22: fewer slots than nsqds, one of which gets a
+// TestSimulateFirstDelivery is D22: with fewer slots than nsqds, an idle nsqd gets a
 // message.
 func TestSimulateFirstDelivery(t *testing.T) {
 	t.Parallel()
@@ -186,8 +186,8 @@ func TestSimulateFirstDelivery(t *testing.T) {
 	}
 }
 
-// TestEveryNSQDIsVisited is that no nsqd waits for ever for a slot, however busy
-// others are, and however slow handlers.
+// TestEveryNSQDIsVisited: no nsqd waits for a slot for ever, however busy others are
+// and however slow the handlers.
 func TestEveryNSQDIsVisited(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -230,17 +230,17 @@ func TestEveryNSQDIsVisited(t *testing.T) {
 				}
 			}
 			if seed == 0 {
-				t.Logf("%s: one waited %v", name, longest)
+				t.Logf("%s: an nsqd waited %v", name, longest)
 			}
 			if longest > tt.most {
-				t.Errorf("%s: one waited %v", name, longest)
+				t.Errorf("%s: an nsqd waited %v, want at most %v", name, longest, tt.most)
 			}
 		}
 	}
 }
 
-// TestSimulateResume is D18: after one failure messages flow again within a
-// second after the pause, whichever nsqds have any, and however many slots.
+// TestSimulateResume is D18: after one failure messages flow again within a second of
+// the pause's end, whichever nsqds have messages and however many slots there are.
 func TestSimulateResume(t *testing.T) {
 	const pause = 2 * time.Second
 	var worst time.Duration
@@ -267,7 +267,7 @@ func TestSimulateResume(t *testing.T) {
 		}
 		w.until(time.Minute, "failure", func() bool { return w.m.backoff.level > 0 })
 		w.run(pause / 2)
-		if r.IntN(3) == 0 { // others have messages now
+		if r.IntN(3) == 0 { // another nsqd has messages now
 			for _, n := range w.nodes {
 				n.depth = 0
 			}
@@ -279,12 +279,12 @@ func TestSimulateResume(t *testing.T) {
 	}
 	t.Logf("one failure, 8 nsqds of which any are busy, 1,000 seeds: messages flow at most %v after the pause", worst.Round(time.Millisecond))
 	if worst > time.Second {
-		t.Error("too late")
+		t.Error("want at most a second")
 	}
 }
 
-// TestSimulateErrors is D28: with backoff_policy adaptive few failures cost little.
-// A dependency that is down still ends at one message a pause.
+// TestSimulateErrors is D28: with backoff_policy adaptive a few failures cost little.
+// A dependency that is down still leads to one message per pause.
 func TestSimulateErrors(t *testing.T) {
 	t.Parallel()
 	base := 0.0
@@ -314,7 +314,7 @@ func TestSimulateErrors(t *testing.T) {
 		case percent == 100:
 			handled = 0
 			w.run(10 * time.Minute)
-			if handled < 8 || handled > 12 { // a minute each
+			if handled < 8 || handled > 12 { // pauses of a minute
 				t.Errorf("%d messages handled in 10 minutes", handled)
 			}
 		}

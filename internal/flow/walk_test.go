@@ -11,9 +11,9 @@ import (
 
 var walks = flag.Int("walks", 520, "random walks of TestRandomWalk, of 2,000 events each")
 
-// TestRandomWalk does anything in any order, with all invariants checked after
-// each event. At its end handlers are healthy and nothing changes any more: then
-// all there is must be consumed, and every slot be in use.
+// TestRandomWalk plays random events in random order and checks all invariants after
+// each. At the end handlers succeed and nothing else changes. Then all messages must
+// be consumed, and every slot must be in use.
 func TestRandomWalk(t *testing.T) {
 	t.Parallel()
 	events := 0
@@ -23,7 +23,7 @@ func TestRandomWalk(t *testing.T) {
 	t.Log(events, "events")
 }
 
-// TestSameSeedSameDecisions runs walks twice.
+// TestSameSeedSameDecisions runs each walk twice and compares the decisions.
 func TestSameSeedSameDecisions(t *testing.T) {
 	for seed := range uint64(20) {
 		var sums [2]uint64
@@ -40,16 +40,16 @@ func TestSameSeedSameDecisions(t *testing.T) {
 	}
 }
 
-// walk is a world in which anything happens.
+// walk is a world in which random events happen.
 type walk struct {
 	*world
 	seed   uint64
 	events int
-	over   bool // no more happens
+	ended  bool // no more events
 
-	// Of handlers, in percent, for a time.
-	fail, goOn, discard, never int
-	takes                      time.Duration
+	// What handlers do now, each in percent of messages, and for how long at most.
+	fail, continued, discard, never int
+	takes                           time.Duration // on average
 }
 
 func newWalk(t *testing.T, seed uint64) *walk {
@@ -80,7 +80,7 @@ func newWalk(t *testing.T, seed uint64) *walk {
 	return w
 }
 
-// run returns how many events there were.
+// run plays the walk and returns how many events there were.
 func (w *walk) run(events int) int {
 	defer func() {
 		if w.Failed() {
@@ -97,13 +97,13 @@ func (w *walk) run(events int) int {
 	return w.events
 }
 
-// mood is how handlers do for a while.
+// mood changes what handlers do, and again after a while.
 func (w *walk) mood() {
-	if w.over {
+	if w.ended {
 		return
 	}
-	w.fail, w.goOn, w.discard, w.never = 0, 0, 0, 0
-	for _, p := range []*int{&w.fail, &w.goOn, &w.discard} {
+	w.fail, w.continued, w.discard, w.never = 0, 0, 0, 0
+	for _, p := range []*int{&w.fail, &w.continued, &w.discard} {
 		if w.rand.IntN(3) == 0 {
 			*p = w.rand.IntN(1 << w.rand.IntN(7))
 		}
@@ -119,18 +119,18 @@ func (w *walk) handler(*node) (time.Duration, Result) {
 	takes := time.Duration(w.rand.Int64N(int64(2 * w.takes)))
 	for _, o := range []struct {
 		percent int
-		outcome Result
-	}{{w.fail, Failure}, {w.goOn, Continue}, {w.discard, discard}, {w.never, never}} {
+		result  Result
+	}{{w.fail, Failure}, {w.continued, Continue}, {w.discard, discard}, {w.never, never}} {
 		if w.rand.IntN(100) < o.percent {
-			return takes, o.outcome
+			return takes, o.result
 		}
 	}
 	return takes, Success
 }
 
-// something happens, and so on.
+// something plays a random event, and another after a while.
 func (w *walk) something() {
-	if w.over {
+	if w.ended {
 		return
 	}
 	n := w.nodes[w.rand.IntN(len(w.nodes))]
@@ -158,10 +158,10 @@ func (w *walk) something() {
 	w.after(time.Duration(w.rand.ExpFloat64()*float64(60*time.Millisecond)), w.something)
 }
 
-// finish checks that what went on has left nothing behind.
+// finish checks that the walk has left nothing behind.
 func (w *walk) finish() {
-	w.over = true
-	w.fail, w.goOn, w.discard, w.never, w.takes = 0, 0, 0, 0, time.Millisecond
+	w.ended = true
+	w.fail, w.continued, w.discard, w.never, w.takes = 0, 0, 0, 0, time.Millisecond
 	w.setMax(1 + w.rand.IntN(10))
 	for _, n := range w.nodes {
 		if n.up && n.draining {
@@ -179,7 +179,7 @@ func (w *walk) finish() {
 		}
 		return true
 	})
-	if w.m.backoff.level > 0 { // as many messages as levels end it
+	if w.m.backoff.level > 0 { // each message that succeeds steps one level down
 		w.until(10*time.Minute, "backoff ends", func() bool {
 			if n := w.nodes[0]; n.depth == 0 && n.inFlight == 0 {
 				w.publish(n, 1)
@@ -192,21 +192,20 @@ func (w *walk) finish() {
 	}
 	w.world.run(2*w.lease + time.Second)
 	if w.m.Reporting() && !w.m.cfg.Adaptive {
-		w.Fatalf("seed %d: %+v is not over", w.seed, w.m.backoff)
+		w.Fatalf("seed %d: backoff is not over: %+v", w.seed, w.m.backoff)
 	}
 	slots, take := 0, 0
 	for _, n := range w.nodes {
 		slots += n.sent
 		take += w.m.byID[n.id].maxRDY
 	}
-	// A slot that goes round is on its way now and then.
+	// Slots that go round are between two connections at times.
 	if limit := w.m.limit(); limit >= len(w.nodes) && slots != min(limit, take) {
-		w.Fatalf("seed %d: %d slots of %d are in use", w.seed, slots, w.max)
+		w.Fatalf("seed %d: sum of RDYs %d, max_in_flight %d", w.seed, slots, w.max)
 	}
 }
 
-// single checks that one nsqd with messages, among others without, has most of the
-// slots.
+// single checks that a single nsqd with messages gets most of the slots.
 func (w *walk) single() {
 	w.takes = 100 * time.Millisecond
 	n := w.nodes[w.rand.IntN(len(w.nodes))]

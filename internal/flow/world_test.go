@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// world is a consumer and its nsqds in virtual time: a Machine, and around it
-// what it decides about. Commands and messages take their time on the wire;
-// nsqd delivers up to RDY, through an output buffer; handlers take their time.
+// world is a consumer and its nsqds in virtual time: a Machine and what it decides
+// about. Commands and messages spend time on the wire, nsqd delivers up to RDY
+// through an output buffer, and handlers take time.
 type world struct {
 	testing.TB
 	timeline
@@ -22,45 +22,45 @@ type world struct {
 	handle  func(n *node) (time.Duration, Result)
 	workers int // handlers; 0 is one for each message
 
-	lease   time.Duration // nsqd's msg_timeout
-	nodes   []*node
-	conns   map[ID]*node
-	lastID  ID
-	running int
-	queue   []*arrival
-	hands   map[*arrival]bool // received and not answered, connection lost or not
-	leases  []*arrival        // in the order in which they end
-	untold  int               // answers since the last pause that the machine was not told of
-	max     int
-	ticks   int
+	lease      time.Duration // nsqd's msg_timeout
+	nodes      []*node
+	conns      map[ID]*node
+	lastID     ID
+	running    int
+	queue      []*arrival
+	inHand     map[*arrival]bool // received and not completed, on whatever connection
+	leases     []*arrival        // of received messages, in the order in which they end
+	unreported int               // since the last pause, messages that ended without the machine being told
+	max        int
+	ticks      int
 
-	decided  func(n *node, rdy int)        // on each decision
-	arrived  func(n *node)                 // on each message that reaches the consumer
-	answered func(n *node, outcome Result) // on each answer that leaves it
-	slept    func(asleep bool)             // when Asleep changes
-	check    func()                        // after each event
-	finished int
-	writes   int // decisions taken
-	asleep   bool
-	dst      []Decision
+	decided   func(n *node, rdy int)       // on each decision
+	arrived   func(n *node)                // on each message that reaches the consumer
+	completed func(n *node, result Result) // on each ack and requeue that the consumer sends
+	slept     func(asleep bool)            // when Asleep changes
+	check     func()                       // after each event
+	finished  int
+	writes    int // decisions taken
+	asleep    bool
+	dst       []Decision
 }
 
-// node is an nsqd and the connection to it.
+// node is an nsqd and the consumer's connection to it.
 type node struct {
 	id       ID // of the connection
 	name     string
 	up       bool
 	draining bool // CLS was sent
 	depth    int  // queued
-	rdy      int  // as nsqd knows it
-	inFlight int  // as nsqd knows it
-	buffered int  // of those, not sent yet
+	rdy      int  // the last that reached nsqd
+	inFlight int  // as nsqd counts them
+	buffered int  // of inFlight: still in the output buffer
 	ticking  bool // the buffer's timer runs
 
-	sent        int // RDY as it was decided
+	sent        int // the last RDY that the machine decided
 	granted     time.Time
 	coming      int // messages on the wire
-	held        int // received, and neither answered nor given up
+	held        int // received, not completed, lease not over
 	peak        int
 	received    uint64
 	lastMessage time.Time
@@ -76,13 +76,13 @@ type arrival struct {
 	ends       time.Time // its lease
 }
 
-// Outcomes of the world's own: the machine does not hear of these.
+// Results that the machine is not told of.
 const (
-	discard Result = 100 + iota // given up: finished
-	never                       // not answered
+	discard Result = 100 + iota // given up, and acked
+	never                       // neither acked nor requeued
 )
 
-// timeline is what is to happen when.
+// timeline holds what will happen and when.
 type timeline struct {
 	now    time.Time
 	agenda events
@@ -94,7 +94,7 @@ func (t *timeline) after(d time.Duration, do func()) {
 	heap.Push(&t.agenda, event{t.now.Add(d), t.seq, do})
 }
 
-// next lets happen what comes next.
+// next plays the next event.
 func (t *timeline) next() {
 	e := heap.Pop(&t.agenda).(event)
 	t.now = e.at
@@ -123,7 +123,7 @@ func (e *events) Pop() any {
 	return x
 }
 
-// epochStart is when worlds begin.
+// epochStart is the time at which worlds begin.
 var epochStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newWorld(tb testing.TB, cfg Config) *world {
@@ -132,7 +132,7 @@ func newWorld(tb testing.TB, cfg Config) *world {
 	}
 	return &world{
 		TB: tb, m: New(cfg), rand: rand.New(rand.NewPCG(cfg.Seed, 7)), timeline: timeline{now: epochStart},
-		conns: make(map[ID]*node), hands: make(map[*arrival]bool),
+		conns: make(map[ID]*node), inHand: make(map[*arrival]bool),
 		lease: time.Minute, delay: 200 * time.Microsecond, buffer: 250 * time.Millisecond, max: cfg.MaxInFlight,
 		handle: func(*node) (time.Duration, Result) { return 10 * time.Millisecond, Success },
 	}
@@ -146,20 +146,20 @@ func (w *world) run(d time.Duration) {
 	w.now = end
 }
 
-// until lets time pass until a condition holds, and fails if it does not within
-// a time.
+// until lets time pass until cond holds, and returns how long that took. It fails
+// the test if that is longer than limit.
 func (w *world) until(limit time.Duration, what string, cond func() bool) time.Duration {
 	w.Helper()
 	from := w.now
 	for !cond() {
 		if !w.step(from.Add(limit)) {
-			w.Fatalf("%s: not within %v", what, limit)
+			w.Fatalf("not within %v: %s", limit, what)
 		}
 	}
 	return w.now.Sub(from)
 }
 
-// step does what comes next, up to an end.
+// step plays the next event or tick, if there is one up to end.
 func (w *world) step(end time.Time) bool {
 	due, ok := w.m.Next()
 	if ok && due.Before(w.now) {
@@ -181,6 +181,7 @@ func (w *world) step(end time.Time) bool {
 	return true
 }
 
+// tick samples all connections and has the machine do what is due.
 func (w *world) tick() {
 	w.ticks++
 	for _, n := range w.nodes {
@@ -192,20 +193,20 @@ func (w *world) tick() {
 	w.m.Tick(w.now)
 	w.take()
 	if due, ok := w.m.Next(); ok && !due.After(w.now) {
-		w.Fatalf("%v: ticked, and due since %v", w.clock(), w.now.Sub(due))
+		w.Fatalf("%v: still due after a tick, since %v", w.clock(), w.now.Sub(due))
 	}
 }
 
 func (w *world) clock() time.Duration { return w.now.Sub(epochStart) }
 
-// take carries out decisions, and checks each.
+// take checks and carries out the machine's decisions.
 func (w *world) take() {
 	w.dst = w.m.Take(w.now, w.dst[:0])
 	rising := false
 	for _, d := range w.dst {
 		n := w.node(d.Conn)
 		if !n.up || n.draining || d.RDY == n.sent || d.RDY < 0 || d.RDY > w.m.byID[d.Conn].maxRDY {
-			w.Fatalf("%v: decision %v for %+v", w.clock(), d, *n)
+			w.Fatalf("%v: wrong decision %v for %+v", w.clock(), d, *n)
 		}
 		if rising && d.RDY < n.sent {
 			w.Fatalf("%v: a decrease after an increase in %v", w.clock(), w.dst)
@@ -239,15 +240,18 @@ func (w *world) take() {
 	}
 }
 
-// bound checks that a rise of RDY kept to max in flight. Where decreases take
-// longer than settle to be seen that cannot be had.
+// assumedDelay is how long the machine assumes that an RDY takes to reach nsqd. On a
+// slower wire it cannot keep its bounds.
+const assumedDelay = 10 * time.Millisecond
+
+// bound checks that a rise of RDY keeps to max_in_flight.
 func (w *world) bound() {
-	if slots := w.slots(); w.delay < settleTime && slots > w.max {
+	if slots := w.slots(); w.delay < assumedDelay && slots > w.max {
 		w.Fatalf("%v: %d slots in use of %d", w.clock(), slots, w.max)
 	}
 }
 
-// slots is the sum of what connections have in flight, or may have.
+// slots returns the sum over all connections of what is in flight or may be.
 func (w *world) slots() (sum int) {
 	for _, n := range w.nodes {
 		if n.up {
@@ -259,7 +263,7 @@ func (w *world) slots() (sum int) {
 
 func (w *world) node(id ID) *node { return w.conns[id] }
 
-// add makes an nsqd, up or not.
+// add makes an nsqd, and connects to it if up.
 func (w *world) add(up bool) *node {
 	n := &node{name: fmt.Sprint(len(w.nodes) + 1)}
 	w.nodes = append(w.nodes, n)
@@ -277,7 +281,7 @@ func (w *world) connect(n *node, maxRDY int) {
 	w.take()
 }
 
-// disconnect loses a connection. What it had in flight is queued again at once.
+// disconnect loses a connection. nsqd queues what was in flight again at once.
 func (w *world) disconnect(n *node) {
 	n.up = false
 	n.generation++
@@ -296,7 +300,7 @@ func (w *world) drain(n *node) {
 	w.sendRDY(n, 0)
 }
 
-// sendRDY has nsqd know of an RDY after a while.
+// sendRDY sends an RDY, which reaches nsqd after the delay.
 func (w *world) sendRDY(n *node, rdy int) {
 	generation := n.generation
 	w.after(w.delay, func() {
@@ -318,7 +322,7 @@ func (w *world) publish(n *node, count int) {
 	w.push(n)
 }
 
-// push is nsqd's delivery loop.
+// push is nsqd's delivery: it fills the output buffer up to RDY.
 func (w *world) push(n *node) {
 	for n.up && n.inFlight < n.rdy && n.depth > 0 {
 		n.depth--
@@ -339,6 +343,7 @@ func (w *world) push(n *node) {
 	}
 }
 
+// flush sends nsqd's output buffer, which reaches the consumer after the delay.
 func (w *world) flush(n *node) {
 	count, generation := n.buffered, n.generation
 	n.buffered = 0
@@ -360,7 +365,7 @@ func (w *world) flush(n *node) {
 				w.arrived(n)
 			}
 			a := &arrival{n, n.id, generation, w.m.Epoch(), w.now.Add(w.lease)}
-			w.hands[a] = true
+			w.inHand[a] = true
 			w.queue = append(w.queue, a)
 			w.leases = append(w.leases, a)
 			if len(w.leases) == 1 {
@@ -371,38 +376,38 @@ func (w *world) flush(n *node) {
 	})
 }
 
-// work has free handlers begin.
+// work has free handlers begin messages.
 func (w *world) work() {
 	for len(w.queue) > 0 && (w.workers == 0 || w.running < w.workers) {
 		a := w.queue[0]
 		w.queue = w.queue[1:]
-		if !w.hands[a] {
+		if !w.inHand[a] {
 			continue // its lease is over
 		}
-		takes, outcome := w.handle(a.n)
-		if outcome == never {
+		takes, result := w.handle(a.n)
+		if result == never {
 			continue
 		}
 		w.running++
 		w.after(takes, func() {
 			w.running--
-			w.answer(a, outcome)
+			w.complete(a, result)
 			w.work()
 		})
 	}
 }
 
-// expire has nsqd and the consumer give up on messages that were not answered.
+// expire has nsqd requeue the messages whose lease is over.
 func (w *world) expire() {
 	for len(w.leases) > 0 {
 		a := w.leases[0]
-		if w.hands[a] && a.ends.After(w.now) {
+		if w.inHand[a] && a.ends.After(w.now) {
 			w.after(a.ends.Sub(w.now), w.expire)
 			return
 		}
 		w.leases = w.leases[1:]
 		if w.release(a) {
-			w.untold++
+			w.unreported++
 			a.n.inFlight--
 			a.n.depth++
 			w.push(a.n)
@@ -410,10 +415,11 @@ func (w *world) expire() {
 	}
 }
 
-// release takes a message out of hand. It tells whether nsqd waits for its answer.
+// release takes a message out of hand. It reports whether nsqd still waits for an
+// ack or requeue of it.
 func (w *world) release(a *arrival) bool {
-	in := w.hands[a]
-	delete(w.hands, a)
+	in := w.inHand[a]
+	delete(w.inHand, a)
 	if !in || a.n.generation != a.generation {
 		return false
 	}
@@ -421,25 +427,26 @@ func (w *world) release(a *arrival) bool {
 	return true
 }
 
-func (w *world) answer(a *arrival, outcome Result) {
-	if !w.hands[a] {
+// complete acks or requeues a message, after its result was reported.
+func (w *world) complete(a *arrival, result Result) {
+	if !w.inHand[a] {
 		return // too late
 	}
 	switch {
-	case outcome > Continue:
-		w.untold++
-	case outcome != Success || w.m.Reporting():
-		w.m.Result(w.now, a.id, outcome, a.epoch)
-		w.take() // RDY goes out before the answer
+	case result > Continue:
+		w.unreported++
+	case result != Success || w.m.Reporting():
+		w.m.Result(w.now, a.id, result, a.epoch)
+		w.take() // RDYs go out before the ack or requeue
 	}
 	n := a.n
 	if !w.release(a) {
 		return
 	}
-	if w.answered != nil {
-		w.answered(n, outcome)
+	if w.completed != nil {
+		w.completed(n, result)
 	}
-	if outcome == Success {
+	if result == Success {
 		w.finished++
 	}
 	w.after(w.delay, func() {
@@ -447,7 +454,7 @@ func (w *world) answer(a *arrival, outcome Result) {
 			return
 		}
 		n.inFlight--
-		if outcome == Failure || outcome == Continue {
+		if result == Failure || result == Continue {
 			n.depth++
 		}
 		w.push(n)
