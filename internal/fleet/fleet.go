@@ -1,27 +1,31 @@
-// Package fleet decides which nsqds a consumer is to be connected to, and when
-// each is dialled.
+// Package fleet decides which nsqds a consumer should be connected to, and when it
+// dials each.
 //
-// It is pure: events and the time go in, addresses to dial come out. It reads
-// no clock, starts nothing and does no I/O; chance comes from a seed, so the
-// same events give the same decisions. It is not safe for concurrent use.
+// It is pure: events and the time go in, addresses to dial come out. It reads no
+// clock, starts no goroutine and does no I/O. Random numbers come from a seed, so
+// the same events give the same decisions. It is not safe for concurrent use.
 //
-// Wanted are the addresses that were added, and those that nsqlookupd lists,
-// without those that were removed. An address that no nsqlookupd lists any more
-// is let go after a while, and not before it was missing three times: an nsqd that
-// restarts is missing for a moment. Only when all of them have answered does that
-// count, for one that does not answer may know it still. An nsqd that is connected
-// is given more time: an nsqlookupd that restarts knows nobody until the nsqds have
-// told it again. One that was added is kept whoever lists it.
+// # Which nsqds
+//
+// An address is wanted if it was added or nsqlookupd lists it, and it was not
+// removed since. An address that is only listed is let go when no nsqlookupd has
+// listed it in three polls in a row and for Grace: an nsqd that restarts is unlisted
+// for a short time. A poll counts only if every nsqlookupd responded, since one that
+// did not may still list the address. A connected nsqd has 30 s at least: an
+// nsqlookupd that restarts lists no nsqd until the nsqds have registered again. An
+// address that was added stays, whatever is listed.
+//
+// # When to dial
 //
 // An address is dialled at once when it becomes wanted, or as soon as fewer than
-// MaxDials are under way. When a dial fails or a connection is lost it is dialled
-// again after a delay of MinDelay and 40 % of the time that the trouble has
-// lasted, at most MaxDelay. So delays grow geometrically, and an nsqd that comes
-// back is found before it was away for half as long again. Delays are drawn from
-// their upper half: many consumers do not return to a restarted nsqd in step. A
-// connection that held for a while ends the trouble; one that did not is part of
-// it. An nsqd that answered and refused will hardly think better of it within a
-// second: it is left alone for RefusedDelay at least.
+// MaxDials dials are under way. When a dial fails or a connection is lost, the next
+// dial follows after a delay of MinDelay plus 40 % of the time that the trouble has
+// lasted, at most MaxDelay. So delays grow geometrically, and an nsqd that comes back
+// is dialled before it was away for half as long again. Delays are drawn from the
+// upper half of that, so that many consumers do not return to a restarted nsqd in
+// step. A connection that held for 10 s ends the trouble; a shorter one is part of it.
+// An nsqd that refused the connection will hardly accept it within a second, so
+// RefusedDelay takes the place of MinDelay.
 package fleet
 
 import (
@@ -30,29 +34,26 @@ import (
 	"time"
 )
 
-// Config bounds dials and the delays between those to one address.
+// Config bounds the number of dials and the delays between dials of one address.
 type Config struct {
-	MinDelay time.Duration // when the trouble begins
-	MaxDelay time.Duration
-	// RefusedDelay is MinDelay for an nsqd that refused the connection.
-	RefusedDelay time.Duration
-	MaxDials     int // under way at a time
-	// Grace is how long an address must not have been listed for it to be let
-	// go.
-	Grace time.Duration
-	Seed  uint64
+	MinDelay     time.Duration // the longest delay when the trouble begins
+	MaxDelay     time.Duration // the longest delay ever
+	RefusedDelay time.Duration // MinDelay for an nsqd that refused the connection
+	MaxDials     int           // bounds the dials under way
+	Grace        time.Duration // how long an address must be unlisted to be let go
+	Seed         uint64        // of the delays
 }
 
 const (
-	// misses is how often an address must have been missing to be let go.
+	// misses is in how many polls in a row an address must be unlisted to be let go.
 	misses = 3
 	// connectedGrace is the least Grace of a connected nsqd: twice as long as
 	// nsqds take to register with an nsqlookupd that has restarted.
 	connectedGrace = 30 * time.Second
 )
 
-// healthy is how long a connection must have held for its loss to be a fresh
-// start rather than one more failure.
+// healthy is how long a connection must have held to end the trouble. The loss of a
+// shorter one counts as one more failure.
 const healthy = 10 * time.Second
 
 // State is what the machine does about an address.
@@ -60,40 +61,38 @@ type State uint8
 
 // The states of an address.
 const (
-	Waiting   State = iota // to be dialled when it is due
-	Dialling               // Take gave it out, and no result was reported since
+	Waiting   State = iota // its next dial has a due time
+	Dialling               // from Take to Up, Failed or Refused
 	Connected              // from Up to Lost
 )
 
-// nsqd is what is known of one address.
+// nsqd is a wanted address.
 type nsqd struct {
 	addr    string
-	direct  bool      // it was added
-	listed  bool      // by nsqlookupd, as far as is known
-	round   int       // of Discovered, that listed it last
-	missing time.Time // when listed: since when it is not, as a matter of fact; zero if it is
-	missed  int       // how often it was not since then
+	direct  bool      // Add was called for it
+	listed  bool      // it counts as listed: it was, and not missing for too long since
+	round   int       // the poll that listed it last
+	missing time.Time // if listed: the first poll that did not list it; zero if the last did
+	missed  int       // if listed: polls that did not list it since missing
 	state   State
-	due     time.Time // when waiting: dial then
-	since   time.Time // when connected: since then
-	trouble time.Time // since when it could not be kept connected; zero if it can
+	due     time.Time // if Waiting: when its next dial is due
+	since   time.Time // if Connected: when the connection came up
+	trouble time.Time // when the trouble began; zero without trouble
 }
 
 // Machine is the set of wanted addresses.
 type Machine struct {
 	cfg      Config
 	rand     *rand.Rand
-	nsqds    map[string]*nsqd
-	unwanted map[string]time.Time // removed though listed, and when it was listed last
-	round    int                  // of Discovered
-	dials    int                  // under way
+	nsqds    map[string]*nsqd     // the wanted addresses
+	unwanted map[string]time.Time // removed although listed, and when last listed
+	round    int                  // number of polls
+	dials    int                  // number of nsqds that are Dialling
 
-	// nextDue is the earliest due of all that wait; stale says that it must be
-	// found anew.
-	nextDue    time.Time
-	anyWaiting bool
-	stale      bool
-	ready      []*nsqd // scratch
+	nextDue    time.Time // the earliest due of those Waiting; see stale
+	anyWaiting bool      // nextDue is one; see stale
+	stale      bool      // nextDue and anyWaiting must be found anew
+	ready      []*nsqd   // scratch of Take
 }
 
 // New returns a machine that wants nothing yet.
@@ -106,12 +105,12 @@ func New(cfg Config) *Machine {
 	}
 }
 
-// Add wants an address from now on, whether listed or not, and has it dialled at
-// once, also when it is wanted already and waits for its next dial.
+// Add makes an address wanted, whether it is listed or not. Unless it is connected or
+// being dialled, its next dial is due now, even if it waits for a later one.
 func (m *Machine) Add(now time.Time, addr string) {
 	_, listed := m.unwanted[addr]
 	delete(m.unwanted, addr)
-	n := m.want(now, addr)
+	n := m.track(now, addr)
 	n.direct, n.listed = true, n.listed || listed
 	if n.state == Waiting {
 		n.due = now
@@ -119,7 +118,7 @@ func (m *Machine) Add(now time.Time, addr string) {
 	}
 }
 
-// Wants tells whether an address is wanted.
+// Wants reports whether an address is wanted.
 func (m *Machine) Wants(addr string) bool { return m.nsqds[addr] != nil }
 
 // Look returns the state of an address and, while it waits, when its next dial
@@ -135,8 +134,8 @@ func (m *Machine) Look(addr string) (state State, due time.Time, ok bool) {
 	return n.state, due, true
 }
 
-// want returns the address, which is to be dialled now if it is new.
-func (m *Machine) want(now time.Time, addr string) *nsqd {
+// track returns the nsqd of an address. A new one is due now.
+func (m *Machine) track(now time.Time, addr string) *nsqd {
 	n := m.nsqds[addr]
 	if n == nil {
 		n = &nsqd{addr: addr, due: now}
@@ -146,9 +145,9 @@ func (m *Machine) want(now time.Time, addr string) *nsqd {
 	return n
 }
 
-// Remove forgets an address, and a dial to it that is under way. It does not come
-// back by being listed, unless it was not for a while. It reports whether it was
-// wanted.
+// Remove makes an address unwanted, and reports whether it was wanted. A dial of it
+// that is under way counts no more. If it is listed, it stays unwanted until it has
+// been unlisted for longer than Grace, or is added.
 func (m *Machine) Remove(now time.Time, addr string) bool {
 	n := m.nsqds[addr]
 	if n == nil {
@@ -157,26 +156,28 @@ func (m *Machine) Remove(now time.Time, addr string) bool {
 	if n.listed {
 		m.unwanted[addr] = now
 	}
-	m.forget(n)
+	m.drop(n)
 	return true
 }
 
-func (m *Machine) forget(n *nsqd) {
+// drop deletes an nsqd.
+func (m *Machine) drop(n *nsqd) {
 	m.dialEnded(n)
 	delete(m.nsqds, n.addr)
 	m.stale = true
 }
 
-// dialEnded ends what state says of a dial.
+// dialEnded counts a dial of n as ended, if one is under way. The caller sets the new
+// state.
 func (m *Machine) dialEnded(n *nsqd) {
 	if n.state == Dialling {
 		m.dials--
 	}
 }
 
-// Discovered reports what nsqlookupds list. complete says that all of them have
-// answered in this poll; if not, nothing follows from what is missing. It
-// appends the addresses that are let go, which are forgotten.
+// Discovered reports the addresses that nsqlookupds list as of one poll. complete says
+// that every nsqlookupd responded; otherwise nothing follows from what is not listed.
+// Discovered appends the addresses that are let go, which are no longer wanted.
 func (m *Machine) Discovered(now time.Time, listed []string, complete bool, gone []string) []string {
 	m.round++
 	for _, addr := range listed {
@@ -184,8 +185,8 @@ func (m *Machine) Discovered(now time.Time, listed []string, complete bool, gone
 			m.unwanted[addr] = now
 			continue
 		}
-		n := m.want(now, addr)
-		if n.missed > 0 && n.state == Waiting { // it is back
+		n := m.track(now, addr)
+		if n.missed > 0 && n.state == Waiting { // it is back: dial it now
 			n.due, m.stale = now, true
 		}
 		n.listed, n.round, n.missing, n.missed = true, m.round, time.Time{}, 0
@@ -215,7 +216,7 @@ func (m *Machine) Discovered(now time.Time, listed []string, complete bool, gone
 		}
 		n.listed = false
 		if !n.direct {
-			m.forget(n)
+			m.drop(n)
 			gone = append(gone, n.addr)
 		}
 	}
@@ -223,7 +224,7 @@ func (m *Machine) Discovered(now time.Time, listed []string, complete bool, gone
 	return gone
 }
 
-// Up reports that a dial succeeded.
+// Up reports that a dial succeeded. The address is connected until Lost.
 func (m *Machine) Up(now time.Time, addr string) {
 	if n := m.nsqds[addr]; n != nil {
 		m.dialEnded(n)
@@ -232,7 +233,8 @@ func (m *Machine) Up(now time.Time, addr string) {
 	}
 }
 
-// Failed reports that a dial failed. It returns when the next one is due.
+// Failed reports that a dial failed. It returns when the next one is due, or zero if
+// the address is unwanted.
 func (m *Machine) Failed(now time.Time, addr string) time.Time {
 	n := m.nsqds[addr]
 	if n == nil {
@@ -241,8 +243,8 @@ func (m *Machine) Failed(now time.Time, addr string) time.Time {
 	return m.scheduleRedial(now, n, m.cfg.MinDelay)
 }
 
-// Refused reports that a dial reached an nsqd that would not have it. It
-// returns when the next one is due.
+// Refused reports that a dial reached an nsqd that refused the connection. It returns
+// when the next dial is due, or zero if the address is unwanted.
 func (m *Machine) Refused(now time.Time, addr string) time.Time {
 	n := m.nsqds[addr]
 	if n == nil {
@@ -251,7 +253,8 @@ func (m *Machine) Refused(now time.Time, addr string) time.Time {
 	return m.scheduleRedial(now, n, m.cfg.RefusedDelay)
 }
 
-// Lost reports that a connection ended. It returns when the next dial is due.
+// Lost reports that a connection ended. It returns when the next dial is due, or zero
+// if the address is unwanted.
 func (m *Machine) Lost(now time.Time, addr string) time.Time {
 	n := m.nsqds[addr]
 	if n == nil {
@@ -263,8 +266,8 @@ func (m *Machine) Lost(now time.Time, addr string) time.Time {
 	return m.scheduleRedial(now, n, m.cfg.MinDelay)
 }
 
-// scheduleRedial has an address dialled after its delay, which is least when the trouble
-// begins.
+// scheduleRedial draws the delay until the next dial of n. least is MinDelay or
+// RefusedDelay.
 func (m *Machine) scheduleRedial(now time.Time, n *nsqd, least time.Duration) time.Time {
 	if n.trouble.IsZero() {
 		n.trouble = now
@@ -277,8 +280,8 @@ func (m *Machine) scheduleRedial(now time.Time, n *nsqd, least time.Duration) ti
 	return n.due
 }
 
-// Next is when Take will have something to say. ok is false while nothing
-// waits, or as many dials are under way as may be.
+// Next returns when Take has an address to dial. ok is false while no address waits,
+// or MaxDials dials are under way.
 func (m *Machine) Next() (due time.Time, ok bool) {
 	if m.stale {
 		m.stale, m.anyWaiting = false, false
@@ -291,9 +294,8 @@ func (m *Machine) Next() (due time.Time, ok bool) {
 	return m.nextDue, m.anyWaiting && m.dials < m.cfg.MaxDials
 }
 
-// Take appends the addresses to dial now, those first that have been due
-// longest. Each counts as being dialled until Up, Failed or Refused is called for
-// it.
+// Take appends the addresses to dial now, those due longest first. Each counts as
+// being dialled until Up, Failed or Refused is called for it.
 func (m *Machine) Take(now time.Time, dst []string) []string {
 	if due, ok := m.Next(); !ok || due.After(now) {
 		return dst
@@ -311,7 +313,7 @@ func (m *Machine) Take(now time.Time, dst []string) []string {
 		if a.addr < b.addr {
 			return -1
 		}
-		return 1 // addresses differ
+		return 1 // no two addresses are equal
 	})
 	for _, n := range m.ready[:min(len(m.ready), m.cfg.MaxDials-m.dials)] {
 		n.state = Dialling
