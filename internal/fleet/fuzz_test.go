@@ -2,48 +2,83 @@ package fleet
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
 
-// FuzzEvents feeds any events in any order, sensible or not.
+// FuzzEvents feeds any events in any order, sensible or not. In every byte the low
+// three bits are an event and the high four the address.
 func FuzzEvents(f *testing.F) {
 	f.Add([]byte{0, 5, 1, 5, 2, 6, 7, 3, 4})
 	f.Add([]byte{7, 0x17, 0x27, 0x47, 0x47, 0x47, 0x11, 5, 0x47, 0x67, 2, 4})
 	f.Add([]byte{0x10, 0x20, 5, 0x14, 0x15, 0x12, 0x13, 0x11, 5, 6})
-	f.Fuzz(func(t *testing.T, events []byte) {
-		m := New(usual)
-		now := start
-		for _, e := range events {
-			addr := fmt.Sprint(e >> 4)
-			switch e & 7 {
-			case 0:
-				m.Add(now, addr)
-			case 1:
-				m.Remove(now, addr)
-			case 2:
-				m.Up(now, addr)
-			case 3:
-				m.Failed(now, addr)
-			case 4:
-				m.Lost(now, addr)
-			case 5:
-				m.Refused(now, addr)
-			case 7:
-				m.Discovered(now, []string{addr, "1"}, e&16 == 0, nil)
-			case 6:
-				now = now.Add(time.Duration(e) * 100 * ms)
-			}
-			seen := map[string]bool{}
-			for _, a := range m.Take(now, nil) {
-				if seen[a] || m.nsqds[a] == nil {
-					t.Fatalf("dial %s", a)
-				}
-				seen[a] = true
-			}
-			if due, ok := m.Next(); ok && !due.After(now) {
-				t.Fatalf("due %v ago, and not taken", now.Sub(due))
+	f.Fuzz(func(t *testing.T, events []byte) { feed(t, usual, events) })
+}
+
+// TestAnyOrder feeds random events, in orders that the run loop never has: a dial's
+// result without a dial, a loss without a connection, a connection up twice.
+func TestAnyOrder(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 3))
+	cfg := usual
+	for range 500 {
+		cfg.MaxDials = 1 + rnd.IntN(4)
+		events := make([]byte, 200)
+		for i := range events {
+			events[i] = byte(rnd.Uint32())
+		}
+		feed(t, cfg, events)
+	}
+}
+
+// feed plays events and checks after each what must hold in any order.
+func feed(t *testing.T, cfg Config, events []byte) {
+	m := New(cfg)
+	now := start
+	for _, e := range events {
+		addr := fmt.Sprint(e >> 4)
+		switch e & 7 {
+		case 0:
+			m.Add(now, addr)
+		case 1:
+			m.Remove(now, addr)
+		case 2:
+			m.Up(now, addr)
+		case 3:
+			m.Failed(now, addr)
+		case 4:
+			m.Lost(now, addr)
+		case 5:
+			m.Refused(now, addr)
+		case 6:
+			now = now.Add(time.Duration(e) * 100 * ms)
+		default:
+			m.Discovered(now, []string{addr, "1"}, e&16 == 0, nil)
+		}
+		for _, a := range m.Take(now, nil) {
+			if state, _, ok := m.Look(a); !ok || state != Dialling {
+				t.Fatalf("dial of %s, which is not Dialling: state %d, wanted %v", a, state, ok)
 			}
 		}
-	})
+		if again := m.Take(now, nil); len(again) > 0 {
+			t.Fatalf("Take again returns %v", again)
+		}
+		dials, waiting := 0, 0
+		for _, n := range m.nsqds {
+			switch n.state {
+			case Dialling:
+				dials++
+			case Waiting:
+				waiting++
+			case Connected:
+			}
+		}
+		if dials != m.dials || dials > cfg.MaxDials {
+			t.Fatalf("%d dials under way, %d counted, at most %d wanted", dials, m.dials, cfg.MaxDials)
+		}
+		due, ok := m.Next()
+		if ok != (waiting > 0 && dials < cfg.MaxDials) || ok && !due.After(now) {
+			t.Fatalf("next dial in %v, %v, with %d addresses waiting and %d dials", due.Sub(now), ok, waiting, dials)
+		}
+	}
 }
