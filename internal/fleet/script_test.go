@@ -224,6 +224,8 @@ func (p *player) look(addrs []string) {
 		switch {
 		case ok != p.m.Wants(addr):
 			p.Fatalf("Look says wanted %v of %s, Wants says %v", ok, addr, !ok)
+		case !ok && (state != 0 || !due.IsZero()):
+			p.Fatalf("Look returns state %d, due %v for %s, which is unwanted", state, due, addr)
 		case !ok:
 			p.print("%s unwanted", addr)
 		case state == Waiting:

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -38,7 +39,8 @@ func (w *walk) outOfOrder() {
 			w.m.Sample(w.now, n.id, s)
 		}
 	case 2:
-		if again := w.m.Take(w.now, nil); len(again) > 0 {
+		before := []Decision{{unknown, 1}}
+		if again := w.m.Take(w.now, before); !slices.Equal(again, before) {
 			w.Fatalf("seed %d, %v: Take again returns %v", w.seed, w.clock(), again)
 		}
 	case 3: // up and down before anything is taken
