@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/control"
 	"github.com/rdyhq/nsq/internal/discover"
+	"github.com/rdyhq/nsq/internal/fleet"
 	"github.com/rdyhq/nsq/internal/flow"
 	"github.com/rdyhq/nsq/internal/link"
 	"github.com/rdyhq/nsq/internal/wire"
@@ -44,9 +46,13 @@ type dial struct {
 }
 
 func newRunLoop(c *Consumer) *runLoop {
+	cfg := control.Config{
+		Flow:  c.flowConfig(),
+		Fleet: fleet.ConsumerConfig(c.cfg.LookupdPollInterval, rand.Uint64()), // #nosec G404 -- jitter
+	}
 	return &runLoop{
 		c:       c,
-		machine: control.New(control.Config{Flow: c.flowConfig(), Fleet: c.fleetConfig()}),
+		machine: control.New(cfg),
 		dials:   make(map[control.ID]*dial),
 		conns:   make(map[control.ID]*consumerConn),
 		calls:   make(map[control.Call]chan<- error),

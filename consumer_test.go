@@ -178,7 +178,7 @@ func TestLostConnectionDoesNotWaitForHandlers(t *testing.T) {
 		d.Publish("t", "stuck", "stuck too")
 		synctest.Wait()
 		d.Disconnect(1)
-		after(redialDelay)
+		after(100 * time.Millisecond)
 		if n := len(commands(d, "SUB")); n != 2 {
 			t.Errorf("%d SUBs within the redial delay, want 2", n)
 		}
@@ -238,7 +238,7 @@ func TestShareOfALostNSQD(t *testing.T) {
 			t.Errorf("b was sent %q", got)
 		}
 		a.Restart()
-		after(redialDelay + rdyMoves)
+		after(100*time.Millisecond + rdyMoves)
 		for _, d := range []*nsqtest.Nsqd{a, b} {
 			if got := commands(d, "RDY"); got[len(got)-1] != "RDY 5" {
 				t.Errorf("%s was sent %q", d.Addr(), got)
@@ -291,7 +291,7 @@ func TestConnectToNSQDsTriesAll(t *testing.T) {
 		}
 		late := s.nsqd("dead:1")
 		late.Publish("t", "m")
-		after(2 * redialDelay)
+		after(2 * 100 * time.Millisecond)
 		if st := late.Stats("t", "c"); st.Finished != 1 {
 			t.Errorf("late: %+v", st)
 		}
@@ -307,7 +307,7 @@ func TestConnectAgainAfterFailure(t *testing.T) {
 			t.Fatal("connected to nobody")
 		}
 		s.nsqd("a:1")
-		after(10 * redialDelay)
+		after(10 * 100 * time.Millisecond)
 		if n := s.c.Stats().Connections; n != 1 {
 			t.Fatalf("%d connections in the background", n)
 		}

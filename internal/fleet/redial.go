@@ -9,6 +9,25 @@ import (
 // nsqd before it is let go. Consumers and pools derive Config.Grace from it.
 const MissedPolls = 3
 
+// refusedDelay and maxDials are those of a Consumer.
+const (
+	refusedDelay = 2 * time.Second
+	maxDials     = 64
+)
+
+// ConsumerConfig returns the Config of a Consumer that polls nsqlookupds at an
+// interval. No delay is longer than that.
+func ConsumerConfig(poll time.Duration, seed uint64) Config {
+	return Config{
+		MinDelay:     minRedial,
+		MaxDelay:     poll,
+		RefusedDelay: refusedDelay,
+		MaxDials:     maxDials,
+		Grace:        MissedPolls * poll,
+		Seed:         seed,
+	}
+}
+
 const (
 	// minRedial is the delay after the first failed dial. Each further failure
 	// doubles it, up to maxRedial.
