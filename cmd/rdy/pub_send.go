@@ -35,7 +35,7 @@ type publisher interface {
 }
 
 // sender publishes every line to each of its publishers. Only the goroutine that
-// calls run touches its fields.
+// calls run changes its fields.
 //
 // It sends batches without waiting for their results. When one fails, it sends
 // no further batch until all results are in. Then it publishes again what was not
@@ -137,6 +137,8 @@ func (s *sender) stop() {
 	stops.Wait()
 }
 
+// publishAll sends batches until the input ends, and resolves failures as they
+// occur.
 func (s *sender) publishAll(ctx context.Context, lines <-chan []line) error {
 	var pending []line
 	for {
