@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -60,7 +61,8 @@ func feed(t *testing.T, cfg Config, events []byte) {
 				t.Fatalf("dial of %s, which is not Dialling: state %d, wanted %v", a, state, ok)
 			}
 		}
-		if again := m.Take(now, nil); len(again) > 0 {
+		before := []string{"before"}
+		if again := m.Take(now, before); !slices.Equal(again, before) {
 			t.Fatalf("Take again returns %v", again)
 		}
 		dials, waiting := 0, 0
