@@ -70,7 +70,8 @@ func (m *Machine) rescale() {
 	if b.level == 0 && !b.pausing {
 		b.slots = m.allowedSlots()
 	} else if m.cfg.Adaptive && m.max > 0 {
-		b.window = min(b.window, 1/float64(m.max)) // one slot: the probe decides whether there may be more
+		// One slot at most: the probe decides whether there may be more.
+		b.window = min(b.window, 1/float64(m.max))
 	}
 }
 
