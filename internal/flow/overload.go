@@ -4,10 +4,10 @@ import "time"
 
 // An overload is more messages in hand than the handlers manage within a lease.
 // Messages that wait for a handler time out, nsqd delivers them again, and they use
-// up their attempts without a handler having begun them. Each overload takes half
-// of the slots away. They come back bit by bit, once per lease without an overload.
-// For one lease after that, further reports are ignored: the messages in hand came
-// while there were more slots.
+// up their attempts without a handler having begun them. An overload takes half of
+// the slots away. For one lease further reports are ignored, since the messages in
+// hand came while there were more slots. After each lease without an overload some
+// slots come back.
 
 // overload is the limit that overloads have led to.
 type overload struct {
