@@ -83,7 +83,7 @@ func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 	settled := make(chan error, 1)
 	if c.post(func(time.Time) { c.loop.machine.Settle(c.loop.call(settled)) }) {
 		select {
-		case <-settled:
+		case <-settled: //nolint:errcheck // it says that the wait is over, no more
 		case <-ctx.Done():
 		}
 	}

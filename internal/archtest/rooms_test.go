@@ -63,6 +63,10 @@ var rooms = []room{
 		dir: "internal/archtest",
 	},
 	{
+		dir: "internal/story", // for tests
+		std: []string{"flag", "os", "path/filepath", "strings", "testing"},
+	},
+	{
 		dir:   "nsqtest",
 		std:   anyStd,
 		rooms: []string{"internal/wire"},

@@ -148,8 +148,9 @@ type (
 		Level int
 		Pause time.Duration // from now on
 	}
-	// StopBegun and StopEnded are a stop's first and last event.
+	// StopBegun is a stop's first event.
 	StopBegun struct{}
+	// StopEnded is its last one.
 	StopEnded struct{}
 )
 

@@ -214,12 +214,9 @@ func (m *Machine) flowDue(now time.Time) bool {
 // SetHands hands in the state of the handlers.
 func (m *Machine) SetHands(h Hands) { m.hands = h }
 
-// Sample hands in what a connection does.
+// Sample hands in what an open connection does.
 func (m *Machine) Sample(now time.Time, id ID, s flow.Sample) {
 	l := m.links[id]
-	if l == nil {
-		return
-	}
 	m.moved = m.moved || l.received != s.Received
 	l.received = s.Received
 	m.flow.Sample(now, id, s)

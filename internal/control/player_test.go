@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,7 +59,7 @@ func newPlayer(tb testing.TB, words []string) *player {
 	}
 	if unit := option(words, "backoff"); unit != "" {
 		d := p.duration(unit)
-		cfg.Flow.Backoff = func(level int, _ *flowRand) time.Duration { return d << (level - 1) }
+		cfg.Flow.Backoff = func(level int, _ *rand.Rand) time.Duration { return d << (level - 1) }
 	}
 	p.m = New(cfg)
 	return p
@@ -131,8 +132,10 @@ func (p *player) play(fields []string) []string {
 		p.hands.Idle = p.number(cmp.Or(option(words, "idle"), "0"))
 	case "expired":
 		p.expired = p.number(first)
-	case "pass", "run":
+	case "run":
 		return p.pass(p.duration(first))
+	case "state":
+		return p.state()
 	default:
 		if !known || !p.aboutLink(verb, id, words[1:]) {
 			p.Fatalf("%s: no such command", strings.Join(fields, " "))
@@ -140,6 +143,25 @@ func (p *player) play(fields []string) []string {
 	}
 	p.act()
 	return p.lines
+}
+
+// state says what a snapshot would show.
+func (p *player) state() (lines []string) {
+	n, paused := p.m.MaxInFlight()
+	level, until := p.m.Backoff()
+	lines = append(lines, fmt.Sprintf("phase %d, max %d, paused %t, backoff %d for %v",
+		p.m.Phase(), n, paused, level, max(until.Sub(p.now), 0)))
+	for _, n := range p.m.NSQDs() {
+		line := fmt.Sprintf("%s %s", n.Addr, [...]string{"waits", "is dialled", "is connected"}[n.State])
+		if n.State == fleet.Waiting {
+			line += fmt.Sprintf(" for %v", n.Due.Sub(p.now).Round(time.Millisecond))
+		}
+		if n.Err != nil {
+			line += ", was: " + n.Err.Error()
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // aboutLink carries out a command about a dial or a connection.
@@ -219,14 +241,18 @@ func (p *player) pass(d time.Duration) []string {
 // commanded since into a line.
 func (p *player) act() {
 	p.carryOut()
+	ticks := 0
 	for more := !p.done; more; {
+		if ticks++; ticks > 9 {
+			p.Fatalf("due again and again at %v: %v", p.now.Sub(p.zero), p.out)
+		}
 		p.tick()
 		p.carryOut()
 		due, ok := p.m.Next()
 		more = ok && !due.After(p.now) && !p.done
 	}
 	if len(p.out) > 0 {
-		p.lines = append(p.lines, fmt.Sprintf("> %v  %s", p.now.Sub(p.zero), strings.Join(p.out, ", ")))
+		p.lines = append(p.lines, fmt.Sprintf("%v  %s", p.now.Sub(p.zero), strings.Join(p.out, ", ")))
 	}
 	p.out = nil
 }

@@ -131,7 +131,7 @@ func (m *Machine) Swept(now, next time.Time, expired int) {
 		return
 	}
 	lease := m.shortestLease()
-	m.flow.Overrun(now, lease)
+	m.flow.Overload(now, lease)
 	if !m.toldOverloaded && m.phase == Active {
 		m.toldOverloaded = true
 		m.tell(Overload{MaxInFlight: m.maxInFlight, Handlers: m.handlers, Lease: lease})

@@ -17,9 +17,9 @@ type overload struct {
 	easeAt time.Time     // when some slots come back
 }
 
-// Overrun reports an overload: messages with leases of that length timed out before
+// Overload reports an overload: messages with leases of that length timed out before
 // a handler was free.
-func (m *Machine) Overrun(now time.Time, lease time.Duration) {
+func (m *Machine) Overload(now time.Time, lease time.Duration) {
 	o := &m.overload
 	if o.slots > 0 && now.Sub(o.since) < o.lease {
 		return

@@ -1,92 +1,35 @@
 package flow
 
 import (
-	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rdyhq/nsq/internal/story"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what the stories print into testdata; read the difference before you commit it")
-
-// TestScripts plays the stories in testdata/*.txt. A line is a command; the lines
-// after it that begin with > are what it led to. testdata/README lists the commands.
+// TestScripts plays the stories in testdata, whose README lists the commands.
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no stories", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := play(t, string(text))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			compare(t, string(text), got)
-		})
-	}
+	story.Play(t, "testdata/*.txt", "consumer", func(t *testing.T, words []string) story.Player {
+		p := newPlayer(t, words)
+		return p.play
+	})
 }
 
-// compare fails with the first line that differs and the command before it.
-func compare(t *testing.T, want, got string) {
-	if want == got {
-		return
+// play carries out one command and returns what it led to.
+func (p *player) play(words []string) []string {
+	command := commands[words[0]]
+	if command == nil {
+		p.Fatalf("unknown command %q", words)
 	}
-	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
-	command := ""
-	for i := range min(len(w), len(g)) {
-		if w[i] != g[i] {
-			t.Fatalf("line %d, after %q:\n got %s\nwant %s", i+1, command, g[i], w[i])
-		}
-		if !strings.HasPrefix(w[i], ">") {
-			command = w[i]
-		}
-	}
-	t.Fatalf("%d lines, want %d", len(g), len(w))
-}
-
-// play carries out the stories in text, and returns text with what they print now.
-func play(t *testing.T, text string) string {
-	var p *player
-	var out strings.Builder
-	for line := range strings.Lines(text) {
-		line = strings.TrimSuffix(line, "\n")
-		if strings.HasPrefix(line, ">") {
-			continue
-		}
-		out.WriteString(line + "\n")
-		fields := strings.Fields(line)
-		if len(fields) == 0 || fields[0] == "#" {
-			continue
-		}
-		if fields[0] == "consumer" { // a new story
-			p = newPlayer(t, fields[1:])
-			continue
-		}
-		if p == nil || commands[fields[0]] == nil {
-			t.Fatalf("unknown command %q", line)
-		}
-		commands[fields[0]](p, fields[1:])
-		for _, s := range p.out {
-			out.WriteString("> " + s + "\n")
-		}
-		p.out = p.out[:0]
-	}
-	return out.String()
+	p.out = nil
+	command(p, words[1:])
+	return p.out
 }
 
 // player carries out the commands of a story in a world.
@@ -283,7 +226,7 @@ func (p *player) overload(args []string) {
 	if len(args) > 1 {
 		after = p.duration(args[2])
 	}
-	report := func() { p.w.m.Overrun(p.w.now, lease) }
+	report := func() { p.w.m.Overload(p.w.now, lease) }
 	if after > 0 {
 		p.w.after(after, report)
 		return

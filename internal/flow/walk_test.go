@@ -148,7 +148,7 @@ func (w *walk) something() {
 			w.drain(n)
 		}
 	case 6:
-		w.m.Overrun(w.now, time.Second)
+		w.m.Overload(w.now, time.Second)
 		w.take()
 	case 5:
 		w.setMax(w.rand.IntN(1 << w.rand.IntN(6)))
