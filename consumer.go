@@ -16,23 +16,22 @@ import (
 // Make one with [NewConsumer], add handlers, connect, and [Consumer.Stop] it
 // when done. All methods may be called from any goroutine.
 //
-// At most max_in_flight messages are taken from all nsqds together at a time,
-// and rdy_strategy says how many from which. It should be at least the number of
-// handlers, or some have nothing to do; and at least the number of nsqds, or
-// these take turns, and a message may wait for its nsqd's: 35 ms for each nsqd
-// without messages that comes before. A warning says so once, with the figure to
-// set.
+// The Consumer has at most max_in_flight messages in flight, from all nsqds
+// together; rdy_strategy shares them out. Set max_in_flight to at least the number
+// of handlers, or some have nothing to do, and to at least the number of nsqds. With
+// fewer, nsqds take turns: a message waits up to 35 ms for each nsqd without
+// messages that comes before its own. The Consumer warns once, and names the figure
+// to set.
 //
-// After a handler fails the Consumer backs off, if max_backoff_duration is not 0:
-// it pauses, then tries one message at a time until that goes well. What else
-// is in hand when the first failure comes does not count. backoff_policy
-// "adaptive" takes failures now and then more lightly.
+// When a handler fails, the Consumer backs off, unless max_backoff_duration is 0: it
+// pauses, then tries one message at a time until one is handled. Failures of other
+// messages that were in hand at the first failure do not count. With backoff_policy
+// "adaptive" occasional failures only slow it down.
 //
-// A connection is kept up until it is given up with
-// [Consumer.DisconnectFromNSQD]: when it is lost it is dialled again, first
-// after about 100 ms, then at growing intervals up to lookupd_poll_interval.
-// Handlers never hold up a connection: however long they take, heartbeats are
-// answered.
+// A lost connection is dialled again: first after about 100 ms, then at growing
+// intervals up to lookupd_poll_interval, until it succeeds or
+// [Consumer.DisconnectFromNSQD] is called. Handlers never hold up a connection:
+// however long they take, heartbeats are answered.
 type Consumer struct {
 	// StopChan is closed when the Consumer has stopped.
 	StopChan chan int
@@ -41,30 +40,32 @@ type Consumer struct {
 	cfg            *Config
 	logs           *logs
 	log            *slog.Logger
-	start          time.Time // when it was made
+	start          time.Time // of the Consumer's clock
 
 	mail      *mailbox
 	flags     flowFlags
 	queue     *deliveryQueue
 	contexts  contexts
 	discovery discovery
-	loop      *runLoop
+	loop      *runLoop // only events may touch it, until StopChan is closed
 
-	// handling is the parent of all messages' contexts. It ends when the
-	// Consumer stops and waits for handlers no longer.
+	// handling is the parent of all messages' contexts. It ends when a stop no
+	// longer waits for handlers.
 	handling     context.Context
 	stopHandling context.CancelCauseFunc
 
-	// dialling ends all dials when the Consumer stops.
+	// dialling is the parent of all dials, and of the poller of nsqlookupds. It
+	// ends when a stop begins.
 	dialling     context.Context
 	stopDialling context.CancelCauseFunc
 
-	// connected is what the run loop shows of its connections.
+	// connected is what the run loop shows of its connections. It is replaced, not
+	// changed, when one comes or goes.
 	connected atomic.Pointer[connections]
 
 	mu         sync.Mutex // guards what follows
-	handlers   []Handler  // that were added
-	connecting bool       // a connect call was made: it is too late for others
+	handlers   []Handler
+	connecting bool // a connect call was made: no handler can be added any more
 }
 
 var (
@@ -72,9 +73,9 @@ var (
 	errNoHandlers      = errors.New("no handlers")
 )
 
-// NewConsumer returns a Consumer of a channel that is not connected yet. It
-// fails on a name that is not valid and on a config that does not pass
-// [Config.Validate]. The config is copied: changing it later changes nothing.
+// NewConsumer returns a Consumer of a channel of a topic. It does not connect. It
+// fails if a name is invalid or the config does not pass [Config.Validate]. It
+// copies the config: later changes have no effect.
 //
 // It panics if the config was not made by [NewConfig].
 func NewConsumer(topic string, channel string, config *Config) (*Consumer, error) {
@@ -112,26 +113,28 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 // ConnectToNSQD connects to an nsqd and subscribes, and waits for the result.
 // The address is host:port.
 //
-// An error does not end it: the address is dialled again until it succeeds or
-// [Consumer.DisconnectFromNSQD] is called. Calling ConnectToNSQD again meanwhile
-// dials at once and waits for that. It returns [ErrAlreadyConnected] if the
-// address is connected and a former call said so, or if another call waits for
-// it; [ErrIdentify] if the handshake fails; an error that wraps a
-// [*ProtocolError] if nsqd refuses the subscription.
+// After an error the Consumer keeps dialling the address until it is connected or
+// [Consumer.DisconnectFromNSQD] is called. Another ConnectToNSQD meanwhile dials at
+// once and waits for the result. The errors are:
+//
+//   - [ErrAlreadyConnected] if the address is connected and a former call returned
+//     nil for it, or if another call is waiting for it;
+//   - [ErrIdentify] if the handshake fails;
+//   - one that wraps a [*ProtocolError] if nsqd refuses the subscription.
 func (c *Consumer) ConnectToNSQD(addr string) error {
 	if err := c.beginConnecting(); err != nil {
 		return err
 	}
-	result := make(chan error, 1) // the loop never waits for us
+	result := make(chan error, 1) // the loop never waits for its callers
 	if !c.post(func(now time.Time) { c.loop.machine.Connect(now, addr, c.loop.call(result)) }) {
 		return errConsumerStopped
 	}
 	return <-result
 }
 
-// ConnectToNSQDs connects to several nsqds at once, as [Consumer.ConnectToNSQD]
-// does to one, and waits for all of them. The errors of those that failed are
-// joined; the others are connected.
+// ConnectToNSQDs calls [Consumer.ConnectToNSQD] for several addresses at once and
+// waits for all of them. It joins their errors; one that fails does not keep the
+// others from being connected.
 func (c *Consumer) ConnectToNSQDs(addresses []string) error {
 	errs := make([]error, len(addresses))
 	var wg sync.WaitGroup
@@ -149,6 +152,8 @@ func (c *Consumer) elapsed() time.Duration { return time.Since(c.start) }
 // run, once the loop has ended. It never waits.
 func (c *Consumer) post(event func(now time.Time)) bool { return c.mail.post(event) }
 
+// beginConnecting checks that the Consumer may connect, and from then on no handler
+// can be added.
 func (c *Consumer) beginConnecting() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -164,10 +169,10 @@ func (c *Consumer) beginConnecting() error {
 	return nil
 }
 
-// DisconnectFromNSQD gives up an nsqd that the Consumer was told to connect to.
-// It returns at once. The connection takes no more messages; what no handler
-// has begun is requeued; it closes when the handlers have answered the rest.
-// For an unknown address it returns [ErrNotConnected].
+// DisconnectFromNSQD gives up an nsqd that the Consumer connects to. It returns at
+// once. The connection takes no more messages. Messages that no handler has begun
+// are requeued, and the connection closes when the others are acked. For an address
+// that is not known it returns [ErrNotConnected].
 func (c *Consumer) DisconnectFromNSQD(addr string) error {
 	result := make(chan error, 1)
 	if !c.post(func(now time.Time) { c.loop.machine.Disconnect(now, addr, c.loop.call(result)) }) {
@@ -176,10 +181,9 @@ func (c *Consumer) DisconnectFromNSQD(addr string) error {
 	return <-result
 }
 
-// ChangeMaxInFlight sets how many messages may be in flight from now on. 0
-// pauses: connections stay, messages in flight are worked on, no new ones come.
-// A negative number is 0. While the Consumer is paused it takes effect with
-// [Consumer.Resume].
+// ChangeMaxInFlight sets how many messages may be in flight from now on. 0 pauses:
+// connections stay, messages in flight are handled, no others come. A negative
+// number is 0. During a [Consumer.Pause] it takes effect with [Consumer.Resume].
 func (c *Consumer) ChangeMaxInFlight(maxInFlight int) {
 	c.post(func(now time.Time) {
 		c.queue.setLimit(max(maxInFlight, 0))
@@ -187,20 +191,20 @@ func (c *Consumer) ChangeMaxInFlight(maxInFlight int) {
 	})
 }
 
-// Pause has no new messages come until [Consumer.Resume]. Connections stay, and
-// messages in flight are worked on.
+// Pause keeps new messages from coming until [Consumer.Resume]. Connections stay,
+// and messages in flight are handled.
 func (c *Consumer) Pause() { c.post(func(now time.Time) { c.loop.machine.Pause(now, true) }) }
 
 // Resume ends a [Consumer.Pause].
 func (c *Consumer) Resume() { c.post(func(now time.Time) { c.loop.machine.Pause(now, false) }) }
 
-// SetLogger replaces where log lines go, and the lowest level that does. A nil
-// logger discards them. It takes effect at once for everything the Consumer
-// logs. See [Config] for a structured Logger.
+// SetLogger sets where log lines go and the lowest level that is logged. A nil
+// logger discards them. It takes effect at once for everything the Consumer logs.
+// See [Config] for a structured Logger.
 func (c *Consumer) SetLogger(l logger, lvl LogLevel) { c.logs.SetLogger(l, lvl) }
 
-// SetLoggerForLevel replaces where log lines of one level go. A nil logger
-// discards them.
+// SetLoggerForLevel sets where log lines of one level go. A nil logger discards
+// them.
 func (c *Consumer) SetLoggerForLevel(l logger, lvl LogLevel) { c.logs.SetLoggerForLevel(l, lvl) }
 
 // SetLoggerLevel sets the lowest level that is logged.

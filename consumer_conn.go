@@ -13,20 +13,22 @@ import (
 )
 
 const (
-	// Bodies are copied out of the read buffer into slabs of at most
-	// bodySlab bytes, and messages cut from slabs of at most messageSlab, so
-	// that a message that is kept pins no more than that. A larger body has
-	// memory of its own.
+	// Bodies are copied out of the read buffer into slabs of at most bodySlab bytes,
+	// and messages are cut from slabs of at most messageSlab: a message that a
+	// handler keeps pins no more than that. A larger body has memory of its own.
 	bodySlab    = 16 << 10
 	messageSlab = 63 // 64 would take the next larger of the allocator's sizes
 
-	// The msg-timeout and max-msg-timeout of an nsqd that does not tell its own.
+	// nsqd's defaults of msg-timeout and max-msg-timeout, for an nsqd that does not
+	// report its own.
 	defaultMsgTimeout    = time.Minute
 	defaultMaxMsgTimeout = 15 * time.Minute
 )
 
-// consumerConn is a Consumer's connection to one nsqd: it receives what the
-// link reads, and is the delegate of the messages that came over it.
+// consumerConn is a Consumer's connection to one nsqd. It receives what the link
+// reads, and is the Delegate of the messages that came over it. The link calls
+// Messages, TooBig, Failed and Down, one at a time; OnFinish, OnRequeue and OnTouch
+// may be called from any goroutine.
 type consumerConn struct {
 	c    *Consumer
 	id   control.ID
@@ -34,15 +36,16 @@ type consumerConn struct {
 	link *link.Link
 	log  *slog.Logger
 
-	// What nsqd grants of a lease: see Message.
+	// The lease that nsqd grants, and the longest that TOUCHes can make it: see
+	// Message.
 	msgTimeout, maxMsgTimeout time.Duration
 
-	// ctx ends with the connection; contexts of its messages are its children.
+	// ctx ends with the connection. The contexts of its messages are its children.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	draining atomic.Bool   // set by the run loop: it was told to end
-	refused  atomic.Uint64 // answers that nsqd would not have
+	draining atomic.Bool   // set by the run loop when it sends CLS
+	refused  atomic.Uint64 // FINs, REQs and TOUCHes that nsqd refused
 }
 
 func newConsumerConn(c *Consumer, id control.ID, l *link.Link) *consumerConn {
@@ -54,7 +57,7 @@ func newConsumerConn(c *Consumer, id control.ID, l *link.Link) *consumerConn {
 	return cc
 }
 
-// linkConfig is what the Config says of a connection to one nsqd.
+// linkConfig returns what the Config says about a connection to one nsqd.
 func (c *Consumer) linkConfig(addr string) link.Config {
 	cfg := c.cfg.linkConfig(addr)
 	cfg.Topic, cfg.Channel, cfg.OwnAbove = c.topic, c.channel, largestSlab(c.cfg)
@@ -72,17 +75,17 @@ func (cc *consumerConn) drain() {
 	cc.link.Drain()
 }
 
-// Messages queues what was read for the handlers. Bodies are copied, but for large
-// ones, which are ours.
+// Messages queues the messages of one read for the handlers. It copies bodies,
+// except large ones, which the link leaves to it.
 func (cc *consumerConn) Messages(batch []wire.Message) {
 	for len(batch) > 0 {
 		n, bytes := slabSize(batch, largestSlab(cc.c.cfg))
-		cc.deliver(batch[:n], bytes)
+		cc.enqueue(batch[:n], bytes)
 		batch = batch[n:]
 	}
 }
 
-// largestSlab is how many bytes of bodies share memory, at most.
+// largestSlab returns how many bytes of bodies share memory at most.
 func largestSlab(cfg *Config) int {
 	if cfg.RecycleBodies {
 		return recycledSlab
@@ -90,8 +93,8 @@ func largestSlab(cfg *Config) int {
 	return bodySlab
 }
 
-// slabSize says how many messages at the front of a batch share a slab of most
-// bytes, and the length of their bodies.
+// slabSize returns how many messages at the front of a batch share a slab of at most
+// that many bytes, and the length of their bodies.
 func slabSize(batch []wire.Message, most int) (n, bytes int) {
 	for n < min(len(batch), messageSlab) && (n == 0 || bytes+len(batch[n].Body) <= most) {
 		bytes += len(batch[n].Body)
@@ -100,11 +103,12 @@ func slabSize(batch []wire.Message, most int) (n, bytes int) {
 	return n, bytes
 }
 
-func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
+// enqueue queues one slab of messages, and wakes flow if it waits for one.
+func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 	messages := make([]Message, len(batch))
 	var mem []byte
 	var shared *bodies
-	own := bytes > largestSlab(cc.c.cfg) // it is a single one: see link.Config.OwnAbove
+	own := bytes > largestSlab(cc.c.cfg) // one large body: see link.Config.OwnAbove
 	switch {
 	case own:
 	case cc.c.cfg.RecycleBodies && bytes >= leastRecycled:
@@ -130,7 +134,7 @@ func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 		m.original, m.conn, m.bodies = m, cc, shared
 		m.epoch, m.received, m.lease = epoch, received, lease
 	}
-	if cc.draining.Load() || !cc.c.queue.put(messages) { // it is ending, or the Consumer is
+	if cc.draining.Load() || !cc.c.queue.put(messages) { // the connection or the Consumer is ending
 		for i := range messages {
 			requeueUnbegun(&messages[i])
 		}
@@ -140,8 +144,8 @@ func (cc *consumerConn) deliver(batch []wire.Message, bytes int) {
 	}
 }
 
-// TooBig requeues a message that max_msg_size forbids to read. It is not
-// finished, whatever its attempts: another consumer may have room for it.
+// TooBig requeues a message whose body exceeds max_msg_size. However many attempts
+// it has had, it is not acked: another consumer may have room for it.
 func (cc *consumerConn) TooBig(w wire.Message, size int) {
 	cc.log.Error("message not read: body exceeds max_msg_size", "id", string(w.ID[:]),
 		"bytes", size, "max_msg_size", cc.c.cfg.MaxMsgSize, "attempts", w.Attempts)
@@ -149,10 +153,10 @@ func (cc *consumerConn) TooBig(w wire.Message, size int) {
 	cc.c.conclude(nil, m, outcome{fate: unbegun, delay: autoDelay})
 }
 
-// Failed reports an answer that came too late.
+// Failed counts a FIN, REQ or TOUCH that nsqd refused because it came too late.
 func (cc *consumerConn) Failed(err *wire.Error) {
 	cc.refused.Add(1)
-	cc.log.Warn("nsqd refused an answer that came too late", "err", err)
+	cc.log.Warn("nsqd refused an ack that came too late", "err", err)
 }
 
 // Down tells the run loop that the link has ended.

@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// Context returns a context for the work on the message. It ends when the message
-// is answered, and before that, with a cause that context.Cause tells:
+// Context returns a context for the work on the message. It ends when the message is
+// acked or requeued, or before that with one of these as its context.Cause:
 //
-//   - [ErrMessageTimedOut]: the lease is over. Its Err is context.DeadlineExceeded.
-//   - [ErrConnectionLost]: the connection that delivered it is gone.
-//   - [ErrStopped]: the Consumer stops and waits no longer.
+//   - [ErrMessageTimedOut]: the lease is over. Err is context.DeadlineExceeded.
+//   - [ErrConnectionLost]: the connection that delivered the message is gone.
+//   - [ErrStopped]: the Consumer is stopping and no longer waits for handlers.
 //
-// Whatever the cause, nsqd delivers the message again, so the work is best
-// abandoned. For a message that no Consumer received it is context.Background.
+// With each of these nsqd delivers the message again, so abandon the work. For a
+// message that no Consumer received Context returns context.Background.
 //
-// Its deadline is the end of the lease as it is at the first call of Context, or
-// with auto_touch the latest that it can be made to be. A deadline does not move:
-// after a [Message.Touch] of the handler's own the context lives on beyond it. A
-// handler that touches must not rely on a context.WithTimeout of this one for a
-// bound beyond the deadline, for that sets no timer of its own.
+// The deadline is the end of the lease at the first call of Context; with auto_touch,
+// the latest that the lease can end. It does not move: after the handler's own
+// [Message.Touch] the context lives on beyond it. A handler that touches must not
+// derive a context.WithTimeout that ends after the deadline: such a context sets no
+// timer of its own.
 func (m *Message) Context() context.Context {
 	if m.conn == nil {
 		return context.Background()
@@ -29,24 +29,24 @@ func (m *Message) Context() context.Context {
 	return m.conn.c.contexts.of(m.own())
 }
 
-// ContextHandlerFunc is a function as a [Handler] that is given the message's
-// context: see [Message.Context].
+// ContextHandlerFunc is a function as a [Handler]. It receives the message's context:
+// see [Message.Context].
 type ContextHandlerFunc func(ctx context.Context, message *Message) error
 
 // HandleMessage calls the function.
 func (h ContextHandlerFunc) HandleMessage(m *Message) error { return h(m.Context(), m) }
 
 var (
-	// ErrMessageTimedOut says that nsqd no longer waits for the answer to a
-	// message: it is the cause of the end of the message's context.
+	// ErrMessageTimedOut is the cause of the end of a message's context when nsqd no
+	// longer waits for the message's ack.
 	ErrMessageTimedOut = errors.New("message timed out")
-	// ErrConnectionLost says that the connection that delivered a message is
-	// gone: it is the cause, naming nsqd, of the end of the message's context.
+	// ErrConnectionLost is the cause of the end of a message's context, wrapped with
+	// nsqd's address, when the connection that delivered the message is gone.
 	ErrConnectionLost = errors.New("connection lost")
 )
 
-// contexts are the contexts that were asked for, of messages in hand. A message
-// without one costs nothing.
+// contexts holds the contexts that were asked for, of messages in hand. Messages
+// without one cost nothing.
 type contexts struct {
 	mu   sync.Mutex // guards what follows
 	open map[*Message]*messageContext
@@ -54,18 +54,18 @@ type contexts struct {
 
 func newContexts() contexts { return contexts{open: make(map[*Message]*messageContext)} }
 
-// messageContext is a child of its connection's context with a deadline. What
-// ends it is the run loop, when the lease is over, and not a timer.
+// messageContext is a child of its connection's context, with a deadline. It has no
+// timer: the run loop ends it when a sweep finds the lease over.
 type messageContext struct {
 	context.Context
 	deadline time.Time
 	cancel   context.CancelCauseFunc
 }
 
-// Deadline is the end of the lease.
+// Deadline returns the end of the lease.
 func (c *messageContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
-// Err is that of a deadline, if that is why the context ended.
+// Err returns context.DeadlineExceeded if the lease is over.
 func (c *messageContext) Err() error {
 	err := c.Context.Err()
 	if err != nil && errors.Is(context.Cause(c.Context), ErrMessageTimedOut) {
@@ -74,8 +74,17 @@ func (c *messageContext) Err() error {
 	return err
 }
 
-// of returns the context of a message, the same one each time until the message
-// is answered.
+// of returns the context of a message, the same one each time until the message is
+// concluded.
+//
+// The message may be concluded at the same moment:
+//
+//  1. Another goroutine sets responded or timedOut, and looks whether the message is
+//     marked observed. It is not, so it ends no context.
+//  2. Here the context is stored and the message marked observed.
+//  3. Here the state is looked at once more, and the context ended.
+//
+// Without step 3 the context would never end.
 func (s *contexts) of(m *Message) context.Context {
 	s.mu.Lock()
 	c := s.open[m]
@@ -86,8 +95,6 @@ func (s *contexts) of(m *Message) context.Context {
 		m.set(observed)
 	}
 	s.mu.Unlock()
-	// Whoever answered or timed the message out before it was marked as observed
-	// did not end its context.
 	switch {
 	case m.is(responded):
 		s.end(m, context.Canceled)
@@ -108,7 +115,7 @@ func (s *contexts) end(m *Message, cause error) {
 	}
 }
 
-// any tells whether a message in hand has a context.
+// any reports whether a message in hand has a context.
 func (s *contexts) any() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

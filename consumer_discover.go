@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// connectWait is how long ConnectToNSQLookupd waits, and stragglerPolls how
-	// long for other nsqlookupds once one has answered.
+	// connectWait is how long ConnectToNSQLookupd waits at most, and stragglerPolls
+	// how long it waits for the other nsqlookupds after the first response.
 	connectWait    = 2 * time.Second
 	stragglerPolls = 100 * time.Millisecond
 )
@@ -22,14 +22,13 @@ const (
 // DiscoveryFilter chooses among the nsqds that nsqlookupds list: see
 // [Consumer.SetBehaviorDelegate].
 type DiscoveryFilter interface {
-	// Filter is given the addresses, host:port, that are listed by any
-	// nsqlookupd, in order, and returns those to connect to. It is called by one
-	// goroutine at a time, after each answer of an nsqlookupd, and holds up
-	// nothing but discovery.
+	// Filter receives the addresses, host:port and sorted, that any nsqlookupd
+	// lists, and returns those to connect to. One goroutine at a time calls it,
+	// after each response of an nsqlookupd. It holds up nothing but discovery.
 	Filter([]string) []string
 }
 
-// discovery is what a Consumer has to do with nsqlookupds.
+// discovery is what a Consumer keeps about nsqlookupds.
 type discovery struct {
 	filter   atomic.Pointer[DiscoveryFilter] // nil without one
 	lookupds lookupdLog                      // owned by the poller's goroutine
@@ -39,26 +38,28 @@ type discovery struct {
 	poller *discover.Poller // from the first nsqlookupd on
 }
 
-// ConnectToNSQLookupd adds an nsqlookupd to those that are asked for the topic's
-// nsqds, and connects to these. The address is host:port, or a URL with scheme
-// http or https for another path or TLS. One that is there already is ignored.
+// ConnectToNSQLookupd adds an nsqlookupd to those that the Consumer asks for the
+// topic's nsqds, and connects to these nsqds. The address is host:port, or a URL
+// with scheme http or https for another path or TLS. An address that was added
+// before is ignored.
 //
-// All nsqlookupds are asked at once, then every lookupd_poll_interval, and soon
-// after a connection is lost; what any of them lists counts. An nsqd that none of
-// them lists for three intervals, while all of them answer, is let go as
-// [Consumer.DisconnectFromNSQD] does, unless it was given to ConnectToNSQD.
+// The Consumer asks all nsqlookupds at once, then every lookupd_poll_interval, and
+// soon after it loses a connection. It connects to every nsqd that any of them lists.
+// When none of them has listed an nsqd for three intervals, while all of them
+// responded, it disconnects as [Consumer.DisconnectFromNSQD] does, unless the address
+// was given to ConnectToNSQD.
 //
-// It returns when the nsqlookupd has answered and its nsqds are connected, or
-// have failed to be, but after two seconds at most; of several, soon after the
-// first has answered. That nsqlookupd cannot be reached is no error: it is logged,
-// and asked again.
+// The call returns when the nsqlookupd has responded and each of its nsqds is
+// connected or has failed once, but after at most two seconds. An nsqlookupd that
+// cannot be reached is not an error: the failure is logged, and the Consumer asks
+// again.
 func (c *Consumer) ConnectToNSQLookupd(addr string) error {
 	return c.ConnectToNSQLookupds([]string{addr})
 }
 
-// ConnectToNSQLookupds is [Consumer.ConnectToNSQLookupd] for several, at once. An
-// address that is not valid is an error, and the others are asked; the errors are
-// joined.
+// ConnectToNSQLookupds is [Consumer.ConnectToNSQLookupd] for several addresses at
+// once. It returns soon after the first response. It joins the errors of invalid
+// addresses, and asks the others.
 func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 	if err := c.beginConnecting(); err != nil {
 		return err
@@ -73,8 +74,8 @@ func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 			continue
 		}
 		c.cfg.warnOfToken(c.log, u)
-		if answered, added := poller.Add(u); added {
-			first = append(first, answered)
+		if responded, added := poller.Add(u); added {
+			first = append(first, responded)
 		}
 	}
 	ctx, cancel := context.WithTimeout(c.dialling, connectWait)
@@ -90,8 +91,8 @@ func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 	return errors.Join(errs...)
 }
 
-// waitForPolls returns when all have answered, or one of them and the others a
-// little later not.
+// waitForPolls returns when all polls are over, or stragglerPolls after the first
+// one is.
 func waitForPolls(ctx context.Context, polls []<-chan struct{}) {
 	cases := []reflect.SelectCase{{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ctx.Done())}}
 	for _, p := range polls {
@@ -109,10 +110,11 @@ func waitForPolls(ctx context.Context, polls []<-chan struct{}) {
 	}
 }
 
-// DisconnectFromNSQLookupd has an nsqlookupd asked no more. Connections to what
-// it listed stay until another one, asked alone, has not listed them for a while.
-// The last one can be removed, too, unlike in go-nsq, which has no reason not to:
-// connections stay then. For an unknown address it returns [ErrNotConnected].
+// DisconnectFromNSQLookupd stops asking an nsqlookupd. Connections to nsqds that it
+// listed stay until the remaining nsqlookupds have not listed them for a while; after
+// the last nsqlookupd is removed they stay. go-nsq refuses to remove the last one;
+// this package does not. For an address that was not added it returns
+// [ErrNotConnected].
 func (c *Consumer) DisconnectFromNSQLookupd(addr string) error {
 	u, err := discover.ParseAddr(addr)
 	if err != nil {
@@ -127,18 +129,17 @@ func (c *Consumer) DisconnectFromNSQLookupd(addr string) error {
 	return nil
 }
 
-// SetLookupdHttpClient replaces the client by which nsqlookupds are asked:
-// lookupd_poll_timeout bounds a request all the same. It must be called before
-// the first nsqlookupd is added, and has no effect later.
+// SetLookupdHttpClient sets the client for requests to nsqlookupds, which
+// lookupd_poll_timeout still bounds. Call it before the first nsqlookupd is added;
+// later it has no effect.
 func (c *Consumer) SetLookupdHttpClient(httpclient *http.Client) {
 	c.discovery.mu.Lock()
 	defer c.discovery.mu.Unlock()
 	c.discovery.client = httpclient
 }
 
-// SetBehaviorDelegate sets what decides about the Consumer's behaviour: cb is a
-// [DiscoveryFilter], or SetBehaviorDelegate panics. It takes effect with the next
-// answer of an nsqlookupd.
+// SetBehaviorDelegate sets the [DiscoveryFilter], which takes effect with the next
+// response of an nsqlookupd. It panics if cb is not one.
 func (c *Consumer) SetBehaviorDelegate(cb any) {
 	filter, ok := cb.(DiscoveryFilter)
 	if !ok {
@@ -147,7 +148,7 @@ func (c *Consumer) SetBehaviorDelegate(cb any) {
 	c.discovery.filter.Store(&filter)
 }
 
-// startDiscovery returns the poller, which runs from the first call on.
+// startDiscovery returns the poller, and starts it on the first call.
 func (c *Consumer) startDiscovery() *discover.Poller {
 	c.discovery.mu.Lock()
 	poller, fresh := c.discovery.poller, c.discovery.poller == nil
@@ -162,10 +163,10 @@ func (c *Consumer) startDiscovery() *discover.Poller {
 	return poller
 }
 
-// discovered hands what nsqlookupds list to the run loop. It runs on the
-// poller's goroutine.
+// discovered passes what nsqlookupds list on to the run loop. It runs on the poller's
+// goroutine.
 func (c *Consumer) discovered(result discover.Result) {
-	if c.dialling.Err() != nil { // a stop ended the poll
+	if c.dialling.Err() != nil { // a stop cut the poll short
 		return
 	}
 	c.discovery.lookupds.note(&result)

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// work is a handler's goroutine. It ends when its worker is to quit or nobody is
-// to begin a message any more.
+// work is a handler's goroutine. It ends when its worker is to quit or the queue is
+// closed.
 func (c *Consumer) work(w *worker) {
-	// A handler that calls runtime.Goexit takes this goroutine with it; the
-	// deferred function still runs and puts another in its place.
+	// A handler that calls runtime.Goexit ends this goroutine. The deferred function
+	// still runs, and starts another in its place.
 	over := false
 	defer func() {
 		if over {
 			c.queue.removeWorker(w)
-			c.post(func(time.Time) {}) // the loop may be waiting for the last one
+			c.reportWorkers() // a stop may be waiting for the last one
 		} else {
 			go c.work(w)
 		}
@@ -32,9 +32,9 @@ func (c *Consumer) work(w *worker) {
 	}
 }
 
-// begin tells whether a message may be worked on still: its lease may have ended
-// since the run loop looked. One that waited for long is touched now, if that is
-// wanted, for the next look may be too late.
+// begin reports whether a handler may begin a message. Its lease may have ended
+// since the last sweep. With auto_touch a message that has waited for long is touched
+// now: the next sweep may be too late.
 func (c *Consumer) begin(w *worker, m *Message) bool {
 	left := m.leaseEnds() - w.now
 	if left <= 0 {
@@ -52,7 +52,7 @@ func (c *Consumer) begin(w *worker, m *Message) bool {
 	return true
 }
 
-// handle works on one message and answers it.
+// handle calls the handler for one message, and acks or requeues it.
 func (c *Consumer) handle(w *worker, m *Message) {
 	if c.cfg.MaxAttempts > 0 && m.Attempts > c.cfg.MaxAttempts {
 		c.giveUp(w, m)
@@ -66,8 +66,8 @@ func (c *Consumer) handle(w *worker, m *Message) {
 		p := &PanicError{Value: recover(), Stack: debug.Stack()}
 		c.log.Error("handler panicked", "err", p, "id", string(m.ID[:]), "nsqd", m.NSQDAddress,
 			"stack", string(p.Stack))
-		// What a handler that failed this way meant by disabling the automatic
-		// answer is anybody's guess. If it answered, that stands.
+		// The message is requeued even if the handler disabled the automatic
+		// response: it will hardly respond later. If it did respond, that stands.
 		c.ack(w, m, outcome{fate: requeued, delay: autoDelay, backoff: true})
 	}()
 	err := w.call.HandleMessage(m)
@@ -79,9 +79,9 @@ func (c *Consumer) handle(w *worker, m *Message) {
 	returned = true
 }
 
-// ack acks or requeues a message on behalf of the worker whose handler has
-// returned, unless that was done before. A Delegate that the handler has put in
-// the place of ours hears of it; ours would only come back to conclude.
+// ack acks or requeues a message for the worker whose handler has returned, unless
+// the handler has done so. If the handler has replaced the Delegate, that hears of
+// it. The message's own Delegate would only call conclude without the worker.
 func (c *Consumer) ack(w *worker, m *Message, o outcome) {
 	switch {
 	case m.Delegate == MessageDelegate(m.conn):
@@ -95,7 +95,7 @@ func (c *Consumer) ack(w *worker, m *Message, o outcome) {
 	}
 }
 
-// failed answers a message whose handler returned an error, as the error says.
+// failed does with a message what the error of its handler asks for.
 func (c *Consumer) failed(w *worker, m *Message, err error) {
 	asked := resultOf(err)
 	text := "handler returned an error"
@@ -113,9 +113,8 @@ func (c *Consumer) failed(w *worker, m *Message, err error) {
 	}
 }
 
-// giveUp finishes a message that was delivered too often. Like a discard that a
-// handler asks for, it acknowledges a message that was not handled; that is what
-// max_attempts asks for.
+// giveUp acks a message that was delivered more than max_attempts times. That and a
+// discard are the only ways to ack a message that was not handled.
 func (c *Consumer) giveUp(w *worker, m *Message) {
 	c.log.Error("message given up: delivered more than max_attempts times",
 		"attempts", m.Attempts, "id", string(m.ID[:]), "bytes", len(m.Body), "nsqd", m.NSQDAddress)
@@ -131,15 +130,15 @@ func (c *Consumer) giveUp(w *worker, m *Message) {
 	}
 }
 
-// AddHandler adds a goroutine that calls the handler. It may be called several
-// times. It panics once the Consumer was told to connect.
+// AddHandler adds a goroutine that calls the handler. Call it any number of times
+// before the first connect call; after that it panics.
 func (c *Consumer) AddHandler(handler Handler) { c.AddConcurrentHandlers(handler, 1) }
 
-// AddConcurrentHandlers adds several goroutines that call the handler, which
-// must then be safe for concurrent use. It panics once the Consumer was told to
-// connect; [Consumer.SetConcurrency] changes their number after that.
+// AddConcurrentHandlers adds several goroutines that call the handler, which must
+// be safe for concurrent use. It panics after the first connect call. Use
+// [Consumer.SetConcurrency] to change their number then.
 //
-// More goroutines than max_in_flight have nothing to do.
+// Goroutines beyond max_in_flight have nothing to do.
 func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,15 +146,16 @@ func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {
 		panic("already connected")
 	}
 	c.handlers = append(c.handlers, handler)
-	c.setWorkers(len(c.handlers)-1, max(concurrency, 0))
+	c.adjustWorkers(len(c.handlers)-1, max(concurrency, 0))
 }
 
-// SetConcurrency sets how many goroutines call handlers, at any time: 1 or more.
-// If several handlers were added each gets its share, the first ones one more if
-// need be. A goroutine that is too many ends when its message is handled.
+// SetConcurrency sets how many goroutines call handlers, 1 or more, at any time. If
+// several handlers were added, they share the goroutines evenly, the first ones
+// getting one more if there is a remainder. A surplus goroutine ends when its message
+// is handled.
 //
-// It fails without a handler, and when the Consumer was stopped. It does not
-// change max_in_flight, which should be no smaller.
+// It fails if there is no handler or the Consumer was stopped. It does not change
+// max_in_flight, which should be at least as large.
 func (c *Consumer) SetConcurrency(n int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -172,17 +172,21 @@ func (c *Consumer) SetConcurrency(n int) error {
 		if i < n%len(c.handlers) {
 			share++
 		}
-		c.setWorkers(i, share)
+		c.adjustWorkers(i, share)
 	}
 	return nil
 }
 
-// setWorkers sets how many workers a handler has. Callers hold the mutex.
-func (c *Consumer) setWorkers(handler, n int) {
+// adjustWorkers sets how many workers a handler has. Callers hold the mutex.
+func (c *Consumer) adjustWorkers(handler, n int) {
 	for _, w := range c.queue.setWorkers(handler, n) {
 		w.call = c.handlers[handler]
 		go c.work(w)
 	}
-	count := c.queue.workerCount()
-	c.post(func(time.Time) { c.loop.machine.Handlers(count) })
+	c.reportWorkers()
+}
+
+// reportWorkers tells the run loop that the number of workers has changed.
+func (c *Consumer) reportWorkers() {
+	c.post(func(time.Time) { c.loop.machine.Handlers(c.queue.workerCount()) })
 }

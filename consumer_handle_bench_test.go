@@ -147,7 +147,7 @@ func BenchmarkInFlight(b *testing.B) {
 			hold := make(chan struct{})
 			f.mu.Lock()
 			f.handlers = append(f.handlers, HandlerFunc(func(*Message) error { <-hold; f.handled.Add(1); return nil }))
-			f.setWorkers(1, 1000)
+			f.adjustWorkers(1, 1000)
 			f.mu.Unlock()
 			for range 1000 * 64 { // until they are all at work
 				if f.queue.running() >= 1000 {

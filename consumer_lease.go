@@ -7,26 +7,27 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// A lease is how long nsqd waits for the answer to a message: msg_timeout from
-// its receipt, and again from each TOUCH, but never longer than max_msg_timeout.
-// nsqd's own clock started a little earlier, when it took the message from its
-// queue; so when a lease is over here, nsqd has given the message up or is about
-// to, and will deliver it again.
+// A lease is how long nsqd waits for the ack of a message: msg_timeout from its
+// receipt, and again from each TOUCH, but never longer than max_msg_timeout in all.
+// nsqd's clock started a little earlier, when it took the message from its queue. So
+// when a lease is over here, nsqd has given the message up or is about to, and
+// delivers it again.
 //
-// Nothing is timed per message. The run loop looks at what is in hand when the
-// first lease of it can end: see sweep. In between, a message that arrives has a
-// lease that ends after that look.
+// No message has a timer. The run loop looks at the messages in hand when the first
+// of their leases can end: see sweep. The lease of a message that arrives before that
+// look ends after it.
 
-// sweepQuantum is the least time between two looks, when leases end one after
-// the other.
+// sweepQuantum is the least time between two sweeps, for when leases end one shortly
+// after the other.
 const sweepQuantum = 5 * time.Millisecond
 
-// leaseEnds is when a message's lease ends, by the Consumer's clock.
+// leaseEnds returns when a message's lease ends, by the Consumer's clock.
 func (m *Message) leaseEnds() time.Duration {
 	return m.received + time.Duration(atomic.LoadUint32(&m.lease))*time.Millisecond
 }
 
-// lastLeaseEnds is the latest that auto_touch can make of that.
+// lastLeaseEnds returns the latest time to which auto_touch can extend the lease, or
+// the lease's end without auto_touch.
 func (m *Message) lastLeaseEnds() time.Duration {
 	ends := m.leaseEnds()
 	if touching := m.conn.c.cfg.AutoTouch; touching > 0 {
@@ -35,29 +36,31 @@ func (m *Message) lastLeaseEnds() time.Duration {
 	return ends
 }
 
-// extend makes a lease last for a while from now, up to a length in all.
+// extend makes the lease last for a length from now, but no longer than most in all.
 func (m *Message) extend(now, length, most time.Duration) {
 	atomic.StoreUint32(&m.own().lease, milliseconds32(min(now-m.received+length, most)))
 }
 
-// extensible tells whether a TOUCH could make the lease end later.
+// extensible reports whether a TOUCH could make the lease end later.
 func (m *Message) extensible() bool {
 	return atomic.LoadUint32(&m.lease) < milliseconds32(m.conn.maxMsgTimeout)
 }
 
-// sweepResult are what a sweep has found to do.
+// sweepResult is what a sweep has found.
 type sweepResult struct {
-	expired []*Message // nobody has begun them and nobody must
-	overdue []*Message // they were begun and not answered in time
-	touch   []*Message // for auto_touch
-	next    time.Duration
+	expired []*Message    // no worker has begun them, and none must
+	overdue []*Message    // begun, and not acked in time
+	touch   []*Message    // to be touched, for auto_touch
+	next    time.Duration // when the next sweep is due
 }
 
-// sweep looks at all leases. Those of messages in hand are to be touched when no
-// more than half of the shortest lease is left, for touching in all. The next
-// look is due at the latest when a message that comes right after this one can
-// be; with touching, in time to see those that waited in the queue before they
-// were begun.
+// sweep looks at the leases of all messages in hand. With touching, the longest time
+// for which auto_touch keeps a lease alive, those that handlers work on are to be
+// touched when no more than half of the shortest lease is left.
+//
+// The next sweep is due when the first lease can end: at the latest when that of a
+// message that comes right after this sweep does. With touching it comes earlier, to
+// see in time the messages that waited in the queue before they were begun.
 func (d *deliveryQueue) sweep(now, shortest, touching time.Duration) sweepResult {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -89,7 +92,7 @@ func (d *deliveryQueue) sweep(now, shortest, touching time.Duration) sweepResult
 	return found
 }
 
-// giveUp marks messages that were begun and not answered as timed out.
+// giveUp marks messages that were begun and not acked as timed out, and returns them.
 func (d *deliveryQueue) giveUp(which func(*Message) bool) (marked []*Message) {
 	for _, w := range d.busy {
 		if m := w.current(); !m.is(responded|timedOut|detached) && which(m) && m.expire() {
@@ -105,8 +108,9 @@ func (d *deliveryQueue) giveUp(which func(*Message) bool) (marked []*Message) {
 	return marked
 }
 
-// orphan is told that a connection has ended: nsqd will deliver what came over it
-// again. What nobody has begun is dropped; what was begun is returned.
+// orphan takes a connection's messages out of the queue when it has ended, since nsqd
+// delivers them again. It drops those that no worker has begun, and marks those that
+// were begun as timed out and returns them.
 func (d *deliveryQueue) orphan(from *consumerConn) []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -9,79 +9,80 @@ import (
 	"github.com/rdyhq/nsq/internal/fleet"
 )
 
-// Snapshot is the state of a Consumer at a moment, as [Consumer.Snapshot]
-// returns it.
+// Snapshot is the state of a Consumer when [Consumer.Snapshot] was called.
 type Snapshot struct {
 	Topic, Channel string
 
-	MaxInFlight int                  // as it is now
-	Paused      bool                 // by Pause
-	InFlight    int                  // messages received and not answered, over all connections
-	Connections []ConnectionSnapshot // by address; those that are wanted until it is stopped, and those that are being closed
+	MaxInFlight int  // as last set
+	Paused      bool // by Pause
+	InFlight    int  // messages received and not acked or requeued, over all connections
+
+	// Connections has every nsqd that the Consumer is connected to or connects to,
+	// and connections that are being closed, sorted by address. Once the Consumer is
+	// stopped it has only the latter.
+	Connections []ConnectionSnapshot
 
 	// BackoffLevel is 0 while there is no backoff.
 	BackoffLevel int
-	// BackoffUntil is when the pause ends in which no messages are taken. It is
-	// zero if there is none; with a level over 0 messages then come one at a
-	// time.
+	// BackoffUntil is when the pause ends in which no messages come. It is zero
+	// without a pause; while the level is above 0, messages then come one at a time.
 	BackoffUntil time.Time
 
-	Counts // over all connections, former ones included
+	Counts // over all connections, including those that have ended
 }
 
-// Counts say what became of messages: Received is the sum of Finished,
-// Requeued, Expired, Lost and what is in flight. nsqd delivers again what is
-// Requeued, Expired and Lost. When a connection ends, answers that it did not
-// send change from Finished and Requeued to Lost; otherwise counts only grow.
+// Counts say what became of messages. Received is the sum of Finished, Requeued,
+// Expired, Lost and the messages in flight. nsqd delivers again the messages that are
+// Requeued, Expired or Lost. When a connection ends, FINs and REQs that it has not
+// sent move from Finished and Requeued to Lost; apart from that counts only grow.
 type Counts struct {
 	Received uint64 // deliveries, redeliveries included
 	Finished uint64 // FINs given to a connection
 	Requeued uint64 // REQs given to a connection
 	Expired  uint64 // messages whose lease ended before a handler began them
-	Lost     uint64 // messages whose lease or connection ended before their answer was sent
+	Lost     uint64 // messages whose lease or connection ended before their FIN or REQ was sent
 	Refused  uint64 // FINs, REQs and TOUCHes that nsqd refused, most often because they came too late
 }
 
-// ConnectionState is where a Consumer is with an nsqd.
+// ConnectionState is the state of a Consumer's connection to an nsqd.
 type ConnectionState string
 
 // The states of a connection.
 const (
-	ConnectionDialing ConnectionState = "connecting" // it is being dialled
+	ConnectionDialing ConnectionState = "connecting" // being dialled
 	ConnectionUp      ConnectionState = "connected"
-	ConnectionClosing ConnectionState = "closing" // it takes no messages and ends when those it has are answered
+	ConnectionClosing ConnectionState = "closing" // takes no messages, and ends when those it has are acked or requeued
 	ConnectionWaiting ConnectionState = "waiting" // to be dialled again
 )
 
-// ConnectionSnapshot is the state of one connection of a Consumer, or of an
-// nsqd to which there is none.
+// ConnectionSnapshot is the state of one connection of a Consumer, or of an nsqd that
+// it is not connected to.
 type ConnectionSnapshot struct {
-	Addr  string // as it was given to ConnectToNSQD, or is listed by nsqlookupd
+	Addr  string // as given to ConnectToNSQD, or as listed by nsqlookupd
 	State ConnectionState
 
-	RDY         int       // messages that nsqd may have in flight here
-	InFlight    int       // messages received and not answered
-	LastMessage time.Time // zero before the first one of this connection
+	RDY         int       // how many messages nsqd may have in flight on this connection
+	InFlight    int       // messages received and not acked or requeued
+	LastMessage time.Time // zero before the first message of this connection
 
 	Version     string // nsqd's; empty without a connection
 	TLS         string // its version, such as "TLS 1.3"; empty without
 	Compression string // "snappy", "deflate" or empty
 
-	LastError error     // why the last dial failed or the last connection was lost; nil if none was
-	NextDial  time.Time // when waiting
+	LastError error     // of the last dial that failed or connection that was lost; nil for none
+	NextDial  time.Time // zero unless waiting
 
 	Counts // of this connection; zero without one
 }
 
-// Snapshot returns the state of the Consumer. It also works when the Consumer
-// has stopped. It must not be called by what the Consumer waits for: its Logger
-// and its BackoffStrategy.
+// Snapshot returns the state of the Consumer, also after it has stopped. The
+// Consumer's Logger and BackoffStrategy must not call it: the Consumer waits for them.
 func (c *Consumer) Snapshot() Snapshot {
 	result := make(chan Snapshot, 1)
 	if c.post(func(now time.Time) { result <- c.loop.snapshot(now) }) {
 		return <-result
 	}
-	<-c.StopChan // from here on nobody else touches what the loop owns
+	<-c.StopChan // from here on no other goroutine touches what the loop owns
 	return c.loop.snapshot(time.Now())
 }
 
@@ -111,7 +112,7 @@ func (l *runLoop) snapshot(now time.Time) Snapshot {
 	return s
 }
 
-// notConnected shows an nsqd to which there is no connection.
+// notConnected returns the state of an nsqd to which there is no connection.
 func notConnected(n control.NSQD) ConnectionSnapshot {
 	s := ConnectionSnapshot{Addr: n.Addr, State: ConnectionWaiting, LastError: n.Err, NextDial: n.Due}
 	if n.State == fleet.Dialling {
@@ -144,8 +145,8 @@ func (s *Counts) add(cc *consumerConn) {
 	s.Refused += cc.refused.Load()
 }
 
-// ConsumerStats are a Consumer's counts since it was made. [Consumer.Snapshot]
-// has more.
+// ConsumerStats is a Consumer's counts since it was made. [Consumer.Snapshot] has
+// more.
 type ConsumerStats struct {
 	MessagesReceived uint64 // deliveries, redeliveries included
 	MessagesFinished uint64 // FINs given to a connection
@@ -153,10 +154,9 @@ type ConsumerStats struct {
 	Connections      int    // nsqds connected now
 }
 
-// IsStarved tells whether a connection has nearly all the messages in flight
-// that it may have: at least 85 % of its RDY, and one. A handler that gathers
-// messages may take it as the sign to process what it has, for no more will
-// come before that.
+// IsStarved reports whether a connection has nearly as many messages in flight as it
+// may have: one, and at least 85 % of its RDY. A handler that gathers messages can take
+// that as the sign to process them, since no more come until it does.
 func (c *Consumer) IsStarved() bool {
 	for _, conn := range c.connected.Load().open {
 		s := conn.link.Stats()
@@ -167,7 +167,7 @@ func (c *Consumer) IsStarved() bool {
 	return false
 }
 
-// Stats returns the counts as they are now.
+// Stats returns the current counts.
 func (c *Consumer) Stats() *ConsumerStats {
 	now := c.connected.Load()
 	sum := now.past
@@ -182,13 +182,14 @@ func (c *Consumer) Stats() *ConsumerStats {
 	}
 }
 
-// connections are the connections of a moment, and the counts of former ones.
+// connections is what the run loop shows of its connections: the open ones in the order
+// of their IDs, and the counts of those that have ended.
 type connections struct {
 	open []*consumerConn
 	past Counts
 }
 
-// show shows the connections to Stats and IsStarved.
+// show publishes the connections for Stats and IsStarved.
 func (l *runLoop) show() {
 	shown := &connections{open: make([]*consumerConn, 0, len(l.conns)), past: l.past}
 	for _, conn := range l.conns {

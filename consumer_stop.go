@@ -7,40 +7,41 @@ import (
 	"time"
 )
 
-// Stop begins to stop the Consumer and returns at once; StopChan is closed when
-// it has stopped. A second call does nothing.
+// Stop begins to stop the Consumer and returns at once. StopChan is closed when the
+// Consumer has stopped. A second call does nothing.
 //
-// No more messages are taken. Those that no handler has begun are requeued at
-// once, without backoff; handlers may finish theirs, for at most stop_timeout.
-// Then the contexts of messages end, with [ErrStopped] as their cause; handlers
-// that asked for one have another half a second. When StopChan closes all
-// connections are closed, and no handler is running but those that exceeded
-// that: nsqd will deliver their messages again.
+// The Consumer takes no more messages and requeues those that no handler has begun,
+// without backoff. Handlers may finish theirs, for at most stop_timeout. Then the
+// contexts of messages end with cause [ErrStopped], and handlers that asked for one
+// have another half a second. When StopChan closes, all connections are closed. The
+// only handlers still running are those that took longer; nsqd delivers their
+// messages again.
 func (c *Consumer) Stop() {
 	c.post(func(now time.Time) { c.loop.machine.Stop(now, now.Add(c.cfg.StopTimeout)) })
 }
 
-// Shutdown is [Consumer.Stop] bounded by a context instead of stop_timeout, and
-// waits until the Consumer has stopped. If the Consumer was stopped before, what
-// ends first ends the wait for handlers.
+// Shutdown stops the Consumer as [Consumer.Stop] does, but bounded by ctx instead of
+// stop_timeout, and waits until it has stopped. If a stop was begun before, the
+// earlier of the two bounds counts.
 //
-// It returns nil if all handlers have returned, all messages they began are
-// answered and all answers were sent, and a [*StopError] that also matches the
-// context's cause if not. A handler must not call it: it would wait for itself.
+// It returns nil if all handlers have returned, the messages that they began are
+// acked or requeued, and nsqd was sent all that. Otherwise it returns a [*StopError],
+// which also matches the context's cause. A handler must not call Shutdown: it would
+// wait for itself.
 func (c *Consumer) Shutdown(ctx context.Context) error {
 	c.post(func(now time.Time) { c.loop.machine.Stop(now, time.Time{}) })
 	select {
 	case <-c.StopChan:
 	case <-ctx.Done():
 		c.post(func(now time.Time) { c.loop.machine.Hurry(now) })
-		<-c.StopChan // which takes well under a second from here on
+		<-c.StopChan // well under a second from here on
 	}
 	return c.stopError(context.Cause(ctx))
 }
 
-// Run waits until the context ends, stops the Consumer as [Consumer.Stop] does
-// and waits until it has stopped; or until it was stopped in another way. It
-// returns what [Consumer.Shutdown] does. Connect before, or meanwhile.
+// Run waits until ctx ends, stops the Consumer as [Consumer.Stop] does and waits until
+// it has stopped. If the Consumer is stopped in another way, it waits for that. It
+// returns what [Consumer.Shutdown] returns. Connect before Run or during it.
 func (c *Consumer) Run(ctx context.Context) error {
 	select {
 	case <-c.StopChan:
@@ -51,9 +52,9 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return c.stopError(errStopTimeout)
 }
 
-// stopError is what a stopped Consumer has left.
+// stopError returns what a stop left behind.
 func (c *Consumer) stopError(cause error) error {
-	left := c.loop.left // StopChan is closed: it does not change any more
+	left := c.loop.left // nobody changes it: StopChan is closed
 	if left == nil {
 		return nil
 	}
@@ -62,13 +63,13 @@ func (c *Consumer) stopError(cause error) error {
 	return &told
 }
 
-// StopError says what a Consumer that had to stop in time left behind. nsqd
-// delivers the messages again.
+// StopError reports what a Consumer left unfinished because its time to stop was over.
+// nsqd delivers the messages again.
 type StopError struct {
 	Topic, Channel string
 	Running        []Unfinished // handlers that had not returned
-	Unanswered     []Unfinished // messages that handlers had left to be answered later
-	Cut            []string     // addresses of nsqds that did not take the last answers in time
+	Unanswered     []Unfinished // messages that handlers had left to be acked later
+	Cut            []string     // addresses of nsqds that did not take the last acks in time
 
 	cause error
 }
@@ -79,14 +80,14 @@ type Unfinished struct {
 	NSQDAddress string
 }
 
-// Error names the messages and the nsqds.
+// Error names the messages, up to five of each kind, and the nsqds.
 func (e *StopError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "consumer of %s/%s stopped", e.Topic, e.Channel)
 	for _, left := range []struct {
 		what     string
 		messages []Unfinished
-	}{{"handlers running", e.Running}, {"messages unanswered", e.Unanswered}} {
+	}{{"handlers running", e.Running}, {"messages not acked", e.Unanswered}} {
 		if n := len(left.messages); n > 0 {
 			fmt.Fprintf(&b, ", %d %s:", n, left.what)
 			for _, u := range left.messages[:min(n, 5)] {
@@ -98,7 +99,7 @@ func (e *StopError) Error() string {
 		}
 	}
 	if len(e.Cut) > 0 {
-		fmt.Fprintf(&b, ", answers not taken by %s", strings.Join(e.Cut, " "))
+		fmt.Fprintf(&b, ", acks not taken by %s", strings.Join(e.Cut, " "))
 	}
 	if e.cause != nil {
 		fmt.Fprintf(&b, ": %v", e.cause)
@@ -106,5 +107,5 @@ func (e *StopError) Error() string {
 	return b.String()
 }
 
-// Unwrap returns why it had to.
+// Unwrap returns what ended the time: the context's cause, or stop_timeout.
 func (e *StopError) Unwrap() error { return e.cause }
