@@ -107,7 +107,7 @@ func TestWindowRandomWalk(t *testing.T) {
 // The bytes that wait for nsqd are bounded. Beyond that a publish waits as long
 // as its context allows, and has then not been sent.
 func TestUnansweredBytesAreBounded(t *testing.T) {
-	const size = 1<<20 - commandSize
+	const size = 1<<20 - 64 // a command counts 64 bytes more
 	produce(t, func(s *producing) {
 		if err := s.p.Ping(); err != nil {
 			s.Fatal(err)
