@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/publishing"
 	"github.com/rdyhq/nsq/internal/wire"
 	"github.com/rdyhq/nsq/nsqtest"
 )
@@ -210,4 +211,37 @@ func TestRefusedWhileSending(t *testing.T) {
 			s.publishes()
 		}
 	})
+}
+
+// What the errors of a publish mean to a pool and to a Batcher, wrapped or not.
+func TestVerdictOf(t *testing.T) {
+	refused := func(text string) error { return ErrProtocol{Reason: text} }
+	for name, tt := range map[string]struct {
+		err  error
+		want publishing.Verdict
+	}{
+		"unknown":                      {fmt.Errorf("%w: EOF", ErrUnknownOutcome), publishing.Unknown},
+		"unknown behind a refusal":     {fmt.Errorf("%w: %w", ErrUnknownOutcome, refused("E_NEW")), publishing.Unknown},
+		"not sent":                     {fmt.Errorf("%w: EOF", ErrNotSent), publishing.NotSent},
+		"not sent behind a refusal":    {fmt.Errorf("%w: %w", ErrNotSent, refused("E_BAD_MESSAGE")), publishing.NotSent},
+		"stopped":                      {ErrStopped, publishing.Final},
+		"refused":                      {refused("E_BAD_TOPIC"), publishing.Final},
+		"content":                      {refused("E_BAD_MESSAGE too big"), publishing.Content},
+		"not stored":                   {refused("E_PUB_FAILED disk is full"), publishing.StoreFailed},
+		"not stored, several":          {refused("E_MPUB_FAILED MPUB failed exiting"), publishing.StoreFailed},
+		"stored in part":               {refused("E_MPUB_FAILED MPUB failed disk is full"), publishing.StoredInPart},
+		"stored in part, own error":    {&ProtocolError{Code: "E_MPUB_FAILED", Desc: "disk is full"}, publishing.StoredInPart},
+		"empty body":                   {pub("t", nil).check(10), publishing.Content},
+		"large body":                   {mpub("t", [][]byte{make([]byte, 11)}).check(10), publishing.Content},
+		"topic":                        {pub("a b", []byte("m")).check(10), publishing.Final},
+		"no messages":                  {mpub("t", nil).check(10), publishing.Final},
+		"not connected, and refused":   {fmt.Errorf("%w: %w", ErrNotConnected, refused("E_BAD_BODY")), publishing.Final},
+		"something of the Publisher's": {errors.New("quota exceeded"), publishing.Final},
+	} {
+		for _, err := range []error{tt.err, fmt.Errorf("wrapped: %w", tt.err)} {
+			if got := verdictOf(err); got != tt.want {
+				t.Errorf("%s: verdict %d of %v, want %d", name, got, err, tt.want)
+			}
+		}
+	}
 }
