@@ -6,15 +6,15 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// A publish that waits for its answer allocates nothing, however it is sent; an
-// asynchronous one its transaction, which the caller gets.
+// A publish that waits for nsqd's reply allocates nothing. An asynchronous one
+// allocates the transaction that its caller gets.
 func TestPublishingAllocatesNothing(t *testing.T) {
 	network := nsqtest.NewNetwork()
 	l, err := network.Listen("agreeing:1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	go agree(l)
+	go replyOK(l)
 	cfg := NewConfig()
 	cfg.DialContext = network.DialContext
 	p, err := NewProducer("agreeing:1", cfg)
@@ -27,7 +27,7 @@ func TestPublishingAllocatesNothing(t *testing.T) {
 		_ = l.Close()
 	})
 	body, done := make([]byte, 200), make(chan *ProducerTransaction, 2)
-	if err := p.PublishAsync("t", body, done); err != nil { // there is always one outstanding
+	if err := p.PublishAsync("t", body, done); err != nil { // so that one is always outstanding
 		t.Fatal(err)
 	}
 	bodies := [][]byte{body, body}

@@ -31,12 +31,12 @@ func TestAsync(t *testing.T) {
 			}
 			copy(body, "xxx")
 			copy(many[0], "xxx")
-			for _, err := range []error{s.outcome(done, 1, "a"), s.outcome(done), s.outcome(done, nil)} {
+			for _, err := range []error{s.result(done, 1, "a"), s.result(done), s.result(done, nil)} {
 				if err != nil {
 					s.Error(err)
 				}
 			}
-			if err := s.outcome(done, 2); err == nil || err.Error() != "E_INVALID DPUB timeout 7200000 out of range 0-3600000" {
+			if err := s.result(done, 2); err == nil || err.Error() != "E_INVALID DPUB timeout 7200000 out of range 0-3600000" {
 				s.Errorf("refused: %v", err)
 			}
 			if got := s.stored(); !slices.Equal(got, []string{"one", "two", "three", "one", "four"}) {
@@ -89,7 +89,7 @@ func TestAsyncOneShot(t *testing.T) {
 				done := make(chan *ProducerTransaction)
 				if err := s.p.PublishAsync("t", []byte("m"), done, i); err != nil {
 					s.Error(err)
-				} else if err := s.outcome(done, i); err != nil {
+				} else if err := s.result(done, i); err != nil {
 					s.Error(err)
 				}
 			})
@@ -120,7 +120,7 @@ func TestUndrainedDoneChan(t *testing.T) {
 			s.publishes()
 			if err := s.p.PublishAsync("t", []byte("drained"), drained, "mine"); err != nil {
 				s.Error(err)
-			} else if err := s.outcome(drained, "mine"); err != nil {
+			} else if err := s.result(drained, "mine"); err != nil {
 				s.Error(err)
 			}
 			if d := time.Since(start); d != 0 {
@@ -131,7 +131,7 @@ func TestUndrainedDoneChan(t *testing.T) {
 			s.Errorf("%d heartbeats answered", n)
 		}
 		for i := range 60 { // those of before are all still there, in order
-			if err := s.outcome(stuck, i); err != nil {
+			if err := s.result(stuck, i); err != nil {
 				s.Error(err)
 			}
 		}
@@ -165,7 +165,7 @@ func TestAsyncWindow(t *testing.T) {
 		if d := time.Since(start); !errors.Is(err, ErrNotSent) || !errors.Is(err, errNoRoom) || d != s.cfg.ReadTimeout {
 			s.Errorf("%v after %v", err, d)
 		}
-		if err := s.p.PublishAsync("t", []byte("m"), other); err != nil || s.outcome(other) != nil {
+		if err := s.p.PublishAsync("t", []byte("m"), other); err != nil || s.result(other) != nil {
 			s.Errorf("another doneChan: %v", err)
 		}
 		for i := range 3 {
@@ -179,7 +179,7 @@ func TestAsyncWindow(t *testing.T) {
 			if n := len(s.stored()); n != 10_000+1+i {
 				s.Errorf("%d stored", n)
 			}
-			if err := s.outcome(done, i); err != nil {
+			if err := s.result(done, i); err != nil {
 				s.Error(err)
 			}
 			waiting.Wait()
@@ -259,7 +259,7 @@ func TestStopDrainsAsync(t *testing.T) {
 		}
 		s.p.Stop()
 		for i := range 20 {
-			if err := s.outcome(done, i); err != nil {
+			if err := s.result(done, i); err != nil {
 				s.Error(err)
 			}
 		}
@@ -283,14 +283,14 @@ func TestAsyncVerdicts(t *testing.T) {
 		}
 		s.d.Disconnect(1)
 		for i, want := range []error{ErrUnknownOutcome, ErrNotSent, ErrNotSent} {
-			err := s.outcome(done, i)
+			err := s.result(done, i)
 			if !errors.Is(err, want) {
 				s.Errorf("%d: %v", i, err)
 			}
 			expectVerdict(s.T, err, false)
 		}
 		s.d.StartReading()
-		if err := s.p.PublishAsync("t", fmt.Append(nil, "again"), done); err != nil || s.outcome(done) != nil {
+		if err := s.p.PublishAsync("t", fmt.Append(nil, "again"), done); err != nil || s.result(done) != nil {
 			s.Errorf("again: %v", err)
 		}
 	}, func(s *scene) { s.net.Capacity = 1000 })

@@ -16,13 +16,13 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// Each of many concurrent publishes gets the answer to its own command: nsqd
-// takes a millisecond for each, so the answer's time tells whose it is.
+// Each of many concurrent publishes gets the reply to its own command. nsqd takes a
+// millisecond for each command, so the time of a reply tells which it belongs to.
 func TestConcurrentPublishes(t *testing.T) {
 	const publishers, each = 64, 20
 	produce(t, func(s *producing) {
 		var mu sync.Mutex
-		arrived, answered := map[string]time.Time{}, map[string]time.Time{}
+		arrived, replied := map[string]time.Time{}, map[string]time.Time{}
 		note := func(at map[string]time.Time, body string) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -40,25 +40,25 @@ func TestConcurrentPublishes(t *testing.T) {
 					if err := s.p.Publish("t", []byte(body)); err != nil {
 						s.Error(err)
 					}
-					note(answered, body)
+					note(replied, body)
 				}
 			})
 		}
 		wg.Wait()
-		for body, at := range answered {
+		for body, at := range replied {
 			if d := at.Sub(arrived[body]); d != time.Millisecond {
-				s.Errorf("%q was answered %v after it arrived", body, d)
+				s.Errorf("%q: reply %v after nsqd got the command, want 1ms", body, d)
 			}
 		}
 		stored := s.stored()
 		slices.Sort(stored)
 		if n := len(slices.Compact(stored)); n != publishers*each || s.net.Dials() != 1 {
-			s.Errorf("%d messages stored, %d connections", n, s.net.Dials())
+			s.Errorf("%d messages stored over %d connections, want %d over one", n, s.net.Dials(), publishers*each)
 		}
 	})
 }
 
-// What is published while a write is under way leaves in the next one.
+// Commands that are queued during a write are sent by the next one.
 func TestPublishesAreCoalesced(t *testing.T) {
 	produce(t, func(s *producing) {
 		if err := s.p.Ping(); err != nil {
@@ -84,15 +84,15 @@ func TestPublishesAreCoalesced(t *testing.T) {
 		s.d.StartReading()
 		wg.Wait()
 		if n := s.net.Writes() - before; n != 2 {
-			s.Errorf("%d writes", n)
+			s.Errorf("%d writes, want 2", n)
 		}
 		if n := len(s.stored()); n != 1001 {
-			s.Errorf("%d stored", n)
+			s.Errorf("%d stored, want 1001", n)
 		}
 	}, func(s *scene) { s.net.Capacity = 1 << 10 })
 }
 
-// strays are what no publish is answered with.
+// strays are frames, and what is none, that are no reply to a publish.
 var strays = map[string][]byte{
 	"message":       wire.AppendMessage(nil, &wire.Message{Body: []byte("m")}),
 	"large message": wire.AppendMessage(nil, &wire.Message{Body: make([]byte, 101)}),
@@ -105,8 +105,8 @@ var strays = map[string][]byte{
 	"HTTP":          []byte("HTTP/1.1 200 OK\r\n\r\n"),
 }
 
-// D47: a frame that answers nobody ends the connection, and the next publish
-// gets its own answer on another.
+// D47: a frame that is no reply to any command ends the connection. The next publish
+// gets its own reply over a new one.
 func TestStrayFrameWhenIdle(t *testing.T) {
 	frames := map[string][]byte{
 		"OK":    nsqtest.ResponseFrame("OK"),
@@ -125,11 +125,11 @@ func TestStrayFrameWhenIdle(t *testing.T) {
 				s.d.Send(1, append(frame, nsqtest.ResponseFrame("OK")...))
 				synctest.Wait()
 				if n := s.net.OpenConns(); n != 0 {
-					s.Errorf("%d connections", n)
+					s.Errorf("%d connections are open, want none", n)
 				}
 				s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Reply: nsqtest.ErrorFrame("E_PUB_FAILED", ""), Close: true})
 				if err := s.p.Publish("t", []byte("m")); err == nil || err.Error() != "E_PUB_FAILED" {
-					s.Errorf("not its own answer: %v", err)
+					s.Errorf("not its own reply: %v", err)
 				}
 				s.publishes()
 			}, limitMessages)
@@ -137,9 +137,9 @@ func TestStrayFrameWhenIdle(t *testing.T) {
 	}
 }
 
-// D47: nor does it become the answer of those who wait, or make the answers
-// behind it come to the wrong ones, be it before the right answer or instead.
-func TestStrayFrameAmongAnswers(t *testing.T) {
+// D47: nor is it taken for the reply that a publish waits for, whether it comes
+// before the right reply or instead. The replies behind it reach no other publish.
+func TestStrayFrameAmongReplies(t *testing.T) {
 	for name, frame := range strays {
 		for _, fault := range []nsqtest.Fault{{Before: frame}, {Reply: frame}} {
 			fault.Command, fault.Times, fault.Delay = "PUB", 1, time.Second
@@ -165,7 +165,7 @@ func TestStrayFrameAmongAnswers(t *testing.T) {
 	}
 }
 
-// Whoever is refused and tries again at once, as nsqd closes, succeeds.
+// A publish right after a refusal succeeds, although nsqd is closing the connection.
 func TestPublishRightAfterRefusal(t *testing.T) {
 	produce(t, func(s *producing) {
 		for i := range 500 {
@@ -181,8 +181,8 @@ func TestPublishRightAfterRefusal(t *testing.T) {
 	}, quietly)
 }
 
-// D49: an nsqd that closes every connection once it is made. Each publish ends,
-// with an error, and takes two dials at most.
+// D49: nsqd closes every connection right after the handshake. Each publish fails,
+// after two dials at most.
 func TestCloseAfterIdentify(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Close: true})
@@ -191,11 +191,11 @@ func TestCloseAfterIdentify(t *testing.T) {
 			before := s.net.Dials()
 			err := s.p.Publish("t", []byte("m"))
 			if err == nil {
-				s.Error("no error")
+				s.Error("a publish succeeds")
 			}
 			expectVerdict(s.T, err, false)
 			if n := s.net.Dials() - before; n > 2 {
-				s.Errorf("%d dials for one publish", n)
+				s.Errorf("%d dials for one publish, want 2 at most", n)
 			}
 			if err := s.p.Ping(); err != nil && !errors.Is(err, ErrNotSent) {
 				s.Errorf("ping: %v", err)
@@ -210,7 +210,7 @@ func TestCloseAfterIdentify(t *testing.T) {
 	}, quietly)
 }
 
-// The same to many publishers at once, with every second connection.
+// D49: nsqd does so with every second connection, while many publish.
 func TestCloseAfterIdentifyNowAndThen(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Close: true, Match: func(cmd nsqtest.Command) bool { return cmd.Conn%2 == 1 }})
@@ -227,7 +227,7 @@ func TestCloseAfterIdentifyNowAndThen(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			_ = s.p.Publish("t", []byte("last")) // costs the connection
+			_ = s.p.Publish("t", []byte("last")) // nsqd refuses it and closes
 		}
 		if n := int(stored.Load()); n < 8*100 || n > len(s.stored()) {
 			s.Errorf("%d published, %d stored", n, len(s.stored()))
@@ -235,12 +235,12 @@ func TestCloseAfterIdentifyNowAndThen(t *testing.T) {
 	}, quietly)
 }
 
-// D52: a lost connection costs at most those who were publishing on it.
+// D52: a lost connection fails only publishes that were under way on it.
 func TestReconnect(t *testing.T) {
 	produce(t, func(s *producing) {
 		for i := range 200 {
 			before := len(s.stored())
-			err := s.p.Publish("t", []byte("m")) // the loss may still be unnoticed
+			err := s.p.Publish("t", []byte("m")) // the loss may not have been noticed yet
 			expectVerdict(s.T, err, len(s.stored()) > before)
 			if err != nil {
 				synctest.Wait()
@@ -265,20 +265,20 @@ func TestNSQDRestarts(t *testing.T) {
 			for range 5 {
 				redialAllowed()
 				if err := s.p.Publish("t", []byte("m")); !errors.Is(err, ErrNotSent) || !errors.Is(err, syscall.ECONNREFUSED) {
-					s.Errorf("while there is no nsqd: %v", err)
+					s.Errorf("while nsqd is down: %v", err)
 				}
 			}
 			s.d.Restart()
 			redialAllowed()
 		}
 		if n := s.net.Attempts("a:1"); n != 3+3*5 {
-			s.Errorf("%d dials", n)
+			s.Errorf("%d dials, want 18", n)
 		}
 	})
 }
 
-// D52: the connection breaks at each byte of what is sent and of what is
-// received. The verdict agrees with what nsqd stored.
+// D52: the connection breaks after each byte that is sent, and after each that is
+// received. The error agrees with what nsqd has stored.
 func TestCutAtEveryByte(t *testing.T) {
 	helloSent, helloReceived := helloSizes(t)
 	one, many := []byte("hi"), [][]byte{[]byte("a"), []byte("bc")}
@@ -337,7 +337,7 @@ func TestCutAtEveryByte(t *testing.T) {
 			for n := range helloReceived + reply + 1 {
 				stored, err := cut(t, func(s *producing) { s.d.CutAfterSent(n) })
 				if n == helloReceived {
-					continue // a new connection may be made in time
+					continue // a new connection may be made before the publish is sent
 				}
 				whole, sent := n == helloReceived+reply, n > helloReceived
 				if stored != sent || (err == nil) != whole || errors.Is(err, ErrUnknownOutcome) != (sent && !whole) {
@@ -348,8 +348,8 @@ func TestCutAtEveryByte(t *testing.T) {
 	}
 }
 
-// When nsqd stops reading, the command that is being sent may have arrived;
-// those behind have not, whatever it is that ends the connection.
+// When nsqd stops reading, the command that is being written may have reached it.
+// The commands behind have not, however the connection ends.
 func TestUnsentPublishes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end    func(s *producing)
@@ -393,7 +393,7 @@ func TestUnsentPublishes(t *testing.T) {
 	}
 }
 
-// D43: with heartbeats off silence means nothing.
+// D43: without heartbeats a silent connection is kept.
 func TestIdleWithoutHeartbeats(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.publishes()
@@ -417,12 +417,13 @@ func TestIdleWithHeartbeats(t *testing.T) {
 			s.Errorf("%d connections", n)
 		}
 		if n := len(commands(s.d, "NOP")); n != 360 {
-			s.Errorf("%d heartbeats answered", n)
+			s.Errorf("%d replies to heartbeats, want 360", n)
 		}
 	})
 }
 
-// An nsqd that neither answers nor sends heartbeats is given up, and found again.
+// A connection on which nsqd neither replies nor sends heartbeats is given up. The
+// next publish makes a new one.
 func TestSilentNSQD(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Mute: true})

@@ -23,8 +23,8 @@ type producing struct {
 	p *Producer
 }
 
-// produce runs a test in a bubble, stops the producer, and then checks that
-// nothing is left of it: no goroutine, and each dial closed exactly once.
+// produce runs a test in a bubble, stops the producer, and then checks that it
+// leaves nothing behind: no goroutine, and each connection closed exactly once.
 func produce(t *testing.T, test func(s *producing), change ...func(*scene)) {
 	t.Helper()
 	inScene(t, func(base *scene) {
@@ -45,7 +45,7 @@ func produce(t *testing.T, test func(s *producing), change ...func(*scene)) {
 			}
 			for i, c := range s.net.Conns() {
 				if n := c.Closes(); n != 1 {
-					s.Errorf("connection %d was closed %d times", i+1, n)
+					s.Errorf("connection %d was closed %d times, want once", i+1, n)
 				}
 			}
 		}()
@@ -53,20 +53,20 @@ func produce(t *testing.T, test func(s *producing), change ...func(*scene)) {
 	})
 }
 
-// quietly is for tests that make very many connections.
+// quietly turns logging off, for tests that make very many connections.
 func quietly(s *scene) { s.cfg.Logger = slog.New(slog.DiscardHandler) }
 
-// redialAllowed lets the time pass in which there is no attempt to connect after
-// one that failed.
+// redialAllowed lets the time pass in which calls fail at once because an attempt to
+// connect failed.
 func redialAllowed() { after(2 * time.Second) }
 
-// stored are the messages of topic t, in order.
+// stored returns the messages of topic t in order.
 func (s *producing) stored() []string { return s.d.Queued("t", "") }
 
-// publishes checks that the producer works.
+// publishes checks that a publish succeeds.
 func (s *producing) publishes() {
 	s.Helper()
-	synctest.Wait() // nsqd may still be storing what came over a former connection
+	synctest.Wait() // nsqd may still be storing what came over an earlier connection
 	before := len(s.stored())
 	if err := s.p.Publish("t", []byte("well?")); err != nil {
 		s.Errorf("publish: %v", err)
@@ -82,30 +82,30 @@ func isRefusal(err error, code string) bool {
 	return ok && refusal.Code == code && !errors.Is(err, ErrNotConnected)
 }
 
-// expectVerdict checks what a publish returned against what came of it.
+// expectVerdict checks that the error of a publish agrees with what nsqd has stored.
 func expectVerdict(t *testing.T, err error, stored bool) {
 	t.Helper()
 	unknown, notSent := errors.Is(err, ErrUnknownOutcome), errors.Is(err, ErrNotSent)
 	switch {
 	case err == nil && !stored:
-		t.Error("no error but not stored")
+		t.Error("no error, but the message is not stored")
 	case err != nil && !unknown && stored:
-		t.Errorf("stored, but the error is %v", err)
+		t.Errorf("the message is stored, but the error is %v", err)
 	case unknown && notSent:
-		t.Errorf("two verdicts: %v", err)
+		t.Errorf("the error is both ErrUnknownOutcome and ErrNotSent: %v", err)
 	case (unknown || notSent) && !errors.Is(err, ErrNotConnected):
-		t.Errorf("not an ErrNotConnected: %v", err)
+		t.Errorf("the error is no ErrNotConnected: %v", err)
 	}
 }
 
-// traffic is what passes over a scene's only connection.
+// traffic records what passes over a scene's only connection.
 type traffic struct {
 	mu       sync.Mutex
 	writes   []string
 	received int // bytes
 }
 
-// tapped has the scene's traffic recorded.
+// tapped records the scene's traffic.
 func tapped(s *scene) *traffic {
 	tr := &traffic{}
 	s.cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -138,18 +138,18 @@ func (t tap) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// outcome receives a transaction, and checks that it is that of the call with
-// these args.
-func (s *producing) outcome(done chan *ProducerTransaction, args ...any) error {
+// result receives a transaction and returns its error. It checks that the
+// transaction is that of the call with these args.
+func (s *producing) result(done chan *ProducerTransaction, args ...any) error {
 	s.Helper()
 	t := <-done
 	if !slices.Equal(t.Args, args) {
-		s.Errorf("the transaction of %v, want that of %v", t.Args, args)
+		s.Errorf("transaction of the call with %v, want %v", t.Args, args)
 	}
 	return t.Error
 }
 
-// expectNoQueues checks that what belongs to a doneChan goes with its last
+// expectNoQueues checks that no doneChan has a queue, as none has an outstanding
 // transaction.
 func (s *producing) expectNoQueues() {
 	s.Helper()
@@ -157,10 +157,11 @@ func (s *producing) expectNoQueues() {
 	s.p.queues.mu.Lock()
 	defer s.p.queues.mu.Unlock()
 	if n := len(s.p.queues.open); n != 0 {
-		s.Errorf("%d queues", n)
+		s.Errorf("%d queues are left", n)
 	}
 }
 
+// expectStopped checks that calls return ErrStopped itself.
 func expectStopped(t *testing.T, p *Producer) {
 	t.Helper()
 	for _, err := range []error{p.Publish("t", []byte("m")), p.MultiPublish("t", [][]byte{[]byte("m")}), p.Ping()} {
@@ -170,7 +171,7 @@ func expectStopped(t *testing.T, p *Producer) {
 	}
 }
 
-// dialTimes has the times of a scene's dials recorded.
+// dialTimes records the times of a scene's dials.
 func dialTimes(s *scene) *[]time.Time {
 	var times []time.Time // one dial at a time
 	s.cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -180,8 +181,8 @@ func dialTimes(s *scene) *[]time.Time {
 	return &times
 }
 
-// agree is an nsqd that answers every publish with OK and keeps none.
-func agree(l net.Listener) {
+// replyOK is an nsqd that replies OK to every publish and stores nothing.
+func replyOK(l net.Listener) {
 	conn, err := l.Accept()
 	if err != nil {
 		return
@@ -209,8 +210,8 @@ func agree(l net.Listener) {
 	}
 }
 
-// endsAfter is a context that is seen to end once everything else has come to
-// rest.
+// endsAfter is a context whose end is seen once all goroutines of the bubble are
+// blocked.
 type endsAfter struct{ context.Context }
 
 func (c endsAfter) Done() <-chan struct{} {
@@ -222,7 +223,7 @@ func (c endsAfter) Err() error { return nil }
 
 func limitMessages(s *scene) { s.cfg.MaxMsgSize = 100 }
 
-// helloSizes are the bytes of a handshake: from the client and from nsqd.
+// helloSizes returns how many bytes client and nsqd send in a handshake.
 func helloSizes(t *testing.T) (sent, received int) {
 	t.Helper()
 	var tr *traffic

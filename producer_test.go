@@ -36,15 +36,15 @@ func TestPublish(t *testing.T) {
 			want = append(want, body, string(many[0]), string(many[1]))
 		}
 		if got := s.stored(); !slices.Equal(got, want) {
-			s.Errorf("stored %q", got)
+			s.Errorf("stored %q, want %q", got, want)
 		}
 		if n := s.net.Dials(); n != 1 {
-			s.Errorf("%d connections", n)
+			s.Errorf("%d connections, want 1", n)
 		}
 	})
 }
 
-// A deferred message comes when its delay is over, in whole milliseconds.
+// A deferred message is delivered after its delay, in whole milliseconds.
 func TestDeferredPublish(t *testing.T) {
 	produce(t, func(s *producing) {
 		start := time.Now()
@@ -61,16 +61,16 @@ func TestDeferredPublish(t *testing.T) {
 		}
 		after(2 * time.Hour)
 		if want := "map[0s:0s 1h0m0s:1h0m0s 1m0s:1m0s 1ms:1ms]"; fmt.Sprint(got) != want {
-			s.Errorf("got %v", got)
+			s.Errorf("delivered after %v, want %s", got, want)
 		}
 		err := s.p.DeferredPublish("t", time.Hour+time.Millisecond, []byte("m"))
 		if refused, ok := errors.AsType[*ProtocolError](err); !ok || refused.Code != "E_INVALID" {
-			s.Errorf("over nsqd's limit: %v", err)
+			s.Errorf("a delay over nsqd's limit: %v, want E_INVALID", err)
 		}
 	})
 }
 
-// What was published is what a consumer gets.
+// A consumer gets what was published, byte for byte.
 func TestPublishedIsConsumed(t *testing.T) {
 	produce(t, func(s *producing) {
 		var got []string
@@ -98,7 +98,7 @@ func TestPing(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := commands(s.d, "NOP"); len(got) != 2 || s.net.Dials() != 1 {
-			s.Errorf("nsqd got %q on %d connections", got, s.net.Dials())
+			s.Errorf("nsqd got %q on %d connections, want two NOPs on one", got, s.net.Dials())
 		}
 		s.d.Kill()
 		synctest.Wait()
@@ -118,8 +118,8 @@ func TestPing(t *testing.T) {
 	})
 }
 
-// Each command is exact, and leaves at once and alone when the connection is
-// idle. The bytes are those of NSQ's protocol.
+// On an idle connection each command is written at once, and alone. The bytes are
+// those of NSQ's protocol.
 func TestPublishBytes(t *testing.T) {
 	var tr *traffic
 	produce(t, func(s *producing) {
@@ -141,10 +141,10 @@ func TestPublishBytes(t *testing.T) {
 			"NOP\n",
 		}
 		if got := tr.writes[1:]; !slices.Equal(got, want) {
-			s.Errorf("sent %q", got)
+			s.Errorf("sent %q, want %q", got, want)
 		}
 		if hello := tr.writes[0]; !strings.HasPrefix(hello, "  V2IDENTIFY\n") {
-			s.Errorf("began with %q", hello)
+			s.Errorf("the first write is %q", hello)
 		}
 	}, func(s *scene) { tr = tapped(s) })
 }
@@ -181,7 +181,8 @@ func TestProducerKeepsItsOwnConfig(t *testing.T) {
 	})
 }
 
-// D53: what nsqd would close for never leaves, and costs nobody else anything.
+// D53: what nsqd would close the connection for is not sent, and costs no other
+// publish anything.
 func TestInvalidPublishesStayHere(t *testing.T) {
 	body, tooBig := []byte("0123456789"), []byte("0123456789a")
 	mebibyte := make([]byte, 1<<20)
@@ -209,7 +210,7 @@ func TestInvalidPublishesStayHere(t *testing.T) {
 			}
 		}
 		if n := s.net.Attempts("a:1"); n != 0 {
-			s.Errorf("dialled %d times", n)
+			s.Errorf("%d dials, want none", n)
 		}
 		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})
 		var others sync.WaitGroup
@@ -227,15 +228,15 @@ func TestInvalidPublishesStayHere(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := s.net.Writes() - before; n != 0 {
-			s.Errorf("%d writes", n)
+			s.Errorf("%d writes, want none", n)
 		}
 		others.Wait()
 		if n := len(s.stored()); n != 8 || s.net.Dials() != 1 {
-			s.Errorf("%d stored, %d connections", n, s.net.Dials())
+			s.Errorf("%d stored over %d connections, want 8 over one", n, s.net.Dials())
 		}
 	}, func(s *scene) { s.cfg.MaxMsgSize = 10 })
 
-	// Without a limit of the user's there is that of the 32-bit lengths.
+	// Without max_msg_size only the 32-bit lengths are a limit.
 	produce(t, func(s *producing) {
 		many := slices.Repeat([][]byte{mebibyte}, math.MaxInt32/len(mebibyte)+1)
 		if err := s.p.MultiPublish("t", many); err == nil || s.net.Attempts("a:1") != 0 {
@@ -267,7 +268,7 @@ func TestProducerLogs(t *testing.T) {
 				got[i] = line[:4] + strings.SplitN(line[4:], " (", 2)[1] // without the instance's number
 			}
 			if !slices.Equal(got, want) {
-				s.Errorf("logged %q", got)
+				s.Errorf("logged %q, want %q", got, want)
 			}
 		}
 		expect(&all, "INF a:1) connecting to nsqd", "WRN a:1) connection to nsqd lost err=EOF", "INF a:1) connecting to nsqd")
