@@ -50,8 +50,8 @@ func TestPoolAsync(t *testing.T) {
 	})
 }
 
-// What turns out not to be stored where it was sent is stored elsewhere before
-// its transaction comes.
+// A message that the nsqd it was sent to turns out not to have stored is published to
+// another before its transaction is delivered.
 func TestPoolAsyncFailsOver(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		s.nsqds[0].Reject("PUB", "E_PUB_FAILED", "disk is full")
@@ -75,7 +75,7 @@ func TestPoolAsyncFailsOver(t *testing.T) {
 		}
 		s.nsqds[2].Kill()
 		synctest.Wait()
-		for i := range 10 { // a takes them first
+		for i := range 10 { // a is tried first
 			if err := s.pool.PublishAsync("t", body, done, i); err != nil {
 				s.Error(err)
 			}
@@ -101,7 +101,7 @@ func TestPoolAsyncFailsOver(t *testing.T) {
 	}, quietly)
 }
 
-// The body may be changed at once, though it may have to be sent again.
+// The body may be changed after the call, although the pool may publish it again.
 func TestPoolAsyncKeepsTheBody(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		s.nsqds[0].Inject(nsqtest.Fault{
@@ -130,8 +130,8 @@ func TestPoolAsyncKeepsTheBody(t *testing.T) {
 	}, quietly)
 }
 
-// A doneChan that nobody receives from holds up nothing else, and Stop for a
-// second only.
+// A doneChan that is not received from delays nothing else, and Stop for a second
+// only.
 func TestPoolUndrainedDoneChan(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		stuck := make(chan *ProducerTransaction)
@@ -156,12 +156,12 @@ func TestPoolUndrainedDoneChan(t *testing.T) {
 		start = time.Now()
 		s.pool.Stop()
 		if d := time.Since(start); d != time.Second {
-			s.Errorf("Stop took %v", d)
+			s.Errorf("Stop took %v, want 1s", d)
 		}
 	}, quietly)
 }
 
-// Stop has the answers come, and the transactions delivered.
+// Stop waits for the nsqds' replies, and delivers the transactions.
 func TestPoolStopDeliversTransactions(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		for _, d := range s.nsqds {
@@ -189,8 +189,8 @@ func TestPoolStopDeliversTransactions(t *testing.T) {
 	})
 }
 
-// F2: each transaction comes exactly once and tells the truth, whatever happens
-// to the nsqds.
+// F2: whatever happens to the nsqds, each transaction comes exactly once and says
+// truthfully whether the message may be stored.
 func TestRandomLivesOfAsyncPools(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -235,7 +235,7 @@ func randomAsyncPoolLife(s *pooling, rng *rand.Rand) {
 		for t := range done {
 			body := t.Args[0].(string)
 			if _, twice := results[body]; twice {
-				s.Errorf("%q has come twice", body)
+				s.Errorf("the transaction of %q came twice", body)
 			}
 			results[body] = t.Error
 		}

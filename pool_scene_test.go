@@ -10,13 +10,14 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// pooling is a scene with a pool of three nsqds, a:1, b:1 and c:1.
+// pooling is a scene with a pool of three nsqds: a:1, b:1 and c:1.
 type pooling struct {
 	*scene
 	nsqds []*nsqtest.Nsqd
 	pool  *ProducerPool
 }
 
+// inPool runs a test in a bubble, and stops the pool.
 func inPool(t *testing.T, test func(s *pooling), change ...func(*scene)) {
 	t.Helper()
 	inScene(t, func(base *scene) {
@@ -37,7 +38,7 @@ func inPool(t *testing.T, test func(s *pooling), change ...func(*scene)) {
 	})
 }
 
-// stored is how many messages each nsqd has.
+// stored returns how many messages each nsqd has.
 func (s *pooling) stored() []int {
 	synctest.Wait()
 	var n []int
@@ -65,7 +66,7 @@ func (s *pooling) expectHealthy(want ...bool) {
 	}
 }
 
-// publish publishes messages, which must succeed without taking any time.
+// publish publishes messages and checks that each succeeds at once.
 func (s *pooling) publish(count int) {
 	s.Helper()
 	start := time.Now()
@@ -79,26 +80,27 @@ func (s *pooling) publish(count int) {
 	}
 }
 
-// collect receives as many transactions, by the first of their args.
+// collect receives count transactions and returns their errors by the first of
+// their args.
 func (s *pooling) collect(done chan *ProducerTransaction, count int) map[any]error {
 	s.Helper()
 	results := map[any]error{}
 	for range count {
 		t := <-done
 		if _, twice := results[t.Args[0]]; twice {
-			s.Errorf("%v has come twice", t.Args)
+			s.Errorf("the transaction of %v came twice", t.Args)
 		}
 		results[t.Args[0]] = t.Error
 	}
 	synctest.Wait()
 	if len(done) > 0 {
-		s.Errorf("%d transactions more", len(done))
+		s.Errorf("%d transactions too many", len(done))
 	}
 	return results
 }
 
-// poolDiscovering is a scene with a pool that asks nsqlookupds la:1 and lb:1,
-// of three nsqds that these do not list yet.
+// poolDiscovering is a scene with a pool that queries the nsqlookupds la:1 and lb:1.
+// Three nsqds run at a:1, b:1 and c:1, and are not listed yet.
 type poolDiscovering struct {
 	*pooling
 	la, lb *nsqtest.Lookupd

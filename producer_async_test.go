@@ -47,7 +47,8 @@ func TestAsync(t *testing.T) {
 	}
 }
 
-// What is known at once is the error of the call, and there is no transaction.
+// What fails before anything is sent is the error of the call. There is no
+// transaction then.
 func TestAsyncRefusedHere(t *testing.T) {
 	produce(t, func(s *producing) {
 		done := make(chan *ProducerTransaction, 10)
@@ -75,12 +76,12 @@ func TestAsyncRefusedHere(t *testing.T) {
 		}
 		s.expectNoQueues()
 		if n := len(done); n != 0 {
-			s.Errorf("%d transactions", n)
+			s.Errorf("%d transactions, want none", n)
 		}
 	})
 }
 
-// A doneChan for each call, and none kept.
+// Each call may have a doneChan of its own. None of them is kept.
 func TestAsyncOneShot(t *testing.T) {
 	produce(t, func(s *producing) {
 		var wg sync.WaitGroup
@@ -102,8 +103,8 @@ func TestAsyncOneShot(t *testing.T) {
 	})
 }
 
-// D48: a doneChan that nobody receives from holds up neither other publishes,
-// nor heartbeats, nor Stop.
+// D48: a doneChan that is not received from delays neither other publishes nor
+// heartbeats, and Stop for a second only.
 func TestUndrainedDoneChan(t *testing.T) {
 	produce(t, func(s *producing) {
 		var log logLines
@@ -128,9 +129,9 @@ func TestUndrainedDoneChan(t *testing.T) {
 			}
 		}
 		if n := len(commands(s.d, "NOP")); n != 19 && n != 20 {
-			s.Errorf("%d heartbeats answered", n)
+			s.Errorf("%d replies to heartbeats, want about 20", n)
 		}
-		for i := range 60 { // those of before are all still there, in order
+		for i := range 60 { // the transactions of before have been kept, in order
 			if err := s.result(stuck, i); err != nil {
 				s.Error(err)
 			}
@@ -138,7 +139,7 @@ func TestUndrainedDoneChan(t *testing.T) {
 		start := time.Now()
 		s.p.Stop()
 		if d := time.Since(start); d != time.Second {
-			s.Errorf("Stop took %v", d)
+			s.Errorf("Stop took %v, want 1s", d)
 		}
 		if n := len(s.stored()); n != 120 || s.net.Dials() != 1 {
 			s.Errorf("%d stored, %d connections", n, s.net.Dials())
@@ -149,8 +150,8 @@ func TestUndrainedDoneChan(t *testing.T) {
 	})
 }
 
-// D48: what a doneChan may have outstanding is bounded. Calls beyond that wait
-// until one is received, but not for ever.
+// D48: 10,000 transactions of a doneChan may be outstanding. A further call waits
+// until one is received, or for read_timeout.
 func TestAsyncWindow(t *testing.T) {
 	produce(t, func(s *producing) {
 		done, other := make(chan *ProducerTransaction), make(chan *ProducerTransaction, 1)
@@ -172,12 +173,12 @@ func TestAsyncWindow(t *testing.T) {
 			var waiting sync.WaitGroup
 			waiting.Go(func() {
 				if err := s.p.PublishAsync("t", []byte("m"), done, 10_000+i); err != nil {
-					s.Errorf("when one was received: %v", err)
+					s.Errorf("after one was received: %v", err)
 				}
 			})
 			after(time.Second)
 			if n := len(s.stored()); n != 10_000+1+i {
-				s.Errorf("%d stored", n)
+				s.Errorf("%d stored, want %d", n, 10_000+1+i)
 			}
 			if err := s.result(done, i); err != nil {
 				s.Error(err)
@@ -196,8 +197,7 @@ func TestAsyncWindow(t *testing.T) {
 	}, quietly)
 }
 
-// Stop has transactions delivered as long as somebody receives them, and within
-// stop_timeout.
+// Stop delivers transactions as long as they are received, within stop_timeout.
 func TestStopDeliversTransactions(t *testing.T) {
 	for _, tt := range []struct {
 		timeout, took time.Duration
@@ -236,18 +236,18 @@ func TestStopDeliversTransactions(t *testing.T) {
 			start := time.Now()
 			s.p.Stop()
 			if d := time.Since(start); d != tt.took {
-				s.Errorf("took %v", d)
+				s.Errorf("took %v, want %v", d, tt.took)
 			}
 			close(gone)
 			receiver.Wait()
 			if received != tt.received {
-				s.Errorf("%d received of 50 with %v", received, tt.timeout)
+				s.Errorf("%d of 50 received within %v, want %d", received, tt.timeout, tt.received)
 			}
 		}, func(s *scene) { s.cfg.StopTimeout = tt.timeout })
 	}
 }
 
-// Stop has nsqd answer what was published before it.
+// Stop waits for nsqd's replies to what was published before.
 func TestStopDrainsAsync(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})
@@ -266,7 +266,8 @@ func TestStopDrainsAsync(t *testing.T) {
 	})
 }
 
-// When the connection is lost each transaction tells what is known.
+// When the connection is lost, each transaction says whether nsqd may have the
+// message.
 func TestAsyncVerdicts(t *testing.T) {
 	produce(t, func(s *producing) {
 		if err := s.p.Ping(); err != nil {
@@ -291,12 +292,12 @@ func TestAsyncVerdicts(t *testing.T) {
 		}
 		s.d.StartReading()
 		if err := s.p.PublishAsync("t", fmt.Append(nil, "again"), done); err != nil || s.result(done) != nil {
-			s.Errorf("again: %v", err)
+			s.Errorf("after the loss: %v", err)
 		}
 	}, func(s *scene) { s.net.Capacity = 1000 })
 }
 
-// A transaction does not overtake those that wait to be received.
+// A transaction does not overtake others that wait to be received.
 func TestTransactionsKeepTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		qs := newTransactionQueues(t.Context(), slog.New(slog.DiscardHandler), "", 0)
@@ -323,7 +324,7 @@ func TestTransactionsKeepTheirOrder(t *testing.T) {
 			synctest.Wait()
 			receive()
 			receive()
-			post() // there is room, and the goroutine has not noticed yet
+			post() // done has room, but the goroutine that drains the queue has not used it yet
 			for received < posted {
 				receive()
 			}

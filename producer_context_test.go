@@ -14,8 +14,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// D46: a context ends the wait for an answer. When the answer comes after all
-// it is dropped, and the next one gets its own.
+// D46: a publish stops waiting for the reply when its context ends. A reply that
+// comes later is dropped, and the next publish gets its own.
 func TestPublishContextEnds(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Delay: 10 * time.Second})
@@ -36,10 +36,10 @@ func TestPublishContextEnds(t *testing.T) {
 		}
 		copy(body, "over")
 		if err := s.p.Publish("t", []byte("m")); err == nil || err.Error() != "E_PUB_FAILED" {
-			s.Errorf("not its own answer: %v", err)
+			s.Errorf("not its own reply: %v", err)
 		}
 		if d := time.Since(start); d != 10*time.Second {
-			s.Errorf("answered after %v", d)
+			s.Errorf("reply after %v, want 10s", d)
 		}
 		if got := s.stored(); !slices.Equal(got, []string{"late"}) {
 			s.Errorf("stored %q", got)
@@ -47,8 +47,8 @@ func TestPublishContextEnds(t *testing.T) {
 	})
 }
 
-// A body that was not sent yet when its caller stopped waiting is its caller's
-// again.
+// After a publish returned, its caller may change the body, even if it is not written
+// yet.
 func TestPublishCopiesTheBody(t *testing.T) {
 	produce(t, func(s *producing) {
 		if err := s.p.Ping(); err != nil {
@@ -84,7 +84,7 @@ func TestPublishCopiesTheBody(t *testing.T) {
 	}, func(s *scene) { s.net.Capacity = 50 })
 }
 
-// Nothing is sent for a context that has ended, nor is there a dial.
+// With a context that has ended nothing is dialled or sent.
 func TestPublishContextEndedBefore(t *testing.T) {
 	produce(t, func(s *producing) {
 		reason := errors.New("a reason")
@@ -111,9 +111,9 @@ func TestPublishContextEndedBefore(t *testing.T) {
 	})
 }
 
-// An answer that came before the context ended counts, however late its caller
-// looks.
-func TestAnswerBeforeContextEnds(t *testing.T) {
+// A reply that came before the context ended counts, even if the caller sees both at
+// once.
+func TestReplyBeforeContextEnds(t *testing.T) {
 	produce(t, func(s *producing) {
 		if err := s.p.Ping(); err != nil {
 			s.Fatal(err)
@@ -128,7 +128,8 @@ func TestAnswerBeforeContextEnds(t *testing.T) {
 	})
 }
 
-// D51: everybody waits for the same attempt, at most as long as they want to.
+// D51: all publishes wait for the same attempt to connect, each until its own context
+// ends.
 func TestBlackHole(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.net.Blackhole("a:1")
@@ -165,7 +166,7 @@ func TestBlackHole(t *testing.T) {
 	}, func(s *scene) { s.cfg.DialTimeout = 0 })
 }
 
-// D51: nor does it take any of them more than one dial_timeout.
+// D51: without contexts they wait for one dial_timeout.
 func TestBlackHoleTimesOut(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.net.Blackhole("a:1")

@@ -16,8 +16,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// What nsqd says is the error of that publish, and the next one succeeds on a
-// new connection, at once.
+// nsqd's refusal is the error of that publish. The next one succeeds at once, over a
+// new connection.
 func TestRefusedPublish(t *testing.T) {
 	for _, code := range []string{
 		"E_INVALID", "E_BAD_TOPIC", "E_BAD_BODY", "E_BAD_MESSAGE", "E_PUB_FAILED", "E_MPUB_FAILED",
@@ -45,9 +45,8 @@ func TestRefusedPublish(t *testing.T) {
 	}
 }
 
-// D53: one who is refused, and others whose commands are behind. nsqd, which
-// closes, has looked at none of these: they are published over a new connection,
-// once.
+// D53: nsqd refuses one publish while the commands of others are behind it. It closes
+// the connection without executing these: they are published over a new one, once.
 func TestRefusalHurtsNobodyElse(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.d.Inject(nsqtest.Fault{Command: "DPUB", Times: 1, Delay: time.Second})
@@ -77,7 +76,7 @@ func TestRefusalHurtsNobodyElse(t *testing.T) {
 	})
 }
 
-// Nor do many refusals, one after the other on a connection each, whoever is
+// D53: nor do ten refusals, each of which costs a connection, fail the publishes
 // behind them.
 func TestRefusalsHurtNobodyElse(t *testing.T) {
 	produce(t, func(s *producing) {
@@ -100,14 +99,14 @@ func TestRefusalsHurtNobodyElse(t *testing.T) {
 				s.Errorf("%d: %v", i, err)
 			}
 		}
-		if n := len(s.stored()); n != 10 || s.net.Dials() > 11 { // ten, if those that are no good come last
+		if n := len(s.stored()); n != 10 || s.net.Dials() > 11 { // ten refusals; they may come last
 			s.Errorf("%d stored over %d connections", n, s.net.Dials())
 		}
 	}, quietly)
 }
 
-// Behind an error that this package does not know the outcome is not known
-// either.
+// nsqd may execute what is behind an error that this package does not know: the
+// outcome is unknown.
 func TestUnknownRefusal(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Delay: time.Second, Reply: nsqtest.ErrorFrame("E_NEW", "full"), Close: true})
@@ -131,8 +130,8 @@ func TestUnknownRefusal(t *testing.T) {
 	})
 }
 
-// Why no connection can be made is the error, also of those who come right
-// after, and when a moment has passed the next call tries again.
+// The error says why no connection can be made. Calls right after the attempt get the
+// same error; when redialling is allowed the next call tries again.
 func TestProducerConnectErrors(t *testing.T) {
 	tests := map[string]struct {
 		prepare func(s *producing)
@@ -176,7 +175,7 @@ func TestProducerConnectErrors(t *testing.T) {
 					s.p.Ping,
 					func() error { return s.p.Publish("t", []byte("m")) },
 				} {
-					for range 3 { // the last two right after the attempt
+					for range 3 { // the last two do not dial
 						if err := call(); !errors.Is(err, ErrNotSent) || !strings.Contains(err.Error(), tt.text) || !tt.check(err) {
 							s.Errorf("%v", err)
 						}
@@ -194,8 +193,8 @@ func TestProducerConnectErrors(t *testing.T) {
 	}
 }
 
-// nsqd refuses as soon as it knows the length, while the body is still being
-// sent: the refusal is found all the same.
+// nsqd refuses a command as soon as it has read the length, while the body is still
+// being sent. The publish gets the refusal, not the failed write.
 func TestRefusedWhileSending(t *testing.T) {
 	produce(t, func(s *producing) {
 		for want, publish := range map[string]func() error{

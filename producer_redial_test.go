@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// D51: while nsqd is down, publishes and pings fail at once, and what they cost
-// is a dial after 100 ms, after 200 ms, and then about one per second. A success
-// starts that anew.
+// D51: while nsqd is down, publishes and pings fail at once. nsqd is dialled after
+// 100 ms, after 200 ms and so on up to a second. After a success the delays begin
+// anew.
 func TestFailFast(t *testing.T) {
 	var dials *[]time.Time
 	produce(t, func(s *producing) {
@@ -51,8 +51,8 @@ func TestFailFast(t *testing.T) {
 	}, quietly, func(s *scene) { dials = dialTimes(s) })
 }
 
-// D51: nsqd is a black hole. Who waits for the attempt waits for one
-// dial_timeout, whoever comes after it fails at once.
+// D51: nsqd is a black hole. The callers that wait for the attempt wait for one
+// dial_timeout; callers after it fail at once.
 func TestFailFastAfterBlackHole(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.net.Blackhole("a:1")
@@ -69,8 +69,8 @@ func TestFailFastAfterBlackHole(t *testing.T) {
 	})
 }
 
-// D52: what was never written when the connection is lost goes over the next
-// one, once. What may have been seen does not.
+// D52: when the connection is lost, commands that were never written are sent once
+// over the next one. A command that nsqd may have seen is not.
 func TestUnsentIsSentAgain(t *testing.T) {
 	produce(t, func(s *producing) {
 		if err := s.p.Ping(); err != nil {
@@ -97,13 +97,12 @@ func TestUnsentIsSentAgain(t *testing.T) {
 		got := s.stored()
 		slices.Sort(got)
 		if !slices.Equal(got, []string{"one", "two"}) || s.net.Dials() != 2 {
-			s.Errorf("stored %q over %d connections", got, s.net.Dials())
+			s.Errorf("stored %q over %d connections, want one and two over 2", got, s.net.Dials())
 		}
 	}, func(s *scene) { s.net.Capacity = 1000 })
 }
 
-// If there is no next connection in time, the error tells why, and why it was
-// needed.
+// If no new connection is made in time, the error says why, and why it was needed.
 func TestUnsentIsNotSentAgain(t *testing.T) {
 	produce(t, func(s *producing) {
 		if err := s.p.Ping(); err != nil {

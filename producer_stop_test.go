@@ -16,7 +16,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// D50: Stop waits for the answers, and so does a second one.
+// D50: Stop waits for nsqd's replies, and a second Stop for the first.
 func TestStopDrains(t *testing.T) {
 	produce(t, func(s *producing) {
 		var log logLines
@@ -43,7 +43,7 @@ func TestStopDrains(t *testing.T) {
 		}
 		publishers.Wait()
 		if n := len(s.stored()); n != 20 || s.net.Dials() != 1 || s.net.OpenConns() != 0 {
-			s.Errorf("%d stored, %d connections, %d open", n, s.net.Dials(), s.net.OpenConns())
+			s.Errorf("%d stored over %d connections, %d still open, want 20 over one", n, s.net.Dials(), s.net.OpenConns())
 		}
 		if got := log.take(); len(got) != 0 {
 			s.Errorf("logged %q", got)
@@ -51,7 +51,7 @@ func TestStopDrains(t *testing.T) {
 	})
 }
 
-// D50: an nsqd that owes an answer keeps Stop for stop_timeout.
+// D50: an nsqd that does not reply keeps Stop for stop_timeout.
 func TestStopTimeoutOfProducer(t *testing.T) {
 	for _, timeout := range []time.Duration{0, 10 * time.Second} {
 		produce(t, func(s *producing) {
@@ -70,7 +70,7 @@ func TestStopTimeoutOfProducer(t *testing.T) {
 				wg.Go(func() {
 					s.p.Stop()
 					if d := time.Since(start); d != timeout {
-						s.Errorf("took %v of %v", d, timeout)
+						s.Errorf("took %v, want %v", d, timeout)
 					}
 				})
 				after(timeout / 3)
@@ -112,18 +112,18 @@ func TestStopInAnyState(t *testing.T) {
 				start := time.Now()
 				s.p.Stop()
 				if d := time.Since(start); d != tt.want {
-					s.Errorf("took %v", d)
+					s.Errorf("took %v, want %v", d, tt.want)
 				}
 				expectStopped(s.T, s.p)
 				s.p.Stop()
-				after(time.Minute) // what was left running ends
+				after(time.Minute) // the dial that ignores its context ends
 			})
 		})
 	}
 }
 
-// Stop at the same moment as publishes that connect: each is either stored, or
-// refused as stopped. Without time to drain there may be other verdicts.
+// Stop races with publishes that connect: each of them is stored or returns
+// ErrStopped. Without time to drain, other errors are possible.
 func TestStopRacesPublish(t *testing.T) {
 	// With no timeout there is one Stop only: two timers of a bubble that fire at
 	// once, on two threads, can crash the race detector (Go 1.26).
@@ -169,8 +169,8 @@ func TestStopRacesPublish(t *testing.T) {
 	}
 }
 
-// D52, D54: whatever happens to the connection and whoever else uses the
-// producer, each publish ends with a verdict that is true.
+// D52, D54: whatever happens to the connection, and whatever other goroutines call,
+// each publish says truthfully whether nsqd may have the message.
 func TestRandomLivesOfProducers(t *testing.T) {
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -253,7 +253,7 @@ func randomProducerLife(s *producing, rng *rand.Rand) {
 		})
 	}
 	for range 10 {
-		sleep(200 * time.Millisecond) // time to connect after failed attempts
+		sleep(200 * time.Millisecond) // a dial is allowed again
 		s.d.Kill()
 		pause()
 		s.d.Restart()

@@ -16,7 +16,7 @@ func TestWindowServesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := window{limit: 10}
 		if !w.try(6) || w.try(5) || !w.try(4) || w.try(1) {
-			t.Error("not what fits")
+			t.Error("try does not grant exactly what fits")
 		}
 		var mu sync.Mutex
 		var got []string
@@ -45,7 +45,7 @@ func TestWindowServesInOrder(t *testing.T) {
 		claim(t.Context(), 11)
 		claim(t.Context(), 1)
 		w.release(6)
-		expect() // 3 would fit, but is not first
+		expect() // 3 would fit, but 7 is first
 		w.release(4)
 		expect("7 <nil>")
 		cancel(reason)
@@ -53,9 +53,9 @@ func TestWindowServesInOrder(t *testing.T) {
 		slices.Sort(got)
 		expect("3 <nil>", "9 over")
 		w.release(10)
-		expect("11 <nil>") // alone
+		expect("11 <nil>") // it exceeds the limit, and is alone
 		if w.try(1) {
-			t.Error("more beside what exceeds the limit")
+			t.Error("granted beside what exceeds the limit")
 		}
 		w.release(11)
 		expect("1 <nil>")
@@ -66,14 +66,14 @@ func TestWindowServesInOrder(t *testing.T) {
 	})
 }
 
-// Whatever they do, never is more taken than the limit, nothing is lost, and
-// nobody waits for ever.
+// In any order of claims and releases no more than the limit is granted, no room is
+// lost, and every claim ends.
 func TestWindowRandomWalk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := window{limit: 100}
 		var mu sync.Mutex
 		held := 0
-		take := func(n int) {
+		hold := func(n int) {
 			mu.Lock()
 			defer mu.Unlock()
 			if held += n; n > 0 && held > 100 && held != n {
@@ -88,9 +88,9 @@ func TestWindowRandomWalk(t *testing.T) {
 					size := 1 + rng.IntN(120)
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rng.IntN(500)))
 					if w.try(size) || w.wait(ctx, t.Context(), size) == nil {
-						take(size)
+						hold(size)
 						sleep(time.Duration(rng.IntN(20)))
-						take(-size)
+						hold(-size)
 						w.release(size)
 					}
 					cancel()
@@ -104,9 +104,9 @@ func TestWindowRandomWalk(t *testing.T) {
 	})
 }
 
-// The bytes that wait for nsqd are bounded. Beyond that a publish waits as long
-// as its context allows, and has then not been sent.
-func TestUnansweredBytesAreBounded(t *testing.T) {
+// The bytes that wait for nsqd are bounded. A publish beyond the bound waits until
+// its context ends, and is not sent.
+func TestOutstandingBytesAreBounded(t *testing.T) {
 	const size = 1<<20 - 64 // a command counts 64 bytes more
 	produce(t, func(s *producing) {
 		if err := s.p.Ping(); err != nil {
@@ -147,9 +147,9 @@ func TestUnansweredBytesAreBounded(t *testing.T) {
 		s.d.StartReading()
 		wg.Wait()
 		if n := len(s.stored()); n != 20 || s.p.nsqd.outstanding.used != 0 {
-			s.Errorf("%d stored, %d bytes unanswered", n, s.p.nsqd.outstanding.used)
+			s.Errorf("%d stored, want 20; %d bytes are left of the window", n, s.p.nsqd.outstanding.used)
 		}
-		s.d.StopReading() // what waits for room at Stop is not sent
+		s.d.StopReading() // a publish that waits for room when Stop is called is not sent
 		wg.Go(func() { _ = s.p.MultiPublish("t", slices.Repeat([][]byte{make([]byte, size)}, 20)) })
 		synctest.Wait()
 		wg.Go(func() {
