@@ -12,7 +12,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// Who leaves takes his message along while that is possible.
+// When a caller's context ends, its message is taken out of the batch if that is not
+// sent yet.
 func TestBatcherContexts(t *testing.T) {
 	inBatcher(t, BatchOptions{}, func(s *batching) {
 		s.slowly()
@@ -25,11 +26,11 @@ func TestBatcherContexts(t *testing.T) {
 		s.publishAll(2, 3)
 		cancel()
 		if err := s.result("taken out"); !errors.Is(err, ErrNotSent) || !errors.Is(err, context.Canceled) {
-			s.Errorf("%v", err)
+			s.Errorf("left before the batch was sent: %v", err)
 		}
 		after(1500 * time.Millisecond)
 		if err := s.result("late"); !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, context.DeadlineExceeded) {
-			s.Errorf("%v", err)
+			s.Errorf("left after the batch was sent: %v", err)
 		}
 		s.wg.Wait()
 		if got := s.stored(); !slices.Equal(got, []string{"0", "1", "late", "2"}) {
@@ -43,8 +44,9 @@ func TestBatcherContexts(t *testing.T) {
 	})
 }
 
-// Whoever has left may change his body, though the batch is still to be written.
-func TestBatcherBodyOfWhoLeft(t *testing.T) {
+// A caller whose context has ended may change its body, although the batch is still to
+// be written.
+func TestBatcherBodyAfterLeaving(t *testing.T) {
 	inBatcher(t, BatchOptions{MaxDelay: time.Millisecond}, func(s *batching) {
 		s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Delay: 500 * time.Millisecond})
 		s.publishAll(0, 1)
@@ -62,8 +64,8 @@ func TestBatcherBodyOfWhoLeft(t *testing.T) {
 	})
 }
 
-// A batch that all have left, before or after it did, is given up.
-func TestBatcherEverybodyLeaves(t *testing.T) {
+// A batch that no caller waits for any more is given up, whether it is sent or not.
+func TestBatcherAllCallersLeave(t *testing.T) {
 	inBatcher(t, BatchOptions{MaxDelay: time.Minute}, func(s *batching) {
 		ctx, cancel := context.WithCancel(s.Context())
 		s.publish(ctx, "1")
@@ -71,7 +73,7 @@ func TestBatcherEverybodyLeaves(t *testing.T) {
 		cancel()
 		for _, body := range []string{"1", "2"} {
 			if err := s.result(body); !errors.Is(err, ErrNotSent) {
-				s.Errorf("%v", err)
+				s.Errorf("%v, want ErrNotSent", err)
 			}
 		}
 		s.expectIdle()
@@ -83,7 +85,7 @@ func TestBatcherEverybodyLeaves(t *testing.T) {
 		ctx, cancel := context.WithCancel(s.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
 		start := time.Now()
-		err := s.b.PublishContext(ctx, "t", []byte("m")) // nobody else waits: this is exact
+		err := s.b.PublishContext(ctx, "t", []byte("m")) // no other caller waits: the error is exact
 		if d := time.Since(start); !errors.Is(err, ErrNotSent) || !errors.Is(err, context.Canceled) || d != 100*time.Millisecond {
 			s.Errorf("%v after %v", err, d)
 		}
@@ -91,8 +93,8 @@ func TestBatcherEverybodyLeaves(t *testing.T) {
 	})
 }
 
-// When all who wait for a batch have deadlines, a pool that is down tries until
-// the last of them.
+// When all callers of a batch have deadlines, a pool that is down tries until the
+// latest of them.
 func TestBatcherDeadlines(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		for _, d := range s.nsqds {
@@ -124,8 +126,8 @@ func TestBatcherDeadlines(t *testing.T) {
 	}, quietly)
 }
 
-// Whoever leaves while a refused batch is published one by one has his message
-// left out, if its turn has not come.
+// When a caller leaves while a refused batch is published one by one, its message is
+// left out unless it has been sent.
 func TestBatcherLeavingARefusedBatch(t *testing.T) {
 	inBatcher(t, BatchOptions{MaxDelay: time.Millisecond}, func(s *batching) {
 		s.d.Reject("MPUB", "E_BAD_MESSAGE", "one of them")
@@ -137,10 +139,10 @@ func TestBatcherLeavingARefusedBatch(t *testing.T) {
 		after(500 * time.Millisecond)
 		cancel()
 		if err := s.result("first"); !errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrNotSent) {
-			s.Errorf("%v", err)
+			s.Errorf("in flight: %v", err)
 		}
 		if err := s.result("second"); !errors.Is(err, ErrNotSent) || errors.Is(err, ErrUnknownOutcome) {
-			s.Errorf("%v", err)
+			s.Errorf("not begun: %v", err)
 		}
 		s.wg.Wait()
 		if err := s.result("2"); err != nil {
@@ -152,8 +154,8 @@ func TestBatcherLeavingARefusedBatch(t *testing.T) {
 	})
 }
 
-// Messages that are taken out of an open batch no longer count: it is full when it
-// holds as much as one that nobody left.
+// Messages that were taken out of an open batch do not count: the batch is sent when
+// the others fill it.
 func TestBatcherBytesAfterLeaving(t *testing.T) {
 	inBatcher(t, BatchOptions{MaxBytes: 4 + 10*(4+5), MaxDelay: time.Minute}, func(s *batching) {
 		ctx, cancel := context.WithCancel(s.Context())

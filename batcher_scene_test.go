@@ -22,6 +22,8 @@ type batching struct {
 	results map[string]error
 }
 
+// inBatcher runs a test in a bubble, stops the Batcher, and then checks that nothing
+// is left in it.
 func inBatcher(t *testing.T, opts BatchOptions, test func(s *batching), change ...func(*scene)) {
 	t.Helper()
 	produce(t, func(base *producing) {
@@ -37,7 +39,8 @@ func inBatcher(t *testing.T, opts BatchOptions, test func(s *batching), change .
 	}, change...)
 }
 
-// publish has somebody publish a message, and returns when everything settled.
+// publish has a new caller publish a message, and returns once all goroutines of the
+// bubble are blocked.
 func (s *batching) publish(ctx context.Context, body string) {
 	s.wg.Go(func() {
 		err := s.b.PublishContext(ctx, "t", []byte(body))
@@ -48,14 +51,14 @@ func (s *batching) publish(ctx context.Context, body string) {
 	synctest.Wait()
 }
 
-// publishAll has as many publish messages 0, 1, 2, …, in order.
+// publishAll has a caller each publish the messages from, from+1, … to-1, in order.
 func (s *batching) publishAll(from, to int) {
 	for i := from; i < to; i++ {
 		s.publish(s.Context(), fmt.Sprint(i))
 	}
 }
 
-// result takes the result of a message's publish. There must be one.
+// result returns, once, the result of a message's publish, which must have ended.
 func (s *batching) result(body string) error {
 	s.Helper()
 	synctest.Wait()
@@ -69,18 +72,18 @@ func (s *batching) result(body string) error {
 	return err
 }
 
-// expectNoResult checks that all who publish wait.
+// expectNoResult checks that all callers still wait.
 func (s *batching) expectNoResult() {
 	s.Helper()
 	synctest.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.results) > 0 {
-		s.Errorf("results: %v", s.results)
+		s.Errorf("results %v, want none yet", s.results)
 	}
 }
 
-// expectIdle checks that nothing is kept of what was published.
+// expectIdle checks that the Batcher holds no messages.
 func (s *batching) expectIdle() {
 	s.Helper()
 	synctest.Wait()
@@ -91,8 +94,7 @@ func (s *batching) expectIdle() {
 	}
 }
 
-// expectPublished checks the publish commands that nsqd received, each with how
-// many messages it had.
+// expectPublished checks which PUBs and MPUBs nsqd received.
 func (s *batching) expectPublished(want ...string) {
 	s.Helper()
 	synctest.Wait()

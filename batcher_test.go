@@ -15,8 +15,9 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// Who is alone does not wait, and what comes meanwhile goes together.
-func TestBatcherBatchesWhatComesMeanwhile(t *testing.T) {
+// A single message is sent at once. Those that arrive while it is in flight are sent
+// together.
+func TestBatcherGrowsWithTheLoad(t *testing.T) {
 	inBatcher(t, BatchOptions{}, func(s *batching) {
 		if err := s.b.Publish("t", []byte("alone")); err != nil {
 			s.Error(err)
@@ -33,7 +34,7 @@ func TestBatcherBatchesWhatComesMeanwhile(t *testing.T) {
 		}
 		s.expectNoResult()
 		s.expectPublished("PUB t", "PUB t", "MPUB t")
-		if err := s.b.Publish("other", []byte("m")); err != nil { // nsqd's answers are in order
+		if err := s.b.Publish("other", []byte("m")); err != nil { // nsqd replies in order
 			s.Error(err)
 		}
 		s.wg.Wait()
@@ -47,14 +48,14 @@ func TestBatcherBatchesWhatComesMeanwhile(t *testing.T) {
 			}
 		}
 		if got := s.stored(); !slices.Equal(got, want) {
-			s.Errorf("stored %q", got)
+			s.Errorf("stored %q, want %q", got, want)
 		}
 		s.expectPublished("PUB t", "PUB t", "MPUB t", "PUB other")
 		s.expectIdle()
 	})
 }
 
-// A full batch leaves at once, whatever is under way.
+// A full batch is sent at once, whatever is in flight.
 func TestBatcherFullBatches(t *testing.T) {
 	for name, opts := range map[string]BatchOptions{
 		"messages": {MaxMessages: 10},
@@ -68,22 +69,22 @@ func TestBatcherFullBatches(t *testing.T) {
 					s.publish(s.Context(), fmt.Sprintf("%05d", i))
 				}
 				want := []string{"PUB t", "MPUB t", "MPUB t"}
-				after(2 * time.Second) // they are sent, and nsqd takes its time
+				after(2 * time.Second) // both are sent, and nsqd has executed the first two commands
 				s.expectPublished(want...)
 				if n := len(s.stored()); n != 11 {
-					s.Errorf("%d stored", n)
+					s.Errorf("%d stored, want 11", n)
 				}
 				s.wg.Wait()
 				s.expectPublished(append(want, "MPUB t")...)
 				if n := len(s.stored()); n != 25 {
-					s.Errorf("%d stored", n)
+					s.Errorf("%d stored, want 25", n)
 				}
 			})
 		})
 	}
 }
 
-// What exceeds MaxBytes by itself goes alone.
+// A message that exceeds MaxBytes by itself is sent alone.
 func TestBatcherLargeMessage(t *testing.T) {
 	inBatcher(t, BatchOptions{MaxBytes: 100}, func(s *batching) {
 		s.slowly()
@@ -126,7 +127,7 @@ func TestBatcherDelay(t *testing.T) {
 	})
 }
 
-// Topics do not wait for each other.
+// Batches of different topics do not wait for each other.
 func TestBatcherTopics(t *testing.T) {
 	inBatcher(t, BatchOptions{}, func(s *batching) {
 		s.slowly()
@@ -139,15 +140,15 @@ func TestBatcherTopics(t *testing.T) {
 		}
 		s.wg.Wait()
 		if n := len(commands(s.d, "PUB")); n != 3 {
-			s.Errorf("%d PUBs", n)
+			s.Errorf("%d PUBs, want 3", n)
 		}
 		if n := len(commands(s.d, "MPUB")); n != 3 {
-			s.Errorf("%d MPUBs", n)
+			s.Errorf("%d MPUBs, want 3", n)
 		}
 	})
 }
 
-// What cannot be right is refused before it joins anybody.
+// An invalid message is refused before it joins a batch.
 func TestBatcherValidates(t *testing.T) {
 	inBatcher(t, BatchOptions{MaxDelay: time.Second}, func(s *batching) {
 		for want, err := range map[string]error{
@@ -162,17 +163,17 @@ func TestBatcherValidates(t *testing.T) {
 		ctx, cancel := context.WithCancel(s.Context())
 		cancel()
 		if err := s.b.PublishContext(ctx, "t", []byte("m")); !errors.Is(err, ErrNotSent) || !errors.Is(err, context.Canceled) {
-			s.Errorf("%v", err)
+			s.Errorf("with an ended context: %v", err)
 		}
 		s.expectIdle()
 		if n := s.net.Attempts("a:1"); n != 0 {
-			s.Errorf("%d dials", n)
+			s.Errorf("%d dials, want none", n)
 		}
 	}, func(s *scene) { s.cfg.MaxMsgSize = 5 })
 }
 
-// A batch that nsqd refuses for what is in it is published one by one, and each
-// caller has his own result.
+// When nsqd refuses a batch because of its content, the messages are published one by
+// one, and each caller gets its own result.
 func TestBatcherRefusedBatch(t *testing.T) {
 	produce(t, func(base *producing) {
 		d := base.nsqd("b:1", func(o *nsqtest.Options) { o.MaxMsgSize, o.MaxBodySize = 20, 1000 })
@@ -202,7 +203,7 @@ func TestBatcherRefusedBatch(t *testing.T) {
 		wg.Wait()
 		synctest.Wait()
 		if n := len(d.Queued("t", "")); n != 4 {
-			base.Errorf("%d stored", n)
+			base.Errorf("%d stored, want 4", n)
 		}
 		for i := range 100 { // all of them together are too big
 			publish(fmt.Sprintf("%010d", i), true)
@@ -210,16 +211,16 @@ func TestBatcherRefusedBatch(t *testing.T) {
 		wg.Wait()
 		synctest.Wait()
 		if n := len(d.Queued("t", "")); n != 104 {
-			base.Errorf("%d stored", n)
+			base.Errorf("%d stored, want 104", n)
 		}
 		if n := len(commands(d, "PUB")); n != 106 {
-			base.Errorf("%d PUBs", n)
+			base.Errorf("%d PUBs, want 106", n)
 		}
 	})
 }
 
-// What nsqd says of a batch as a whole is everybody's result. Nobody is told that
-// his message is not stored when it may be.
+// When nsqd refuses a batch for another reason, all callers get that result. If any of
+// the messages may be stored it is ErrUnknownOutcome.
 func TestBatcherRefusals(t *testing.T) {
 	for refusal, unknown := range map[string]bool{
 		"E_MPUB_FAILED MPUB failed exiting":     false,
@@ -238,7 +239,7 @@ func TestBatcherRefusals(t *testing.T) {
 					err := s.result(fmt.Sprint(i))
 					refused, ok := errors.AsType[*ProtocolError](err)
 					if !ok || refused.Code != code || errors.Is(err, ErrUnknownOutcome) != unknown || errors.Is(err, ErrNotSent) {
-						s.Errorf("%v", err)
+						s.Errorf("%v, want %s, of unknown outcome: %v", err, code, unknown)
 					}
 				}
 				s.expectPublished("MPUB t")
@@ -247,7 +248,8 @@ func TestBatcherRefusals(t *testing.T) {
 	}
 }
 
-// What waits is bounded; who publishes more waits as long as his context allows.
+// The bytes that wait are bounded. A publish beyond the bound waits until its context
+// ends.
 func TestBatcherIsBounded(t *testing.T) {
 	const size = 1<<20 - 64 // a command counts 64 bytes more
 	inBatcher(t, BatchOptions{}, func(s *batching) {
@@ -269,7 +271,7 @@ func TestBatcherIsBounded(t *testing.T) {
 		}
 		s.wg.Wait()
 		if n := len(s.stored()); n != 17 {
-			s.Errorf("%d stored", n)
+			s.Errorf("%d stored, want 17", n)
 		}
 		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second, Times: 1})
 		for range 16 {
@@ -279,7 +281,7 @@ func TestBatcherIsBounded(t *testing.T) {
 		s.publish(s.Context(), "no room")
 		s.b.Stop()
 		if err := s.result("no room"); err != ErrStopped { //nolint:errorlint // as of a Producer
-			s.Errorf("%v", err)
+			s.Errorf("no room when stopped: %v", err)
 		}
 	}, func(s *scene) { s.cfg.WriteTimeout = 5 * time.Minute })
 }
@@ -292,7 +294,7 @@ func TestBatcherStop(t *testing.T) {
 		s.wg.Go(s.b.Stop)
 		s.b.Stop()
 		if d := time.Since(start); d != time.Second {
-			s.Errorf("took %v", d)
+			s.Errorf("took %v, want 1s", d)
 		}
 		s.wg.Wait()
 		for i := range 10 {
@@ -302,13 +304,13 @@ func TestBatcherStop(t *testing.T) {
 		}
 		s.expectPublished("MPUB t")
 		if err := s.b.Publish("t", []byte("m")); err != ErrStopped { //nolint:errorlint // as of a Producer
-			s.Errorf("%v", err)
+			s.Errorf("after Stop: %v", err)
 		}
-		s.publishes() // the Producer is its owner's
+		s.publishes() // the Batcher does not stop the Producer
 	})
 }
 
-// An nsqd that does not answer does not hold up Stop for ever.
+// Stop gives up on an nsqd that does not reply.
 func TestBatcherStopTimeout(t *testing.T) {
 	inBatcher(t, BatchOptions{}, func(s *batching) {
 		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Hour})
@@ -316,7 +318,7 @@ func TestBatcherStopTimeout(t *testing.T) {
 		start := time.Now()
 		s.b.Stop()
 		if d := time.Since(start); d != 30*time.Second {
-			s.Errorf("took %v", d)
+			s.Errorf("took %v, want 30s", d)
 		}
 		for i := range 3 {
 			if err := s.result(fmt.Sprint(i)); !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, errStopTimeout) {
@@ -341,7 +343,8 @@ func TestNewBatcherRefuses(t *testing.T) {
 	}
 }
 
-// F17: whatever happens, each caller is told the truth about his own message.
+// F17: whatever happens, each caller learns truthfully whether its message may be
+// stored.
 func TestRandomLivesOfBatchers(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -410,7 +413,7 @@ func randomBatcherLife(s *pooling, to Publisher, opts BatchOptions, rng *rand.Ra
 		sleep(time.Duration(random(100)) * time.Millisecond)
 		d.Restart()
 	}
-	go func() { // some publish when it is stopped
+	go func() { // some callers publish after Stop
 		sleep(time.Millisecond)
 		close(stop)
 	}()
@@ -434,8 +437,8 @@ func randomBatcherLife(s *pooling, to Publisher, opts BatchOptions, rng *rand.Ra
 			good++
 		}
 	}
-	if good*4 < len(results) { // who fails fast comes back soon
-		s.Errorf("%d of %d succeeded", good, len(results))
+	if good*4 < len(results) { // callers that fail at once publish more often
+		s.Errorf("%d of %d succeeded, want a quarter at least", good, len(results))
 	}
 	if len(b.topics) > 0 || b.room.used != 0 {
 		s.Errorf("%d topics and %d bytes are left", len(b.topics), b.room.used)

@@ -17,7 +17,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// All nsqds of all nsqlookupds are published to, whatever topics they have.
+// The pool publishes to all nsqds that any nsqlookupd lists, whatever their topics.
 func TestPoolDiscovers(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
 		s.la.Register("t", "a:1")
@@ -32,22 +32,21 @@ func TestPoolDiscovers(t *testing.T) {
 		s.expectMembers("a:1", "b:1", "c:1")
 		s.publish(29)
 		if got := s.stored(); got[0]+got[1]+got[2] != 30 || slices.Min(got) < 9 {
-			s.Errorf("stored %v", got)
+			s.Errorf("stored %v, want 30 evenly", got)
 		}
 		after(10 * time.Minute)
 		if n := len(s.la.Requests()); n < 9 || n > 12 {
-			s.Errorf("%d requests in ten minutes", n)
+			s.Errorf("%d requests in ten minutes, want about 10", n)
 		}
 		for _, r := range s.la.Requests() {
 			if r.URL.String() != "/nodes" || r.Header.Get("Authorization") != "Bearer secret" {
-				s.Errorf("%v, %v", r.URL, r.Header)
+				s.Errorf("request for %v with header %v", r.URL, r.Header)
 			}
 		}
 	}, func(s *scene) { s.cfg.AuthSecret = "secret" })
 }
 
-// A publish before the first answer waits for it, and no longer than its context
-// allows.
+// A publish before the first response waits for it, at most until its context ends.
 func TestPoolWaitsForDiscovery(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
 		s.la.Hang()
@@ -70,14 +69,14 @@ func TestPoolWaitsForDiscovery(t *testing.T) {
 		s.la.Register("t", "b:1")
 		ctx, cancel = context.WithTimeout(s.Context(), 2*s.cfg.LookupdPollInterval)
 		defer cancel()
-		if err := s.pool.PublishContext(ctx, "t", []byte("m")); err != nil { // lb hangs still
+		if err := s.pool.PublishContext(ctx, "t", []byte("m")); err != nil { // lb still hangs
 			s.Error(err)
 		}
 		s.expectStored(0, 1, 0)
 	}, quietly)
 }
 
-// While there is no nsqd, those fail at once who have no deadline.
+// While no nsqd is listed, a publish without a deadline fails at once.
 func TestPoolWithoutNSQDs(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
 		start := time.Now()
@@ -99,25 +98,25 @@ func TestPoolWithoutNSQDs(t *testing.T) {
 	})
 }
 
-// An nsqd that nobody lists any more is let go: after a while, when all say so,
-// and not before it has answered.
+// An nsqd that is not listed any more is let go after the grace time, once all
+// nsqlookupds respond without it. It still replies to what it was sent.
 func TestPoolLetsGo(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
 		s.la.Register("t", "a:1", "b:1")
 		s.lb.Register("t", "c:1")
 		s.publish(1)
-		before := s.stored() // by now all are known
+		before := s.stored() // all nsqds are known now
 		gained := func(want ...int) {
 			s.Helper()
 			for i, n := range s.stored() {
 				if n -= before[i]; n != want[i] {
-					s.Errorf("nsqd %d has got %d, want %d", i, n, want[i])
+					s.Errorf("nsqd %d got %d messages, want %d", i, n, want[i])
 				}
 			}
 		}
 		s.publish(9)
 		gained(3, 3, 3)
-		s.lb.Unregister("t", "c:1") // it may be an nsqlookupd that has restarted
+		s.lb.Unregister("t", "c:1") // as if lb had restarted
 		after(25 * time.Second)
 		s.expectMembers("a:1", "b:1", "c:1")
 		s.lb.Register("t", "c:1")
@@ -125,7 +124,7 @@ func TestPoolLetsGo(t *testing.T) {
 		s.lb.Unregister("t", "c:1")
 		after(25 * time.Second)
 		s.expectMembers("a:1", "b:1", "c:1")
-		s.la.Fail(http.StatusInternalServerError, "INTERNAL_ERROR") // and may list it
+		s.la.Fail(http.StatusInternalServerError, "INTERNAL_ERROR") // la may list it
 		after(2 * time.Minute)
 		s.expectMembers("a:1", "b:1", "c:1")
 		s.nsqds[2].Inject(nsqtest.Fault{Command: "PUB", Delay: 20 * time.Second})
@@ -142,14 +141,14 @@ func TestPoolLetsGo(t *testing.T) {
 		after(10 * time.Second)
 		s.expectMembers("a:1", "b:1")
 		if n := len(s.nsqds[2].Clients()); n != 1 {
-			s.Errorf("%d connections", n)
+			s.Errorf("%d connections to c, want 1 while it owes a reply", n)
 		}
 		s.publish(10)
 		gained(9, 9, 3)
 		wg.Wait()
 		gained(9, 9, 4)
 		if n := len(s.nsqds[2].Clients()); n != 0 {
-			s.Errorf("%d connections", n)
+			s.Errorf("%d connections to c, want none", n)
 		}
 		s.lb.Register("t", "c:1") // it is back
 		after(10 * time.Second)
@@ -157,8 +156,9 @@ func TestPoolLetsGo(t *testing.T) {
 	}, quietly, func(s *scene) { s.cfg.LookupdPollInterval = 5 * time.Second })
 }
 
-// Who waits for an nsqd that is let go is sent to another.
-func TestPoolLetsGoOfWhatIsWaitedFor(t *testing.T) {
+// A publish that waits for the connection to an nsqd that is let go moves on to
+// another.
+func TestPoolLetsGoWhileConnecting(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
 		s.pool.discovery.fleet = fleet.New(fleet.Config{Grace: time.Second})
 		s.net.Blackhole("a:1")
@@ -179,7 +179,7 @@ func TestPoolLetsGoOfWhatIsWaitedFor(t *testing.T) {
 	}, quietly, func(s *scene) { s.cfg.DialTimeout, s.cfg.LookupdPollInterval = time.Minute, 100*time.Millisecond })
 }
 
-// An nsqd that fails has nsqlookupds asked before their time.
+// When an nsqd fails, nsqlookupds are polled before their time.
 func TestPoolAsksSoonForOthers(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
 		s.la.Register("t", "a:1")
@@ -193,12 +193,12 @@ func TestPoolAsksSoonForOthers(t *testing.T) {
 			s.Error(err)
 		}
 		if n := len(s.nsqds[1].Queued("t", "")); n != 1 {
-			s.Errorf("%d stored", n)
+			s.Errorf("%d stored at b, want 1", n)
 		}
 	}, quietly)
 }
 
-// Stop ends what waits for nsqlookupds.
+// Stop ends publishes that wait for nsqlookupds.
 func TestPoolDiscoveryStops(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
 		s.la.Hang()
@@ -235,8 +235,8 @@ func TestNewDiscoveredProducerPoolRefuses(t *testing.T) {
 	}
 }
 
-// What is listed comes and goes, what is dead and what is listed differ, and still
-// each publish is told the truth.
+// nsqds are listed and unlisted at random, whether they run or not, and still each
+// publish says truthfully whether the message may be stored.
 func TestRandomLivesOfDiscoveredPools(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -269,7 +269,7 @@ func TestRandomLivesOfDiscoveredPools(t *testing.T) {
 	}
 }
 
-// When a publish has waited in vain for an nsqd to be listed, its error tells why
+// When a publish has waited in vain for an nsqd to be listed, its error says why
 // nsqlookupds list none.
 func TestPoolTellsWhyNoneIsListed(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -308,12 +308,12 @@ func TestPoolTellsWhyNoneIsListed(t *testing.T) {
 				}
 				for _, want := range tt.want {
 					if !strings.Contains(err.Error(), want) {
-						s.Errorf("%v does not tell %q", err, want)
+						s.Errorf("%v does not contain %q", err, want)
 					}
 				}
 				for _, not := range tt.not {
 					if strings.Contains(err.Error(), not) {
-						s.Errorf("%v tells %q", err, not)
+						s.Errorf("%v contains %q", err, not)
 					}
 				}
 			}, quietly)

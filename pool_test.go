@@ -29,13 +29,13 @@ func TestPoolTakesTurns(t *testing.T) {
 		}
 		s.expectStored(10, 20, 10)
 		if n := s.net.Dials(); n != 3 {
-			s.Errorf("%d connections", n)
+			s.Errorf("%d connections, want 3", n)
 		}
 	})
 }
 
-// F2: an nsqd that is down costs nobody a message, and after the first nobody
-// any time. When it is back it gets its share again.
+// F2: an nsqd that is down costs no message, and after the first publish no time. When
+// it is back it gets its share again.
 func TestPoolPassesOverWhatIsDown(t *testing.T) {
 	for name, down := range map[string]func(s *pooling){
 		"killed":  func(s *pooling) { s.nsqds[1].Kill() },
@@ -50,16 +50,16 @@ func TestPoolPassesOverWhatIsDown(t *testing.T) {
 				s.publish(30)
 				s.expectHealthy(true, false, true)
 				if m := s.pool.Snapshot()[1]; m.Addr != "b:1" || !errors.Is(m.LastError, ErrNotSent) {
-					s.Errorf("%+v", m)
+					s.Errorf("member %+v, want b:1 with an ErrNotSent", m)
 				}
 				before := s.net.Attempts("b:1")
 				after(time.Minute)
 				if n := s.net.Attempts("b:1") - before; n < 30 || n > 90 {
-					s.Errorf("%d dials in a minute", n)
+					s.Errorf("%d dials in a minute, want about 60", n)
 				}
 				s.publish(30)
 				if got := s.stored(); got[0]+got[1]+got[2] != 90 || got[1] != 10 {
-					s.Errorf("stored %v", got)
+					s.Errorf("stored %v, want 90 in all and 10 at b", got)
 				}
 				s.net.Allow("b:1")
 				s.nsqds[1].Restart()
@@ -67,14 +67,14 @@ func TestPoolPassesOverWhatIsDown(t *testing.T) {
 				s.expectHealthy(true, true, true)
 				s.publish(30)
 				if got := s.stored(); got[1] != 20 {
-					s.Errorf("stored %v", got)
+					s.Errorf("stored %v, want 20 at b", got)
 				}
 			}, quietly)
 		})
 	}
 }
 
-// A black hole costs the first publish that meets it a dial_timeout.
+// An nsqd that is a black hole costs only the first publish a dial_timeout.
 func TestPoolBlackHole(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		s.net.Blackhole("a:1")
@@ -83,21 +83,21 @@ func TestPoolBlackHole(t *testing.T) {
 			s.Error(err)
 		}
 		if d := time.Since(start); d != s.cfg.DialTimeout {
-			s.Errorf("took %v", d)
+			s.Errorf("took %v, want one dial_timeout", d)
 		}
 		for range 30 { // whether a probe is under way or not
 			s.publish(3)
 			after(330 * time.Millisecond)
 		}
 		if got := s.stored(); got[0] != 0 || got[1]+got[2] != 91 {
-			s.Errorf("stored %v", got)
+			s.Errorf("stored %v, want none at a and 91 at the others", got)
 		}
 	}, quietly)
 }
 
-// What an nsqd says decides whether another is asked.
+// nsqd's refusal decides whether another nsqd is tried.
 func TestPoolRefusals(t *testing.T) {
-	for refusal, elsewhere := range map[string]bool{
+	for refusal, retried := range map[string]bool{
 		"PUB E_PUB_FAILED PUB failed exiting":       true,
 		"PUB E_PUB_FAILED disk is full":             true,
 		"DPUB E_DPUB_FAILED disk is full":           true,
@@ -120,18 +120,18 @@ func TestPoolRefusals(t *testing.T) {
 					"MPUB": func() error { return s.pool.MultiPublish("t", [][]byte{[]byte("m")}) },
 					"DPUB": func() error { return s.pool.DeferredPublish("t", time.Second, []byte("m")) },
 				}[part[0]]()
-				if elsewhere {
+				if retried {
 					if err != nil {
 						s.Error(err)
 					}
 					s.expectStored(0, 0, 1)
 					s.expectHealthy(false, false, true)
-					after(time.Second) // a connection can be had
+					after(time.Second) // they can be pinged
 					s.expectHealthy(true, true, true)
 					return
 				}
 				if _, ok := errors.AsType[ErrProtocol](err); !ok {
-					s.Errorf("%v", err)
+					s.Errorf("%v, want an ErrProtocol", err)
 				}
 				s.expectStored(0, 0, 0)
 				s.expectHealthy(true, true, true)
@@ -140,18 +140,18 @@ func TestPoolRefusals(t *testing.T) {
 	}
 }
 
-// Of what may be stored there is no second copy.
+// A message that may be stored is not published again.
 func TestPoolUnknownOutcome(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		s.nsqds[0].Inject(nsqtest.Fault{Command: "PUB", Mute: true, Close: true})
 		if err := s.pool.Publish("t", []byte("m")); !errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrNotSent) {
-			s.Errorf("%v", err)
+			s.Errorf("%v, want ErrUnknownOutcome", err)
 		}
 		s.expectStored(1, 0, 0)
 	})
 }
 
-// All are down: the error tells of all, and when one is back it is used.
+// While all nsqds are down the error names them all. When one is back it is used.
 func TestPoolAllDown(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		for _, d := range s.nsqds {
@@ -160,11 +160,11 @@ func TestPoolAllDown(t *testing.T) {
 		for range 5 {
 			err := s.pool.Publish("t", []byte("m"))
 			if !errors.Is(err, ErrNotSent) {
-				s.Errorf("%v", err)
+				s.Errorf("%v, want ErrNotSent", err)
 			}
 			for _, addr := range []string{"a:1", "b:1", "c:1"} {
 				if !strings.Contains(fmt.Sprint(err), "["+addr+"] failed to connect") {
-					s.Errorf("%v without %s", err, addr)
+					s.Errorf("%v does not name %s", err, addr)
 				}
 			}
 		}
@@ -176,7 +176,7 @@ func TestPoolAllDown(t *testing.T) {
 	}, quietly)
 }
 
-// The context bounds all tries together, and its end says nothing of the nsqd.
+// The context bounds all tries together. Its end makes no nsqd unhealthy.
 func TestPoolContext(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		for _, addr := range []string{"a:1", "b:1", "c:1"} {
@@ -212,12 +212,12 @@ func TestPoolStop(t *testing.T) {
 		wg.Go(s.pool.Stop)
 		s.pool.Stop()
 		if d := time.Since(start); d != 2*time.Second {
-			s.Errorf("took %v", d)
+			s.Errorf("took %v, want 2s", d)
 		}
 		wg.Wait()
 		s.expectStored(2, 2, 0)
 		if err := s.pool.Publish("t", []byte("m")); err != ErrStopped { //nolint:errorlint // as of a Producer
-			s.Errorf("%v", err)
+			s.Errorf("after Stop: %v", err)
 		}
 	}, quietly)
 }
@@ -236,8 +236,8 @@ func TestNewProducerPoolRefuses(t *testing.T) {
 	}
 }
 
-// F2: whatever happens to the nsqds, what is published without an error is
-// stored, what is known not to be is not, and nothing is stored twice.
+// F2: whatever happens to the nsqds, a message that is published without an error is
+// stored, one that is ErrNotSent is not, and none is stored twice.
 func TestRandomLivesOfPools(t *testing.T) {
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -246,7 +246,7 @@ func TestRandomLivesOfPools(t *testing.T) {
 	}
 }
 
-// randomPoolLife fails if more than one in so many are not sent.
+// randomPoolLife fails if more than one publish in notSentOneIn is ErrNotSent.
 func randomPoolLife(s *pooling, rng *rand.Rand, notSentOneIn int) {
 	var mu sync.Mutex
 	random := func(n int) int {
@@ -312,6 +312,6 @@ func randomPoolLife(s *pooling, rng *rand.Rand, notSentOneIn int) {
 		}
 	}
 	if unknown == 0 || notSent*notSentOneIn > len(results) {
-		s.Errorf("of %d the outcome of %d is unknown and %d were not sent", len(results), unknown, notSent)
+		s.Errorf("of %d publishes %d have an unknown outcome and %d were not sent", len(results), unknown, notSent)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// With a deadline a publish is not over when all nsqds are down.
+// A publish with a deadline goes on while all nsqds are down.
 func TestPoolTriesUntilTheDeadline(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		for _, d := range s.nsqds {
@@ -28,7 +28,7 @@ func TestPoolTriesUntilTheDeadline(t *testing.T) {
 			s.Error(err)
 		}
 		if d := time.Since(start); d < 3*time.Second || d > 5*time.Second {
-			s.Errorf("took %v", d)
+			s.Errorf("took %v, want 3s and a little more", d)
 		}
 		s.nsqds[1].Kill()
 		synctest.Wait()
@@ -41,15 +41,15 @@ func TestPoolTriesUntilTheDeadline(t *testing.T) {
 		}
 		for _, addr := range []string{"a:1", "b:1", "c:1"} {
 			if !strings.Contains(fmt.Sprint(err), "["+addr+"]") {
-				s.Errorf("%v without %s", err, addr)
+				s.Errorf("%v does not name %s", err, addr)
 			}
 		}
 		s.expectStored(0, 1, 0)
 	}, quietly)
 }
 
-// So it is when all refuse for reasons of their own, but not when the message is
-// refused.
+// It also goes on when all nsqds fail to store the message, but not when one refuses
+// the message itself.
 func TestPoolTriesAgainWhatFailed(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		for _, d := range s.nsqds {
@@ -70,14 +70,14 @@ func TestPoolTriesAgainWhatFailed(t *testing.T) {
 		if err := s.pool.PublishContext(ctx, "t", []byte("m")); err != nil || time.Since(start) > 4*time.Second {
 			s.Errorf("%v after %v", err, time.Since(start))
 		}
-		// About one try in 100 ms of each nsqd.
+		// Each nsqd is tried about every 100 ms.
 		if n := len(commands(s.nsqds[0], "PUB")); n < 20 || n > 50 {
-			s.Errorf("%d tries", n)
+			s.Errorf("%d tries in 3s, want about 30", n)
 		}
 	}, quietly)
 }
 
-// Who allows duplicates has no loss: what may be stored is stored elsewhere, too.
+// With duplicates allowed, a message that may be lost is published to another nsqd.
 func TestPoolAllowDuplicates(t *testing.T) {
 	for name, fault := range map[string]nsqtest.Fault{
 		"no answer": {Command: "MPUB", Mute: true, Close: true},
@@ -93,13 +93,13 @@ func TestPoolAllowDuplicates(t *testing.T) {
 					s.Error(err)
 				}
 				if got := s.stored(); got[2] != 1 {
-					s.Errorf("stored %v", got)
+					s.Errorf("stored %v, want one at c", got)
 				}
 				after(time.Second)
 				s.nsqds[2].Kill()
 				s.nsqds[1].Kill()
 				s.nsqds[1].ClearFaults()
-				s.nsqds[1].Reject("MPUB", "E_BAD_TOPIC", "") // which is after it was given to others
+				s.nsqds[1].Reject("MPUB", "E_BAD_TOPIC", "") // tried after one that may have it
 				s.nsqds[1].Restart()
 				synctest.Wait()
 				for range 2 {
@@ -117,8 +117,8 @@ func TestPoolAllowDuplicates(t *testing.T) {
 	}
 }
 
-// Whoever allows duplicates is told of no message that is not stored that it is,
-// and of few that it may not be.
+// With duplicates allowed, a message whose publish returns nil is stored, and few
+// outcomes are unknown.
 func TestRandomLivesWithDuplicates(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		s.pool.AllowDuplicates(true)
@@ -127,7 +127,7 @@ func TestRandomLivesWithDuplicates(t *testing.T) {
 			d.Inject(nsqtest.Fault{Command: "PUB", Match: func(nsqtest.Command) bool { return rng.IntN(5) == 0 }, Mute: true, Close: true})
 		}
 		unknown := 0
-		for i := range 500 { // one after the other: rng is theirs by turns
+		for i := range 500 { // one after the other: no two use rng at once
 			body := fmt.Sprint(i)
 			err := s.pool.Publish("t", []byte(body))
 			synctest.Wait()
@@ -141,16 +141,16 @@ func TestRandomLivesWithDuplicates(t *testing.T) {
 			}
 			switch {
 			case errors.Is(err, ErrNotSent):
-				s.Errorf("%v with %d copies", err, copies)
+				s.Errorf("%v, with %d copies stored", err, copies)
 			case errors.Is(err, ErrUnknownOutcome):
 				unknown++
 			case err != nil || copies == 0:
-				s.Errorf("%v with %d copies", err, copies)
+				s.Errorf("%v, with %d copies stored", err, copies)
 			}
 			after(200 * time.Millisecond)
 		}
 		if unknown > 20 { // one in 125
-			s.Errorf("%d of 500 unknown", unknown)
+			s.Errorf("%d of 500 outcomes are unknown, want about 4", unknown)
 		}
 	}, quietly)
 }
@@ -176,18 +176,18 @@ func TestPoolLoggers(t *testing.T) {
 	})
 }
 
-// An nsqd that is listed between the last look for one and the wait is tried.
-// That it was not is no success when all before it were let go.
+// An nsqd that is listed after choose found none, and before wait looks, is tried.
+// Otherwise a publish whose other nsqds were all let go would end without an error.
 func TestPoolWaitSeesTheLatest(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		gone := &poolMember{}
 		tries := &poolTries{}
 		tries.LetGo(gone)
 		if err := s.pool.wait(s.Context(), tries); err != nil {
-			s.Errorf("%v, verdict %v", err, triesError(tries, nil))
+			s.Errorf("%v, and the publish would return %v", err, triesError(tries, nil))
 		}
 		if m, err := s.pool.choose(tries); m == nil || err != nil {
-			s.Errorf("%v, %v", m, err)
+			s.Errorf("chose %v, %v", m, err)
 		}
 	})
 }
