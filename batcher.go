@@ -89,8 +89,8 @@ type Batcher struct {
 	check func(*publication) error
 	room  window // bytes
 
-	// stopped ends when Stop is called. life ends when Stop is done waiting, and
-	// with it the batches still in flight.
+	// stopped ends when Stop is called. life ends when Stop has waited, and with it
+	// the batches still in flight.
 	stopped, life context.Context
 	stop, kill    context.CancelCauseFunc
 	wg            sync.WaitGroup // batches in flight
@@ -114,7 +114,7 @@ type batch struct {
 
 	// Set when the batch is sealed:
 
-	ctx     context.Context // ends when no caller waits any more
+	ctx     context.Context // ends when the last caller gives up, or with life
 	cancel  context.CancelCauseFunc
 	waiting int // callers
 }

@@ -68,8 +68,7 @@ func ExampleConsumer_Snapshot() {
 	// Output: orders billing received 2 finished 2 in flight 0
 }
 
-// Publishing waits for nsqd's answer. An error says what is known about the
-// message.
+// A publish waits for nsqd's reply. Its error says whether nsqd may have the message.
 func ExampleProducer() {
 	nsqd, stop := startNSQD()
 	defer stop()
@@ -88,7 +87,7 @@ func ExampleProducer() {
 		case errors.Is(err, nsq.ErrNotSent):
 			fmt.Println("nsqd does not have it: it can be published again")
 		case errors.Is(err, nsq.ErrUnknownOutcome):
-			fmt.Println("nsqd may have it: again means perhaps twice")
+			fmt.Println("nsqd may have it: publishing it again may make a duplicate")
 		default:
 			fmt.Println("refused:", err)
 		}
@@ -115,7 +114,8 @@ func ExampleProducer_MultiPublish() {
 	// Output: [pen ink]
 }
 
-// An asynchronous publish is answered on a channel, which must be received from.
+// The results of asynchronous publishes come on a channel, which must be received
+// from.
 func ExampleProducer_PublishAsync() {
 	nsqd, stop := startNSQD()
 	defer stop()
@@ -139,7 +139,7 @@ func ExampleProducer_PublishAsync() {
 	// 1 <nil>
 }
 
-// A pool goes on with the nsqds that are there.
+// A pool passes over an nsqd that is down.
 func ExampleProducerPool() {
 	one, stopOne := startNSQD()
 	defer stopOne()

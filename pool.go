@@ -100,8 +100,8 @@ func (pool *ProducerPool) newMember(addr string) *poolMember {
 
 // AllowDuplicates sets whether a publish of unknown outcome ([ErrUnknownOutcome],
 // or E_MPUB_FAILED midway) is tried at the next nsqd. If it is, a message that may
-// be lost is published again and may be stored twice. By default it is not.
-// Publishes under way may still use the previous setting.
+// be lost is published again and may be stored twice. By default it is not. Publishes
+// under way may use either setting.
 func (pool *ProducerPool) AllowDuplicates(allow bool) { pool.duplicates.Store(allow) }
 
 // replaceMembers adds a member for each listed address that has none, removes those

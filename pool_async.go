@@ -52,7 +52,7 @@ func (pool *ProducerPool) publishAsync(m *publication, done chan *ProducerTransa
 		return err
 	}
 	a := &poolTransaction{m: m.clone(), queue: q, t: &ProducerTransaction{Args: args}}
-	err = pool.try(context.Background(), &a.tries, func(to *poolMember) error {
+	err = pool.tryMembers(context.Background(), &a.tries, func(to *poolMember) error {
 		a.at = to
 		return to.p.publishAsync(&a.m, async.posted, []any{a})
 	})
@@ -86,7 +86,7 @@ func (pool *ProducerPool) replied(t *ProducerTransaction) {
 		pool.complete(a, triesError(&a.tries, nil))
 	default:
 		pool.async.retries.Go(func() {
-			pool.complete(a, pool.try(ctx, &a.tries, func(to *poolMember) error {
+			pool.complete(a, pool.tryMembers(ctx, &a.tries, func(to *poolMember) error {
 				return to.p.publish(ctx, &a.m)
 			}))
 		})

@@ -68,6 +68,6 @@ func (pool *ProducerPool) update(result *discover.Result, listed, gone []string)
 	if pool.stopping { // Stop stops the members that it has seen
 		return nil
 	}
-	pool.discovery.note(result)
+	pool.discovery.remember(result)
 	return pool.replaceMembers(listed, gone)
 }

@@ -72,8 +72,8 @@ func (d *poolDiscovery) compare(result *discover.Result) (listed, gone []string)
 	return listed, d.fleet.Discovered(time.Now(), listed, result.Conclusive(), nil)
 }
 
-// note keeps what a poll says of the nsqlookupds.
-func (d *poolDiscovery) note(result *discover.Result) {
+// remember keeps what a poll says of the nsqlookupds.
+func (d *poolDiscovery) remember(result *discover.Result) {
 	d.known = d.known || result.Waiting == 0
 	d.failed = nil
 	for _, err := range result.Failed {

@@ -14,13 +14,13 @@ import (
 // poolTries is what came of one publish so far.
 type poolTries = publishing.Tries[*poolMember]
 
-// try publishes to one nsqd after the other, until one has the message or no other
+// tryMembers publishes to one nsqd after the other, until one has the message or no other
 // may be tried.
-func (pool *ProducerPool) try(ctx context.Context, t *poolTries, publish func(*poolMember) error) error {
+func (pool *ProducerPool) tryMembers(ctx context.Context, t *poolTries, publish func(*poolMember) error) error {
 	for {
 		m, err := pool.choose(t)
 		if err == nil && m == nil {
-			if err = pool.wait(ctx, t); err == nil {
+			if err = pool.waitForMember(ctx, t); err == nil {
 				continue
 			}
 		}
@@ -59,10 +59,10 @@ func (pool *ProducerPool) choose(t *poolTries) (*poolMember, error) {
 
 var errAllTried = errors.New("all nsqds were tried")
 
-// wait returns nil when choose has an nsqd to try. Once all were tried, that takes
-// a healthy one and a ctx with a deadline. Without a deadline wait only waits until
+// waitForMember returns nil when choose has an nsqd to try. Once all were tried, that takes
+// a healthy one and a ctx with a deadline. Without a deadline waitForMember only waits until
 // nsqlookupds have told which nsqds there are.
-func (pool *ProducerPool) wait(ctx context.Context, t *poolTries) error {
+func (pool *ProducerPool) waitForMember(ctx context.Context, t *poolTries) error {
 	_, patient := ctx.Deadline()
 	for {
 		pool.mu.Lock()

@@ -183,7 +183,7 @@ func TestPoolWaitSeesTheLatest(t *testing.T) {
 		gone := &poolMember{}
 		tries := &poolTries{}
 		tries.LetGo(gone)
-		if err := s.pool.wait(s.Context(), tries); err != nil {
+		if err := s.pool.waitForMember(s.Context(), tries); err != nil {
 			s.Errorf("%v, and the publish would return %v", err, triesError(tries, nil))
 		}
 		if m, err := s.pool.choose(tries); m == nil || err != nil {

@@ -15,15 +15,15 @@ import (
 //
 // It blocks while a connection is made, and while too much is outstanding: 16 MiB
 // that nsqd has not replied to, over all publishes of the Producer, or 10,000
-// transactions that were not received from this doneChan. Blocked for read_timeout,
-// it returns [ErrNotSent].
+// transactions that were not received from this doneChan. After waiting for room for
+// read_timeout it returns [ErrNotSent].
 //
 // A doneChan that is not received from delays only its own transactions, which come
 // in the order of nsqd's replies. Do not close it before all have come. A doneChan
-// costs a goroutine only while it neither has a receiver ready nor room in its
-// buffer. If it is abandoned in that state, the goroutine and the transactions stay
-// until Stop: a caller that makes a doneChan for each call and may stop receiving
-// should give it a buffer of 1.
+// costs a goroutine only while a transaction for it can be neither received nor
+// buffered. If it is abandoned then, the goroutine and its transactions stay until
+// Stop: a caller that makes a doneChan for each call and may stop receiving should
+// give it a buffer of 1.
 //
 // When the connection is lost, transactions are not published again: after
 // [ErrNotSent] the caller can do that without making a duplicate. [Producer.Stop]

@@ -35,7 +35,7 @@ type connector struct {
 	dial     *producerDial // nil unless an attempt to connect is under way
 	failed   error         // of the last attempt; nil if it succeeded
 	redial   *fleet.Redial // says whether there may be another attempt
-	stopping bool          // conn and dial are no longer replaced
+	stopping bool          // no connection is made or adopted any more
 }
 
 // producerDial is an attempt to connect. All callers wait for the same one. done

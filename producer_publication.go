@@ -67,7 +67,7 @@ func (e contentError) Error() string { return string(e) }
 // then, which fails all other publishes on it. limit is the longest body.
 func (m *publication) check(limit int) error {
 	switch {
-	case !IsValidTopicName(m.topic):
+	case !wire.ValidName(m.topic):
 		return fmt.Errorf("publish: invalid topic name %q", m.topic)
 	case m.delay < 0 || m.delay > maxDelay:
 		return fmt.Errorf("publish to %q: delay %v out of range 0-%v", m.topic, m.delay, maxDelay)

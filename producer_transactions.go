@@ -53,11 +53,11 @@ type transactionQueue struct {
 
 	users int // calls under way and outstanding transactions
 	// posted are transactions that doneChan did not take at once, in the order of
-	// nsqd's replies. draining is set while a goroutine delivers them; until it
-	// has seen posted empty, all transactions go through posted to keep their
-	// order.
-	posted   []*ProducerTransaction
-	draining bool
+	// nsqd's replies. delivering is set while a goroutine delivers them. Until the
+	// goroutine finds posted empty, later transactions are appended there too, so
+	// that they overtake none.
+	posted     []*ProducerTransaction
+	delivering bool
 }
 
 func newTransactionQueues(alive context.Context, log *slog.Logger, owner string, patience time.Duration) *transactionQueues {
@@ -127,12 +127,12 @@ func (qs *transactionQueues) post(q *transactionQueue, t *ProducerTransaction) {
 		return
 	}
 	qs.mu.Lock()
-	draining := q.draining
-	if draining {
+	delivering := q.delivering
+	if delivering {
 		q.posted = append(q.posted, t)
 	}
 	qs.mu.Unlock()
-	if draining {
+	if delivering {
 		return
 	}
 	select {
@@ -144,19 +144,19 @@ func (qs *transactionQueues) post(q *transactionQueue, t *ProducerTransaction) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	q.posted = append(q.posted, t)
-	if !q.draining && !qs.closed {
-		q.draining = true
-		qs.wg.Go(func() { qs.drain(q) })
+	if !q.delivering && !qs.closed {
+		q.delivering = true
+		qs.wg.Go(func() { qs.deliverPosted(q) })
 	}
 }
 
-// drain delivers what is posted until nothing is left.
-func (qs *transactionQueues) drain(q *transactionQueue) {
+// deliverPosted delivers what is posted until nothing is left.
+func (qs *transactionQueues) deliverPosted(q *transactionQueue) {
 	for {
 		qs.mu.Lock()
 		batch := q.posted
 		q.posted = nil
-		q.draining = len(batch) > 0
+		q.delivering = len(batch) > 0
 		qs.mu.Unlock()
 		if len(batch) == 0 {
 			return

@@ -33,9 +33,9 @@ type claim struct {
 	granted chan struct{}
 }
 
-// try claims room and reports whether it was granted at once: it is not while
+// tryAcquire claims room and reports whether it was granted at once: it is not while
 // others wait.
-func (w *window) try(size int) bool {
+func (w *window) tryAcquire(size int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ok := len(w.waiting) == 0 && w.fits(size)
@@ -50,7 +50,7 @@ func (w *window) fits(size int) bool { return w.used == 0 || w.used+size <= w.li
 // acquire waits for room until one of the contexts ends, or until patience is
 // over unless that is 0. The error is the cause.
 func (w *window) acquire(ctx, alive context.Context, size int, patience time.Duration) error {
-	if w.try(size) {
+	if w.tryAcquire(size) {
 		return nil
 	}
 	if patience > 0 {

@@ -15,7 +15,7 @@ import (
 func TestWindowServesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := window{limit: 10}
-		if !w.try(6) || w.try(5) || !w.try(4) || w.try(1) {
+		if !w.tryAcquire(6) || w.tryAcquire(5) || !w.tryAcquire(4) || w.tryAcquire(1) {
 			t.Error("try does not grant exactly what fits")
 		}
 		var mu sync.Mutex
@@ -54,7 +54,7 @@ func TestWindowServesInOrder(t *testing.T) {
 		expect("3 <nil>", "9 over")
 		w.release(10)
 		expect("11 <nil>") // it exceeds the limit, and is alone
-		if w.try(1) {
+		if w.tryAcquire(1) {
 			t.Error("granted beside what exceeds the limit")
 		}
 		w.release(11)
@@ -87,7 +87,7 @@ func TestWindowRandomWalk(t *testing.T) {
 				for range 200 {
 					size := 1 + rng.IntN(120)
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rng.IntN(500)))
-					if w.try(size) || w.wait(ctx, t.Context(), size) == nil {
+					if w.tryAcquire(size) || w.wait(ctx, t.Context(), size) == nil {
 						hold(size)
 						sleep(time.Duration(rng.IntN(20)))
 						hold(-size)
