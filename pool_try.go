@@ -14,8 +14,8 @@ import (
 // poolTries is what came of one publish so far.
 type poolTries = publishing.Tries[*poolMember]
 
-// tryMembers publishes to one nsqd after the other, until one has the message or no other
-// may be tried.
+// tryMembers publishes to one nsqd after the other, until one has the message or no
+// other may be tried.
 func (pool *ProducerPool) tryMembers(ctx context.Context, t *poolTries, publish func(*poolMember) error) error {
 	for {
 		m, err := pool.choose(t)
@@ -59,9 +59,9 @@ func (pool *ProducerPool) choose(t *poolTries) (*poolMember, error) {
 
 var errAllTried = errors.New("all nsqds were tried")
 
-// waitForMember returns nil when choose has an nsqd to try. Once all were tried, that takes
-// a healthy one and a ctx with a deadline. Without a deadline waitForMember only waits until
-// nsqlookupds have told which nsqds there are.
+// waitForMember returns nil when choose has an nsqd to try. Once all were tried, that
+// takes a healthy one and a ctx with a deadline. Without a deadline it waits only
+// until nsqlookupds have responded or failed.
 func (pool *ProducerPool) waitForMember(ctx context.Context, t *poolTries) error {
 	_, patient := ctx.Deadline()
 	for {
