@@ -80,7 +80,7 @@ func TestPoolTriesAgainWhatFailed(t *testing.T) {
 // With duplicates allowed, a message that may be lost is published to another nsqd.
 func TestPoolAllowDuplicates(t *testing.T) {
 	for name, fault := range map[string]nsqtest.Fault{
-		"no answer": {Command: "MPUB", Mute: true, Close: true},
+		"no reply": {Command: "MPUB", Mute: true, Close: true},
 		"midway":    {Command: "MPUB", Reply: nsqtest.ErrorFrame("E_MPUB_FAILED", "disk is full"), Close: true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -92,11 +92,11 @@ func TestChoice(t *testing.T) {
 	for _, tt := range []struct{ name, members, script, want string }{
 		{"turns", "a b c", "next anew next anew next anew next", "a b c a"},
 		{"failover goes round", "a b c", "next next next next", "a b c none"},
-		{"a turn is used up by whoever is tried", "a b c", "next next anew next", "a b c"},
+		{"each member that is tried uses up its turn", "a b c", "next next anew next", "a b c"},
 		{"the unhealthy are passed over", "a b- c", "next anew next anew next", "a c a"},
 		{"the unhealthy come last", "a- b c-", "next next next next", "b c a none"},
 		{"all unhealthy: by turns", "a- b- c-", "next anew next anew next anew next", "a b c a"},
-		{"nobody", "", "next look", "none "},
+		{"no members", "", "next look", "none "},
 		{"untried: no look needed", "a b", "next look next", "a ready b"},
 		{"all tried, none healthy", "a b", "next next a- b- look next", "a b all none"},
 		{"all tried, one healthy again", "a b", "next next a- look next next", "a b ready-all b b"},
@@ -231,7 +231,7 @@ func (w *walker) step(t *testing.T, p *pool, down bool) {
 		return
 	}
 	if p.turn != turn {
-		t.Error("a turn is used up, and nobody was tried")
+		t.Error("a turn is used up, and no member was tried")
 	}
 	allTried, healthy := len(p.members) > 0, false
 	for _, m := range p.members {
