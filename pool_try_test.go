@@ -81,7 +81,7 @@ func TestPoolTriesAgainWhatFailed(t *testing.T) {
 func TestPoolAllowDuplicates(t *testing.T) {
 	for name, fault := range map[string]nsqtest.Fault{
 		"no reply": {Command: "MPUB", Mute: true, Close: true},
-		"midway":    {Command: "MPUB", Reply: nsqtest.ErrorFrame("E_MPUB_FAILED", "disk is full"), Close: true},
+		"midway":   {Command: "MPUB", Reply: nsqtest.ErrorFrame("E_MPUB_FAILED", "disk is full"), Close: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inPool(t, func(s *pooling) {
