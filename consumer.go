@@ -98,7 +98,7 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 		mail:     newMailbox(),
 		contexts: newContexts(),
 	}
-	c.queue = newQueue(config.MaxInFlight, c.elapsed)
+	c.queue = newQueue(c.cfg.MaxInFlight, c.cfg.AutoTouch, c.elapsed)
 	c.logs = newLogs(c.cfg.Logger)
 	c.log = c.logs.logger.With("topic", topic, "channel", channel)
 	c.dialling, c.stopDialling = context.WithCancelCause(context.Background())

@@ -54,18 +54,18 @@ type sweepResult struct {
 	next    time.Duration // when the next sweep is due
 }
 
-// sweep looks at the leases of all messages in hand. With touching, the longest time
-// for which auto_touch keeps a lease alive, those that handlers work on are to be
-// touched when no more than half of the shortest lease is left.
+// sweep looks at the leases of all messages in hand. With auto_touch, those that
+// handlers work on are to be touched when no more than half of the shortest lease is
+// left.
 //
 // The next sweep is due when the first lease can end: at the latest when that of a
-// message that comes right after this sweep does. With touching it comes earlier, to
+// message that comes right after this sweep does. With auto_touch it comes earlier, to
 // see in time the messages that waited in the queue before they were begun.
-func (d *deliveryQueue) sweep(now, shortest, touching time.Duration) sweepResult {
+func (d *deliveryQueue) sweep(now, shortest time.Duration) sweepResult {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	found := sweepResult{next: now + shortest}
-	if touching > 0 {
+	if d.touching > 0 {
 		found.next = now + shortest/4
 	}
 	over := func(m *Message) bool {
@@ -80,7 +80,7 @@ func (d *deliveryQueue) sweep(now, shortest, touching time.Duration) sweepResult
 	for _, w := range d.busy {
 		switch m := w.current(); {
 		case m.is(responded | timedOut | detached):
-		case touching > 0 && now-time.Duration(w.begun.Load()) < touching && m.extensible():
+		case d.touching > 0 && now-time.Duration(w.begun.Load()) < d.touching && m.extensible():
 			if half := m.leaseEnds() - shortest/2; half <= now {
 				found.touch = append(found.touch, m)
 			} else {

@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/internal/control"
+	"github.com/rdyhq/nsq/internal/link"
 )
 
-// log logs an event.
-func (l *runLoop) log(event control.Event) {
-	log := l.c.log
+// logEvent logs an event of a Consumer. transport returns what was agreed on with an
+// nsqd whose dial has just succeeded.
+func logEvent(log *slog.Logger, event control.Event, transport func(control.ID) link.Transport) {
 	switch e := event.(type) {
 	case control.DialBegun:
 		log.Debug("connecting to nsqd", "nsqd", e.Addr)
@@ -22,7 +23,7 @@ func (l *runLoop) log(event control.Event) {
 		log.Log(context.Background(), level, "not connected to nsqd",
 			"nsqd", e.Addr, "err", e.Err, "retry_in", e.Retry.Round(time.Millisecond))
 	case control.ConnUp:
-		how := l.dials[e.ID].link.Transport()
+		how := transport(e.ID)
 		log.Info("connected to nsqd",
 			"nsqd", e.Addr, "version", how.Version, "tls", how.TLS, "compression", how.Compression)
 	case control.ConnLost:

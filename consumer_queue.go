@@ -46,7 +46,8 @@ import (
 // If the timer reset flushScheduled last, a worker could add a FIN after it was
 // looked at and before the reset, and trust a timer that does not come.
 type deliveryQueue struct {
-	clock func() time.Duration
+	clock    func() time.Duration
+	touching time.Duration // how long auto_touch keeps a lease alive; 0: it is off
 
 	mu   sync.Mutex // guards what follows, up to detached
 	some sync.Cond  // signalled when a worker may have something to do
@@ -82,8 +83,10 @@ const (
 )
 
 // newQueue returns a queue of which that many messages may be worked on at a time.
-func newQueue(limit int, clock func() time.Duration) *deliveryQueue {
-	d := &deliveryQueue{clock: clock, limit: max(limit, 1), detached: make(map[*Message]struct{})}
+func newQueue(limit int, touching time.Duration, clock func() time.Duration) *deliveryQueue {
+	d := &deliveryQueue{
+		clock: clock, touching: touching, limit: max(limit, 1), detached: make(map[*Message]struct{}),
+	}
 	d.some.L = &d.mu
 	d.flushTimer = time.AfterFunc(time.Hour, d.flushStale)
 	d.flushTimer.Stop()
@@ -391,6 +394,12 @@ func (d *deliveryQueue) removeWorker(w *worker) {
 	d.mu.Lock()
 	d.workers = slices.DeleteFunc(d.workers, func(o *worker) bool { return o == w })
 	d.mu.Unlock()
+}
+
+// Unfinished is a message that a handler had begun.
+type Unfinished struct {
+	ID          MessageID
+	NSQDAddress string
 }
 
 // unfinished returns the messages that workers work on, and those whose handlers

@@ -39,7 +39,7 @@ func numbers(messages []*Message) []int64 {
 }
 
 func TestDeliveryOrderAndGrowth(t *testing.T) {
-	d := newQueue(1000, stopped)
+	d := newQueue(1000, 0, stopped)
 	w := &worker{most: 1}
 	var next, expected int64
 	for round := range 200 { // fill, take some, fill: the queue moves within its memory
@@ -68,7 +68,7 @@ func TestDeliveryOrderAndGrowth(t *testing.T) {
 
 func TestDeliveryRemove(t *testing.T) {
 	a, b := &consumerConn{addr: "a"}, &consumerConn{addr: "b"}
-	d, w := newQueue(1000, stopped), &worker{most: 1}
+	d, w := newQueue(1000, 0, stopped), &worker{most: 1}
 	d.put(numbered(a, 0))
 	d.put(numbered(b, 1))
 	d.put(numbered(a, 2))
@@ -91,7 +91,7 @@ func TestDeliveryWakesHandlers(t *testing.T) {
 	for _, handlers := range []int{1, 4, 64} {
 		t.Run(fmt.Sprint(handlers), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newQueue(1000, ticking())
+				d := newQueue(1000, 0, ticking())
 				var wg sync.WaitGroup
 				var mu sync.Mutex
 				seen := map[int64]int{}
@@ -134,7 +134,7 @@ func TestDeliveryLeavesNothingBehindASlowMessage(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tt), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newQueue(1000, ticking())
+				d := newQueue(1000, 0, ticking())
 				var wg sync.WaitGroup
 				var mu sync.Mutex
 				var begun []int64
@@ -190,7 +190,7 @@ func TestDeliveryLeavesNothingBehindASlowMessage(t *testing.T) {
 // takes one at a time.
 func TestSlowWorkerPutsBack(t *testing.T) {
 	now := time.Duration(0)
-	d, w := newQueue(10, func() time.Duration { return now }), &worker{most: mostPrefetched}
+	d, w := newQueue(10, 0, func() time.Duration { return now }), &worker{most: mostPrefetched}
 	d.put(numbered(nil, 0, 1, 2, 3))
 	if m, _ := d.take(w); m.Timestamp != 0 || w.unclaimed() != 3 {
 		t.Fatalf("took %d, %d are left", m.Timestamp, w.unclaimed())
@@ -207,7 +207,7 @@ func TestSlowWorkerPutsBack(t *testing.T) {
 // What a worker that comes no further has taken goes to one that does, and does
 // not wait for all that came later.
 func TestStuckWorkerIsRelieved(t *testing.T) {
-	d := newQueue(10, stopped)
+	d := newQueue(10, 0, stopped)
 	stuck, w := &worker{most: 3}, &worker{most: 1}
 	d.put(numbered(nil, 0, 1, 2))
 	_, _ = d.take(stuck)
@@ -228,7 +228,7 @@ func TestStuckWorkerIsRelieved(t *testing.T) {
 
 // A worker that is to quit begins no other message, whatever it has taken.
 func TestQuittingWorkerLeavesItsBatch(t *testing.T) {
-	d := newQueue(10, stopped)
+	d := newQueue(10, 0, stopped)
 	w := d.setWorkers(0, 1)[0]
 	w.most = mostPrefetched
 	d.put(numbered(nil, 0, 1, 2))
@@ -245,7 +245,7 @@ func TestQuittingWorkerLeavesItsBatch(t *testing.T) {
 // A smaller limit holds from the next message on, whatever workers have taken.
 func TestDeliveryLimitShrinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newQueue(2, stopped)
+		d := newQueue(2, 0, stopped)
 		a, b := &worker{most: 2}, &worker{most: 2}
 		d.put(numbered(nil, 0, 1))
 		d.put(numbered(nil, 2, 3))
@@ -270,7 +270,7 @@ func TestDeliveryLimitShrinks(t *testing.T) {
 // What a worker has taken and not begun is given up with what waits in the queue.
 func TestDeliveryFindsWhatWasTaken(t *testing.T) {
 	a, b := &consumerConn{addr: "a"}, &consumerConn{addr: "b"}
-	d, w := newQueue(1000, stopped), &worker{most: mostPrefetched}
+	d, w := newQueue(1000, 0, stopped), &worker{most: mostPrefetched}
 	slab := append(numbered(a, 0, 1), numbered(b, 2, 3, 4)...)
 	slab[4].conn = a
 	d.put(slab)
@@ -313,7 +313,7 @@ func (d *deliveryQueue) expectPlaces(t *testing.T) {
 // Workers that others have relieved of what they had taken are not looked at for
 // more, however long their handlers take.
 func TestRelievedWorkersAreLeftAlone(t *testing.T) {
-	d := newQueue(1000, stopped)
+	d := newQueue(1000, 0, stopped)
 	var next int64
 	for range 100 {
 		slow, free := &worker{most: 4}, &worker{most: 1}
@@ -337,7 +337,7 @@ func TestRelievedWorkersAreLeftAlone(t *testing.T) {
 // Nor do FINs of theirs wait for that.
 func TestRelievedWorkersFINsLeave(t *testing.T) {
 	f := newFed(t, 1, func(*Config) {})
-	d := newQueue(1000, stopped)
+	d := newQueue(1000, 0, stopped)
 	slow, free := &worker{most: 3}, &worker{most: 1}
 	d.put([]Message{{conn: f.conn}, {conn: f.conn}, {conn: f.conn, state: responded}})
 	m, _ := d.take(slow)
@@ -361,7 +361,7 @@ func TestRelievedWorkersFINsLeave(t *testing.T) {
 // nothing can be sent after that.
 func TestRescueAll(t *testing.T) {
 	f := newFed(t, 1, func(*Config) {})
-	d, w := newQueue(1, stopped), &worker{most: 1}
+	d, w := newQueue(1, 0, stopped), &worker{most: 1}
 	d.put([]Message{{conn: f.conn}})
 	m, _ := d.take(w)
 	m.respond()
@@ -377,7 +377,7 @@ func TestRescueAll(t *testing.T) {
 func TestDeliveryLosesNothing(t *testing.T) {
 	const slabs, putters, workers = 300, 2, 8
 	conns := []*consumerConn{{addr: "a"}, {addr: "b"}, {addr: "c"}}
-	d := newQueue(workers, func() time.Duration { return rand.N(2 * batchSlice) })
+	d := newQueue(workers, 0, func() time.Duration { return rand.N(2 * batchSlice) })
 	times := make([]atomic.Int32, putters*slabs*messageSlab)
 	count := func(messages ...*Message) {
 		for _, m := range messages {
@@ -418,7 +418,7 @@ func TestDeliveryLosesNothing(t *testing.T) {
 			}
 			d.setLimit(1 + i%workers)
 			count(d.remove(conns[i%3])...)
-			count(d.sweep(-1, time.Hour, 0).expired...)
+			count(d.sweep(-1, time.Hour).expired...)
 			d.expectPlaces(t)
 			runtime.Gosched()
 		}
@@ -462,7 +462,7 @@ func TestMailbox(t *testing.T) {
 
 // A worker on its way out is not counted as one that could stay.
 func TestQuittingWorkerIsNotCounted(t *testing.T) {
-	d := newQueue(10, stopped)
+	d := newQueue(10, 0, stopped)
 	workers := d.setWorkers(0, 2)
 	d.setWorkers(0, 1)
 	for _, w := range workers {

@@ -117,7 +117,7 @@ func (l *runLoop) tick(now time.Time) {
 
 // sweep looks at the leases and gives up what nsqd has.
 func (l *runLoop) sweep(now time.Time, shortest time.Duration) {
-	found := l.c.queue.sweep(now.Sub(l.c.start), shortest, l.c.cfg.AutoTouch)
+	found := l.c.queue.sweep(now.Sub(l.c.start), shortest)
 	l.machine.Swept(now, l.c.start.Add(found.next), len(found.expired))
 	l.carryOut()
 	for _, m := range found.expired {
@@ -180,7 +180,7 @@ func (l *runLoop) do(command control.Command) {
 		running, unanswered := l.c.queue.unfinished()
 		l.leave(StopError{Running: running, Unanswered: unanswered})
 	case control.Tell:
-		l.log(do.Event)
+		logEvent(l.c.log, do.Event, func(id control.ID) link.Transport { return l.dials[id].link.Transport() })
 	case control.Done:
 		l.over = true
 	}

@@ -74,12 +74,6 @@ type StopError struct {
 	cause error
 }
 
-// Unfinished is a message that a handler had begun.
-type Unfinished struct {
-	ID          MessageID
-	NSQDAddress string
-}
-
 // Error names the messages, up to five of each kind, and the nsqds.
 func (e *StopError) Error() string {
 	var b strings.Builder

@@ -12,7 +12,7 @@ import (
 // A worker that is done with its messages at once takes more at a time, also if
 // it has never been slow.
 func TestFastWorkerTakesMore(t *testing.T) {
-	d := newQueue(10, stopped)
+	d := newQueue(10, 0, stopped)
 	w := d.setWorkers(0, 1)[0]
 	for range 20 {
 		d.put(numbered(nil, make([]int64, messageSlab)...))
