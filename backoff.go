@@ -43,14 +43,14 @@ const (
 // The zero value is ready to use. In a Config it follows that Config's
 // BackoffMultiplier, elsewhere the unit is 1 s.
 type ExponentialStrategy struct {
-	cfg *Config
+	unit *time.Duration // the BackoffMultiplier of the Config that holds the strategy; nil outside a Config
 }
 
 // Calculate returns BackoffMultiplier × 2^attempt, the largest time.Duration
 // if that does not fit, and never less than 0. An attempt below 0 counts as 0.
 // It is safe for concurrent use.
 func (s *ExponentialStrategy) Calculate(attempt int) time.Duration {
-	return exponential(s.cfg, attempt)
+	return exponential(s.unit, attempt)
 }
 
 // FullJitterStrategy draws the pause at random below that of
@@ -60,19 +60,19 @@ func (s *ExponentialStrategy) Calculate(attempt int) time.Duration {
 // The zero value is ready to use. In a Config it follows that Config's
 // BackoffMultiplier, elsewhere the unit is 1 s.
 type FullJitterStrategy struct {
-	cfg *Config
+	unit *time.Duration // as in ExponentialStrategy
 }
 
 // Calculate returns a pause from [0, BackoffMultiplier × 2^attempt), every one
 // equally likely; 0 if that range is empty. An attempt below 0 counts as 0. It
 // is safe for concurrent use.
 func (s *FullJitterStrategy) Calculate(attempt int) time.Duration {
-	return jitter(exponential(s.cfg, attempt), rand.Int64N)
+	return jitter(exponential(s.unit, attempt), rand.Int64N)
 }
 
 // draw is Calculate with a source of chance.
 func (s *FullJitterStrategy) draw(attempt int, chance *rand.Rand) time.Duration {
-	return jitter(exponential(s.cfg, attempt), chance.Int64N)
+	return jitter(exponential(s.unit, attempt), chance.Int64N)
 }
 
 func jitter(limit time.Duration, below func(int64) int64) time.Duration {
@@ -82,12 +82,12 @@ func jitter(limit time.Duration, below func(int64) int64) time.Duration {
 	return time.Duration(below(int64(limit)))
 }
 
-// exponential is the multiplier of cfg × 2^attempt, kept within 0 and the
-// largest time.Duration.
-func exponential(cfg *Config, attempt int) time.Duration {
+// exponential returns unit × 2^attempt, kept within 0 and the largest
+// time.Duration. A nil unit is defaultBackoffMultiplier.
+func exponential(unit *time.Duration, attempt int) time.Duration {
 	multiplier := defaultBackoffMultiplier
-	if cfg != nil {
-		multiplier = max(cfg.BackoffMultiplier, 0)
+	if unit != nil {
+		multiplier = max(*unit, 0)
 	}
 	attempt = max(attempt, 0)
 	if multiplier > math.MaxInt64>>attempt {
@@ -96,15 +96,16 @@ func exponential(cfg *Config, attempt int) time.Duration {
 	return multiplier << attempt
 }
 
-// bindStrategy returns the strategy to keep in cfg: one of this package
-// follows cfg, whichever Config it followed before, and is a value of its own;
-// a strategy of the user stays as it is.
-func bindStrategy(s BackoffStrategy, cfg *Config) BackoffStrategy {
+// bindStrategy returns the strategy that a Config keeps in place of s. A strategy
+// of this package becomes a new value that follows unit, whichever Config it
+// followed before. A strategy of the user stays as it is; nil is an
+// ExponentialStrategy.
+func bindStrategy(s BackoffStrategy, unit *time.Duration) BackoffStrategy {
 	switch s.(type) {
 	case nil, *ExponentialStrategy:
-		return &ExponentialStrategy{cfg: cfg}
+		return &ExponentialStrategy{unit: unit}
 	case *FullJitterStrategy:
-		return &FullJitterStrategy{cfg: cfg}
+		return &FullJitterStrategy{unit: unit}
 	}
 	return s
 }

@@ -68,7 +68,7 @@ func TestStrategiesRandomly(t *testing.T) {
 		if got := c.BackoffStrategy.Calculate(attempt); got != want {
 			t.Fatalf("exponential, %v at %d = %v, want %v", multiplier, attempt, got, want)
 		}
-		got := (&FullJitterStrategy{cfg: c}).Calculate(attempt)
+		got := (&FullJitterStrategy{unit: &c.BackoffMultiplier}).Calculate(attempt)
 		if got < 0 || got >= want && want > 0 || want == 0 && got != 0 {
 			t.Fatalf("full jitter, %v at %d = %v, not in [0, %v)", multiplier, attempt, got, want)
 		}

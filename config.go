@@ -281,7 +281,7 @@ func NewConfig() *Config {
 			value.Set(tagValue(tag, option.Type))
 		}
 	}
-	c.BackoffStrategy = bindStrategy(c.BackoffStrategy, c)
+	c.BackoffStrategy = bindStrategy(c.BackoffStrategy, &c.BackoffMultiplier)
 	return c
 }
 
@@ -342,6 +342,6 @@ func (c *Config) mustBeInitialized() {
 func (c *Config) clone() *Config {
 	d := *c
 	d.TlsConfig = c.TlsConfig.Clone()
-	d.BackoffStrategy = bindStrategy(c.BackoffStrategy, &d)
+	d.BackoffStrategy = bindStrategy(c.BackoffStrategy, &d.BackoffMultiplier)
 	return &d
 }

@@ -1,0 +1,116 @@
+package nsq
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+)
+
+// tlsOptions are the options that edit a Config's TlsConfig, which they find
+// non-nil and private to that Config.
+var tlsOptions = map[string]func(c *Config, option string, value any) error{
+	"tls_root_ca_file":         setTLSRoots,
+	"tls_cert":                 setTLSCert,
+	"tls_key":                  setTLSKey,
+	"tls_insecure_skip_verify": setTLSInsecure,
+	"tls_min_version":          setTLSMinVersion,
+}
+
+var tlsVersions = map[string]uint16{
+	"ssl3.0": tls.VersionTLS10,
+	"tls1.0": tls.VersionTLS10,
+	"tls1.1": tls.VersionTLS11,
+	"tls1.2": tls.VersionTLS12,
+	"tls1.3": tls.VersionTLS13,
+}
+
+// implyTLS switches TLS on because of another option, if that asks for something,
+// unless tls_v1 was set itself. Options come in any order, out of a map for
+// instance.
+func (c *Config) implyTLS(asked bool) {
+	if asked && !c.tlsDecided {
+		c.TlsV1 = true
+	}
+}
+
+// setTLS works on a copy, so that an error leaves c as it was and the caller's
+// tls.Config is never edited.
+func (c *Config) setTLS(set func(*Config, string, any) error, option string, value any) error {
+	edited := *c
+	edited.TlsConfig = c.TlsConfig.Clone()
+	if edited.TlsConfig == nil {
+		edited.TlsConfig = &tls.Config{}
+	}
+	if err := set(&edited, option, value); err != nil {
+		return err
+	}
+	*c = edited
+	return nil
+}
+
+func setTLSRoots(c *Config, option string, value any) error {
+	path, err := coerceTo[string](option, value)
+	if err != nil {
+		return err
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("ERROR: %s: %w", option, err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("ERROR: %s: no certificate in %s", option, path)
+	}
+	c.TlsConfig.RootCAs = roots
+	c.implyTLS(true)
+	return nil
+}
+
+func setTLSCert(c *Config, option string, value any) (err error) {
+	if c.tlsCertFile, err = coerceTo[string](option, value); err != nil {
+		return err
+	}
+	c.implyTLS(c.tlsCertFile != "")
+	return c.loadKeyPair(option)
+}
+
+func setTLSKey(c *Config, option string, value any) (err error) {
+	if c.tlsKeyFile, err = coerceTo[string](option, value); err != nil {
+		return err
+	}
+	c.implyTLS(c.tlsKeyFile != "")
+	return c.loadKeyPair(option)
+}
+
+func (c *Config) loadKeyPair(option string) error {
+	if c.tlsCertFile == "" || c.tlsKeyFile == "" {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.tlsCertFile, c.tlsKeyFile)
+	if err != nil {
+		return fmt.Errorf("ERROR: %s: %w", option, err)
+	}
+	c.TlsConfig.Certificates = []tls.Certificate{pair}
+	return nil
+}
+
+func setTLSInsecure(c *Config, option string, value any) (err error) {
+	c.TlsConfig.InsecureSkipVerify, err = coerceTo[bool](option, value)
+	c.implyTLS(c.TlsConfig.InsecureSkipVerify)
+	return err
+}
+
+func setTLSMinVersion(c *Config, option string, value any) error {
+	name, err := coerceTo[string](option, value)
+	if err != nil {
+		return err
+	}
+	version, ok := tlsVersions[name]
+	if !ok {
+		return fmt.Errorf("ERROR: %s: %q is none of ssl3.0, tls1.0, tls1.1, tls1.2, tls1.3", option, name)
+	}
+	c.TlsConfig.MinVersion = version
+	c.implyTLS(true)
+	return nil
+}
