@@ -14,62 +14,100 @@ import (
 	"github.com/rdyhq/nsq/internal/link"
 )
 
-// maxRDYUnknown is what MaxRDY is until nsqd has said: its default.
+// maxRDYUnknown is what MaxRDY returns before nsqd has reported its own maximum:
+// nsqd's default.
 const maxRDYUnknown = 2500
 
-// IdentifyResponse is nsqd's answer to IDENTIFY: what it grants of what was
-// asked for.
-type IdentifyResponse struct {
-	MaxRdyCount  int64 `json:"max_rdy_count"` // the largest RDY that it takes
-	TLSv1        bool  `json:"tls_v1"`
-	Deflate      bool  `json:"deflate"`
-	Snappy       bool  `json:"snappy"`
-	AuthRequired bool  `json:"auth_required"` // it wants an AUTH
-}
-
-// AuthResponse is nsqd's answer to AUTH: what it knows about the secret.
-type AuthResponse struct {
-	Identity        string `json:"identity"`
-	IdentityUrl     string `json:"identity_url"`
-	PermissionCount int64  `json:"permission_count"`
-}
-
 // Conn is one connection to an nsqd, for programs that speak NSQ's protocol
-// themselves: they send commands with [Conn.WriteCommand], and a [ConnDelegate]
-// is told what comes. Few need it; consuming and publishing is done with
-// [Consumer] and [Producer], which do not expose their Conns.
+// themselves. They send commands with [Conn.WriteCommand] and learn from a
+// [ConnDelegate] what nsqd sends. Most programs need no Conn: they consume with a
+// [Consumer] and publish with a [Producer], neither of which exposes its Conns.
 //
-// A Conn connects once. It answers heartbeats at once, whatever the delegate
-// does. RDY, backoff, leases and connecting again are the program's own affair.
+// A Conn connects once. It replies to heartbeats at once, whatever the delegate
+// does. RDY, backoff, leases and reconnecting are up to the program.
 //
-// The methods may be called from any goroutine, those of the delegate's
-// included.
+// All methods may be called from any goroutine, the delegate's included.
 type Conn struct {
 	addr     string
 	cfg      *Config
-	delegate ConnDelegate
+	delegate ConnDelegate // nil hears of nothing
 	logs     *logs
 	log      *slog.Logger
 
-	rdy         atomic.Int64
-	maxRDY      atomic.Int64
-	lastRdy     atomic.Int64 // when it was not 0; in nanoseconds since 1970, as is
-	lastMessage atomic.Int64
-	closing     atomic.Bool // Close was called
+	rdy         atomic.Int64 // set by SetRDY
+	lastRdy     atomic.Int64 // when SetRDY was last given more than 0; Unix nanoseconds
+	maxRDY      atomic.Int64 // set by NewConn, and by Connect to what nsqd grants
+	lastMessage atomic.Int64 // when the last message arrived; Unix nanoseconds
+	closing     atomic.Bool  // Close was called; set under mu
 
-	mu        sync.Mutex              // guards what follows
-	cancel    context.CancelCauseFunc // of Connect, while it is under way
-	link      *link.Link              // once it succeeded
-	over      bool                    // it has ended
-	deadline  *time.Timer             // by which it must, after Close
-	unflushed []byte                  // what Write was given
+	mu        sync.Mutex              // guards the fields below
+	cancel    context.CancelCauseFunc // ends a Connect under way; nil otherwise
+	link      *link.Link              // nil until Connect succeeds, then never changed
+	ended     bool                    // the link has ended
+	deadline  *time.Timer             // set by Close: ends the link after stop_timeout
+	unflushed []byte                  // given to Write and not yet to the link
 }
 
-// NewConn returns a Conn to the nsqd at addr, host:port or unix: and a path,
-// which [Conn.Connect] connects. Of the config, which is copied, the options
-// about connections count, default_requeue_delay, max_requeue_delay and
-// stop_timeout. A config that is not from NewConfig panics. A nil delegate hears
-// of nothing.
+// ConnDelegate is told what happens on a [Conn], from a successful Connect up to
+// OnClose.
+//
+// A Conn calls its delegate on two goroutines. One reports what arrives, in the
+// order in which nsqd sent it. The other reports acks and requeues, in the order
+// in which Finish and Requeue were called. Neither holds up the connection or the
+// other, so a method may block, and may call the Conn's methods. Reports that wait
+// for a method to return are kept in memory, without a bound.
+type ConnDelegate interface {
+	// OnResponse is called with the data of a response frame: OK, CLOSE_WAIT, or
+	// JSON. Responses come in the order of the commands that have one. An error
+	// takes the place of a response. Heartbeats are not reported as responses.
+	OnResponse(c *Conn, data []byte)
+
+	// OnError is called with the data of an error frame: the error's code and,
+	// after a space, nsqd's description. nsqd closes the connection after most
+	// errors.
+	OnError(c *Conn, data []byte)
+
+	// OnMessage is called with a message. The program calls the message's Finish
+	// or Requeue, in this call or later, on any goroutine. Neither blocks.
+	OnMessage(c *Conn, m *Message)
+
+	// OnMessageFinished is called after a message's Finish and before its FIN is
+	// sent: commands that the delegate writes in this call precede the FIN.
+	// OnResume follows.
+	OnMessageFinished(c *Conn, m *Message)
+
+	// OnMessageRequeued is called after a message's Requeue and before its REQ is
+	// sent. OnBackoff follows or, after RequeueWithoutBackoff, OnContinue.
+	OnMessageRequeued(c *Conn, m *Message)
+
+	// OnBackoff is called after OnMessageRequeued.
+	OnBackoff(c *Conn)
+
+	// OnContinue is called after OnMessageRequeued instead of OnBackoff.
+	OnContinue(c *Conn)
+
+	// OnResume is called after OnMessageFinished.
+	OnResume(c *Conn)
+
+	// OnIOError is called once, before OnClose, unless Close ended the connection
+	// in good order within stop_timeout. err is io.EOF if nsqd closed the
+	// connection.
+	OnIOError(c *Conn, err error)
+
+	// OnHeartbeat is called after nsqd has sent a heartbeat. The Conn has replied
+	// to it already.
+	OnHeartbeat(c *Conn)
+
+	// OnClose is the last call, after the connection has ended. A Finish or Requeue
+	// after that, or shortly before, is lost: nsqd delivers the message again.
+	OnClose(c *Conn)
+}
+
+// NewConn returns a Conn that [Conn.Connect] connects to the nsqd at addr:
+// host:port, or unix: and a path. It copies config, of which a Conn uses the
+// options about connections, and logger, max_msg_size, default_requeue_delay,
+// max_requeue_delay and stop_timeout. NewConn panics if config is not from
+// NewConfig. The delegate may be nil.
 func NewConn(addr string, config *Config, delegate ConnDelegate) *Conn {
 	config.mustBeInitialized()
 	c := &Conn{addr: addr, cfg: config.clone(), delegate: delegate}
@@ -80,90 +118,15 @@ func NewConn(addr string, config *Config, delegate ConnDelegate) *Conn {
 	return c
 }
 
-// Connect dials, introduces itself with IDENTIFY, changes over to TLS and
-// compression, and sends AUTH, as the config says and nsqd grants. From then on
-// the delegate is called. The answer to IDENTIFY is nil if nsqd only said OK.
+// Close starts to close the connection and returns at once. OnMessage is not
+// called again. The connection ends when the messages that OnMessage was called
+// with are finished or requeued and everything flushed is sent, at the latest
+// after stop_timeout. OnClose reports the end. A Connect under way fails. Further
+// calls do nothing. The error is always nil.
 //
-// The options are checked first. Errors of the handshake are an [ErrIdentify] or,
-// about AUTH, wrap the cause; the delegate hears nothing of them. After a failure
-// Connect may be called again. After a success it is ErrAlreadyConnected; after
-// Close, also during Connect, ErrClosing.
-func (c *Conn) Connect() (*IdentifyResponse, error) {
-	if err := c.cfg.Validate(); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	if err := c.beginConnect(cancel); err != nil {
-		return nil, err
-	}
-	l, err := link.Dial(ctx, c.cfg.linkConfig(c.addr))
-	if !c.connected(l) {
-		if l != nil {
-			l.Close(nil)
-		}
-		return nil, c.isClosing()
-	}
-	if err != nil {
-		return nil, connectError(c.addr, "", "", err)
-	}
-	if auth, ok := l.Auth(); ok {
-		c.log.Info("auth accepted", "identity", auth.Identity, "permissions", auth.PermissionCount)
-	}
-	granted, ok := l.Granted()
-	if !ok {
-		return nil, nil
-	}
-	return &IdentifyResponse{
-		MaxRdyCount: granted.MaxRdyCount, TLSv1: granted.TLSv1, Deflate: granted.Deflate,
-		Snappy: granted.Snappy, AuthRequired: granted.AuthRequired,
-	}, nil
-}
-
-func (c *Conn) beginConnect(cancel context.CancelCauseFunc) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.closing.Load():
-		return c.isClosing()
-	case c.link != nil || c.cancel != nil:
-		return fmt.Errorf("[%s] %w", c.addr, ErrAlreadyConnected)
-	}
-	c.cancel = cancel
-	return nil
-}
-
-// connected takes the result of a dial, nil if it failed, and starts the link.
-// It reports false when Close came in between.
-func (c *Conn) connected(l *link.Link) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cancel = nil
-	if c.closing.Load() {
-		return false
-	}
-	if l == nil {
-		return true
-	}
-	c.link = l
-	if granted, ok := l.Granted(); ok {
-		c.maxRDY.Store(granted.MaxRdyCount)
-	}
-	newConnEvents(c, l).start()
-	return true
-}
-
-func (c *Conn) isClosing() error { return fmt.Errorf("[%s] %w", c.addr, ErrClosing) }
-
-// Close begins to close the connection, and returns at once. OnMessage is not
-// called any more. When the messages that it was called with are answered, at
-// most after stop_timeout, and what was flushed is sent, the connection ends,
-// which OnClose tells. A Connect under way fails. Further calls do nothing. The
-// error is nil.
-//
-// nsqd delivers what it had sent and nobody has seen to another consumer when its
-// msg-timeout is over. To have it send no more, write [StartClose] first, and
-// Close when it has answered CLOSE_WAIT.
+// Messages that nsqd has sent and OnMessage was not called with go to another
+// consumer when their msg-timeout is over. To have nsqd send no more first, write
+// [StartClose], and call Close when nsqd replies CLOSE_WAIT.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,23 +136,38 @@ func (c *Conn) Close() error {
 	if c.cancel != nil {
 		c.cancel(ErrClosing)
 	}
-	if l := c.link; l != nil && !c.over {
+	if l := c.link; l != nil && !c.ended {
 		l.Drain()
 		c.deadline = time.AfterFunc(c.cfg.StopTimeout, func() { l.Close(errStopTimeout) })
 	}
 	return nil
 }
 
-// IsClosing tells whether Close was called.
+// linkEnded records the end of the link and frees what only an open connection
+// needs.
+func (c *Conn) linkEnded() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	if c.deadline != nil {
+		c.deadline.Stop()
+	}
+	c.unflushed = nil
+}
+
+// IsClosing reports whether Close was called.
 func (c *Conn) IsClosing() bool { return c.closing.Load() }
 
-// RDY returns what SetRDY was given last.
+// closingError wraps ErrClosing with the address.
+func (c *Conn) closingError() error { return fmt.Errorf("[%s] %w", c.addr, ErrClosing) }
+
+// RDY returns the count that SetRDY was last given.
 func (c *Conn) RDY() int64 { return c.rdy.Load() }
 
 // LastRDY is the same as RDY.
 func (c *Conn) LastRDY() int64 { return c.rdy.Load() }
 
-// SetRDY notes an RDY count for RDY and LastRdyTime. It sends nothing: see
+// SetRDY records an RDY count for RDY and LastRdyTime. It sends nothing: see
 // [Ready].
 func (c *Conn) SetRDY(rdy int64) {
 	c.rdy.Store(rdy)
@@ -198,19 +176,20 @@ func (c *Conn) SetRDY(rdy int64) {
 	}
 }
 
-// MaxRDY returns the largest RDY count that nsqd takes, 2500 before it has said.
+// MaxRDY returns the largest RDY count that nsqd accepts. Before nsqd has
+// reported it, MaxRDY returns nsqd's default, 2500.
 func (c *Conn) MaxRDY() int64 { return c.maxRDY.Load() }
 
-// LastRdyTime returns when SetRDY was last given more than 0, and the beginning
-// of 1970 if it never was.
+// LastRdyTime returns when SetRDY was last given more than 0. It returns the
+// beginning of 1970 if it never was.
 func (c *Conn) LastRdyTime() time.Time { return time.Unix(0, c.lastRdy.Load()) }
 
-// LastMessageTime returns when a message came last, and before the first one
-// when the Conn was made.
+// LastMessageTime returns when the last message arrived. Before the first one it
+// returns when the Conn was made.
 func (c *Conn) LastMessageTime() time.Time { return time.Unix(0, c.lastMessage.Load()) }
 
-// RemoteAddr returns nsqd's address as the socket knows it, and nil before the
-// Conn is connected.
+// RemoteAddr returns the socket's remote address, nil before the Conn is
+// connected.
 func (c *Conn) RemoteAddr() net.Addr {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -223,16 +202,16 @@ func (c *Conn) RemoteAddr() net.Addr {
 // String returns the address that NewConn was given.
 func (c *Conn) String() string { return c.addr }
 
-// Read is an error: all that arrives goes to the delegate. It is here because
-// go-nsq has it, where it takes bytes from under its own reader.
+// Read always fails: everything that arrives goes to the delegate. The method
+// exists because go-nsq has it, where it takes bytes away from go-nsq's own
+// reader.
 func (c *Conn) Read([]byte) (int, error) {
 	return 0, fmt.Errorf("[%s] read: %w: what arrives goes to the delegate", c.addr, errors.ErrUnsupported)
 }
 
-// Write adds bytes to what the next [Conn.Flush] or WriteCommand sends. What is
-// written by then leaves in one piece, with no answer to a heartbeat in the
-// middle, so it must end with the end of a command. The error is that of
-// WriteCommand.
+// Write keeps a copy of p until the next [Conn.Flush] or WriteCommand sends it.
+// Everything written by then is sent in one piece, with no reply to a heartbeat in
+// between, so it must end with a whole command. Errors are as for WriteCommand.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -243,13 +222,14 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// writable says why nothing can be written. Callers hold the mutex.
+// writable returns an error that says why nothing can be written, or nil. Callers
+// hold mu.
 func (c *Conn) writable() error {
 	switch {
-	case c.link != nil && !c.over:
+	case c.link != nil && !c.ended:
 		return nil
-	case c.over || c.closing.Load():
-		return c.isClosing()
+	case c.ended || c.closing.Load():
+		return c.closingError()
 	}
 	return fmt.Errorf("[%s] %w", c.addr, ErrNotConnected)
 }
@@ -257,13 +237,13 @@ func (c *Conn) writable() error {
 // Flush sends what Write was given, and waits as WriteCommand does.
 func (c *Conn) Flush() error { return c.send(nil) }
 
-// WriteCommand sends a command, and waits until the socket has taken it. An nsqd
-// that takes nothing for write_timeout ends the connection, and the wait. What
-// nsqd says to the command the delegate hears.
+// WriteCommand sends a command and waits until the socket has taken it. If the
+// socket takes no data for write_timeout, the connection ends, and with it the
+// wait. nsqd's reply goes to the delegate.
 //
-// The error is ErrNotConnected before Connect, and [ErrClosing] when the
-// connection has ended or is about to. Otherwise it says why the connection
-// ended: how much nsqd has seen is not known then.
+// The error is ErrNotConnected before Connect, and [ErrClosing] if the connection
+// has ended or is about to. Any other error says why the connection ended while
+// WriteCommand waited: nsqd may or may not have received the command.
 func (c *Conn) WriteCommand(cmd *Command) error { return c.send(cmd.appendTo(nil)) }
 
 func (c *Conn) send(command []byte) error {
@@ -277,7 +257,7 @@ func (c *Conn) send(command []byte) error {
 	c.unflushed = nil
 	c.mu.Unlock()
 	if !ok {
-		return c.isClosing()
+		return c.closingError()
 	}
 	if err := l.Sent(end); err != nil {
 		return fmt.Errorf("[%s] write: %w", c.addr, reason(err))
@@ -285,21 +265,21 @@ func (c *Conn) send(command []byte) error {
 	return nil
 }
 
-// SetLogger sends the log's lines of every level to l, or nowhere if l is nil,
-// and drops those below lvl. format, in which %s stands for the address, is what
-// lines have between the level and the text; empty is "(%s)". Without it, or the
-// config's Logger, a Conn logs nothing.
+// SetLogger sends log lines of every level to l, or nowhere if l is nil, and drops
+// lines below lvl. format is the part of a line between level and text, with %s
+// for the address; empty means "(%s)". A Conn without a logger, from here or from
+// the config, logs nothing.
 func (c *Conn) SetLogger(l logger, lvl LogLevel, format string) {
 	c.logs.setSinks(c.sink(l, format), lvl)
 }
 
-// SetLoggerForLevel sends the log's lines of level lvl to l, or nowhere if l is
-// nil. The format is that of SetLogger. A level that does not exist has no lines.
+// SetLoggerForLevel sends log lines of level lvl to l, or nowhere if l is nil.
+// format is as for SetLogger. Calls with a level that does not exist do nothing.
 func (c *Conn) SetLoggerForLevel(l logger, lvl LogLevel, format string) {
 	c.logs.setSink(c.sink(l, format), lvl)
 }
 
-// SetLoggerLevel drops the log's lines below lvl.
+// SetLoggerLevel drops log lines below lvl.
 func (c *Conn) SetLoggerLevel(lvl LogLevel) { c.logs.SetLoggerLevel(lvl) }
 
 func (c *Conn) sink(l logger, format string) sink {
