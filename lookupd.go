@@ -9,8 +9,8 @@ import (
 	"github.com/rdyhq/nsq/internal/discover"
 )
 
-// discovery is how nsqlookupds are asked for a topic's nsqds, or without a topic
-// for all. The client may be nil.
+// discovery returns the configuration of a poller that looks up the nsqds of a
+// topic, or all nsqds if topic is empty. client may be nil.
 func (c *Config) discovery(topic string, client *http.Client, publish func(discover.Result)) discover.Config {
 	return discover.Config{
 		Topic:    topic,
@@ -24,7 +24,7 @@ func (c *Config) discovery(topic string, client *http.Client, publish func(disco
 	}
 }
 
-// lookupdToken is what nsqlookupds are sent to prove who asks.
+// lookupdToken returns the bearer token for nsqlookupds, "" for none.
 func (c *Config) lookupdToken() string {
 	if !c.LookupdAuthorization {
 		return ""
@@ -32,7 +32,7 @@ func (c *Config) lookupdToken() string {
 	return c.AuthSecret
 }
 
-// warnOfToken says that the secret can be read on its way.
+// warnOfToken logs a warning if the secret is about to cross the network in clear.
 func (c *Config) warnOfToken(log *slog.Logger, u *url.URL) {
 	if c.lookupdToken() != "" && u.Scheme == "http" {
 		log.Warn("auth_secret is sent to nsqlookupd over plain http; use an https URL, or set skip_lookupd_authorization to false",
@@ -40,30 +40,30 @@ func (c *Config) warnOfToken(log *slog.Logger, u *url.URL) {
 	}
 }
 
-// lookupdLog says once of each failure of an nsqlookupd that there is one, and
-// when there is none any more.
+// lookupdLog logs a failure of an nsqlookupd when it begins, not at each poll, and
+// logs when all failures are over. note is called for one result at a time.
 type lookupdLog struct {
 	log     *slog.Logger
-	failing map[string]bool
+	failing map[string]bool // failures in the last result, by log text and nsqlookupd
 }
 
 func (l *lookupdLog) note(result *discover.Result) {
 	failing := map[string]bool{}
 	note := func(err *discover.Error, text string) {
-		key := text + err.Lookupd // errors may differ each time, in a port
+		key := text + err.Lookupd // without the error, whose text may name another local port each time
 		if !failing[key] && !l.failing[key] {
 			l.log.Warn(text, "lookupd", err.Lookupd, "err", err.Err)
 		}
 		failing[key] = true
 	}
 	for _, err := range result.Failed {
-		note(err, "nsqlookupd failed, asking again later")
+		note(err, "nsqlookupd failed, retrying later")
 	}
 	for _, err := range result.Skipped {
-		note(err, "nsqlookupd lists an nsqd that cannot be dialled")
+		note(err, "nsqlookupd lists an nsqd with an unusable address")
 	}
 	if len(failing) == 0 && len(l.failing) > 0 {
-		l.log.Info("all nsqlookupds answer well again")
+		l.log.Info("all nsqlookupds have recovered")
 	}
 	l.failing = failing
 }

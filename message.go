@@ -137,7 +137,7 @@ func (m *Message) respond() bool {
 		m.conn.claimed(m.own(), before)
 	}
 	if m.bodies != nil {
-		m.bodies.done(m.own().Body)
+		m.bodies.release(m.own().Body)
 	}
 	return true
 }

@@ -7,26 +7,27 @@ import (
 )
 
 const (
-	// recycledSlab is how many bytes of bodies share a fate with recycle_bodies.
+	// recycledSlab is the size of a bodies: with recycle_bodies, up to so many
+	// bytes of bodies are released together.
 	recycledSlab = 64 << 10
-	// leastRecycled is how many there must be: a slab for a few bytes that wait
-	// for a slow handler would take far more memory than it saves.
+	// leastRecycled is the least total size of bodies that get a bodies. Fewer
+	// bytes, waiting for a slow handler, would hold a slab that is far larger.
 	leastRecycled = 4 << 10
 )
 
-// bodies is memory for the bodies of messages that arrived together. It is used
-// again when all of them are answered. Should one never be, its bodies are left
-// to the garbage collector.
+// bodies is memory for the bodies of messages that arrived together. When the last
+// of these messages is finished or requeued, the memory goes back to recycled. If
+// one never is, the memory is left to the garbage collector.
 type bodies struct {
-	open atomic.Int32 // messages that are not answered yet
+	open atomic.Int32 // messages not yet finished or requeued
 	mem  [recycledSlab]byte
 }
 
 var recycled = sync.Pool{New: func() any { return new(bodies) }}
 
-// done is told that a message was answered.
-func (b *bodies) done(body []byte) {
-	if poisoning && b.has(body) { // a handler may have put a body of its own there
+// release records that the message with this body was finished or requeued.
+func (b *bodies) release(body []byte) {
+	if poisoning && b.contains(body) { // the handler may have set Body to other memory
 		for i := range body {
 			body[i] = poison
 		}
@@ -36,11 +37,10 @@ func (b *bodies) done(body []byte) {
 	}
 }
 
-// has tells whether a body is part of the memory.
-func (b *bodies) has(body []byte) bool {
+// contains reports whether body is part of b's memory.
+func (b *bodies) contains(body []byte) bool {
 	return reflect.ValueOf(body).Pointer()-reflect.ValueOf(b.mem[:]).Pointer() < recycledSlab
 }
 
-// poison is what the body of an answered message is full of in programs that look
-// for misuse.
+// poison fills released bodies in programs that look for misuse: see poisoning.
 const poison = 0xDB

@@ -2,6 +2,6 @@
 
 package nsq
 
-// poisoning has recycled bodies overwritten at once: whoever looks at one finds
-// it so, and the race detector reports it.
+// poisoning has recycled bodies overwritten when they are released. A handler that
+// still reads one sees the poison, and the race detector reports the read.
 const poisoning = true

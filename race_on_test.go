@@ -2,5 +2,6 @@
 
 package nsq
 
-// raceDetector tells that sync.Pool drops some of what it is given.
+// raceDetector is true in builds with the race detector, in which a sync.Pool
+// drops some of what is put into it.
 const raceDetector = true
