@@ -9,53 +9,54 @@ import (
 )
 
 var (
-	// ErrNotConnected says that there is no connection to the nsqd: a publish
-	// that could not be completed, or a disconnect from an unknown address.
+	// ErrNotConnected reports that there is no connection to the nsqd. A publish
+	// that cannot be completed returns it, and so does a disconnect from an
+	// address that the Consumer does not know.
 	ErrNotConnected = errors.New("not connected")
-	// ErrStopped says that the Consumer or Producer was stopped.
+	// ErrStopped reports that the Consumer or Producer was stopped.
 	ErrStopped = errors.New("stopped")
-	// ErrClosing says that the connection is being closed.
+	// ErrClosing reports that the connection is closing or closed.
 	ErrClosing = errors.New("closing")
-	// ErrAlreadyConnected says that the Consumer is connected to the address,
-	// or that another call is connecting to it.
+	// ErrAlreadyConnected reports that the Consumer is connected to the address, or
+	// that another call is connecting to it.
 	ErrAlreadyConnected = errors.New("already connected")
-	// ErrOverMaxInFlight says that an RDY count would exceed max_in_flight.
-	// This package never tries to; the value is kept for those who compare.
+	// ErrOverMaxInFlight reports an RDY count over max_in_flight. This package
+	// never returns it; it exists for programs that compare with it.
 	ErrOverMaxInFlight = errors.New("over configure max-inflight")
 
-	// ErrNotSent says that a publish failed and that nsqd has not taken it: to
-	// publish again cannot make a duplicate. Nothing of it was sent, or it was
-	// behind a publish that nsqd refused, after which nsqd closes the connection
-	// and looks at nothing more. It also matches ErrNotConnected.
+	// ErrNotSent reports that a publish failed and that nsqd has not taken the
+	// message: publishing it again cannot make a duplicate. Either no byte of it was
+	// sent, or it followed a publish that nsqd refused, after which nsqd closes the
+	// connection and reads no more. ErrNotSent matches ErrNotConnected, too.
 	ErrNotSent = fmt.Errorf("%w: nothing was published", ErrNotConnected)
-	// ErrUnknownOutcome says that a publish was sent, at least in part, and
-	// that its answer was not seen: the message may or may not be stored. It
-	// also matches ErrNotConnected.
-	ErrUnknownOutcome = fmt.Errorf("%w: no answer, outcome unknown", ErrNotConnected)
+	// ErrUnknownOutcome reports that a publish was sent, at least in part, and that
+	// nsqd's reply was not received: nsqd may have stored the message or not.
+	// ErrUnknownOutcome matches ErrNotConnected, too.
+	ErrUnknownOutcome = fmt.Errorf("%w: no reply, outcome unknown", ErrNotConnected)
 
-	// ErrTLSRefused says that nsqd does not offer the TLS that Config.TlsV1
-	// wants. Nothing but IDENTIFY was sent.
+	// ErrTLSRefused reports that nsqd does not offer TLS although Config.TlsV1 asks
+	// for it. Only IDENTIFY was sent.
 	ErrTLSRefused = link.ErrTLSRefused
 
 	errStopTimeout = errors.New("stop_timeout exceeded")
 )
 
-// ErrIdentify says that the handshake with nsqd failed. Its cause, if it is
-// more than text, can be reached with errors.Is and errors.As.
+// ErrIdentify reports that the handshake with nsqd failed. errors.Is and errors.As
+// find its cause.
 type ErrIdentify struct {
 	Reason string
 
 	cause error
 }
 
-// Error returns the reason.
+// Error returns "failed to IDENTIFY - " and the reason.
 func (e ErrIdentify) Error() string { return "failed to IDENTIFY - " + e.Reason }
 
 // Unwrap returns the cause.
 func (e ErrIdentify) Unwrap() error { return e.cause }
 
-// ErrProtocol is nsqd's answer to a publish that it refused: the text of the
-// error frame. errors.As finds a [*ProtocolError] in it.
+// ErrProtocol is the error of a publish that nsqd refused. Reason is the text of
+// nsqd's error frame. errors.As finds a [*ProtocolError] in it.
 type ErrProtocol struct {
 	Reason string
 }
@@ -63,7 +64,7 @@ type ErrProtocol struct {
 // Error returns the reason.
 func (e ErrProtocol) Error() string { return e.Reason }
 
-// As makes errors.As find a [*ProtocolError].
+// As lets errors.As find a [*ProtocolError].
 func (e ErrProtocol) As(target any) bool {
 	p, ok := target.(**ProtocolError)
 	if ok {
@@ -72,11 +73,10 @@ func (e ErrProtocol) As(target any) bool {
 	return ok
 }
 
-// ProtocolError is an error that nsqd reported: one of the E_ codes of NSQ's
-// protocol and nsqd's description of it, which may be empty.
+// ProtocolError is an error that nsqd reported.
 type ProtocolError struct {
-	Code string // for example E_BAD_TOPIC
-	Desc string
+	Code string // an error code of NSQ's protocol, such as E_BAD_TOPIC
+	Desc string // nsqd's description; may be empty
 }
 
 // Error returns the code and the description.
@@ -88,8 +88,8 @@ func protocolError(e *wire.Error) *ProtocolError {
 	return &ProtocolError{Code: string(e.Code), Desc: e.Desc}
 }
 
-// reason strips a link's own wrapping off an error and gives what nsqd said
-// its public type.
+// reason returns the cause of an error of a link, without the link's wrapping. An
+// error that nsqd reported becomes a *ProtocolError.
 func reason(err error) error {
 	if refused, ok := errors.AsType[*wire.Error](err); ok {
 		return protocolError(refused)
@@ -100,8 +100,8 @@ func reason(err error) error {
 	return err
 }
 
-// connectError is the public form of a failed link.Dial. topic is empty for a
-// producer.
+// connectError returns the public error for an error of link.Dial. It uses topic
+// and channel only if SUB failed.
 func connectError(addr, topic, channel string, err error) error {
 	cause := reason(err)
 	var op string

@@ -1,26 +1,28 @@
 package nsq
 
-// Handler is what consumes messages. A Consumer calls it from as many
-// goroutines as it was told to.
+// Handler handles messages. A Consumer calls it from as many goroutines as it was
+// told to.
 //
-// A nil error finishes the message. Any other requeues it, with the delay that
-// [Message.Requeue] computes, and has the Consumer back off, unless it is or
-// wraps what [RetryAfter], [NoBackoff] or [Discard] returned. A panic is an error, too: a [*PanicError] whose
-// stack is logged.
+// If HandleMessage returns nil, the Consumer finishes the message. If it returns an
+// error, the Consumer requeues the message, with the delay of an automatic
+// [Message.Requeue], and backs off. The errors of [RetryAfter], [NoBackoff] and
+// [Discard], wrapped or not, change that. A panic counts as an error: the Consumer
+// logs a [*PanicError] and its stack.
 type Handler interface {
 	HandleMessage(message *Message) error
 }
 
-// HandlerFunc is a function as a [Handler].
+// HandlerFunc makes a function a [Handler].
 type HandlerFunc func(message *Message) error
 
 // HandleMessage calls the function.
 func (h HandlerFunc) HandleMessage(m *Message) error { return h(m) }
 
-// FailedMessageLogger is what a [Handler] may implement to be told of a message
-// that is given up: one that nsqd delivered more than max_attempts times, to
-// whomever, requeues by a stopping Consumer and timeouts included. It is called
-// instead of HandleMessage, and the message is then finished.
+// FailedMessageLogger is an optional interface of a [Handler]. The Consumer gives
+// up a message that nsqd delivered more than max_attempts times: it calls
+// LogFailedMessage instead of HandleMessage, and then finishes the message. nsqd
+// counts every delivery, to any consumer: timeouts, and requeues by a consumer
+// that stopped, are included.
 type FailedMessageLogger interface {
 	LogFailedMessage(message *Message)
 }

@@ -6,14 +6,13 @@ import (
 	"time"
 )
 
-// RetryAfter is an error for a [Handler] to return: the message is requeued, to
-// be delivered again after a delay of the handler's choosing rather than
-// default_requeue_delay times its attempts. A negative delay is 0; nsqd reduces
-// one over its max-req-timeout (an hour by default). It wraps err. A nil err
-// makes it nil: all is well.
+// RetryAfter returns an error for a [Handler] to return: the Consumer requeues the
+// message with this delay instead of default_requeue_delay times its attempts. A
+// negative delay counts as 0. nsqd reduces a delay over its max-req-timeout, an
+// hour by default. The error wraps err; if err is nil, RetryAfter returns nil.
 //
-// RetryAfter, [NoBackoff] and [Discard] may be wrapped in other errors and in
-// each other. Of several delays the outermost counts.
+// Errors of RetryAfter, [NoBackoff] and [Discard] may be wrapped in other errors
+// and in each other. Of several delays the outermost counts.
 func RetryAfter(delay time.Duration, err error) error {
 	if err == nil {
 		return nil
@@ -21,8 +20,9 @@ func RetryAfter(delay time.Duration, err error) error {
 	return &retryAfterError{err: err, delay: max(delay, 0)}
 }
 
-// NoBackoff is an error for a [Handler] to return: the message is requeued, but
-// the Consumer does not back off for it. It wraps err. A nil err makes it nil.
+// NoBackoff returns an error for a [Handler] to return: the Consumer requeues the
+// message but does not back off. The error wraps err; if err is nil, NoBackoff
+// returns nil.
 func NoBackoff(err error) error {
 	if err == nil {
 		return nil
@@ -30,10 +30,11 @@ func NoBackoff(err error) error {
 	return &noBackoffError{err}
 }
 
-// Discard is an error for a [Handler] to return: the message is not to be tried
-// again. It is finished, the error is logged, and for backoff that is neither
-// success nor failure. It wraps err and takes precedence over [RetryAfter]. A nil
-// err makes it nil.
+// Discard returns an error for a [Handler] to return: the message must not be
+// delivered again. The Consumer logs the error and finishes the message, which
+// counts neither as a success nor as a failure for backoff. Discard takes
+// precedence over [RetryAfter]. The error wraps err; if err is nil, Discard returns
+// nil.
 func Discard(err error) error {
 	if err == nil {
 		return nil
@@ -59,20 +60,20 @@ type discardError struct{ err error }
 func (e *discardError) Error() string { return e.err.Error() }
 func (e *discardError) Unwrap() error { return e.err }
 
-// handlerResult is what an error from a handler asks for.
+// handlerResult says what an error that a handler returned asks for.
 type handlerResult struct {
-	delay              time.Duration // autoDelay unless it says
+	delay              time.Duration // autoDelay without a RetryAfter
 	noBackoff, discard bool
 }
 
 func resultOf(err error) handlerResult {
-	o := handlerResult{delay: autoDelay}
+	r := handlerResult{delay: autoDelay}
 	if e, ok := errors.AsType[*retryAfterError](err); ok {
-		o.delay = e.delay
+		r.delay = e.delay
 	}
-	_, o.noBackoff = errors.AsType[*noBackoffError](err)
-	_, o.discard = errors.AsType[*discardError](err)
-	return o
+	_, r.noBackoff = errors.AsType[*noBackoffError](err)
+	_, r.discard = errors.AsType[*discardError](err)
+	return r
 }
 
 // PanicError is what a panic in a handler becomes: an error like one that the
