@@ -6,71 +6,71 @@ import (
 	"time"
 )
 
-// defaultBackoffMultiplier is the unit of a strategy that is in no Config;
-// that of a new Config is the same.
+// defaultBackoffMultiplier is the unit of a strategy outside a Config, and the
+// default of BackoffMultiplier.
 const defaultBackoffMultiplier = time.Second
 
-// BackoffStrategy tells how long a consumer pauses after failures.
+// BackoffStrategy computes how long a consumer pauses after failures.
 type BackoffStrategy interface {
-	// Calculate returns the pause for a backoff level. Levels start at 1; each
-	// failure adds one, each success takes one off. A pause below 0 is 0, and
-	// the Config's MaxBackoffDuration caps it. Consumers that share a strategy
-	// call it from several goroutines. A Consumer waits for it, so it must not
-	// block, nor call back into the Consumer; if it panics the pause is
-	// MaxBackoffDuration.
+	// Calculate returns the pause at a backoff level. Levels start at 1; a failure
+	// raises the level by one, a success lowers it by one. The consumer takes a
+	// negative pause as 0 and caps it at MaxBackoffDuration.
+	//
+	// Consumers that share a strategy call Calculate from several goroutines. A
+	// Consumer waits for the result, so Calculate must not block, nor call back
+	// into the Consumer. If Calculate panics, the pause is MaxBackoffDuration.
 	Calculate(attempt int) time.Duration
 }
 
-// BackoffPolicy is what failures of handlers do to a Consumer.
+// BackoffPolicy is the way a Consumer reacts to failures of handlers.
 type BackoffPolicy string
 
 const (
-	// BackoffStep pauses the whole Consumer after each failure, for as long as
-	// BackoffStrategy says, and then takes one message at a time: its success
-	// goes one level down, a failure one up. It is go-nsq's policy.
+	// BackoffStep is go-nsq's policy. After a failure the whole Consumer pauses, for
+	// as long as BackoffStrategy says. Then it takes one message at a time: a success
+	// lowers the level, a failure raises it.
 	BackoffStep BackoffPolicy = "step"
-	// BackoffAdaptive takes an eighth of MaxInFlight away at each failure and
-	// gives it back with the next successes, so that failures now and then cost
-	// next to nothing: 1 % of them leave 98 % of the throughput, 5 % four
-	// fifths, 50 % a twentieth. When all that is left is one message at a time,
-	// a failure pauses as with BackoffStep.
+	// BackoffAdaptive takes an eighth of MaxInFlight away at each failure and gives
+	// it back with the next successes, so that occasional failures cost little. With
+	// 1 % of failures 98 % of the throughput is left, with 5 % four fifths, with 50 %
+	// a twentieth. When one message at a time is all that is left, a failure pauses
+	// as with BackoffStep.
 	BackoffAdaptive BackoffPolicy = "adaptive"
 )
 
 // ExponentialStrategy doubles the pause with every level: BackoffMultiplier ×
 // 2^attempt. It is the default.
 //
-// The zero value is ready to use. In a Config it follows that Config's
-// BackoffMultiplier, elsewhere the unit is 1 s.
+// The zero value is ready to use. In a Config it uses that Config's
+// BackoffMultiplier, elsewhere 1 s.
 type ExponentialStrategy struct {
 	unit *time.Duration // the BackoffMultiplier of the Config that holds the strategy; nil outside a Config
 }
 
-// Calculate returns BackoffMultiplier × 2^attempt, the largest time.Duration
-// if that does not fit, and never less than 0. An attempt below 0 counts as 0.
-// It is safe for concurrent use.
+// Calculate returns BackoffMultiplier × 2^attempt, or the largest time.Duration if
+// that does not fit. A negative BackoffMultiplier or attempt counts as 0. Calculate is
+// safe for concurrent use.
 func (s *ExponentialStrategy) Calculate(attempt int) time.Duration {
 	return exponential(s.unit, attempt)
 }
 
-// FullJitterStrategy draws the pause at random below that of
-// ExponentialStrategy, so that consumers which failed together do not come
-// back together.
+// FullJitterStrategy draws the pause at random below that of ExponentialStrategy, so
+// that consumers that failed together do not come back together.
 //
-// The zero value is ready to use. In a Config it follows that Config's
-// BackoffMultiplier, elsewhere the unit is 1 s.
+// The zero value is ready to use. In a Config it uses that Config's
+// BackoffMultiplier, elsewhere 1 s.
 type FullJitterStrategy struct {
 	unit *time.Duration // as in ExponentialStrategy
 }
 
-// Calculate returns a pause from [0, BackoffMultiplier × 2^attempt), every one
-// equally likely; 0 if that range is empty. An attempt below 0 counts as 0. It
-// is safe for concurrent use.
+// Calculate returns a pause from [0, BackoffMultiplier × 2^attempt), each with the
+// same probability, and 0 if that range is empty. An attempt below 0 counts as 0.
+// Calculate is safe for concurrent use.
 func (s *FullJitterStrategy) Calculate(attempt int) time.Duration {
 	return jitter(exponential(s.unit, attempt), rand.Int64N)
 }
 
-// draw is Calculate with a source of chance.
+// draw is Calculate with chance as the source of randomness.
 func (s *FullJitterStrategy) draw(attempt int, chance *rand.Rand) time.Duration {
 	return jitter(exponential(s.unit, attempt), chance.Int64N)
 }

@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// checkRange compares value with the min and max of the option, or with the
-// names it may have; empty is the default's. name is what the error calls it.
+// checkRange returns an error if value is below the option's min tag, above its max
+// tag, or not among the words of its oneof tag; an empty string stands for the
+// default and is accepted. name is the option's name in the error.
 func checkRange(name string, option reflect.StructField, value reflect.Value) error {
 	if tag, ok := option.Tag.Lookup("min"); ok {
 		if limit := tagValue(tag, option.Type); numberLess(value, limit) {
@@ -32,8 +33,8 @@ func checkRange(name string, option reflect.StructField, value reflect.Value) er
 	return nil
 }
 
-// numberLess orders two numbers of one type. NaN is less than any number, so
-// that it is below every min.
+// numberLess reports whether a is less than b, a number of the same type. NaN is
+// less than any number, and so below every min.
 func numberLess(a, b reflect.Value) bool {
 	switch {
 	case a.CanInt():
@@ -45,8 +46,8 @@ func numberLess(a, b reflect.Value) bool {
 	}
 }
 
-// tagValue is the value in a default, min or max tag. A bad tag is a mistake
-// in Config, which any use of NewConfig shows.
+// tagValue returns the value of a default, min or max tag. It panics on a bad tag,
+// which is a mistake in the Config type that every call of NewConfig shows.
 func tagValue(tag string, t reflect.Type) reflect.Value {
 	value, err := coerce(tag, t)
 	if err != nil {
@@ -59,8 +60,8 @@ func coerceError(option string, value any, cause error) error {
 	return fmt.Errorf("failed to coerce option %s (%s) - %w", option, printable(value), cause)
 }
 
-// printable shows plain values and only the type of others: a tls.Config would
-// print its private keys.
+// printable returns the text of a plain value, and only the type of any other: a
+// tls.Config would print its private keys.
 func printable(value any) string {
 	kind := reflect.ValueOf(value).Kind()
 	if kind <= reflect.Complex128 || kind == reflect.String {
@@ -87,7 +88,7 @@ func errType(value any) error {
 	return fmt.Errorf("invalid value type %T", value)
 }
 
-// coerce turns value into one that can be assigned to a field of type t.
+// coerce converts value to one that can be assigned to a field of type t.
 func coerce(value any, t reflect.Type) (reflect.Value, error) {
 	given := reflect.ValueOf(value)
 	switch {
@@ -135,8 +136,8 @@ func isNil(v reflect.Value) bool {
 	return false
 }
 
-// coerceNumber stores value in an integer of any size and sign, if it fits.
-// Other types take no value but their own.
+// coerceNumber stores value in target, an integer of any size and sign, if it fits.
+// Targets of other types are an error: they take only values of their own type.
 func coerceNumber(target reflect.Value, value any) error {
 	if !target.CanInt() && !target.CanUint() {
 		return errType(value)
@@ -171,8 +172,8 @@ func coerceInt(value any) (int64, error) {
 	return 0, errType(value)
 }
 
-// coerceDuration takes a bare integer as milliseconds in a string too: "-1" is
-// how flags and files switch something off.
+// coerceDuration takes an integer, or a string with one, as milliseconds: flags and
+// files switch options off with "-1".
 func coerceDuration(value any) (time.Duration, error) {
 	ms, err := coerceInt(value)
 	if err != nil {

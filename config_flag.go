@@ -2,7 +2,7 @@ package nsq
 
 import "strings"
 
-// ConfigFlag lets a command line set the options of a Config. It implements
+// ConfigFlag sets options of a Config from the command line. It implements
 // flag.Value:
 //
 //	cfg := nsq.NewConfig()
@@ -11,9 +11,8 @@ type ConfigFlag struct {
 	Config *Config
 }
 
-// Set takes "option,value", or "option" alone for the value true, and passes
-// them to the Config's Set. Only the first comma separates; the value may
-// contain more.
+// Set calls the Config's Set. opt is "option,value", or "option" alone for the value
+// true. The value may contain commas.
 func (f *ConfigFlag) Set(opt string) error {
 	option, value, found := strings.Cut(opt, ",")
 	if !found {
@@ -22,7 +21,7 @@ func (f *ConfigFlag) Set(opt string) error {
 	return f.Config.Set(option, value)
 }
 
-// String returns "": a list of options has no default worth showing.
+// String returns "", so that package flag prints no default.
 func (f *ConfigFlag) String() string {
 	return ""
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// defaultHeartbeat is the interval of an nsqd that was asked for none: half its
-// client-timeout.
+// defaultHeartbeat is the heartbeat interval of an nsqd that was not asked for one:
+// half its client-timeout.
 const defaultHeartbeat = 30 * time.Second
 
-// linkConfig is what the Config says of a connection to one nsqd.
+// linkConfig returns the configuration of a link to the nsqd at addr.
 func (c *Config) linkConfig(addr string) link.Config {
 	cfg := link.Config{
 		Addr:             addr,
@@ -28,7 +28,7 @@ func (c *Config) linkConfig(addr string) link.Config {
 		MaxBody:          int(c.MaxMsgSize),
 	}
 	if c.HeartbeatInterval < 0 {
-		cfg.ReadTimeout = 0 // without heartbeats silence means nothing
+		cfg.ReadTimeout = 0 // without heartbeats, silence says nothing about nsqd
 	} else {
 		// One heartbeat may be late.
 		cfg.ReadTimeout = max(c.ReadTimeout, 2*cmp.Or(c.HeartbeatInterval, defaultHeartbeat))
@@ -36,7 +36,7 @@ func (c *Config) linkConfig(addr string) link.Config {
 	return cfg
 }
 
-// dialContext is how a connection is opened, within DialTimeout.
+// dialContext returns a function that opens a connection within DialTimeout.
 func (c *Config) dialContext() func(ctx context.Context, network, addr string) (net.Conn, error) {
 	dial := c.DialContext
 	if dial == nil {
@@ -82,8 +82,8 @@ func (c *Config) identify() wire.Identify {
 	}
 }
 
-// milliseconds is a duration as IDENTIFY has it. Whatever is negative is off,
-// which is -1.
+// milliseconds returns a duration in the unit of IDENTIFY, in which -1 is off. Any
+// negative d is off.
 func milliseconds(d time.Duration) int64 {
 	if d < 0 {
 		return -1

@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// Set gives an option its value by name, as flags and configuration files do.
-// The name is that of the field's opt tag, with - or _, or one of the tls_
-// options listed at TlsConfig. What is accepted follows from the type of the
-// option:
+// Set sets an option by name, for flags and configuration files. The name is that
+// of a field's opt tag, with - or _, or one of the tls_ options listed at TlsConfig.
+// The option's type determines which values Set accepts:
 //
 //	duration    time.Duration, a string such as "1m30s", or milliseconds: an integer, as a string too
 //	bool        bool, a string that strconv.ParseBool takes, or an integer (0 is false)
@@ -18,14 +17,14 @@ import (
 //	string      a string, []byte or fmt.Stringer, an integer or a float
 //	local_addr  net.Addr, or "host:port"
 //
-// and for the others a value of the field's own type, besides the names of
-// strategies described at BackoffStrategy. An integer is any of Go's but int8
-// and uint8. A nil value is an error, unless it is of the field's own type, such as
-// (*tls.Config)(nil): it sets the field to nil.
+// Other options take a value of the field's type; BackoffStrategy also takes the
+// names listed there. An integer is of any of Go's integer types but int8 and uint8.
+// A nil value is an error unless it has the field's type, such as
+// (*tls.Config)(nil), which sets the field to nil.
 //
-// Set returns an error, and changes nothing, if there is no such option, the
-// value is of another type or does not fit the field, or it is out of range.
-// It panics only if the Config does not stem from NewConfig.
+// Set returns an error and changes nothing if no option has this name, or if the
+// value has a wrong type, does not fit the field or is out of range. It panics only
+// if the Config is not from NewConfig.
 func (c *Config) Set(option string, value any) error {
 	c.mustBeInitialized()
 	option = strings.ReplaceAll(option, "-", "_")

@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// tlsOptions are the options that edit a Config's TlsConfig, which they find
-// non-nil and private to that Config.
+// tlsOptions are the options that have no field but edit TlsConfig. The functions
+// get a Config whose TlsConfig is not nil and not shared.
 var tlsOptions = map[string]func(c *Config, option string, value any) error{
 	"tls_root_ca_file":         setTLSRoots,
 	"tls_cert":                 setTLSCert,
@@ -25,16 +25,15 @@ var tlsVersions = map[string]uint16{
 	"tls1.3": tls.VersionTLS13,
 }
 
-// implyTLS switches TLS on because of another option, if that asks for something,
-// unless tls_v1 was set itself. Options come in any order, out of a map for
-// instance.
+// implyTLS switches TLS on if another tls_ option asks for something, unless tls_v1
+// was set by name. Options may be set in any order, from a map for instance.
 func (c *Config) implyTLS(asked bool) {
 	if asked && !c.tlsDecided {
 		c.TlsV1 = true
 	}
 }
 
-// setTLS works on a copy, so that an error leaves c as it was and the caller's
+// setTLS edits a copy, so that an error leaves c unchanged and the caller's
 // tls.Config is never edited.
 func (c *Config) setTLS(set func(*Config, string, any) error, option string, value any) error {
 	edited := *c
