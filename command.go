@@ -11,25 +11,24 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// Command is a command of NSQ's protocol, for a [Conn] or any other connection
-// to nsqd, or to nsqlookupd. Consumers and Producers need none.
+// Command is a command of NSQ's protocol, for a [Conn] or any other connection to an
+// nsqd or nsqlookupd. Users of Consumer and Producer need none.
 //
-// Nothing is checked: nsqd closes the connection of who sends it an invalid
+// Commands are not validated. nsqd closes a connection on which it gets an invalid
 // name, an empty body, a negative delay or a command out of turn.
 type Command struct {
 	Name   []byte   // such as PUB
-	Params [][]byte // neither may contain a blank or a newline
-	Body   []byte   // sent behind its length; nil is no body, not even a length
+	Params [][]byte // must not contain spaces or newlines
+	Body   []byte   // sent after its length; if nil, neither body nor length is sent
 }
 
-// String returns the name and the parameters, as they are sent.
+// String returns the name and the parameters in the form in which they are sent.
 func (c *Command) String() string {
 	line := c.appendLine(nil)
 	return string(line[:len(line)-1])
 }
 
-// WriteTo writes the command in one Write, and returns how many bytes that
-// wrote.
+// WriteTo writes the command to w in one Write, and returns the result of that.
 func (c *Command) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(c.appendTo(nil))
 	return int64(n), err
@@ -60,8 +59,8 @@ func newCommand(name string, params ...string) *Command {
 	return c
 }
 
-// Identify is IDENTIFY, with what the client says of itself as a JSON object.
-// The error is that of encoding/json. A [Conn] sends it by itself.
+// Identify returns IDENTIFY, with js, the description of the client, as JSON. The
+// error is that of encoding/json. [Conn.Connect] sends its own IDENTIFY.
 func Identify(js map[string]any) (*Command, error) {
 	body, err := json.Marshal(js)
 	if err != nil {
@@ -72,20 +71,21 @@ func Identify(js map[string]any) (*Command, error) {
 	return c, nil
 }
 
-// Auth is AUTH with a secret. The error is nil. A [Conn] sends it by itself.
+// Auth returns AUTH with a secret. The error is always nil. [Conn.Connect] sends its
+// own AUTH.
 func Auth(secret string) (*Command, error) {
 	c := newCommand(wire.CmdAuth)
 	c.Body = []byte(secret)
 	return c, nil
 }
 
-// Register is REGISTER, by which an nsqd tells nsqlookupd that it has a topic
-// or, unless channel is empty, a channel of it.
+// Register returns REGISTER, with which an nsqd tells nsqlookupd that it has a topic
+// or, unless channel is empty, a channel of the topic.
 func Register(topic, channel string) *Command {
 	return registration(wire.CmdRegister, topic, channel)
 }
 
-// UnRegister is UNREGISTER, which takes back [Register].
+// UnRegister returns UNREGISTER, which undoes [Register].
 func UnRegister(topic, channel string) *Command {
 	return registration(wire.CmdUnregister, topic, channel)
 }
@@ -97,60 +97,71 @@ func registration(name, topic, channel string) *Command {
 	return newCommand(name, topic, channel)
 }
 
-// Ping is PING, by which an nsqd tells nsqlookupd that it is there.
+// Ping returns PING, with which an nsqd tells nsqlookupd that it is alive.
 func Ping() *Command { return newCommand(wire.CmdPing) }
 
-// Publish is PUB. The body is not copied. A nil one sends a PUB without a
-// length, for which nsqd takes whatever follows: do not.
+// Publish returns PUB. It does not copy the body, which must not be nil: a nil body
+// has no length on the wire, and nsqd would take the next bytes for one.
 func Publish(topic string, body []byte) *Command {
 	c := newCommand(wire.CmdPub, topic)
 	c.Body = body
 	return c
 }
 
-// DeferredPublish is DPUB: a message that nsqd keeps back for a delay, sent in
-// whole milliseconds. The body is that of [Publish].
+// DeferredPublish returns DPUB: nsqd delivers the message after a delay, which is sent
+// in whole milliseconds. The body is as for [Publish].
 func DeferredPublish(topic string, delay time.Duration, body []byte) *Command {
 	c := newCommand(wire.CmdDpub, topic, wholeMilliseconds(delay))
 	c.Body = body
 	return c
 }
 
-// MultiPublish is MPUB, with a copy of all bodies. More than 2 GiB in all are an
-// error, since the protocol has no length for them.
+// MultiPublish returns MPUB, with a copy of all bodies. It fails if they need 2 GiB or
+// more with their lengths: the protocol's length cannot express that.
 func MultiPublish(topic string, bodies [][]byte) (*Command, error) {
-	size := wire.MpubLen(bodies)
+	size := mpubSize(bodies)
 	if size > math.MaxInt32 {
-		return nil, fmt.Errorf("MPUB: %d bytes in all, at most %d can be sent", size, math.MaxInt32)
+		return nil, fmt.Errorf("MPUB: %d bytes exceed the protocol's maximum of %d", size, math.MaxInt32)
 	}
 	c := newCommand(wire.CmdMpub, topic)
 	c.Body = wire.AppendMpubBody(make([]byte, 0, size), bodies)
 	return c, nil
 }
 
-// Subscribe is SUB: from then on the connection consumes a channel of a topic.
+// mpubSize returns the length of MPUB's body: a count, and each body after its length.
+// On a 32-bit machine an int could overflow.
+func mpubSize(bodies [][]byte) int64 {
+	size := int64(4)
+	for _, b := range bodies {
+		size += 4 + int64(len(b))
+	}
+	return size
+}
+
+// Subscribe returns SUB, which makes the connection a consumer of a channel.
 func Subscribe(topic, channel string) *Command { return newCommand(wire.CmdSub, topic, channel) }
 
-// Ready is RDY: up to count messages may be in flight on the connection.
+// Ready returns RDY: nsqd may have up to count messages in flight on the connection.
 func Ready(count int) *Command { return newCommand(wire.CmdRdy, strconv.Itoa(count)) }
 
-// Finish is FIN, which says that a message is done. A message that a [Conn]
-// delivered is to be answered by its own methods, of which the Conn knows.
+// Finish returns FIN, which acks a message. For a message that a [Conn] delivered use
+// [Message.Finish] instead: the Conn counts which messages are still open.
 func Finish(id MessageID) *Command { return newCommand(wire.CmdFin, string(id[:])) }
 
-// Requeue is REQ, which asks for a message to be delivered again after a delay,
-// sent in whole milliseconds; 0 is at once. See [Finish].
+// Requeue returns REQ: nsqd delivers the message again after a delay, which is sent in
+// whole milliseconds; 0 is at once. For a message that a [Conn] delivered use
+// [Message.Requeue] instead.
 func Requeue(id MessageID, delay time.Duration) *Command {
 	return newCommand(wire.CmdReq, string(id[:]), wholeMilliseconds(delay))
 }
 
-// Touch is TOUCH, which asks for more time for a message.
+// Touch returns TOUCH, which asks nsqd for more time for a message.
 func Touch(id MessageID) *Command { return newCommand(wire.CmdTouch, string(id[:])) }
 
-// StartClose is CLS: nsqd is to send no more messages. It answers CLOSE_WAIT.
+// StartClose returns CLS: nsqd sends no more messages, and replies CLOSE_WAIT.
 func StartClose() *Command { return newCommand(wire.CmdCls) }
 
-// Nop is NOP, which does nothing. It is the answer to a heartbeat.
+// Nop returns NOP, the reply to a heartbeat. It has no other effect.
 func Nop() *Command { return newCommand(wire.CmdNop) }
 
 func wholeMilliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

@@ -131,7 +131,7 @@ var integerCoercions = []coercion{
 	{value: time.Second, cause: typeErr(time.Second)}, {value: true, cause: typeErr(true)},
 	{value: struct{}{}, cause: typeErr(struct{}{})}, {value: nil, cause: "value is nil"},
 	{value: uint64(math.MaxUint64), cause: "value does not fit"},
-	{value: uint(math.MaxInt64 + 1), cause: "value does not fit"},
+	{value: uint64(math.MaxInt64 + 1), cause: "value does not fit"},
 }
 
 var floatCoercions = []coercion{
@@ -264,8 +264,8 @@ func TestConfigSetSpecialValues(t *testing.T) {
 		{"max_attempts", 65536, "MaxAttempts", uint16(5), coerceErr("max_attempts", "65536", "value does not fit in uint16")},
 		{"max_attempts", 65535, "MaxAttempts", uint16(65535), ""},
 		{"max_attempts", 0, "MaxAttempts", uint16(0), ""},
-		{"sample_rate", 1 << 32, "SampleRate", int32(0), coerceErr("sample_rate", "4294967296", "value does not fit in int32")},
-		{"max_msg_size", 1 << 31, "MaxMsgSize", int32(0), coerceErr("max_msg_size", "2147483648", "value does not fit in int32")},
+		{"sample_rate", int64(1 << 32), "SampleRate", int32(0), coerceErr("sample_rate", "4294967296", "value does not fit in int32")},
+		{"max_msg_size", int64(1 << 31), "MaxMsgSize", int32(0), coerceErr("max_msg_size", "2147483648", "value does not fit in int32")},
 		{"max_msg_size", "2147483647", "MaxMsgSize", int32(math.MaxInt32), ""},
 		{"output_buffer_size", int64(math.MinInt64), "OutputBufferSize", int64(math.MinInt64), ""},
 		{"output_buffer_size", "-1", "OutputBufferSize", int64(-1), ""},

@@ -16,7 +16,7 @@ import (
 // LogLevel is the importance of a log line.
 type LogLevel int
 
-// The log levels, in rising importance. LogLevelMax is the highest of them.
+// The log levels, in rising importance. LogLevelMax is the highest.
 const (
 	LogLevelDebug LogLevel = iota
 	LogLevelInfo
@@ -25,8 +25,8 @@ const (
 	LogLevelMax = iota - 1
 )
 
-// String returns the three letters that a log line starts with: DBG, INF, WRN
-// or ERR, and DBG for any other level.
+// String returns the three letters with which a log line of this level starts: DBG,
+// INF, WRN or ERR, and DBG for any other level.
 func (lvl LogLevel) String() string {
 	switch lvl {
 	case LogLevelInfo:
@@ -39,7 +39,8 @@ func (lvl LogLevel) String() string {
 	return "DBG"
 }
 
-// logLevel is the highest LogLevel that level reaches.
+// logLevel returns the highest LogLevel that is not above level. It is LogLevelDebug
+// for every level below Info.
 func logLevel(level slog.Level) LogLevel {
 	switch {
 	case level < slog.LevelInfo:
@@ -52,41 +53,41 @@ func logLevel(level slog.Level) LogLevel {
 	return LogLevelError
 }
 
-// logger is what the SetLogger methods take, a *log.Logger for instance.
+// logger is the parameter type of the SetLogger methods. *log.Logger implements it.
 type logger interface {
 	Output(calldepth int, s string) error
 }
 
-// logs is the log of one Consumer, Producer or Conn. Everything in it is written
-// through logger or loggers derived from that one, all of which follow the
-// SetLogger methods; these may be called at any time, by any goroutine.
+// logs is the log of one Consumer, Producer or Conn. All of its records go through
+// logger, or through loggers derived from it, and from there to sinks. The SetLogger
+// methods replace sinks. Any goroutine may call them at any time.
 type logs struct {
 	logger *slog.Logger
-	id     int64 // shown in every line, to tell consumers and producers apart; not in those of a Conn
+	id     int64 // tells the lines of consumers and producers apart; 0 and not shown for a Conn
 	sinks  atomic.Pointer[sinks]
 }
 
-// sinks says where records go. It is replaced, never changed, so that a record
-// costs no lock.
+// sinks says where records go. It is replaced and never changed, so that writing a
+// record takes no lock.
 type sinks struct {
 	level   LogLevel // records below it are dropped
 	byLevel [LogLevelMax + 1]sink
 }
 
-// sink takes the records of one level: as they are to the Config's Logger, or
-// as lines to output, or not at all.
+// sink receives the records of one level. If structured, they go to the Config's
+// Logger unchanged; otherwise they go as lines to output, or nowhere if that is nil.
 type sink struct {
 	structured bool
 	output     logger
-	prefix     string // of a Conn's lines, in place of all else that tells whose they are
+	prefix     string // set for a Conn: stands in its lines in place of id, topic, channel and nsqd
 }
 
-// lastID counts the consumers and producers of this process.
+// lastID is the id of the last Consumer or Producer made in this process.
 var lastID atomic.Int64
 
-// newLogs starts the log of a Consumer or Producer. to is the Config's Logger,
-// which decides about levels by itself; nil means lines on standard error from
-// level Info on.
+// newLogs returns the log of a Consumer or Producer. to is the Config's Logger, whose
+// own handler filters by level. With nil, lines of level Info and above go to
+// standard error.
 func newLogs(to *slog.Logger) *logs {
 	l := newConnLogs(to)
 	l.id = lastID.Add(1)
@@ -96,7 +97,7 @@ func newLogs(to *slog.Logger) *logs {
 	return l
 }
 
-// newConnLogs starts the log of a Conn, which differs in that nil means nowhere.
+// newConnLogs returns the log of a Conn. With nil, records go nowhere.
 func newConnLogs(to *slog.Logger) *logs {
 	l := &logs{}
 	h := &logHandler{logs: l}
@@ -109,14 +110,14 @@ func newConnLogs(to *slog.Logger) *logs {
 	return l
 }
 
-// SetLogger sends the lines of every level to to, or nowhere if to is nil, and
-// drops those below lvl.
+// SetLogger sends lines of every level to to, or nowhere if to is nil, and drops
+// lines below lvl.
 func (l *logs) SetLogger(to logger, lvl LogLevel) {
 	l.setSinks(sink{output: to}, lvl)
 }
 
-// SetLoggerForLevel sends the lines of level lvl to to, or nowhere if to is
-// nil. A level that does not exist has no lines.
+// SetLoggerForLevel sends lines of level lvl to to, or nowhere if to is nil. Calls
+// with a level that does not exist do nothing.
 func (l *logs) SetLoggerForLevel(to logger, lvl LogLevel) { l.setSink(sink{output: to}, lvl) }
 
 // SetLoggerLevel drops lines below lvl.
@@ -151,7 +152,7 @@ func (l *logs) update(change func(*sinks)) {
 	}
 }
 
-// sink is where records of level go now.
+// sink returns the current sink for records of a level.
 func (l *logs) sink(level LogLevel) sink {
 	s := l.sinks.Load()
 	if level < s.level {
@@ -160,13 +161,13 @@ func (l *logs) sink(level LogLevel) sink {
 	return s.byLevel[level]
 }
 
-// logHandler is the slog.Handler behind logs. One that was derived from
-// another by With or WithGroup shares its logs.
+// logHandler is the slog.Handler of logs. Handlers that With and WithGroup derive
+// share the logs. The other fields never change.
 type logHandler struct {
 	logs       *logs
-	structured slog.Handler // the Config's Logger with the same attrs and groups; nil without one
-	attrs      []slog.Attr  // never a group: those are spelled out in the keys
-	prefix     string       // the groups that attrs to come are in, each followed by a dot
+	structured slog.Handler // handler of the Config's Logger, with the same attrs and groups; nil without Logger
+	attrs      []slog.Attr  // no groups: keys contain the names of their groups
+	prefix     string       // names of the open groups, each followed by a dot
 }
 
 func (h *logHandler) Enabled(ctx context.Context, level slog.Level) bool {
@@ -185,7 +186,7 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	case to.output != nil:
 		return to.output.Output(2, h.line(level, r, to.prefix))
 	}
-	return nil // switched off since Enabled was asked
+	return nil // a SetLogger method switched the level off after Enabled
 }
 
 func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
@@ -212,9 +213,9 @@ func (h *logHandler) WithGroup(name string) slog.Handler {
 	return &derived
 }
 
-// line is a record in go-nsq's layout, which users' log parsers know: "INF 1
-// [topic/channel] (nsqd) message" or, with a prefix, "INF prefix message", followed by " key=value" for the attrs that
-// this layout has no place for.
+// line formats a record in go-nsq's layout, which users' log parsers know: "INF 1
+// [topic/channel] (nsqd) message" or, with a prefix, "INF prefix message". Attrs that
+// have no place in this layout follow as " key=value".
 func (h *logHandler) line(level LogLevel, r slog.Record, prefix string) string {
 	attrs := slices.Clip(h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
@@ -250,7 +251,7 @@ func (h *logHandler) line(level LogLevel, r slog.Record, prefix string) string {
 	return b.String()
 }
 
-// lastAttr is the text of the attr with this key that was added last, or "".
+// lastAttr returns the text of the last attr with this key, or "".
 func lastAttr(attrs []slog.Attr, key string) string {
 	for _, a := range slices.Backward(attrs) {
 		if a.Key == key {
@@ -260,8 +261,8 @@ func lastAttr(attrs []slog.Attr, key string) string {
 	return ""
 }
 
-// appendFlat appends a to dst with the groups it is in spelled out in its key.
-// A group becomes its members.
+// appendFlat appends a to dst, with prefix, the names of its groups, before its key.
+// In place of a group it appends the group's members.
 func appendFlat(dst []slog.Attr, prefix string, a slog.Attr) []slog.Attr {
 	value := a.Value.Resolve()
 	switch {
@@ -278,8 +279,7 @@ func appendFlat(dst []slog.Attr, prefix string, a slog.Attr) []slog.Attr {
 	return dst
 }
 
-// quoted is s, in quotes if it could otherwise be taken for something else
-// than one value on one line.
+// quoted returns s, in quotes unless s reads as one value on one line without them.
 func quoted(s string) string {
 	strange := func(r rune) bool { return r == '"' || r == '=' || unicode.IsSpace(r) || !unicode.IsPrint(r) }
 	if s == "" || strings.ContainsFunc(s, strange) {

@@ -9,8 +9,8 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// VERSION is the version of go-nsq whose API this package has. It is not the
-// version of this module.
+// VERSION is the version of go-nsq whose API this package has, not the version of
+// this module.
 const VERSION = "1.1.0"
 
 // MsgIDLength is the number of bytes of a [MessageID].
@@ -23,41 +23,42 @@ const (
 	FrameTypeMessage  int32 = int32(wire.FrameMessage)
 )
 
-// The states of a go-nsq Producer. They are kept for programs that name them;
-// nothing here has or reports a state.
+// The states of a go-nsq Producer. They exist for programs that name them; nothing in
+// this package has such a state.
 const (
 	StateInit = iota
 	StateDisconnected
 	StateConnected
 )
 
-// MagicV1 opens a connection to nsqlookupd's TCP port.
+// MagicV1 is the first thing that a client sends to nsqlookupd's TCP port.
 var MagicV1 = []byte(wire.MagicV1)
 
-// MagicV2 opens a connection to nsqd.
+// MagicV2 is the first thing that a client sends to nsqd.
 var MagicV2 = []byte(wire.MagicV2)
 
-// IsValidTopicName tells whether name may name a topic: 1 to 64 bytes of
-// letters, digits, '.', '_' and '-', with the suffix "#ephemeral" allowed and
-// counted.
+// IsValidTopicName reports whether name is a valid name of a topic: ASCII letters,
+// digits, '.', '_' and '-', and perhaps "#ephemeral" after them; at most 64 bytes in
+// all.
 func IsValidTopicName(name string) bool { return wire.ValidName(name) }
 
-// IsValidChannelName tells whether name may name a channel. The rule is that
-// of [IsValidTopicName].
+// IsValidChannelName reports whether name is a valid name of a channel. The rules are
+// those of [IsValidTopicName].
 func IsValidChannelName(name string) bool { return wire.ValidName(name) }
 
-// readStep is how much ReadResponse believes of a length before it sees bytes.
+// readStep is how many bytes ReadResponse allocates for a length before any data has
+// arrived.
 const readStep = 64 << 10
 
-// ReadResponse reads what nsqd or nsqlookupd sent: a length in four bytes, most
-// significant first, and as many bytes of data, which it returns. From nsqd that
-// is a frame, for [UnpackResponse].
+// ReadResponse reads from nsqd or nsqlookupd a length of four bytes, most significant
+// first, and that many bytes of data, which it returns. The data from nsqd is a
+// frame, for [UnpackResponse].
 //
-// io.EOF says that r ended before a length, io.ErrUnexpectedEOF that it ended
-// within one or within the data. A length that is negative or, unless maxMsgSize
-// is 0, above it is an error, and so is the beginning of an HTTP response: then r
-// is nsqd's HTTP port. The memory used grows with what comes, not with what the
-// length announces.
+// The error is io.EOF if r ends before the length, and io.ErrUnexpectedEOF if r ends
+// within the length or the data. A negative length is an error, and so is a length
+// over maxMsgSize, unless maxMsgSize is 0. The beginning of an HTTP response is an
+// error, too: r is then nsqd's HTTP port. Memory use grows with the data that arrives,
+// whatever the length announces.
 func ReadResponse(r io.Reader, maxMsgSize int32) ([]byte, error) {
 	var length [4]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
@@ -92,20 +93,19 @@ func readData(r io.Reader, size int) ([]byte, error) {
 	return data, nil
 }
 
-// UnpackResponse splits a frame from nsqd into its type, FrameTypeResponse,
-// FrameTypeError or FrameTypeMessage unless nsqd is newer than this package, and
-// its data, which aliases response. With less than four bytes it returns -1 and
-// an error.
+// UnpackResponse splits a frame from nsqd into its type and its data, which aliases
+// response. The type is FrameTypeResponse, FrameTypeError, FrameTypeMessage, or one
+// that is newer than this package. If response has less than four bytes,
+// UnpackResponse returns -1 and an error.
 func UnpackResponse(response []byte) (int32, []byte, error) {
 	if len(response) < 4 {
 		return -1, nil, fmt.Errorf("response of %d bytes is too short for a frame", len(response))
 	}
-	return int32(binary.BigEndian.Uint32(response)), response[4:], nil // #nosec G115 -- a type, whatever it is
+	return int32(binary.BigEndian.Uint32(response)), response[4:], nil // #nosec G115 -- any value is a type
 }
 
-// ReadUnpackedResponse reads a frame from nsqd and returns its type and data.
-// See [ReadResponse], whose maximum is about data and type, and
-// [UnpackResponse].
+// ReadUnpackedResponse reads a frame from nsqd with [ReadResponse] and returns its
+// type and data as [UnpackResponse] does. maxMsgSize bounds type and data together.
 func ReadUnpackedResponse(r io.Reader, maxMsgSize int32) (int32, []byte, error) {
 	response, err := ReadResponse(r, maxMsgSize)
 	if err != nil {
