@@ -49,7 +49,7 @@ func TestExponentialStrategy(t *testing.T) {
 	}
 }
 
-// Compared with arithmetic that cannot overflow.
+// The strategies agree with arithmetic that cannot overflow.
 func TestStrategiesRandomly(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 20000 {
@@ -85,8 +85,8 @@ func TestFullJitterIsUniform(t *testing.T) {
 		count[c.BackoffStrategy.Calculate(1)]++
 	}
 	for value, n := range count {
-		// 10,000 expected, standard deviation 95: more than ten of those away
-		// does not happen.
+		// The expected count is 10,000 with a standard deviation of 95. The bounds
+		// are more than ten of those away, which does not happen by chance.
 		if n < 9_000 || n > 11_000 {
 			t.Errorf("%d drawn %d times of %d, want about a tenth", value, n, draws)
 		}
@@ -105,8 +105,8 @@ func TestZeroStrategies(t *testing.T) {
 	}
 }
 
-// D29: a strategy follows the Config it is in, and a consumer's copy of the
-// Config nothing else.
+// D29: a strategy uses the multiplier of the Config that holds it. In a consumer's copy
+// of a Config it uses that of the copy.
 func TestStrategyFollowsItsConfig(t *testing.T) {
 	shared := &ExponentialStrategy{}
 	for name, install := range map[string]func(*Config){
@@ -145,7 +145,7 @@ func TestStrategyFollowsItsConfig(t *testing.T) {
 	}
 }
 
-// Consumers of one Config draw at the same time: -race watches.
+// Consumers of one Config call Calculate at the same time. The race detector watches.
 func TestStrategiesConcurrently(t *testing.T) {
 	c := NewConfig()
 	mustSet(c, "backoff_strategy", "full_jitter")

@@ -24,7 +24,8 @@ func mustCommand(c *Command, err error) *Command {
 	return c
 }
 
-// Every constructor, as it is read and as it is on the wire: go-nsq's bytes.
+// goldenCommands has commands of every constructor, with their text and go-nsq's bytes on
+// the wire.
 var goldenCommands = []struct {
 	command *Command
 	line    string
@@ -76,7 +77,7 @@ func (c *counting) Write(p []byte) (int, error) {
 func TestCommands(t *testing.T) {
 	for _, g := range goldenCommands {
 		if s := g.command.String(); s != g.line {
-			t.Errorf("%q is shown as %q", g.line, s)
+			t.Errorf("String() = %q, want %q", s, g.line)
 		}
 		var w counting
 		n, err := g.command.WriteTo(&w)
@@ -89,7 +90,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// The ID of a command is the command's own.
+// A command keeps a copy of the message's ID.
 func TestCommandKeepsItsID(t *testing.T) {
 	id := goldenMessageID
 	c := Finish(id)
@@ -121,7 +122,7 @@ func TestCommandErrors(t *testing.T) {
 	}
 }
 
-// What MultiPublish makes is what a server reads.
+// A server reads from a MultiPublish the bodies that it was given.
 func TestMultiPublishIsRead(t *testing.T) {
 	bodies := [][]byte{[]byte("a"), []byte(strings.Repeat("b", 1000)), []byte("c")}
 	c := mustCommand(MultiPublish("t", bodies))

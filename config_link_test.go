@@ -15,8 +15,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// What the Config says of TLS, compression and AUTH reaches nsqd, from a
-// Producer as from a Consumer.
+// The options for TLS, compression and AUTH take effect at nsqd, for a Producer and
+// for a Consumer.
 func TestTransportOptions(t *testing.T) {
 	for _, compression := range []string{"snappy", "deflate"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -64,8 +64,7 @@ func TestTransportOptions(t *testing.T) {
 	}
 }
 
-// TLS that nsqd does not offer is an error that callers can tell, and the
-// secret stays here (D38).
+// D38: if nsqd does not offer TLS, callers get ErrTLSRefused, and the secret is not sent.
 func TestTLSRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()
@@ -88,8 +87,7 @@ func TestTLSRefused(t *testing.T) {
 	})
 }
 
-// A unix: address is the path of a socket, to which a LocalAddr of TCP does not
-// apply.
+// A unix: address is the path of a socket. A LocalAddr of TCP does not apply to it.
 func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "nsqd.sock")
 	listener, err := net.Listen("unix", path)

@@ -52,8 +52,8 @@ type (
 
 func (s shown) String() string { return s.text }
 
-// coercion is a value and what it means to an option of some type: want, or
-// the cause of the error.
+// coercion is a value, and what Set makes of it for an option of some type: want, or an
+// error with this cause.
 type coercion struct {
 	value any
 	want  any
@@ -115,8 +115,8 @@ var boolCoercions = []coercion{
 	{value: nil, cause: "value is nil"},
 }
 
-// integerCoercions apply to an integer type of any size; numbers in want are
-// compared by value.
+// integerCoercions apply to integer types of any size. Tests compare numbers in want by
+// value.
 var integerCoercions = []coercion{
 	{value: "7", want: 7}, {value: "+7", want: 7}, {value: "007", want: 7},
 	{value: 7, want: 7}, {value: int16(7), want: 7}, {value: int32(7), want: 7}, {value: int64(7), want: 7},
@@ -161,8 +161,8 @@ var stringCoercions = []coercion{
 	{value: []byte(nil), cause: "value is nil"},
 }
 
-// coercionsFor is the table for the type of the option; the values that are
-// within its range.
+// coercionsFor returns the table for the type of an option, nil if it has none. Some
+// values may be outside the option's range.
 func coercionsFor(t *testing.T, spec optionSpec) []coercion {
 	t.Helper()
 	switch spec.def.(type) {
@@ -210,8 +210,7 @@ func TestConfigSetCoercions(t *testing.T) {
 	}
 }
 
-// outside says whether a duration of the common table is out of the narrower
-// range of an option.
+// outside reports whether value is a duration outside the range of an option.
 func outside(spec optionSpec, value any) bool {
 	d, ok := value.(time.Duration)
 	if !ok {
@@ -225,8 +224,8 @@ func outside(spec optionSpec, value any) bool {
 	return bounded && d > highest
 }
 
-// What made go-nsq panic, wrap around or fail without need, and other values
-// with a meaning of their own.
+// Set handles values with which go-nsq panics, wraps around or fails without need, and
+// other special values.
 func TestConfigSetSpecialValues(t *testing.T) {
 	addr := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 0}
 	unix := &net.UnixAddr{Name: "/run/x", Net: "unix"}
@@ -363,7 +362,7 @@ func TestConfigSetKeepsFunctionsAndLoggers(t *testing.T) {
 	}
 }
 
-// Causes stay reachable.
+// errors.Is and errors.As find the cause of an error of Set.
 func TestConfigSetErrorsWrap(t *testing.T) {
 	if err := NewConfig().Set("max_in_flight", "x"); !errors.Is(err, strconv.ErrSyntax) {
 		t.Errorf("%v does not wrap strconv.ErrSyntax", err)
@@ -389,14 +388,13 @@ func FuzzConfigSet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, option, value string) {
 		switch strings.ReplaceAll(option, "-", "_") {
 		case "local_addr":
-			// A host name would be looked up: every address gets a literal
-			// one.
+			// Set would look up a host name, so every address gets a literal host.
 			if _, port, err := net.SplitHostPort(value); err == nil {
 				value = net.JoinHostPort("127.0.0.1", port)
 			}
 		case "tls_root_ca_file":
-			// The value becomes the content of the file, since it might name
-			// any file of this machine.
+			// The value might be the path of any file of this machine, so it becomes
+			// the content of a file instead.
 			if err := os.WriteFile(pemFile, []byte(value), 0o600); err != nil {
 				t.Fatal(err)
 			}

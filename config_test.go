@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// optionSpec is one line of the documented table of options, kept apart from
-// the tags it is compared with.
+// optionSpec is the documented name, default and range of an option, written apart from
+// the tags that the tests compare it with.
 type optionSpec struct {
 	option, field string
 	def           any
@@ -112,7 +112,7 @@ func TestNewConfigDefaults(t *testing.T) {
 	}
 }
 
-// D44: no name is no reason to fail.
+// D44: a machine without a host name is no reason to fail.
 func TestLocalHostUnknown(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -147,8 +147,8 @@ func TestValidateRanges(t *testing.T) {
 	}
 }
 
-// withField is a valid Config but for one field. Heartbeats are off, so that
-// every ReadTimeout suits them.
+// withField returns a Config with one field set and the others valid. Heartbeats are
+// off, so that every ReadTimeout goes with them.
 func withField(field string, value any) *Config {
 	c := NewConfig()
 	c.HeartbeatInterval = -1
@@ -177,8 +177,8 @@ func expectOutOfRange(t *testing.T, spec optionSpec, value any, sign string, lim
 	}
 }
 
-// neighbour is the value of the same type next to limit; false if the type has
-// none.
+// neighbour returns the value next to limit in the direction of step. It returns false
+// for uint16, whose limits are those of the type.
 func neighbour(limit any, step int) (any, bool) {
 	switch v := limit.(type) {
 	case time.Duration:
@@ -190,7 +190,7 @@ func neighbour(limit any, step int) (any, bool) {
 	case float64:
 		return math.Nextafter(v, math.Inf(step)), true
 	}
-	return nil, false // uint16: the whole range is accepted
+	return nil, false
 }
 
 func TestValidateRules(t *testing.T) {
@@ -259,7 +259,7 @@ func TestCloneIsIndependent(t *testing.T) {
 	kept := c.clone()
 	want := *kept
 
-	// Under -race this also shows that the two share nothing that is written.
+	// Under -race this also shows that the copy shares no memory that is written to.
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for attempt := range 1000 {
@@ -285,7 +285,7 @@ func TestCloneIsIndependent(t *testing.T) {
 	}
 }
 
-// Programs log their configs, which go-nsq's can be.
+// Programs log their configs as JSON, as they can with go-nsq.
 func TestConfigAsJSON(t *testing.T) {
 	c := NewConfig()
 	c.DialContext = (&net.Dialer{}).DialContext

@@ -45,7 +45,7 @@ func writePair(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
-// D39: any TLS option implies TLS, within Go's own version bounds.
+// D39: any TLS option switches TLS on, without a maximum version.
 func TestConfigSetTLS(t *testing.T) {
 	cert, key := writePair(t)
 	for _, tc := range []struct {
@@ -87,8 +87,8 @@ func TestConfigSetTLS(t *testing.T) {
 	}
 }
 
-// Programs pass on all the options that they have, in any order: one that asks
-// for nothing does not switch TLS on, and tls_v1 has the last word.
+// Programs pass on all of their options, in any order. An option that asks for nothing
+// does not switch TLS on, and tls_v1 overrides the others, before or after them.
 func TestConfigSetTLSIsOff(t *testing.T) {
 	for _, options := range [][][2]any{
 		{{"tls_insecure_skip_verify", false}},

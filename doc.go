@@ -1,20 +1,20 @@
-// Package nsq is a client for NSQ, the realtime distributed message queue: a
-// [Consumer] that takes messages from any number of nsqds and hands them to
-// handlers, a [Producer] that publishes to one, and a [ProducerPool] that
-// publishes to any of several.
+// Package nsq is a client for NSQ, the realtime distributed message queue. A
+// [Consumer] receives messages from any number of nsqds and hands them to handlers.
+// A [Producer] publishes to one nsqd, a [ProducerPool] to any of several.
 //
-// It has the API of github.com/nsqio/go-nsq, so that an application moves by
-// changing its import path; docs/MIGRATION.md lists what behaves differently,
-// and why, and examples/migration shows the steps.
+// The package has the API of github.com/nsqio/go-nsq: an application moves by
+// changing its import path. docs/MIGRATION.md lists what behaves differently, and
+// why; examples/migration shows the steps.
 //
-// # The words
+// # NSQ in short
 //
-// An nsqd is a server that keeps messages. A message is published to a topic, at
-// one nsqd; each channel of the topic gets a copy of it, and each copy goes to
-// one consumer of that channel. So workers that share work use one channel, and
-// two services that both want all messages use one each. Topics and channels
-// come into being when they are first named. An nsqlookupd knows which nsqds
-// have a topic. Delivery is at least once, in no certain order.
+// An nsqd is a server that stores messages. Programs publish a message to a topic, at
+// one nsqd. Each channel of the topic gets a copy of the message, and each copy goes
+// to one consumer of its channel: workers that share work use one channel, and two
+// services that both need every message use a channel each. nsqd creates a topic or
+// channel when it is first named. nsqlookupd is a directory of the nsqds that have a
+// topic. A message is delivered at least once, and messages come in no guaranteed
+// order.
 //
 // # Consuming
 //
@@ -30,46 +30,47 @@
 //		return bill(m.Body)
 //	}), 10)
 //	if err := consumer.ConnectToNSQDs([]string{"10.0.0.1:4150", "10.0.0.2:4150"}); err != nil {
-//		log.Print(err) // those that failed are tried again
+//		log.Print(err) // the Consumer keeps trying the nsqds that failed
 //	}
 //	...
-//	err = consumer.Run(ctx) // until ctx ends; then handlers may finish what they have
+//	err = consumer.Run(ctx) // until ctx ends; then running handlers may finish
 //
-// With ConnectToNSQLookupds the Consumer finds the nsqds by itself, and keeps up
-// with those that come and go.
+// After ConnectToNSQLookupds instead, the Consumer finds the nsqds of its topic
+// itself, and follows them as they come and go.
 //
 // # What becomes of a message
 //
-// It must be answered. The Consumer does so when the handler returns:
+// The Consumer acks or requeues a message when its handler returns:
 //
-//	return nil                               finished: nsqd forgets it
-//	return err                               delivered again after default_requeue_delay times its attempts, and the Consumer backs off
-//	return nsq.RetryAfter(d, err)            delivered again after d instead
-//	return nsq.NoBackoff(err)                delivered again, and no backing off
-//	return nsq.Discard(err)                  finished, logged: to try again is of no use
-//	panic                                    as an error, with its stack logged
+//	return nil                     ack: nsqd forgets the message
+//	return err                     requeue by default_requeue_delay times the attempts; the Consumer backs off
+//	return nsq.RetryAfter(d, err)  requeue by d; the Consumer backs off
+//	return nsq.NoBackoff(err)      requeue; the Consumer does not back off
+//	return nsq.Discard(err)        ack, and log err: a retry would not help
+//	panic(v)                       like return err, with the stack logged
 //
-// A message that was delivered more than max_attempts times is given up before a
-// handler sees it: see [FailedMessageLogger].
+// A message that was delivered more than max_attempts times does not reach a handler
+// any more. The Consumer gives it up: see [FailedMessageLogger].
 //
-// A message that is not answered within nsqd's msg-timeout, its lease, is
-// delivered again, perhaps to another consumer, so handlers must bear
-// duplicates. [Message.Context] ends when that happens; [Message.Touch] and
-// auto_touch put it off. [Message.DisableAutoResponse] leaves the answer to the
-// handler, at any time within the lease: examples/batch collects messages so.
+// nsqd waits for the ack or requeue for its msg-timeout, the message's lease. Then it
+// delivers the message again, perhaps to another consumer, so handlers must cope with
+// duplicates. [Message.Context] ends with the lease; [Message.Touch] and auto_touch
+// extend it. After [Message.DisableAutoResponse] the handler itself acks or requeues,
+// any time within the lease: examples/batch collects messages that way.
 //
-// # How many at a time
+// # How many messages at a time
 //
-// nsqd sends no more unanswered messages than it was granted with RDY, NSQ's flow
-// control. max_in_flight bounds them over all nsqds, and the Consumer shares it
-// over its connections, most to those that have messages. Set it to the number of
-// handlers at least; a few times that keeps them busy; much more makes messages
-// wait here that others could work on. The default of 1 is safe and slow.
+// nsqd has at most as many messages in flight on a connection as the RDY count that
+// the client sent last: RDY is NSQ's flow control. max_in_flight bounds the messages in
+// flight over all nsqds. The Consumer shares it among its connections and gives most
+// of it to those that have messages. Set max_in_flight to the number of handlers at least. A few times that
+// keeps the handlers busy; far more makes messages wait here while other consumers
+// could handle them. The default of 1 is safe and slow.
 //
-// Handlers never hold up a connection: its reader takes what comes, answers
-// heartbeats, and queues messages, whatever handlers do. When handlers fail, the
-// Consumer backs off, so that something broken is not tried with all messages at
-// full speed. [Consumer.Snapshot] shows how matters stand.
+// Handlers never hold up a connection. Its reader queues what arrives and replies to
+// heartbeats, however long handlers take. When handlers fail, the Consumer backs off:
+// it pauses, and then tries single messages, so that a broken dependency is not hit
+// at full speed. [Consumer.Snapshot] shows the state of all this.
 //
 // # Publishing
 //
@@ -80,33 +81,35 @@
 //	defer producer.Stop()
 //	err = producer.PublishContext(ctx, "orders", body)
 //
-// It connects when it has to. A nil error says that nsqd has the message. Errors
-// tell apart what nsqd refused ([ErrProtocol]), what it never saw ([ErrNotSent])
-// and what it may have stored ([ErrUnknownOutcome]). For throughput, publish from
-// many goroutines, with [Producer.MultiPublish], or asynchronously: commands that
-// come together leave together. A [ProducerPool] publishes to any of several nsqds,
-// and a [Batcher] packs what many goroutines publish into fewer commands.
+// A Producer connects when it has something to publish. A nil error means that nsqd
+// has the message. Other errors tell apart what nsqd refused ([ErrProtocol]), what it
+// never got ([ErrNotSent]) and what it may have stored ([ErrUnknownOutcome]).
+//
+// For throughput, publish from many goroutines, with [Producer.MultiPublish], or
+// asynchronously: commands that are pending together are sent together. A
+// [ProducerPool] publishes to any of several nsqds. A [Batcher] packs what many
+// goroutines publish into fewer commands.
 //
 // # Stopping
 //
-// [Consumer.Run], [Consumer.Shutdown] and Stop take no new messages, give back at
-// once what no handler has begun, and wait for handlers, within a bound.
-// [Producer.Stop] waits for the answers that are due. Neither leaves a goroutine
-// or a connection behind.
+// [Consumer.Run], [Consumer.Shutdown] and [Consumer.Stop] stop a Consumer: it takes no
+// new messages, requeues at once those that no handler has begun, and waits for
+// running handlers, within a bound. [Producer.Stop] waits for outstanding replies.
+// Neither leaves a goroutine or a connection behind.
 //
 // # Logs
 //
-// Config.Logger takes a *slog.Logger. Without one, lines like go-nsq's go to
+// Config.Logger takes a *slog.Logger. Without one, lines in go-nsq's format go to
 // standard error, and the SetLogger methods redirect them.
 //
 // # Testing
 //
-// Package nsqtest has a fake nsqd and an in-memory network for tests, also in
-// virtual time with testing/synctest; examples/testing has a handler and its
-// test.
+// Package nsqtest has a fake nsqd and an in-memory network, which work in the virtual
+// time of testing/synctest, too. examples/testing has a handler and its test. The
+// example of this package runs against such a fake.
 //
-// # Beneath
+// # Below Consumer and Producer
 //
-// [Conn] is one connection to an nsqd, and [Command] what is sent over it, for
+// [Conn] is one connection to an nsqd, and a [Command] is what is sent over it, for
 // programs that speak NSQ's protocol themselves.
 package nsq

@@ -7,8 +7,8 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// printer is a ConnDelegate that prints what it is told, finishes messages, and
-// closes when nsqd has sent the last.
+// printer is a ConnDelegate that prints messages and responses. It acks each message,
+// asks nsqd to send no more, and closes the Conn when nsqd has confirmed that.
 type printer struct{ closed chan struct{} }
 
 func (*printer) OnMessage(c *nsq.Conn, m *nsq.Message) {

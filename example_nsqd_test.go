@@ -7,8 +7,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// startNSQD starts a fake nsqd, on a free port of this machine, that has these
-// messages in topic orders. stop ends it.
+// startNSQD starts a fake nsqd on a free port of this machine, with these messages in
+// topic orders. stop stops the fake.
 func startNSQD(messages ...string) (d *nsqtest.Nsqd, stop func()) {
 	tb := &exampleTB{}
 	d = nsqtest.NewNsqd(tb, nsqtest.Options{})
@@ -17,7 +17,7 @@ func startNSQD(messages ...string) (d *nsqtest.Nsqd, stop func()) {
 	return d, tb.stop
 }
 
-// exampleTB stands in for the test that nsqtest wants: an example has none.
+// exampleTB is the testing.TB that nsqtest asks for: an example has none.
 type exampleTB struct {
 	testing.TB
 	cleanups []func()

@@ -12,7 +12,7 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// A consumer prints what is in a channel, and stops when it has seen all.
+// A consumer prints the messages of a channel, and stops after the last.
 func ExampleConsumer() {
 	nsqd, stop := startNSQD("pen", "ink", "paper")
 	defer stop()
@@ -23,7 +23,7 @@ func ExampleConsumer() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background()) // a program has signal.NotifyContext
+	ctx, cancel := context.WithCancel(context.Background()) // a program uses signal.NotifyContext
 	consumer.AddHandler(nsq.HandlerFunc(func(m *nsq.Message) error {
 		fmt.Printf("%s\n", m.Body)
 		if string(m.Body) == "paper" {
@@ -32,7 +32,7 @@ func ExampleConsumer() {
 		return nil
 	}))
 	if err := consumer.ConnectToNSQDs([]string{nsqd.Addr()}); err != nil {
-		log.Print(err) // what failed is tried again
+		log.Print(err) // the Consumer keeps trying the nsqds that failed
 	}
 	if err := consumer.Run(ctx); err != nil {
 		log.Print(err)
@@ -160,7 +160,7 @@ func ExampleProducerPool() {
 	// Output: [pen ink paper]
 }
 
-// A handler may leave the answer to someone else.
+// A handler may leave acking to another goroutine.
 func ExampleMessage_DisableAutoResponse() {
 	nsqd, stop := startNSQD("pen")
 	defer stop()
@@ -172,26 +172,26 @@ func ExampleMessage_DisableAutoResponse() {
 	consumer.AddHandler(nsq.HandlerFunc(func(m *nsq.Message) error {
 		m.DisableAutoResponse()
 		later <- m
-		return nil // which is no answer
+		return nil // acks nothing
 	}))
 	if err := consumer.ConnectToNSQD(nsqd.Addr()); err != nil {
 		log.Fatal(err)
 	}
 	m := <-later
-	m.Touch() // another msg-timeout, from now
-	fmt.Printf("%s, delivery %d, answered: %v\n", m.Body, m.Attempts, m.HasResponded())
+	m.Touch() // the msg-timeout starts again
+	fmt.Printf("%s, attempt %d, acked: %v\n", m.Body, m.Attempts, m.HasResponded())
 	m.Finish()
 	if err := consumer.Shutdown(context.Background()); err != nil {
 		log.Print(err)
 	}
 	fmt.Println("finished:", nsqd.Stats("orders", "billing").Finished)
 	// Output:
-	// pen, delivery 1, answered: false
+	// pen, attempt 1, acked: false
 	// finished: 1
 }
 
-// The context of a message ends with its lease: then nsqd delivers it to someone
-// else, and the work is best left to them.
+// The context of a message ends with the message's lease. nsqd then delivers the
+// message again, and this handler should give up its work.
 func ExampleContextHandlerFunc() {
 	nsqd, stop := startNSQD("pen")
 	defer stop()
@@ -204,7 +204,7 @@ func ExampleContextHandlerFunc() {
 		defer close(done)
 		deadline, _ := ctx.Deadline()
 		fmt.Printf("%s: a minute at most, %v\n", m.Body, time.Until(deadline) <= time.Minute)
-		return nil // say, of http.NewRequestWithContext(ctx, …)
+		return nil // a real handler passes ctx to http.NewRequestWithContext, for instance
 	}))
 	if err := consumer.ConnectToNSQD(nsqd.Addr()); err != nil {
 		log.Fatal(err)
@@ -216,7 +216,7 @@ func ExampleContextHandlerFunc() {
 	// Output: pen: a minute at most, true
 }
 
-// What a handler returns says what becomes of the message.
+// The error that a handler returns decides what becomes of the message.
 func ExampleRetryAfter() {
 	nsqd, stop := startNSQD("pen", "nothing")
 	defer stop()
@@ -273,7 +273,7 @@ func ExampleCommand_WriteTo() {
 	// Output: "PUB orders\n\x00\x00\x00\x03pen"
 }
 
-// A connection of one's own, without as much as a Conn.
+// A program may speak the protocol over its own connection, without a Conn.
 func ExampleReadUnpackedResponse() {
 	nsqd, stop := startNSQD("pen")
 	defer stop()
@@ -284,7 +284,7 @@ func ExampleReadUnpackedResponse() {
 	defer func() { _ = socket.Close() }()
 
 	hello := bytes.NewBuffer(bytes.Clone(nsq.MagicV2))
-	_, _ = nsq.Subscribe("orders", "billing").WriteTo(hello) // a bytes.Buffer takes all
+	_, _ = nsq.Subscribe("orders", "billing").WriteTo(hello) // a write to a bytes.Buffer does not fail
 	_, _ = nsq.Ready(1).WriteTo(hello)
 	if _, err := hello.WriteTo(socket); err != nil {
 		log.Fatal(err)

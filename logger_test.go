@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// logLines keeps what a user's logger is given.
+// logLines is a logger that keeps its lines.
 type logLines struct {
 	mu  sync.Mutex
 	got []string
@@ -136,8 +136,8 @@ func TestLogLineInstanceNumber(t *testing.T) {
 	}
 }
 
-// Derived loggers share nothing: what one adds, another made from the same
-// parent does not show.
+// Derived loggers share nothing: attrs of one do not appear in another of the same
+// parent.
 func TestLogDerivedLoggersAreApart(t *testing.T) {
 	l, out := newTestLogs(1, LogLevelInfo)
 	parent := l.logger.With("a", 1, "b", 2, "c", 3)
@@ -212,7 +212,7 @@ func TestDefaultLoggerIsAtInfo(t *testing.T) {
 	}
 }
 
-// A record as slog.JSONHandler shows it, without its time.
+// decodeRecord reads a record of a slog.JSONHandler, without its time.
 func decodeRecord(t *testing.T, b *bytes.Buffer) map[string]any {
 	t.Helper()
 	var got map[string]any
@@ -247,7 +247,7 @@ func TestConfigLoggerGetsRecords(t *testing.T) {
 		t.Errorf("record %v", got)
 	}
 
-	// One level leaves, the others stay; then all leave.
+	// A line logger takes over one level, and the others stay; then it takes over all.
 	out := &logLines{}
 	l.id = 1
 	l.SetLoggerLevel(LogLevelDebug)
@@ -296,8 +296,7 @@ func TestOutputMayCallBack(t *testing.T) {
 	}
 }
 
-// A record whose level is switched off between Enabled and Handle is dropped,
-// not misdirected.
+// A record whose level is switched off between Enabled and Handle is dropped.
 func TestSwitchedOffBeforeHandle(t *testing.T) {
 	l, out := newTestLogs(1, LogLevelInfo)
 	h := l.logger.Handler()
@@ -309,8 +308,8 @@ func TestSwitchedOffBeforeHandle(t *testing.T) {
 	expectLines(t, out)
 }
 
-// Every SetLogger method and every kind of logger at once, under -race; no
-// update may be lost.
+// SetLogger methods and loggers of every kind may be used at once, and no update is
+// lost.
 func TestSetLoggerConcurrently(t *testing.T) {
 	l := newLogs(slog.New(slog.DiscardHandler))
 	var written atomic.Int64
@@ -342,7 +341,7 @@ func TestSetLoggerConcurrently(t *testing.T) {
 	}
 }
 
-// The first update meets another one between its start and its end.
+// An update that another one overtakes is applied all the same.
 func TestUpdateIsNotLost(t *testing.T) {
 	l, out := newTestLogs(1, LogLevelInfo)
 	other, met := &logLines{}, false
@@ -360,7 +359,7 @@ func TestUpdateIsNotLost(t *testing.T) {
 	expectLines(t, other, "ERR    1 e")
 }
 
-// One logger in many goroutines: no line takes over the attrs of another.
+// Goroutines that share a logger do not see each other's attrs in their lines.
 func TestLogConcurrently(t *testing.T) {
 	l := newLogs(nil)
 	l.SetLogger(outputFunc(func(_ int, s string) error {

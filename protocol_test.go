@@ -34,8 +34,8 @@ var goldenFrames = []struct {
 	{sized("\xff\xff\xff\xffx"), -1, "x"},
 }
 
-// However it arrives, each frame is read for what it is, and nothing behind it is
-// touched. Cut at any byte, it is an error.
+// A frame is read as it was sent, however its bytes arrive, and nothing after it is
+// consumed. A frame cut at any byte is an error.
 func TestReadUnpackedResponse(t *testing.T) {
 	for _, g := range goldenFrames {
 		for _, limit := range []int32{0, int32(len(g.frame) - 4)} {
@@ -62,7 +62,7 @@ func TestReadUnpackedResponse(t *testing.T) {
 	}
 }
 
-// nsqlookupd's answers are data without a type.
+// nsqlookupd's responses are data without a frame type.
 func TestReadResponse(t *testing.T) {
 	for _, data := range []string{"", "OK", "E_INVALID", strings.Repeat("x", 3*readStep+1)} {
 		got, err := ReadResponse(bytes.NewReader(sized(data)), 0)
@@ -90,7 +90,7 @@ func TestReadResponseRefuses(t *testing.T) {
 	}
 }
 
-// D35: a length allocates nothing by itself.
+// D35: a large length allocates no memory before data arrives.
 func TestReadResponseMemory(t *testing.T) {
 	in := "\x7f\xff\xff\xff" + strings.Repeat("x", 1000)
 	var before, after runtime.MemStats
@@ -110,7 +110,7 @@ func TestUnpackResponse(t *testing.T) {
 	}
 }
 
-// What is read and unpacked is what was there, and nothing panics.
+// The type and data that are read are those of the input, and nothing panics.
 func FuzzReadUnpackedResponse(f *testing.F) {
 	for _, g := range goldenFrames {
 		f.Add(g.frame, int32(0))

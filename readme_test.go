@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The consumer that README shows is the one under examples, which compiles.
+// The consumer in README is the one in examples, which compiles.
 func TestReadmeShowsTheExample(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -24,7 +24,7 @@ func TestReadmeShowsTheExample(t *testing.T) {
 	}
 }
 
-// What docs/GUARANTEES.md names exists.
+// Every test and test file that docs/GUARANTEES.md names exists.
 func TestGuaranteesNameTests(t *testing.T) {
 	page, err := os.ReadFile("docs/GUARANTEES.md")
 	if err != nil {
