@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"math"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +48,9 @@ var goldenCommands = []struct {
 	},
 	{mustCommand(MultiPublish("t", nil)), "MPUB t", "4d 50 55 42 20 74 0a 00 00 00 04 00 00 00 00"},
 	{DeferredPublish("t", 250*time.Millisecond, []byte("x")), "DPUB t 250", "44 50 55 42 20 74 20 32 35 30 0a 00 00 00 01 78"},
+	// Between 15 h and a year: no delay is capped.
+	{DeferredPublish("t", 16*time.Hour, []byte("x")), "DPUB t 57600000", "44 50 55 42 20 74 20 35 37 36 30 30 30 30 30 0a 00 00 00 01 78"},
+	{DeferredPublish("t", 365*24*time.Hour, []byte("x")), "DPUB t 31536000000", "44 50 55 42 20 74 20 33 31 35 33 36 30 30 30 30 30 30 0a 00 00 00 01 78"},
 	{DeferredPublish("t", 1999*time.Microsecond, []byte("x")), "DPUB t 1", "44 50 55 42 20 74 20 31 0a 00 00 00 01 78"},
 	{Subscribe("t", "c"), "SUB t c", "53 55 42 20 74 20 63 0a"},
 	{Ready(5), "RDY 5", "52 44 59 20 35 0a"},
@@ -56,6 +58,8 @@ var goldenCommands = []struct {
 	{Requeue(goldenMessageID, 1500*time.Millisecond), "REQ 18a5406324a69000 1500", "52 45 51 20" + goldenMessageIDHex + "20 31 35 30 30 0a"},
 	{Requeue(goldenMessageID, 0), "REQ 18a5406324a69000 0", "52 45 51 20" + goldenMessageIDHex + "20 30 0a"},
 	{Requeue(goldenMessageID, -time.Second), "REQ 18a5406324a69000 -1000", "52 45 51 20" + goldenMessageIDHex + "20 2d 31 30 30 30 0a"},
+	{Requeue(goldenMessageID, 16*time.Hour), "REQ 18a5406324a69000 57600000", "52 45 51 20" + goldenMessageIDHex + "20 35 37 36 30 30 30 30 30 0a"},
+	{Requeue(goldenMessageID, 365*24*time.Hour), "REQ 18a5406324a69000 31536000000", "52 45 51 20" + goldenMessageIDHex + "20 33 31 35 33 36 30 30 30 30 30 30 0a"},
 	{Touch(goldenMessageID), "TOUCH 18a5406324a69000", "54 4f 55 43 48 20" + goldenMessageIDHex + "0a"},
 	{StartClose(), "CLS", "43 4c 53 0a"},
 	{Nop(), "NOP", "4e 4f 50 0a"},
@@ -112,13 +116,22 @@ func TestCommandErrors(t *testing.T) {
 	if c, err := Identify(map[string]any{"f": func() {}}); c != nil || err == nil {
 		t.Errorf("%v, %v", c, err)
 	}
+	// Lists of exactly 2 GiB, one byte beyond the limit, and of 4 GiB and some bytes, which
+	// 32 bits would take for a few bytes.
 	part := make([]byte, 1<<20)
-	var bodies [][]byte
-	for range math.MaxInt32/len(part) + 1 {
-		bodies = append(bodies, part)
-	}
-	if c, err := MultiPublish("t", bodies); c != nil || err == nil {
-		t.Errorf("a list of 2 GiB: %v, %v", c, err)
+	for _, total := range []int64{1 << 31, 1<<32 + 1<<20} {
+		var bodies [][]byte
+		left := total - 4
+		for ; left > int64(len(part)+8); left -= int64(len(part) + 4) {
+			bodies = append(bodies, part)
+		}
+		for _, size := range []int64{left / 2, left - left/2} {
+			bodies = append(bodies, part[:size-4])
+		}
+		want := sprint("MPUB: %d bytes exceed the protocol's maximum of 2147483647", total)
+		if c, err := MultiPublish("t", bodies); c != nil || err == nil || err.Error() != want {
+			t.Errorf("a list of %d bytes: %v, %v", total, c, err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"math"
 	"net"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,62 @@ func TestTransportOptions(t *testing.T) {
 			<-c.StopChan
 		})
 	}
+}
+
+// The bounds of a link follow from ReadTimeout and HeartbeatInterval: silence of two
+// heartbeat intervals, 30 s each if nsqd chooses, is always accepted. IDENTIFY gets
+// milliseconds, and -1 for whatever is negative.
+func TestLinkBounds(t *testing.T) {
+	for _, tc := range []struct {
+		readTimeout, heartbeat, want time.Duration
+		asked                        int64
+	}{
+		{time.Minute, 30 * time.Second, time.Minute, 30_000},
+		{61 * time.Second, 30 * time.Second, 61 * time.Second, 30_000},
+		{59 * time.Second, 30 * time.Second, time.Minute, 30_000},
+		{5 * time.Minute, 5 * time.Minute, 10 * time.Minute, 300_000},
+		{time.Second, 0, time.Minute, 0},
+		{time.Minute, -1, 0, -1},
+		{time.Minute, -time.Hour, 0, -1},
+		{time.Minute, 999 * time.Microsecond, time.Minute, 0},
+	} {
+		c := NewConfig()
+		c.ReadTimeout, c.HeartbeatInterval = tc.readTimeout, tc.heartbeat
+		l := c.linkConfig("a:1")
+		if l.ReadTimeout != tc.want || l.HandshakeTimeout != tc.readTimeout || l.Identify.HeartbeatInterval != tc.asked {
+			t.Errorf("read_timeout %v, heartbeat_interval %v: %v, handshake %v, asked for %d", tc.readTimeout, tc.heartbeat,
+				l.ReadTimeout, l.HandshakeTimeout, l.Identify.HeartbeatInterval)
+		}
+	}
+	c := NewConfig()
+	c.MaxMsgSize, c.OutputBufferTimeout, c.MsgTimeout = math.MaxInt32, 250*time.Millisecond, 15*time.Minute
+	l := c.linkConfig("a:1")
+	if l.MaxBody != math.MaxInt32 || l.Identify.OutputBufferTimeout != 250 || l.Identify.MsgTimeout != 900_000 {
+		t.Errorf("%+v", l)
+	}
+}
+
+// DialTimeout bounds each dial; with 0 there is no bound.
+func TestDialTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewConfig()
+		var left time.Duration
+		c.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			left = -1
+			if deadline, ok := ctx.Deadline(); ok {
+				left = time.Until(deadline)
+			}
+			return nil, net.ErrClosed
+		}
+		for timeout, want := range map[time.Duration]time.Duration{
+			time.Second: time.Second, time.Hour: time.Hour, 0: -1, -time.Second: -1,
+		} {
+			c.DialTimeout = timeout
+			if _, err := c.dialContext()(t.Context(), "tcp", "a:1"); !errors.Is(err, net.ErrClosed) || left != want {
+				t.Errorf("dial_timeout %v: %v left, want %v; %v", timeout, left, want, err)
+			}
+		}
+	})
 }
 
 // D38: if nsqd does not offer TLS, callers get ErrTLSRefused, and the secret is not sent.

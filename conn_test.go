@@ -74,6 +74,21 @@ func TestConnAnswers(t *testing.T) {
 	})
 }
 
+// A delay between 15 h and a year is passed on. Other negative delays than -1 are 0.
+func TestConnRequeueDelays(t *testing.T) {
+	speak(t, func(s *speaking) {
+		s.consumes("a", "b", "c")
+		for i, delay := range []time.Duration{16 * time.Hour, 365 * 24 * time.Hour, -time.Hour} {
+			s.told.message(i).Requeue(delay)
+			synctest.Wait()
+			want := sprint("REQ %s %d", s.told.message(i).ID[:], []int64{57_600_000, 31_536_000_000, 0}[i])
+			if got := commands(s.d, "REQ"); len(got) != i+1 || got[i] != want {
+				t.Errorf("delay %v: sent %q, want %q", delay, got, want)
+			}
+		}
+	})
+}
+
 // The delegate may answer in OnMessage, and as well from a goroutine of its own
 // that OnMessage waits for.
 func TestConnAnswersWithinOnMessage(t *testing.T) {
