@@ -11,18 +11,21 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// delegate is a ConnDelegate that takes down what it is told. For each event it
-// also calls the function of its name, or its name and detail, if there is one.
-type delegate struct {
-	on map[string]func(c *Conn, m *Message)
+// recordingDelegate is a ConnDelegate that records its calls as events, such as "message
+// x". It then calls the functions in on for the event's name, "message", and for the
+// whole event, if there are any.
+type recordingDelegate struct {
+	on map[string]func(c *Conn, m *Message) // set before Connect
 
-	mu     sync.Mutex // guards what follows
-	events []string
-	got    []*Message
-	closed bool
+	mu     sync.Mutex // guards the fields below
+	events []string   // since the last take
+	got    []*Message // from OnMessage
+	closed bool       // OnClose was called
 }
 
-func (d *delegate) note(c *Conn, m *Message, name, detail string) {
+// record panics after OnClose, which has to be the last call.
+
+func (d *recordingDelegate) record(c *Conn, m *Message, name, detail string) {
 	d.mu.Lock()
 	if d.closed {
 		panic("called after OnClose: " + name)
@@ -41,24 +44,24 @@ func (d *delegate) note(c *Conn, m *Message, name, detail string) {
 	}
 }
 
-func (d *delegate) OnResponse(c *Conn, data []byte) { d.note(c, nil, "response", string(data)) }
-func (d *delegate) OnError(c *Conn, data []byte)    { d.note(c, nil, "error", string(data)) }
-func (d *delegate) OnMessage(c *Conn, m *Message)   { d.note(c, m, "message", string(m.Body)) }
-func (d *delegate) OnMessageFinished(c *Conn, m *Message) {
-	d.note(c, m, "finished", string(m.Body))
+func (d *recordingDelegate) OnResponse(c *Conn, data []byte) { d.record(c, nil, "response", string(data)) }
+func (d *recordingDelegate) OnError(c *Conn, data []byte)    { d.record(c, nil, "error", string(data)) }
+func (d *recordingDelegate) OnMessage(c *Conn, m *Message)   { d.record(c, m, "message", string(m.Body)) }
+func (d *recordingDelegate) OnMessageFinished(c *Conn, m *Message) {
+	d.record(c, m, "finished", string(m.Body))
 }
-func (d *delegate) OnMessageRequeued(c *Conn, m *Message) {
-	d.note(c, m, "requeued", string(m.Body))
+func (d *recordingDelegate) OnMessageRequeued(c *Conn, m *Message) {
+	d.record(c, m, "requeued", string(m.Body))
 }
-func (d *delegate) OnBackoff(c *Conn)            { d.note(c, nil, "backoff", "") }
-func (d *delegate) OnContinue(c *Conn)           { d.note(c, nil, "continue", "") }
-func (d *delegate) OnResume(c *Conn)             { d.note(c, nil, "resume", "") }
-func (d *delegate) OnIOError(c *Conn, err error) { d.note(c, nil, "io", err.Error()) }
-func (d *delegate) OnHeartbeat(c *Conn)          { d.note(c, nil, "heartbeat", "") }
-func (d *delegate) OnClose(c *Conn)              { d.note(c, nil, "close", "") }
+func (d *recordingDelegate) OnBackoff(c *Conn)            { d.record(c, nil, "backoff", "") }
+func (d *recordingDelegate) OnContinue(c *Conn)           { d.record(c, nil, "continue", "") }
+func (d *recordingDelegate) OnResume(c *Conn)             { d.record(c, nil, "resume", "") }
+func (d *recordingDelegate) OnIOError(c *Conn, err error) { d.record(c, nil, "io", err.Error()) }
+func (d *recordingDelegate) OnHeartbeat(c *Conn)          { d.record(c, nil, "heartbeat", "") }
+func (d *recordingDelegate) OnClose(c *Conn)              { d.record(c, nil, "close", "") }
 
-// take returns what was noted since the last take, when all is quiet.
-func (d *delegate) take() []string {
+// take waits until all goroutines are idle and returns the events since the last take.
+func (d *recordingDelegate) take() []string {
 	synctest.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -67,28 +70,28 @@ func (d *delegate) take() []string {
 	return events
 }
 
-// message is the i-th that came.
-func (d *delegate) message(i int) *Message {
+// message returns the i-th message that OnMessage was called with.
+func (d *recordingDelegate) message(i int) *Message {
 	synctest.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.got[i]
 }
 
-// speaking is a scene with one nsqd, at a:1, and one Conn.
-type speaking struct {
+// connScene is a scene with one nsqd, at a:1, and one Conn to it.
+type connScene struct {
 	*scene
 	d    *nsqtest.Nsqd
 	conn *Conn
-	told *delegate
+	told *recordingDelegate
 }
 
-// speak runs a test in a bubble and closes the Conn. The bubble does not end
-// before its goroutines do.
-func speak(t *testing.T, test func(s *speaking), change ...func(*Config, *nsqtest.Options)) {
+// inConnScene runs a test in a bubble and closes the Conn at the end. The bubble waits for
+// the goroutines of the Conn.
+func inConnScene(t *testing.T, test func(s *connScene), change ...func(*Config, *nsqtest.Options)) {
 	t.Helper()
 	inScene(t, func(base *scene) {
-		s := &speaking{scene: base, told: &delegate{on: map[string]func(*Conn, *Message){}}}
+		s := &connScene{scene: base, told: &recordingDelegate{on: map[string]func(*Conn, *Message){}}}
 		s.d = base.nsqd("a:1", func(o *nsqtest.Options) {
 			for _, f := range change {
 				f(base.cfg, o)
@@ -103,7 +106,7 @@ func speak(t *testing.T, test func(s *speaking), change ...func(*Config, *nsqtes
 	})
 }
 
-func (s *speaking) connect() *IdentifyResponse {
+func (s *connScene) connect() *IdentifyResponse {
 	s.Helper()
 	r, err := s.conn.Connect()
 	if err != nil {
@@ -112,7 +115,7 @@ func (s *speaking) connect() *IdentifyResponse {
 	return r
 }
 
-func (s *speaking) send(commands ...*Command) {
+func (s *connScene) send(commands ...*Command) {
 	s.Helper()
 	for _, cmd := range commands {
 		if err := s.conn.WriteCommand(cmd); err != nil {
@@ -121,8 +124,8 @@ func (s *speaking) send(commands ...*Command) {
 	}
 }
 
-// consumes connects, subscribes, and has these messages delivered.
-func (s *speaking) consumes(bodies ...string) {
+// startConsuming connects, subscribes, and waits for the delivery of these messages.
+func (s *connScene) startConsuming(bodies ...string) {
 	s.Helper()
 	s.connect()
 	s.send(Subscribe("t", "c"), Ready(10))
@@ -131,18 +134,18 @@ func (s *speaking) consumes(bodies ...string) {
 	for _, b := range bodies {
 		want = append(want, "message "+b)
 	}
-	s.heard(want...)
+	s.expectHeard(want...)
 }
 
-func (s *speaking) heard(want ...string) {
+func (s *connScene) expectHeard(want ...string) {
 	s.Helper()
 	if got := s.told.take(); !slices.Equal(got, want) {
 		s.Errorf("heard %q, want %q", got, want)
 	}
 }
 
-// open tells how many connections nobody has closed.
-func (s *speaking) open(want int) {
+// expectOpen checks how many connections are open.
+func (s *connScene) expectOpen(want int) {
 	s.Helper()
 	synctest.Wait()
 	if n := s.net.OpenConns(); n != want {

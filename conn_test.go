@@ -18,7 +18,7 @@ import (
 )
 
 func TestConnPublishes(t *testing.T) {
-	speak(t, func(s *speaking) {
+	inConnScene(t, func(s *connScene) {
 		if r := s.connect(); *r != (IdentifyResponse{MaxRdyCount: 2000}) || s.conn.MaxRDY() != 2000 {
 			t.Errorf("%+v, max RDY %d", r, s.conn.MaxRDY())
 		}
@@ -30,33 +30,34 @@ func TestConnPublishes(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.send(Publish("t", []byte("x")), many, Nop())
-		s.heard("response OK", "response OK")
+		s.expectHeard("response OK", "response OK")
 		if got := s.d.Queued("t", ""); !slices.Equal(got, []string{"x", "y", "z"}) {
 			t.Errorf("stored %q", got)
 		}
 		_ = s.conn.Close()
-		s.heard("close")
-		s.open(0)
+		s.expectHeard("close")
+		s.expectOpen(0)
 	}, func(_ *Config, o *nsqtest.Options) { o.MaxRdyCount = 2000 })
 }
 
-// Each answer is told, in order, before it is sent: go-nsq's events.
-func TestConnAnswers(t *testing.T) {
-	speak(t, func(s *speaking) {
+// The delegate hears of each ack and requeue, in order and before it is sent, with go-nsq's
+// events.
+func TestConnReportsOutcomes(t *testing.T) {
+	inConnScene(t, func(s *connScene) {
 		s.told.on["finished"] = func(*Conn, *Message) { s.send(Ready(7)) }
 		s.told.on["backoff"] = func(*Conn, *Message) { s.send(Ready(0)) }
-		s.consumes("f", "r", "w", "t")
+		s.startConsuming("f", "r", "w", "t")
 		m := s.told.message
 		if m(0).NSQDAddress != "a:1" || m(0).Attempts != 1 || m(0).Context() != context.Background() {
 			t.Errorf("%+v", m(0))
 		}
 		m(0).Finish()
 		m(0).Requeue(0) // too late
-		s.heard("finished f", "resume")
+		s.expectHeard("finished f", "resume")
 		m(1).Requeue(90 * time.Second)
-		s.heard("requeued r", "backoff")
+		s.expectHeard("requeued r", "backoff")
 		m(2).RequeueWithoutBackoff(-1)
-		s.heard("requeued w", "continue")
+		s.expectHeard("requeued w", "continue")
 		m(3).Touch()
 		synctest.Wait()
 		want := []string{
@@ -70,14 +71,14 @@ func TestConnAnswers(t *testing.T) {
 			t.Errorf("sent %q, want %q", got, want)
 		}
 		m(3).Finish()
-		s.heard("finished t", "resume")
+		s.expectHeard("finished t", "resume")
 	})
 }
 
 // A delay between 15 h and a year is passed on. Other negative delays than -1 are 0.
 func TestConnRequeueDelays(t *testing.T) {
-	speak(t, func(s *speaking) {
-		s.consumes("a", "b", "c")
+	inConnScene(t, func(s *connScene) {
+		s.startConsuming("a", "b", "c")
 		for i, delay := range []time.Duration{16 * time.Hour, 365 * 24 * time.Hour, -time.Hour} {
 			s.told.message(i).Requeue(delay)
 			synctest.Wait()
@@ -89,10 +90,10 @@ func TestConnRequeueDelays(t *testing.T) {
 	})
 }
 
-// The delegate may answer in OnMessage, and as well from a goroutine of its own
-// that OnMessage waits for.
-func TestConnAnswersWithinOnMessage(t *testing.T) {
-	speak(t, func(s *speaking) {
+// The program may finish a message in OnMessage, or on another goroutine while OnMessage
+// waits.
+func TestConnFinishWithinOnMessage(t *testing.T) {
+	inConnScene(t, func(s *connScene) {
 		work := make(chan *Message)
 		s.told.on["message"] = func(_ *Conn, m *Message) {
 			if string(m.Body) == "at once" {
@@ -122,11 +123,11 @@ func TestConnAnswersWithinOnMessage(t *testing.T) {
 
 func TestConnErrors(t *testing.T) {
 	t.Run("fatal", func(t *testing.T) {
-		speak(t, func(s *speaking) {
+		inConnScene(t, func(s *connScene) {
 			s.connect()
 			s.send(Subscribe("t$", "c"))
-			s.heard(`error E_BAD_TOPIC SUB topic name "t$" is not valid`, "io EOF", "close")
-			s.open(0)
+			s.expectHeard(`error E_BAD_TOPIC SUB topic name "t$" is not valid`, "io EOF", "close")
+			s.expectOpen(0)
 			if err := s.conn.WriteCommand(Nop()); !errors.Is(err, ErrClosing) {
 				t.Errorf("afterwards: %v", err)
 			}
@@ -136,28 +137,28 @@ func TestConnErrors(t *testing.T) {
 		})
 	})
 	t.Run("not fatal", func(t *testing.T) {
-		speak(t, func(s *speaking) {
-			s.consumes()
+		inConnScene(t, func(s *connScene) {
+			s.startConsuming()
 			s.send(Finish(goldenMessageID))
-			s.heard("error E_FIN_FAILED FIN 18a5406324a69000 failed ID not in flight")
+			s.expectHeard("error E_FIN_FAILED FIN 18a5406324a69000 failed ID not in flight")
 			s.d.Publish("t", "x")
-			s.heard("message x")
+			s.expectHeard("message x")
 			s.told.message(0).Finish()
 		})
 	})
 	t.Run("nonsense", func(t *testing.T) {
-		speak(t, func(s *speaking) {
+		inConnScene(t, func(s *connScene) {
 			s.connect()
 			s.d.Send(1, []byte("\x00\x00\x00\x06\x00\x00\x00\x09OK"))
-			s.heard("io wire: malformed frame: type 9", "close")
-			s.open(0)
+			s.expectHeard("io wire: malformed frame: type 9", "close")
+			s.expectOpen(0)
 		})
 	})
 }
 
-// D1: heartbeats are answered whatever the delegate does.
+// D1: the Conn replies to heartbeats whatever the delegate does.
 func TestConnHeartbeats(t *testing.T) {
-	speak(t, func(s *speaking) {
+	inConnScene(t, func(s *connScene) {
 		blocked := make(chan struct{})
 		s.told.on["heartbeat"] = func(*Conn, *Message) { <-blocked }
 		s.connect()
@@ -165,7 +166,7 @@ func TestConnHeartbeats(t *testing.T) {
 		if n := len(commands(s.d, "NOP")); n != 120 {
 			t.Errorf("%d NOPs", n)
 		}
-		s.heard("heartbeat")
+		s.expectHeard("heartbeat")
 		close(blocked)
 		if n := len(s.told.take()); n != 119 {
 			t.Errorf("told of %d more", n)
@@ -174,55 +175,55 @@ func TestConnHeartbeats(t *testing.T) {
 }
 
 func TestConnClose(t *testing.T) {
-	t.Run("waits for answers", func(t *testing.T) {
-		speak(t, func(s *speaking) {
+	t.Run("waits for acks", func(t *testing.T) {
+		inConnScene(t, func(s *connScene) {
 			s.told.on["response CLOSE_WAIT"] = func(c *Conn, _ *Message) { _ = c.Close() }
-			s.consumes("x", "y")
+			s.startConsuming("x", "y")
 			s.send(StartClose())
-			s.heard("response CLOSE_WAIT")
+			s.expectHeard("response CLOSE_WAIT")
 			if !s.conn.IsClosing() {
 				t.Error("not closing")
 			}
 			s.d.Publish("t", "z") // nsqd sends no more
 			after(5 * time.Second)
-			s.open(1)
+			s.expectOpen(1)
 			s.told.message(0).Finish()
 			s.told.message(1).Requeue(0)
-			s.heard("finished x", "resume", "requeued y", "backoff", "close")
-			s.open(0)
+			s.expectHeard("finished x", "resume", "requeued y", "backoff", "close")
+			s.expectOpen(0)
 			if st := s.d.Stats("t", "c"); st.Finished != 1 || st.Requeued != 1 || st.InFlight != 0 {
 				t.Errorf("%+v", st)
 			}
 		})
 	})
 	t.Run("delivers nothing more", func(t *testing.T) {
-		speak(t, func(s *speaking) {
-			s.consumes("x")
+		inConnScene(t, func(s *connScene) {
+			s.startConsuming("x")
 			_ = s.conn.Close()
 			s.d.Publish("t", "y")
-			s.heard()
+			s.expectHeard()
 			s.told.message(0).Finish()
-			s.heard("finished x", "resume", "close")
-			s.open(0)
+			s.expectHeard("finished x", "resume", "close")
+			s.expectOpen(0)
 		})
 	})
 	t.Run("waits no longer than stop_timeout", func(t *testing.T) {
-		speak(t, func(s *speaking) {
-			s.consumes("x")
+		inConnScene(t, func(s *connScene) {
+			s.startConsuming("x")
 			_ = s.conn.Close()
 			_ = s.conn.Close()
 			after(29 * time.Second)
-			s.heard("heartbeat")
+			s.expectHeard("heartbeat")
 			after(time.Second)
-			s.heard("io "+errStopTimeout.Error(), "close")
-			s.open(0)
+			s.expectHeard("io "+errStopTimeout.Error(), "close")
+			s.expectOpen(0)
 			s.told.message(0).Finish() // nobody hears of it
 			s.told.message(0).Touch()
-			s.heard()
+			s.expectHeard()
 		}, func(c *Config, o *nsqtest.Options) { o.HeartbeatInterval = 20 * time.Second; c.HeartbeatInterval = 0 })
 	})
 	t.Run("sends what was written", func(t *testing.T) {
-		speak(t, func(s *speaking) {
+		inConnScene(t, func(s *connScene) {
 			s.connect()
 			s.d.StopReading()
 			var wg sync.WaitGroup
@@ -239,7 +240,7 @@ func TestConnClose(t *testing.T) {
 		})
 	})
 	t.Run("is not held up by an nsqd that does not read", func(t *testing.T) {
-		speak(t, func(s *speaking) {
+		inConnScene(t, func(s *connScene) {
 			s.connect()
 			s.d.StopReading()
 			failed := make(chan error)
@@ -250,12 +251,12 @@ func TestConnClose(t *testing.T) {
 			if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() || !strings.Contains(err.Error(), "a:1") {
 				t.Errorf("%v", err)
 			}
-			s.heard("io "+errors.Unwrap(err).Error(), "close")
-			s.open(0)
+			s.expectHeard("io "+errors.Unwrap(err).Error(), "close")
+			s.expectOpen(0)
 		})
 	})
 	t.Run("before Connect", func(t *testing.T) {
-		speak(t, func(s *speaking) {
+		inConnScene(t, func(s *connScene) {
 			_ = s.conn.Close()
 			if _, err := s.conn.Connect(); !errors.Is(err, ErrClosing) {
 				t.Error(err)
@@ -263,11 +264,11 @@ func TestConnClose(t *testing.T) {
 			if err := s.conn.Flush(); !errors.Is(err, ErrClosing) {
 				t.Error(err)
 			}
-			s.heard()
+			s.expectHeard()
 		})
 	})
 	t.Run("during Connect", func(t *testing.T) {
-		speak(t, func(s *speaking) {
+		inConnScene(t, func(s *connScene) {
 			s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Reply: []byte{}})
 			failed := make(chan error)
 			go func() {
@@ -282,17 +283,17 @@ func TestConnClose(t *testing.T) {
 			if err := <-failed; !errors.Is(err, ErrClosing) {
 				t.Error(err)
 			}
-			s.heard()
-			s.open(0)
+			s.expectHeard()
+			s.expectOpen(0)
 		})
 	})
 }
 
-// D11, D17: whichever comes first, one connection at most is made, closed once,
-// and told of once.
+// D11, D17: whether Connect or Close comes first, at most one connection is made. It is
+// closed once and reported once.
 func TestConnCloseRacesConnect(t *testing.T) {
 	for range 200 {
-		speak(t, func(s *speaking) {
+		inConnScene(t, func(s *connScene) {
 			var wg sync.WaitGroup
 			var err error
 			wg.Go(func() { _, err = s.conn.Connect() })
@@ -305,18 +306,18 @@ func TestConnCloseRacesConnect(t *testing.T) {
 			case err != nil && (len(got) > 0 || !errors.Is(err, ErrClosing)):
 				t.Errorf("%v, heard %q", err, got)
 			}
-			s.open(0)
+			s.expectOpen(0)
 		}, func(c *Config, _ *nsqtest.Options) { c.Logger = slog.New(slog.DiscardHandler) })
 	}
 }
 
-// D2: a lost connection waits for no answer; those that come later are no-ops.
+// D2: a lost connection ends without waiting for acks. Later ones do nothing.
 func TestConnLost(t *testing.T) {
-	speak(t, func(s *speaking) {
-		s.consumes("x")
+	inConnScene(t, func(s *connScene) {
+		s.startConsuming("x")
 		s.d.Kill()
-		s.heard("io EOF", "close")
-		s.open(0)
+		s.expectHeard("io EOF", "close")
+		s.expectOpen(0)
 		m := s.told.message(0)
 		m.Touch()
 		m.Finish()
@@ -326,13 +327,13 @@ func TestConnLost(t *testing.T) {
 		if n, err := s.conn.Write([]byte("NOP\n")); n != 0 || !errors.Is(err, ErrClosing) {
 			t.Errorf("wrote %d, %v", n, err)
 		}
-		s.heard()
+		s.expectHeard()
 	})
 }
 
-// Nothing of a Conn that is not connected panics.
+// No method of a Conn panics before Connect.
 func TestConnBeforeConnect(t *testing.T) {
-	speak(t, func(s *speaking) {
+	inConnScene(t, func(s *connScene) {
 		c := s.conn
 		if c.RemoteAddr() != nil || c.MaxRDY() != 2500 || c.RDY() != 0 || c.IsClosing() || c.String() != "a:1" {
 			t.Errorf("%v %d %d", c.RemoteAddr(), c.MaxRDY(), c.RDY())
@@ -352,9 +353,9 @@ func TestConnBeforeConnect(t *testing.T) {
 	})
 }
 
-// A Connect that failed may be tried again.
+// Connect may be called again after a failure.
 func TestConnConnectFails(t *testing.T) {
-	speak(t, func(s *speaking) {
+	inConnScene(t, func(s *connScene) {
 		s.net.Refuse("a:1", nil)
 		if _, err := s.conn.Connect(); err == nil || !strings.Contains(err.Error(), "a:1") {
 			t.Error(err)
@@ -371,9 +372,9 @@ func TestConnConnectFails(t *testing.T) {
 			t.Errorf("an nsqd without negotiation: %v, %v", r, err)
 		}
 		s.send(Publish("t", []byte("x")))
-		s.heard("response OK")
+		s.expectHeard("response OK")
 	})
-	speak(t, func(s *speaking) {
+	inConnScene(t, func(s *connScene) {
 		if _, err := s.conn.Connect(); err == nil || s.net.Dials() != 0 {
 			t.Errorf("both compressions: %v, %d dials", err, s.net.Dials())
 		}
@@ -388,14 +389,14 @@ func TestNewConnPanics(t *testing.T) {
 					t.Error("no panic")
 				}
 			}()
-			NewConn("a:1", cfg, &delegate{})
+			NewConn("a:1", cfg, &recordingDelegate{})
 		}()
 	}
 }
 
-// Without a delegate a Conn works, and what it is sent holds up nothing.
+// A Conn works without a delegate. Messages that it is sent do not keep it from closing.
 func TestConnWithoutDelegate(t *testing.T) {
-	speak(t, func(s *speaking) {
+	inConnScene(t, func(s *connScene) {
 		c := NewConn("a:1", s.cfg, nil)
 		if _, err := c.Connect(); err != nil {
 			t.Fatal(err)
@@ -407,14 +408,14 @@ func TestConnWithoutDelegate(t *testing.T) {
 		}
 		synctest.Wait()
 		_ = c.Close()
-		s.open(0)
+		s.expectOpen(0)
 	})
 }
 
 func TestConnTransports(t *testing.T) {
 	for _, compression := range []string{"", "snappy", "deflate"} {
 		t.Run(compression, func(t *testing.T) {
-			speak(t, func(s *speaking) {
+			inConnScene(t, func(s *connScene) {
 				r := s.connect()
 				if !r.TLSv1 || r.Snappy != (compression == "snappy") || r.Deflate != (compression == "deflate") || !r.AuthRequired {
 					t.Errorf("%+v", r)
@@ -441,12 +442,12 @@ func TestConnTransports(t *testing.T) {
 	}
 }
 
-// D37, as with a Consumer.
+// D37: a message over max_msg_size is requeued, as by a Consumer.
 func TestConnMaxMsgSize(t *testing.T) {
-	speak(t, func(s *speaking) {
-		s.consumes("fits")
+	inConnScene(t, func(s *connScene) {
+		s.startConsuming("fits")
 		s.d.Publish("t", "does not")
-		s.heard()
+		s.expectHeard()
 		id := s.told.message(0).ID
 		s.told.message(0).Finish()
 		synctest.Wait()
@@ -457,14 +458,14 @@ func TestConnMaxMsgSize(t *testing.T) {
 }
 
 func TestConnNotesRDY(t *testing.T) {
-	speak(t, func(s *speaking) {
-		s.consumes()
+	inConnScene(t, func(s *connScene) {
+		s.startConsuming()
 		s.conn.SetRDY(10)
 		at := time.Now()
 		after(time.Second)
 		s.conn.SetRDY(0)
 		s.d.Publish("t", "x")
-		s.heard("message x")
+		s.expectHeard("message x")
 		s.told.message(0).Finish()
 		if s.conn.RDY() != 0 || s.conn.LastRDY() != 0 || !s.conn.LastRdyTime().Equal(at) || !s.conn.LastMessageTime().Equal(at.Add(time.Second)) {
 			t.Errorf("%d, %v, %v", s.conn.RDY(), s.conn.LastRdyTime(), s.conn.LastMessageTime())
@@ -475,13 +476,13 @@ func TestConnNotesRDY(t *testing.T) {
 	})
 }
 
-// Cut at any byte, of what nsqd sends or receives, a Conn ends once and in order:
-// a delegate that is called after OnClose panics.
+// A Conn whose connection is cut at any byte, sent or received, ends once and in order.
+// The delegate panics if it is called after OnClose.
 func TestConnCutAtEveryByte(t *testing.T) {
 	for _, side := range []string{"sent", "received"} {
 		for cut := 0; ; cut++ {
 			whole := false
-			speak(t, func(s *speaking) {
+			inConnScene(t, func(s *connScene) {
 				s.told.on["message"] = func(_ *Conn, m *Message) { m.Finish() }
 				if side == "sent" {
 					s.d.CutAfterSent(cut)
@@ -502,7 +503,7 @@ func TestConnCutAtEveryByte(t *testing.T) {
 				case err != nil && len(got) != 0, err == nil && got[len(got)-1] != "close":
 					t.Errorf("cut after %d %s: %v, heard %q", cut, side, err, got)
 				}
-				s.open(0)
+				s.expectOpen(0)
 			})
 			if whole || cut > 5000 {
 				if cut < 200 || !whole {
@@ -514,9 +515,9 @@ func TestConnCutAtEveryByte(t *testing.T) {
 	}
 }
 
-// D54: everything at once.
+// D54: all methods may be used at once.
 func TestConnUsedConcurrently(t *testing.T) {
-	speak(t, func(s *speaking) {
+	inConnScene(t, func(s *connScene) {
 		s.told.on["message"] = func(_ *Conn, m *Message) { go m.Finish() }
 		s.connect()
 		s.send(Subscribe("t", "c"), Ready(100))
@@ -538,7 +539,7 @@ func TestConnUsedConcurrently(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		s.open(0)
+		s.expectOpen(0)
 		if got := s.told.take(); got[len(got)-1] != "close" {
 			t.Errorf("heard %q last", got[len(got)-1])
 		}
@@ -546,7 +547,7 @@ func TestConnUsedConcurrently(t *testing.T) {
 }
 
 func TestConnLogger(t *testing.T) {
-	speak(t, func(s *speaking) {
+	inConnScene(t, func(s *connScene) {
 		cfg := NewConfig()
 		cfg.DialContext = s.net.DialContext
 		c := NewConn("a:1", cfg, s.told)

@@ -10,11 +10,10 @@ import (
 	"time"
 )
 
-// Commands of many goroutines never mix, and each WriteCommand returns when its
-// own was sent: together they take few writes.
+// Commands of concurrent goroutines do not mix, and every WriteCommand returns.
 func TestConnWritesConcurrently(t *testing.T) {
 	const writers, each = 20, 50
-	speak(t, func(s *speaking) {
+	inConnScene(t, func(s *connScene) {
 		s.connect()
 		var wg sync.WaitGroup
 		for i := range writers {
@@ -32,15 +31,15 @@ func TestConnWritesConcurrently(t *testing.T) {
 			t.Errorf("%d different messages", n)
 		}
 		if got := s.told.take(); len(got) != writers*each || slices.Compact(got)[0] != "response OK" {
-			t.Errorf("%d answers", len(got))
+			t.Errorf("%d responses, want %d, all of them OK", len(got), writers*each)
 		}
 	})
 }
 
-// What is written in parts leaves whole with Flush, or with the next command,
-// heartbeats in between or not.
+// A command written in parts is sent whole by Flush or with the next command, even if
+// heartbeats arrive between the parts.
 func TestConnWriteAndFlush(t *testing.T) {
-	speak(t, func(s *speaking) {
+	inConnScene(t, func(s *connScene) {
 		s.connect()
 		for _, part := range []string{"PU", "B t\n", "\x00\x00\x00", "\x01x"} {
 			if n, err := s.conn.Write([]byte(part)); n != len(part) || err != nil {
@@ -68,10 +67,10 @@ func TestConnWriteAndFlush(t *testing.T) {
 	})
 }
 
-// A WriteCommand waits while nsqd reads slowly, so that who writes faster than
-// nsqd reads does not fill the memory.
+// WriteCommand waits while nsqd does not read, so that a fast writer does not fill the
+// memory.
 func TestConnWriteWaits(t *testing.T) {
-	speak(t, func(s *speaking) {
+	inConnScene(t, func(s *connScene) {
 		s.connect()
 		s.d.StopReading()
 		sent := make(chan error, 1)
@@ -86,6 +85,6 @@ func TestConnWriteWaits(t *testing.T) {
 		if err := <-sent; err != nil {
 			t.Error(err)
 		}
-		s.heard("response OK")
+		s.expectHeard("response OK")
 	})
 }

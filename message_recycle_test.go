@@ -14,16 +14,16 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// Bodies are what they were until their message is answered, though all around
-// them the memory of others is used again.
-func TestRecycledBodiesAreWholeUntilAnswered(t *testing.T) {
+// A body does not change until its message is acked or requeued, although the memory of
+// other messages is reused all the time.
+func TestRecycledBodiesStayWhole(t *testing.T) {
 	inScene(t, func(s *scene) {
 		const n = 5000
 		a := s.nsqd("a:1")
-		body := func(i int) string { // some are too long to be recycled
+		body := func(i int) string {
 			size := 20
 			if i%1000 == 999 {
-				size = recycledSlab + 1
+				size = recycledSlab + 1 // too long to be recycled
 			}
 			return fmt.Sprintf("%0*d", size, i)
 		}
@@ -33,7 +33,7 @@ func TestRecycledBodiesAreWholeUntilAnswered(t *testing.T) {
 		s.cfg.RecycleBodies, s.cfg.MaxInFlight, s.cfg.MaxAttempts = true, 500, 0
 		var mu sync.Mutex
 		seen := map[int]bool{}
-		var kept []*Message // answered long after their handlers have returned
+		var kept []*Message // finished long after their handlers have returned
 		check := func(m *Message) (number int) {
 			number, err := strconv.Atoi(string(m.Body[len(m.Body)-20:]))
 			if err != nil || string(m.Body) != body(number) {
@@ -76,8 +76,8 @@ func TestRecycledBodiesAreWholeUntilAnswered(t *testing.T) {
 	})
 }
 
-// Bodies of all sizes, those read into memory of their own and those that share
-// it, are what was published, and stay so when they are kept.
+// Bodies of all sizes arrive as published, in memory of their own or shared. Without
+// recycle_bodies they stay so when a handler keeps them.
 func TestBodiesOfAllSizes(t *testing.T) {
 	for _, recycle := range []bool{false, true} {
 		inScene(t, func(s *scene) {
@@ -118,14 +118,14 @@ func TestBodiesOfAllSizes(t *testing.T) {
 	}
 }
 
-// Memory is used again when the last of the messages that share it is answered,
-// and not before. What misuse finds there, under the race detector, is poison.
+// Memory is reused after the last of the messages that share it is acked or requeued, and
+// not before. Under the race detector it is then poisoned.
 func TestRecycledBodies(t *testing.T) {
 	b := new(bodies)
 	b.open.Store(2)
 	m := []*Message{{Body: b.mem[:4:4], bodies: b}, {Body: b.mem[4:8:8], bodies: b}}
 	copy(b.mem[:], "oneotwo2")
-	again := func() bool { // a pool is anybody's: look for it
+	reused := func() bool { // other tests have put memory into the pool: look for b
 		for range 100 {
 			got, _ := recycled.Get().(*bodies)
 			if got == b {
@@ -136,15 +136,15 @@ func TestRecycledBodies(t *testing.T) {
 	}
 	m[0].Finish()
 	m[0].Finish()
-	if string(m[1].Body) != "two2" || again() {
-		t.Fatalf("body %q, and the memory given away", m[1].Body)
+	if string(m[1].Body) != "two2" || reused() {
+		t.Fatalf("the memory was released too early, or body %q is not two2", m[1].Body)
 	}
 	if poisoned := m[0].Body[0] == poison; poisoned != poisoning {
-		t.Errorf("the body of an answered message is %q", m[0].Body)
+		t.Errorf("the body of a finished message is %q, poisoning is %v", m[0].Body, poisoning)
 	}
 	m[1].Requeue(0)
-	if !again() && !raceDetector {
-		t.Error("memory of answered messages is not used again")
+	if !reused() && !raceDetector {
+		t.Error("memory of finished messages is not reused")
 	}
 }
 
@@ -157,8 +157,8 @@ func TestMessageSize(t *testing.T) {
 	}
 }
 
-// Memory of bodies is used again: a hundred deliveries, each after the last was acked,
-// need far fewer slabs than that.
+// The memory of bodies is reused: a hundred deliveries, each after the last was acked, need
+// far fewer slabs than that.
 func TestDeliveriesShareRecycledMemory(t *testing.T) {
 	inScene(t, func(s *scene) {
 		const deliveries = 100
@@ -186,7 +186,7 @@ func TestDeliveriesShareRecycledMemory(t *testing.T) {
 	})
 }
 
-// What a handler puts in the place of a body is its own: no poison goes there.
+// Memory that a handler has set Body to is not poisoned.
 func TestPoisonLeavesOtherMemoryAlone(t *testing.T) {
 	b := new(bodies)
 	b.open.Store(3)
@@ -196,10 +196,10 @@ func TestPoisonLeavesOtherMemoryAlone(t *testing.T) {
 		m.Finish()
 	}
 	if string(own) != "own" {
-		t.Errorf("the handler's own memory is now %q", own)
+		t.Errorf("the handler's own memory was changed to %q", own)
 	}
 	if poisoned := b.mem[0] == 'o' && b.mem[2] == poison; poisoned != poisoning {
-		t.Errorf("memory of answered messages is %q", b.mem[:3])
+		t.Errorf("memory of finished messages is %q, poisoning is %v", b.mem[:3], poisoning)
 	}
 }
 
