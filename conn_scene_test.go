@@ -44,9 +44,11 @@ func (d *recordingDelegate) record(c *Conn, m *Message, name, detail string) {
 	}
 }
 
-func (d *recordingDelegate) OnResponse(c *Conn, data []byte) { d.record(c, nil, "response", string(data)) }
-func (d *recordingDelegate) OnError(c *Conn, data []byte)    { d.record(c, nil, "error", string(data)) }
-func (d *recordingDelegate) OnMessage(c *Conn, m *Message)   { d.record(c, m, "message", string(m.Body)) }
+func (d *recordingDelegate) OnResponse(c *Conn, data []byte) {
+	d.record(c, nil, "response", string(data))
+}
+func (d *recordingDelegate) OnError(c *Conn, data []byte)  { d.record(c, nil, "error", string(data)) }
+func (d *recordingDelegate) OnMessage(c *Conn, m *Message) { d.record(c, m, "message", string(m.Body)) }
 func (d *recordingDelegate) OnMessageFinished(c *Conn, m *Message) {
 	d.record(c, m, "finished", string(m.Body))
 }

@@ -7,11 +7,12 @@ import (
 )
 
 const (
-	// recycledSlab is the size of a bodies: with recycle_bodies, up to so many
-	// bytes of bodies are released together.
+	// recycledSlab is how many bytes of bodies, at most, share memory and are
+	// released together with recycle_bodies.
 	recycledSlab = 64 << 10
-	// leastRecycled is the least total size of bodies that get a bodies. Fewer
-	// bytes, waiting for a slow handler, would hold a slab that is far larger.
+	// leastRecycled is how many bytes of bodies must arrive together to be
+	// recycled. Fewer bytes, waiting for a slow handler, would hold a whole slab,
+	// which is far more memory than recycling saves.
 	leastRecycled = 4 << 10
 )
 
