@@ -171,8 +171,8 @@ type Config struct {
 	//	tls_min_version           tls1.0, tls1.1, tls1.2 or tls1.3; ssl3.0 means the oldest that Go speaks, tls1.0
 	TlsConfig *tls.Config `opt:"tls_config"`
 
-	// Deflate asks nsqd for deflate compression at DeflateLevel, which the client
-	// uses, too. If nsqd does not offer it, the connection works uncompressed.
+	// Deflate asks nsqd for deflate compression at DeflateLevel. The client compresses
+	// at that level as well. If nsqd does not offer it, the connection works uncompressed.
 	// Deflate excludes Snappy.
 	Deflate      bool `opt:"deflate"`
 	DeflateLevel int  `opt:"deflate_level" min:"1" max:"9" default:"6"`

@@ -62,10 +62,10 @@
 //
 // nsqd has at most as many messages in flight on a connection as the RDY count that
 // the client sent last: RDY is NSQ's flow control. max_in_flight bounds the messages in
-// flight over all nsqds. The Consumer shares it among its connections and gives most
-// of it to those that have messages. Set max_in_flight to the number of handlers at least. A few times that
-// keeps the handlers busy; far more makes messages wait here while other consumers
-// could handle them. The default of 1 is safe and slow.
+// flight over all nsqds. The Consumer shares it among its connections and gives most of
+// it to those that have messages. Set max_in_flight to the number of handlers at least.
+// A few times that keeps the handlers busy; far more makes messages wait here while
+// other consumers could handle them. The default of 1 is safe and slow.
 //
 // Handlers never hold up a connection. Its reader queues what arrives and replies to
 // heartbeats, however long handlers take. When handlers fail, the Consumer backs off:
@@ -104,8 +104,8 @@
 //
 // # Testing
 //
-// Package nsqtest has a fake nsqd and an in-memory network, which work in the virtual
-// time of testing/synctest, too. examples/testing has a handler and its test. The
+// Package nsqtest has a fake nsqd and an in-memory network, which also work in the
+// virtual time of testing/synctest. examples/testing has a handler and its test. The
 // example of this package runs against such a fake.
 //
 // # Below Consumer and Producer

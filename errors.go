@@ -27,11 +27,11 @@ var (
 	// ErrNotSent reports that a publish failed and that nsqd has not taken the
 	// message: publishing it again cannot make a duplicate. Either no byte of it was
 	// sent, or it followed a publish that nsqd refused, after which nsqd closes the
-	// connection and reads no more. ErrNotSent matches ErrNotConnected, too.
+	// connection and reads no more. ErrNotSent also matches ErrNotConnected.
 	ErrNotSent = fmt.Errorf("%w: nothing was published", ErrNotConnected)
 	// ErrUnknownOutcome reports that a publish was sent, at least in part, and that
 	// nsqd's reply was not received: nsqd may have stored the message or not.
-	// ErrUnknownOutcome matches ErrNotConnected, too.
+	// ErrUnknownOutcome also matches ErrNotConnected.
 	ErrUnknownOutcome = fmt.Errorf("%w: no reply, outcome unknown", ErrNotConnected)
 
 	// ErrTLSRefused reports that nsqd does not offer TLS although Config.TlsV1 asks

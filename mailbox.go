@@ -24,7 +24,7 @@ func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
 // reports false if the mailbox is closed: the event does not run then. An event
 // for which it reports true runs, or is among those that close returns.
 //
-// A token that is already in wake serves this event, too:
+// A token that is already in wake serves this event as well:
 //
 //  1. post appends the event.
 //  2. It finds the token of an earlier post, and adds none.

@@ -56,8 +56,8 @@ const readStep = 64 << 10
 //
 // The error is io.EOF if r ends before the length, and io.ErrUnexpectedEOF if r ends
 // within the length or the data. A negative length is an error, and so is a length
-// over maxMsgSize, unless maxMsgSize is 0. The beginning of an HTTP response is an
-// error, too: r is then nsqd's HTTP port. Memory use grows with the data that arrives,
+// over maxMsgSize, unless maxMsgSize is 0. The beginning of an HTTP response is also an
+// error: r is then nsqd's HTTP port. Memory use grows with the data that arrives,
 // whatever the length announces.
 func ReadResponse(r io.Reader, maxMsgSize int32) ([]byte, error) {
 	var length [4]byte
