@@ -76,14 +76,13 @@ func resultOf(err error) handlerResult {
 	return r
 }
 
-// PanicError is what a panic in a handler becomes: an error like one that the
-// handler returned.
+// PanicError is the error that stands for a panic in a handler.
 type PanicError struct {
-	Value any    // what panic was called with; nil for runtime.Goexit
-	Stack []byte // of the handler's goroutine
+	Value any    // the argument of panic; nil for runtime.Goexit
+	Stack []byte // the stack of the handler's goroutine
 }
 
-// Error names the panic's value. The stack is not part of the text.
+// Error returns a text with the panic's value and without the stack.
 func (e *PanicError) Error() string {
 	if e.Value == nil {
 		return "handler called runtime.Goexit"
@@ -91,7 +90,7 @@ func (e *PanicError) Error() string {
 	return fmt.Sprintf("handler panicked: %v", e.Value)
 }
 
-// Unwrap returns the panic's value if it is an error.
+// Unwrap returns the panic's value if that is an error.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
