@@ -3,6 +3,7 @@ package nsq
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,31 +14,6 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// lookupd starts a fake nsqlookupd that lists nsqds for the scene's topic.
-func (s *scene) lookupd(addr string, nsqds ...*nsqtest.Nsqd) *nsqtest.Lookupd {
-	l := nsqtest.NewLookupd(s, nsqtest.LookupdOptions{Network: s.net, Addr: addr})
-	for _, d := range nsqds {
-		l.Register("t", d.Addr())
-	}
-	return l
-}
-
-// discovering makes the scene's consumer, which asks nsqlookupds over the
-// scene's network.
-func (s *scene) discovering(handlers int, h HandlerFunc) {
-	s.consumer(handlers, h)
-	s.c.SetLookupdHttpClient(s.net.HTTPClient())
-}
-
-// clients are how many connections each nsqd has.
-func clients(nsqds ...*nsqtest.Nsqd) []int {
-	var n []int
-	for _, d := range nsqds {
-		n = append(n, len(d.Clients()))
-	}
-	return n
-}
-
 // D9: nsqlookupds that know of different nsqds are all asked, in one poll. The
 // nsqds are connected when the call returns.
 func TestDiscoveryMergesAll(t *testing.T) {
@@ -46,7 +22,7 @@ func TestDiscoveryMergesAll(t *testing.T) {
 		s.lookupd("la:1", a, b)
 		s.lookupd("lb:1", b, c)
 		empty := s.lookupd("lc:1") // TOPIC_NOT_FOUND
-		s.discovering(1, noError)
+		s.consumer(1, noError)
 		start := time.Now()
 		if err := s.c.ConnectToNSQLookupds([]string{"la:1", "lb:1", "http://lc:1/lookup"}); err != nil {
 			t.Error(err)
@@ -75,7 +51,7 @@ func TestDiscoveryAddresses(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
 		s.lookupd("l:1", d)
-		s.discovering(0, nil)
+		s.consumer(0, nil)
 		if err := s.c.ConnectToNSQLookupd("l:1"); !errors.Is(err, errNoHandlers) {
 			t.Errorf("without handlers: %v", err)
 		}
@@ -116,7 +92,7 @@ func TestHungLookupd(t *testing.T) {
 		hung := s.lookupd("hung:1")
 		hung.Hang()
 		s.lookupd("l:1", d)
-		s.discovering(1, noError)
+		s.consumer(1, noError)
 		start := time.Now()
 		if err := s.c.ConnectToNSQLookupds([]string{"hung:1", "l:1"}); err != nil {
 			t.Error(err)
@@ -140,11 +116,9 @@ func TestDirectAndDiscovered(t *testing.T) {
 	inScene(t, func(s *scene) {
 		direct, listed := s.nsqd("direct:1"), s.nsqd("listed:1")
 		s.lookupd("l:1", listed)
-		s.discovering(1, noError)
+		s.consumer(1, noError)
 		s.connect(direct)
-		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
-			t.Fatal(err)
-		}
+		s.discover("l:1")
 		for range 5 {
 			direct.Disconnect(direct.Clients()[0].Conn)
 			listed.Disconnect(listed.Clients()[0].Conn)
@@ -164,11 +138,9 @@ func TestGoneNSQDIsLetGo(t *testing.T) {
 	inScene(t, func(s *scene) {
 		gone, kept, direct := s.nsqd("gone:1"), s.nsqd("kept:1"), s.nsqd("direct:1")
 		la, lb := s.lookupd("la:1", gone, kept, direct), s.lookupd("lb:1", kept)
-		s.discovering(1, func(*Message) error { sleep(time.Second); return nil })
+		s.consumer(1, func(*Message) error { sleep(time.Second); return nil })
 		s.connect(direct)
-		if err := s.c.ConnectToNSQLookupds([]string{"la:1", "lb:1"}); err != nil {
-			t.Fatal(err)
-		}
+		s.discover("la:1", "lb:1")
 		la.Unregister("t", "gone:1", "kept:1", "direct:1")
 		lb.Fail(http.StatusInternalServerError, "INTERNAL")
 		after(10 * time.Minute)
@@ -200,13 +172,10 @@ func TestGoneNSQDIsLetGo(t *testing.T) {
 func TestDiscoveryChurn(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.LookupdPollInterval = time.Second
-		s.cfg.Logger = nil
+		s.cfg.Logger = slog.New(slog.DiscardHandler)
 		l := s.lookupd("l:1")
-		s.discovering(1, noError)
-		s.c.SetLogger(nil, LogLevelError)
-		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
-			t.Fatal(err)
-		}
+		s.consumer(1, noError)
+		s.discover("l:1")
 		for round := range 100 {
 			var addrs []string
 			for i := range 100 {
@@ -227,30 +196,26 @@ func TestDiscoveryChurn(t *testing.T) {
 // D57: what is no trouble is not logged as such, and what is, once.
 func TestDiscoveryLog(t *testing.T) {
 	inScene(t, func(s *scene) {
-		var out lines
-		s.cfg.Logger = nil
-		l, empty := s.lookupd("l:1", s.nsqd("a:1")), s.lookupd("empty:1")
-		_ = empty
-		s.discovering(1, noError)
-		s.c.SetLogger(&out, LogLevelWarning)
-		s.c.ChangeMaxInFlight(10)
-		if err := s.c.ConnectToNSQLookupds([]string{"l:1", "empty:1"}); err != nil {
-			t.Fatal(err)
-		}
+		l := s.lookupd("l:1", s.nsqd("a:1"))
+		s.lookupd("empty:1") // does not know the topic
+		s.consumer(1, noError)
+		log := s.logged(LogLevelWarning)
+		s.discover("l:1", "empty:1")
 		after(10 * time.Minute)
-		if len(out) != 0 {
-			t.Errorf("logged %q while all is well", out)
+		if got := log.take(); len(got) != 0 {
+			t.Errorf("logged %q while all is well", got)
 		}
 		l.Fail(http.StatusServiceUnavailable, "BUSY")
 		after(30 * time.Minute)
-		if len(out) != 1 || !strings.HasPrefix(out[0], "WRN") || !strings.Contains(out[0], "l:1") || !strings.Contains(out[0], "503") {
-			t.Errorf("logged %q", out)
+		if got := log.take(); len(got) != 1 || !strings.HasPrefix(got[0], "WRN") ||
+			!strings.Contains(got[0], "l:1") || !strings.Contains(got[0], "503") {
+			t.Errorf("logged %q in half an hour of 503s, want one warning", got)
 		}
 		l.Recover()
 		after(5 * time.Minute)
 		s.stopped()
-		if len(out) != 1 {
-			t.Errorf("logged %q in the end", out)
+		if got := log.take(); len(got) != 0 {
+			t.Errorf("logged %q after the recovery", got)
 		}
 	})
 }
@@ -261,10 +226,8 @@ func TestMovedNSQD(t *testing.T) {
 	inScene(t, func(s *scene) {
 		old := s.nsqd("old:1")
 		l := s.lookupd("l:1", old)
-		s.discovering(1, noError)
-		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
-			t.Fatal(err)
-		}
+		s.consumer(1, noError)
+		s.discover("l:1")
 		after(10 * time.Second)
 		moved := s.nsqd("new:1")
 		l.Unregister("t", "old:1")
@@ -294,12 +257,10 @@ func TestDiscoveryFilter(t *testing.T) {
 	inScene(t, func(s *scene) {
 		nsqds := []*nsqtest.Nsqd{s.nsqd("n0:1"), s.nsqd("n1:1"), s.nsqd("n2:1")}
 		l := s.lookupd("l:1", nsqds...)
-		s.discovering(1, noError)
+		s.consumer(1, noError)
 		f := &onlyEven{}
 		s.c.SetBehaviorDelegate(f)
-		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
-			t.Fatal(err)
-		}
+		s.discover("l:1")
 		if n := clients(nsqds...); !slices.Equal(n, []int{1, 0, 1}) || !slices.Equal(f.seen, []string{"n0:1", "n1:1", "n2:1"}) {
 			t.Errorf("clients %v of %v", n, f.seen)
 		}
@@ -340,24 +301,21 @@ func TestLookupdAuthorization(t *testing.T) {
 		want   string
 	}{{"", true, ""}, {"s3cret", true, "Bearer s3cret"}, {"s3cret", false, ""}} {
 		inScene(t, func(s *scene) {
-			var out lines
-			s.cfg.Logger, s.cfg.AuthSecret = nil, tt.secret
+			s.cfg.AuthSecret = tt.secret
 			if err := s.cfg.Set("skip_lookupd_authorization", tt.send); err != nil {
 				t.Fatal(err)
 			}
 			l := s.lookupd("l:1")
-			s.discovering(1, noError)
-			s.c.SetLogger(&out, LogLevelWarning)
-			if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
-				t.Fatal(err)
-			}
+			s.consumer(1, noError)
+			log := s.logged(LogLevelWarning)
+			s.discover("l:1")
 			synctest.Wait()
 			if got := l.Requests()[0].Header.Get("Authorization"); got != tt.want {
 				t.Errorf("%+v: sent %q", tt, got)
 			}
-			warned := strings.Contains(strings.Join(out, ""), "plain http")
-			if warned != (tt.want != "") {
-				t.Errorf("%+v: logged %q", tt, out)
+			lines := strings.Join(log.take(), "\n")
+			if warned := strings.Contains(lines, "plain http"); warned != (tt.want != "") {
+				t.Errorf("%+v: logged %q", tt, lines)
 			}
 		})
 	}
@@ -367,7 +325,7 @@ func TestLookupdAuthorization(t *testing.T) {
 // are connected within a second.
 func TestManyNSQDsSomeHang(t *testing.T) {
 	inScene(t, func(s *scene) {
-		s.cfg.MaxInFlight, s.cfg.Logger = 1000, nil
+		s.cfg.MaxInFlight, s.cfg.Logger = 1000, slog.New(slog.DiscardHandler)
 		l := s.lookupd("l:1")
 		for i, d := range s.nsqds(200) {
 			if i%40 == 7 {
@@ -375,12 +333,9 @@ func TestManyNSQDsSomeHang(t *testing.T) {
 			}
 			l.Register("t", d.Addr())
 		}
-		s.discovering(1, noError)
-		s.c.SetLogger(nil, LogLevelError)
+		s.consumer(1, noError)
 		start := time.Now()
-		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
-			t.Fatal(err)
-		}
+		s.discover("l:1")
 		if took := time.Since(start); took > connectWait {
 			t.Errorf("returned after %v", took)
 		}
@@ -397,10 +352,8 @@ func TestLookupdRestart(t *testing.T) {
 		s.cfg.LookupdPollInterval = 2 * time.Second
 		a, b := s.nsqd("a:1"), s.nsqd("b:1")
 		l := s.lookupd("l:1", a, b)
-		s.discovering(1, noError)
-		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
-			t.Fatal(err)
-		}
+		s.consumer(1, noError)
+		s.discover("l:1")
 		after(30 * time.Second)
 		l.DeleteTopic("t")
 		after(15 * time.Second)
@@ -417,10 +370,8 @@ func TestMissingForTwoMoments(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
 		l := s.lookupd("l:1", d)
-		s.discovering(1, noError)
-		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
-			t.Fatal(err)
-		}
+		s.consumer(1, noError)
+		s.discover("l:1")
 		after(30 * time.Second)
 		l.Unregister("t", "a:1")
 		d.Disconnect(d.Clients()[0].Conn) // has it asked at once: missing for this moment
@@ -447,10 +398,8 @@ func TestDisconnectConnectDisconnect(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
 		s.lookupd("l:1", d)
-		s.discovering(1, noError)
-		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
-			t.Fatal(err)
-		}
+		s.consumer(1, noError)
+		s.discover("l:1")
 		for _, do := range []func(string) error{s.c.DisconnectFromNSQD, s.c.ConnectToNSQD, s.c.DisconnectFromNSQD} {
 			if err := do("a:1"); err != nil {
 				t.Fatal(err)
@@ -468,7 +417,7 @@ func TestDisconnectConnectDisconnect(t *testing.T) {
 // has not come.
 func TestSnapshotShowsAll(t *testing.T) {
 	inScene(t, func(s *scene) {
-		s.cfg.Logger = nil
+		s.cfg.Logger = slog.New(slog.DiscardHandler)
 		l := s.lookupd("l:1")
 		for i, d := range s.nsqds(200) {
 			if i < 70 {
@@ -476,11 +425,8 @@ func TestSnapshotShowsAll(t *testing.T) {
 			}
 			l.Register("t", d.Addr())
 		}
-		s.discovering(1, noError)
-		s.c.SetLogger(nil, LogLevelError)
-		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
-			t.Fatal(err)
-		}
+		s.consumer(1, noError)
+		s.discover("l:1")
 		after(10 * time.Second)
 		if n := len(s.c.Snapshot().Connections); n != 200 {
 			t.Errorf("%d of 200 shown", n)
@@ -500,34 +446,26 @@ func (f *failingTransport) RoundTrip(*http.Request) (*http.Response, error) {
 // nonsense in one line.
 func TestDiscoveryFailuresAreLoggedOnce(t *testing.T) {
 	inScene(t, func(s *scene) {
-		var out lines
-		s.cfg.Logger = nil
 		s.consumer(1, noError)
 		s.c.SetLookupdHttpClient(&http.Client{Transport: &failingTransport{}})
-		s.c.SetLogger(&out, LogLevelWarning)
-		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
-			t.Fatal(err)
-		}
+		log := s.logged(LogLevelWarning)
+		s.discover("l:1")
 		after(10 * time.Minute)
 		s.stopped()
-		if len(out) != 1 {
-			t.Errorf("logged %d times", len(out))
+		if got := log.take(); len(got) != 1 {
+			t.Errorf("logged %q, want one line", got)
 		}
 	})
 	inScene(t, func(s *scene) {
-		var out lines
-		s.cfg.Logger = nil
 		l := s.lookupd("l:1")
 		l.Reply(`{"producers":[` + strings.Repeat(`{"hostname":"h"},`, 10_000) + `{}]}`)
-		s.discovering(1, noError)
-		s.c.SetLogger(&out, LogLevelWarning)
-		if err := s.c.ConnectToNSQLookupd("l:1"); err != nil {
-			t.Fatal(err)
-		}
+		s.consumer(1, noError)
+		log := s.logged(LogLevelWarning)
+		s.discover("l:1")
 		after(time.Minute)
 		s.stopped()
-		if len(out) != 1 {
-			t.Errorf("%d lines of log by one answer", len(out))
+		if got := log.take(); len(got) != 1 {
+			t.Errorf("logged %d lines, want one", len(got))
 		}
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,22 +13,6 @@ import (
 
 	"github.com/rdyhq/nsq/nsqtest"
 )
-
-// leases sets nsqd's message timeouts.
-func leases(timeout, most time.Duration) func(*nsqtest.Options) {
-	return func(o *nsqtest.Options) { o.MsgTimeout, o.MaxMsgTimeout = timeout, most }
-}
-
-// balanced checks that every message is accounted for, and returns the counts.
-func (s *scene) balanced() Counts {
-	s.Helper()
-	shown := s.c.Snapshot()
-	c := shown.Counts
-	if int(c.Received) != int(c.Finished+c.Requeued+c.Expired+c.Lost)+shown.InFlight { // #nosec G115 -- few
-		s.Errorf("out of balance: %+v, %d in flight", c, shown.InFlight)
-	}
-	return c
-}
 
 // D31: a message whose lease is over when a handler is free is not handled: nsqd
 // has given it to somebody else. While handlers hang, what waits does not grow.
@@ -77,37 +60,18 @@ func (d *deliveryQueue) queued() int {
 	return n
 }
 
-// sharedLines is lines for several goroutines.
-type sharedLines struct {
-	mu    sync.Mutex
-	lines lines
-}
-
-func (l *sharedLines) Output(depth int, s string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.lines.Output(depth, s)
-}
-
-func (l *sharedLines) all() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.lines)
-}
-
 // With more messages in hand than its handlers get through within a lease the
 // Consumer takes fewer, so that hardly any is given up with nobody having begun
 // it.
 func TestOverrunTakesFewer(t *testing.T) {
 	inScene(t, func(s *scene) {
-		var out sharedLines
-		s.cfg.Logger, s.cfg.MaxInFlight = nil, 50
+		s.cfg.MaxInFlight = 50
 		d := s.nsqd("a:1", leases(time.Second, time.Hour))
 		handled := map[MessageID]bool{}
 		// Not a tenth of the lease: a handler that ends just when it does is in time
 		// or not by chance.
 		s.consumer(1, func(m *Message) error { handled[m.ID] = true; sleep(97 * time.Millisecond); return nil })
-		s.c.SetLogger(&out, LogLevelWarning)
+		log := s.logged(LogLevelWarning)
 		s.connect(d)
 		flood(d, 400)
 		after(5 * time.Minute)
@@ -115,7 +79,7 @@ func TestOverrunTakesFewer(t *testing.T) {
 		if len(handled) != 400 || c.Expired > 400 {
 			t.Errorf("%d handled of 400: %+v", len(handled), c)
 		}
-		warned := slices.DeleteFunc(out.all(), func(line string) bool { return !strings.Contains(line, "taking fewer") })
+		warned := slices.DeleteFunc(log.take(), func(line string) bool { return !strings.Contains(line, "taking fewer") })
 		if len(warned) != 1 || !strings.Contains(warned[0], "max_in_flight=50") || !strings.Contains(warned[0], "handlers=1") {
 			t.Errorf("warned %q", warned)
 		}

@@ -1,8 +1,6 @@
 package nsq
 
 import (
-	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -10,43 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/rdyhq/nsq/nsqtest"
 )
-
-var errBoom = errors.New("boom")
-
-// nsqds starts n fake nsqds.
-func (s *scene) nsqds(n int) []*nsqtest.Nsqd {
-	var all []*nsqtest.Nsqd
-	for i := range n {
-		all = append(all, s.nsqd(fmt.Sprintf("n%03d:1", i)))
-	}
-	return all
-}
-
-// flood publishes n messages, more than a test will see handled.
-func flood(d *nsqtest.Nsqd, n int) { d.Publish("t", slices.Repeat([]string{"m"}, n)...) }
-
-// rdyOf is the RDY that nsqd has been sent last.
-func rdyOf(d *nsqtest.Nsqd) int {
-	rdy := 0
-	for _, c := range d.Clients() {
-		rdy += c.RDY
-	}
-	return rdy
-}
-
-// granted is all RDY and all messages in flight, of several nsqds.
-func granted(nsqds []*nsqtest.Nsqd) (rdy, inFlight int) {
-	for _, d := range nsqds {
-		for _, c := range d.Clients() {
-			rdy += c.RDY
-			inFlight += c.InFlight
-		}
-	}
-	return rdy, inFlight
-}
 
 // D18: after an error messages flow again within a second of the pause's end,
 // whichever nsqds have some.
@@ -321,10 +283,6 @@ func TestPanickingStrategy(t *testing.T) {
 type panickingStrategy struct{}
 
 func (panickingStrategy) Calculate(int) time.Duration { panic("no") }
-
-// offBeat is what a handler takes for which chance shall play no role: it does not
-// end at the moment when flow looks, which then sees it at work or not.
-const offBeat = 9700 * time.Microsecond
 
 // D19, D24: lowering max_in_flight takes effect at once, on all nsqds, and what
 // is in flight never exceeds what it was, and soon not what it is.

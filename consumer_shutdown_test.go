@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -14,15 +15,6 @@ import (
 
 	"github.com/rdyhq/nsq/nsqtest"
 )
-
-// shutdown calls Shutdown with a timeout, and says how long it took.
-func (s *scene) shutdown(timeout time.Duration) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	start := time.Now()
-	err := s.c.Shutdown(ctx)
-	return time.Since(start), err
-}
 
 // F3: Shutdown takes as long as the slowest handler at work, and gives back what
 // nobody has begun.
@@ -348,7 +340,7 @@ func TestLedger(t *testing.T) {
 
 func shortLife(s *scene, rnd *rand.Rand) {
 	ms := func(n int) time.Duration { return time.Duration(rnd.IntN(n)) * time.Millisecond }
-	s.cfg.Logger = nil
+	s.cfg.Logger = slog.New(slog.DiscardHandler)
 	s.cfg.MaxInFlight = 1 + rnd.IntN(8)
 	s.cfg.DefaultRequeueDelay = ms(500)
 	s.cfg.MaxBackoffDuration = ms(2) * 300
@@ -378,7 +370,6 @@ func shortLife(s *scene, rnd *rand.Rand) {
 		}
 		return nil
 	})
-	s.c.SetLogger(nil, LogLevelError)
 	for range 3 + rnd.IntN(10) {
 		switch rnd.IntN(9) {
 		case 0, 1:
@@ -440,9 +431,8 @@ func TestShutdownWithUnanswered(t *testing.T) {
 func TestStopWaitsForIdleWorkers(t *testing.T) {
 	for range 50 {
 		inScene(t, func(s *scene) {
-			s.cfg.StopTimeout, s.cfg.Logger = 0, nil
+			s.cfg.StopTimeout, s.cfg.Logger = 0, slog.New(slog.DiscardHandler)
 			s.consumer(50, noError)
-			s.c.SetLogger(nil, LogLevelError)
 			s.connect(s.nsqd("a:1"))
 			sleep(time.Second)
 			s.c.Stop()

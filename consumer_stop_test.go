@@ -16,16 +16,6 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// stopped stops the consumer and returns how long that took.
-func (s *scene) stopped() time.Duration {
-	s.Helper()
-	start := time.Now()
-	s.c.Stop()
-	s.c.Stop()
-	<-s.c.StopChan
-	return time.Since(start)
-}
-
 // D12: a consumer in any state stops: without handlers, without a connection.
 func TestStopWithoutConnection(t *testing.T) {
 	for _, handlers := range []int{0, 1, 5} {
@@ -312,19 +302,16 @@ func TestDisconnectGivesTheStragglerBack(t *testing.T) {
 // An answer to CLS that is none is not taken for a good end.
 func TestStopAnsweredOddly(t *testing.T) {
 	inScene(t, func(s *scene) {
-		var out lines
-		s.cfg.Logger = nil
 		d := s.nsqd("a:1")
 		d.Inject(nsqtest.Fault{Command: "CLS", Reply: nsqtest.ResponseFrame("OK")})
 		s.consumer(1, noError)
-		s.c.SetLogger(&out, LogLevelWarning)
-		s.c.ChangeMaxInFlight(10)
+		log := s.logged(LogLevelWarning)
 		s.connect(d)
 		if took := s.stopped(); took != 0 {
 			t.Errorf("took %v", took)
 		}
-		if len(out) != 1 || !strings.Contains(out[0], "unexpected reply to CLS") {
-			t.Errorf("logged %q", out)
+		if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "unexpected reply to CLS") {
+			t.Errorf("logged %q", got)
 		}
 	})
 }

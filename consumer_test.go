@@ -178,7 +178,7 @@ func TestLostConnectionDoesNotWaitForHandlers(t *testing.T) {
 		d.Publish("t", "stuck", "stuck too")
 		synctest.Wait()
 		d.Disconnect(1)
-		after(100 * time.Millisecond)
+		after(firstRedial)
 		if n := len(commands(d, "SUB")); n != 2 {
 			t.Errorf("%d SUBs within the redial delay, want 2", n)
 		}
@@ -238,7 +238,7 @@ func TestShareOfALostNSQD(t *testing.T) {
 			t.Errorf("b was sent %q", got)
 		}
 		a.Restart()
-		after(100*time.Millisecond + rdyMoves)
+		after(firstRedial + rdyMoves)
 		for _, d := range []*nsqtest.Nsqd{a, b} {
 			if got := commands(d, "RDY"); got[len(got)-1] != "RDY 5" {
 				t.Errorf("%s was sent %q", d.Addr(), got)
@@ -291,7 +291,7 @@ func TestConnectToNSQDsTriesAll(t *testing.T) {
 		}
 		late := s.nsqd("dead:1")
 		late.Publish("t", "m")
-		after(2 * 100 * time.Millisecond)
+		after(2 * firstRedial)
 		if st := late.Stats("t", "c"); st.Finished != 1 {
 			t.Errorf("late: %+v", st)
 		}
@@ -307,7 +307,7 @@ func TestConnectAgainAfterFailure(t *testing.T) {
 			t.Fatal("connected to nobody")
 		}
 		s.nsqd("a:1")
-		after(10 * 100 * time.Millisecond)
+		after(10 * firstRedial)
 		if n := s.c.Stats().Connections; n != 1 {
 			t.Fatalf("%d connections in the background", n)
 		}
@@ -460,23 +460,13 @@ func TestFrozenNSQDHoldsUpNobody(t *testing.T) {
 // D23: said once, with the figure to set.
 func TestWarnsOfTooFewSlots(t *testing.T) {
 	inScene(t, func(s *scene) {
-		var out lines
-		s.cfg.Logger, s.cfg.MaxInFlight = nil, 2
+		s.cfg.MaxInFlight = 2
 		a, b := s.nsqd("a:1"), s.nsqd("b:1")
 		s.consumer(3, noError)
-		s.c.SetLogger(&out, LogLevelWarning)
+		log := s.logged(LogLevelWarning)
 		s.connect(a, b)
-		if len(out) != 1 || !strings.Contains(out[0], "set_at_least=3") || !strings.HasPrefix(out[0], "WRN") {
-			t.Errorf("logged %q", out)
+		if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "set_at_least=3") || !strings.HasPrefix(got[0], "WRN") {
+			t.Errorf("logged %q", got)
 		}
 	})
-}
-
-// lines is a logger that keeps what it is given. It is not safe for concurrent
-// use; a Consumer's warnings come from its run loop.
-type lines []string
-
-func (l *lines) Output(_ int, s string) error {
-	*l = append(*l, s)
-	return nil
 }

@@ -1,12 +1,8 @@
 package nsq
 
 import (
-	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"github.com/rdyhq/nsq/nsqtest"
 )
 
 // A worker that is done with its messages at once takes more at a time, also if
@@ -23,37 +19,6 @@ func TestFastWorkerTakesMore(t *testing.T) {
 	if w.most != mostPrefetched {
 		t.Errorf("takes %d at a time, want %d", w.most, mostPrefetched)
 	}
-}
-
-// held has the one handler done with some messages at once, and then hang in one that
-// it took together with others, until release is closed.
-func (s *scene) held() (d *nsqtest.Nsqd, release chan struct{}) {
-	s.Helper()
-	const done = 100
-	s.cfg.MaxInFlight = 2 * done
-	d = s.nsqd("a:1")
-	var bodies []string
-	for i := range 2 * done {
-		bodies = append(bodies, fmt.Sprint(i))
-	}
-	d.Publish("t", bodies...)
-	release = make(chan struct{})
-	handled := 0
-	s.consumer(1, func(*Message) error {
-		if handled++; handled == done+1 {
-			<-release
-		}
-		return nil
-	})
-	s.connect(d)
-	synctest.Wait()
-	if handled != done+1 {
-		s.Fatalf("%d messages begun, want %d", handled, done+1)
-	}
-	if st := d.Stats("t", "c"); st.Finished >= done {
-		s.Fatalf("%+v: the FINs that the test is about are sent already", st)
-	}
-	return d, release
 }
 
 // FINs that wait for the rest of their batch are not lost when a stop waits for

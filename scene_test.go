@@ -13,19 +13,22 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
+// TestMain fails if a test leaves a goroutine behind.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// scene is a network of fake nsqds and one consumer, in virtual time.
+// scene is a test in virtual time: an in-memory network of fake nsqds and
+// nsqlookupds, and the Config of the clients under test. What the tests of a
+// Consumer need besides is in consumer_scene_test.go.
 type scene struct {
 	*testing.T
 	net *nsqtest.Network
 	cfg *Config
-	c   *Consumer
+	c   *Consumer // set by consumer, nil before
 }
 
-// inScene runs a test in a bubble, and then checks that the consumer leaves
-// nothing behind: the bubble does not end before its goroutines, and each dial
-// was closed exactly once.
+// inScene runs a test in a bubble and stops its Consumer, if it has one. Nothing
+// may be left then: the bubble waits for its goroutines to end, and each dialled
+// connection must have been closed exactly once.
 func inScene(t *testing.T, test func(s *scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -45,7 +48,7 @@ func inScene(t *testing.T, test func(s *scene)) {
 	})
 }
 
-// nsqd starts a fake nsqd; its options may be changed.
+// nsqd starts a fake nsqd. The functions change its options.
 func (s *scene) nsqd(addr string, change ...func(*nsqtest.Options)) *nsqtest.Nsqd {
 	o := nsqtest.Options{Network: s.net, Addr: addr}
 	for _, f := range change {
@@ -54,31 +57,13 @@ func (s *scene) nsqd(addr string, change ...func(*nsqtest.Options)) *nsqtest.Nsq
 	return nsqtest.NewNsqd(s, o)
 }
 
-// consumer makes the scene's consumer, of channel c of topic t.
-func (s *scene) consumer(handlers int, h HandlerFunc) *Consumer {
-	s.Helper()
-	c, err := NewConsumer("t", "c", s.cfg)
-	if err != nil {
-		s.Fatal(err)
-	}
-	s.c = c
-	if handlers > 0 {
-		c.AddConcurrentHandlers(h, handlers)
-	}
-	return c
-}
-
-// rdyMoves is more than it takes RDY to move from one nsqd to another that has
-// nothing in flight.
-const rdyMoves = 50 * time.Millisecond
-
-func (s *scene) connect(nsqds ...*nsqtest.Nsqd) {
-	s.Helper()
+// lookupd starts a fake nsqlookupd that lists these nsqds for topic t.
+func (s *scene) lookupd(addr string, nsqds ...*nsqtest.Nsqd) *nsqtest.Lookupd {
+	l := nsqtest.NewLookupd(s, nsqtest.LookupdOptions{Network: s.net, Addr: addr})
 	for _, d := range nsqds {
-		if err := s.c.ConnectToNSQD(d.Addr()); err != nil {
-			s.Fatal(err)
-		}
+		l.Register("t", d.Addr())
 	}
+	return l
 }
 
 // sleep lets virtual time pass.
@@ -86,13 +71,14 @@ func sleep(d time.Duration) {
 	time.Sleep(d) //nolint:forbidigo // inside a synctest bubble
 }
 
-// after lets virtual time pass, and everything settle.
+// after lets virtual time pass and waits until everything has settled.
 func after(d time.Duration) {
 	sleep(d)
 	synctest.Wait()
 }
 
-// commands are the lines that an nsqd received, those of the names given.
+// commands returns the lines that an nsqd has received, over all connections, of
+// the commands with these names.
 func commands(d *nsqtest.Nsqd, names ...string) []string {
 	var lines []string
 	for _, line := range d.Commands() {
@@ -103,5 +89,3 @@ func commands(d *nsqtest.Nsqd, names ...string) []string {
 	}
 	return lines
 }
-
-func noError(*Message) error { return nil }

@@ -1,0 +1,175 @@
+package nsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+const (
+	// firstRedial is how soon a lost nsqd is dialled again, at the latest.
+	firstRedial = 100 * time.Millisecond
+	// rdyMoves is longer than RDY takes to move from one nsqd to another that has
+	// nothing in flight.
+	rdyMoves = 50 * time.Millisecond
+	// offBeat is how long a handler takes in tests that count what is in flight.
+	// It shares no instant with flow's looks at the connections, which are at round
+	// times: whether a look at such an instant saw the handler would be chance.
+	offBeat = 9700 * time.Microsecond
+)
+
+var errBoom = errors.New("boom")
+
+func noError(*Message) error { return nil }
+
+// consumer makes the scene's Consumer, of channel c of topic t. It asks
+// nsqlookupds over the scene's network.
+func (s *scene) consumer(handlers int, h HandlerFunc) *Consumer {
+	s.Helper()
+	c, err := NewConsumer("t", "c", s.cfg)
+	if err != nil {
+		s.Fatal(err)
+	}
+	c.SetLookupdHttpClient(s.net.HTTPClient())
+	s.c = c
+	if handlers > 0 {
+		c.AddConcurrentHandlers(h, handlers)
+	}
+	return c
+}
+
+// logged collects what the Consumer logs from now on, from a level up.
+func (s *scene) logged(level LogLevel) *logLines {
+	out := &logLines{}
+	s.c.SetLogger(out, level)
+	return out
+}
+
+// connect connects the Consumer to nsqds by their addresses.
+func (s *scene) connect(nsqds ...*nsqtest.Nsqd) {
+	s.Helper()
+	for _, d := range nsqds {
+		if err := s.c.ConnectToNSQD(d.Addr()); err != nil {
+			s.Fatal(err)
+		}
+	}
+}
+
+// discover connects the Consumer to the nsqds that nsqlookupds list.
+func (s *scene) discover(lookupds ...string) {
+	s.Helper()
+	if err := s.c.ConnectToNSQLookupds(lookupds); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// held makes a Consumer whose one handler has returned from 100 messages at once
+// and hangs in the next one until release is closed. It took that message
+// together with some of the 100, whose FINs are therefore not all sent yet.
+func (s *scene) held() (d *nsqtest.Nsqd, release chan struct{}) {
+	s.Helper()
+	const done = 100
+	s.cfg.MaxInFlight = 2 * done
+	d = s.nsqd("a:1")
+	var bodies []string
+	for i := range 2 * done {
+		bodies = append(bodies, fmt.Sprint(i))
+	}
+	d.Publish("t", bodies...)
+	release = make(chan struct{})
+	handled := 0
+	s.consumer(1, func(*Message) error {
+		if handled++; handled == done+1 {
+			<-release
+		}
+		return nil
+	})
+	s.connect(d)
+	synctest.Wait()
+	if handled != done+1 {
+		s.Fatalf("%d messages begun, want %d", handled, done+1)
+	}
+	if st := d.Stats("t", "c"); st.Finished >= done {
+		s.Fatalf("%+v: the FINs that the test is about are sent already", st)
+	}
+	return d, release
+}
+
+// stopped stops the Consumer, with two calls, and returns how long that took.
+func (s *scene) stopped() time.Duration {
+	s.Helper()
+	start := time.Now()
+	s.c.Stop()
+	s.c.Stop()
+	<-s.c.StopChan
+	return time.Since(start)
+}
+
+// shutdown calls Shutdown with a timeout and returns how long it took.
+func (s *scene) shutdown(timeout time.Duration) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	start := time.Now()
+	err := s.c.Shutdown(ctx)
+	return time.Since(start), err
+}
+
+// balanced checks that the counts account for every message and returns them.
+func (s *scene) balanced() Counts {
+	s.Helper()
+	shown := s.c.Snapshot()
+	c := shown.Counts
+	if int(c.Received) != int(c.Finished+c.Requeued+c.Expired+c.Lost)+shown.InFlight { // #nosec G115 -- few
+		s.Errorf("out of balance: %+v, %d in flight", c, shown.InFlight)
+	}
+	return c
+}
+
+// nsqds starts n fake nsqds.
+func (s *scene) nsqds(n int) []*nsqtest.Nsqd {
+	var all []*nsqtest.Nsqd
+	for i := range n {
+		all = append(all, s.nsqd(fmt.Sprintf("n%03d:1", i)))
+	}
+	return all
+}
+
+// leases sets nsqd's msg-timeout and max-msg-timeout.
+func leases(timeout, most time.Duration) func(*nsqtest.Options) {
+	return func(o *nsqtest.Options) { o.MsgTimeout, o.MaxMsgTimeout = timeout, most }
+}
+
+// flood publishes n messages.
+func flood(d *nsqtest.Nsqd, n int) { d.Publish("t", slices.Repeat([]string{"m"}, n)...) }
+
+// clients returns how many connections each nsqd has.
+func clients(nsqds ...*nsqtest.Nsqd) []int {
+	var n []int
+	for _, d := range nsqds {
+		n = append(n, len(d.Clients()))
+	}
+	return n
+}
+
+// granted returns the sums of RDY and of messages in flight over all connections
+// to these nsqds.
+func granted(nsqds []*nsqtest.Nsqd) (rdy, inFlight int) {
+	for _, d := range nsqds {
+		for _, c := range d.Clients() {
+			rdy += c.RDY
+			inFlight += c.InFlight
+		}
+	}
+	return rdy, inFlight
+}
+
+// rdyOf returns the RDY that an nsqd was sent last.
+func rdyOf(d *nsqtest.Nsqd) int {
+	rdy, _ := granted([]*nsqtest.Nsqd{d})
+	return rdy
+}
