@@ -3,7 +3,6 @@ package nsq
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +13,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
+// Each message of two nsqds is handled once and finished at the nsqd that it came from.
+// RDY is split evenly in the end.
 func TestConsumeFromTwoNSQDs(t *testing.T) {
 	inScene(t, func(s *scene) {
 		a, b := s.nsqd("a:1"), s.nsqd("b:1")
@@ -40,14 +41,14 @@ func TestConsumeFromTwoNSQDs(t *testing.T) {
 		}
 		synctest.Wait()
 		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("handled %v", got)
+			t.Errorf("handled %v, want %v", got, want)
 		}
 		for _, d := range []*nsqtest.Nsqd{a, b} {
 			if st := d.Stats("t", "c"); st.Finished != 100 || st.InFlight != 0 {
 				t.Errorf("%s: %+v", d.Addr(), st)
 			}
 			if rdy := commands(d, "RDY"); len(rdy) == 0 || rdy[len(rdy)-1] != "RDY 5" {
-				t.Errorf("%s got %v, want its half of 10 in the end", d.Addr(), rdy)
+				t.Errorf("%s was sent %v, want its half of 10 in the end", d.Addr(), rdy)
 			}
 		}
 		if st := s.c.Stats(); *st != (ConsumerStats{MessagesReceived: 200, MessagesFinished: 200, Connections: 2}) {
@@ -56,7 +57,9 @@ func TestConsumeFromTwoNSQDs(t *testing.T) {
 	})
 }
 
-func TestNewConsumerRefuses(t *testing.T) {
+// NewConsumer returns an error about an invalid name or option, and panics for a
+// Config that NewConfig has not made.
+func TestNewConsumerRefusesWhatIsInvalid(t *testing.T) {
 	tests := []struct {
 		topic, channel string
 		change         func(*Config)
@@ -74,7 +77,7 @@ func TestNewConsumerRefuses(t *testing.T) {
 		}
 		_, err := NewConsumer(tt.topic, tt.channel, cfg)
 		if err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(tt.want)) {
-			t.Errorf("NewConsumer(%q, %q): %v, want %q", tt.topic, tt.channel, err, tt.want)
+			t.Errorf("NewConsumer(%q, %q): error %v, want one about %q", tt.topic, tt.channel, err, tt.want)
 		}
 	}
 	for name, cfg := range map[string]*Config{"nil": nil, "literal": {}} {
@@ -89,6 +92,7 @@ func TestNewConsumerRefuses(t *testing.T) {
 	}
 }
 
+// A handler that is added after a connect call is a bug of the program.
 func TestAddHandlerAfterConnectPanics(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.consumer(1, noError)
@@ -102,31 +106,31 @@ func TestAddHandlerAfterConnectPanics(t *testing.T) {
 	})
 }
 
+// Connect and disconnect calls that make no sense return go-nsq's errors.
 func TestConnectErrors(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
 		s.consumer(0, nil)
 		if err := s.c.ConnectToNSQD(d.Addr()); err == nil || err.Error() != "no handlers" {
-			t.Errorf("without handlers: %v", err)
+			t.Errorf("without handlers: error %v", err)
 		}
 		s.c.AddHandler(HandlerFunc(noError))
 		s.connect(d)
 		if err := s.c.ConnectToNSQD(d.Addr()); !errors.Is(err, ErrAlreadyConnected) {
-			t.Errorf("connected already: %v", err)
+			t.Errorf("connected already: error %v", err)
 		}
 		if err := s.c.DisconnectFromNSQD("b:1"); !errors.Is(err, ErrNotConnected) {
-			t.Errorf("disconnect from an unknown address: %v", err)
+			t.Errorf("disconnect from an unknown address: error %v", err)
 		}
-		s.c.Stop()
-		<-s.c.StopChan
+		s.stopped()
 		if err := s.c.ConnectToNSQD("b:1"); err == nil || err.Error() != "consumer stopped" || !errors.Is(err, ErrStopped) {
-			t.Errorf("stopped: %v", err)
+			t.Errorf("after the stop: error %v", err)
 		}
 	})
 }
 
-// D1: whatever handlers do, heartbeats are answered and the connection stays.
-// nsqd sends a message again meanwhile, on the same connection.
+// D1: while all handlers hang for ten minutes the Consumer replies to each heartbeat,
+// and the connection stays. nsqd even sends a message again over it.
 func TestSlowHandlersKeepTheConnection(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1", func(o *nsqtest.Options) { o.MsgTimeout = time.Hour; o.MaxMsgTimeout = 2 * time.Hour })
@@ -138,21 +142,21 @@ func TestSlowHandlersKeepTheConnection(t *testing.T) {
 		d.Resend(ids[0])
 		after(5*time.Minute + time.Second)
 		if n := len(commands(d, "NOP")); n != 20 {
-			t.Errorf("%d NOPs for 20 heartbeats", n)
+			t.Errorf("%d NOPs, want one for each of 20 heartbeats", n)
 		}
 		if n := s.net.Dials(); n != 1 {
-			t.Errorf("%d connections, want the first one still", n)
+			t.Errorf("%d dials, want the first connection to stay", n)
 		}
 		close(release)
 		synctest.Wait()
 		if st := d.Stats("t", "c"); st.Finished != 11 || st.InFlight != 0 {
-			t.Errorf("after the handlers woke: %+v", st)
+			t.Errorf("after the handlers returned: %+v", st)
 		}
 	})
 }
 
-// D43: heartbeats as far apart as read_timeout allows keep an idle connection,
-// and so does nsqd's own interval under a shorter read_timeout.
+// D43: an idle connection stays with heartbeats as far apart as read_timeout allows,
+// and with nsqd's default interval, 30 s, under a read_timeout that is shorter.
 func TestIdleConnectionStays(t *testing.T) {
 	for _, tt := range []struct{ heartbeat, read time.Duration }{{time.Minute, time.Minute}, {0, 20 * time.Second}} {
 		inScene(t, func(s *scene) {
@@ -162,13 +166,14 @@ func TestIdleConnectionStays(t *testing.T) {
 			s.connect(d)
 			after(time.Hour)
 			if n := s.net.Dials(); n != 1 {
-				t.Errorf("%+v: %d connections in an idle hour", tt, n)
+				t.Errorf("%+v: %d dials in an idle hour, want 1", tt, n)
 			}
 		})
 	}
 }
 
-// D2: a dead connection leaves the set at once, however stuck its handlers are.
+// D2: a lost connection leaves the set at once and is dialled again although handlers
+// hang in its messages. Their FINs come too late and are not counted as sent.
 func TestLostConnectionDoesNotWaitForHandlers(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -180,25 +185,25 @@ func TestLostConnectionDoesNotWaitForHandlers(t *testing.T) {
 		d.Disconnect(1)
 		after(firstRedial)
 		if n := len(commands(d, "SUB")); n != 2 {
-			t.Errorf("%d SUBs within the redial delay, want 2", n)
+			t.Errorf("%d SUBs within the first redial delay, want 2", n)
 		}
 		if n := s.c.Stats().Connections; n != 1 {
-			t.Errorf("%d connections counted, want 1", n)
+			t.Errorf("Stats counts %d connections, want 1", n)
 		}
 		close(release)
 		synctest.Wait()
 		if st := s.c.Stats(); st.MessagesFinished != 0 {
-			t.Errorf("FINs that no connection could take are counted as sent: %+v", st)
+			t.Errorf("FINs for a lost connection are counted as sent: %+v", st)
 		}
-		after(2 * time.Minute) // they come again
+		after(2 * time.Minute) // nsqd delivers both again
 		if st := d.Stats("t", "c"); st.Finished != 2 {
-			t.Errorf("not finished in the end: %+v", st)
+			t.Errorf("%+v, want both finished in the end", st)
 		}
 	})
 }
 
-// What a lost connection had brought and no handler had begun is not begun any
-// more: nsqd delivers it again.
+// Messages that no handler has begun when their connection is lost are dropped: nsqd
+// delivers them again.
 func TestLostMessagesAreNotHandled(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -217,7 +222,7 @@ func TestLostMessagesAreNotHandled(t *testing.T) {
 		close(release)
 		after(2 * time.Minute)
 		if !slices.Equal(attempts, []uint16{1, 2, 2, 2}) {
-			t.Errorf("handled at attempts %v", attempts)
+			t.Errorf("handled at attempts %v, want only the begun one at its first", attempts)
 		}
 		if st := s.c.Stats(); st.MessagesReceived != 6 || st.MessagesFinished != 3 || st.MessagesRequeued != 0 {
 			t.Errorf("%+v", st)
@@ -225,8 +230,9 @@ func TestLostMessagesAreNotHandled(t *testing.T) {
 	})
 }
 
-// A lost nsqd's share is the others' at once, and its own again when it is back.
-func TestShareOfALostNSQD(t *testing.T) {
+// The others get a lost nsqd's share of max_in_flight at once, and give it back when
+// the nsqd returns.
+func TestOthersGetTheShareOfALostNSQD(t *testing.T) {
 	inScene(t, func(s *scene) {
 		a, b := s.nsqd("a:1"), s.nsqd("b:1")
 		s.consumer(1, noError)
@@ -235,19 +241,20 @@ func TestShareOfALostNSQD(t *testing.T) {
 		a.Kill()
 		after(rdyMoves)
 		if got := commands(b, "RDY"); got[len(got)-1] != "RDY 10" {
-			t.Errorf("b was sent %q", got)
+			t.Errorf("b was sent %q, want all of 10 in the end", got)
 		}
 		a.Restart()
 		after(firstRedial + rdyMoves)
 		for _, d := range []*nsqtest.Nsqd{a, b} {
 			if got := commands(d, "RDY"); got[len(got)-1] != "RDY 5" {
-				t.Errorf("%s was sent %q", d.Addr(), got)
+				t.Errorf("%s was sent %q, want its half of 10 in the end", d.Addr(), got)
 			}
 		}
 	})
 }
 
-// D3: redial soon, and at a bounded rate.
+// D3: an nsqd that is down is dialled at a bounded rate and found soon after it is
+// back, however long it was away.
 func TestRedial(t *testing.T) {
 	for _, down := range []time.Duration{2 * time.Second, time.Hour} {
 		t.Run(down.String(), func(t *testing.T) {
@@ -258,24 +265,25 @@ func TestRedial(t *testing.T) {
 				d.Kill()
 				after(down)
 				if n := s.net.Attempts("a:1"); n < 3 || n > 150 {
-					t.Errorf("dialled %d times", n)
+					t.Errorf("dialled %d times in %v", n, down)
 				}
 				d.Restart()
 				d.Publish("t", "m")
 				wait := time.Second
 				if down > time.Minute {
-					wait = s.cfg.LookupdPollInterval
+					wait += s.cfg.LookupdPollInterval
 				}
 				after(wait)
 				if st := d.Stats("t", "c"); st.Finished != 1 {
-					t.Errorf("not resumed %v after %v: %+v", wait, down, st)
+					t.Errorf("%v after a downtime of %v: %+v, want the message finished", wait, down, st)
 				}
 			})
 		})
 	}
 }
 
-// D5: a dead nsqd does not keep the others from being used, and is tried again.
+// D5: ConnectToNSQDs connects to the nsqds that are up and joins the errors of the
+// others, which are dialled again.
 func TestConnectToNSQDsTriesAll(t *testing.T) {
 	inScene(t, func(s *scene) {
 		live := s.nsqd("live:1")
@@ -298,18 +306,19 @@ func TestConnectToNSQDsTriesAll(t *testing.T) {
 	})
 }
 
-// A caller that repeats ConnectToNSQD until it succeeds sees it succeed, also
-// when a retry in the background got there first.
+// A caller that repeats ConnectToNSQD until it returns nil gets that nil, also if a
+// redial in the background was faster. A caller that repeats it until the error is
+// ErrAlreadyConnected ends, too.
 func TestConnectAgainAfterFailure(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.consumer(1, noError)
 		if err := s.c.ConnectToNSQD("a:1"); err == nil {
-			t.Fatal("connected to nobody")
+			t.Fatal("connected to an nsqd that is not there")
 		}
 		s.nsqd("a:1")
 		after(10 * firstRedial)
 		if n := s.c.Stats().Connections; n != 1 {
-			t.Fatalf("%d connections in the background", n)
+			t.Fatalf("%d connections by redials in the background, want 1", n)
 		}
 		if err := s.c.ConnectToNSQD("a:1"); err != nil {
 			t.Errorf("second call: %v", err)
@@ -320,7 +329,8 @@ func TestConnectAgainAfterFailure(t *testing.T) {
 	})
 }
 
-// D6: what nsqd says to SUB is the error of the call.
+// D6: nsqd's error reply to SUB is what ConnectToNSQD returns. Such an nsqd is dialled
+// again less often.
 func TestRefusedSubscription(t *testing.T) {
 	for _, code := range []string{"E_INVALID", "E_BAD_TOPIC", "E_BAD_CHANNEL", "E_SUB_FAILED", "E_AUTH_FIRST", "E_AUTH_FAILED", "E_UNAUTHORIZED"} {
 		t.Run(code, func(t *testing.T) {
@@ -331,20 +341,22 @@ func TestRefusedSubscription(t *testing.T) {
 				err := s.c.ConnectToNSQD(d.Addr())
 				refused, ok := errors.AsType[*ProtocolError](err)
 				if !ok || refused.Code != code || refused.Desc != "no" {
-					t.Errorf("error %v", err)
+					t.Errorf("error %v, want a *ProtocolError with %s", err, code)
 				}
 				if !strings.Contains(fmt.Sprint(err), "[a:1] failed to subscribe to t:c") {
-					t.Errorf("text %q", err)
+					t.Errorf("error %q does not say what failed", err)
 				}
 				after(10 * time.Second)
 				if n := s.net.Dials(); n > 10 {
-					t.Errorf("%d connections in 10 s", n)
+					t.Errorf("%d dials in 10 s, want 10 at most", n)
 				}
 			})
 		})
 	}
 }
 
+// D19: ChangeMaxInFlight sends the new RDY at once. 0 or less pauses, a repeated value
+// sends nothing, and the connection stays.
 func TestChangeMaxInFlight(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 5
@@ -361,11 +373,12 @@ func TestChangeMaxInFlight(t *testing.T) {
 			t.Errorf("sent %q, want %q", got, want)
 		}
 		if st := d.Stats("t", "c"); st.Finished != 1 {
-			t.Errorf("after the pause: %+v", st)
+			t.Errorf("%+v after the pause, want the message finished", st)
 		}
 	})
 }
 
+// IsStarved reports true from 85 % of RDY in flight on.
 func TestIsStarved(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 10
@@ -377,19 +390,19 @@ func TestIsStarved(t *testing.T) {
 			d.Publish("t", "m")
 			synctest.Wait()
 			if got := s.c.IsStarved(); got != want {
-				t.Errorf("%d of 10 in flight: starved %v, want %v", i+1, got, want)
+				t.Errorf("%d of 10 in flight: IsStarved is %v, want %v", i+1, got, want)
 			}
 		}
 		close(release)
 		synctest.Wait()
 		if s.c.IsStarved() {
-			t.Error("starved with nothing in flight")
+			t.Error("IsStarved is true with nothing in flight")
 		}
 	})
 }
 
-// D37: the limit is on the body; a larger one is skipped, reported and goes
-// back, and the connection lives.
+// D37: max_msg_size limits the body. A message with a larger one is requeued unread,
+// and the connection stays.
 func TestMaxMsgSize(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxMsgSize = 1000
@@ -403,15 +416,15 @@ func TestMaxMsgSize(t *testing.T) {
 			t.Errorf("handled bodies of %v bytes", sizes)
 		}
 		if st := d.Stats("t", "c"); st.Finished != 3 || st.Requeued != 2 || s.net.Dials() != 1 {
-			t.Errorf("%+v, %d dials", st, s.net.Dials())
+			t.Errorf("%+v, %d dials, want 3 finished and 2 requeued over one", st, s.net.Dials())
 		}
 	})
 }
 
-// D7: an nsqd that accepts and then says nothing delays no other.
+// D7: an nsqd that accepts the connection and then sends nothing delays no other.
 func TestHungNSQDDelaysNobody(t *testing.T) {
 	inScene(t, func(s *scene) {
-		s.cfg.ReadTimeout = 40 * time.Second // bounds the handshake
+		s.cfg.ReadTimeout = 40 * time.Second // also bounds the handshake
 		hung, live := s.nsqd("hung:1"), s.nsqd("live:1")
 		hung.Inject(nsqtest.Fault{Command: "IDENTIFY", Reply: []byte{}})
 		s.consumer(1, noError)
@@ -421,15 +434,15 @@ func TestHungNSQDDelaysNobody(t *testing.T) {
 		go func() { result <- s.c.ConnectToNSQDs([]string{hung.Addr(), live.Addr()}) }()
 		synctest.Wait()
 		if st := live.Stats("t", "c"); st.Finished != 1 {
-			t.Errorf("%+v", st)
+			t.Errorf("live: %+v", st)
 		}
 		if err := <-result; err == nil || time.Since(start) != 40*time.Second {
-			t.Errorf("%v after %v, want the handshake's bound", err, time.Since(start))
+			t.Errorf("error %v after %v, want one after the handshake's 40 s", err, time.Since(start))
 		}
 	})
 }
 
-// D30: an nsqd that reads nothing costs only its own messages.
+// D30: an nsqd that does not read holds up nothing but the FINs of its own messages.
 func TestFrozenNSQDHoldsUpNobody(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.net.Capacity = 512
@@ -439,11 +452,11 @@ func TestFrozenNSQDHoldsUpNobody(t *testing.T) {
 		s.connect(frozen, live)
 		after(rdyMoves)
 		frozen.StopReading()
-		frozen.Publish("t", slices.Repeat([]string{"m"}, 50)...)
+		flood(frozen, 50)
 		synctest.Wait()
-		for range 100 {
-			live.Publish("t", slices.Repeat([]string{"m"}, 50)...)
-			s.c.ChangeMaxInFlight(90 + rand.IntN(2))
+		for i := range 100 {
+			flood(live, 50)
+			s.c.ChangeMaxInFlight(90 + i%2) // each change is an RDY for the frozen one, too
 		}
 		synctest.Wait()
 		if st := live.Stats("t", "c"); st.Finished != 5000 {
@@ -457,7 +470,8 @@ func TestFrozenNSQDHoldsUpNobody(t *testing.T) {
 	})
 }
 
-// D23: said once, with the figure to set.
+// D23: max_in_flight below the number of handlers or of nsqds is warned about, once,
+// with the figure to set.
 func TestWarnsOfTooFewSlots(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 2
@@ -466,7 +480,7 @@ func TestWarnsOfTooFewSlots(t *testing.T) {
 		log := s.logged(LogLevelWarning)
 		s.connect(a, b)
 		if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "set_at_least=3") || !strings.HasPrefix(got[0], "WRN") {
-			t.Errorf("logged %q", got)
+			t.Errorf("logged %q, want one warning", got)
 		}
 	})
 }
