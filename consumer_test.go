@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -481,6 +482,83 @@ func TestWarnsOfTooFewSlots(t *testing.T) {
 		s.connect(a, b)
 		if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "set_at_least=3") || !strings.HasPrefix(got[0], "WRN") {
 			t.Errorf("logged %q, want one warning", got)
+		}
+	})
+}
+
+// nsqd's max-rdy-count bounds the RDY that it is sent, and what is left of max_in_flight
+// goes to the others. A warning names both figures.
+func TestRDYStaysWithinMaxRDYCount(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 50
+		small := s.nsqd("small:1", func(o *nsqtest.Options) { o.MaxRdyCount = 7 })
+		large := s.nsqd("large:1")
+		s.consumer(1, noError)
+		log := s.logged(LogLevelWarning)
+		s.connect(small, large)
+		for _, limit := range []int{50, 100, 9} {
+			s.c.ChangeMaxInFlight(limit)
+			after(rdyMoves)
+			if a, b := rdyOf(small), rdyOf(large); a > 7 || a+b != limit {
+				t.Errorf("RDY %d of 7 and %d, want %d together", a, b, limit)
+			}
+		}
+		if n := s.net.Dials(); n != 2 {
+			t.Errorf("%d dials, want no connection closed for its RDY", n)
+		}
+		got := log.take()
+		if len(got) != 1 || !strings.Contains(got[0], "max_rdy_count=7") || !strings.Contains(got[0], "max_in_flight=50") {
+			t.Errorf("logged %q, want one warning", got)
+		}
+	})
+}
+
+// ConnectToNSQD of an nsqd that waits for its redial dials at once, waits for that dial
+// and returns its result.
+func TestConnectWhileARedialWaits(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.consumer(1, noError)
+		s.connect(d)
+		d.Kill()
+		after(time.Hour)
+		for n := s.net.Attempts("a:1"); s.net.Attempts("a:1") == n; {
+			after(time.Second)
+		}
+		connect := func() (time.Duration, error) {
+			if wait := time.Until(s.c.Snapshot().Connections[0].NextDial); wait < 20*time.Second {
+				t.Fatalf("a redial is due in %v: too soon to show anything", wait)
+			}
+			start := time.Now()
+			err := s.c.ConnectToNSQD("a:1")
+			return time.Since(start), err
+		}
+		if took, err := connect(); took != 0 || !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("nsqd is down: error %v after %v, want that of a dial at once", err, took)
+		}
+		d.Inject(nsqtest.Fault{Command: "SUB", Delay: time.Second})
+		d.Restart()
+		if took, err := connect(); took != time.Second || err != nil {
+			t.Errorf("nsqd is back: error %v after %v, want nil after the second of its handshake", err, took)
+		}
+	})
+}
+
+// Of the failed dials of an outage only the first is logged as an error.
+func TestOneErrorPerOutage(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.consumer(1, noError)
+		log := s.logged(LogLevelError)
+		s.connect(d)
+		for outage := range 3 {
+			d.Kill()
+			after(10 * time.Minute)
+			if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "not connected to nsqd") {
+				t.Errorf("outage %d: %d errors logged, want one of a dial; the first are %q", outage, len(got), got[:min(len(got), 2)])
+			}
+			d.Restart()
+			after(2 * time.Minute)
 		}
 	})
 }
