@@ -27,6 +27,11 @@ var errBoom = errors.New("boom")
 
 func noError(*Message) error { return nil }
 
+// backoffFunc is a user's BackoffStrategy.
+type backoffFunc func(attempt int) time.Duration
+
+func (f backoffFunc) Calculate(attempt int) time.Duration { return f(attempt) }
+
 // consumer makes the scene's Consumer, of channel c of topic t. It asks
 // nsqlookupds over the scene's network.
 func (s *scene) consumer(handlers int, h HandlerFunc) *Consumer {

@@ -16,7 +16,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// D12: a consumer in any state stops: without handlers, without a connection.
+// D12: a Consumer without handlers or without connections stops at once.
 func TestStopWithoutConnection(t *testing.T) {
 	for _, handlers := range []int{0, 1, 5} {
 		inScene(t, func(s *scene) {
@@ -28,6 +28,7 @@ func TestStopWithoutConnection(t *testing.T) {
 	}
 }
 
+// D12: an idle Consumer sends CLS and stops as soon as nsqd has replied.
 func TestStopWhenIdle(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -37,23 +38,25 @@ func TestStopWhenIdle(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 		if n := len(d.Clients()); n != 0 {
-			t.Errorf("%d clients left", n)
+			t.Errorf("nsqd has %d clients left", n)
 		}
 		if got := commands(d, "CLS"); len(got) != 1 {
-			t.Errorf("sent %q", got)
+			t.Errorf("sent %q, want one CLS", got)
 		}
 	})
 }
 
-// D11, D17: Stop wins over a connect at whatever step it is, and the socket is
-// closed (inScene counts).
+// D11, D17: Stop ends a connect call at once, whatever step it has come to. inScene
+// checks that the socket is closed.
 func TestStopWhileConnecting(t *testing.T) {
-	stall := nsqtest.Fault{Delay: time.Hour}
+	stall := func(command string) func(*scene, *nsqtest.Nsqd) {
+		return func(_ *scene, d *nsqtest.Nsqd) { d.Inject(nsqtest.Fault{Command: command, Delay: time.Hour}) }
+	}
 	for name, prepare := range map[string]func(s *scene, d *nsqtest.Nsqd){
 		"dial":     func(s *scene, d *nsqtest.Nsqd) { s.net.Blackhole(d.Addr()) },
-		"identify": func(_ *scene, d *nsqtest.Nsqd) { stall.Command = "IDENTIFY"; d.Inject(stall) },
-		"sub":      func(_ *scene, d *nsqtest.Nsqd) { stall.Command = "SUB"; d.Inject(stall) },
-		"retry":    func(_ *scene, d *nsqtest.Nsqd) { d.Kill() },
+		"identify": stall("IDENTIFY"),
+		"sub":      stall("SUB"),
+		"redial":   func(_ *scene, d *nsqtest.Nsqd) { d.Kill() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inScene(t, func(s *scene) {
@@ -66,31 +69,32 @@ func TestStopWhileConnecting(t *testing.T) {
 				if took := s.stopped(); took != 0 {
 					t.Errorf("took %v", took)
 				}
-				if err := <-result; err == nil || name != "retry" && !errors.Is(err, ErrStopped) {
-					t.Errorf("ConnectToNSQD: %v", err)
+				if err := <-result; err == nil || name != "redial" && !errors.Is(err, ErrStopped) {
+					t.Errorf("ConnectToNSQD: error %v", err)
 				}
-				d.Kill() // lets its stalled goroutine go
+				d.Kill() // ends its stalled goroutine
 			})
 		})
 	}
 }
 
-// D17: a handshake that fails at any step closes the socket.
+// D17: a handshake that fails, at whatever step, is the error of the connect call and
+// closes the socket.
 func TestFailedHandshakes(t *testing.T) {
 	for name, f := range map[string]nsqtest.Fault{
-		"IDENTIFY refused":    {Command: "IDENTIFY", Reply: nsqtest.ErrorFrame("E_BAD_BODY", "no"), Close: true},
-		"IDENTIFY unanswered": {Command: "IDENTIFY", Reply: []byte{}},
-		"IDENTIFY then EOF":   {Command: "IDENTIFY", Reply: []byte{}, Close: true},
-		"empty answer":        {Command: "IDENTIFY", Reply: nsqtest.ResponseFrame("")},                        // D36
-		"HTTP answer":         {Command: "IDENTIFY", Reply: []byte("HTTP/1.1 400 Bad Request\r\n\r\n")},       // D35
-		"huge frame":          {Command: "IDENTIFY", Reply: []byte("\x7f\xff\xff\xff\x00\x00\x00\x00{")},      // D35
-		"negative size":       {Command: "IDENTIFY", Reply: []byte("\xff\xff\xff\xff\x00\x00\x00\x00{")},      // D35
-		"not JSON":            {Command: "IDENTIFY", Reply: nsqtest.ResponseFrame("{\"max_rdy_count\": tru")}, // D36
-		"auth wanted":         {Command: "IDENTIFY", Reply: nsqtest.ResponseFrame(`{"auth_required":true}`)},
-		"SUB refused":         {Command: "SUB", Reply: nsqtest.ErrorFrame("E_BAD_CHANNEL", "no"), Close: true},
-		"SUB unanswered":      {Command: "SUB", Reply: []byte{}},
-		"SUB then EOF":        {Command: "SUB", Reply: []byte{}, Close: true},
-		"SUB answered oddly":  {Command: "SUB", Reply: nsqtest.ResponseFrame("CLOSE_WAIT")},
+		"IDENTIFY refused":     {Command: "IDENTIFY", Reply: nsqtest.ErrorFrame("E_BAD_BODY", "no"), Close: true},
+		"no reply to IDENTIFY": {Command: "IDENTIFY", Reply: []byte{}},
+		"IDENTIFY then EOF":    {Command: "IDENTIFY", Reply: []byte{}, Close: true},
+		"empty reply":          {Command: "IDENTIFY", Reply: nsqtest.ResponseFrame("")},                        // D36
+		"HTTP reply":           {Command: "IDENTIFY", Reply: []byte("HTTP/1.1 400 Bad Request\r\n\r\n")},       // D35
+		"huge frame":           {Command: "IDENTIFY", Reply: []byte("\x7f\xff\xff\xff\x00\x00\x00\x00{")},      // D35
+		"negative size":        {Command: "IDENTIFY", Reply: []byte("\xff\xff\xff\xff\x00\x00\x00\x00{")},      // D35
+		"not JSON":             {Command: "IDENTIFY", Reply: nsqtest.ResponseFrame("{\"max_rdy_count\": tru")}, // D36
+		"auth wanted":          {Command: "IDENTIFY", Reply: nsqtest.ResponseFrame(`{"auth_required":true}`)},
+		"SUB refused":          {Command: "SUB", Reply: nsqtest.ErrorFrame("E_BAD_CHANNEL", "no"), Close: true},
+		"no reply to SUB":      {Command: "SUB", Reply: []byte{}},
+		"SUB then EOF":         {Command: "SUB", Reply: []byte{}, Close: true},
+		"odd reply to SUB":     {Command: "SUB", Reply: nsqtest.ResponseFrame("CLOSE_WAIT")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inScene(t, func(s *scene) {
@@ -99,18 +103,19 @@ func TestFailedHandshakes(t *testing.T) {
 				s.consumer(1, noError)
 				err := s.c.ConnectToNSQD(d.Addr())
 				if err == nil {
-					t.Error("connected")
+					t.Error("ConnectToNSQD returned nil")
 				}
-				if _, identify := errors.AsType[ErrIdentify](err); identify != (f.Command == "IDENTIFY" && name != "auth wanted") {
-					t.Errorf("error %T %v", err, err)
+				want := f.Command == "IDENTIFY" && name != "auth wanted"
+				if _, got := errors.AsType[ErrIdentify](err); got != want {
+					t.Errorf("error %T %v, is an ErrIdentify: %v, want %v", err, err, got, want)
 				}
 			})
 		})
 	}
 }
 
-// D13: handlers that take too long are left behind at stop_timeout; nothing
-// new begins, and nothing but them is left.
+// D13: at stop_timeout the Consumer leaves handlers that still run behind, and nothing
+// else. No handler begins a message after Stop.
 func TestStopTimeout(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.StopTimeout = 5 * time.Second
@@ -131,17 +136,17 @@ func TestStopTimeout(t *testing.T) {
 			t.Errorf("%d open connections", n)
 		}
 		if st := d.Stats("t", "c"); st.Requeued != 4 || st.Depth != 4 || st.InFlight != 2 {
-			t.Errorf("%+v, want the four that nobody began requeued", st)
+			t.Errorf("%+v, want the four that no handler began requeued", st)
 		}
 		after(time.Minute)
 		if n := begun.Load(); n != 2 {
-			t.Errorf("%d handlers begun, want none after Stop", n)
+			t.Errorf("%d messages begun, want none after Stop", n)
 		}
 	})
 }
 
-// D14: what no handler has begun goes back at once, what one has begun is
-// finished, and the straggler after CLOSE_WAIT goes back, too.
+// D14: Stop requeues at once what no handler has begun, and the message that nsqd sends
+// after CLOSE_WAIT. What a handler has begun is finished.
 func TestStopRequeuesWhatNobodyBegan(t *testing.T) {
 	for _, straggler := range []bool{false, true} {
 		t.Run(fmt.Sprint("straggler=", straggler), func(t *testing.T) {
@@ -170,7 +175,7 @@ func TestStopRequeuesWhatNobodyBegan(t *testing.T) {
 				}
 				for _, c := range commands(d, "REQ") {
 					if !strings.HasSuffix(c, " 0") {
-						t.Fatalf("sent %q", c)
+						t.Fatalf("sent %q, want no delay", c)
 					}
 				}
 			})
@@ -178,7 +183,7 @@ func TestStopRequeuesWhatNobodyBegan(t *testing.T) {
 	}
 }
 
-// A stop is not held up by an nsqd that does not answer CLS.
+// D12: an nsqd that does not reply to CLS holds up a stop for stop_timeout at most.
 func TestStopWithHungNSQD(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.StopTimeout = 2 * time.Second
@@ -192,7 +197,8 @@ func TestStopWithHungNSQD(t *testing.T) {
 	})
 }
 
-// Nor by a DialContext that ignores its context; what it returns is closed.
+// D15: so does a DialContext that ignores its context. The connection that it returns
+// later is closed.
 func TestStopWithDialThatIgnoresItsContext(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.StopTimeout = 2 * time.Second
@@ -209,16 +215,19 @@ func TestStopWithDialThatIgnoresItsContext(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 		if err := <-result; !errors.Is(err, ErrStopped) {
-			t.Error(err)
+			t.Errorf("ConnectToNSQD: error %v", err)
 		}
 		after(2 * time.Minute)
 		if s.net.Dials() != 1 {
-			t.Errorf("%d dials", s.net.Dials())
+			t.Errorf("%d dials, want the late one", s.net.Dials())
 		}
 	})
 }
 
-func TestDisconnect(t *testing.T) {
+// DisconnectFromNSQD drains a connection: nsqd gets back what no handler has begun,
+// handlers finish the rest, and other nsqds take over its share as it becomes free. The
+// address is not dialled again until it is connected anew.
+func TestDisconnectDrains(t *testing.T) {
 	inScene(t, func(s *scene) {
 		a, b := s.nsqd("a:1"), s.nsqd("b:1")
 		s.consumer(1, func(*Message) error {
@@ -233,27 +242,27 @@ func TestDisconnect(t *testing.T) {
 		}
 		after(rdyMoves)
 		if got := commands(b, "RDY"); got[len(got)-1] != "RDY 9" {
-			t.Errorf("b got %q, want all of max_in_flight but what a has in hand", got)
+			t.Errorf("b was sent %q, want all of 10 but what a has in flight", got)
 		}
 		after(10 * time.Second)
 		if got := commands(b, "RDY"); got[len(got)-1] != "RDY 10" {
-			t.Errorf("b got %q, want all of max_in_flight", got)
+			t.Errorf("b was sent %q, want all of 10", got)
 		}
 		if st := a.Stats("t", "c"); st.Finished != 1 || st.Requeued != 4 || st.InFlight != 0 || st.Clients != 0 {
 			t.Errorf("%+v", st)
 		}
 		if n := s.net.Attempts("a:1"); n != 1 {
-			t.Errorf("dialled again: %d", n)
+			t.Errorf("dialled %d times, want 1", n)
 		}
-		s.connect(a) // it may come back
-		synctest.Wait()
+		s.connect(a)
 		after(10 * time.Second)
 		if st := a.Stats("t", "c"); st.Finished != 5 {
-			t.Errorf("%+v", st)
+			t.Errorf("connected anew: %+v, want all 5 finished", st)
 		}
 	})
 }
 
+// DisconnectFromNSQD during a dial ends the call that waits for it.
 func TestDisconnectWhileConnecting(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -263,22 +272,22 @@ func TestDisconnectWhileConnecting(t *testing.T) {
 		go func() { result <- s.c.ConnectToNSQD(d.Addr()) }()
 		synctest.Wait()
 		if err := s.c.ConnectToNSQD(d.Addr()); !errors.Is(err, ErrAlreadyConnected) {
-			t.Errorf("second call: %v", err)
+			t.Errorf("second call: error %v", err)
 		}
 		if err := s.c.DisconnectFromNSQD(d.Addr()); err != nil {
-			t.Error(err)
+			t.Errorf("DisconnectFromNSQD: error %v", err)
 		}
 		if err := <-result; !errors.Is(err, ErrClosing) {
-			t.Errorf("first call: %v", err)
+			t.Errorf("first call: error %v", err)
 		}
 		s.net.Allow(d.Addr())
 		s.connect(d)
 	})
 }
 
-// What comes while a connection ends goes back at once, however busy handlers
-// are.
-func TestDisconnectGivesTheStragglerBack(t *testing.T) {
+// A message that arrives while its connection drains is requeued at once, however busy
+// handlers are.
+func TestDisconnectRequeuesTheStraggler(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1", func(o *nsqtest.Options) { o.Straggler = true })
 		release := make(chan struct{})
@@ -293,14 +302,14 @@ func TestDisconnectGivesTheStragglerBack(t *testing.T) {
 		d.Publish("t", "straggler")
 		synctest.Wait()
 		if st := d.Stats("t", "c"); st.Delivered != 2 || st.Requeued != 1 {
-			t.Errorf("%+v", st)
+			t.Errorf("%+v, want the straggler requeued", st)
 		}
 		close(release)
 	})
 }
 
-// An answer to CLS that is none is not taken for a good end.
-func TestStopAnsweredOddly(t *testing.T) {
+// A reply to CLS other than CLOSE_WAIT ends the connection with a warning.
+func TestStopWithAnOddReply(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
 		d.Inject(nsqtest.Fault{Command: "CLS", Reply: nsqtest.ResponseFrame("OK")})
@@ -311,41 +320,51 @@ func TestStopAnsweredOddly(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 		if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "unexpected reply to CLS") {
-			t.Errorf("logged %q", got)
+			t.Errorf("logged %q, want one warning", got)
 		}
 	})
 }
 
-// D17: a connection that is complete just when nobody wants it any more is
-// closed.
-func TestDisconnectBeforeDialIsHeardOf(t *testing.T) {
+// D17: a dial that succeeds after a disconnect, and is reported after it, is closed:
+//  1. The run loop hangs, in the user's backoff strategy.
+//  2. The user disconnects from a; the call waits for the loop.
+//  3. The dial of a succeeds. Its result waits for the loop, too.
+//  4. The loop goes on: it disconnects, and then learns of a connection that is not
+//     wanted any more.
+func TestDialSucceedsAfterADisconnect(t *testing.T) {
 	inScene(t, func(s *scene) {
-		d := s.nsqd("a:1")
-		s.consumer(1, noError)
-		d.Inject(nsqtest.Fault{Command: "SUB", Delay: time.Second})
-		connected, disconnected := make(chan error, 1), make(chan error, 1)
-		go func() { connected <- s.c.ConnectToNSQD(d.Addr()) }()
-		after(500 * time.Millisecond)
 		release := make(chan struct{})
-		s.c.post(func(time.Time) { <-release }) // the loop is busy elsewhere
-		go func() { disconnected <- s.c.DisconnectFromNSQD(d.Addr()) }()
+		s.cfg.BackoffStrategy = backoffFunc(func(int) time.Duration { <-release; return time.Second })
+		a, b := s.nsqd("a:1"), s.nsqd("b:1")
+		s.consumer(1, func(*Message) error { return errBoom })
+		s.connect(b)
+		a.Inject(nsqtest.Fault{Command: "SUB", Delay: time.Second})
+		connected, disconnected := make(chan error, 1), make(chan error, 1)
+		go func() { connected <- s.c.ConnectToNSQD(a.Addr()) }()
+		after(500 * time.Millisecond)
+		flood(b, 1) // fails, so the loop calls the strategy
+		synctest.Wait()
+		go func() { disconnected <- s.c.DisconnectFromNSQD(a.Addr()) }()
 		after(time.Second)
+		if n := len(connected) + len(disconnected); n != 0 {
+			t.Errorf("%d calls have returned although the run loop hangs", n)
+		}
 		close(release)
 		if err := <-connected; !errors.Is(err, ErrClosing) {
-			t.Errorf("ConnectToNSQD: %v", err)
+			t.Errorf("ConnectToNSQD: error %v", err)
 		}
 		if err := <-disconnected; err != nil {
-			t.Errorf("DisconnectFromNSQD: %v", err)
+			t.Errorf("DisconnectFromNSQD: error %v", err)
 		}
 		synctest.Wait()
-		if n := s.net.Dials(); n != 1 || s.net.OpenConns() != 0 {
-			t.Errorf("%d dials, %d open", n, s.net.OpenConns())
+		if n := clients(a, b); s.net.Dials() != 2 || !slices.Equal(n, []int{0, 1}) {
+			t.Errorf("%d dials, clients %v, want a's connection made and closed", s.net.Dials(), n)
 		}
 	})
 }
 
-// D11, D16, D17: whatever happens in whatever order, a stop ends, and leaves no
-// goroutine, no socket and no message unaccounted for.
+// D11, D16, D17: after a random life of the Consumer and its nsqds a stop ends in time
+// and leaves no goroutine, no socket and no client behind.
 func TestRandomLives(t *testing.T) {
 	for seed := range uint64(300) {
 		inScene(t, func(s *scene) { randomLife(s, seed) })
