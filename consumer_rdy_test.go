@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// D18: after an error messages flow again within a second of the pause's end,
-// whichever nsqds have some.
+// D18: messages flow again within a second of a backoff's pause, whichever nsqds have
+// some then.
 func TestBackoffProbesWhereMessagesAre(t *testing.T) {
 	for seed := range uint64(30) {
 		inScene(t, func(s *scene) {
@@ -19,7 +19,7 @@ func TestBackoffProbesWhereMessagesAre(t *testing.T) {
 			s.cfg.MaxInFlight = 80
 			nsqds := s.nsqds(8)
 			var handled atomic.Int32
-			fail := atomic.Bool{}
+			var fail atomic.Bool
 			s.consumer(80, func(*Message) error {
 				sleep(time.Millisecond)
 				if fail.CompareAndSwap(true, false) {
@@ -30,24 +30,24 @@ func TestBackoffProbesWhereMessagesAre(t *testing.T) {
 			})
 			s.connect(nsqds...)
 			after(time.Duration(rnd.IntN(3000)) * time.Millisecond)
-			// One or some are busy when the error comes, and others, or no
-			// others, after it.
+			// Up to three nsqds are busy when the error comes, and one of the eight
+			// after it.
 			for range 1 + rnd.IntN(3) {
 				flood(nsqds[rnd.IntN(8)], 1+rnd.IntN(20)*100)
 			}
 			fail.Store(true)
 			after(100 * time.Millisecond)
 			if level := s.c.Snapshot().BackoffLevel; level != 1 {
-				t.Fatalf("seed %d: level %d after the error", seed, level)
+				t.Fatalf("seed %d: backoff level %d after the error", seed, level)
 			}
 			for _, d := range nsqds {
 				d.Empty("t", "c")
 			}
 			flood(nsqds[rnd.IntN(8)], 100)
 			before := handled.Load()
-			after(1900 * time.Millisecond) // the rest of the pause
+			after(1900 * time.Millisecond) // the rest of the pause, which began a millisecond after the flood
 			if n := handled.Load() - before; n > 0 {
-				t.Errorf("seed %d: %d handled in the pause", seed, n)
+				t.Errorf("seed %d: %d messages handled in the pause", seed, n)
 			}
 			after(time.Second)
 			if n := handled.Load() - before; n < 100 {
@@ -57,13 +57,14 @@ func TestBackoffProbesWhereMessagesAre(t *testing.T) {
 	}
 }
 
-// The commands of protocol and of go-nsq around a backoff, on one connection: RDY 0
-// goes before the REQ that caused it, RDY before the FIN that ended it.
+// D30: on one connection a backoff has the commands of go-nsq, in their order: RDY 0 goes
+// before the REQ of the message that failed, RDY n before the FIN of the one that ends the
+// backoff.
 func TestBackoffOnTheWire(t *testing.T) {
 	tests := []struct {
 		name        string
 		maxInFlight int
-		outcomes    string // of one handling each: e error, s success, c requeue without backoff
+		outcomes    string // of the handler's calls: e error, s success, c requeue without backoff
 		want        string
 	}{
 		{"one failure, one success", 5, "es", "RDY 5 RDY 0 REQ RDY 1 RDY 5 FIN"},
@@ -112,17 +113,17 @@ func TestBackoffOnTheWire(t *testing.T) {
 	}
 }
 
-// What was in hand when the first failure came says nothing new: 50 failures at
-// once are one level.
+// D28: results of messages that were in flight when the backoff began do not count: 50
+// failures at once are one level, also those that come after the pause.
 func TestFailuresAtOnceAreOneLevel(t *testing.T) {
-	for _, slow := range []time.Duration{0, 10 * time.Second} {
+	for _, apart := range []time.Duration{0, 197 * time.Millisecond} { // none fails just when the pause ends
 		inScene(t, func(s *scene) {
 			s.cfg.MaxInFlight = 50
 			d := s.nsqd("a:1")
-			n := atomic.Int32{}
+			var calls atomic.Int32
 			s.consumer(50, func(*Message) error {
-				if n.Add(1) <= 50 {
-					sleep(time.Duration(n.Load()) * slow / 50) // some end when the pause is over
+				if n := calls.Add(1); n <= 50 {
+					sleep(time.Duration(n) * apart)
 					return errBoom
 				}
 				return nil
@@ -132,17 +133,17 @@ func TestFailuresAtOnceAreOneLevel(t *testing.T) {
 			for range 200 {
 				after(100 * time.Millisecond)
 				if level := s.c.Snapshot().BackoffLevel; level > 1 {
-					t.Fatalf("level %d", level)
+					t.Fatalf("backoff level %d, want 1 at most", level)
 				}
 			}
 			if st := d.Stats("t", "c"); st.Finished != 10 {
-				t.Errorf("%+v, want the 10 others handled", st)
+				t.Errorf("%+v, want the other 10 finished", st)
 			}
 		})
 	}
 }
 
-// D26: the cap shortens pauses, it does not disable them.
+// D26: max_backoff_duration shortens a pause to 10 ms at least. Only 0 disables backoff.
 func TestBackoffCap(t *testing.T) {
 	for _, tt := range []struct{ limit, want time.Duration }{
 		{time.Second, time.Second}, {time.Millisecond, 10 * time.Millisecond}, {5 * time.Second, 2 * time.Second}, {0, 0},
@@ -158,18 +159,19 @@ func TestBackoffCap(t *testing.T) {
 			pause := time.Until(shown.BackoffUntil)
 			if tt.want == 0 {
 				if shown.BackoffLevel != 0 || !shown.BackoffUntil.IsZero() || rdyOf(d) != 10 {
-					t.Errorf("backoff is off: %+v, RDY %d", shown, rdyOf(d))
+					t.Errorf("backoff is disabled: %+v, RDY %d", shown, rdyOf(d))
 				}
 				return
 			}
 			if shown.BackoffLevel != 1 || pause != tt.want || rdyOf(d) != 0 {
-				t.Errorf("cap %v: pause %v, RDY %d, level %d", tt.limit, pause, rdyOf(d), shown.BackoffLevel)
+				t.Errorf("max_backoff_duration %v: pause %v, RDY %d, level %d", tt.limit, pause, rdyOf(d), shown.BackoffLevel)
 			}
 		})
 	}
 }
 
-// D27: giving up on a message is neither success nor failure.
+// D27: a message that is given up is neither a success nor a failure, whatever its
+// LogFailedMessage does.
 func TestDiscardIsNeutral(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxAttempts, s.cfg.DefaultRequeueDelay = 1, 0
@@ -178,59 +180,60 @@ func TestDiscardIsNeutral(t *testing.T) {
 		s.consumer(1, func(*Message) error { calls++; return errBoom })
 		s.connect(d)
 		flood(d, 1)
-		after(10 * time.Second) // the pause of 2 s, and then the second delivery is given up
+		after(10 * time.Second) // after a pause of 2 s the second delivery is given up
 		if st := d.Stats("t", "c"); st.Finished != 1 || calls != 1 {
 			t.Fatalf("%+v, %d calls", st, calls)
 		}
 		if level := s.c.Snapshot().BackoffLevel; level != 1 || rdyOf(d) != 1 {
-			t.Errorf("level %d, RDY %d after the discard, want the probe still", level, rdyOf(d))
+			t.Errorf("level %d, RDY %d after the give-up, want 1 and 1: still probing", level, rdyOf(d))
 		}
 	})
-	for name, answer := range map[string]func(*Message){
-		"finish":  (*Message).Finish,
-		"requeue": func(m *Message) { m.Requeue(0) },
+	for name, ack := range map[string]func(*Message){
+		"finishes": (*Message).Finish,
+		"requeues": func(m *Message) { m.Requeue(0) },
 	} {
-		t.Run("answered by LogFailedMessage: "+name, func(t *testing.T) {
+		t.Run("LogFailedMessage "+name, func(t *testing.T) {
 			inScene(t, func(s *scene) {
 				s.cfg.MaxAttempts, s.cfg.DefaultRequeueDelay = 1, 0
 				d := s.nsqd("a:1")
 				s.consumer(0, nil)
-				s.c.AddHandler(&answeringLogger{HandlerFunc: func(*Message) error { return errBoom }, answer: answer})
+				s.c.AddHandler(&ackingLogger{HandlerFunc: func(*Message) error { return errBoom }, ack: ack})
 				s.connect(d)
 				flood(d, 1)
 				after(10 * time.Second)
 				if level := s.c.Snapshot().BackoffLevel; level != 1 {
-					t.Errorf("level %d after the discard", level)
+					t.Errorf("level %d after the give-up, want 1", level)
 				}
 			})
 		})
 	}
 }
 
-// answeringLogger answers what is given up itself, once.
-type answeringLogger struct {
+// ackingLogger is a handler that acks or requeues the first message that is given up.
+type ackingLogger struct {
 	HandlerFunc
-	answer func(*Message)
+	ack func(*Message)
 }
 
-func (l *answeringLogger) LogFailedMessage(m *Message) {
-	if l.answer != nil {
-		l.answer(m)
+func (l *ackingLogger) LogFailedMessage(m *Message) {
+	if l.ack != nil {
+		l.ack(m)
 	}
-	l.answer = nil
+	l.ack = nil
 }
 
-// D28: with the adaptive policy one error in a hundred costs less than a tenth
-// of the throughput; with a dead dependency one message at a time is tried.
+// D28: with the adaptive policy one error in a hundred costs less than a tenth of the
+// throughput. While every message fails, one at a time is tried, and when none does all of
+// max_in_flight comes back.
 func TestAdaptiveBackoff(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight, s.cfg.BackoffPolicy, s.cfg.MaxAttempts = 80, BackoffAdaptive, 0
 		s.cfg.DefaultRequeueDelay = 0
 		d := s.nsqd("a:1")
-		var rate, handled, failed atomic.Int32
+		var percent, calls, handled, failed atomic.Int32
 		s.consumer(80, func(*Message) error {
-			sleep(10 * time.Millisecond)
-			if rand.Int32N(100) < rate.Load() {
+			sleep(offBeat)
+			if calls.Add(1)%100 < percent.Load() {
 				failed.Add(1)
 				return errBoom
 			}
@@ -243,31 +246,31 @@ func TestAdaptiveBackoff(t *testing.T) {
 		before := handled.Load()
 		after(2 * time.Second)
 		clean := handled.Load() - before
-		rate.Store(1)
+		percent.Store(1)
 		before = handled.Load()
 		after(2 * time.Second)
 		if n := handled.Load() - before; n < clean*9/10 || failed.Load() == 0 {
-			t.Errorf("%d handled with 1 %% errors, %d without; %d failed", n, clean, failed.Load())
+			t.Errorf("%d messages handled with 1 %% errors, %d without; %d failed", n, clean, failed.Load())
 		}
-		rate.Store(100)
+		percent.Store(100)
 		after(5 * time.Second)
 		before = failed.Load()
 		after(30 * time.Second)
 		if n := failed.Load() - before; n > 5 {
-			t.Errorf("%d failures in 30 s of a dead dependency", n)
+			t.Errorf("%d failures in 30 s of nothing else, want 5 at most", n)
 		}
-		rate.Store(0)
+		percent.Store(0)
 		after(100 * time.Second)
 		if rdyOf(d) != 80 || s.c.Snapshot().BackoffLevel != 0 {
-			t.Errorf("not back to normal: RDY %d, %+v", rdyOf(d), s.c.Snapshot())
+			t.Errorf("RDY %d, want 80 again: %+v", rdyOf(d), s.c.Snapshot())
 		}
 	})
 }
 
-// D29: a strategy that panics costs a long pause, not the process.
+// D29: a strategy that panics costs the longest pause, not the process.
 func TestPanickingStrategy(t *testing.T) {
 	inScene(t, func(s *scene) {
-		s.cfg.BackoffStrategy = panickingStrategy{}
+		s.cfg.BackoffStrategy = backoffFunc(func(int) time.Duration { panic("no") })
 		s.cfg.MaxBackoffDuration = 7 * time.Second
 		d := s.nsqd("a:1")
 		s.consumer(1, func(*Message) error { return errBoom })
@@ -275,17 +278,13 @@ func TestPanickingStrategy(t *testing.T) {
 		flood(d, 1)
 		synctest.Wait()
 		if got := time.Until(s.c.Snapshot().BackoffUntil); got != 7*time.Second {
-			t.Errorf("pause %v", got)
+			t.Errorf("pause %v, want max_backoff_duration", got)
 		}
 	})
 }
 
-type panickingStrategy struct{}
-
-func (panickingStrategy) Calculate(int) time.Duration { panic("no") }
-
-// D19, D24: lowering max_in_flight takes effect at once, on all nsqds, and what
-// is in flight never exceeds what it was, and soon not what it is.
+// D19, D24: a lower max_in_flight takes effect at once, on all nsqds: no more is in flight
+// as soon as the handlers that were at work have returned, and then all of it is used.
 func TestLowerMaxInFlightUnderLoad(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 60
@@ -300,7 +299,7 @@ func TestLowerMaxInFlightUnderLoad(t *testing.T) {
 		s.c.ChangeMaxInFlight(6)
 		synctest.Wait()
 		if rdy, _ := granted(nsqds); rdy > 6 {
-			t.Errorf("RDY %d in all after lowering", rdy)
+			t.Errorf("RDY %d in all right after lowering to 6", rdy)
 		}
 		after(20 * time.Millisecond)
 		for range 200 {
@@ -310,7 +309,7 @@ func TestLowerMaxInFlightUnderLoad(t *testing.T) {
 			after(5 * time.Millisecond)
 		}
 		if rdy, n := granted(nsqds); rdy != 6 || n != 6 {
-			t.Errorf("RDY %d, %d in flight, want all of 6 in use", rdy, n)
+			t.Errorf("RDY %d, %d in flight, want 6 and 6", rdy, n)
 		}
 		s.c.ChangeMaxInFlight(0)
 		after(time.Second)
@@ -320,13 +319,13 @@ func TestLowerMaxInFlightUnderLoad(t *testing.T) {
 		s.c.ChangeMaxInFlight(60)
 		after(time.Second)
 		if rdy, n := granted(nsqds); rdy != 60 || n != 60 {
-			t.Errorf("resumed: RDY %d, %d in flight", rdy, n)
+			t.Errorf("resumed: RDY %d, %d in flight, want 60 and 60", rdy, n)
 		}
 	})
 }
 
-// D24: whatever happens to traffic, nsqds and max_in_flight, no more is ever in
-// flight than allowed. What is lowered counts from when the rest is answered.
+// D24: no more than max_in_flight is ever in flight, whatever happens to the traffic and
+// to max_in_flight itself. A lower one counts from when the messages beyond it are acked.
 func TestNeverMoreInFlightThanAllowed(t *testing.T) {
 	for seed := range uint64(20) {
 		inScene(t, func(s *scene) {
@@ -365,8 +364,8 @@ func TestNeverMoreInFlightThanAllowed(t *testing.T) {
 	}
 }
 
-// D21: an nsqd with all the messages has nearly all the slots within a second,
-// and gives them back when others wake. In between no RDY is sent.
+// D21: an nsqd that has all the messages gets nearly all the slots within a second, and
+// shares them when another one has messages, too. In between no RDY is sent.
 func TestRDYFollowsMessages(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 80
@@ -380,33 +379,33 @@ func TestRDYFollowsMessages(t *testing.T) {
 		flood(nsqds[3], 50_000)
 		after(time.Second)
 		if got := rdyOf(nsqds[3]); got != 73 {
-			t.Errorf("RDY %d for the busy one of 8", got)
+			t.Errorf("RDY %d for the busy one of 8, want 73", got)
 		}
-		sent := 0
-		for _, d := range nsqds {
-			sent += len(commands(d, "RDY"))
+		sent := func() (n int) {
+			for _, d := range nsqds {
+				n += len(commands(d, "RDY"))
+			}
+			return n
 		}
+		before := sent()
 		after(2 * time.Second)
-		for _, d := range nsqds {
-			sent -= len(commands(d, "RDY"))
-		}
-		if sent != 0 {
-			t.Errorf("%d RDYs in a steady state", -sent)
+		if n := sent() - before; n != 0 {
+			t.Errorf("%d RDYs in a steady state", n)
 		}
 		flood(nsqds[5], 50_000)
 		after(time.Second)
 		if a, b := rdyOf(nsqds[3]), rdyOf(nsqds[5]); a+b != 74 || b < 36 {
-			t.Errorf("RDY %d and %d for two busy ones", a, b)
+			t.Errorf("RDY %d and %d for two busy ones, want 74 together and 36 at least", a, b)
 		}
 	})
 }
 
-// The even split stays, whatever the traffic.
+// With rdy_strategy "uniform" RDY is split evenly whatever the traffic.
 func TestUniformRDY(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight, s.cfg.RDYStrategy = 10, RDYUniform
 		nsqds := s.nsqds(4)
-		s.consumer(10, func(*Message) error { sleep(10 * time.Millisecond); return nil })
+		s.consumer(10, func(*Message) error { sleep(offBeat); return nil })
 		s.connect(nsqds...)
 		flood(nsqds[0], 2000)
 		after(2 * time.Second)
@@ -416,13 +415,13 @@ func TestUniformRDY(t *testing.T) {
 		}
 		slices.Sort(got)
 		if !slices.Equal(got, []int{2, 2, 3, 3}) {
-			t.Errorf("RDY %v", got)
+			t.Errorf("RDY %v, want an even split of 10", got)
 		}
 	})
 }
 
-// D22: with the default max_in_flight of 1 and 20 nsqds, a message waits for
-// less than a second.
+// D22: with the default max_in_flight of 1 and 20 nsqds these take turns: a message waits
+// for a second at most, and of busy nsqds none is left out.
 func TestFewerSlotsThanNSQDs(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 1
@@ -436,10 +435,10 @@ func TestFewerSlotsThanNSQDs(t *testing.T) {
 			start := time.Now()
 			flood(nsqds[rnd.IntN(20)], 1)
 			if took := (<-arrived).Sub(start); took > time.Second {
-				t.Errorf("a message waited %v", took)
+				t.Errorf("a message waited for %v", took)
 			}
 		}
-		// All of them busy: each is served, by turns.
+		// From here on all of them are busy.
 		go func() {
 			for range arrived {
 			}
@@ -450,22 +449,21 @@ func TestFewerSlotsThanNSQDs(t *testing.T) {
 		after(20 * time.Second)
 		for _, d := range nsqds {
 			if st := d.Stats("t", "c"); st.Finished < 50 {
-				t.Errorf("%s: %+v", d.Addr(), st)
+				t.Errorf("%s: %+v, want 50 finished at least", d.Addr(), st)
 			}
 		}
-		s.c.Stop()
-		<-s.c.StopChan
+		s.stopped()
 		close(arrived)
 	})
 }
 
-// D30: backing off does not wait for an nsqd that does not read.
+// D30: a backoff does not wait for an nsqd that does not read its RDY 0.
 func TestBackoffWithAFrozenNSQD(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.net.Capacity = 64
 		s.cfg.MaxInFlight, s.cfg.WriteTimeout, s.cfg.DefaultRequeueDelay = 20, 5*time.Minute, 0
 		frozen, live := s.nsqd("frozen:1"), s.nsqd("live:1")
-		fail := atomic.Bool{}
+		var fail atomic.Bool
 		s.consumer(20, func(*Message) error {
 			if fail.CompareAndSwap(true, false) {
 				return errBoom
@@ -475,7 +473,7 @@ func TestBackoffWithAFrozenNSQD(t *testing.T) {
 		s.connect(frozen, live)
 		after(rdyMoves)
 		frozen.StopReading()
-		flood(frozen, 10) // their FINs fill what is between
+		flood(frozen, 10) // their FINs fill the 64 bytes on the way to it
 		synctest.Wait()
 		for range 20 {
 			fail.Store(true)
@@ -483,13 +481,14 @@ func TestBackoffWithAFrozenNSQD(t *testing.T) {
 			after(20 * time.Second)
 		}
 		if st := live.Stats("t", "c"); st.Finished != 200 || st.Requeued != 20 {
-			t.Errorf("live: %+v", st)
+			t.Errorf("live: %+v, want 200 finished, 20 of them at their second delivery", st)
 		}
 		frozen.StartReading()
 		after(time.Second)
 	})
 }
 
+// Snapshot shows the Consumer, each nsqd whether connected or not, and the counts.
 func TestSnapshot(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight, s.cfg.DefaultRequeueDelay = 10, time.Hour
@@ -498,7 +497,7 @@ func TestSnapshot(t *testing.T) {
 		s.consumer(3, func(*Message) error { return <-release })
 		s.connect(a, b)
 		if err := s.c.ConnectToNSQD("dead:1"); err == nil {
-			t.Fatal("connected to nobody")
+			t.Fatal("connected to an nsqd that is not there")
 		}
 		after(rdyMoves)
 		start := time.Now()
@@ -507,10 +506,10 @@ func TestSnapshot(t *testing.T) {
 
 		got := s.c.Snapshot()
 		if got.Topic != "t" || got.Channel != "c" || got.MaxInFlight != 10 || got.InFlight != 3 || got.BackoffLevel != 0 {
-			t.Errorf("%+v", got)
+			t.Errorf("with 3 in flight: %+v", got)
 		}
 		if len(got.Connections) != 3 {
-			t.Fatalf("%+v", got.Connections)
+			t.Fatalf("%+v, want 3 connections", got.Connections)
 		}
 		want := ConnectionSnapshot{Addr: "a:1", State: ConnectionUp, Version: "1.3.0", RDY: 5, InFlight: 3, LastMessage: start, Counts: Counts{Received: 3}}
 		if got.Connections[0] != want {
@@ -518,7 +517,7 @@ func TestSnapshot(t *testing.T) {
 		}
 		dead := got.Connections[2]
 		if dead.Addr != "dead:1" || dead.State != ConnectionWaiting || dead.LastError == nil || !dead.NextDial.After(time.Now()) {
-			t.Errorf("%+v", dead)
+			t.Errorf("of an nsqd that is not there: %+v", dead)
 		}
 
 		release <- nil
@@ -528,7 +527,7 @@ func TestSnapshot(t *testing.T) {
 		if got.BackoffLevel != 1 || time.Until(got.BackoffUntil) != 2*time.Second || got.Connections[0].RDY != 0 {
 			t.Errorf("after an error: %+v", got)
 		}
-		a.Empty("t", "c") // nsqd has forgotten the third
+		a.Empty("t", "c") // nsqd forgets the third, and refuses its FIN
 		release <- nil
 		synctest.Wait()
 		got = s.c.Snapshot()
@@ -539,17 +538,16 @@ func TestSnapshot(t *testing.T) {
 		synctest.Wait()
 		got = s.c.Snapshot()
 		if lost := got.Connections[1]; lost.State != ConnectionWaiting || lost.LastError == nil {
-			t.Errorf("%+v", lost)
+			t.Errorf("of a lost nsqd: %+v", lost)
 		}
 		go func() {
 			for range release {
 			}
 		}()
 		close(release)
-		s.c.Stop()
-		<-s.c.StopChan
+		s.stopped()
 		if got := s.c.Snapshot(); got.Finished < 2 || got.InFlight != 0 {
-			t.Errorf("stopped: %+v", got)
+			t.Errorf("after the stop: %+v", got)
 		}
 	})
 }
