@@ -2,13 +2,13 @@ package nsq
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/rdyhq/nsq/nsqtest"
 )
 
 func TestRequeue(t *testing.T) {
@@ -122,26 +122,88 @@ func TestHandlerPanics(t *testing.T) {
 	}
 }
 
-func TestTouch(t *testing.T) {
+// F9: what a handler returns, alone, wrapped or combined, says what is sent for the
+// message and whether it counts for backoff.
+func TestOutcomes(t *testing.T) {
+	wrap := func(err error) error { return fmt.Errorf("while trying: %w", err) }
+	for _, tt := range []struct {
+		name    string
+		err     error
+		command string // what is sent, the ID left out
+		backoff bool
+	}{
+		{"error", errBoom, "REQ 90000", true},
+		{"retry after", RetryAfter(1500*time.Millisecond, errBoom), "REQ 1500", true},
+		{"retry after, negative", RetryAfter(-1, errBoom), "REQ 0", true},
+		{"retry after, as long as can be", RetryAfter(1<<63-1, errBoom), "REQ 9223372036854", true},
+		{"no backoff", NoBackoff(errBoom), "REQ 90000", false},
+		{"both", NoBackoff(wrap(RetryAfter(time.Second, errBoom))), "REQ 1000", false},
+		{"both, wrapped the other way round", wrap(RetryAfter(time.Second, wrap(NoBackoff(errBoom)))), "REQ 1000", false},
+		{"the outermost delay", RetryAfter(time.Second, RetryAfter(time.Minute, errBoom)), "REQ 1000", true},
+		{"joined", errors.Join(errBoom, RetryAfter(time.Second, errBoom)), "REQ 1000", true},
+		{"discard", Discard(errBoom), "FIN", false},
+		{"discard, wrapped in everything", wrap(RetryAfter(time.Second, NoBackoff(Discard(errBoom)))), "FIN", false},
+		{"nothing", RetryAfter(time.Second, NoBackoff(Discard(nil))), "FIN", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				d := s.nsqd("a:1")
+				s.consumer(1, func(*Message) error { return tt.err })
+				s.connect(d)
+				id := d.Publish("t", "m")[0]
+				synctest.Wait()
+				got := strings.Join(commands(d, "REQ", "FIN"), ",")
+				if got = strings.Replace(got, " "+id, "", 1); got != tt.command {
+					t.Errorf("sent %q, want %q", got, tt.command)
+				}
+				if level := s.c.Snapshot().BackoffLevel; level > 0 != tt.backoff {
+					t.Errorf("backoff level %d, want one: %v", level, tt.backoff)
+				}
+				if tt.err != nil && !errors.Is(tt.err, errBoom) {
+					t.Error("errors.Is does not find the cause")
+				}
+			})
+		})
+	}
+}
+
+// F9: a discard leaves a backoff as it is.
+func TestDiscardInBackoff(t *testing.T) {
 	inScene(t, func(s *scene) {
-		d := s.nsqd("a:1", func(o *nsqtest.Options) { o.MsgTimeout = 10 * time.Second })
+		s.cfg.DefaultRequeueDelay = 0
+		d := s.nsqd("a:1")
 		s.consumer(1, func(m *Message) error {
-			for range 3 {
-				sleep(6 * time.Second)
-				m.Touch()
+			if m.Attempts == 1 {
+				return errBoom
 			}
-			m.Finish()
-			m.Touch() // too late, not sent
-			return nil
+			return Discard(errBoom)
 		})
 		s.connect(d)
-		d.Publish("t", "m")
-		after(time.Minute)
-		if st := d.Stats("t", "c"); st.Finished != 1 || st.TimedOut != 0 {
-			t.Errorf("%+v", st)
+		flood(d, 1)
+		after(10 * time.Second)
+		if st := d.Stats("t", "c"); st.Finished != 1 || s.c.Snapshot().BackoffLevel != 1 || rdyOf(d) != 1 {
+			t.Errorf("%+v, level %d, RDY %d, want it finished and 1 and 1", st, s.c.Snapshot().BackoffLevel, rdyOf(d))
 		}
-		if n := len(commands(d, "TOUCH")); n != 3 {
-			t.Errorf("%d TOUCHes", n)
+	})
+}
+
+// oddError is an error whose methods panic when it is nil, a common slip.
+type oddError struct{ err error }
+
+func (e *oddError) Error() string { return "odd: " + e.err.Error() }
+func (e *oddError) Unwrap() error { return e.err }
+
+// D34: a panic in a method of the handler's error costs neither the process nor the
+// message.
+func TestTypedNilError(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.consumer(1, func(*Message) error { var e *oddError; return e })
+		s.connect(d)
+		flood(d, 1)
+		after(time.Second)
+		if c := s.balanced(); c.Requeued != 1 {
+			t.Errorf("%+v, want the message requeued", c)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package nsq
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
@@ -125,4 +126,31 @@ func TestBusyNSQDAmongIdleOnes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A FIN does not wait for the handler of another message that the same worker had taken
+// with it.
+func TestFinishedBehindASlowMessage(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		for i := range 200 {
+			d.Publish("t", fmt.Sprint(i))
+		}
+		s.cfg.MaxInFlight = 200
+		s.consumer(1, func(m *Message) error {
+			if string(m.Body) == "190" {
+				sleep(30 * time.Second)
+			}
+			return nil
+		})
+		s.connect(d)
+		after(time.Second)
+		if c := s.balanced(); c.Finished != 190 {
+			t.Errorf("%d finished while the handler of the next one runs, want 190", c.Finished)
+		}
+		after(time.Minute)
+		if c := s.balanced(); c.Finished != 200 {
+			t.Errorf("%d finished in the end, want 200", c.Finished)
+		}
+	})
 }

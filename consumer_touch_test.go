@@ -1,0 +1,147 @@
+package nsq
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// auto_touch keeps the lease of a message while its handler runs, for as long as it says
+// and no longer than nsqd allows, and sends no TOUCH that is not needed.
+func TestAutoTouch(t *testing.T) {
+	const long = 10317 * time.Millisecond // ends neither with a lease nor when a TOUCH is due
+	for _, tt := range []struct {
+		name               string
+		touch, works, most time.Duration
+		deliveries         uint64 // in a minute: 1, or so many at least
+		touches            [2]int // at least and at most
+	}{
+		{"off", 0, 2517 * time.Millisecond, time.Hour, 20, [2]int{0, 0}},
+		{"long enough", time.Minute, long, time.Hour, 1, [2]int{10, 25}},
+		{"not needed", time.Minute, 417 * time.Millisecond, time.Hour, 1, [2]int{0, 0}},
+		{"shorter than the work", 3 * time.Second, long, time.Hour, 3, [2]int{1, 200}},
+		{"longer than max-msg-timeout", time.Minute, long, 3 * time.Second, 3, [2]int{1, 200}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				s.cfg.AutoTouch, s.cfg.MaxAttempts, s.cfg.MaxInFlight = tt.touch, 0, 1
+				d := s.nsqd("a:1", leases(time.Second, tt.most))
+				s.consumer(1, func(*Message) error { sleep(tt.works); return nil })
+				s.connect(d)
+				flood(d, 1)
+				after(time.Minute)
+				c := s.balanced()
+				if tt.deliveries == 1 && (c.Received != 1 || c.Finished != 1 || c.Refused != 0) {
+					t.Errorf("%+v, want one delivery", c)
+				}
+				if tt.deliveries > 1 && (c.Received < tt.deliveries || c.Lost == 0) {
+					t.Errorf("%+v, want %d deliveries at least, and some lost", c, tt.deliveries)
+				}
+				if n := len(commands(d, "TOUCH")); n < tt.touches[0] || n > tt.touches[1] {
+					t.Errorf("%d TOUCHes, want %d to %d", n, tt.touches[0], tt.touches[1])
+				}
+			})
+		})
+	}
+}
+
+// Touch makes the lease last longer here as it does at nsqd, max-msg-timeout included. A
+// context's deadline stays what it was, but the context ends with the lease.
+func TestTouchMovesTheLease(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1", leases(time.Second, 3*time.Second))
+		var deadlines []time.Duration
+		s.consumer(1, func(m *Message) error {
+			if m.Attempts > 1 {
+				return nil
+			}
+			ctx, start := m.Context(), time.Now()
+			ended := make(chan time.Time, 1)
+			context.AfterFunc(ctx, func() { ended <- time.Now() })
+			for range 5 {
+				deadline, _ := ctx.Deadline()
+				deadlines = append(deadlines, deadline.Sub(start))
+				sleep(700 * time.Millisecond)
+				m.Touch()
+			}
+			if took := (<-ended).Sub(start); took != 3*time.Second {
+				t.Errorf("the context ended after %v, want 3s", took)
+			}
+			return nil
+		})
+		s.connect(d)
+		flood(d, 1)
+		after(10 * time.Second)
+		if want := slices.Repeat([]time.Duration{time.Second}, 5); !slices.Equal(deadlines, want) {
+			t.Errorf("deadlines %v, want %v", deadlines, want)
+		}
+		if c := s.balanced(); c.Received != 2 || c.Lost != 1 || c.Finished != 1 {
+			t.Errorf("%+v, want one lost and one finished", c)
+		}
+	})
+}
+
+// auto_touch keeps the lease of a message that has waited for its handler, too, and does
+// not leave that to the last moment.
+func TestAutoTouchOfAMessageThatWaited(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.AutoTouch, s.cfg.MaxInFlight = time.Minute, 2
+		d := s.nsqd("a:1", leases(time.Second, time.Hour))
+		s.consumer(1, func(*Message) error { sleep(800 * time.Millisecond); return nil })
+		s.connect(d)
+		after(400 * time.Millisecond)
+		flood(d, 2)
+		after(10 * time.Second)
+		if c := s.balanced(); c.Received != 2 || c.Finished != 2 || c.Lost != 0 {
+			t.Errorf("%+v, want 2 finished; sent %q", c, commands(d, "TOUCH"))
+		}
+	})
+	inScene(t, func(s *scene) {
+		s.cfg.AutoTouch, s.cfg.MaxInFlight = time.Minute, 2
+		d := s.nsqd("a:1", leases(time.Second, time.Hour))
+		s.consumer(1, func(m *Message) error {
+			if string(m.Body) == "1" {
+				sleep(505 * time.Millisecond)
+				return nil
+			}
+			sleep(10 * time.Second)
+			return nil
+		})
+		s.connect(d)
+		d.Publish("t", "1")
+		after(10 * time.Millisecond)
+		id := d.Publish("t", "2")[0] // begun at 505 ms, half of its lease is over at 510 ms
+		after(800 * time.Millisecond)
+		if !slices.Contains(commands(d, "TOUCH"), "TOUCH "+id) {
+			t.Error("not touched after 0.8 of its lease")
+		}
+		after(20 * time.Second)
+	})
+}
+
+func TestTouch(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1", func(o *nsqtest.Options) { o.MsgTimeout = 10 * time.Second })
+		s.consumer(1, func(m *Message) error {
+			for range 3 {
+				sleep(6 * time.Second)
+				m.Touch()
+			}
+			m.Finish()
+			m.Touch() // too late, not sent
+			return nil
+		})
+		s.connect(d)
+		d.Publish("t", "m")
+		after(time.Minute)
+		if st := d.Stats("t", "c"); st.Finished != 1 || st.TimedOut != 0 {
+			t.Errorf("%+v", st)
+		}
+		if n := len(commands(d, "TOUCH")); n != 3 {
+			t.Errorf("%d TOUCHes", n)
+		}
+	})
+}
