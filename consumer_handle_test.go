@@ -11,23 +11,24 @@ import (
 	"time"
 )
 
-func TestRequeue(t *testing.T) {
-	boom := errors.New("boom")
+// What a handler returns or calls first, be it after it has returned, is what is sent for
+// its message.
+func TestFirstAckIsSent(t *testing.T) {
 	tests := []struct {
 		name    string
 		handle  HandlerFunc
 		command string // what follows "REQ <id>", or "FIN"
 	}{
-		{"error", func(*Message) error { return boom }, " 90000"},
-		{"panic", func(*Message) error { panic(boom) }, " 90000"},
+		{"error", func(*Message) error { return errBoom }, " 90000"},
+		{"panic", func(*Message) error { panic(errBoom) }, " 90000"},
 		{"delay", func(m *Message) error { m.Requeue(1500 * time.Millisecond); return nil }, " 1500"},
 		{"negative delay", func(m *Message) error { m.Requeue(-time.Second); return nil }, " 0"},
-		{"without backoff", func(m *Message) error { m.RequeueWithoutBackoff(0); return boom }, " 0"},
-		{"first answer wins", func(m *Message) error { m.Finish(); m.Requeue(0); return boom }, "FIN"},
-		{"by hand, later", func(m *Message) error {
+		{"without backoff", func(m *Message) error { m.RequeueWithoutBackoff(0); return errBoom }, " 0"},
+		{"ack, then requeue", func(m *Message) error { m.Finish(); m.Requeue(0); return errBoom }, "FIN"},
+		{"later", func(m *Message) error {
 			m.DisableAutoResponse()
 			go m.Requeue(7 * time.Millisecond)
-			return boom
+			return errBoom
 		}, " 7"},
 	}
 	for _, tt := range tests {
@@ -50,7 +51,7 @@ func TestRequeue(t *testing.T) {
 	}
 }
 
-// The automatic delay grows with the attempts, up to its cap.
+// The delay of an automatic requeue grows with the attempts, up to max_requeue_delay.
 func TestAutomaticRequeueDelay(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.DefaultRequeueDelay, s.cfg.MaxRequeueDelay = time.Second, 2500*time.Millisecond
@@ -67,6 +68,7 @@ func TestAutomaticRequeueDelay(t *testing.T) {
 	})
 }
 
+// failedLogger is a handler that collects at which attempts messages are given up.
 type failedLogger struct {
 	HandlerFunc
 	failed []uint16
@@ -74,7 +76,8 @@ type failedLogger struct {
 
 func (f *failedLogger) LogFailedMessage(m *Message) { f.failed = append(f.failed, m.Attempts) }
 
-// D33: the handler sees attempts 1 to max; the next delivery is given up.
+// D33: a handler sees attempts 1 to max_attempts. The delivery after that is given up and
+// finished.
 func TestMaxAttempts(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxAttempts, s.cfg.DefaultRequeueDelay, s.cfg.MaxBackoffDuration = 3, 0, 0
@@ -90,12 +93,13 @@ func TestMaxAttempts(t *testing.T) {
 			t.Errorf("handled at %v, given up at %v", seen, h.failed)
 		}
 		if st := d.Stats("t", "c"); st.Finished != 1 || st.Requeued != 3 {
-			t.Errorf("%+v", st)
+			t.Errorf("%+v, want 3 requeued and one finished", st)
 		}
 	})
 }
 
-// D34: neither a panic nor Goexit costs the worker or the message.
+// D34: neither a panic nor Goexit of a handler costs its goroutine or the message, which
+// is requeued.
 func TestHandlerPanics(t *testing.T) {
 	for name, fail := range map[string]func(t *testing.T){
 		"panic":  func(*testing.T) { panic("poison") },
@@ -115,7 +119,7 @@ func TestHandlerPanics(t *testing.T) {
 				d.Publish("t", "m", "n")
 				after(time.Second)
 				if st := d.Stats("t", "c"); st.Finished != 2 || st.Requeued != 4 {
-					t.Errorf("%+v", st)
+					t.Errorf("%+v, want 4 requeued and 2 finished", st)
 				}
 			})
 		})

@@ -2,7 +2,6 @@ package nsq
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,8 +9,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// D18: a message that is still being handled when a backoff begins does not keep
-// the probe's away, although RDY is a ceiling on both.
+// D18: handlers that are still running when a backoff begins do not keep the probe's
+// message away, although RDY bounds both together.
 func TestProbeBesideASlowHandler(t *testing.T) {
 	for _, nsqds := range []int{1, 4} {
 		inScene(t, func(s *scene) {
@@ -37,16 +36,17 @@ func TestProbeBesideASlowHandler(t *testing.T) {
 			flood(all[0], 1) // fails
 			after(time.Second)
 			flood(all[0], 1000)
-			after(3 * time.Second) // the pause of 2 s, and one more
+			after(3 * time.Second) // a pause of 2 s, and one more
 			if handled.Load() < 100 {
-				t.Errorf("%d nsqds: %d handled, sent %v", nsqds, handled.Load(), commands(all[0], "RDY", "REQ"))
+				t.Errorf("%d nsqds: %d messages handled, want 100 at least; sent %v", nsqds, handled.Load(), commands(all[0], "RDY", "REQ"))
 			}
-			sleep(time.Minute) // the slow ones end
+			sleep(time.Minute) // until the slow handlers return
 		})
 	}
 }
 
-// D24: a message that its handler touches is in flight for as long as it does.
+// D24: a message counts as in flight for as long as its handler touches it, far beyond its
+// first lease.
 func TestTouchedStillCounts(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 1
@@ -73,8 +73,9 @@ func TestTouchedStillCounts(t *testing.T) {
 	})
 }
 
-// A message that is never answered costs its slot for its lease, and not again.
-func TestALostAnswerCostsOneLease(t *testing.T) {
+// D24: a message that is never acked costs a slot of max_in_flight for one lease, and not
+// again.
+func TestALostAckCostsOneLease(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 1
 		a, b := s.nsqd("a:1"), s.nsqd("b:1")
@@ -96,13 +97,13 @@ func TestALostAnswerCostsOneLease(t *testing.T) {
 		flood(b, 20_000)
 		after(2 * time.Minute)
 		if n := handled.Load(); n < 10_000 {
-			t.Errorf("%d handled, 12,000 could be", n)
+			t.Errorf("%d messages handled, 12,000 are possible", n)
 		}
 	})
 }
 
-// D21, D22: one busy nsqd among idle ones has most of the slots also where these
-// hardly suffice for all, or do not.
+// D21, D22: one busy nsqd among idle ones has most of max_in_flight, also if that is less
+// than one for each nsqd, or hardly more.
 func TestBusyNSQDAmongIdleOnes(t *testing.T) {
 	for _, slots := range []int{1, 4, 9, 10, 15} {
 		inScene(t, func(s *scene) {
@@ -110,9 +111,8 @@ func TestBusyNSQDAmongIdleOnes(t *testing.T) {
 			nsqds := s.nsqds(10)
 			var handled atomic.Int32
 			s.consumer(slots, func(*Message) error {
-				// Not in step: a look that comes when all have just ended sees none.
-				sleep(5*time.Millisecond + rand.N(10*time.Millisecond))
-				handled.Add(1)
+				// Handlers in step could all have returned just when flow looks.
+				sleep(5*time.Millisecond + time.Duration(handled.Add(1)*37%100)*100*time.Microsecond)
 				return nil
 			})
 			s.connect(nsqds...)
@@ -122,7 +122,7 @@ func TestBusyNSQDAmongIdleOnes(t *testing.T) {
 			before := handled.Load()
 			after(10 * time.Second)
 			if n := int(handled.Load() - before); n < 1000*slots*7/10 {
-				t.Errorf("%d slots: %d handled in 10 s, %d could be", slots, n, 1000*slots)
+				t.Errorf("%d slots: %d messages handled in 10 s, %d are possible", slots, n, 1000*slots)
 			}
 		})
 	}

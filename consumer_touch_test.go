@@ -122,7 +122,8 @@ func TestAutoTouchOfAMessageThatWaited(t *testing.T) {
 	})
 }
 
-func TestTouch(t *testing.T) {
+// Touch keeps a message from being delivered again, and sends nothing after the ack.
+func TestTouchKeepsTheMessage(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1", func(o *nsqtest.Options) { o.MsgTimeout = 10 * time.Second })
 		s.consumer(1, func(m *Message) error {
@@ -131,17 +132,66 @@ func TestTouch(t *testing.T) {
 				m.Touch()
 			}
 			m.Finish()
-			m.Touch() // too late, not sent
+			m.Touch() // not sent
 			return nil
 		})
 		s.connect(d)
 		d.Publish("t", "m")
 		after(time.Minute)
 		if st := d.Stats("t", "c"); st.Finished != 1 || st.TimedOut != 0 {
-			t.Errorf("%+v", st)
+			t.Errorf("%+v, want it finished and no timeout", st)
 		}
 		if n := len(commands(d, "TOUCH")); n != 3 {
-			t.Errorf("%d TOUCHes", n)
+			t.Errorf("%d TOUCHes, want 3", n)
+		}
+	})
+}
+
+// auto_touch keeps the lease of the first message after a long quiet time, and well before
+// its end, wherever between two sweeps the message comes.
+func TestAutoTouchAfterAQuietTime(t *testing.T) {
+	for phase := range 10 {
+		inScene(t, func(s *scene) {
+			s.cfg.AutoTouch = time.Minute
+			d := s.nsqd("a:1", leases(time.Second, time.Hour))
+			s.consumer(1, func(*Message) error { sleep(10317 * time.Millisecond); return nil })
+			s.connect(d)
+			after(30*time.Second + time.Duration(phase)*103*time.Millisecond)
+			flood(d, 1)
+			after(800 * time.Millisecond)
+			if n := len(commands(d, "TOUCH")); n != 1 {
+				t.Errorf("phase %d: %d TOUCHes in the first 0.8 of the lease, want 1", phase, n)
+			}
+			after(20 * time.Second)
+			if c := s.balanced(); c.Received != 1 || c.Finished != 1 {
+				t.Errorf("phase %d: %+v, want one delivery, finished", phase, c)
+			}
+		})
+	}
+}
+
+// Without auto_touch no TOUCH is sent, however long a message waits for its handler and
+// however long that takes.
+func TestNoTouchWithoutAutoTouch(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1", leases(time.Second, time.Hour))
+		s.consumer(1, func(m *Message) error {
+			sleep(310 * time.Millisecond)
+			if string(m.Body) == "last" {
+				sleep(600 * time.Millisecond)
+			}
+			return nil
+		})
+		s.connect(d)
+		d.Publish("t", "1", "2", "3")
+		after(5 * time.Second)
+		d.Publish("t", "last")
+		after(5 * time.Second)
+		if c := s.balanced(); c.Received != 4 || c.Finished != 4 {
+			t.Errorf("%+v, want 4 deliveries, all finished", c)
+		}
+		if got := commands(d, "TOUCH"); len(got) != 0 {
+			t.Errorf("sent %q", got)
 		}
 	})
 }
