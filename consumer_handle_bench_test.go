@@ -15,7 +15,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// swallow is an nsqd that grants a subscription and then takes whatever is sent.
+// swallow is an nsqd that accepts one connection and a subscription, and reads everything
+// after that without a reply.
 func swallow(l net.Listener) {
 	conn, err := l.Accept()
 	if err != nil {
@@ -41,16 +42,17 @@ func swallow(l net.Listener) {
 	}
 }
 
-// fed is a consumer whose messages come from the test, over a connection to an
-// nsqd that only takes.
+// fed is a Consumer whose messages come from the test rather than from a socket. Its acks
+// go to swallow.
 type fed struct {
 	*Consumer
 	conn    *consumerConn
 	handled atomic.Int64
-	batch   []wire.Message
-	total   int64
+	batch   []wire.Message // one slab
+	total   int64          // messages fed
 }
 
+// newFed connects such a Consumer with so many handlers that do nothing.
 func newFed(tb testing.TB, handlers int, change func(*Config)) *fed {
 	tb.Helper()
 	network := nsqtest.NewNetwork()
@@ -83,20 +85,21 @@ func newFed(tb testing.TB, handlers int, change func(*Config)) *fed {
 	return f
 }
 
-// feed brings one slab of messages.
+// feed has the connection deliver one slab of messages.
 func (f *fed) feed() {
 	f.total += int64(len(f.batch))
 	f.conn.Messages(f.batch)
 }
 
+// drain waits until all fed messages are handled.
 func (f *fed) drain() {
 	for f.handled.Load() < f.total {
 		runtime.Gosched()
 	}
 }
 
-// A message costs its share of two slabs, one of messages and one of bodies, and
-// nothing else: no timer, no context, no entry anywhere.
+// A message allocates its share of two slabs, one of messages and one of bodies, and
+// nothing else: no timer, no context, no entry in a table.
 func TestHandlingAllocatesNothing(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"plain":      func(*Config) {},
@@ -111,7 +114,7 @@ func TestHandlingAllocatesNothing(t *testing.T) {
 					f.drain()
 				}
 			})
-			// The few that are left are buffers that grow.
+			// The rest are buffers that grow.
 			if perSlab := perRun / slabs; perSlab > 2.5 {
 				t.Errorf("%.2f allocations per %d messages, want those of two slabs", perSlab, messageSlab)
 			}
@@ -119,7 +122,7 @@ func TestHandlingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkHandle is a message's way from the reader to its FIN.
+// BenchmarkHandle measures a message's way from the reader to its FIN.
 func BenchmarkHandle(b *testing.B) {
 	for _, handlers := range []int{1, 4, 64} {
 		b.Run(fmt.Sprintf("handlers=%d", handlers), func(b *testing.B) {
@@ -138,8 +141,8 @@ func BenchmarkHandle(b *testing.B) {
 	}
 }
 
-// BenchmarkInFlight is the same while 100,000 messages are in hand, 1,000 of
-// them in handlers', with auto_touch and without.
+// BenchmarkInFlight measures the same while 100,000 other messages are in flight: 1,000 in
+// handlers, the others left to be acked later. With auto_touch and without.
 func BenchmarkInFlight(b *testing.B) {
 	for _, touch := range []time.Duration{0, time.Hour} {
 		b.Run(fmt.Sprintf("auto_touch=%v", touch), func(b *testing.B) {
@@ -149,7 +152,7 @@ func BenchmarkInFlight(b *testing.B) {
 			f.handlers = append(f.handlers, HandlerFunc(func(*Message) error { <-hold; f.handled.Add(1); return nil }))
 			f.adjustWorkers(1, 1000)
 			f.mu.Unlock()
-			for range 1000 * 64 { // until they are all at work
+			for range 1000 * 64 { // until all 1,000 handlers have a message
 				if f.queue.running() >= 1000 {
 					break
 				}
@@ -183,8 +186,8 @@ func BenchmarkInFlight(b *testing.B) {
 	}
 }
 
-// BenchmarkTake is one worker's way to its next message while others, whose
-// handlers are slow, have one each, and had more that they were relieved of.
+// BenchmarkTake measures how a worker gets its next message while others, with slow
+// handlers, work on one each and have had the rest of their batches stolen.
 func BenchmarkTake(b *testing.B) {
 	for _, slow := range []int{0, 10_000} {
 		b.Run(fmt.Sprintf("slow=%d", slow), func(b *testing.B) {
@@ -204,7 +207,7 @@ func BenchmarkTake(b *testing.B) {
 	}
 }
 
-// running is how many workers have a message.
+// running returns how many workers have a message.
 func (d *deliveryQueue) running() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
