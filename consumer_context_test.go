@@ -41,14 +41,14 @@ func TestCopiesOfAMessage(t *testing.T) {
 			d.Publish("t", body)
 			after(10 * time.Second)
 			if ctx.Err() == nil || context.Cause(ctx) != context.Canceled { //nolint:errorlint // it is that very value
-				t.Errorf("%s: the context ended with %v, want context.Canceled", body, context.Cause(ctx))
+				s.Errorf("%s: the context ended with %v, want context.Canceled", body, context.Cause(ctx))
 			}
 		}
 		if c := s.balanced(); c.Received != 3 || c.Finished != 3 || s.c.Snapshot().InFlight != 0 {
-			t.Errorf("%+v, want 3 finished", c)
+			s.Errorf("%+v, want 3 finished", c)
 		}
 		if got := commands(d, "FIN"); len(got) != 3 {
-			t.Errorf("sent %q, want 3 FINs", got)
+			s.Errorf("sent %q, want 3 FINs", got)
 		}
 	})
 }
@@ -81,13 +81,13 @@ func TestMessageContext(t *testing.T) {
 					}
 					first = m
 					if ctx != m.Context() {
-						t.Error("Context returns a different context each time")
+						s.Error("Context returns a different context each time")
 					}
 					child, cancel := context.WithTimeout(ctx, time.Hour)
 					defer cancel()
 					<-child.Done()
 					if !errors.Is(context.Cause(ctx), tt.cause) || !errors.Is(context.Cause(child), tt.cause) || !errors.Is(ctx.Err(), tt.err) {
-						t.Errorf("cause %v, of a child %v, error %v", context.Cause(ctx), context.Cause(child), ctx.Err())
+						s.Errorf("cause %v, of a child %v, error %v", context.Cause(ctx), context.Cause(child), ctx.Err())
 					}
 					ended <- fmt.Sprint(context.Cause(ctx))
 					return ctx.Err()
@@ -99,14 +99,14 @@ func TestMessageContext(t *testing.T) {
 				tt.end(s, d, first)
 				text := <-ended
 				if took := time.Since(begin); took != tt.after {
-					t.Errorf("the context ended after %v, want %v", took, tt.after)
+					s.Errorf("the context ended after %v, want %v", took, tt.after)
 				}
 				if tt.name == "connection" && !strings.Contains(text, "a:1") {
-					t.Errorf("cause %q does not name nsqd", text)
+					s.Errorf("cause %q does not name nsqd", text)
 				}
 				synctest.Wait()
 				if err := first.Context().Err(); err == nil {
-					t.Error("the context of a message that is done with has not ended")
+					s.Error("the context of a message that is done with has not ended")
 				}
 			})
 		})
@@ -136,7 +136,7 @@ func TestChildTimeoutWithAutoTouch(t *testing.T) {
 		flood(d, 1)
 		after(2 * time.Minute)
 		if took != 3*time.Second {
-			t.Errorf("a timeout of 3s took %v", took)
+			s.Errorf("a timeout of 3s took %v", took)
 		}
 	})
 }
@@ -165,7 +165,7 @@ func TestContextsOfLostMessages(t *testing.T) {
 		d.Publish("t", "hang")
 		synctest.Wait()
 		if took, err := s.shutdown(5 * time.Second); took != 5*time.Second {
-			t.Errorf("the stop took %v, want 5s: %v", took, err)
+			s.Errorf("the stop took %v, want 5s: %v", took, err)
 		}
 		sleep(time.Hour) // until the handler returns
 	})

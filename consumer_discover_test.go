@@ -26,21 +26,21 @@ func TestDiscoveryMergesAll(t *testing.T) {
 		start := time.Now()
 		s.discover("la:1", "lb:1", "http://lc:1/lookup")
 		if took := time.Since(start); took != 0 || s.c.Stats().Connections != 3 {
-			t.Errorf("%d connections after %v", s.c.Stats().Connections, took)
+			s.Errorf("%d connections after %v", s.c.Stats().Connections, took)
 		}
 		for _, d := range []*nsqtest.Nsqd{a, b, c} {
 			flood(d, 10)
 		}
 		after(time.Second)
 		if n := s.c.Stats().MessagesFinished; n != 30 {
-			t.Errorf("%d messages finished, want 30", n)
+			s.Errorf("%d messages finished, want 30", n)
 		}
 		after(10 * time.Minute)
 		if n := len(empty.Requests()); n < 9 || n > 12 {
-			t.Errorf("%d requests in ten minutes, want one a minute", n)
+			s.Errorf("%d requests in ten minutes, want one a minute", n)
 		}
 		if s.net.Attempts("a:1") != 1 {
-			t.Errorf("a, which two list, was dialled %d times", s.net.Attempts("a:1"))
+			s.Errorf("a, which two list, was dialled %d times", s.net.Attempts("a:1"))
 		}
 	})
 }
@@ -52,34 +52,34 @@ func TestLookupdAddresses(t *testing.T) {
 		s.lookupd("l:1", s.nsqd("a:1"))
 		s.consumer(0, nil)
 		if err := s.c.ConnectToNSQLookupd("l:1"); !errors.Is(err, errNoHandlers) {
-			t.Errorf("without handlers: %v", err)
+			s.Errorf("without handlers: %v", err)
 		}
 		s.c.AddHandler(HandlerFunc(noError))
 		err := s.c.ConnectToNSQLookupds([]string{"noport", "l:1", "ftp://l:1"})
 		for _, part := range []string{"noport", "missing port", "ftp://l:1"} {
 			if !strings.Contains(fmt.Sprint(err), part) {
-				t.Errorf("error %v does not name %q", err, part)
+				s.Errorf("error %v does not name %q", err, part)
 			}
 		}
 		if n := s.c.Stats().Connections; n != 1 {
-			t.Errorf("%d connections by the valid address, want 1", n)
+			s.Errorf("%d connections by the valid address, want 1", n)
 		}
 		if err := s.c.ConnectToNSQLookupd("http://l:1"); err != nil {
-			t.Errorf("the same nsqlookupd again: %v", err)
+			s.Errorf("the same nsqlookupd again: %v", err)
 		}
 		if err := s.c.DisconnectFromNSQLookupd("other:1"); !errors.Is(err, ErrNotConnected) {
-			t.Errorf("an unknown one: %v", err)
+			s.Errorf("an unknown one: %v", err)
 		}
 		if err := s.c.DisconnectFromNSQLookupd("l:1"); err != nil {
-			t.Errorf("the last one: %v", err)
+			s.Errorf("the last one: %v", err)
 		}
 		after(time.Hour)
 		if n := s.c.Stats().Connections; n != 1 {
-			t.Errorf("%d connections after the last nsqlookupd was removed, want 1", n)
+			s.Errorf("%d connections after the last nsqlookupd was removed, want 1", n)
 		}
 		s.stopped()
 		if err := s.c.ConnectToNSQLookupd("l:1"); !errors.Is(err, ErrStopped) {
-			t.Errorf("after the stop: %v", err)
+			s.Errorf("after the stop: %v", err)
 		}
 	})
 }
@@ -94,14 +94,14 @@ func TestHungLookupd(t *testing.T) {
 		start := time.Now()
 		s.discover("hung:1", "l:1")
 		if took := time.Since(start); took > 200*time.Millisecond || s.c.Stats().Connections != 1 {
-			t.Errorf("%d connections after %v", s.c.Stats().Connections, took)
+			s.Errorf("%d connections after %v", s.c.Stats().Connections, took)
 		}
 		start = time.Now()
 		if err := s.c.ConnectToNSQLookupd("hung:1"); err != nil || time.Since(start) > 2*time.Second {
-			t.Errorf("%v after %v", err, time.Since(start))
+			s.Errorf("%v after %v", err, time.Since(start))
 		}
 		if took := s.stopped(); took > 100*time.Millisecond {
-			t.Errorf("stop took %v", took)
+			s.Errorf("stop took %v", took)
 		}
 	})
 }
@@ -119,7 +119,7 @@ func TestDirectAndDiscovered(t *testing.T) {
 			listed.Disconnect(listed.Clients()[0].Conn)
 			after(time.Second)
 			if n := clients(direct, listed); !slices.Equal(n, []int{1, 1}) {
-				t.Fatalf("clients %v a second after both were cut", n)
+				s.Fatalf("clients %v a second after both were cut", n)
 			}
 			after(time.Minute)
 		}
@@ -140,25 +140,25 @@ func TestGoneNSQDIsLetGo(t *testing.T) {
 		lb.Fail(http.StatusInternalServerError, "INTERNAL")
 		after(10 * time.Minute)
 		if n := clients(gone, kept, direct); !slices.Equal(n, []int{1, 1, 1}) {
-			t.Errorf("while one does not respond: clients %v", n)
+			s.Errorf("while one does not respond: clients %v", n)
 		}
 		lb.Recover()
 		after(90 * time.Second)
 		if n := clients(gone, kept, direct); !slices.Equal(n, []int{1, 1, 1}) {
-			t.Errorf("unlisted for 90 s: clients %v", n)
+			s.Errorf("unlisted for 90 s: clients %v", n)
 		}
 		flood(gone, 3)
 		after(4 * time.Minute)
 		if n := clients(gone, kept, direct); !slices.Equal(n, []int{0, 1, 1}) {
-			t.Errorf("unlisted for long: clients %v", n)
+			s.Errorf("unlisted for long: clients %v", n)
 		}
 		if c := s.balanced(); c.Finished != 3 || c.Lost != 0 {
-			t.Errorf("%+v, want what it had sent finished", c)
+			s.Errorf("%+v, want what it had sent finished", c)
 		}
 		la.Register("t", "gone:1")
 		after(70 * time.Second)
 		if n := clients(gone); n[0] != 1 {
-			t.Error("not connected after it was listed again")
+			s.Error("not connected after it was listed again")
 		}
 	})
 }
@@ -184,10 +184,10 @@ func TestDiscoveryChurn(t *testing.T) {
 		l.DeleteTopic("t")
 		after(10 * time.Second)
 		if shown := s.c.Snapshot().Connections; len(shown) != 0 {
-			t.Errorf("%d nsqds are left, the first one %+v", len(shown), shown[0])
+			s.Errorf("%d nsqds are left, the first one %+v", len(shown), shown[0])
 		}
 		if took := s.stopped(); took != 0 {
-			t.Errorf("the stop took %v with nothing to wait for", took)
+			s.Errorf("the stop took %v with nothing to wait for", took)
 		}
 	})
 }
@@ -203,19 +203,19 @@ func TestDiscoveryLog(t *testing.T) {
 		s.discover("l:1", "empty:1")
 		after(10 * time.Minute)
 		if got := log.take(); len(got) != 0 {
-			t.Errorf("logged %q while all is well", got)
+			s.Errorf("logged %q while all is well", got)
 		}
 		l.Fail(http.StatusServiceUnavailable, "BUSY")
 		after(30 * time.Minute)
 		if got := log.take(); len(got) != 1 || !strings.HasPrefix(got[0], "WRN") ||
 			!strings.Contains(got[0], "l:1") || !strings.Contains(got[0], "503") {
-			t.Errorf("logged %q in half an hour of 503s, want one warning", got)
+			s.Errorf("logged %q in half an hour of 503s, want one warning", got)
 		}
 		l.Recover()
 		after(5 * time.Minute)
 		s.stopped()
 		if got := log.take(); len(got) != 0 {
-			t.Errorf("logged %q after the recovery", got)
+			s.Errorf("logged %q after the recovery", got)
 		}
 	})
 }
@@ -235,12 +235,12 @@ func TestMovedNSQD(t *testing.T) {
 		old.Kill()
 		after(1100 * time.Millisecond)
 		if n := clients(moved); n[0] != 1 {
-			t.Error("not found at its new address within 1.1 s")
+			s.Error("not found at its new address within 1.1 s")
 		}
 		requests := len(l.Requests())
 		after(50 * time.Second) // dials of the old address fail, which is no reason to ask
 		if n := len(l.Requests()) - requests; n > 1 {
-			t.Errorf("%d requests while the old address is dialled, want the regular one at most", n)
+			s.Errorf("%d requests while the old address is dialled, want the regular one at most", n)
 		}
 	})
 }
@@ -263,11 +263,11 @@ func TestDiscoveryFilter(t *testing.T) {
 		s.c.SetBehaviorDelegate(f)
 		s.discover("l:1")
 		if n := clients(nsqds...); !slices.Equal(n, []int{1, 0, 1}) || !slices.Equal(f.seen, []string{"n0:1", "n1:1", "n2:1"}) {
-			t.Errorf("clients %v, the filter saw %q", n, f.seen)
+			s.Errorf("clients %v, the filter saw %q", n, f.seen)
 		}
 		defer func() {
 			if recover() == nil {
-				t.Error("a delegate without methods was accepted")
+				s.Error("a delegate without methods was accepted")
 			}
 		}()
 		s.c.SetBehaviorDelegate(5)
@@ -283,17 +283,17 @@ func TestCallsOutweighLists(t *testing.T) {
 		s.consumer(1, noError)
 		s.discover("l:1")
 		if err := s.c.DisconnectFromNSQD("a:1"); err != nil {
-			t.Error(err)
+			s.Error(err)
 		}
 		after(5 * time.Minute)
 		if n := clients(a, b, c); !slices.Equal(n, []int{0, 1, 1}) {
-			t.Errorf("a was disconnected: clients %v", n)
+			s.Errorf("a was disconnected: clients %v", n)
 		}
 		s.connect(a, b) // a anew; b is connected already, but only as listed
 		l.DeleteTopic("t")
 		after(10 * time.Minute)
 		if n := clients(a, b, c); !slices.Equal(n, []int{1, 1, 0}) {
-			t.Errorf("a and b were connected by address: clients %v", n)
+			s.Errorf("a and b were connected by address: clients %v", n)
 		}
 	})
 }
@@ -309,7 +309,7 @@ func TestLookupdAuthorization(t *testing.T) {
 		inScene(t, func(s *scene) {
 			s.cfg.AuthSecret = tt.secret
 			if err := s.cfg.Set("skip_lookupd_authorization", tt.send); err != nil {
-				t.Fatal(err)
+				s.Fatal(err)
 			}
 			l := s.lookupd("l:1")
 			s.consumer(1, noError)
@@ -317,11 +317,11 @@ func TestLookupdAuthorization(t *testing.T) {
 			s.discover("l:1")
 			synctest.Wait()
 			if got := l.Requests()[0].Header.Get("Authorization"); got != tt.want {
-				t.Errorf("%+v: sent %q", tt, got)
+				s.Errorf("%+v: sent %q", tt, got)
 			}
 			lines := strings.Join(log.take(), "\n")
 			if warned := strings.Contains(lines, "plain http"); warned != (tt.want != "") {
-				t.Errorf("%+v: logged %q", tt, lines)
+				s.Errorf("%+v: logged %q", tt, lines)
 			}
 		})
 	}
@@ -343,10 +343,10 @@ func TestManyNSQDsSomeHang(t *testing.T) {
 		start := time.Now()
 		s.discover("l:1")
 		if took := time.Since(start); took > 2*time.Second {
-			t.Errorf("returned after %v", took)
+			s.Errorf("returned after %v", took)
 		}
 		if n := s.c.Stats().Connections; n != 195 {
-			t.Errorf("%d connected, want 195", n)
+			s.Errorf("%d connected, want 195", n)
 		}
 	})
 }
@@ -366,7 +366,7 @@ func TestLookupdRestart(t *testing.T) {
 		l.Register("t", "a:1", "b:1")
 		after(time.Minute)
 		if n := clients(a, b); !slices.Equal(n, []int{1, 1}) || s.net.Attempts("a:1") != 1 {
-			t.Errorf("clients %v, a was dialled %d times", n, s.net.Attempts("a:1"))
+			s.Errorf("clients %v, a was dialled %d times", n, s.net.Attempts("a:1"))
 		}
 	})
 }
@@ -395,7 +395,7 @@ func TestUnlistedInTwoDistantResponses(t *testing.T) {
 		l.Register("t", "a:1")
 		after(time.Minute)
 		if c := d.Clients(); len(c) != 1 || c[0].Conn != conn {
-			t.Errorf("let go after one empty response: %+v", c)
+			s.Errorf("let go after one empty response: %+v", c)
 		}
 	})
 }
@@ -410,13 +410,13 @@ func TestDisconnectConnectDisconnect(t *testing.T) {
 		s.discover("l:1")
 		for _, do := range []func(string) error{s.c.DisconnectFromNSQD, s.c.ConnectToNSQD, s.c.DisconnectFromNSQD} {
 			if err := do("a:1"); err != nil {
-				t.Fatal(err)
+				s.Fatal(err)
 			}
 			after(time.Second)
 		}
 		after(5 * time.Minute)
 		if clients(d)[0] != 0 {
-			t.Error("came back by being listed")
+			s.Error("came back by being listed")
 		}
 	})
 }
@@ -437,7 +437,7 @@ func TestSnapshotShowsAll(t *testing.T) {
 		s.discover("l:1")
 		after(10 * time.Second)
 		if n := len(s.c.Snapshot().Connections); n != 200 {
-			t.Errorf("%d of 200 nsqds shown", n)
+			s.Errorf("%d of 200 nsqds shown", n)
 		}
 	})
 }
@@ -461,7 +461,7 @@ func TestDiscoveryFailuresAreLoggedOnce(t *testing.T) {
 		after(10 * time.Minute)
 		s.stopped()
 		if got := log.take(); len(got) != 1 {
-			t.Errorf("logged %q, want one line", got)
+			s.Errorf("logged %q, want one line", got)
 		}
 	})
 	inScene(t, func(s *scene) {
@@ -473,7 +473,7 @@ func TestDiscoveryFailuresAreLoggedOnce(t *testing.T) {
 		after(time.Minute)
 		s.stopped()
 		if got := log.take(); len(got) != 1 {
-			t.Errorf("logged %d lines, want one", len(got))
+			s.Errorf("logged %d lines, want one", len(got))
 		}
 	})
 }

@@ -44,7 +44,7 @@ func TestFirstAckIsSent(t *testing.T) {
 					want = "FIN " + id
 				}
 				if got := commands(d, "REQ", "FIN"); len(got) == 0 || got[0] != want {
-					t.Errorf("sent %q, want %q", got, want)
+					s.Errorf("sent %q, want %q", got, want)
 				}
 			})
 		})
@@ -63,7 +63,7 @@ func TestAutomaticRequeueDelay(t *testing.T) {
 		after(time.Minute)
 		want := []string{"REQ " + id + " 1000", "REQ " + id + " 2000", "REQ " + id + " 2500", "REQ " + id + " 2500", "REQ " + id + " 2500", "FIN " + id}
 		if got := commands(d, "REQ", "FIN"); !slices.Equal(got, want) {
-			t.Errorf("sent %q, want %q", got, want)
+			s.Errorf("sent %q, want %q", got, want)
 		}
 	})
 }
@@ -90,10 +90,10 @@ func TestMaxAttempts(t *testing.T) {
 		d.Publish("t", "m")
 		after(time.Second)
 		if !slices.Equal(seen, []uint16{1, 2, 3}) || !slices.Equal(h.failed, []uint16{4}) {
-			t.Errorf("handled at %v, given up at %v", seen, h.failed)
+			s.Errorf("handled at %v, given up at %v", seen, h.failed)
 		}
 		if st := d.Stats("t", "c"); st.Finished != 1 || st.Requeued != 3 {
-			t.Errorf("%+v, want 3 requeued and one finished", st)
+			s.Errorf("%+v, want 3 requeued and one finished", st)
 		}
 	})
 }
@@ -119,7 +119,7 @@ func TestHandlerPanics(t *testing.T) {
 				d.Publish("t", "m", "n")
 				after(time.Second)
 				if st := d.Stats("t", "c"); st.Finished != 2 || st.Requeued != 4 {
-					t.Errorf("%+v, want 4 requeued and 2 finished", st)
+					s.Errorf("%+v, want 4 requeued and 2 finished", st)
 				}
 			})
 		})
@@ -158,13 +158,13 @@ func TestOutcomes(t *testing.T) {
 				synctest.Wait()
 				got := strings.Join(commands(d, "REQ", "FIN"), ",")
 				if got = strings.Replace(got, " "+id, "", 1); got != tt.command {
-					t.Errorf("sent %q, want %q", got, tt.command)
+					s.Errorf("sent %q, want %q", got, tt.command)
 				}
 				if level := s.c.Snapshot().BackoffLevel; level > 0 != tt.backoff {
-					t.Errorf("backoff level %d, want one: %v", level, tt.backoff)
+					s.Errorf("backoff level %d, want one: %v", level, tt.backoff)
 				}
 				if tt.err != nil && !errors.Is(tt.err, errBoom) {
-					t.Error("errors.Is does not find the cause")
+					s.Error("errors.Is does not find the cause")
 				}
 			})
 		})
@@ -186,7 +186,7 @@ func TestDiscardInBackoff(t *testing.T) {
 		flood(d, 1)
 		after(10 * time.Second)
 		if st := d.Stats("t", "c"); st.Finished != 1 || s.c.Snapshot().BackoffLevel != 1 || rdyOf(d) != 1 {
-			t.Errorf("%+v, level %d, RDY %d, want it finished and 1 and 1", st, s.c.Snapshot().BackoffLevel, rdyOf(d))
+			s.Errorf("%+v, level %d, RDY %d, want it finished and 1 and 1", st, s.c.Snapshot().BackoffLevel, rdyOf(d))
 		}
 	})
 }
@@ -207,7 +207,7 @@ func TestTypedNilError(t *testing.T) {
 		flood(d, 1)
 		after(time.Second)
 		if c := s.balanced(); c.Requeued != 1 {
-			t.Errorf("%+v, want the message requeued", c)
+			s.Errorf("%+v, want the message requeued", c)
 		}
 	})
 }

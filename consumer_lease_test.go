@@ -27,18 +27,18 @@ func TestExpiredMessagesAreNotHandled(t *testing.T) {
 		flood(d, 10)
 		after(10*time.Minute + 300*time.Millisecond) // leases end at full seconds
 		if c := s.balanced(); c.Received < 500 || c.Expired < 500 || c.Lost != 1 {
-			t.Errorf("after 10 minutes of one hanging handler: %+v", c)
+			s.Errorf("after 10 minutes of one hanging handler: %+v", c)
 		}
 		if n := s.c.Snapshot().InFlight; n > 10 {
-			t.Errorf("%d messages in hand of max_in_flight 10", n)
+			s.Errorf("%d messages in hand of max_in_flight 10", n)
 		}
 		close(release)
 		after(time.Second / 2)
 		if c := s.balanced(); c.Finished != 10 || c.Lost != 1 {
-			t.Errorf("after the handler returned: %+v, want 10 finished", c)
+			s.Errorf("after the handler returned: %+v, want 10 finished", c)
 		}
 		if len(attempts) != 11 || attempts[0] != 1 || attempts[1] < 50 {
-			t.Errorf("handled at attempts %v, want one late return and 10 late deliveries", attempts)
+			s.Errorf("handled at attempts %v, want one late return and 10 late deliveries", attempts)
 		}
 	})
 }
@@ -60,15 +60,15 @@ func TestOverloadTakesFewer(t *testing.T) {
 		after(5 * time.Minute)
 		c := s.balanced()
 		if len(handled) != 400 || c.Expired > 400 {
-			t.Errorf("%d handled of 400, want all, and 400 expired at most: %+v", len(handled), c)
+			s.Errorf("%d handled of 400, want all, and 400 expired at most: %+v", len(handled), c)
 		}
 		warned := slices.DeleteFunc(log.take(), func(line string) bool { return !strings.Contains(line, "taking fewer") })
 		if len(warned) != 1 || !strings.Contains(warned[0], "max_in_flight=50") || !strings.Contains(warned[0], "handlers=1") {
-			t.Errorf("warned %q, want one warning", warned)
+			s.Errorf("warned %q, want one warning", warned)
 		}
 		after(5 * time.Minute)
 		if rdyOf(d) != 50 {
-			t.Errorf("RDY %d after five minutes without overload, want 50", rdyOf(d))
+			s.Errorf("RDY %d after five minutes without overload, want 50", rdyOf(d))
 		}
 	})
 }
@@ -91,11 +91,11 @@ func TestLateAcksAreNotSent(t *testing.T) {
 		flood(d, 1)
 		after(1600 * time.Millisecond) // the first call has returned, the second one runs
 		if c := s.balanced(); c.Received != 2 || c.Lost != 1 || c.Finished != 0 || len(commands(d, "FIN", "REQ")) != 0 {
-			t.Errorf("%+v, sent %q, want the late FIN lost", c, commands(d, "FIN", "REQ"))
+			s.Errorf("%+v, sent %q, want the late FIN lost", c, commands(d, "FIN", "REQ"))
 		}
 		after(time.Minute)
 		if c := s.balanced(); c.Received != 2 || c.Lost != 1 || c.Finished != 1 || c.Refused != 0 {
-			t.Errorf("%+v, want one lost and one finished", c)
+			s.Errorf("%+v, want one lost and one finished", c)
 		}
 	})
 }
@@ -121,10 +121,10 @@ func TestOverdueHandlersCount(t *testing.T) {
 		flood(d, 6)
 		after(5 * time.Minute)
 		if most.Load() != 3 {
-			t.Errorf("%d handlers ran at a time, want 3", most.Load())
+			s.Errorf("%d handlers ran at a time, want 3", most.Load())
 		}
 		if st := d.Stats("t", "c"); st.Finished != 6 {
-			t.Errorf("%+v, want 6 finished", st)
+			s.Errorf("%+v, want 6 finished", st)
 		}
 		s.balanced()
 
@@ -135,7 +135,7 @@ func TestOverdueHandlersCount(t *testing.T) {
 		d.Disconnect(2)
 		after(time.Minute)
 		if most.Load() != 3 {
-			t.Errorf("%d handlers ran at a time after a lost connection, want 3", most.Load())
+			s.Errorf("%d handlers ran at a time after a lost connection, want 3", most.Load())
 		}
 	})
 }
@@ -164,25 +164,25 @@ func TestMessageThatIsNeverAcked(t *testing.T) {
 		flood(d, 2)
 		after(900 * time.Millisecond)
 		if c := s.balanced(); c.Received != 2 || s.c.Snapshot().InFlight != 2 {
-			t.Errorf("%+v, want both in flight until their leases end", c)
+			s.Errorf("%+v, want both in flight until their leases end", c)
 		}
 		after(time.Minute)
 		if c := s.balanced(); c.Received != 4 || c.Lost != 2 || c.Finished != 2 || s.c.Snapshot().InFlight != 0 {
-			t.Errorf("%+v, want two lost and two finished", c)
+			s.Errorf("%+v, want two lost and two finished", c)
 		}
 		kept[0].Finish()
 		kept[0].Requeue(0)
 		kept[0].Touch()
 		synctest.Wait()
 		if c := s.balanced(); c.Lost != 2 || c.Refused != 0 || len(commands(d, "FIN", "REQ", "TOUCH")) != 2 {
-			t.Errorf("%+v, sent %q", c, commands(d, "FIN", "REQ", "TOUCH"))
+			s.Errorf("%+v, sent %q", c, commands(d, "FIN", "REQ", "TOUCH"))
 		}
 		d.Publish("t", "hang")
 		synctest.Wait()
 		took, err := s.shutdown(time.Second / 2)
 		left, ok := errors.AsType[*StopError](err)
 		if took != time.Second/2 || !ok || len(left.Running) != 1 || len(left.Unanswered) != 0 {
-			t.Errorf("error %v after %v, want only the hanging handler left", err, took)
+			s.Errorf("error %v after %v, want only the hanging handler left", err, took)
 		}
 		sleep(time.Hour) // until it returns
 	})
@@ -212,7 +212,7 @@ func TestNotBegunAfterItsLease(t *testing.T) {
 		}
 		after(time.Minute)
 		if c := s.balanced(); late.Load() != 0 || c.Refused != 0 {
-			t.Errorf("%d messages begun after their lease: %+v", late.Load(), c)
+			s.Errorf("%d messages begun after their lease: %+v", late.Load(), c)
 		}
 	})
 }

@@ -38,7 +38,7 @@ func TestBackoffProbesWhereMessagesAre(t *testing.T) {
 			fail.Store(true)
 			after(100 * time.Millisecond)
 			if level := s.c.Snapshot().BackoffLevel; level != 1 {
-				t.Fatalf("seed %d: backoff level %d after the error", seed, level)
+				s.Fatalf("seed %d: backoff level %d after the error", seed, level)
 			}
 			for _, d := range nsqds {
 				d.Empty("t", "c")
@@ -47,11 +47,11 @@ func TestBackoffProbesWhereMessagesAre(t *testing.T) {
 			before := handled.Load()
 			after(1900 * time.Millisecond) // the rest of the pause, which began a millisecond after the flood
 			if n := handled.Load() - before; n > 0 {
-				t.Errorf("seed %d: %d messages handled in the pause", seed, n)
+				s.Errorf("seed %d: %d messages handled in the pause", seed, n)
 			}
 			after(time.Second)
 			if n := handled.Load() - before; n < 100 {
-				t.Errorf("seed %d: %d of 100 handled a second after the pause", seed, n)
+				s.Errorf("seed %d: %d of 100 handled a second after the pause", seed, n)
 			}
 		})
 	}
@@ -106,7 +106,7 @@ func TestBackoffOnTheWire(t *testing.T) {
 					got = append(got, c)
 				}
 				if g := strings.Join(got, " "); g != tt.want {
-					t.Errorf("sent %s, want %s", g, tt.want)
+					s.Errorf("sent %s, want %s", g, tt.want)
 				}
 			})
 		})
@@ -133,11 +133,11 @@ func TestFailuresAtOnceAreOneLevel(t *testing.T) {
 			for range 200 {
 				after(100 * time.Millisecond)
 				if level := s.c.Snapshot().BackoffLevel; level > 1 {
-					t.Fatalf("backoff level %d, want 1 at most", level)
+					s.Fatalf("backoff level %d, want 1 at most", level)
 				}
 			}
 			if st := d.Stats("t", "c"); st.Finished != 10 {
-				t.Errorf("%+v, want the other 10 finished", st)
+				s.Errorf("%+v, want the other 10 finished", st)
 			}
 		})
 	}
@@ -159,12 +159,12 @@ func TestBackoffCap(t *testing.T) {
 			pause := time.Until(shown.BackoffUntil)
 			if tt.want == 0 {
 				if shown.BackoffLevel != 0 || !shown.BackoffUntil.IsZero() || rdyOf(d) != 10 {
-					t.Errorf("backoff is disabled: %+v, RDY %d", shown, rdyOf(d))
+					s.Errorf("backoff is disabled: %+v, RDY %d", shown, rdyOf(d))
 				}
 				return
 			}
 			if shown.BackoffLevel != 1 || pause != tt.want || rdyOf(d) != 0 {
-				t.Errorf("max_backoff_duration %v: pause %v, RDY %d, level %d", tt.limit, pause, rdyOf(d), shown.BackoffLevel)
+				s.Errorf("max_backoff_duration %v: pause %v, RDY %d, level %d", tt.limit, pause, rdyOf(d), shown.BackoffLevel)
 			}
 		})
 	}
@@ -182,10 +182,10 @@ func TestDiscardIsNeutral(t *testing.T) {
 		flood(d, 1)
 		after(10 * time.Second) // after a pause of 2 s the second delivery is given up
 		if st := d.Stats("t", "c"); st.Finished != 1 || calls != 1 {
-			t.Fatalf("%+v, %d calls", st, calls)
+			s.Fatalf("%+v, %d calls", st, calls)
 		}
 		if level := s.c.Snapshot().BackoffLevel; level != 1 || rdyOf(d) != 1 {
-			t.Errorf("level %d, RDY %d after the give-up, want 1 and 1: still probing", level, rdyOf(d))
+			s.Errorf("level %d, RDY %d after the give-up, want 1 and 1: still probing", level, rdyOf(d))
 		}
 	})
 	for name, ack := range map[string]func(*Message){
@@ -202,7 +202,7 @@ func TestDiscardIsNeutral(t *testing.T) {
 				flood(d, 1)
 				after(10 * time.Second)
 				if level := s.c.Snapshot().BackoffLevel; level != 1 {
-					t.Errorf("level %d after the give-up, want 1", level)
+					s.Errorf("level %d after the give-up, want 1", level)
 				}
 			})
 		})
@@ -250,19 +250,19 @@ func TestAdaptiveBackoff(t *testing.T) {
 		before = handled.Load()
 		after(2 * time.Second)
 		if n := handled.Load() - before; n < clean*9/10 || failed.Load() == 0 {
-			t.Errorf("%d messages handled with 1 %% errors, %d without; %d failed", n, clean, failed.Load())
+			s.Errorf("%d messages handled with 1 %% errors, %d without; %d failed", n, clean, failed.Load())
 		}
 		percent.Store(100)
 		after(5 * time.Second)
 		before = failed.Load()
 		after(30 * time.Second)
 		if n := failed.Load() - before; n > 5 {
-			t.Errorf("%d failures in 30 s of nothing else, want 5 at most", n)
+			s.Errorf("%d failures in 30 s of nothing else, want 5 at most", n)
 		}
 		percent.Store(0)
 		after(100 * time.Second)
 		if rdyOf(d) != 80 || s.c.Snapshot().BackoffLevel != 0 {
-			t.Errorf("RDY %d, want 80 again: %+v", rdyOf(d), s.c.Snapshot())
+			s.Errorf("RDY %d, want 80 again: %+v", rdyOf(d), s.c.Snapshot())
 		}
 	})
 }
@@ -278,7 +278,7 @@ func TestPanickingStrategy(t *testing.T) {
 		flood(d, 1)
 		synctest.Wait()
 		if got := time.Until(s.c.Snapshot().BackoffUntil); got != 7*time.Second {
-			t.Errorf("pause %v, want max_backoff_duration", got)
+			s.Errorf("pause %v, want max_backoff_duration", got)
 		}
 	})
 }
@@ -299,27 +299,27 @@ func TestLowerMaxInFlightUnderLoad(t *testing.T) {
 		s.c.ChangeMaxInFlight(6)
 		synctest.Wait()
 		if rdy, _ := granted(nsqds); rdy > 6 {
-			t.Errorf("RDY %d in all right after lowering to 6", rdy)
+			s.Errorf("RDY %d in all right after lowering to 6", rdy)
 		}
 		after(20 * time.Millisecond)
 		for range 200 {
 			if _, n := granted(nsqds); n > 6 {
-				t.Fatalf("%d in flight of 6", n)
+				s.Fatalf("%d in flight of 6", n)
 			}
 			after(5 * time.Millisecond)
 		}
 		if rdy, n := granted(nsqds); rdy != 6 || n != 6 {
-			t.Errorf("RDY %d, %d in flight, want 6 and 6", rdy, n)
+			s.Errorf("RDY %d, %d in flight, want 6 and 6", rdy, n)
 		}
 		s.c.ChangeMaxInFlight(0)
 		after(time.Second)
 		if rdy, n := granted(nsqds); rdy != 0 || n != 0 {
-			t.Errorf("paused: RDY %d, %d in flight", rdy, n)
+			s.Errorf("paused: RDY %d, %d in flight", rdy, n)
 		}
 		s.c.ChangeMaxInFlight(60)
 		after(time.Second)
 		if rdy, n := granted(nsqds); rdy != 60 || n != 60 {
-			t.Errorf("resumed: RDY %d, %d in flight, want 60 and 60", rdy, n)
+			s.Errorf("resumed: RDY %d, %d in flight, want 60 and 60", rdy, n)
 		}
 	})
 }
@@ -357,7 +357,7 @@ func TestNeverMoreInFlightThanAllowed(t *testing.T) {
 					allowed = limit
 				}
 				if _, n := granted(nsqds); n > allowed {
-					t.Fatalf("seed %d: %d in flight of %d", seed, n, allowed)
+					s.Fatalf("seed %d: %d in flight of %d", seed, n, allowed)
 				}
 			}
 		})
@@ -374,12 +374,12 @@ func TestRDYFollowsMessages(t *testing.T) {
 		s.connect(nsqds...)
 		after(5 * time.Second)
 		if got := rdyOf(nsqds[3]); got != 10 {
-			t.Fatalf("RDY %d while all are idle", got)
+			s.Fatalf("RDY %d while all are idle", got)
 		}
 		flood(nsqds[3], 50_000)
 		after(time.Second)
 		if got := rdyOf(nsqds[3]); got != 73 {
-			t.Errorf("RDY %d for the busy one of 8, want 73", got)
+			s.Errorf("RDY %d for the busy one of 8, want 73", got)
 		}
 		sent := func() (n int) {
 			for _, d := range nsqds {
@@ -390,12 +390,12 @@ func TestRDYFollowsMessages(t *testing.T) {
 		before := sent()
 		after(2 * time.Second)
 		if n := sent() - before; n != 0 {
-			t.Errorf("%d RDYs in a steady state", n)
+			s.Errorf("%d RDYs in a steady state", n)
 		}
 		flood(nsqds[5], 50_000)
 		after(time.Second)
 		if a, b := rdyOf(nsqds[3]), rdyOf(nsqds[5]); a+b != 74 || b < 36 {
-			t.Errorf("RDY %d and %d for two busy ones, want 74 together and 36 at least", a, b)
+			s.Errorf("RDY %d and %d for two busy ones, want 74 together and 36 at least", a, b)
 		}
 	})
 }
@@ -415,7 +415,7 @@ func TestUniformRDY(t *testing.T) {
 		}
 		slices.Sort(got)
 		if !slices.Equal(got, []int{2, 2, 3, 3}) {
-			t.Errorf("RDY %v, want an even split of 10", got)
+			s.Errorf("RDY %v, want an even split of 10", got)
 		}
 	})
 }
@@ -435,7 +435,7 @@ func TestFewerSlotsThanNSQDs(t *testing.T) {
 			start := time.Now()
 			flood(nsqds[rnd.IntN(20)], 1)
 			if took := (<-arrived).Sub(start); took > time.Second {
-				t.Errorf("a message waited for %v", took)
+				s.Errorf("a message waited for %v", took)
 			}
 		}
 		// From here on all of them are busy.
@@ -449,7 +449,7 @@ func TestFewerSlotsThanNSQDs(t *testing.T) {
 		after(20 * time.Second)
 		for _, d := range nsqds {
 			if st := d.Stats("t", "c"); st.Finished < 50 {
-				t.Errorf("%s: %+v, want 50 finished at least", d.Addr(), st)
+				s.Errorf("%s: %+v, want 50 finished at least", d.Addr(), st)
 			}
 		}
 		s.stopped()
@@ -481,7 +481,7 @@ func TestBackoffWithAFrozenNSQD(t *testing.T) {
 			after(20 * time.Second)
 		}
 		if st := live.Stats("t", "c"); st.Finished != 200 || st.Requeued != 20 {
-			t.Errorf("live: %+v, want 200 finished, 20 of them at their second delivery", st)
+			s.Errorf("live: %+v, want 200 finished, 20 of them at their second delivery", st)
 		}
 		frozen.StartReading()
 		after(time.Second)
@@ -497,7 +497,7 @@ func TestSnapshot(t *testing.T) {
 		s.consumer(3, func(*Message) error { return <-release })
 		s.connect(a, b)
 		if err := s.c.ConnectToNSQD("dead:1"); err == nil {
-			t.Fatal("connected to an nsqd that is not there")
+			s.Fatal("connected to an nsqd that is not there")
 		}
 		after(rdyMoves)
 		start := time.Now()
@@ -506,18 +506,18 @@ func TestSnapshot(t *testing.T) {
 
 		got := s.c.Snapshot()
 		if got.Topic != "t" || got.Channel != "c" || got.MaxInFlight != 10 || got.InFlight != 3 || got.BackoffLevel != 0 {
-			t.Errorf("with 3 in flight: %+v", got)
+			s.Errorf("with 3 in flight: %+v", got)
 		}
 		if len(got.Connections) != 3 {
-			t.Fatalf("%+v, want 3 connections", got.Connections)
+			s.Fatalf("%+v, want 3 connections", got.Connections)
 		}
 		want := ConnectionSnapshot{Addr: "a:1", State: ConnectionUp, Version: "1.3.0", RDY: 5, InFlight: 3, LastMessage: start, Counts: Counts{Received: 3}}
 		if got.Connections[0] != want {
-			t.Errorf("%+v, want %+v", got.Connections[0], want)
+			s.Errorf("%+v, want %+v", got.Connections[0], want)
 		}
 		dead := got.Connections[2]
 		if dead.Addr != "dead:1" || dead.State != ConnectionWaiting || dead.LastError == nil || !dead.NextDial.After(time.Now()) {
-			t.Errorf("of an nsqd that is not there: %+v", dead)
+			s.Errorf("of an nsqd that is not there: %+v", dead)
 		}
 
 		release <- nil
@@ -525,20 +525,20 @@ func TestSnapshot(t *testing.T) {
 		synctest.Wait()
 		got = s.c.Snapshot()
 		if got.BackoffLevel != 1 || time.Until(got.BackoffUntil) != 2*time.Second || got.Connections[0].RDY != 0 {
-			t.Errorf("after an error: %+v", got)
+			s.Errorf("after an error: %+v", got)
 		}
 		a.Empty("t", "c") // nsqd forgets the third, and refuses its FIN
 		release <- nil
 		synctest.Wait()
 		got = s.c.Snapshot()
 		if want := (Counts{Received: 3, Finished: 2, Requeued: 1, Refused: 1}); got.Counts != want {
-			t.Errorf("%+v, want %+v", got.Counts, want)
+			s.Errorf("%+v, want %+v", got.Counts, want)
 		}
 		b.Kill()
 		synctest.Wait()
 		got = s.c.Snapshot()
 		if lost := got.Connections[1]; lost.State != ConnectionWaiting || lost.LastError == nil {
-			t.Errorf("of a lost nsqd: %+v", lost)
+			s.Errorf("of a lost nsqd: %+v", lost)
 		}
 		go func() {
 			for range release {
@@ -547,7 +547,7 @@ func TestSnapshot(t *testing.T) {
 		close(release)
 		s.stopped()
 		if got := s.c.Snapshot(); got.Finished < 2 || got.InFlight != 0 {
-			t.Errorf("after the stop: %+v", got)
+			s.Errorf("after the stop: %+v", got)
 		}
 	})
 }

@@ -33,13 +33,13 @@ func TestShutdownWaitsForHandlersAtWork(t *testing.T) {
 		after(100 * time.Millisecond)
 		took, err := s.shutdown(time.Minute)
 		if took != 2900*time.Millisecond || err != nil {
-			t.Errorf("error %v after %v, want nil when the tenth handler returns", err, took)
+			s.Errorf("error %v after %v, want nil when the tenth handler returns", err, took)
 		}
 		if c := s.balanced(); c.Finished != 10 || c.Requeued != 490 || c.Lost != 0 {
-			t.Errorf("%+v, want 10 finished and 490 requeued", c)
+			s.Errorf("%+v, want 10 finished and 490 requeued", c)
 		}
 		if took, err := s.shutdown(0); took != 0 || err != nil {
-			t.Errorf("second call: error %v after %v", err, took)
+			s.Errorf("second call: error %v after %v", err, took)
 		}
 	})
 }
@@ -60,10 +60,10 @@ func TestShutdownCancelsHandlers(t *testing.T) {
 		after(time.Second)
 		took, err := s.shutdown(5 * time.Second)
 		if took < 5*time.Second || took > 5200*time.Millisecond || err != nil {
-			t.Errorf("error %v after %v", err, took)
+			s.Errorf("error %v after %v", err, took)
 		}
 		if c := s.balanced(); c.Requeued != 3 || c.Lost != 0 {
-			t.Errorf("%+v, want 3 requeued", c)
+			s.Errorf("%+v, want 3 requeued", c)
 		}
 	})
 }
@@ -92,22 +92,22 @@ func TestShutdownLeavesHandlersBehind(t *testing.T) {
 					want += time.Second / 2
 				}
 				if took != want {
-					t.Errorf("took %v, want %v", took, want)
+					s.Errorf("took %v, want %v", took, want)
 				}
 				left, ok := errors.AsType[*StopError](err)
 				if !ok || len(left.Running) != 2 || len(left.Cut) != 0 || !errors.Is(err, context.DeadlineExceeded) {
-					t.Fatalf("error %v, want a StopError with the two that run", err)
+					s.Fatalf("error %v, want a StopError with the two that run", err)
 				}
 				for _, u := range left.Running {
 					if !slices.Contains(ids[:2], string(u.ID[:])) || u.NSQDAddress != "a:1" || !strings.Contains(err.Error(), string(u.ID[:])) {
-						t.Errorf("error %v, want it to name %+v, one of %q", err, u, ids[:2])
+						s.Errorf("error %v, want it to name %+v, one of %q", err, u, ids[:2])
 					}
 				}
 				if s.net.OpenConns() != 0 {
-					t.Errorf("%d open connections", s.net.OpenConns())
+					s.Errorf("%d open connections", s.net.OpenConns())
 				}
 				if c := s.balanced(); c.Requeued != 1 || c.Lost != 2 {
-					t.Errorf("%+v, want 1 requeued and 2 lost", c)
+					s.Errorf("%+v, want 1 requeued and 2 lost", c)
 				}
 				sleep(time.Hour) // until the handlers return
 			})
@@ -131,10 +131,10 @@ func TestShutdownWithAFrozenNSQD(t *testing.T) {
 		took, err := s.shutdown(5 * time.Second)
 		left, ok := errors.AsType[*StopError](err)
 		if !ok || !slices.Equal(left.Cut, []string{"a:1"}) || len(left.Running) != 0 || took != 5100*time.Millisecond {
-			t.Errorf("error %v after %v, want a StopError with a:1 cut after 5.1 s", err, took)
+			s.Errorf("error %v after %v, want a StopError with a:1 cut after 5.1 s", err, took)
 		}
 		if c := s.balanced(); c.Finished != 1 || c.Lost != 9 {
-			t.Errorf("%+v, want the one FIN that fits", c)
+			s.Errorf("%+v, want the one FIN that fits", c)
 		}
 		d.StartReading()
 	})
@@ -200,10 +200,10 @@ func TestShutdownInEveryState(t *testing.T) {
 				tt.prepare(s)
 				took, err := s.shutdown(10 * time.Second)
 				if took > tt.most || (err != nil) != tt.left {
-					t.Errorf("error %v after %v, want %v at most", err, took, tt.most)
+					s.Errorf("error %v after %v, want %v at most", err, took, tt.most)
 				}
 				if s.net.OpenConns() != 0 {
-					t.Errorf("%d open connections", s.net.OpenConns())
+					s.Errorf("%d open connections", s.net.OpenConns())
 				}
 				s.balanced()
 				sleep(2 * time.Hour) // until the handlers that were left behind return
@@ -226,7 +226,7 @@ func TestStopBoundsAShutdownWithoutDeadline(t *testing.T) {
 		err := s.c.Shutdown(context.Background())
 		left, ok := errors.AsType[*StopError](err)
 		if took := time.Since(start); took != 13*time.Second || !ok || len(left.Running) != 1 {
-			t.Errorf("error %v after %v, want a StopError with one running after 13 s", err, took)
+			s.Errorf("error %v after %v, want a StopError with one running after 13 s", err, took)
 		}
 		sleep(time.Hour) // until the handler returns
 	})
@@ -247,7 +247,7 @@ func TestRun(t *testing.T) {
 		err := s.c.Run(ctx)
 		left, ok := errors.AsType[*StopError](err)
 		if took := time.Since(start); took != 13*time.Second || !ok || len(left.Running) != 1 {
-			t.Errorf("error %v after %v, want a StopError with one running after 13 s", err, took)
+			s.Errorf("error %v after %v, want a StopError with one running after 13 s", err, took)
 		}
 		sleep(time.Hour) // until the handler returns
 	})
@@ -256,7 +256,7 @@ func TestRun(t *testing.T) {
 		s.connect(s.nsqd("a:1"))
 		time.AfterFunc(time.Second, s.c.Stop)
 		if err := s.c.Run(context.Background()); err != nil {
-			t.Errorf("stopped by another call: error %v", err)
+			s.Errorf("stopped by another call: error %v", err)
 		}
 	})
 }
@@ -272,10 +272,10 @@ func TestStopTimeoutZero(t *testing.T) {
 		flood(d, 5)
 		synctest.Wait()
 		if took := s.stopped(); took != 0 {
-			t.Errorf("took %v", took)
+			s.Errorf("took %v", took)
 		}
 		if st := d.Stats("t", "c"); st.Requeued != 4 || st.InFlight != 1 || len(commands(d, "CLS")) != 1 {
-			t.Errorf("%+v, want 4 requeued and the connection closed in good order", st)
+			s.Errorf("%+v, want 4 requeued and the connection closed in good order", st)
 		}
 		sleep(time.Hour) // until the handler returns
 	})
@@ -289,7 +289,7 @@ func TestSetConcurrency(t *testing.T) {
 		d := s.nsqd("a:1")
 		s.consumer(0, nil)
 		if err := s.c.SetConcurrency(5); !errors.Is(err, errNoHandlers) {
-			t.Errorf("without a handler: error %v", err)
+			s.Errorf("without a handler: error %v", err)
 		}
 		var running [2]atomic.Int32
 		for i := range running {
@@ -304,22 +304,22 @@ func TestSetConcurrency(t *testing.T) {
 		flood(d, 10_000)
 		for _, n := range []int{4, 50, 7, 1, 2, 100, 3} {
 			if err := s.c.SetConcurrency(n); err != nil {
-				t.Fatal(err)
+				s.Fatal(err)
 			}
 			after(155 * time.Millisecond) // handlers end every 100 ms, and never just then
 			if a, b := int(running[0].Load()), int(running[1].Load()); a != (n+1)/2 || b != n/2 {
-				t.Errorf("%d and %d running, want %d in all", a, b, n)
+				s.Errorf("%d and %d running, want %d in all", a, b, n)
 			}
 		}
 		if err := s.c.SetConcurrency(0); err == nil {
-			t.Error("0 was accepted")
+			s.Error("0 was accepted")
 		}
 		if c := s.balanced(); c.Lost+c.Requeued+c.Expired != 0 {
-			t.Errorf("%+v, want all finished or in flight", c)
+			s.Errorf("%+v, want all finished or in flight", c)
 		}
 		s.stopped()
 		if err := s.c.SetConcurrency(5); !errors.Is(err, ErrStopped) {
-			t.Errorf("after the stop: error %v", err)
+			s.Errorf("after the stop: error %v", err)
 		}
 	})
 }
@@ -336,17 +336,17 @@ func TestPauseAndResume(t *testing.T) {
 		flood(d, 10)
 		after(time.Minute)
 		if c := s.balanced(); c.Received != 0 || !s.c.Snapshot().Paused || rdyOf(d) != 0 {
-			t.Errorf("paused: %+v, RDY %d", c, rdyOf(d))
+			s.Errorf("paused: %+v, RDY %d", c, rdyOf(d))
 		}
 		s.c.ChangeMaxInFlight(7)
 		synctest.Wait()
 		if rdyOf(d) != 0 {
-			t.Errorf("RDY %d while paused", rdyOf(d))
+			s.Errorf("RDY %d while paused", rdyOf(d))
 		}
 		s.c.Resume()
 		after(rdyMoves)
 		if c := s.balanced(); c.Finished != 10 || rdyOf(d) != 7 || s.net.Dials() != 1 {
-			t.Errorf("resumed: %+v, RDY %d, %d dials", c, rdyOf(d), s.net.Dials())
+			s.Errorf("resumed: %+v, RDY %d, %d dials", c, rdyOf(d), s.net.Dials())
 		}
 	})
 }
@@ -465,7 +465,7 @@ func TestShutdownWithUnanswered(t *testing.T) {
 		left, ok := errors.AsType[*StopError](err)
 		if !ok || len(left.Unanswered) != 2 || len(left.Running)+len(left.Cut) != 0 || took != 5*time.Second ||
 			!strings.Contains(err.Error(), ids[0]) || !strings.Contains(err.Error(), ids[1]) {
-			t.Errorf("error %v after %v, want a StopError with %q unanswered", err, took, ids)
+			s.Errorf("error %v after %v, want a StopError with %q unanswered", err, took, ids)
 		}
 	})
 }
@@ -481,7 +481,7 @@ func TestStopWaitsForIdleWorkers(t *testing.T) {
 			s.c.Stop()
 			<-s.c.StopChan
 			if n := s.c.queue.workerCount(); n != 0 {
-				t.Errorf("%d workers left", n)
+				s.Errorf("%d workers left", n)
 			}
 		})
 	}

@@ -38,7 +38,7 @@ func TestProbeBesideASlowHandler(t *testing.T) {
 			flood(all[0], 1000)
 			after(3 * time.Second) // a pause of 2 s, and one more
 			if handled.Load() < 100 {
-				t.Errorf("%d nsqds: %d messages handled, want 100 at least; sent %v", nsqds, handled.Load(), commands(all[0], "RDY", "REQ"))
+				s.Errorf("%d nsqds: %d messages handled, want 100 at least; sent %v", nsqds, handled.Load(), commands(all[0], "RDY", "REQ"))
 			}
 			sleep(time.Minute) // until the slow handlers return
 		})
@@ -66,7 +66,7 @@ func TestTouchedStillCounts(t *testing.T) {
 		for range 55 {
 			after(time.Second)
 			if _, n := granted([]*nsqtest.Nsqd{a, b}); n > 1 {
-				t.Fatalf("%d in flight of 1", n)
+				s.Fatalf("%d in flight of 1", n)
 			}
 		}
 		sleep(2 * time.Minute)
@@ -97,7 +97,7 @@ func TestALostAckCostsOneLease(t *testing.T) {
 		flood(b, 20_000)
 		after(2 * time.Minute)
 		if n := handled.Load(); n < 10_000 {
-			t.Errorf("%d messages handled, 12,000 are possible", n)
+			s.Errorf("%d messages handled, 12,000 are possible", n)
 		}
 	})
 }
@@ -122,7 +122,7 @@ func TestBusyNSQDAmongIdleOnes(t *testing.T) {
 			before := handled.Load()
 			after(10 * time.Second)
 			if n := int(handled.Load() - before); n < 1000*slots*7/10 {
-				t.Errorf("%d slots: %d messages handled in 10 s, %d are possible", slots, n, 1000*slots)
+				s.Errorf("%d slots: %d messages handled in 10 s, %d are possible", slots, n, 1000*slots)
 			}
 		})
 	}
@@ -146,11 +146,11 @@ func TestFinishedBehindASlowMessage(t *testing.T) {
 		s.connect(d)
 		after(time.Second)
 		if c := s.balanced(); c.Finished != 190 {
-			t.Errorf("%d finished while the handler of the next one runs, want 190", c.Finished)
+			s.Errorf("%d finished while the handler of the next one runs, want 190", c.Finished)
 		}
 		after(time.Minute)
 		if c := s.balanced(); c.Finished != 200 {
-			t.Errorf("%d finished in the end, want 200", c.Finished)
+			s.Errorf("%d finished in the end, want 200", c.Finished)
 		}
 	})
 }

@@ -22,7 +22,7 @@ func TestStopWithoutConnection(t *testing.T) {
 		inScene(t, func(s *scene) {
 			s.consumer(handlers, noError)
 			if took := s.stopped(); took != 0 {
-				t.Errorf("%d handlers: took %v", handlers, took)
+				s.Errorf("%d handlers: took %v", handlers, took)
 			}
 		})
 	}
@@ -35,13 +35,13 @@ func TestStopWhenIdle(t *testing.T) {
 		s.consumer(3, noError)
 		s.connect(d)
 		if took := s.stopped(); took > 100*time.Millisecond {
-			t.Errorf("took %v", took)
+			s.Errorf("took %v", took)
 		}
 		if n := len(d.Clients()); n != 0 {
-			t.Errorf("nsqd has %d clients left", n)
+			s.Errorf("nsqd has %d clients left", n)
 		}
 		if got := commands(d, "CLS"); len(got) != 1 {
-			t.Errorf("sent %q, want one CLS", got)
+			s.Errorf("sent %q, want one CLS", got)
 		}
 	})
 }
@@ -67,10 +67,10 @@ func TestStopWhileConnecting(t *testing.T) {
 				go func() { result <- s.c.ConnectToNSQD(d.Addr()) }()
 				after(50 * time.Millisecond)
 				if took := s.stopped(); took != 0 {
-					t.Errorf("took %v", took)
+					s.Errorf("took %v", took)
 				}
 				if err := <-result; err == nil || name != "redial" && !errors.Is(err, ErrStopped) {
-					t.Errorf("ConnectToNSQD: error %v", err)
+					s.Errorf("ConnectToNSQD: error %v", err)
 				}
 				d.Kill() // ends its stalled goroutine
 			})
@@ -103,11 +103,11 @@ func TestFailedHandshakes(t *testing.T) {
 				s.consumer(1, noError)
 				err := s.c.ConnectToNSQD(d.Addr())
 				if err == nil {
-					t.Error("ConnectToNSQD returned nil")
+					s.Error("ConnectToNSQD returned nil")
 				}
 				want := f.Command == "IDENTIFY" && name != "auth wanted"
 				if _, got := errors.AsType[ErrIdentify](err); got != want {
-					t.Errorf("error %T %v, is an ErrIdentify: %v, want %v", err, err, got, want)
+					s.Errorf("error %T %v, is an ErrIdentify: %v, want %v", err, err, got, want)
 				}
 			})
 		})
@@ -130,17 +130,17 @@ func TestStopTimeout(t *testing.T) {
 		d.Publish("t", "1", "2", "3", "4", "5", "6")
 		synctest.Wait()
 		if took := s.stopped(); took != 5*time.Second {
-			t.Errorf("took %v", took)
+			s.Errorf("took %v", took)
 		}
 		if n := s.net.OpenConns(); n != 0 {
-			t.Errorf("%d open connections", n)
+			s.Errorf("%d open connections", n)
 		}
 		if st := d.Stats("t", "c"); st.Requeued != 4 || st.Depth != 4 || st.InFlight != 2 {
-			t.Errorf("%+v, want the four that no handler began requeued", st)
+			s.Errorf("%+v, want the four that no handler began requeued", st)
 		}
 		after(time.Minute)
 		if n := begun.Load(); n != 2 {
-			t.Errorf("%d messages begun, want none after Stop", n)
+			s.Errorf("%d messages begun, want none after Stop", n)
 		}
 	})
 }
@@ -163,7 +163,7 @@ func TestStopRequeuesWhatNobodyBegan(t *testing.T) {
 				}
 				after(time.Second)
 				if took := s.stopped(); took > 2100*time.Millisecond {
-					t.Errorf("took %v, want no longer than the handlers", took)
+					s.Errorf("took %v, want no longer than the handlers", took)
 				}
 				st := d.Stats("t", "c")
 				want := nsqtest.Stats{Depth: 590, Delivered: 500, Finished: 10, Requeued: 490}
@@ -171,11 +171,11 @@ func TestStopRequeuesWhatNobodyBegan(t *testing.T) {
 					want.Delivered, want.Requeued = 501, 491
 				}
 				if st != want {
-					t.Errorf("%+v, want %+v", st, want)
+					s.Errorf("%+v, want %+v", st, want)
 				}
 				for _, c := range commands(d, "REQ") {
 					if !strings.HasSuffix(c, " 0") {
-						t.Fatalf("sent %q, want no delay", c)
+						s.Fatalf("sent %q, want no delay", c)
 					}
 				}
 			})
@@ -192,7 +192,7 @@ func TestStopWithHungNSQD(t *testing.T) {
 		s.consumer(1, noError)
 		s.connect(d)
 		if took := s.stopped(); took != 2*time.Second {
-			t.Errorf("took %v", took)
+			s.Errorf("took %v", took)
 		}
 	})
 }
@@ -205,21 +205,21 @@ func TestStopWithDialThatIgnoresItsContext(t *testing.T) {
 		d := s.nsqd("a:1")
 		s.cfg.DialContext = func(_ context.Context, network, addr string) (net.Conn, error) {
 			sleep(time.Minute)
-			return s.net.DialContext(t.Context(), network, addr)
+			return s.net.DialContext(s.Context(), network, addr)
 		}
 		s.consumer(1, noError)
 		result := make(chan error, 1)
 		go func() { result <- s.c.ConnectToNSQD(d.Addr()) }()
 		synctest.Wait()
 		if took := s.stopped(); took != 2*time.Second {
-			t.Errorf("took %v", took)
+			s.Errorf("took %v", took)
 		}
 		if err := <-result; !errors.Is(err, ErrStopped) {
-			t.Errorf("ConnectToNSQD: error %v", err)
+			s.Errorf("ConnectToNSQD: error %v", err)
 		}
 		after(2 * time.Minute)
 		if s.net.Dials() != 1 {
-			t.Errorf("%d dials, want the late one", s.net.Dials())
+			s.Errorf("%d dials, want the late one", s.net.Dials())
 		}
 	})
 }
@@ -238,26 +238,26 @@ func TestDisconnectDrains(t *testing.T) {
 		a.Publish("t", "1", "2", "3", "4", "5")
 		synctest.Wait()
 		if err := s.c.DisconnectFromNSQD("a:1"); err != nil {
-			t.Fatal(err)
+			s.Fatal(err)
 		}
 		after(rdyMoves)
 		if got := commands(b, "RDY"); got[len(got)-1] != "RDY 9" {
-			t.Errorf("b was sent %q, want all of 10 but what a has in flight", got)
+			s.Errorf("b was sent %q, want all of 10 but what a has in flight", got)
 		}
 		after(10 * time.Second)
 		if got := commands(b, "RDY"); got[len(got)-1] != "RDY 10" {
-			t.Errorf("b was sent %q, want all of 10", got)
+			s.Errorf("b was sent %q, want all of 10", got)
 		}
 		if st := a.Stats("t", "c"); st.Finished != 1 || st.Requeued != 4 || st.InFlight != 0 || st.Clients != 0 {
-			t.Errorf("%+v", st)
+			s.Errorf("%+v", st)
 		}
 		if n := s.net.Attempts("a:1"); n != 1 {
-			t.Errorf("dialled %d times, want 1", n)
+			s.Errorf("dialled %d times, want 1", n)
 		}
 		s.connect(a)
 		after(10 * time.Second)
 		if st := a.Stats("t", "c"); st.Finished != 5 {
-			t.Errorf("connected anew: %+v, want all 5 finished", st)
+			s.Errorf("connected anew: %+v, want all 5 finished", st)
 		}
 	})
 }
@@ -272,13 +272,13 @@ func TestDisconnectWhileConnecting(t *testing.T) {
 		go func() { result <- s.c.ConnectToNSQD(d.Addr()) }()
 		synctest.Wait()
 		if err := s.c.ConnectToNSQD(d.Addr()); !errors.Is(err, ErrAlreadyConnected) {
-			t.Errorf("second call: error %v", err)
+			s.Errorf("second call: error %v", err)
 		}
 		if err := s.c.DisconnectFromNSQD(d.Addr()); err != nil {
-			t.Errorf("DisconnectFromNSQD: error %v", err)
+			s.Errorf("DisconnectFromNSQD: error %v", err)
 		}
 		if err := <-result; !errors.Is(err, ErrClosing) {
-			t.Errorf("first call: error %v", err)
+			s.Errorf("first call: error %v", err)
 		}
 		s.net.Allow(d.Addr())
 		s.connect(d)
@@ -296,13 +296,13 @@ func TestDisconnectRequeuesTheStraggler(t *testing.T) {
 		d.Publish("t", "m")
 		synctest.Wait()
 		if err := s.c.DisconnectFromNSQD(d.Addr()); err != nil {
-			t.Fatal(err)
+			s.Fatal(err)
 		}
 		synctest.Wait()
 		d.Publish("t", "straggler")
 		synctest.Wait()
 		if st := d.Stats("t", "c"); st.Delivered != 2 || st.Requeued != 1 {
-			t.Errorf("%+v, want the straggler requeued", st)
+			s.Errorf("%+v, want the straggler requeued", st)
 		}
 		close(release)
 	})
@@ -317,10 +317,10 @@ func TestStopWithAnOddReply(t *testing.T) {
 		log := s.logged(LogLevelWarning)
 		s.connect(d)
 		if took := s.stopped(); took != 0 {
-			t.Errorf("took %v", took)
+			s.Errorf("took %v", took)
 		}
 		if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "unexpected reply to CLS") {
-			t.Errorf("logged %q, want one warning", got)
+			s.Errorf("logged %q, want one warning", got)
 		}
 	})
 }
@@ -347,18 +347,18 @@ func TestDialSucceedsAfterADisconnect(t *testing.T) {
 		go func() { disconnected <- s.c.DisconnectFromNSQD(a.Addr()) }()
 		after(time.Second)
 		if n := len(connected) + len(disconnected); n != 0 {
-			t.Errorf("%d calls have returned although the run loop hangs", n)
+			s.Errorf("%d calls have returned although the run loop hangs", n)
 		}
 		close(release)
 		if err := <-connected; !errors.Is(err, ErrClosing) {
-			t.Errorf("ConnectToNSQD: error %v", err)
+			s.Errorf("ConnectToNSQD: error %v", err)
 		}
 		if err := <-disconnected; err != nil {
-			t.Errorf("DisconnectFromNSQD: error %v", err)
+			s.Errorf("DisconnectFromNSQD: error %v", err)
 		}
 		synctest.Wait()
 		if n := clients(a, b); s.net.Dials() != 2 || !slices.Equal(n, []int{0, 1}) {
-			t.Errorf("%d dials, clients %v, want a's connection made and closed", s.net.Dials(), n)
+			s.Errorf("%d dials, clients %v, want a's connection made and closed", s.net.Dials(), n)
 		}
 	})
 }

@@ -48,10 +48,10 @@ func TestSystemCallsPerMessage(t *testing.T) {
 				s.connect(d)
 				after(rdyMoves)
 				if n := handled.Load(); n != messages {
-					t.Fatalf("%d messages handled, want %d", n, messages)
+					s.Fatalf("%d messages handled, want %d", n, messages)
 				}
 				if r, w := reads.Load(), s.net.Writes(); r > messages*mostCalls/1000 || w > messages*mostCalls/1000 {
-					t.Errorf("%d reads and %d writes for %d messages, want %d per 1,000 at most", r, w, messages, mostCalls)
+					s.Errorf("%d reads and %d writes for %d messages, want %d per 1,000 at most", r, w, messages, mostCalls)
 				}
 			})
 		})

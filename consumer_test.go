@@ -42,18 +42,18 @@ func TestConsumeFromTwoNSQDs(t *testing.T) {
 		}
 		synctest.Wait()
 		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("handled %v, want %v", got, want)
+			s.Errorf("handled %v, want %v", got, want)
 		}
 		for _, d := range []*nsqtest.Nsqd{a, b} {
 			if st := d.Stats("t", "c"); st.Finished != 100 || st.InFlight != 0 {
-				t.Errorf("%s: %+v", d.Addr(), st)
+				s.Errorf("%s: %+v", d.Addr(), st)
 			}
 			if rdy := commands(d, "RDY"); len(rdy) == 0 || rdy[len(rdy)-1] != "RDY 5" {
-				t.Errorf("%s was sent %v, want its half of 10 in the end", d.Addr(), rdy)
+				s.Errorf("%s was sent %v, want its half of 10 in the end", d.Addr(), rdy)
 			}
 		}
 		if st := s.c.Stats(); *st != (ConsumerStats{MessagesReceived: 200, MessagesFinished: 200, Connections: 2}) {
-			t.Errorf("stats %+v", st)
+			s.Errorf("stats %+v", st)
 		}
 	})
 }
@@ -100,7 +100,7 @@ func TestAddHandlerAfterConnectPanics(t *testing.T) {
 		s.connect(s.nsqd("a:1"))
 		defer func() {
 			if p := recover(); p != "already connected" {
-				t.Errorf("recovered %v", p)
+				s.Errorf("recovered %v", p)
 			}
 		}()
 		s.c.AddHandler(HandlerFunc(noError))
@@ -113,19 +113,19 @@ func TestConnectErrors(t *testing.T) {
 		d := s.nsqd("a:1")
 		s.consumer(0, nil)
 		if err := s.c.ConnectToNSQD(d.Addr()); err == nil || err.Error() != "no handlers" {
-			t.Errorf("without handlers: error %v", err)
+			s.Errorf("without handlers: error %v", err)
 		}
 		s.c.AddHandler(HandlerFunc(noError))
 		s.connect(d)
 		if err := s.c.ConnectToNSQD(d.Addr()); !errors.Is(err, ErrAlreadyConnected) {
-			t.Errorf("connected already: error %v", err)
+			s.Errorf("connected already: error %v", err)
 		}
 		if err := s.c.DisconnectFromNSQD("b:1"); !errors.Is(err, ErrNotConnected) {
-			t.Errorf("disconnect from an unknown address: error %v", err)
+			s.Errorf("disconnect from an unknown address: error %v", err)
 		}
 		s.stopped()
 		if err := s.c.ConnectToNSQD("b:1"); err == nil || err.Error() != "consumer stopped" || !errors.Is(err, ErrStopped) {
-			t.Errorf("after the stop: error %v", err)
+			s.Errorf("after the stop: error %v", err)
 		}
 	})
 }
@@ -143,15 +143,15 @@ func TestSlowHandlersKeepTheConnection(t *testing.T) {
 		d.Resend(ids[0])
 		after(5*time.Minute + time.Second)
 		if n := len(commands(d, "NOP")); n != 20 {
-			t.Errorf("%d NOPs, want one for each of 20 heartbeats", n)
+			s.Errorf("%d NOPs, want one for each of 20 heartbeats", n)
 		}
 		if n := s.net.Dials(); n != 1 {
-			t.Errorf("%d dials, want the first connection to stay", n)
+			s.Errorf("%d dials, want the first connection to stay", n)
 		}
 		close(release)
 		synctest.Wait()
 		if st := d.Stats("t", "c"); st.Finished != 11 || st.InFlight != 0 {
-			t.Errorf("after the handlers returned: %+v", st)
+			s.Errorf("after the handlers returned: %+v", st)
 		}
 	})
 }
@@ -167,7 +167,7 @@ func TestIdleConnectionStays(t *testing.T) {
 			s.connect(d)
 			after(time.Hour)
 			if n := s.net.Dials(); n != 1 {
-				t.Errorf("%+v: %d dials in an idle hour, want 1", tt, n)
+				s.Errorf("%+v: %d dials in an idle hour, want 1", tt, n)
 			}
 		})
 	}
@@ -186,19 +186,19 @@ func TestLostConnectionDoesNotWaitForHandlers(t *testing.T) {
 		d.Disconnect(1)
 		after(firstRedial)
 		if n := len(commands(d, "SUB")); n != 2 {
-			t.Errorf("%d SUBs within the first redial delay, want 2", n)
+			s.Errorf("%d SUBs within the first redial delay, want 2", n)
 		}
 		if n := s.c.Stats().Connections; n != 1 {
-			t.Errorf("Stats counts %d connections, want 1", n)
+			s.Errorf("Stats counts %d connections, want 1", n)
 		}
 		close(release)
 		synctest.Wait()
 		if st := s.c.Stats(); st.MessagesFinished != 0 {
-			t.Errorf("FINs for a lost connection are counted as sent: %+v", st)
+			s.Errorf("FINs for a lost connection are counted as sent: %+v", st)
 		}
 		after(2 * time.Minute) // nsqd delivers both again
 		if st := d.Stats("t", "c"); st.Finished != 2 {
-			t.Errorf("%+v, want both finished in the end", st)
+			s.Errorf("%+v, want both finished in the end", st)
 		}
 	})
 }
@@ -223,10 +223,10 @@ func TestLostMessagesAreNotHandled(t *testing.T) {
 		close(release)
 		after(2 * time.Minute)
 		if !slices.Equal(attempts, []uint16{1, 2, 2, 2}) {
-			t.Errorf("handled at attempts %v, want only the begun one at its first", attempts)
+			s.Errorf("handled at attempts %v, want only the begun one at its first", attempts)
 		}
 		if st := s.c.Stats(); st.MessagesReceived != 6 || st.MessagesFinished != 3 || st.MessagesRequeued != 0 {
-			t.Errorf("%+v", st)
+			s.Errorf("%+v", st)
 		}
 	})
 }
@@ -242,13 +242,13 @@ func TestOthersGetTheShareOfALostNSQD(t *testing.T) {
 		a.Kill()
 		after(rdyMoves)
 		if got := commands(b, "RDY"); got[len(got)-1] != "RDY 10" {
-			t.Errorf("b was sent %q, want all of 10 in the end", got)
+			s.Errorf("b was sent %q, want all of 10 in the end", got)
 		}
 		a.Restart()
 		after(firstRedial + rdyMoves)
 		for _, d := range []*nsqtest.Nsqd{a, b} {
 			if got := commands(d, "RDY"); got[len(got)-1] != "RDY 5" {
-				t.Errorf("%s was sent %q, want its half of 10 in the end", d.Addr(), got)
+				s.Errorf("%s was sent %q, want its half of 10 in the end", d.Addr(), got)
 			}
 		}
 	})
@@ -266,7 +266,7 @@ func TestRedial(t *testing.T) {
 				d.Kill()
 				after(down)
 				if n := s.net.Attempts("a:1"); n < 3 || n > 150 {
-					t.Errorf("dialled %d times in %v", n, down)
+					s.Errorf("dialled %d times in %v", n, down)
 				}
 				d.Restart()
 				d.Publish("t", "m")
@@ -276,7 +276,7 @@ func TestRedial(t *testing.T) {
 				}
 				after(wait)
 				if st := d.Stats("t", "c"); st.Finished != 1 {
-					t.Errorf("%v after a downtime of %v: %+v, want the message finished", wait, down, st)
+					s.Errorf("%v after a downtime of %v: %+v, want the message finished", wait, down, st)
 				}
 			})
 		})
@@ -291,18 +291,18 @@ func TestConnectToNSQDsTriesAll(t *testing.T) {
 		s.consumer(1, noError)
 		err := s.c.ConnectToNSQDs([]string{"dead:1", live.Addr()})
 		if err == nil || !strings.Contains(err.Error(), "dead:1") || strings.Contains(err.Error(), "live:1") {
-			t.Errorf("error %v, want one about dead:1 only", err)
+			s.Errorf("error %v, want one about dead:1 only", err)
 		}
 		live.Publish("t", "m")
 		synctest.Wait()
 		if st := live.Stats("t", "c"); st.Finished != 1 {
-			t.Errorf("live: %+v", st)
+			s.Errorf("live: %+v", st)
 		}
 		late := s.nsqd("dead:1")
 		late.Publish("t", "m")
 		after(2 * firstRedial)
 		if st := late.Stats("t", "c"); st.Finished != 1 {
-			t.Errorf("late: %+v", st)
+			s.Errorf("late: %+v", st)
 		}
 	})
 }
@@ -314,18 +314,18 @@ func TestConnectAgainAfterFailure(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.consumer(1, noError)
 		if err := s.c.ConnectToNSQD("a:1"); err == nil {
-			t.Fatal("connected to an nsqd that is not there")
+			s.Fatal("connected to an nsqd that is not there")
 		}
 		s.nsqd("a:1")
 		after(10 * firstRedial)
 		if n := s.c.Stats().Connections; n != 1 {
-			t.Fatalf("%d connections by redials in the background, want 1", n)
+			s.Fatalf("%d connections by redials in the background, want 1", n)
 		}
 		if err := s.c.ConnectToNSQD("a:1"); err != nil {
-			t.Errorf("second call: %v", err)
+			s.Errorf("second call: %v", err)
 		}
 		if err := s.c.ConnectToNSQD("a:1"); !errors.Is(err, ErrAlreadyConnected) {
-			t.Errorf("third call: %v", err)
+			s.Errorf("third call: %v", err)
 		}
 	})
 }
@@ -342,14 +342,14 @@ func TestRefusedSubscription(t *testing.T) {
 				err := s.c.ConnectToNSQD(d.Addr())
 				refused, ok := errors.AsType[*ProtocolError](err)
 				if !ok || refused.Code != code || refused.Desc != "no" {
-					t.Errorf("error %v, want a *ProtocolError with %s", err, code)
+					s.Errorf("error %v, want a *ProtocolError with %s", err, code)
 				}
 				if !strings.Contains(fmt.Sprint(err), "[a:1] failed to subscribe to t:c") {
-					t.Errorf("error %q does not say what failed", err)
+					s.Errorf("error %q does not say what failed", err)
 				}
 				after(10 * time.Second)
 				if n := s.net.Dials(); n > 10 {
-					t.Errorf("%d dials in 10 s, want 10 at most", n)
+					s.Errorf("%d dials in 10 s, want 10 at most", n)
 				}
 			})
 		})
@@ -371,10 +371,10 @@ func TestChangeMaxInFlight(t *testing.T) {
 		d.Publish("t", "m")
 		synctest.Wait()
 		if got, want := commands(d, "RDY"), []string{"RDY 5", "RDY 2", "RDY 0", "RDY 7"}; !slices.Equal(got, want) {
-			t.Errorf("sent %q, want %q", got, want)
+			s.Errorf("sent %q, want %q", got, want)
 		}
 		if st := d.Stats("t", "c"); st.Finished != 1 {
-			t.Errorf("%+v after the pause, want the message finished", st)
+			s.Errorf("%+v after the pause, want the message finished", st)
 		}
 	})
 }
@@ -391,13 +391,13 @@ func TestIsStarved(t *testing.T) {
 			d.Publish("t", "m")
 			synctest.Wait()
 			if got := s.c.IsStarved(); got != want {
-				t.Errorf("%d of 10 in flight: IsStarved is %v, want %v", i+1, got, want)
+				s.Errorf("%d of 10 in flight: IsStarved is %v, want %v", i+1, got, want)
 			}
 		}
 		close(release)
 		synctest.Wait()
 		if s.c.IsStarved() {
-			t.Error("IsStarved is true with nothing in flight")
+			s.Error("IsStarved is true with nothing in flight")
 		}
 	})
 }
@@ -414,10 +414,10 @@ func TestMaxMsgSize(t *testing.T) {
 		d.Publish("t", strings.Repeat("a", 999), strings.Repeat("b", 1000), strings.Repeat("c", 1001), strings.Repeat("d", 200_000), "e")
 		synctest.Wait()
 		if !slices.Equal(sizes, []int{999, 1000, 1}) {
-			t.Errorf("handled bodies of %v bytes", sizes)
+			s.Errorf("handled bodies of %v bytes", sizes)
 		}
 		if st := d.Stats("t", "c"); st.Finished != 3 || st.Requeued != 2 || s.net.Dials() != 1 {
-			t.Errorf("%+v, %d dials, want 3 finished and 2 requeued over one", st, s.net.Dials())
+			s.Errorf("%+v, %d dials, want 3 finished and 2 requeued over one", st, s.net.Dials())
 		}
 	})
 }
@@ -435,10 +435,10 @@ func TestHungNSQDDelaysNobody(t *testing.T) {
 		go func() { result <- s.c.ConnectToNSQDs([]string{hung.Addr(), live.Addr()}) }()
 		synctest.Wait()
 		if st := live.Stats("t", "c"); st.Finished != 1 {
-			t.Errorf("live: %+v", st)
+			s.Errorf("live: %+v", st)
 		}
 		if err := <-result; err == nil || time.Since(start) != 40*time.Second {
-			t.Errorf("error %v after %v, want one after the handshake's 40 s", err, time.Since(start))
+			s.Errorf("error %v after %v, want one after the handshake's 40 s", err, time.Since(start))
 		}
 	})
 }
@@ -461,12 +461,12 @@ func TestFrozenNSQDHoldsUpNobody(t *testing.T) {
 		}
 		synctest.Wait()
 		if st := live.Stats("t", "c"); st.Finished != 5000 {
-			t.Errorf("live: %+v", st)
+			s.Errorf("live: %+v", st)
 		}
 		frozen.StartReading()
 		synctest.Wait()
 		if st := frozen.Stats("t", "c"); st.Finished != 50 || s.net.Dials() != 2 {
-			t.Errorf("frozen: %+v, %d dials", st, s.net.Dials())
+			s.Errorf("frozen: %+v, %d dials", st, s.net.Dials())
 		}
 	})
 }
@@ -481,7 +481,7 @@ func TestWarnsOfTooFewSlots(t *testing.T) {
 		log := s.logged(LogLevelWarning)
 		s.connect(a, b)
 		if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "set_at_least=3") || !strings.HasPrefix(got[0], "WRN") {
-			t.Errorf("logged %q, want one warning", got)
+			s.Errorf("logged %q, want one warning", got)
 		}
 	})
 }
@@ -500,15 +500,15 @@ func TestRDYStaysWithinMaxRDYCount(t *testing.T) {
 			s.c.ChangeMaxInFlight(limit)
 			after(rdyMoves)
 			if a, b := rdyOf(small), rdyOf(large); a > 7 || a+b != limit {
-				t.Errorf("RDY %d of 7 and %d, want %d together", a, b, limit)
+				s.Errorf("RDY %d of 7 and %d, want %d together", a, b, limit)
 			}
 		}
 		if n := s.net.Dials(); n != 2 {
-			t.Errorf("%d dials, want no connection closed for its RDY", n)
+			s.Errorf("%d dials, want no connection closed for its RDY", n)
 		}
 		got := log.take()
 		if len(got) != 1 || !strings.Contains(got[0], "max_rdy_count=7") || !strings.Contains(got[0], "max_in_flight=50") {
-			t.Errorf("logged %q, want one warning", got)
+			s.Errorf("logged %q, want one warning", got)
 		}
 	})
 }
@@ -527,19 +527,19 @@ func TestConnectWhileARedialWaits(t *testing.T) {
 		}
 		connect := func() (time.Duration, error) {
 			if wait := time.Until(s.c.Snapshot().Connections[0].NextDial); wait < 20*time.Second {
-				t.Fatalf("a redial is due in %v: too soon to show anything", wait)
+				s.Fatalf("a redial is due in %v: too soon to show anything", wait)
 			}
 			start := time.Now()
 			err := s.c.ConnectToNSQD("a:1")
 			return time.Since(start), err
 		}
 		if took, err := connect(); took != 0 || !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Errorf("nsqd is down: error %v after %v, want that of a dial at once", err, took)
+			s.Errorf("nsqd is down: error %v after %v, want that of a dial at once", err, took)
 		}
 		d.Inject(nsqtest.Fault{Command: "SUB", Delay: time.Second})
 		d.Restart()
 		if took, err := connect(); took != time.Second || err != nil {
-			t.Errorf("nsqd is back: error %v after %v, want nil after the second of its handshake", err, took)
+			s.Errorf("nsqd is back: error %v after %v, want nil after the second of its handshake", err, took)
 		}
 	})
 }
@@ -555,7 +555,7 @@ func TestOneErrorPerOutage(t *testing.T) {
 			d.Kill()
 			after(10 * time.Minute)
 			if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "not connected to nsqd") {
-				t.Errorf("outage %d: %d errors logged, want one of a dial; the first are %q", outage, len(got), got[:min(len(got), 2)])
+				s.Errorf("outage %d: %d errors logged, want one of a dial; the first are %q", outage, len(got), got[:min(len(got), 2)])
 			}
 			d.Restart()
 			after(2 * time.Minute)

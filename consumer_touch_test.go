@@ -35,13 +35,13 @@ func TestAutoTouch(t *testing.T) {
 				after(time.Minute)
 				c := s.balanced()
 				if tt.deliveries == 1 && (c.Received != 1 || c.Finished != 1 || c.Refused != 0) {
-					t.Errorf("%+v, want one delivery", c)
+					s.Errorf("%+v, want one delivery", c)
 				}
 				if tt.deliveries > 1 && (c.Received < tt.deliveries || c.Lost == 0) {
-					t.Errorf("%+v, want %d deliveries at least, and some lost", c, tt.deliveries)
+					s.Errorf("%+v, want %d deliveries at least, and some lost", c, tt.deliveries)
 				}
 				if n := len(commands(d, "TOUCH")); n < tt.touches[0] || n > tt.touches[1] {
-					t.Errorf("%d TOUCHes, want %d to %d", n, tt.touches[0], tt.touches[1])
+					s.Errorf("%d TOUCHes, want %d to %d", n, tt.touches[0], tt.touches[1])
 				}
 			})
 		})
@@ -68,7 +68,7 @@ func TestTouchMovesTheLease(t *testing.T) {
 				m.Touch()
 			}
 			if took := (<-ended).Sub(start); took != 3*time.Second {
-				t.Errorf("the context ended after %v, want 3s", took)
+				s.Errorf("the context ended after %v, want 3s", took)
 			}
 			return nil
 		})
@@ -76,10 +76,10 @@ func TestTouchMovesTheLease(t *testing.T) {
 		flood(d, 1)
 		after(10 * time.Second)
 		if want := slices.Repeat([]time.Duration{time.Second}, 5); !slices.Equal(deadlines, want) {
-			t.Errorf("deadlines %v, want %v", deadlines, want)
+			s.Errorf("deadlines %v, want %v", deadlines, want)
 		}
 		if c := s.balanced(); c.Received != 2 || c.Lost != 1 || c.Finished != 1 {
-			t.Errorf("%+v, want one lost and one finished", c)
+			s.Errorf("%+v, want one lost and one finished", c)
 		}
 	})
 }
@@ -96,7 +96,7 @@ func TestAutoTouchOfAMessageThatWaited(t *testing.T) {
 		flood(d, 2)
 		after(10 * time.Second)
 		if c := s.balanced(); c.Received != 2 || c.Finished != 2 || c.Lost != 0 {
-			t.Errorf("%+v, want 2 finished; sent %q", c, commands(d, "TOUCH"))
+			s.Errorf("%+v, want 2 finished; sent %q", c, commands(d, "TOUCH"))
 		}
 	})
 	inScene(t, func(s *scene) {
@@ -116,7 +116,7 @@ func TestAutoTouchOfAMessageThatWaited(t *testing.T) {
 		id := d.Publish("t", "2")[0] // begun at 505 ms, half of its lease is over at 510 ms
 		after(800 * time.Millisecond)
 		if !slices.Contains(commands(d, "TOUCH"), "TOUCH "+id) {
-			t.Error("not touched after 0.8 of its lease")
+			s.Error("not touched after 0.8 of its lease")
 		}
 		after(20 * time.Second)
 	})
@@ -139,10 +139,10 @@ func TestTouchKeepsTheMessage(t *testing.T) {
 		d.Publish("t", "m")
 		after(time.Minute)
 		if st := d.Stats("t", "c"); st.Finished != 1 || st.TimedOut != 0 {
-			t.Errorf("%+v, want it finished and no timeout", st)
+			s.Errorf("%+v, want it finished and no timeout", st)
 		}
 		if n := len(commands(d, "TOUCH")); n != 3 {
-			t.Errorf("%d TOUCHes, want 3", n)
+			s.Errorf("%d TOUCHes, want 3", n)
 		}
 	})
 }
@@ -160,11 +160,11 @@ func TestAutoTouchAfterAQuietTime(t *testing.T) {
 			flood(d, 1)
 			after(800 * time.Millisecond)
 			if n := len(commands(d, "TOUCH")); n != 1 {
-				t.Errorf("phase %d: %d TOUCHes in the first 0.8 of the lease, want 1", phase, n)
+				s.Errorf("phase %d: %d TOUCHes in the first 0.8 of the lease, want 1", phase, n)
 			}
 			after(20 * time.Second)
 			if c := s.balanced(); c.Received != 1 || c.Finished != 1 {
-				t.Errorf("phase %d: %+v, want one delivery, finished", phase, c)
+				s.Errorf("phase %d: %+v, want one delivery, finished", phase, c)
 			}
 		})
 	}
@@ -188,10 +188,10 @@ func TestNoTouchWithoutAutoTouch(t *testing.T) {
 		d.Publish("t", "last")
 		after(5 * time.Second)
 		if c := s.balanced(); c.Received != 4 || c.Finished != 4 {
-			t.Errorf("%+v, want 4 deliveries, all finished", c)
+			s.Errorf("%+v, want 4 deliveries, all finished", c)
 		}
 		if got := commands(d, "TOUCH"); len(got) != 0 {
-			t.Errorf("sent %q", got)
+			s.Errorf("sent %q", got)
 		}
 	})
 }

@@ -28,7 +28,8 @@ type scene struct {
 
 // inScene runs a test in a bubble and stops its Consumer, if it has one. Nothing
 // may be left then: the bubble waits for its goroutines to end, and each dialled
-// connection must have been closed exactly once.
+// connection must have been closed exactly once. The test reports failures to s, the
+// bubble's own testing.T.
 func inScene(t *testing.T, test func(s *scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -36,15 +37,17 @@ func inScene(t *testing.T, test func(s *scene)) {
 		s.cfg.DialContext = s.net.DialContext
 		s.cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 		s.cfg.MaxInFlight = 10
+		defer func() { // also when the test gives up
+			if s.c != nil {
+				s.c.Stop()
+				<-s.c.StopChan
+			}
+			synctest.Wait()
+			if dials, closes := s.net.Dials(), s.net.Closes(); dials != closes {
+				s.Errorf("%d dials but %d closes", dials, closes)
+			}
+		}()
 		test(s)
-		if s.c != nil {
-			s.c.Stop()
-			<-s.c.StopChan
-		}
-		synctest.Wait()
-		if dials, closes := s.net.Dials(), s.net.Closes(); dials != closes {
-			t.Errorf("%d dials but %d closes", dials, closes)
-		}
 	})
 }
 
