@@ -106,7 +106,7 @@ func TestMessageContext(t *testing.T) {
 				}
 				synctest.Wait()
 				if err := first.Context().Err(); err == nil {
-					s.Error("the context of a message that is done with has not ended")
+					s.Error("the context has not ended after the handler returned")
 				}
 			})
 		})
@@ -141,8 +141,8 @@ func TestChildTimeoutWithAutoTouch(t *testing.T) {
 	})
 }
 
-// The Consumer forgets the contexts of messages that were lost with their connection. Did
-// it remember one, a stop would give that handler half a second more, though none is left.
+// The Consumer forgets the contexts of messages that were lost with their connection. If it
+// did not, the stop would allow half a second for handlers that have long returned.
 func TestContextsOfLostMessages(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1", leases(time.Hour, 2*time.Hour)) // nothing is redelivered meanwhile

@@ -46,7 +46,7 @@ func TestDiscoveryMergesAll(t *testing.T) {
 }
 
 // ConnectToNSQLookupds asks the valid addresses and returns the errors of the others.
-// An nsqlookupd that is removed, be it the last one, takes no connection with it.
+// Removing an nsqlookupd, even the last one, closes no connection.
 func TestLookupdAddresses(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.lookupd("l:1", s.nsqd("a:1"))
@@ -84,8 +84,8 @@ func TestLookupdAddresses(t *testing.T) {
 	})
 }
 
-// D8, D15: an nsqlookupd that hangs holds up neither the call for longer than two
-// seconds, nor what another one lists, nor the stop.
+// D8, D15: a hung nsqlookupd delays the call by two seconds at most, and neither what
+// another one lists nor the stop.
 func TestHungLookupd(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.lookupd("hung:1").Hang()
@@ -106,7 +106,7 @@ func TestHungLookupd(t *testing.T) {
 	})
 }
 
-// D4: an nsqd given by address is dialled again although no nsqlookupd lists it.
+// D4: an nsqd given by address is redialled even though no nsqlookupd lists it.
 func TestDirectAndDiscovered(t *testing.T) {
 	inScene(t, func(s *scene) {
 		direct, listed := s.nsqd("direct:1"), s.nsqd("listed:1")
@@ -163,8 +163,8 @@ func TestGoneNSQDIsLetGo(t *testing.T) {
 	})
 }
 
-// D10: of 10,000 addresses that come and go nothing is left: no connection, no
-// address that waits to be dialled, no dial under way.
+// D10: 10,000 addresses that come and go leave nothing behind: no connection, no address
+// that waits to be dialled, no dial under way.
 func TestDiscoveryChurn(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.LookupdPollInterval = time.Second
@@ -192,8 +192,8 @@ func TestDiscoveryChurn(t *testing.T) {
 	})
 }
 
-// D57: a topic that an nsqlookupd does not know is not worth a warning. An
-// nsqlookupd that fails is, once.
+// D57: a topic that an nsqlookupd does not know is not worth a warning. An nsqlookupd that
+// keeps failing is worth one.
 func TestDiscoveryLog(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l := s.lookupd("l:1", s.nsqd("a:1"))
@@ -274,8 +274,8 @@ func TestDiscoveryFilter(t *testing.T) {
 	})
 }
 
-// What the user says of an nsqd outweighs what nsqlookupds list: one that was
-// disconnected stays away, one that was connected by address stays.
+// The user's calls outweigh what nsqlookupds list: an nsqd that was disconnected stays
+// away, one that was connected by address stays connected.
 func TestCallsOutweighLists(t *testing.T) {
 	inScene(t, func(s *scene) {
 		a, b, c := s.nsqd("a:1"), s.nsqd("b:1"), s.nsqd("c:1")
@@ -327,8 +327,8 @@ func TestLookupdAuthorization(t *testing.T) {
 	}
 }
 
-// D7: of 200 listed nsqds five hang in the handshake. The others are connected when
-// the call returns, which is after two seconds at most.
+// D7: five of 200 listed nsqds hang in the handshake. The others are connected when the
+// call returns, after two seconds at most.
 func TestManyNSQDsSomeHang(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight, s.cfg.Logger = 1000, slog.New(slog.DiscardHandler)
@@ -400,8 +400,8 @@ func TestUnlistedInTwoDistantResponses(t *testing.T) {
 	})
 }
 
-// An nsqd that the user disconnects stays away although it is listed, also if the user
-// had connected it again in between.
+// An nsqd that the user disconnects stays away although it is listed, even if it was
+// connected by address in between.
 func TestDisconnectConnectDisconnect(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -421,8 +421,8 @@ func TestDisconnectConnectDisconnect(t *testing.T) {
 	})
 }
 
-// Snapshot shows all wanted nsqds, also those that wait for one of the 64 dials that
-// may be under way.
+// Snapshot shows all wanted nsqds, including those that wait because 64 dials are under
+// way.
 func TestSnapshotShowsAll(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.Logger = slog.New(slog.DiscardHandler)

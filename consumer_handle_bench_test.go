@@ -52,7 +52,7 @@ type fed struct {
 	total   int64          // messages fed
 }
 
-// newFed connects such a Consumer with so many handlers that do nothing.
+// newFed connects a Consumer whose handlers only count.
 func newFed(tb testing.TB, handlers int, change func(*Config)) *fed {
 	tb.Helper()
 	network := nsqtest.NewNetwork()

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// What a handler returns or calls first, be it after it has returned, is what is sent for
-// its message.
+// The first ack or requeue of a message is what is sent, whether it is a call in the
+// handler, a later call, or what the handler returns.
 func TestFirstAckIsSent(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -68,7 +68,7 @@ func TestAutomaticRequeueDelay(t *testing.T) {
 	})
 }
 
-// failedLogger is a handler that collects at which attempts messages are given up.
+// failedLogger is a handler that records the attempts of the messages that are given up.
 type failedLogger struct {
 	HandlerFunc
 	failed []uint16
@@ -171,7 +171,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// F9: a discard leaves a backoff as it is.
+// F9: a discard leaves the backoff level as it is.
 func TestDiscardInBackoff(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.DefaultRequeueDelay = 0

@@ -73,8 +73,9 @@ func TestOverloadTakesFewer(t *testing.T) {
 	})
 }
 
-// An ack after the lease is lost: it is not sent. nsqd may have delivered the message over
-// the same connection again, and would take it for an ack of that delivery.
+// An ack after the end of the lease is not sent, and the message counts as lost. nsqd may
+// have delivered it over the same connection again, and would take the ack for one of that
+// delivery.
 func TestLateAcksAreNotSent(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1", leases(time.Second, time.Hour))
@@ -100,8 +101,8 @@ func TestLateAcksAreNotSent(t *testing.T) {
 	})
 }
 
-// D31: no more than max_in_flight handlers run at a time although nsqd sends more: it has
-// given up the messages of the overdue ones, or has lost their connection.
+// D31: at most max_in_flight handlers run at a time, even though nsqd sends more messages
+// after the leases of theirs have ended, or their connection was lost.
 func TestOverdueHandlersCount(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight, s.cfg.MaxAttempts = 3, 0
@@ -140,9 +141,9 @@ func TestOverdueHandlersCount(t *testing.T) {
 	})
 }
 
-// D2: a message that is never acked is lost when its lease ends. Calls of its methods after
-// that send nothing. The Consumer forgets it, as it does one that was acked late: a stop
-// neither waits for them nor lists them.
+// D2: a message that is never acked is lost when its lease ends. Its methods send nothing
+// after that. The Consumer forgets it, and also one that was acked after its handler had
+// returned: a stop neither waits for them nor lists them.
 func TestMessageThatIsNeverAcked(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1", leases(time.Second, time.Hour))

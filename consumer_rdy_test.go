@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// D18: messages flow again within a second of a backoff's pause, whichever nsqds have
+// D18: messages flow again within a second after a backoff's pause, whichever nsqds have
 // some then.
 func TestBackoffProbesWhereMessagesAre(t *testing.T) {
 	for seed := range uint64(30) {
@@ -57,9 +57,9 @@ func TestBackoffProbesWhereMessagesAre(t *testing.T) {
 	}
 }
 
-// D30: on one connection a backoff has the commands of go-nsq, in their order: RDY 0 goes
-// before the REQ of the message that failed, RDY n before the FIN of the one that ends the
-// backoff.
+// D30: on one connection the commands around a backoff are go-nsq's, in its order: RDY 0
+// goes out before the REQ of the message that failed, RDY n before the FIN of the one that
+// ends the backoff.
 func TestBackoffOnTheWire(t *testing.T) {
 	tests := []struct {
 		name        string
@@ -113,8 +113,8 @@ func TestBackoffOnTheWire(t *testing.T) {
 	}
 }
 
-// D28: results of messages that were in flight when the backoff began do not count: 50
-// failures at once are one level, also those that come after the pause.
+// D28: 50 failures of messages that were in flight together are one level, even those that
+// come after the pause: they began before the backoff did.
 func TestFailuresAtOnceAreOneLevel(t *testing.T) {
 	for _, apart := range []time.Duration{0, 197 * time.Millisecond} { // none fails just when the pause ends
 		inScene(t, func(s *scene) {
@@ -170,8 +170,8 @@ func TestBackoffCap(t *testing.T) {
 	}
 }
 
-// D27: a message that is given up is neither a success nor a failure, whatever its
-// LogFailedMessage does.
+// D27: a message that is given up is neither a success nor a failure, whatever
+// LogFailedMessage does with it.
 func TestDiscardIsNeutral(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxAttempts, s.cfg.DefaultRequeueDelay = 1, 0
@@ -223,8 +223,8 @@ func (l *ackingLogger) LogFailedMessage(m *Message) {
 }
 
 // D28: with the adaptive policy one error in a hundred costs less than a tenth of the
-// throughput. While every message fails, one at a time is tried, and when none does all of
-// max_in_flight comes back.
+// throughput. While every message fails one at a time is tried. When none fails any more
+// RDY returns to max_in_flight.
 func TestAdaptiveBackoff(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight, s.cfg.BackoffPolicy, s.cfg.MaxAttempts = 80, BackoffAdaptive, 0
@@ -283,8 +283,8 @@ func TestPanickingStrategy(t *testing.T) {
 	})
 }
 
-// D19, D24: a lower max_in_flight takes effect at once, on all nsqds: no more is in flight
-// as soon as the handlers that were at work have returned, and then all of it is used.
+// D19, D24: a lower max_in_flight is sent at once, to all nsqds. When the handlers that ran
+// at the time have returned no more than that is in flight, and all of it is used.
 func TestLowerMaxInFlightUnderLoad(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 60
@@ -325,7 +325,7 @@ func TestLowerMaxInFlightUnderLoad(t *testing.T) {
 }
 
 // D24: no more than max_in_flight is ever in flight, whatever happens to the traffic and
-// to max_in_flight itself. A lower one counts from when the messages beyond it are acked.
+// to max_in_flight itself. A lower one holds as soon as the messages beyond it are acked.
 func TestNeverMoreInFlightThanAllowed(t *testing.T) {
 	for seed := range uint64(20) {
 		inScene(t, func(s *scene) {
@@ -364,8 +364,8 @@ func TestNeverMoreInFlightThanAllowed(t *testing.T) {
 	}
 }
 
-// D21: an nsqd that has all the messages gets nearly all the slots within a second, and
-// shares them when another one has messages, too. In between no RDY is sent.
+// D21: an nsqd that has all the messages gets nearly all of max_in_flight within a second,
+// and shares it once another one has messages. In between no RDY is sent.
 func TestRDYFollowsMessages(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 80
@@ -420,8 +420,8 @@ func TestUniformRDY(t *testing.T) {
 	})
 }
 
-// D22: with the default max_in_flight of 1 and 20 nsqds these take turns: a message waits
-// for a second at most, and of busy nsqds none is left out.
+// D22: with 20 nsqds and the default max_in_flight of 1 they take turns: a message waits
+// for a second at most, and no busy nsqd is left out.
 func TestFewerSlotsThanNSQDs(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 1

@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// firstRedial is how soon a lost nsqd is dialled again, at the latest.
+	// firstRedial is the longest delay before a lost nsqd is dialled again.
 	firstRedial = 100 * time.Millisecond
 	// rdyMoves is longer than RDY takes to move from one nsqd to another that has
 	// nothing in flight.
 	rdyMoves = 50 * time.Millisecond
 	// offBeat is how long a handler takes in tests that count what is in flight.
-	// It shares no instant with flow's looks at the connections, which are at round
-	// times: whether a look at such an instant saw the handler would be chance.
+	// Flow samples the connections at round times. Were a handler to return just
+	// then, whether the sample counts its message would be chance.
 	offBeat = 9700 * time.Microsecond
 )
 
@@ -48,7 +48,7 @@ func (s *scene) consumer(handlers int, h HandlerFunc) *Consumer {
 	return c
 }
 
-// logged collects what the Consumer logs from now on, from a level up.
+// logged returns the lines that the Consumer will log at a level or above it.
 func (s *scene) logged(level LogLevel) *logLines {
 	out := &logLines{}
 	s.c.SetLogger(out, level)
@@ -73,9 +73,9 @@ func (s *scene) discover(lookupds ...string) {
 	}
 }
 
-// held makes a Consumer whose one handler has returned from 100 messages at once
-// and hangs in the next one until release is closed. It took that message
-// together with some of the 100, whose FINs are therefore not all sent yet.
+// held makes a Consumer whose one handler has dealt with 100 messages at once and
+// hangs on the next one until release is closed. Its worker took that message
+// together with some of the 100, whose FINs are therefore not sent yet.
 func (s *scene) held() (d *nsqtest.Nsqd, release chan struct{}) {
 	s.Helper()
 	const done = 100
@@ -105,7 +105,7 @@ func (s *scene) held() (d *nsqtest.Nsqd, release chan struct{}) {
 	return d, release
 }
 
-// stopped stops the Consumer, with two calls, and returns how long that took.
+// stopped stops the Consumer, calling Stop twice, and returns how long that took.
 func (s *scene) stopped() time.Duration {
 	s.Helper()
 	start := time.Now()

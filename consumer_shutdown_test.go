@@ -44,7 +44,7 @@ func TestShutdownWaitsForHandlersAtWork(t *testing.T) {
 	})
 }
 
-// D13: at Shutdown's deadline the contexts of messages end, and a handler that heeds its
+// D13: at Shutdown's deadline the contexts of messages end. A handler that waits for its
 // own has half a second to ack or requeue its message.
 func TestShutdownCancelsHandlers(t *testing.T) {
 	inScene(t, func(s *scene) {
@@ -115,8 +115,8 @@ func TestShutdownLeavesHandlersBehind(t *testing.T) {
 	}
 }
 
-// D15, D32: an nsqd that does not read holds up Shutdown for a tenth of a second at most.
-// The StopError names it, and the FINs that it did not take count as lost.
+// D15, D32: an nsqd that does not read delays Shutdown by a tenth of a second at most. The
+// StopError names it, and the FINs that it did not take count as lost.
 func TestShutdownWithAFrozenNSQD(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.net.Capacity = 30
@@ -152,7 +152,7 @@ func TestShutdownInEveryState(t *testing.T) {
 		"no handlers":      {func(s *scene) { s.consumer(0, nil) }, 0, false},
 		"never connected":  {func(s *scene) { s.consumer(3, noError) }, 0, false},
 		"connected, idle":  {func(s *scene) { s.consumer(3, noError); s.connect(s.nsqd("a:1")) }, time.Second, false},
-		"waiting for nsqd": {func(s *scene) { s.consumer(3, noError); _ = s.c.ConnectToNSQD("nobody:1") }, 0, false},
+		"waiting for nsqd": {func(s *scene) { s.consumer(3, noError); _ = s.c.ConnectToNSQD("gone:1") }, 0, false},
 		"connecting": {func(s *scene) {
 			s.consumer(3, noError)
 			s.net.Blackhole("a:1")
@@ -272,7 +272,7 @@ func TestStopTimeoutZero(t *testing.T) {
 		flood(d, 5)
 		synctest.Wait()
 		if took := s.stopped(); took != 0 {
-			s.Errorf("took %v", took)
+			s.Errorf("took %v, want 0", took)
 		}
 		if st := d.Stats("t", "c"); st.Requeued != 4 || st.InFlight != 1 || len(commands(d, "CLS")) != 1 {
 			s.Errorf("%+v, want 4 requeued and the connection closed in good order", st)
@@ -281,8 +281,8 @@ func TestStopTimeoutZero(t *testing.T) {
 	})
 }
 
-// SetConcurrency changes at any time how many handlers run, shared over the handlers that
-// were added, and costs no message.
+// SetConcurrency changes how many goroutines run handlers, shares them among the handlers
+// that were added, and costs no message.
 func TestSetConcurrency(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 100
@@ -324,8 +324,8 @@ func TestSetConcurrency(t *testing.T) {
 	})
 }
 
-// While the Consumer is paused no message comes, whatever max_in_flight is set to, and the
-// connection stays. Resume lets them come.
+// A paused Consumer receives nothing, whatever max_in_flight is set to, and keeps its
+// connections. Resume lets messages come.
 func TestPauseAndResume(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -452,8 +452,8 @@ func shortLife(s *scene, rnd *rand.Rand) {
 	}
 }
 
-// The StopError names the messages that handlers left to be acked later and that were
-// not.
+// The StopError names the messages that handlers left to be acked later and that are still
+// unacked.
 func TestShutdownWithUnanswered(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -470,7 +470,7 @@ func TestShutdownWithUnanswered(t *testing.T) {
 	})
 }
 
-// When StopChan closes, no goroutine of the Consumer is left but those that run a handler.
+// When StopChan closes, the only goroutines of the Consumer are those that run a handler.
 func TestStopWaitsForIdleWorkers(t *testing.T) {
 	for range 50 {
 		inScene(t, func(s *scene) {

@@ -9,8 +9,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// D18: handlers that are still running when a backoff begins do not keep the probe's
-// message away, although RDY bounds both together.
+// D18: handlers that still run when a backoff begins do not keep the probe's message away,
+// although both count towards the same RDY.
 func TestProbeBesideASlowHandler(t *testing.T) {
 	for _, nsqds := range []int{1, 4} {
 		inScene(t, func(s *scene) {
@@ -45,8 +45,8 @@ func TestProbeBesideASlowHandler(t *testing.T) {
 	}
 }
 
-// D24: a message counts as in flight for as long as its handler touches it, far beyond its
-// first lease.
+// D24: a message counts as in flight while its handler touches it, far beyond its first
+// lease.
 func TestTouchedStillCounts(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 1
@@ -73,8 +73,7 @@ func TestTouchedStillCounts(t *testing.T) {
 	})
 }
 
-// D24: a message that is never acked costs a slot of max_in_flight for one lease, and not
-// again.
+// D24: a message that is never acked takes up a slot of max_in_flight for one lease only.
 func TestALostAckCostsOneLease(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 1
@@ -128,8 +127,7 @@ func TestBusyNSQDAmongIdleOnes(t *testing.T) {
 	}
 }
 
-// A FIN does not wait for the handler of another message that the same worker had taken
-// with it.
+// A FIN does not wait for the handler of a later message in the same worker's batch.
 func TestFinishedBehindASlowMessage(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")

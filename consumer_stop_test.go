@@ -78,8 +78,8 @@ func TestStopWhileConnecting(t *testing.T) {
 	}
 }
 
-// D17: a handshake that fails, at whatever step, is the error of the connect call and
-// closes the socket.
+// D17: a handshake that fails at any step closes the socket, and the connect call returns
+// an ErrIdentify if that step was IDENTIFY.
 func TestFailedHandshakes(t *testing.T) {
 	for name, f := range map[string]nsqtest.Fault{
 		"IDENTIFY refused":     {Command: "IDENTIFY", Reply: nsqtest.ErrorFrame("E_BAD_BODY", "no"), Close: true},
@@ -114,8 +114,8 @@ func TestFailedHandshakes(t *testing.T) {
 	}
 }
 
-// D13: at stop_timeout the Consumer leaves handlers that still run behind, and nothing
-// else. No handler begins a message after Stop.
+// D13: at stop_timeout the Consumer leaves running handlers behind, and nothing else. No
+// message is begun after Stop.
 func TestStopTimeout(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.StopTimeout = 5 * time.Second
@@ -145,8 +145,8 @@ func TestStopTimeout(t *testing.T) {
 	})
 }
 
-// D14: Stop requeues at once what no handler has begun, and the message that nsqd sends
-// after CLOSE_WAIT. What a handler has begun is finished.
+// D14: Stop requeues at once what no handler has begun, including the message that nsqd
+// sends after CLOSE_WAIT. What a handler has begun is finished.
 func TestStopRequeuesWhatNobodyBegan(t *testing.T) {
 	for _, straggler := range []bool{false, true} {
 		t.Run(fmt.Sprint("straggler=", straggler), func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestStopRequeuesWhatNobodyBegan(t *testing.T) {
 	}
 }
 
-// D12: an nsqd that does not reply to CLS holds up a stop for stop_timeout at most.
+// D12: an nsqd that does not reply to CLS delays a stop by stop_timeout at most.
 func TestStopWithHungNSQD(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.StopTimeout = 2 * time.Second
@@ -197,8 +197,8 @@ func TestStopWithHungNSQD(t *testing.T) {
 	})
 }
 
-// D15: so does a DialContext that ignores its context. The connection that it returns
-// later is closed.
+// D15: a DialContext that ignores its context delays a stop by stop_timeout at most. The
+// connection that it returns later is closed.
 func TestStopWithDialThatIgnoresItsContext(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.StopTimeout = 2 * time.Second
@@ -224,9 +224,9 @@ func TestStopWithDialThatIgnoresItsContext(t *testing.T) {
 	})
 }
 
-// DisconnectFromNSQD drains a connection: nsqd gets back what no handler has begun,
-// handlers finish the rest, and other nsqds take over its share as it becomes free. The
-// address is not dialled again until it is connected anew.
+// DisconnectFromNSQD drains a connection: what no handler has begun is requeued, handlers
+// finish the rest, and the other nsqds take over its share as it becomes free. The address
+// is not dialled again until the user connects to it again.
 func TestDisconnectDrains(t *testing.T) {
 	inScene(t, func(s *scene) {
 		a, b := s.nsqd("a:1"), s.nsqd("b:1")
@@ -257,7 +257,7 @@ func TestDisconnectDrains(t *testing.T) {
 		s.connect(a)
 		after(10 * time.Second)
 		if st := a.Stats("t", "c"); st.Finished != 5 {
-			s.Errorf("connected anew: %+v, want all 5 finished", st)
+			s.Errorf("connected again: %+v, want all 5 finished", st)
 		}
 	})
 }
@@ -325,12 +325,11 @@ func TestStopWithAnOddReply(t *testing.T) {
 	})
 }
 
-// D17: a dial that succeeds after a disconnect, and is reported after it, is closed:
-//  1. The run loop hangs, in the user's backoff strategy.
-//  2. The user disconnects from a; the call waits for the loop.
-//  3. The dial of a succeeds. Its result waits for the loop, too.
-//  4. The loop goes on: it disconnects, and then learns of a connection that is not
-//     wanted any more.
+// D17: the connection of a dial that succeeds after a disconnect is closed:
+//  1. The run loop hangs in the user's backoff strategy.
+//  2. The user disconnects from a. The call waits for the loop.
+//  3. The dial of a succeeds. Its result waits for the loop behind that call.
+//  4. The loop continues. It forgets a, and then gets a connection to it.
 func TestDialSucceedsAfterADisconnect(t *testing.T) {
 	inScene(t, func(s *scene) {
 		release := make(chan struct{})

@@ -58,8 +58,8 @@ func TestConsumeFromTwoNSQDs(t *testing.T) {
 	})
 }
 
-// NewConsumer returns an error about an invalid name or option, and panics for a
-// Config that NewConfig has not made.
+// NewConsumer returns an error for an invalid name or option, and panics for a Config that
+// NewConfig did not make.
 func TestNewConsumerRefusesWhatIsInvalid(t *testing.T) {
 	tests := []struct {
 		topic, channel string
@@ -93,7 +93,7 @@ func TestNewConsumerRefusesWhatIsInvalid(t *testing.T) {
 	}
 }
 
-// A handler that is added after a connect call is a bug of the program.
+// Adding a handler after a connect call panics, with go-nsq's text.
 func TestAddHandlerAfterConnectPanics(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.consumer(1, noError)
@@ -107,7 +107,7 @@ func TestAddHandlerAfterConnectPanics(t *testing.T) {
 	})
 }
 
-// Connect and disconnect calls that make no sense return go-nsq's errors.
+// Connect and disconnect calls in the wrong state return go-nsq's errors.
 func TestConnectErrors(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -130,8 +130,8 @@ func TestConnectErrors(t *testing.T) {
 	})
 }
 
-// D1: while all handlers hang for ten minutes the Consumer replies to each heartbeat,
-// and the connection stays. nsqd even sends a message again over it.
+// D1: while all handlers hang for ten minutes the Consumer replies to each heartbeat, and
+// the connection stays, even when nsqd delivers a message over it again.
 func TestSlowHandlersKeepTheConnection(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1", func(o *nsqtest.Options) { o.MsgTimeout = time.Hour; o.MaxMsgTimeout = 2 * time.Hour })
@@ -173,8 +173,8 @@ func TestIdleConnectionStays(t *testing.T) {
 	}
 }
 
-// D2: a lost connection leaves the set at once and is dialled again although handlers
-// hang in its messages. Their FINs come too late and are not counted as sent.
+// D2: a lost connection leaves the set at once and is dialled again, even while handlers
+// hang on its messages. Their FINs come too late and do not count as sent.
 func TestLostConnectionDoesNotWaitForHandlers(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -226,7 +226,7 @@ func TestLostMessagesAreNotHandled(t *testing.T) {
 			s.Errorf("handled at attempts %v, want only the begun one at its first", attempts)
 		}
 		if st := s.c.Stats(); st.MessagesReceived != 6 || st.MessagesFinished != 3 || st.MessagesRequeued != 0 {
-			s.Errorf("%+v", st)
+			s.Errorf("%+v, want 6 received and 3 finished", st)
 		}
 	})
 }
@@ -307,9 +307,8 @@ func TestConnectToNSQDsTriesAll(t *testing.T) {
 	})
 }
 
-// A caller that repeats ConnectToNSQD until it returns nil gets that nil, also if a
-// redial in the background was faster. A caller that repeats it until the error is
-// ErrAlreadyConnected ends, too.
+// A loop around ConnectToNSQD ends, whether it waits for nil or for ErrAlreadyConnected, and
+// even if a redial in the background connects first.
 func TestConnectAgainAfterFailure(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.consumer(1, noError)
@@ -330,8 +329,8 @@ func TestConnectAgainAfterFailure(t *testing.T) {
 	})
 }
 
-// D6: nsqd's error reply to SUB is what ConnectToNSQD returns. Such an nsqd is dialled
-// again less often.
+// D6: ConnectToNSQD returns nsqd's error reply to SUB. An nsqd that refuses is redialled
+// less often.
 func TestRefusedSubscription(t *testing.T) {
 	for _, code := range []string{"E_INVALID", "E_BAD_TOPIC", "E_BAD_CHANNEL", "E_SUB_FAILED", "E_AUTH_FIRST", "E_AUTH_FAILED", "E_UNAUTHORIZED"} {
 		t.Run(code, func(t *testing.T) {
@@ -356,8 +355,8 @@ func TestRefusedSubscription(t *testing.T) {
 	}
 }
 
-// D19: ChangeMaxInFlight sends the new RDY at once. 0 or less pauses, a repeated value
-// sends nothing, and the connection stays.
+// D19: ChangeMaxInFlight sends the new RDY at once, and nothing if it is the old one. 0 or
+// less pauses and keeps the connection.
 func TestChangeMaxInFlight(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 5
@@ -379,7 +378,7 @@ func TestChangeMaxInFlight(t *testing.T) {
 	})
 }
 
-// IsStarved reports true from 85 % of RDY in flight on.
+// IsStarved reports true once 85 % of RDY is in flight.
 func TestIsStarved(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 10
@@ -422,7 +421,7 @@ func TestMaxMsgSize(t *testing.T) {
 	})
 }
 
-// D7: an nsqd that accepts the connection and then sends nothing delays no other.
+// D7: an nsqd that accepts the connection and then sends nothing does not delay others.
 func TestHungNSQDDelaysNobody(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.ReadTimeout = 40 * time.Second // also bounds the handshake
@@ -486,8 +485,8 @@ func TestWarnsOfTooFewSlots(t *testing.T) {
 	})
 }
 
-// nsqd's max-rdy-count bounds the RDY that it is sent, and what is left of max_in_flight
-// goes to the others. A warning names both figures.
+// RDY stays within nsqd's max-rdy-count, and the rest of max_in_flight goes to the others.
+// A warning names both figures.
 func TestRDYStaysWithinMaxRDYCount(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 50
@@ -544,7 +543,7 @@ func TestConnectWhileARedialWaits(t *testing.T) {
 	})
 }
 
-// Of the failed dials of an outage only the first is logged as an error.
+// Only the first failed dial of an outage is logged as an error.
 func TestOneErrorPerOutage(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")

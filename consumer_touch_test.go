@@ -9,8 +9,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// auto_touch keeps the lease of a message while its handler runs, for as long as it says
-// and no longer than nsqd allows, and sends no TOUCH that is not needed.
+// auto_touch keeps the lease of a message while its handler runs, as long as it is set to
+// and nsqd allows. A TOUCH that is not needed is not sent.
 func TestAutoTouch(t *testing.T) {
 	const long = 10317 * time.Millisecond // ends neither with a lease nor when a TOUCH is due
 	for _, tt := range []struct {
@@ -48,8 +48,8 @@ func TestAutoTouch(t *testing.T) {
 	}
 }
 
-// Touch makes the lease last longer here as it does at nsqd, max-msg-timeout included. A
-// context's deadline stays what it was, but the context ends with the lease.
+// Touch extends the lease here as it does at nsqd, up to max-msg-timeout. The deadline of
+// the message's context does not move, but the context lives until the lease ends.
 func TestTouchMovesTheLease(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1", leases(time.Second, 3*time.Second))
@@ -84,8 +84,8 @@ func TestTouchMovesTheLease(t *testing.T) {
 	})
 }
 
-// auto_touch keeps the lease of a message that has waited for its handler, too, and does
-// not leave that to the last moment.
+// auto_touch also keeps the lease of a message that has waited for its handler, and touches
+// it well before the lease ends.
 func TestAutoTouchOfAMessageThatWaited(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.AutoTouch, s.cfg.MaxInFlight = time.Minute, 2
