@@ -30,14 +30,14 @@ func TestStopErrorText(t *testing.T) {
 		{StopError{Running: unfinished(1)}, ", 1 handlers running:" + one},
 		{StopError{Running: unfinished(5)}, ", 5 handlers running:" + five},
 		{StopError{Running: unfinished(6)}, ", 6 handlers running:" + five + " ..."},
-		{StopError{Unanswered: unfinished(1)}, ", 1 messages unanswered:" + one},
-		{StopError{Unanswered: unfinished(5)}, ", 5 messages unanswered:" + five},
-		{StopError{Unanswered: unfinished(1000)}, ", 1000 messages unanswered:" + five + " ..."},
-		{StopError{Cut: []string{"a:1"}}, ", answers not taken by a:1"},
-		{StopError{Cut: []string{"a:1", "b:2"}, cause: cause}, ", answers not taken by a:1 b:2: late"},
+		{StopError{Unanswered: unfinished(1)}, ", 1 messages not acked:" + one},
+		{StopError{Unanswered: unfinished(5)}, ", 5 messages not acked:" + five},
+		{StopError{Unanswered: unfinished(1000)}, ", 1000 messages not acked:" + five + " ..."},
+		{StopError{Cut: []string{"a:1"}}, ", acks not taken by a:1"},
+		{StopError{Cut: []string{"a:1", "b:2"}, cause: cause}, ", acks not taken by a:1 b:2: late"},
 		{
 			StopError{Running: unfinished(1), Unanswered: unfinished(6), Cut: []string{"b:2"}, cause: cause},
-			", 1 handlers running:" + one + ", 6 messages unanswered:" + five + " ..., answers not taken by b:2: late",
+			", 1 handlers running:" + one + ", 6 messages not acked:" + five + " ..., acks not taken by b:2: late",
 		},
 	} {
 		tc.left.Topic, tc.left.Channel = "t", "c"

@@ -485,6 +485,24 @@ func TestWarnsOfTooFewSlots(t *testing.T) {
 	})
 }
 
+// Handlers that SetConcurrency has ended do not count.
+func TestEndedHandlersNeedNoSlots(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 2
+		a := s.nsqd("a:1")
+		s.consumer(3, noError)
+		if err := s.c.SetConcurrency(2); err != nil {
+			s.Fatal(err)
+		}
+		synctest.Wait()
+		log := s.logged(LogLevelWarning)
+		s.connect(a)
+		if got := log.take(); len(got) != 0 {
+			s.Errorf("logged %q, want nothing", got)
+		}
+	})
+}
+
 // RDY stays within nsqd's max-rdy-count, and the rest of max_in_flight goes to the others.
 // A warning names both figures.
 func TestRDYStaysWithinMaxRDYCount(t *testing.T) {
