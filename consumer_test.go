@@ -485,18 +485,25 @@ func TestWarnsOfTooFewSlots(t *testing.T) {
 	})
 }
 
-// Handlers that SetConcurrency has ended do not count.
+// A handler that SetConcurrency has ended does not count once it has returned.
 func TestEndedHandlersNeedNoSlots(t *testing.T) {
 	inScene(t, func(s *scene) {
-		s.cfg.MaxInFlight = 2
-		a := s.nsqd("a:1")
-		s.consumer(3, noError)
+		s.cfg.MaxInFlight = 3
+		a, b := s.nsqd("a:1"), s.nsqd("b:1")
+		a.Publish("t", "1", "2", "3")
+		hold := make(chan struct{})
+		s.consumer(3, func(*Message) error { <-hold; return nil })
+		s.connect(a)
+		synctest.Wait()
 		if err := s.c.SetConcurrency(2); err != nil {
 			s.Fatal(err)
 		}
 		synctest.Wait()
+		close(hold)
+		s.c.ChangeMaxInFlight(2)
+		synctest.Wait()
 		log := s.logged(LogLevelWarning)
-		s.connect(a)
+		s.connect(b)
 		if got := log.take(); len(got) != 0 {
 			s.Errorf("logged %q, want nothing", got)
 		}
