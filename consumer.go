@@ -46,7 +46,7 @@ type Consumer struct {
 	flags     flowFlags
 	queue     *deliveryQueue
 	contexts  contexts
-	discovery discovery
+	discovery *discovery
 	loop      *runLoop // only events may touch it, until StopChan is closed
 
 	// handling is the parent of all messages' contexts. It ends when a stop no
@@ -104,7 +104,7 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 	c.dialling, c.stopDialling = context.WithCancelCause(context.Background())
 	c.handling, c.stopHandling = context.WithCancelCause(context.Background())
 	c.connected.Store(&connections{})
-	c.discovery.lookupds.log = c.log
+	c.discovery = newDiscovery(c.log)
 	c.loop = newRunLoop(c)
 	go c.loop.run()
 	return c, nil
@@ -151,6 +151,11 @@ func (c *Consumer) elapsed() time.Duration { return time.Since(c.start) }
 // post has the run loop run an event. It reports false, and the event will not
 // run, once the loop has ended. It never waits.
 func (c *Consumer) post(event func(now time.Time)) bool { return c.mail.post(event) }
+
+// reportWorkers tells the run loop that the number of workers has changed.
+func (c *Consumer) reportWorkers() {
+	c.post(func(time.Time) { c.loop.machine.Handlers(c.queue.workerCount()) })
+}
 
 // beginConnecting checks that the Consumer may connect, and from then on no handler
 // can be added.

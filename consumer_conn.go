@@ -3,6 +3,7 @@ package nsq
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -162,4 +163,26 @@ func (cc *consumerConn) Failed(err *wire.Error) {
 // Down tells the run loop that the link has ended.
 func (cc *consumerConn) Down(err error) {
 	cc.c.post(func(now time.Time) { cc.c.loop.down(now, cc, err) })
+}
+
+// claimed ends what was kept about a message because of its state, now that the
+// message is acked.
+func (cc *consumerConn) claimed(m *Message, state uint32) {
+	if state&detached != 0 {
+		cc.c.queue.forgetDetached(m)
+	}
+	if state&observed != 0 {
+		cc.c.contexts.end(m, context.Canceled)
+	}
+}
+
+// lost ends what the messages of a connection that has ended still have. nsqd still
+// counts those that were not acked as in flight, and delivers them again: a handler
+// that began one now would do the work twice. The link has counted them as lost. A
+// draining connection may have brought some as well.
+func (cc *consumerConn) lost() {
+	cc.cancel(fmt.Errorf("nsqd %s: %w", cc.addr, ErrConnectionLost))
+	for _, m := range cc.c.queue.orphan(cc) {
+		cc.c.conclude(nil, m, outcome{fate: connectionLost})
+	}
 }

@@ -3,6 +3,7 @@ package nsq
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"reflect"
 	"sync"
@@ -36,6 +37,10 @@ type discovery struct {
 	mu     sync.Mutex       // guards what follows
 	client *http.Client     // by SetLookupdHttpClient
 	poller *discover.Poller // from the first nsqlookupd on
+}
+
+func newDiscovery(log *slog.Logger) *discovery {
+	return &discovery{lookupds: lookupdLog{log: log}}
 }
 
 // ConnectToNSQLookupd adds an nsqlookupd to those that the Consumer asks for the

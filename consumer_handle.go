@@ -3,7 +3,6 @@ package nsq
 import (
 	"fmt"
 	"runtime/debug"
-	"time"
 )
 
 // work is a handler's goroutine. It ends when its worker is to quit or the queue is
@@ -30,26 +29,6 @@ func (c *Consumer) work(w *worker) {
 			c.handle(w, m)
 		}
 	}
-}
-
-// begin reports whether a handler may begin a message. Its lease may have ended
-// since the last sweep. With auto_touch a message that has waited for long is touched
-// now: the next sweep may be too late.
-func (c *Consumer) begin(w *worker, m *Message) bool {
-	left := m.leaseEnds() - w.now
-	if left <= 0 {
-		if m.expire() {
-			c.conclude(nil, m, outcome{fate: expired})
-		}
-		return false
-	}
-	if c.cfg.AutoTouch > 0 {
-		w.begun.Store(int64(w.now))
-		if left < m.conn.msgTimeout*3/4 {
-			m.Touch()
-		}
-	}
-	return true
 }
 
 // handle calls the handler for one message, and acks or requeues it.
@@ -184,9 +163,4 @@ func (c *Consumer) adjustWorkers(handler, n int) {
 		go c.work(w)
 	}
 	c.reportWorkers()
-}
-
-// reportWorkers tells the run loop that the number of workers has changed.
-func (c *Consumer) reportWorkers() {
-	c.post(func(time.Time) { c.loop.machine.Handlers(c.queue.workerCount()) })
 }

@@ -30,7 +30,7 @@ func (m *Message) leaseEnds() time.Duration {
 // the lease's end without auto_touch.
 func (m *Message) lastLeaseEnds() time.Duration {
 	ends := m.leaseEnds()
-	if touching := m.conn.c.cfg.AutoTouch; touching > 0 {
+	if touching := m.conn.c.queue.touching; touching > 0 {
 		ends = min(m.conn.c.elapsed()+touching+m.conn.msgTimeout, m.received+m.conn.maxMsgTimeout)
 	}
 	return ends
@@ -76,7 +76,7 @@ func (d *deliveryQueue) sweep(now, shortest time.Duration) sweepResult {
 		return ends <= now
 	}
 	found.expired = d.extract(over)
-	found.overdue = d.giveUp(over)
+	found.overdue = d.expireBegun(over)
 	for _, w := range d.busy {
 		switch m := w.current(); {
 		case m.is(responded | timedOut | detached):
@@ -92,36 +92,48 @@ func (d *deliveryQueue) sweep(now, shortest time.Duration) sweepResult {
 	return found
 }
 
-// giveUp marks messages that were begun and not acked as timed out, and returns them.
-func (d *deliveryQueue) giveUp(which func(*Message) bool) (marked []*Message) {
-	for _, w := range d.busy {
-		if m := w.current(); !m.is(responded|timedOut|detached) && which(m) && m.expire() {
-			marked = append(marked, m)
-		}
-	}
-	for m := range d.detached {
-		if which(m) && m.expire() {
-			delete(d.detached, m)
-			marked = append(marked, m)
-		}
-	}
-	return marked
-}
-
-// orphan takes a connection's messages out of the queue when it has ended, since nsqd
-// delivers them again. It drops those that no worker has begun, and marks those that
-// were begun as timed out and returns them.
-func (d *deliveryQueue) orphan(from *consumerConn) []*Message {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	its := func(m *Message) bool { return m.conn == from }
-	d.extract(its)
-	return d.giveUp(its)
-}
-
 // OnTouch sends TOUCH.
 func (cc *consumerConn) OnTouch(m *Message) {
 	if cc.link.Touch((*wire.ID)(&m.ID)) {
 		m.extend(cc.c.elapsed(), cc.msgTimeout, cc.maxMsgTimeout)
 	}
+}
+
+// sweepLeases looks at all leases and gives up the messages that nsqd has given up. It
+// returns when the next sweep is due, and how many messages expired before a worker
+// began them.
+func (c *Consumer) sweepLeases(now time.Time, shortest time.Duration) (next time.Time, expiredUnbegun int) {
+	found := c.queue.sweep(now.Sub(c.start), shortest)
+	for _, m := range found.expired {
+		if m.respond() {
+			c.conclude(nil, m, outcome{fate: expired})
+		}
+	}
+	for _, m := range found.overdue {
+		c.conclude(nil, m, outcome{fate: timedOutUnacked})
+	}
+	for _, m := range found.touch {
+		m.Touch()
+	}
+	return c.start.Add(found.next), len(found.expired)
+}
+
+// begin reports whether a handler may begin a message. Its lease may have ended
+// since the last sweep. With auto_touch a message that has waited for long is touched
+// now: the next sweep may be too late.
+func (c *Consumer) begin(w *worker, m *Message) bool {
+	left := m.leaseEnds() - w.now
+	if left <= 0 {
+		if m.expire() {
+			c.conclude(nil, m, outcome{fate: expired})
+		}
+		return false
+	}
+	if c.queue.touching > 0 {
+		w.begun.Store(int64(w.now))
+		if left < m.conn.msgTimeout*3/4 {
+			m.Touch()
+		}
+	}
+	return true
 }

@@ -1,7 +1,6 @@
 package nsq
 
 import (
-	"context"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/flow"
@@ -134,20 +133,11 @@ func (cc *consumerConn) OnRequeue(m *Message, delay time.Duration, backoff bool)
 	cc.c.conclude(nil, m, outcome{fate: requeued, delay: delay, backoff: backoff})
 }
 
-// claimed ends what was kept about a message because of its state, now that the
-// message is acked.
-func (cc *consumerConn) claimed(m *Message, state uint32) {
-	if state&detached != 0 {
-		cc.c.queue.forgetDetached(m)
-	}
-	if state&observed != 0 {
-		cc.c.contexts.end(m, context.Canceled)
-	}
-}
-
-// requeueUnbegun requeues a message that no handler has begun.
-func requeueUnbegun(m *Message) {
-	if m.respond() {
-		m.conn.c.conclude(nil, m, outcome{fate: unbegun})
+// requeueUnbegun requeues messages that no handler has begun.
+func requeueUnbegun(messages ...*Message) {
+	for _, m := range messages {
+		if m.respond() {
+			m.conn.c.conclude(nil, m, outcome{fate: unbegun})
+		}
 	}
 }

@@ -333,6 +333,33 @@ func (d *deliveryQueue) extract(which func(*Message) bool) (out []*Message) {
 	return out
 }
 
+// expireBegun marks messages that were begun and not acked as timed out, and returns them.
+func (d *deliveryQueue) expireBegun(which func(*Message) bool) (marked []*Message) {
+	for _, w := range d.busy {
+		if m := w.current(); !m.is(responded|timedOut|detached) && which(m) && m.expire() {
+			marked = append(marked, m)
+		}
+	}
+	for m := range d.detached {
+		if which(m) && m.expire() {
+			delete(d.detached, m)
+			marked = append(marked, m)
+		}
+	}
+	return marked
+}
+
+// orphan takes a connection's messages out of the queue when it has ended, since nsqd
+// delivers them again. It drops those that no worker has begun, and marks those that
+// were begun as timed out and returns them.
+func (d *deliveryQueue) orphan(from *consumerConn) []*Message {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	its := func(m *Message) bool { return m.conn == from }
+	d.extract(its)
+	return d.expireBegun(its)
+}
+
 // close ends every take and returns what no worker has begun.
 func (d *deliveryQueue) close() []*Message {
 	d.mu.Lock()

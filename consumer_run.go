@@ -3,14 +3,11 @@ package nsq
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
-	"math/rand/v2"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/control"
 	"github.com/rdyhq/nsq/internal/discover"
-	"github.com/rdyhq/nsq/internal/fleet"
 	"github.com/rdyhq/nsq/internal/flow"
 	"github.com/rdyhq/nsq/internal/link"
 	"github.com/rdyhq/nsq/internal/wire"
@@ -46,13 +43,9 @@ type dial struct {
 }
 
 func newRunLoop(c *Consumer) *runLoop {
-	cfg := control.Config{
-		Flow:  c.flowConfig(),
-		Fleet: fleet.ConsumerConfig(c.cfg.LookupdPollInterval, rand.Uint64()), // #nosec G404 -- jitter
-	}
 	return &runLoop{
 		c:       c,
-		machine: control.New(cfg),
+		machine: control.New(c.controlConfig()),
 		dials:   make(map[control.ID]*dial),
 		conns:   make(map[control.ID]*consumerConn),
 		calls:   make(map[control.Call]chan<- error),
@@ -95,7 +88,9 @@ func (l *runLoop) run() {
 // tick hands in the facts that the machine wants, and lets it act.
 func (l *runLoop) tick(now time.Time) {
 	if shortest := l.machine.Wants(now).Sweep; shortest > 0 {
-		l.sweep(now, shortest)
+		next, expired := l.c.sweepLeases(now, shortest)
+		l.machine.Swept(now, next, expired)
+		l.carryOut()
 	}
 	want := l.machine.Wants(now)
 	if want.Samples {
@@ -113,24 +108,6 @@ func (l *runLoop) tick(now time.Time) {
 	}
 	l.machine.Tick(now)
 	l.carryOut()
-}
-
-// sweep looks at the leases and gives up what nsqd has.
-func (l *runLoop) sweep(now time.Time, shortest time.Duration) {
-	found := l.c.queue.sweep(now.Sub(l.c.start), shortest)
-	l.machine.Swept(now, l.c.start.Add(found.next), len(found.expired))
-	l.carryOut()
-	for _, m := range found.expired {
-		if m.respond() {
-			l.c.conclude(nil, m, outcome{fate: expired})
-		}
-	}
-	for _, m := range found.overdue {
-		l.c.conclude(nil, m, outcome{fate: timedOutUnacked})
-	}
-	for _, m := range found.touch {
-		m.Touch()
-	}
 }
 
 // carryOut does what the machine has commanded, in its order.
@@ -161,7 +138,7 @@ func (l *runLoop) do(command control.Command) {
 	case control.Drain:
 		l.conns[do.ID].drain()
 	case control.Requeue:
-		l.requeue(l.c.queue.remove(l.conns[do.ID]))
+		requeueUnbegun(l.c.queue.remove(l.conns[do.ID])...)
 	case control.Abandon:
 		l.conns[do.ID].link.Abandon()
 	case control.Reply:
@@ -172,7 +149,7 @@ func (l *runLoop) do(command control.Command) {
 	case control.StopDialling:
 		l.c.stopDialling(errConsumerStopped)
 	case control.StopHandlers:
-		l.requeue(l.c.queue.close())
+		requeueUnbegun(l.c.queue.close()...)
 	case control.EndContexts:
 		l.c.stopHandling(ErrStopped)
 	case control.LeaveHandlers:
@@ -183,13 +160,6 @@ func (l *runLoop) do(command control.Command) {
 		logEvent(l.c.log, do.Event, func(id control.ID) link.Transport { return l.dials[id].link.Transport() })
 	case control.Done:
 		l.over = true
-	}
-}
-
-// requeue requeues what was taken out of the queue.
-func (l *runLoop) requeue(messages []*Message) {
-	for _, m := range messages {
-		requeueUnbegun(m)
 	}
 }
 
@@ -276,16 +246,10 @@ func (l *runLoop) close(do control.Close) {
 	conn.link.Close(errStopTimeout)
 }
 
-// down is the end of a connection, the last that is heard of it. nsqd still has
-// in flight what was not acked, and will deliver it again: a handler that began
-// it now would do the work twice. The link has counted it as lost. A draining
-// connection may have brought some, too.
+// down is the end of a connection, the last that is heard of it.
 func (l *runLoop) down(now time.Time, conn *consumerConn, err error) {
 	delete(l.conns, conn.id)
-	conn.cancel(fmt.Errorf("nsqd %s: %w", conn.addr, ErrConnectionLost))
-	for _, m := range l.c.queue.orphan(conn) {
-		l.c.conclude(nil, m, outcome{fate: connectionLost})
-	}
+	conn.lost()
 	l.past.add(conn)
 	l.show()
 	l.machine.Down(now, conn.id, reason(err))

@@ -8,6 +8,9 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
+// MsgIDLength is the number of bytes of a [MessageID].
+const MsgIDLength = wire.IDLen
+
 // MessageID is the ID that nsqd gave a message: 16 opaque, printable bytes,
 // unique within a topic of one nsqd.
 type MessageID [MsgIDLength]byte

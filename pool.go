@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/fleet"
 )
 
 // ProducerPool publishes to several nsqds by turns: to those whose addresses it was
@@ -138,6 +142,47 @@ func (pool *ProducerPool) letGo(m *poolMember) {
 func (pool *ProducerPool) broadcast() {
 	close(pool.changed)
 	pool.changed = make(chan struct{})
+}
+
+// passOver makes an nsqd unhealthy until it can be pinged.
+func (pool *ProducerPool) passOver(m *poolMember, err error) {
+	pool.mu.Lock()
+	defer pool.mu.Unlock()
+	m.lastError = err
+	if m.unhealthy || pool.stopping {
+		return
+	}
+	m.unhealthy = true
+	pool.wg.Go(func() { pool.probe(m) })
+	pool.discovery.pollSoon()
+}
+
+// probe pings an nsqd until that succeeds, or until its Producer is stopped. A ping
+// dials only as often as the Producer allows.
+func (pool *ProducerPool) probe(m *poolMember) {
+	redial := fleet.NewRedial(rand.Uint64()) // #nosec G404 -- jitter
+	for {
+		select {
+		case <-time.After(redial.ProbeDelay()):
+		case <-pool.alive.Done():
+			return
+		}
+		err := m.p.Ping()
+		if errors.Is(err, ErrStopped) {
+			return
+		}
+		pool.mu.Lock()
+		m.unhealthy = err != nil
+		if err != nil {
+			m.lastError = err
+		} else {
+			pool.broadcast()
+		}
+		pool.mu.Unlock()
+		if err == nil {
+			return
+		}
+	}
 }
 
 // Stop stops the pool: it stops the Producers of all nsqds at the same time, each

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"time"
 
-	"github.com/rdyhq/nsq/internal/fleet"
 	"github.com/rdyhq/nsq/internal/publishing"
 )
 
@@ -131,45 +128,4 @@ func triesError(t *poolTries, last error) error {
 		return errs[0]
 	}
 	return errors.Join(errs...)
-}
-
-// passOver makes an nsqd unhealthy until it can be pinged.
-func (pool *ProducerPool) passOver(m *poolMember, err error) {
-	pool.mu.Lock()
-	defer pool.mu.Unlock()
-	m.lastError = err
-	if m.unhealthy || pool.stopping {
-		return
-	}
-	m.unhealthy = true
-	pool.wg.Go(func() { pool.probe(m) })
-	pool.discovery.pollSoon()
-}
-
-// probe pings an nsqd until that succeeds, or until its Producer is stopped. A ping
-// dials only as often as the Producer allows.
-func (pool *ProducerPool) probe(m *poolMember) {
-	redial := fleet.NewRedial(rand.Uint64()) // #nosec G404 -- jitter
-	for {
-		select {
-		case <-time.After(redial.ProbeDelay()):
-		case <-pool.alive.Done():
-			return
-		}
-		err := m.p.Ping()
-		if errors.Is(err, ErrStopped) {
-			return
-		}
-		pool.mu.Lock()
-		m.unhealthy = err != nil
-		if err != nil {
-			m.lastError = err
-		} else {
-			pool.broadcast()
-		}
-		pool.mu.Unlock()
-		if err == nil {
-			return
-		}
-	}
 }

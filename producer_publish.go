@@ -2,7 +2,6 @@ package nsq
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/link"
@@ -94,7 +93,7 @@ func (p *Producer) await(ctx context.Context, topic string, r *publishReply) err
 		select {
 		case err = <-r.done: // both are ready: the reply counts
 		default:
-			return fmt.Errorf("[%s] publish to %q: %w: %w", p.addr, topic, ErrUnknownOutcome, context.Cause(ctx))
+			return unknownOutcome(p.addr, topic, context.Cause(ctx))
 		}
 	}
 	r.conn = nil

@@ -36,10 +36,15 @@ func publishError(addr, topic string, err error) error {
 		return ErrProtocol{Reason: refusal.Error()}
 	}
 	if verdict.MayBeStored() {
-		return fmt.Errorf("[%s] publish to %q: %w: %w", addr, topic, ErrUnknownOutcome, reason(err))
+		return unknownOutcome(addr, topic, reason(err))
 	}
 	notSent := fmt.Errorf("[%s] publish to %q: %w: %w", addr, topic, ErrNotSent, reason(err))
 	return lostError{error: notSent, verdict: verdict}
+}
+
+// unknownOutcome returns the error of a publish that nsqd may have stored.
+func unknownOutcome(addr, topic string, cause error) error {
+	return fmt.Errorf("[%s] publish to %q: %w: %w", addr, topic, ErrUnknownOutcome, cause)
 }
 
 // verdictOf returns what the error of a publish means, as publishError or a

@@ -13,9 +13,6 @@ import (
 // this module.
 const VERSION = "1.1.0"
 
-// MsgIDLength is the number of bytes of a [MessageID].
-const MsgIDLength = wire.IDLen
-
 // The types of the frames that nsqd sends.
 const (
 	FrameTypeResponse int32 = int32(wire.FrameResponse)

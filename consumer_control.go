@@ -5,12 +5,22 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/rdyhq/nsq/internal/control"
+	"github.com/rdyhq/nsq/internal/fleet"
 	"github.com/rdyhq/nsq/internal/flow"
 )
 
 // defaultOutputBuffer is the output-buffer-timeout of an nsqd that was asked for
 // none.
 const defaultOutputBuffer = 250 * time.Millisecond
+
+// controlConfig returns what the Config says about the Consumer's decisions.
+func (c *Consumer) controlConfig() control.Config {
+	return control.Config{
+		Flow:  c.flowConfig(),
+		Fleet: fleet.ConsumerConfig(c.cfg.LookupdPollInterval, rand.Uint64()), // #nosec G404 -- jitter
+	}
+}
 
 // flowConfig returns what the Config says about RDY and backoff.
 func (c *Consumer) flowConfig() flow.Config {
