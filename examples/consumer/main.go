@@ -1,5 +1,5 @@
-// Consumer prints the messages of one channel until it is interrupted. README shows
-// it.
+// Consumer prints the messages of one channel until it is interrupted. README.md
+// shows it.
 package main
 
 import (
@@ -20,15 +20,15 @@ func main() {
 	}
 	c.AddConcurrentHandlers(nsq.HandlerFunc(func(m *nsq.Message) error {
 		log.Printf("%s", m.Body)
-		return nil // finished; an error would have it delivered again
+		return nil // done; after an error nsqd delivers it again
 	}), 10)
 	if err := c.ConnectToNSQDs([]string{"127.0.0.1:4150"}); err != nil {
-		log.Print(err) // what failed is tried again
+		log.Print(err) // failed addresses are retried
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if err := c.Run(ctx); err != nil {
-		log.Print(err) // handlers that did not end in time
+		log.Print(err) // names the handlers that did not return in time
 	}
 }
