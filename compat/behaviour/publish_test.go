@@ -66,7 +66,7 @@ func TestPublish(t *testing.T) {
 				s.result("publish", p.Publish(topic, []byte("a")))
 			})(s)
 		}},
-		{name: "no reply", differs: "a publish without an answer", play: produce(func(s *scene, p client.Producer) {
+		{name: "no reply", differs: "a publish without a reply", play: produce(func(s *scene, p client.Producer) {
 			s.nsqd.Inject(nsqtest.Fault{Command: "PUB", Reply: []byte{}, Close: true})
 			s.result("publish", p.Publish(topic, []byte("a")))
 		})},
