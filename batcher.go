@@ -123,7 +123,7 @@ type batch struct {
 type batchedMessage struct {
 	ctx   context.Context // of the caller
 	body  []byte          // a copy: the caller may return before it is written
-	size  int             // the room that it takes
+	size  int64           // the room that it takes
 	batch *batch
 	state batchedState
 	gone  bool       // the caller no longer waits
@@ -204,9 +204,6 @@ func batchError(topic string, verdict, cause error) error {
 	return fmt.Errorf("publish to %q: %w: %w", topic, verdict, cause)
 }
 
-// mpubShare returns what a message adds to the length of an MPUB's body.
-func mpubShare(body []byte) int { return wire.MpubLen([][]byte{body}) - wire.MpubLen(nil) }
-
 // join adds a message to the open batch of its topic. It reports false if the
 // Batcher is stopped.
 func (b *Batcher) join(topic string, m *batchedMessage) bool {
@@ -220,7 +217,7 @@ func (b *Batcher) join(topic string, m *batchedMessage) bool {
 		t = &batchTopic{}
 		b.topics[topic] = t
 	}
-	size := mpubShare(m.body)
+	size := wire.MpubMessageLen(len(m.body))
 	if t.open != nil && t.open.bytes+size > b.opts.MaxBytes {
 		b.dispatch(t)
 	}
@@ -240,7 +237,7 @@ func (b *Batcher) join(topic string, m *batchedMessage) bool {
 
 // newBatch returns an empty batch for a topic. Callers hold the mutex.
 func (b *Batcher) newBatch(t *batchTopic, topic string) *batch {
-	o := &batch{topic: topic, bytes: wire.MpubLen(nil)}
+	o := &batch{topic: topic, bytes: wire.MpubCountLen}
 	if b.opts.MaxDelay > 0 {
 		o.delay = time.AfterFunc(b.opts.MaxDelay, func() {
 			b.mu.Lock()
@@ -341,7 +338,7 @@ func (b *Batcher) takeOut(t *batchTopic, m *batchedMessage) {
 	o := t.open
 	i := slices.Index(o.messages, m)
 	o.messages = slices.Delete(o.messages, i, i+1)
-	o.bytes -= mpubShare(m.body)
+	o.bytes -= wire.MpubMessageLen(len(m.body))
 	b.room.release(m.size)
 	if len(o.messages) > 0 {
 		return

@@ -119,23 +119,13 @@ func DeferredPublish(topic string, delay time.Duration, body []byte) *Command {
 // MultiPublish returns MPUB, with a copy of all bodies. It fails if they need 2 GiB or
 // more with their lengths: the protocol's length cannot express that.
 func MultiPublish(topic string, bodies [][]byte) (*Command, error) {
-	size := mpubSize(bodies)
+	size := wire.MpubLen(bodies)
 	if size > math.MaxInt32 {
 		return nil, fmt.Errorf("MPUB: %d bytes exceed the protocol's maximum of %d", size, math.MaxInt32)
 	}
 	c := newCommand(wire.CmdMpub, topic)
 	c.Body = wire.AppendMpubBody(make([]byte, 0, size), bodies)
 	return c, nil
-}
-
-// mpubSize returns the length of MPUB's body: a count, and each body after its length.
-// On a 32-bit machine an int could overflow.
-func mpubSize(bodies [][]byte) int64 {
-	size := int64(4)
-	for _, b := range bodies {
-		size += 4 + int64(len(b))
-	}
-	return size
 }
 
 // Subscribe returns SUB, which makes the connection a consumer of a channel.

@@ -158,7 +158,7 @@ func (c *Consumer) startDiscovery() *discover.Poller {
 	c.discovery.mu.Lock()
 	poller, fresh := c.discovery.poller, c.discovery.poller == nil
 	if fresh {
-		poller = discover.New(c.cfg.discovery(c.topic, c.discovery.client, c.discovered))
+		poller = discover.New(c.cfg.discoverConfig(c.topic, c.discovery.client, c.discovered))
 		c.discovery.poller = poller
 	}
 	c.discovery.mu.Unlock()

@@ -23,7 +23,7 @@ const (
 	unbegun                     // requeued because no handler is to begin it
 	expired                     // its lease ended before a handler began it
 	timedOutUnacked             // its lease ended while a handler had it
-	connectionLost              // its connection ended while a handler had it
+	connectionLost              // its connection ended
 )
 
 // conclude does what follows from a message's outcome. All outcomes come here,

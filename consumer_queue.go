@@ -349,15 +349,15 @@ func (d *deliveryQueue) expireBegun(which func(*Message) bool) (marked []*Messag
 	return marked
 }
 
-// orphan takes a connection's messages out of the queue when it has ended, since nsqd
-// delivers them again. It drops those that no worker has begun, and marks those that
-// were begun as timed out and returns them.
+// orphan gives up a connection's messages when it has ended, since nsqd delivers them
+// again. It takes those that no worker has begun out of the queue, marks all that are
+// not acked as timed out, and returns these.
 func (d *deliveryQueue) orphan(from *consumerConn) []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	its := func(m *Message) bool { return m.conn == from }
-	d.extract(its)
-	return d.expireBegun(its)
+	unbegun := slices.DeleteFunc(d.extract(its), func(m *Message) bool { return !m.expire() })
+	return append(unbegun, d.expireBegun(its)...)
 }
 
 // close ends every take and returns what no worker has begun.

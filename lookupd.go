@@ -9,9 +9,9 @@ import (
 	"github.com/rdyhq/nsq/internal/discover"
 )
 
-// discovery returns the configuration of a poller that looks up the nsqds of a
+// discoverConfig returns the configuration of a poller that looks up the nsqds of a
 // topic, or all nsqds if topic is empty. client may be nil.
-func (c *Config) discovery(topic string, client *http.Client, publish func(discover.Result)) discover.Config {
+func (c *Config) discoverConfig(topic string, client *http.Client, publish func(discover.Result)) discover.Config {
 	return discover.Config{
 		Topic:    topic,
 		Interval: c.LookupdPollInterval,

@@ -51,7 +51,7 @@ func (d *poolDiscovery) begin() func(context.Context) {
 	if d == nil || d.poller != nil {
 		return nil
 	}
-	d.poller = discover.New(d.cfg.discovery("", d.client, d.discovered))
+	d.poller = discover.New(d.cfg.discoverConfig("", d.client, d.discovered))
 	for _, u := range d.lookupds {
 		d.poller.Add(u)
 	}

@@ -74,7 +74,7 @@ type transactionReply struct {
 	p     *Producer
 	conn  *producerConn
 	topic string
-	size  int
+	size  int64
 	queue *transactionQueue // nil without a doneChan
 	t     ProducerTransaction
 }

@@ -156,7 +156,7 @@ func (n *connector) ping() error {
 }
 
 // reserve waits for room for a command. A patience of 0 is that of ctx.
-func (n *connector) reserve(ctx context.Context, size int, patience time.Duration) error {
+func (n *connector) reserve(ctx context.Context, size int64, patience time.Duration) error {
 	err := n.outstanding.acquire(ctx, n.alive, size, patience)
 	if err == nil || errors.Is(err, ErrStopped) {
 		return err
@@ -199,7 +199,7 @@ func (n *connector) refuse() bool {
 
 // notTaken gives back what reserve got for a command that the connection did not
 // take, and returns the error for it.
-func (n *connector) notTaken(c *producerConn, size int) error {
+func (n *connector) notTaken(c *producerConn, size int64) error {
 	n.outstanding.release(size)
 	return n.dropEnded(c)
 }
@@ -261,7 +261,7 @@ func (c *producerConn) Down(err error) {
 // unexpected reply the next ones cannot be told apart. The connection is dropped
 // before the publish's caller learns of it, so that a caller that publishes again
 // gets a new one.
-func (c *producerConn) replied(size int, data []byte, err error) error {
+func (c *producerConn) replied(size int64, data []byte, err error) error {
 	if err == nil && string(data) != wire.OK {
 		err = fmt.Errorf("%w: %q", link.ErrUnexpectedReply, data)
 	}

@@ -29,13 +29,13 @@ type publication struct {
 	body    []byte        // of the one message
 	bodies  [][]byte      // of MPUB
 	delay   time.Duration // of DPUB
-	size    int           // bytes that the command takes until nsqd's reply
+	size    int64         // bytes that the command takes until nsqd's reply
 
 	patience time.Duration // how long to wait for room; 0 is as long as the context allows
 }
 
 func pub(topic string, body []byte) *publication {
-	return &publication{command: wire.CmdPub, topic: topic, body: body, size: commandSize + len(body)}
+	return &publication{command: wire.CmdPub, topic: topic, body: body, size: commandSize + int64(len(body))}
 }
 
 func mpub(topic string, bodies [][]byte) *publication {
@@ -43,7 +43,7 @@ func mpub(topic string, bodies [][]byte) *publication {
 }
 
 func dpub(topic string, delay time.Duration, body []byte) *publication {
-	return &publication{command: wire.CmdDpub, topic: topic, delay: delay, body: body, size: commandSize + len(body)}
+	return &publication{command: wire.CmdDpub, topic: topic, delay: delay, body: body, size: commandSize + int64(len(body))}
 }
 
 // clone returns a copy with bodies of its own.

@@ -104,7 +104,7 @@ func (p *Producer) await(ctx context.Context, topic string, r *publishReply) err
 // publishReply receives the reply to one publish.
 type publishReply struct {
 	conn *producerConn
-	size int
+	size int64
 	done chan error // holds one, so that the link never waits
 }
 

@@ -19,23 +19,23 @@ var errNoRoom = errors.New("too much is outstanding")
 // were made. A size that exceeds the limit by itself is granted while nothing
 // else is.
 type window struct {
-	limit int
+	limit int64
 
 	mu      sync.Mutex // guards what follows
-	used    int
+	used    int64
 	waiting []*claim // oldest first
 }
 
 // claim is a caller that waits for room. The window closes granted when the claim
 // has its room.
 type claim struct {
-	size    int
+	size    int64
 	granted chan struct{}
 }
 
 // tryAcquire claims room and reports whether it was granted at once: it is not while
 // others wait.
-func (w *window) tryAcquire(size int) bool {
+func (w *window) tryAcquire(size int64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ok := len(w.waiting) == 0 && w.fits(size)
@@ -45,11 +45,11 @@ func (w *window) tryAcquire(size int) bool {
 	return ok
 }
 
-func (w *window) fits(size int) bool { return w.used == 0 || w.used+size <= w.limit }
+func (w *window) fits(size int64) bool { return w.used == 0 || w.used+size <= w.limit }
 
 // acquire waits for room until one of the contexts ends, or until patience is
 // over unless that is 0. The error is the cause.
-func (w *window) acquire(ctx, alive context.Context, size int, patience time.Duration) error {
+func (w *window) acquire(ctx, alive context.Context, size int64, patience time.Duration) error {
 	if w.tryAcquire(size) {
 		return nil
 	}
@@ -62,7 +62,7 @@ func (w *window) acquire(ctx, alive context.Context, size int, patience time.Dur
 }
 
 // wait waits for room until one of the contexts ends, and returns its cause.
-func (w *window) wait(ctx, alive context.Context, size int) error {
+func (w *window) wait(ctx, alive context.Context, size int64) error {
 	c := &claim{size: size, granted: make(chan struct{})}
 	w.mu.Lock()
 	w.waiting = append(w.waiting, c)
@@ -94,7 +94,7 @@ func (w *window) withdraw(c *claim) {
 }
 
 // release gives room back.
-func (w *window) release(size int) {
+func (w *window) release(size int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.used -= size

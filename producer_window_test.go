@@ -20,7 +20,7 @@ func TestWindowServesInOrder(t *testing.T) {
 		}
 		var mu sync.Mutex
 		var got []string
-		claim := func(ctx context.Context, size int) {
+		claim := func(ctx context.Context, size int64) {
 			go func() {
 				err := w.wait(ctx, t.Context(), size)
 				mu.Lock()
@@ -72,8 +72,8 @@ func TestWindowRandomWalk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := window{limit: 100}
 		var mu sync.Mutex
-		held := 0
-		hold := func(n int) {
+		held := int64(0)
+		hold := func(n int64) {
 			mu.Lock()
 			defer mu.Unlock()
 			if held += n; n > 0 && held > 100 && held != n {
@@ -85,7 +85,7 @@ func TestWindowRandomWalk(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(i), 0))
 			wg.Go(func() {
 				for range 200 {
-					size := 1 + rng.IntN(120)
+					size := int64(1 + rng.IntN(120))
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rng.IntN(500)))
 					if w.tryAcquire(size) || w.wait(ctx, t.Context(), size) == nil {
 						hold(size)

@@ -114,7 +114,7 @@ func AppendMpub(dst []byte, topic string, bodies [][]byte) []byte {
 // AppendMpubHead appends MPUB up to its messages. The caller appends each
 // message as [AppendBodyHead] and the body.
 func AppendMpubHead(dst []byte, topic string, bodies [][]byte) []byte {
-	dst = AppendBodyHead(appendLine(dst, CmdMpub, topic), MpubLen(bodies))
+	dst = AppendBodyHead(appendLine(dst, CmdMpub, topic), int(MpubLen(bodies)))
 	return AppendBodyHead(dst, len(bodies))
 }
 
@@ -131,11 +131,12 @@ func appendMessages(dst []byte, bodies [][]byte) []byte {
 }
 
 // MpubLen returns the length of an MPUB's body: a count, and each message with a
-// length before it. nsqd bounds it by max-body-size.
-func MpubLen(bodies [][]byte) int {
-	n := MpubCountLen
+// length before it. nsqd bounds it by max-body-size; an MPUB can be sent up to
+// 2 GiB - 1. It is an int64 because a longer list overflows an int of 32 bits.
+func MpubLen(bodies [][]byte) int64 {
+	n := int64(MpubCountLen)
 	for _, b := range bodies {
-		n += MpubMessageLen(len(b))
+		n += int64(MpubMessageLen(len(b)))
 	}
 	return n
 }

@@ -244,7 +244,7 @@ func TestParseMpubTruncated(t *testing.T) {
 
 func TestMpubLen(t *testing.T) {
 	for _, bodies := range [][][]byte{nil, {[]byte("a")}, {[]byte("a"), []byte("bc")}} {
-		if got, want := MpubLen(bodies), len(AppendMpub(nil, "t", bodies))-len("MPUB t\n")-4; got != want {
+		if got, want := MpubLen(bodies), int64(len(AppendMpub(nil, "t", bodies))-len("MPUB t\n")-4); got != want {
 			t.Errorf("%q: %d, want %d", bodies, got, want)
 		}
 	}
