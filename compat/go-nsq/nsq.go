@@ -26,129 +26,132 @@ const (
 // MsgIDLength is the number of bytes of a [MessageID].
 const MsgIDLength = nsq.MsgIDLength
 
-// VERSION is the version of go-nsq whose API this package has.
+// VERSION is the version of go-nsq whose API this package has, not the version of this module.
 const VERSION = nsq.VERSION
 
 var (
-	// ErrNotConnected says that there is no connection to the nsqd: a publish that could not be completed, or a disconnect from an unknown address.
-	ErrNotConnected = nsq.ErrNotConnected
-	// ErrStopped says that the Consumer or Producer was stopped.
-	ErrStopped = nsq.ErrStopped
-	// ErrClosing says that the connection is being closed.
-	ErrClosing = nsq.ErrClosing
-	// ErrAlreadyConnected says that the Consumer is connected to the address, or that another call is connecting to it.
-	ErrAlreadyConnected = nsq.ErrAlreadyConnected
-	// ErrOverMaxInFlight says that an RDY count would exceed max_in_flight.
-	ErrOverMaxInFlight = nsq.ErrOverMaxInFlight
-	// ErrNotSent says that a publish failed and that nsqd has not taken it: to publish again cannot make a duplicate.
-	ErrNotSent = nsq.ErrNotSent
-	// ErrUnknownOutcome says that a publish was sent, at least in part, and that its answer was not seen: the message may or may not be stored.
-	ErrUnknownOutcome = nsq.ErrUnknownOutcome
-	// ErrTLSRefused says that nsqd does not offer the TLS that Config.TlsV1 wants.
-	ErrTLSRefused = nsq.ErrTLSRefused
-	// ErrMessageTimedOut says that nsqd no longer waits for the answer to a message: it is the cause of the end of the message's context.
+	// ErrMessageTimedOut is the cause of the end of a message's context when nsqd no longer waits for the message's ack.
 	ErrMessageTimedOut = nsq.ErrMessageTimedOut
-	// ErrConnectionLost says that the connection that delivered a message is gone: it is the cause, naming nsqd, of the end of the message's context.
+	// ErrConnectionLost is the cause of the end of a message's context, wrapped with nsqd's address, when the connection that delivered the message is gone.
 	ErrConnectionLost = nsq.ErrConnectionLost
 )
 
-// MagicV1 opens a connection to nsqlookupd's TCP port.
+var (
+	// ErrNotConnected reports that there is no connection to the nsqd.
+	ErrNotConnected = nsq.ErrNotConnected
+	// ErrStopped reports that the Consumer or Producer was stopped.
+	ErrStopped = nsq.ErrStopped
+	// ErrClosing reports that the connection is closing or closed.
+	ErrClosing = nsq.ErrClosing
+	// ErrAlreadyConnected reports that the Consumer is connected to the address, or that another call is connecting to it.
+	ErrAlreadyConnected = nsq.ErrAlreadyConnected
+	// ErrOverMaxInFlight reports an RDY count over max_in_flight.
+	ErrOverMaxInFlight = nsq.ErrOverMaxInFlight
+	// ErrNotSent reports that a publish failed and that nsqd has not taken the message: publishing it again cannot make a duplicate.
+	ErrNotSent = nsq.ErrNotSent
+	// ErrUnknownOutcome reports that a publish was sent, at least in part, and that nsqd's reply was not received: nsqd may have stored the message or not.
+	ErrUnknownOutcome = nsq.ErrUnknownOutcome
+	// ErrTLSRefused reports that nsqd does not offer TLS although Config.TlsV1 asks for it.
+	ErrTLSRefused = nsq.ErrTLSRefused
+)
+
+// MagicV1 is the first thing that a client sends to nsqlookupd's TCP port.
 var MagicV1 = nsq.MagicV1
 
-// MagicV2 opens a connection to nsqd.
+// MagicV2 is the first thing that a client sends to nsqd.
 var MagicV2 = nsq.MagicV2
 
-// AuthResponse is nsqd's answer to AUTH: what it knows about the secret.
+// AuthResponse is nsqd's reply to AUTH: what nsqd knows about the secret.
 type AuthResponse = nsq.AuthResponse
 
 const (
-	// BackoffStep pauses the whole Consumer after each failure, for as long as BackoffStrategy says, and then takes one message at a time: its success goes one level down, a failure one up.
+	// BackoffStep is go-nsq's policy.
 	BackoffStep = nsq.BackoffStep
-	// BackoffAdaptive takes an eighth of MaxInFlight away at each failure and gives it back with the next successes, so that failures now and then cost next to nothing: 1 % of them leave 98 % of the throughput, 5 % four fifths, 50 % a twentieth.
+	// BackoffAdaptive takes an eighth of MaxInFlight away at each failure and gives it back with the next successes, so that occasional failures cost little.
 	BackoffAdaptive = nsq.BackoffAdaptive
 )
 
-// BackoffPolicy is what failures of handlers do to a Consumer.
+// BackoffPolicy is the way a Consumer reacts to failures of handlers.
 type BackoffPolicy = nsq.BackoffPolicy
 
-// BackoffStrategy tells how long a consumer pauses after failures.
+// BackoffStrategy computes how long a consumer pauses after failures.
 type BackoffStrategy = nsq.BackoffStrategy
 
-// BatchOptions say when a batch of a [Batcher] leaves.
+// BatchOptions bound the batches of a [Batcher].
 type BatchOptions = nsq.BatchOptions
 
-// Batcher packs messages that are published to one topic at about the same time into one command, MPUB, which costs client and nsqd a fraction of as many single ones.
+// Batcher packs messages that are published to one topic at about the same time into one command, MPUB, which costs client and nsqd a fraction of single ones.
 type Batcher = nsq.Batcher
 
-// Command is a command of NSQ's protocol, for a [Conn] or any other connection to nsqd, or to nsqlookupd.
+// Command is a command of NSQ's protocol, for a [Conn] or any other connection to an nsqd or nsqlookupd.
 type Command = nsq.Command
 
-// Config holds every option of a Consumer or Producer.
+// Config holds every option of a Consumer, Producer or Conn, all of go-nsq's included.
 type Config = nsq.Config
 
-// ConfigFlag lets a command line set the options of a Config.
+// ConfigFlag sets options of a Config from the command line.
 type ConfigFlag = nsq.ConfigFlag
 
-// Conn is one connection to an nsqd, for programs that speak NSQ's protocol themselves: they send commands with [Conn.WriteCommand], and a [ConnDelegate] is told what comes.
+// Conn is one connection to an nsqd, for programs that speak NSQ's protocol themselves.
 type Conn = nsq.Conn
 
-// ConnDelegate is told what happens on a [Conn], after Connect and up to OnClose.
+// ConnDelegate is told what happens on a [Conn], from a successful Connect up to OnClose.
 type ConnDelegate = nsq.ConnDelegate
 
-// ConnectionSnapshot is the state of one connection of a Consumer, or of an nsqd to which there is none.
+// ConnectionSnapshot is the state of one connection of a Consumer, or of an nsqd that it is not connected to.
 type ConnectionSnapshot = nsq.ConnectionSnapshot
 
 // The states of a connection.
 const (
-	// it is being dialled
+	// being dialled
 	ConnectionDialing = nsq.ConnectionDialing
 	ConnectionUp      = nsq.ConnectionUp
-	// it takes no messages and ends when those it has are answered
+	// takes no messages, and ends when those it has are acked or requeued
 	ConnectionClosing = nsq.ConnectionClosing
 	// to be dialled again
 	ConnectionWaiting = nsq.ConnectionWaiting
 )
 
-// ConnectionState is where a Consumer is with an nsqd.
+// ConnectionState is the state of a Consumer's connection to an nsqd.
 type ConnectionState = nsq.ConnectionState
 
 // Consumer receives the messages of one channel of one topic from any number of nsqds and hands them to handlers.
 type Consumer = nsq.Consumer
 
-// ConsumerStats are a Consumer's counts since it was made.
+// ConsumerStats is a Consumer's counts since it was made.
 type ConsumerStats = nsq.ConsumerStats
 
-// ContextHandlerFunc is a function as a [Handler] that is given the message's context: see [Message.Context].
+// ContextHandlerFunc is a function as a [Handler].
 type ContextHandlerFunc = nsq.ContextHandlerFunc
 
-// Counts say what became of messages: Received is the sum of Finished, Requeued, Expired, Lost and what is in flight.
+// Counts say what became of messages.
 type Counts = nsq.Counts
 
 // DiscoveryFilter chooses among the nsqds that nsqlookupds list: see [Consumer.SetBehaviorDelegate].
 type DiscoveryFilter = nsq.DiscoveryFilter
 
-// ErrIdentify says that the handshake with nsqd failed.
+// ErrIdentify reports that the handshake with nsqd failed.
 type ErrIdentify = nsq.ErrIdentify
 
-// ErrProtocol is nsqd's answer to a publish that it refused: the text of the error frame.
+// ErrProtocol is the error of a publish that nsqd refused.
 type ErrProtocol = nsq.ErrProtocol
 
 // ExponentialStrategy doubles the pause with every level: BackoffMultiplier × 2^attempt.
 type ExponentialStrategy = nsq.ExponentialStrategy
 
-// FailedMessageLogger is what a [Handler] may implement to be told of a message that is given up: one that nsqd delivered more than max_attempts times, to whomever, requeues by a stopping Consumer and timeouts included.
+// FailedMessageLogger is an optional interface of a [Handler].
 type FailedMessageLogger = nsq.FailedMessageLogger
 
-// FullJitterStrategy draws the pause at random below that of ExponentialStrategy, so that consumers which failed together do not come back together.
+// FullJitterStrategy draws the pause at random below that of ExponentialStrategy, so that consumers that failed together do not come back together.
 type FullJitterStrategy = nsq.FullJitterStrategy
 
-// Handler is what consumes messages.
+// Handler handles messages.
 type Handler = nsq.Handler
 
-// HandlerFunc is a function as a [Handler].
+// HandlerFunc makes a function a [Handler].
 type HandlerFunc = nsq.HandlerFunc
 
-// IdentifyResponse is nsqd's answer to IDENTIFY: what it grants of what was asked for.
+// IdentifyResponse is nsqd's reply to IDENTIFY: what nsqd grants of what the client asked for.
 type IdentifyResponse = nsq.IdentifyResponse
 
 // The log levels, in rising importance.
@@ -166,13 +169,13 @@ type LogLevel = nsq.LogLevel
 // Message is a message as it was delivered.
 type Message = nsq.Message
 
-// MessageDelegate receives the answers to messages.
+// MessageDelegate receives the acks, requeues and touches of messages.
 type MessageDelegate = nsq.MessageDelegate
 
 // MessageID is the ID that nsqd gave a message: 16 opaque, printable bytes, unique within a topic of one nsqd.
 type MessageID = nsq.MessageID
 
-// PanicError is what a panic in a handler becomes: an error like one that the handler returned.
+// PanicError is the error that stands for a panic in a handler.
 type PanicError = nsq.PanicError
 
 // PoolMember is the state of one nsqd of a [ProducerPool].
@@ -181,64 +184,64 @@ type PoolMember = nsq.PoolMember
 // Producer publishes messages to one nsqd.
 type Producer = nsq.Producer
 
-// ProducerPool publishes to any of several nsqds, in turn: those whose addresses it was given, or all that nsqlookupds list.
+// ProducerPool publishes to several nsqds by turns: to those whose addresses it was given, or to all that nsqlookupds list.
 type ProducerPool = nsq.ProducerPool
 
-// ProducerTransaction is the outcome of an asynchronous publish.
+// ProducerTransaction is the result of an asynchronous publish.
 type ProducerTransaction = nsq.ProducerTransaction
 
-// ProtocolError is an error that nsqd reported: one of the E_ codes of NSQ's protocol and nsqd's description of it, which may be empty.
+// ProtocolError is an error that nsqd reported.
 type ProtocolError = nsq.ProtocolError
 
-// Publisher is what a [Batcher] publishes through: a [Producer], a [ProducerPool], or something around one.
+// Publisher is what a [Batcher] publishes through: a [Producer], a [ProducerPool], or a wrapper of one.
 type Publisher = nsq.Publisher
 
 const (
-	// RDYAdaptive follows the traffic: nsqds that have messages get what those without do not use, which keep one, to show when that changes.
+	// RDYAdaptive follows the traffic.
 	RDYAdaptive = nsq.RDYAdaptive
-	// RDYUniform is an even split whatever the traffic, as that of go-nsq, but with the remainder handed out; with fewer slots than nsqds they go round.
+	// RDYUniform splits evenly whatever the traffic, as go-nsq does, but also hands out the remainder.
 	RDYUniform = nsq.RDYUniform
 )
 
-// RDYStrategy is how a Consumer shares max_in_flight over its nsqds.
+// RDYStrategy is the way a Consumer shares max_in_flight among its nsqds.
 type RDYStrategy = nsq.RDYStrategy
 
-// Snapshot is the state of a Consumer at a moment, as [Consumer.Snapshot] returns it.
+// Snapshot is the state of a Consumer when [Consumer.Snapshot] was called.
 type Snapshot = nsq.Snapshot
 
-// StopError says what a Consumer that had to stop in time left behind.
+// StopError reports what a Consumer left unfinished because its time to stop was over.
 type StopError = nsq.StopError
 
 // Unfinished is a message that a handler had begun.
 type Unfinished = nsq.Unfinished
 
-// Auth is AUTH with a secret.
+// Auth returns AUTH with a secret.
 func Auth(secret string) (*Command, error) { return nsq.Auth(secret) }
 
-// DecodeMessage reads the data of a message frame.
+// DecodeMessage parses the data of a message frame.
 func DecodeMessage(b []byte) (*Message, error) { return nsq.DecodeMessage(b) }
 
-// DeferredPublish is DPUB: a message that nsqd keeps back for a delay, sent in whole milliseconds.
+// DeferredPublish returns DPUB: nsqd delivers the message after a delay, which is sent in whole milliseconds.
 func DeferredPublish(topic string, delay time.Duration, body []byte) *Command {
 	return nsq.DeferredPublish(topic, delay, body)
 }
 
-// Discard is an error for a [Handler] to return: the message is not to be tried again.
+// Discard returns an error for a [Handler] to return: the message must not be delivered again.
 func Discard(err error) error { return nsq.Discard(err) }
 
-// Finish is FIN, which says that a message is done.
+// Finish returns FIN, which acks a message.
 func Finish(id MessageID) *Command { return nsq.Finish(id) }
 
-// Identify is IDENTIFY, with what the client says of itself as a JSON object.
+// Identify returns IDENTIFY, with js, the description of the client, as JSON.
 func Identify(js map[string]any) (*Command, error) { return nsq.Identify(js) }
 
-// IsValidChannelName tells whether name may name a channel.
+// IsValidChannelName reports whether name is a valid name of a channel.
 func IsValidChannelName(name string) bool { return nsq.IsValidChannelName(name) }
 
-// IsValidTopicName tells whether name may name a topic: 1 to 64 bytes of letters, digits, '.', '_' and '-', with the suffix "#ephemeral" allowed and counted.
+// IsValidTopicName reports whether name is a valid name of a topic: ASCII letters, digits, '.', '_' and '-', and perhaps "#ephemeral" after them; at most 64 bytes in all.
 func IsValidTopicName(name string) bool { return nsq.IsValidTopicName(name) }
 
-// MultiPublish is MPUB, with a copy of all bodies.
+// MultiPublish returns MPUB, with a copy of all bodies.
 func MultiPublish(topic string, bodies [][]byte) (*Command, error) {
 	return nsq.MultiPublish(topic, bodies)
 }
@@ -249,22 +252,22 @@ func NewBatcher(to Publisher, opts BatchOptions) (*Batcher, error) { return nsq.
 // NewConfig returns a Config with the default of every option.
 func NewConfig() *Config { return nsq.NewConfig() }
 
-// NewConn returns a Conn to the nsqd at addr, host:port or unix: and a path, which [Conn.Connect] connects.
+// NewConn returns a Conn that [Conn.Connect] connects to the nsqd at addr: host:port, or unix: and a path.
 func NewConn(addr string, config *Config, delegate ConnDelegate) *Conn {
 	return nsq.NewConn(addr, config, delegate)
 }
 
-// NewConsumer returns a Consumer of a channel that is not connected yet.
+// NewConsumer returns a Consumer of a channel of a topic.
 func NewConsumer(topic string, channel string, config *Config) (*Consumer, error) {
 	return nsq.NewConsumer(topic, channel, config)
 }
 
-// NewDiscoveredProducerPool returns a pool of all nsqds that the nsqlookupds at the addresses list, whatever topics these have, tombstoned ones included.
+// NewDiscoveredProducerPool returns a pool of all nsqds that the nsqlookupds at the addresses list, whatever their topics, tombstoned ones included.
 func NewDiscoveredProducerPool(lookupds []string, config *Config) (*ProducerPool, error) {
 	return nsq.NewDiscoveredProducerPool(lookupds, config)
 }
 
-// NewMessage returns a message as a test of a handler needs one: published now, attempts 0, no delegate.
+// NewMessage returns a message for a test of a handler: published now, attempts 0, no Delegate.
 func NewMessage(id MessageID, body []byte) *Message { return nsq.NewMessage(id, body) }
 
 // NewProducer returns a Producer for the nsqd at addr, host:port or unix:path.
@@ -272,52 +275,52 @@ func NewProducer(addr string, config *Config) (*Producer, error) {
 	return nsq.NewProducer(addr, config)
 }
 
-// NewProducerPool returns a pool of the nsqds at the addresses, host:port or unix:path, none of them twice.
+// NewProducerPool returns a pool of the nsqds at the addresses, host:port or unix:path, all of them different.
 func NewProducerPool(addrs []string, config *Config) (*ProducerPool, error) {
 	return nsq.NewProducerPool(addrs, config)
 }
 
-// NoBackoff is an error for a [Handler] to return: the message is requeued, but the Consumer does not back off for it.
+// NoBackoff returns an error for a [Handler] to return: the Consumer requeues the message but does not back off.
 func NoBackoff(err error) error { return nsq.NoBackoff(err) }
 
-// Nop is NOP, which does nothing.
+// Nop returns NOP, the reply to a heartbeat.
 func Nop() *Command { return nsq.Nop() }
 
-// Ping is PING, by which an nsqd tells nsqlookupd that it is there.
+// Ping returns PING, with which an nsqd tells nsqlookupd that it is alive.
 func Ping() *Command { return nsq.Ping() }
 
-// Publish is PUB.
+// Publish returns PUB.
 func Publish(topic string, body []byte) *Command { return nsq.Publish(topic, body) }
 
-// ReadResponse reads what nsqd or nsqlookupd sent: a length in four bytes, most significant first, and as many bytes of data, which it returns.
+// ReadResponse reads from nsqd or nsqlookupd a length of four bytes, most significant first, and that many bytes of data, which it returns.
 func ReadResponse(r io.Reader) ([]byte, error) { return nsq.ReadResponse(r, 0) }
 
-// ReadUnpackedResponse reads a frame from nsqd and returns its type and data.
+// ReadUnpackedResponse reads a frame from nsqd with [ReadResponse] and returns its type and data as [UnpackResponse] does.
 func ReadUnpackedResponse(r io.Reader) (int32, []byte, error) { return nsq.ReadUnpackedResponse(r, 0) }
 
-// Ready is RDY: up to count messages may be in flight on the connection.
+// Ready returns RDY: nsqd may have up to count messages in flight on the connection.
 func Ready(count int) *Command { return nsq.Ready(count) }
 
-// Register is REGISTER, by which an nsqd tells nsqlookupd that it has a topic or, unless channel is empty, a channel of it.
+// Register returns REGISTER, with which an nsqd tells nsqlookupd that it has a topic or, unless channel is empty, a channel of the topic.
 func Register(topic, channel string) *Command { return nsq.Register(topic, channel) }
 
-// Requeue is REQ, which asks for a message to be delivered again after a delay, sent in whole milliseconds; 0 is at once.
+// Requeue returns REQ: nsqd delivers the message again after a delay, which is sent in whole milliseconds; 0 is at once.
 func Requeue(id MessageID, delay time.Duration) *Command { return nsq.Requeue(id, delay) }
 
-// RetryAfter is an error for a [Handler] to return: the message is requeued, to be delivered again after a delay of the handler's choosing rather than default_requeue_delay times its attempts.
+// RetryAfter returns an error for a [Handler] to return: the Consumer requeues the message with this delay instead of default_requeue_delay times its attempts.
 func RetryAfter(delay time.Duration, err error) error { return nsq.RetryAfter(delay, err) }
 
-// StartClose is CLS: nsqd is to send no more messages.
+// StartClose returns CLS: nsqd sends no more messages, and replies CLOSE_WAIT.
 func StartClose() *Command { return nsq.StartClose() }
 
-// Subscribe is SUB: from then on the connection consumes a channel of a topic.
+// Subscribe returns SUB, which makes the connection a consumer of a channel.
 func Subscribe(topic, channel string) *Command { return nsq.Subscribe(topic, channel) }
 
-// Touch is TOUCH, which asks for more time for a message.
+// Touch returns TOUCH, which asks nsqd for more time for a message.
 func Touch(id MessageID) *Command { return nsq.Touch(id) }
 
-// UnRegister is UNREGISTER, which takes back [Register].
+// UnRegister returns UNREGISTER, which undoes [Register].
 func UnRegister(topic, channel string) *Command { return nsq.UnRegister(topic, channel) }
 
-// UnpackResponse splits a frame from nsqd into its type, FrameTypeResponse, FrameTypeError or FrameTypeMessage unless nsqd is newer than this package, and its data, which aliases response.
+// UnpackResponse splits a frame from nsqd into its type and its data, which aliases response.
 func UnpackResponse(response []byte) (int32, []byte, error) { return nsq.UnpackResponse(response) }
