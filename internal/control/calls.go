@@ -38,7 +38,7 @@ func (m *Machine) Disconnect(now time.Time, addr string, call Call) {
 		m.reply(call, NotConnected)
 		return
 	}
-	m.letGo(now, addr)
+	m.disconnect(now, addr)
 	m.reply(call, OK)
 }
 

@@ -14,7 +14,7 @@ func (m *Machine) Discovered(now time.Time, listed []string, complete bool) {
 	}
 	for _, addr := range m.fleet.Discovered(now, listed, complete, nil) {
 		m.tell(Unlisted{addr})
-		m.letGo(now, addr)
+		m.disconnect(now, addr)
 	}
 	for _, addr := range listed {
 		if m.nsqds[addr] == nil && m.fleet.Wants(addr) {
@@ -125,8 +125,8 @@ func (m *Machine) want(addr string) *nsqd {
 // connected reports whether there is a connection to an nsqd.
 func (m *Machine) connected(n *nsqd) bool { return n.id != 0 && m.links[n.id].open }
 
-// letGo ends the dial or the connection of an address that fleet has forgotten.
-func (m *Machine) letGo(now time.Time, addr string) {
+// disconnect ends the dial or the connection of an address that fleet has forgotten.
+func (m *Machine) disconnect(now time.Time, addr string) {
 	n := m.nsqds[addr]
 	delete(m.nsqds, addr)
 	l := m.links[n.id]
