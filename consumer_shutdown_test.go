@@ -444,7 +444,7 @@ func shortLife(s *scene, rnd *rand.Rand) {
 	if n := s.c.Snapshot().InFlight; n != 0 || s.net.OpenConns() != 0 {
 		s.Errorf("%d in flight, %d open connections", n, s.net.OpenConns())
 	}
-	sleep(10 * time.Second) // until handlers that were left behind return
+	after(10 * time.Second) // until handlers that were left behind return
 	for _, ctx := range contexts {
 		if ctx.Err() == nil {
 			s.Error("a message's context has not ended")
