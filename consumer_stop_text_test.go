@@ -44,7 +44,7 @@ func TestStopErrorText(t *testing.T) {
 		if got, want := tc.left.Error(), "consumer of t/c stopped"+tc.want; got != want {
 			t.Errorf("got  %q\nwant %q", got, want)
 		}
-		if got := tc.left.Unwrap(); got != tc.left.cause {
+		if got := tc.left.Unwrap(); !errors.Is(got, tc.left.cause) {
 			t.Errorf("%q wraps %v, want %v", tc.want, got, tc.left.cause)
 		}
 	}
