@@ -13,8 +13,8 @@ const defaultBackoffMultiplier = time.Second
 // BackoffStrategy computes how long a consumer pauses after failures.
 type BackoffStrategy interface {
 	// Calculate returns the pause at a backoff level. Levels start at 1; a failure
-	// raises the level by one, a success lowers it by one. The consumer takes a
-	// negative pause as 0 and caps it at MaxBackoffDuration.
+	// raises the level by one, a success lowers it by one. The consumer treats a
+	// negative pause as 0 and caps a pause at MaxBackoffDuration.
 	//
 	// Consumers that share a strategy call Calculate from several goroutines. A
 	// Consumer waits for the result, so Calculate must not block, nor call back
@@ -22,7 +22,7 @@ type BackoffStrategy interface {
 	Calculate(attempt int) time.Duration
 }
 
-// BackoffPolicy is the way a Consumer reacts to failures of handlers.
+// BackoffPolicy is how a Consumer reacts when handlers fail.
 type BackoffPolicy string
 
 const (
@@ -30,11 +30,11 @@ const (
 	// as long as BackoffStrategy says. Then it takes one message at a time: a success
 	// lowers the level, a failure raises it.
 	BackoffStep BackoffPolicy = "step"
-	// BackoffAdaptive takes an eighth of MaxInFlight away at each failure and gives
-	// it back with the next successes, so that occasional failures cost little. With
-	// 1 % of failures 98 % of the throughput is left, with 5 % four fifths, with 50 %
-	// a twentieth. When one message at a time is all that is left, a failure pauses
-	// as with BackoffStep.
+	// BackoffAdaptive lowers the limit of messages in flight by an eighth at each
+	// failure and raises it a little with each success, up to MaxInFlight, so that
+	// occasional failures cost little. If 1 % of messages fail, 98 % of the throughput
+	// remains; at 5 %, four fifths; at 50 %, a twentieth. Once the limit is one message
+	// at a time, a failure pauses the Consumer as with BackoffStep.
 	BackoffAdaptive BackoffPolicy = "adaptive"
 )
 

@@ -22,13 +22,13 @@ type Command struct {
 	Body   []byte   // sent after its length; if nil, neither body nor length is sent
 }
 
-// String returns the name and the parameters in the form in which they are sent.
+// String returns the name and the parameters as they are sent.
 func (c *Command) String() string {
 	line := c.appendLine(nil)
 	return string(line[:len(line)-1])
 }
 
-// WriteTo writes the command to w in one Write, and returns the result of that.
+// WriteTo writes the command to w in a single Write and returns its result.
 func (c *Command) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(c.appendTo(nil))
 	return int64(n), err
@@ -59,8 +59,8 @@ func newCommand(name string, params ...string) *Command {
 	return c
 }
 
-// Identify returns IDENTIFY, with js, the description of the client, as JSON. The
-// error is that of encoding/json. [Conn.Connect] sends its own IDENTIFY.
+// Identify returns IDENTIFY, whose body is js, the description of the client, as JSON.
+// It fails if encoding/json cannot encode js. [Conn.Connect] sends its own IDENTIFY.
 func Identify(js map[string]any) (*Command, error) {
 	body, err := json.Marshal(js)
 	if err != nil {
@@ -116,8 +116,8 @@ func DeferredPublish(topic string, delay time.Duration, body []byte) *Command {
 	return c
 }
 
-// MultiPublish returns MPUB, with a copy of all bodies. It fails if they need 2 GiB or
-// more with their lengths: the protocol's length cannot express that.
+// MultiPublish returns MPUB, with a copy of all bodies. It fails if the bodies and
+// their lengths take 2 GiB or more, which the protocol's length field cannot express.
 func MultiPublish(topic string, bodies [][]byte) (*Command, error) {
 	size := wire.MpubLen(bodies)
 	if size > math.MaxInt32 {
@@ -139,7 +139,7 @@ func Ready(count int) *Command { return newCommand(wire.CmdRdy, strconv.Itoa(cou
 func Finish(id MessageID) *Command { return newCommand(wire.CmdFin, string(id[:])) }
 
 // Requeue returns REQ: nsqd delivers the message again after a delay, which is sent in
-// whole milliseconds; 0 is at once. For a message that a [Conn] delivered use
+// whole milliseconds; 0 means at once. For a message that a [Conn] delivered use
 // [Message.Requeue] instead.
 func Requeue(id MessageID, delay time.Duration) *Command {
 	return newCommand(wire.CmdReq, string(id[:]), wholeMilliseconds(delay))

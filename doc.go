@@ -2,7 +2,7 @@
 // [Consumer] receives messages from any number of nsqds and hands them to handlers.
 // A [Producer] publishes to one nsqd, a [ProducerPool] to any of several.
 //
-// The package has the API of github.com/nsqio/go-nsq: an application moves by
+// The package has the API of github.com/nsqio/go-nsq: an application migrates by
 // changing its import path. docs/MIGRATION.md lists what behaves differently, and
 // why; examples/migration shows the steps.
 //
@@ -12,9 +12,8 @@
 // one nsqd. Each channel of the topic gets a copy of the message, and each copy goes
 // to one consumer of its channel: workers that share work use one channel, and two
 // services that both need every message use a channel each. nsqd creates a topic or
-// channel when it is first named. nsqlookupd is a directory of the nsqds that have a
-// topic. A message is delivered at least once, and messages come in no guaranteed
-// order.
+// channel on first use. nsqlookupd is a directory of the nsqds that have a topic. A
+// message is delivered at least once, and the order of messages is not guaranteed.
 //
 // # Consuming
 //
@@ -35,10 +34,10 @@
 //	...
 //	err = consumer.Run(ctx) // until ctx ends; then running handlers may finish
 //
-// After ConnectToNSQLookupds instead, the Consumer finds the nsqds of its topic
+// With ConnectToNSQLookupds instead, the Consumer finds the nsqds of its topic
 // itself, and follows them as they come and go.
 //
-// # What becomes of a message
+// # What happens to a message
 //
 // The Consumer acks or requeues a message when its handler returns:
 //
@@ -49,28 +48,29 @@
 //	return nsq.Discard(err)        ack, and log err: a retry would not help
 //	panic(v)                       like return err, with the stack logged
 //
-// A message that was delivered more than max_attempts times does not reach a handler
-// any more. The Consumer gives it up: see [FailedMessageLogger].
+// A message that was delivered more than max_attempts times no longer reaches a
+// handler. The Consumer gives up on it: see [FailedMessageLogger].
 //
-// nsqd waits for the ack or requeue for its msg-timeout, the message's lease. Then it
-// delivers the message again, perhaps to another consumer, so handlers must cope with
-// duplicates. [Message.Context] ends with the lease; [Message.Touch] and auto_touch
-// extend it. After [Message.DisableAutoResponse] the handler itself acks or requeues,
-// any time within the lease: examples/batch collects messages that way.
+// nsqd waits for the ack or requeue until its msg-timeout is over. That time is the
+// message's lease. Then nsqd delivers the message again, perhaps to another consumer,
+// so handlers must cope with duplicates. [Message.Context] ends with the lease;
+// [Message.Touch] and auto_touch extend it. After [Message.DisableAutoResponse] the
+// handler itself acks or requeues, at any time within the lease: examples/batch
+// collects messages that way.
 //
 // # How many messages at a time
 //
-// nsqd has at most as many messages in flight on a connection as the RDY count that
-// the client sent last: RDY is NSQ's flow control. max_in_flight bounds the messages in
+// RDY is NSQ's flow control: nsqd keeps no more messages in flight on a connection
+// than the RDY count that the client last sent. max_in_flight bounds the messages in
 // flight over all nsqds. The Consumer shares it among its connections and gives most of
-// it to those that have messages. Set max_in_flight to the number of handlers at least.
-// A few times that keeps the handlers busy; far more makes messages wait here while
-// other consumers could handle them. The default of 1 is safe and slow.
+// it to those that have messages. Set max_in_flight to at least the number of handlers.
+// A few times that keeps the handlers busy; far more makes messages wait in this
+// process while other consumers could handle them. The default of 1 is safe and slow.
 //
 // Handlers never hold up a connection. Its reader queues what arrives and replies to
 // heartbeats, however long handlers take. When handlers fail, the Consumer backs off:
-// it pauses, and then tries single messages, so that a broken dependency is not hit
-// at full speed. [Consumer.Snapshot] shows the state of all this.
+// it pauses, and then tries one message at a time, so that a broken dependency is not
+// hit at full speed. [Consumer.Snapshot] shows the state of all this.
 //
 // # Publishing
 //
@@ -82,8 +82,9 @@
 //	err = producer.PublishContext(ctx, "orders", body)
 //
 // A Producer connects when it has something to publish. A nil error means that nsqd
-// has the message. Other errors tell apart what nsqd refused ([ErrProtocol]), what it
-// never got ([ErrNotSent]) and what it may have stored ([ErrUnknownOutcome]).
+// has the message. Otherwise the error tells a message that nsqd refused
+// ([ErrProtocol]) from one that it never got ([ErrNotSent]) and one that it may have
+// stored ([ErrUnknownOutcome]).
 //
 // For throughput, publish from many goroutines, with [Producer.MultiPublish], or
 // asynchronously: commands that are pending together are sent together. A
@@ -94,7 +95,7 @@
 //
 // [Consumer.Run], [Consumer.Shutdown] and [Consumer.Stop] stop a Consumer: it takes no
 // new messages, requeues at once those that no handler has begun, and waits for
-// running handlers, within a bound. [Producer.Stop] waits for outstanding replies.
+// running handlers, for a bounded time. [Producer.Stop] waits for outstanding replies.
 // Neither leaves a goroutine or a connection behind.
 //
 // # Logs

@@ -1,7 +1,7 @@
 package nsq
 
-// Handler handles messages. A Consumer calls it from as many goroutines as it was
-// told to.
+// Handler handles messages. A Consumer calls it on one goroutine, or on as many as
+// [Consumer.AddConcurrentHandlers] was told to use.
 //
 // If HandleMessage returns nil, the Consumer finishes the message. If it returns an
 // error, the Consumer requeues the message, with the delay of an automatic
@@ -18,11 +18,11 @@ type HandlerFunc func(message *Message) error
 // HandleMessage calls the function.
 func (h HandlerFunc) HandleMessage(m *Message) error { return h(m) }
 
-// FailedMessageLogger is an optional interface of a [Handler]. The Consumer gives
-// up a message that nsqd delivered more than max_attempts times: it calls
+// FailedMessageLogger is an optional interface of a [Handler]. The Consumer gives up
+// on a message that nsqd delivered more than max_attempts times: it calls
 // LogFailedMessage instead of HandleMessage, and then finishes the message. nsqd
-// counts every delivery, to any consumer: timeouts, and requeues by a consumer
-// that stopped, are included.
+// counts deliveries to any consumer, including those that timed out or that a stopping
+// consumer requeued.
 type FailedMessageLogger interface {
 	LogFailedMessage(message *Message)
 }

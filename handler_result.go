@@ -76,7 +76,7 @@ func resultOf(err error) handlerResult {
 	return r
 }
 
-// PanicError is the error that stands for a panic in a handler.
+// PanicError is the error of a handler that panicked or called runtime.Goexit.
 type PanicError struct {
 	Value any    // the argument of panic; nil for runtime.Goexit
 	Stack []byte // the stack of the handler's goroutine

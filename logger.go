@@ -25,8 +25,8 @@ const (
 	LogLevelMax = iota - 1
 )
 
-// String returns the three letters with which a log line of this level starts: DBG,
-// INF, WRN or ERR, and DBG for any other level.
+// String returns the three letters that begin a log line of this level: DBG, INF, WRN
+// or ERR. For an unknown level it returns DBG.
 func (lvl LogLevel) String() string {
 	switch lvl {
 	case LogLevelInfo:
@@ -161,8 +161,8 @@ func (l *logs) sink(level LogLevel) sink {
 	return s.byLevel[level]
 }
 
-// logHandler is the slog.Handler of logs. Handlers that With and WithGroup derive
-// share the logs. The other fields never change.
+// logHandler is the slog.Handler of logs. The handlers that WithAttrs and WithGroup
+// derive from it share its logs. The other fields never change.
 type logHandler struct {
 	logs       *logs
 	structured slog.Handler // handler of the Config's Logger, with the same attrs and groups; nil without Logger

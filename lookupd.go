@@ -32,7 +32,7 @@ func (c *Config) lookupdToken() string {
 	return c.AuthSecret
 }
 
-// warnOfToken logs a warning if the secret is about to cross the network in clear.
+// warnOfToken logs a warning if the secret is about to cross the network unencrypted.
 func (c *Config) warnOfToken(log *slog.Logger, u *url.URL) {
 	if c.lookupdToken() != "" && u.Scheme == "http" {
 		log.Warn("auth_secret is sent to nsqlookupd over plain http; use an https URL, or set skip_lookupd_authorization to false",
@@ -40,8 +40,8 @@ func (c *Config) warnOfToken(log *slog.Logger, u *url.URL) {
 	}
 }
 
-// lookupdLog logs a failure of an nsqlookupd when it begins, not at each poll, and
-// logs when all failures are over. note is called for one result at a time.
+// lookupdLog logs a failure of an nsqlookupd once, when it begins, and not at each
+// poll. When all failures are over it logs that. Calls of note must not overlap.
 type lookupdLog struct {
 	log     *slog.Logger
 	failing map[string]bool // failures in the last result, by log text and nsqlookupd
@@ -49,7 +49,7 @@ type lookupdLog struct {
 
 func (l *lookupdLog) note(result *discover.Result) {
 	failing := map[string]bool{}
-	note := func(err *discover.Error, text string) {
+	warnOnce := func(err *discover.Error, text string) {
 		key := text + err.Lookupd // without the error, whose text may name another local port each time
 		if !failing[key] && !l.failing[key] {
 			l.log.Warn(text, "lookupd", err.Lookupd, "err", err.Err)
@@ -57,10 +57,10 @@ func (l *lookupdLog) note(result *discover.Result) {
 		failing[key] = true
 	}
 	for _, err := range result.Failed {
-		note(err, "nsqlookupd failed, retrying later")
+		warnOnce(err, "nsqlookupd failed, retrying later")
 	}
 	for _, err := range result.Skipped {
-		note(err, "nsqlookupd lists an nsqd with an unusable address")
+		warnOnce(err, "nsqlookupd lists an nsqd with an unusable address")
 	}
 	if len(failing) == 0 && len(l.failing) > 0 {
 		l.log.Info("all nsqlookupds have recovered")

@@ -20,8 +20,8 @@ const (
 	FrameTypeMessage  int32 = int32(wire.FrameMessage)
 )
 
-// The states of a go-nsq Producer. They exist for programs that name them; nothing in
-// this package has such a state.
+// The states of a go-nsq Producer. They exist for programs that name them; this
+// package does not use them.
 const (
 	StateInit = iota
 	StateDisconnected
@@ -35,27 +35,27 @@ var MagicV1 = []byte(wire.MagicV1)
 var MagicV2 = []byte(wire.MagicV2)
 
 // IsValidTopicName reports whether name is a valid name of a topic: ASCII letters,
-// digits, '.', '_' and '-', and perhaps "#ephemeral" after them; at most 64 bytes in
-// all.
+// digits, '.', '_' and '-', with an optional "#ephemeral" at the end; at most 64 bytes
+// in all.
 func IsValidTopicName(name string) bool { return wire.ValidName(name) }
 
 // IsValidChannelName reports whether name is a valid name of a channel. The rules are
 // those of [IsValidTopicName].
 func IsValidChannelName(name string) bool { return wire.ValidName(name) }
 
-// readStep is how many bytes ReadResponse allocates for a length before any data has
-// arrived.
+// readStep is the most that ReadResponse allocates before any data has arrived,
+// whatever length was announced.
 const readStep = 64 << 10
 
-// ReadResponse reads from nsqd or nsqlookupd a length of four bytes, most significant
-// first, and that many bytes of data, which it returns. The data from nsqd is a
-// frame, for [UnpackResponse].
+// ReadResponse reads one response of nsqd or nsqlookupd and returns its data, without
+// the length of four bytes, big-endian, that precedes it. Data from nsqd is a frame:
+// see [UnpackResponse].
 //
 // The error is io.EOF if r ends before the length, and io.ErrUnexpectedEOF if r ends
 // within the length or the data. A negative length is an error, and so is a length
 // over maxMsgSize, unless maxMsgSize is 0. The beginning of an HTTP response is also an
-// error: r is then nsqd's HTTP port. Memory use grows with the data that arrives,
-// whatever the length announces.
+// error: r is then nsqd's HTTP port. Memory use grows with the data that arrives, not
+// with the announced length.
 func ReadResponse(r io.Reader, maxMsgSize int32) ([]byte, error) {
 	var length [4]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
