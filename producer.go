@@ -6,24 +6,24 @@ import (
 	"sync"
 )
 
-// Producer publishes messages to one nsqd. It connects when it is first used, and
-// again when it is used after the connection was lost.
+// Producer publishes messages to one nsqd. It connects on first use, and again on the
+// first use after the connection was lost.
 //
 // All methods may be called from any goroutine. Concurrent publishes share the
-// connection: each waits for the reply to its own command only, and commands that
+// connection: each waits only for the reply to its own command, and commands that
 // are queued during a write are sent by the next one.
 //
 // At most 16 MiB may wait to be sent or for nsqd's reply; further publishes block
-// until there is room. Callers share one attempt to connect. After it failed, calls
-// fail at once with its error, for about 100 ms; each further failure doubles that
-// time, up to a second.
+// until there is room. Callers share one attempt to connect. If it fails, calls during
+// the next 100 ms or so fail at once with the same error; each further failure doubles
+// that time, up to a second.
 //
-// When the connection is lost, publishes that nsqd has certainly not executed are
+// When the connection is lost, publishes that nsqd certainly has not executed are
 // sent once more over the next connection. If it was lost because nsqd refused
 // another publish, they are sent again up to ten times.
 //
-// The methods without a context wait for nsqd's reply however long it takes, as
-// long as nsqd sends heartbeats.
+// The methods without a context wait for nsqd's reply as long as nsqd sends
+// heartbeats.
 type Producer struct {
 	addr string
 	cfg  *Config

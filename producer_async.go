@@ -9,40 +9,41 @@ import (
 
 // PublishAsync publishes a message without waiting for nsqd's reply. If it returns
 // nil, exactly one transaction with args and the result is sent on doneChan, unless
-// doneChan is nil. If it returns an error, nothing was or will be sent; the errors
-// are those of [Producer.PublishContext]. The body may be changed as soon as the
-// call returns.
+// doneChan is nil. If it returns an error, nothing is published and no transaction
+// follows; the errors are those of [Producer.PublishContext]. The body may be changed
+// as soon as the call returns.
 //
-// It blocks while a connection is made, and while too much is outstanding: 16 MiB
-// that nsqd has not replied to, over all publishes of the Producer, or 10,000
-// transactions that were not received from this doneChan. After waiting for room for
-// read_timeout it returns [ErrNotSent].
+// It blocks while a connection is made, and while too much is outstanding: 16 MiB to
+// which nsqd has not replied, over all publishes of the Producer, or 10,000
+// transactions not yet received from this doneChan. If there is still no room after
+// read_timeout, it returns [ErrNotSent].
 //
 // A doneChan that is not received from delays only its own transactions, which come
-// in the order of nsqd's replies. Do not close it before all have come. A doneChan
+// in the order of nsqd's replies. Do not close it before all have arrived. A doneChan
 // costs a goroutine only while a transaction for it can be neither received nor
-// buffered. If it is abandoned then, the goroutine and its transactions stay until
-// Stop: a caller that makes a doneChan for each call and may stop receiving should
-// give it a buffer of 1.
+// buffered. If the doneChan is abandoned then, the goroutine and its transactions stay
+// until Stop: a caller that makes a doneChan for each call and may stop receiving
+// should give it a buffer of 1.
 //
-// When the connection is lost, transactions are not published again: after
-// [ErrNotSent] the caller can do that without making a duplicate. [Producer.Stop]
-// waits while outstanding transactions are received; those of a doneChan from which
-// none is received for a second are dropped.
+// When the connection is lost, messages that were queued on it are not published
+// again. If their transactions say [ErrNotSent], the caller can publish them again
+// without making duplicates. [Producer.Stop] waits as long as outstanding transactions
+// are being received; it drops those of a doneChan from which none is received for a
+// second.
 func (p *Producer) PublishAsync(topic string, body []byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
 	return p.publishAsync(pub(topic, body), doneChan, args)
 }
 
 // MultiPublishAsync publishes messages as one command without waiting for nsqd's
-// reply. It is to [Producer.MultiPublishContext] what [Producer.PublishAsync] is to
-// PublishContext.
+// reply. It reports like [Producer.PublishAsync], with the errors of
+// [Producer.MultiPublishContext].
 func (p *Producer) MultiPublishAsync(topic string, body [][]byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
 	return p.publishAsync(mpub(topic, body), doneChan, args)
 }
 
 // DeferredPublishAsync publishes a message that nsqd delivers after a delay,
-// without waiting for nsqd's reply. It is to [Producer.DeferredPublishContext] what
-// [Producer.PublishAsync] is to PublishContext.
+// without waiting for nsqd's reply. It reports like [Producer.PublishAsync], with the
+// errors of [Producer.DeferredPublishContext].
 func (p *Producer) DeferredPublishAsync(topic string, delay time.Duration, body []byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
 	return p.publishAsync(dpub(topic, delay, body), doneChan, args)
 }

@@ -15,8 +15,7 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// connector holds the connection of a Producer to its nsqd, and makes it when it
-// is asked for.
+// connector holds the connection of a Producer to its nsqd, and makes it on demand.
 type connector struct {
 	addr string
 	cfg  *Config
@@ -35,13 +34,13 @@ type connector struct {
 	dial     *producerDial // nil unless an attempt to connect is under way
 	failed   error         // of the last attempt; nil if it succeeded
 	redial   *fleet.Redial // says whether there may be another attempt
-	stopping bool          // no connection is made or adopted any more
+	stopping bool          // set by refuse: no connection is made or adopted any longer
 }
 
 // producerDial is an attempt to connect. All callers wait for the same one. done
 // is closed once conn or err is set.
 type producerDial struct {
-	again bool // the attempt before failed
+	again bool // the previous attempt failed
 	done  chan struct{}
 	conn  *producerConn
 	err   error
@@ -56,7 +55,7 @@ func newConnector(addr string, cfg *Config, log *slog.Logger) *connector {
 }
 
 // connect returns the connection. Without one it waits for the attempt under way,
-// or starts one. For some time after an attempt failed it returns that error
+// or starts one. For some time after a failed attempt it returns that attempt's error
 // instead, at once.
 func (n *connector) connect(ctx context.Context) (*producerConn, error) {
 	if ctx.Err() != nil {
@@ -78,8 +77,8 @@ func (n *connector) connect(ctx context.Context) (*producerConn, error) {
 	}
 }
 
-// look returns the connection, or an attempt to wait for, which it starts if need
-// be, or the reason why there is neither. Callers hold the mutex.
+// look returns the connection; or the attempt to wait for, which it starts if there is
+// none; or the reason why there is neither. Callers hold the mutex.
 func (n *connector) look() (*producerConn, *producerDial, error) {
 	switch {
 	case n.stopping:
@@ -155,7 +154,8 @@ func (n *connector) ping() error {
 	})
 }
 
-// reserve waits for room for a command. A patience of 0 is that of ctx.
+// reserve waits for room for a command, until patience is over or ctx ends. With a
+// patience of 0 only ctx bounds the wait.
 func (n *connector) reserve(ctx context.Context, size int64, patience time.Duration) error {
 	err := n.outstanding.acquire(ctx, n.alive, size, patience)
 	if err == nil || errors.Is(err, ErrStopped) {
@@ -164,7 +164,8 @@ func (n *connector) reserve(ctx context.Context, size int64, patience time.Durat
 	return fmt.Errorf("[%s] %w: %w", n.addr, ErrNotSent, err)
 }
 
-// drop has the next caller connect anew, unless that has happened already.
+// drop forgets c, so that the next caller makes a new connection. It does nothing if
+// that has happened already.
 func (n *connector) drop(c *producerConn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -177,7 +178,7 @@ func (n *connector) drop(c *producerConn) {
 // for that command.
 func (n *connector) dropEnded(c *producerConn) error {
 	n.drop(c)
-	if n.alive.Err() != nil { // it is draining
+	if n.alive.Err() != nil { // Stop drains the connection
 		return ErrStopped
 	}
 	return lostError{
@@ -186,7 +187,7 @@ func (n *connector) dropEnded(c *producerConn) error {
 	}
 }
 
-// refuse has connect fail with ErrStopped from now on, and ends alive. It reports
+// refuse makes connect fail with ErrStopped from now on, and ends alive. It reports
 // whether this is the first call.
 func (n *connector) refuse() bool {
 	n.mu.Lock()
@@ -197,8 +198,8 @@ func (n *connector) refuse() bool {
 	return first
 }
 
-// notTaken gives back what reserve got for a command that the connection did not
-// take, and returns the error for it.
+// notTaken releases the room of a command that the connection did not take, and
+// returns the error for that command.
 func (n *connector) notTaken(c *producerConn, size int64) error {
 	n.outstanding.release(size)
 	return n.dropEnded(c)
@@ -228,7 +229,7 @@ func (n *connector) drain(limit context.Context) {
 type producerConn struct {
 	from   *connector
 	link   *link.Link
-	broken error // why further replies mean nothing; only the link's goroutines use it
+	broken error // why later replies cannot be trusted; only the link's goroutines use it
 }
 
 // fail ends the connection.
@@ -247,7 +248,7 @@ func (c *producerConn) TooBig(wire.Message, int) { c.fail(link.ErrUnexpectedRepl
 // Failed ends the connection: a Producer sends no FIN, REQ or TOUCH.
 func (c *producerConn) Failed(*wire.Error) { c.fail(link.ErrUnexpectedReply) }
 
-// Down has the next publish connect anew.
+// Down drops the connection, so that the next publish makes a new one.
 func (c *producerConn) Down(err error) {
 	c.from.drop(c)
 	if err != nil {
@@ -256,17 +257,17 @@ func (c *producerConn) Down(err error) {
 	c.from.wg.Done()
 }
 
-// replied returns what a reply to a publish means, nil if nsqd has the messages.
-// Anything else ends the connection: nsqd closes it after an error, and behind an
-// unexpected reply the next ones cannot be told apart. The connection is dropped
-// before the publish's caller learns of it, so that a caller that publishes again
-// gets a new one.
+// replied returns the error that a reply to a publish stands for, nil if nsqd has the
+// messages. An error ends the connection: after an error of its own nsqd closes it,
+// and after an unexpected reply the later ones cannot be matched to their commands. The
+// connection is dropped before the publish's caller learns of the error, so that a
+// caller that publishes again gets a new one.
 func (c *producerConn) replied(size int64, data []byte, err error) error {
 	if err == nil && string(data) != wire.OK {
 		err = fmt.Errorf("%w: %q", link.ErrUnexpectedReply, data)
 	}
 	if err == nil {
-		err = c.broken // read together with what broke the connection
+		err = c.broken // this reply was read along with what broke the connection
 	}
 	if err != nil {
 		c.fail(err)

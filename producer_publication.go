@@ -15,21 +15,21 @@ const (
 	// maxLen is the longest body of a command: nsqd reads the length as a signed
 	// 32-bit number.
 	maxLen = math.MaxInt32
-	// maxDelay is the longest delay of a message that can be meant. nsqd keeps
-	// deferred messages in memory and accepts an hour by default.
+	// maxDelay is the longest delay that a publish accepts: a longer one is surely a
+	// mistake. nsqd keeps deferred messages in memory and accepts an hour by default.
 	maxDelay = 365 * 24 * time.Hour
-	// commandSize is about what a command takes beside its body.
+	// commandSize is roughly the memory that a command takes besides its body.
 	commandSize = 64
 )
 
-// publication is what one command publishes. Make it by pub, mpub or dpub.
+// publication is what one command publishes. Make one with pub, mpub or dpub.
 type publication struct {
 	command string // wire.CmdPub, CmdMpub or CmdDpub
 	topic   string
 	body    []byte        // of the one message
 	bodies  [][]byte      // of MPUB
 	delay   time.Duration // of DPUB
-	size    int64         // bytes that the command takes until nsqd's reply
+	size    int64         // bytes that the command counts as outstanding until nsqd's reply
 
 	patience time.Duration // how long to wait for room; 0 is as long as the context allows
 }
@@ -57,14 +57,14 @@ func (m *publication) clone() publication {
 	return c
 }
 
-// contentError says that a body, or all together, cannot be published. Other bodies
-// of the same publication may be.
+// contentError says that one body, or all bodies together, cannot be published. Other
+// bodies of the same publication may still be published by themselves.
 type contentError string
 
 func (e contentError) Error() string { return string(e) }
 
-// check returns an error for what nsqd would refuse. nsqd closes the connection
-// then, which fails all other publishes on it. limit is the longest body.
+// check returns an error if nsqd would refuse the publication. After a refusal nsqd
+// closes the connection, which other publishes share. limit is the longest body.
 func (m *publication) check(limit int) error {
 	switch {
 	case !wire.ValidName(m.topic):

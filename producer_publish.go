@@ -14,14 +14,19 @@ func (p *Producer) Publish(topic string, body []byte) error {
 }
 
 // PublishContext publishes a message and waits for nsqd's reply until ctx ends. A
-// nil error says that nsqd has the message. The body may be changed as soon as the
+// nil error means that nsqd has the message. The body may be changed as soon as the
 // call returns.
 //
-// An invalid topic name, an empty body and a body over max_msg_size are errors
-// before anything is sent. If nsqd refuses the message the error is an
-// [ErrProtocol]. If no connection can be made it is [ErrNotSent]. If the connection
-// or ctx ends before the reply it is [ErrNotSent] or [ErrUnknownOutcome]. Both are
-// wrapped with the reason. After Stop it is [ErrStopped].
+// An invalid topic name, an empty body or a body over max_msg_size is an error before
+// anything is sent. Otherwise the error is
+//   - an [ErrProtocol] if nsqd refuses the message,
+//   - [ErrNotSent] if no connection can be made,
+//   - [ErrNotSent] or [ErrUnknownOutcome] if the connection or ctx ends before nsqd's
+//     reply,
+//   - [ErrStopped] after Stop.
+//
+// ErrNotSent and ErrUnknownOutcome are wrapped together with the reason: compare with
+// errors.Is.
 func (p *Producer) PublishContext(ctx context.Context, topic string, body []byte) error {
 	return p.publish(ctx, pub(topic, body))
 }
@@ -51,8 +56,8 @@ func (p *Producer) DeferredPublish(topic string, delay time.Duration, body []byt
 //
 // The errors are those of [Producer.PublishContext]. A delay below 0 or over a year
 // is an error before anything is sent. nsqd refuses a delay over its
-// max-req-timeout, an hour by default, with E_INVALID. When nsqd restarts it
-// delivers deferred messages without waiting for the rest of their delays.
+// max-req-timeout, an hour by default, with E_INVALID. After a restart, nsqd delivers
+// deferred messages without waiting for the rest of their delays.
 func (p *Producer) DeferredPublishContext(ctx context.Context, topic string, delay time.Duration, body []byte) error {
 	return p.publish(ctx, dpub(topic, delay, body))
 }
@@ -105,15 +110,15 @@ func (p *Producer) await(ctx context.Context, topic string, r *publishReply) err
 type publishReply struct {
 	conn *producerConn
 	size int64
-	done chan error // holds one, so that the link never waits
+	done chan error // buffers the result, so that the link never waits
 }
 
-// Reply passes the reply on to await.
+// Reply passes the result on to await.
 func (r *publishReply) Reply(data []byte, err error) { r.done <- r.conn.replied(r.size, data, err) }
 
-// enqueue waits for a connection and for room, and queues a command. to returns
+// enqueue waits for a connection and for room, and queues a command. replier returns
 // the command's Replier for that connection.
-func (p *Producer) enqueue(ctx context.Context, m *publication, to func(*producerConn) link.Replier) error {
+func (p *Producer) enqueue(ctx context.Context, m *publication, replier func(*producerConn) link.Replier) error {
 	c, err := p.nsqd.connect(ctx)
 	if err != nil {
 		return err
@@ -121,7 +126,7 @@ func (p *Producer) enqueue(ctx context.Context, m *publication, to func(*produce
 	if err := p.nsqd.reserve(ctx, m.size, m.patience); err != nil {
 		return err
 	}
-	if !m.sendOn(c.link, to(c)) {
+	if !m.sendOn(c.link, replier(c)) {
 		return p.nsqd.notTaken(c, m.size)
 	}
 	return nil

@@ -20,16 +20,16 @@ const (
 
 // ProducerTransaction is the result of an asynchronous publish.
 type ProducerTransaction struct {
-	Error error         // what the method that waits would have returned
-	Args  []interface{} // those of the call
+	Error error         // what the method that waits for nsqd's reply would have returned
+	Args  []interface{} // the args of the call
 }
 
 // transactionQueues deliver transactions to the callers' doneChans, without making
 // the link that completes them wait.
 type transactionQueues struct {
-	alive    context.Context // ends when the owner stops, and with it waits for room
+	alive    context.Context // ends when the owner stops; waits for room end with it
 	log      *slog.Logger
-	owner    string        // begins its errors
+	owner    string        // stands at the beginning of errors
 	patience time.Duration // how long to wait for room
 
 	// complete is closed when no more transactions are posted. limit is set before
@@ -40,7 +40,7 @@ type transactionQueues struct {
 
 	mu     sync.Mutex // guards what follows, and fields of the queues
 	open   map[chan *ProducerTransaction]*transactionQueue
-	closed bool // no queue gets a goroutine any more
+	closed bool // no more goroutines are started
 }
 
 // transactionQueue holds the transactions of one doneChan. It exists while any of
@@ -71,9 +71,9 @@ func newTransactionQueues(alive context.Context, log *slog.Logger, owner string,
 	}
 }
 
-// reserve waits for room in the queue of a doneChan, at most for the patience of
-// the queues. It returns nil without a doneChan. Each transaction that is reserved
-// must be posted or released.
+// reserve waits for room for one transaction in the queue of a doneChan, at most for
+// qs.patience. The queue is nil if done is. Each transaction reserved must be posted or
+// released.
 func (qs *transactionQueues) reserve(done chan *ProducerTransaction) (*transactionQueue, error) {
 	if done == nil {
 		return nil, nil
@@ -111,7 +111,7 @@ func (qs *transactionQueues) join(done chan *ProducerTransaction) *transactionQu
 	return q
 }
 
-// leave undoes join. The last one forgets the queue.
+// leave undoes join. When the last user leaves, the queue is deleted.
 func (qs *transactionQueues) leave(q *transactionQueue) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()

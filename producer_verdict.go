@@ -20,8 +20,8 @@ type lostError struct {
 
 func (e lostError) Unwrap() error { return e.error }
 
-// publishError returns the error of a publish for its caller. err is what the link
-// told the publish's Replier.
+// publishError returns the error of a publish for its caller. err is the error that
+// replied returned.
 func publishError(addr, topic string, err error) error {
 	if err == nil {
 		return nil
@@ -47,8 +47,8 @@ func unknownOutcome(addr, topic string, cause error) error {
 	return fmt.Errorf("[%s] publish to %q: %w: %w", addr, topic, ErrUnknownOutcome, cause)
 }
 
-// verdictOf returns what the error of a publish means, as publishError or a
-// caller's own Publisher returned it.
+// verdictOf returns the verdict on a publish that failed with err. err comes from this
+// package or from a user's own Publisher.
 func verdictOf(err error) publishing.Verdict {
 	switch {
 	case errors.Is(err, ErrUnknownOutcome):
@@ -67,8 +67,8 @@ func verdictOf(err error) publishing.Verdict {
 }
 
 // retryLost calls try again while it fails with a lostError, as often as
-// publishing.Losses allows. If the last try did not send anything either, the
-// error also tells of the connection that was lost before.
+// publishing.Losses allows. If the last try sent nothing either, the error also says
+// how the connection before it was lost.
 func retryLost(try func() error) error {
 	var losses publishing.Losses
 	var before error

@@ -12,7 +12,7 @@ import (
 // Producer or a Batcher.
 const maxOutstanding = 16 << 20
 
-// errNoRoom is why a claim with a patience of its own gave up.
+// errNoRoom is the cause when a claim's patience is over.
 var errNoRoom = errors.New("too much is outstanding")
 
 // window bounds a sum of sizes. Claims are granted in the order in which they
@@ -33,8 +33,8 @@ type claim struct {
 	granted chan struct{}
 }
 
-// tryAcquire claims room and reports whether it was granted at once: it is not while
-// others wait.
+// tryAcquire claims room if that can be granted at once, and reports whether it was.
+// While other claims wait it is not.
 func (w *window) tryAcquire(size int64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -47,8 +47,8 @@ func (w *window) tryAcquire(size int64) bool {
 
 func (w *window) fits(size int64) bool { return w.used == 0 || w.used+size <= w.limit }
 
-// acquire waits for room until one of the contexts ends, or until patience is
-// over unless that is 0. The error is the cause.
+// acquire waits for room until one of the contexts ends or, unless patience is 0, until
+// patience is over. It returns the cause.
 func (w *window) acquire(ctx, alive context.Context, size int64, patience time.Duration) error {
 	if w.tryAcquire(size) {
 		return nil
@@ -90,7 +90,7 @@ func (w *window) withdraw(c *claim) {
 	} else {
 		w.used -= c.size
 	}
-	w.grant() // the claims behind it may be smaller
+	w.grant() // the claims behind it may fit
 }
 
 // release gives room back.
