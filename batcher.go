@@ -69,16 +69,15 @@ func (o BatchOptions) withDefaults() (BatchOptions, error) {
 }
 
 // Batcher packs messages that are published to one topic at about the same time
-// into one command, MPUB, which costs client and nsqd a fraction of single ones.
-// Each caller gets the result of its own message.
+// into one command, MPUB. That costs the client and nsqd a fraction of what single
+// publishes cost. Each caller gets the result of its own message.
 //
-// A batch is sent when it is full, or else as [BatchOptions] says. A batch of one
-// message is published as by [Producer.PublishContext]. If nsqd refuses a batch
-// because of its content, it has stored nothing, and the messages are published one
-// by one.
+// A batch is sent when it is full, or else when [BatchOptions] says so. A batch of one
+// message is published with PublishContext. If nsqd refuses a batch because of its
+// content, it has stored nothing, and the messages are published one by one.
 //
-// A Batcher pays off from some dozens of concurrent callers on. With fewer the
-// Producer alone is as fast or faster: a batch waits for the one before, single
+// A Batcher pays off with a few dozen concurrent callers or more. With fewer, the
+// Producer alone is as fast or faster: a batch waits for the one before it, single
 // messages do not.
 //
 // All methods may be called from any goroutine. At most 16 MiB may wait to be sent
@@ -89,8 +88,8 @@ type Batcher struct {
 	check func(*publication) error
 	room  window // bytes
 
-	// stopped ends when Stop is called. life ends when Stop has waited, and with it
-	// the batches still in flight.
+	// stopped ends when Stop is called. life ends when Stop has finished waiting; it
+	// ends the batches that are still in flight.
 	stopped, life context.Context
 	stop, kill    context.CancelCauseFunc
 	wg            sync.WaitGroup // batches in flight
@@ -110,7 +109,7 @@ type batch struct {
 	topic    string
 	messages []*batchedMessage
 	bytes    int         // of the MPUB's body
-	delay    *time.Timer // has the batch sent; nil without a MaxDelay
+	delay    *time.Timer // dispatches the batch; nil without a MaxDelay
 
 	// Set when the batch is sealed:
 
@@ -127,7 +126,7 @@ type batchedMessage struct {
 	batch *batch
 	state batchedState
 	gone  bool       // the caller no longer waits
-	done  chan error // holds one, the result
+	done  chan error // buffers the result
 }
 
 type batchedState uint8
@@ -135,12 +134,11 @@ type batchedState uint8
 const (
 	batchedUnsent batchedState = iota // nsqd does not get it if the caller leaves
 	batchedSent                       // nsqd may have it
-	batchedDone                       // done has the result, or is about to
+	batchedDone                       // done has the result, or is about to get it
 )
 
 // NewBatcher returns a Batcher that publishes through a [Producer] or a
-// [ProducerPool], which it does not stop. It fails on options that are out of
-// range.
+// [ProducerPool], which it does not stop. It fails if an option is out of range.
 func NewBatcher(to Publisher, opts BatchOptions) (*Batcher, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -164,7 +162,7 @@ func (b *Batcher) Publish(topic string, body []byte) error {
 }
 
 // PublishContext publishes a message with others and waits for nsqd's reply until
-// ctx ends. A nil error says that nsqd has the message. The body may be changed as
+// ctx ends. A nil error means that nsqd has the message. The body may be changed as
 // soon as the call returns.
 //
 // The errors are those of [Producer.PublishContext], with two differences:
@@ -250,7 +248,8 @@ func (b *Batcher) newBatch(t *batchTopic, topic string) *batch {
 	return o
 }
 
-// dispatch has the open batch of a topic sent. Callers hold the mutex.
+// dispatch seals the open batch of a topic and starts to send it. Callers hold the
+// mutex.
 func (b *Batcher) dispatch(t *batchTopic) {
 	t.inFlight++
 	first := b.seal(t)
@@ -277,8 +276,8 @@ func (b *Batcher) seal(t *batchTopic) *batch {
 	return o
 }
 
-// next ends a batch in flight. It returns the batch that waited for that, if there
-// is one.
+// next notes that a batch of a topic is no longer in flight. It seals and returns the
+// batch that waited for this, or returns nil if there is none.
 func (b *Batcher) next(t *batchTopic, topic string) *batch {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -307,7 +306,7 @@ func (b *Batcher) giveUp(m *batchedMessage) error {
 	switch {
 	case state == batchedUnsent:
 		return batchError(o.topic, ErrNotSent, cause)
-	case state == batchedDone, last: // the result is there, or comes at once
+	case state == batchedDone, last: // the result is there, or about to arrive
 		return <-m.done
 	}
 	return batchError(o.topic, ErrUnknownOutcome, cause)
@@ -395,9 +394,9 @@ func (o *batch) bounded() (context.Context, context.CancelFunc) {
 	return context.WithDeadline(o.ctx, last)
 }
 
-// oneByOne publishes the messages of a refused batch singly, so that each has its
-// own result. Each waits for the reply to the one before: nsqd would not execute
-// what is behind a refused one on the connection.
+// oneByOne publishes the messages of a refused batch one at a time, so that each gets
+// its own result. Each waits for the reply to the one before it: nsqd executes nothing
+// that follows a refused command on the same connection.
 func (b *Batcher) oneByOne(ctx context.Context, o *batch) {
 	b.mu.Lock()
 	for _, m := range o.messages {

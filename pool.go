@@ -15,19 +15,19 @@ import (
 	"github.com/rdyhq/nsq/internal/fleet"
 )
 
-// ProducerPool publishes to several nsqds by turns: to those whose addresses it was
-// given, or to all that nsqlookupds list. If an nsqd certainly has not stored a
-// message, and not because of the message, the next nsqd is tried. That is so when
-// it cannot be reached, when it ends the connection before it took the message, and
-// when it replies that it failed to store it (E_PUB_FAILED and the like).
+// ProducerPool publishes to several nsqds in turn: to those whose addresses it was
+// given, or to all that nsqlookupds list. It tries the next nsqd if one certainly has
+// not stored a message, for a reason that lies with the nsqd and not with the message:
+// the nsqd cannot be reached, ends the connection before it takes the message, or
+// replies that it failed to store it (E_PUB_FAILED and the like).
 //
 // After such a failure the nsqd is passed over until a ping succeeds. The first
 // ping is sent after about 100 ms; an nsqd that cannot be reached is dialled about
 // once a second. While all nsqds are passed over, all are tried.
 //
-// After all were tried in vain, a publish whose context has a deadline tries again
-// as soon as one of them can be pinged, until the context ends. A publish without
-// a deadline fails.
+// When all nsqds have failed, a publish whose context has a deadline tries again as
+// soon as one of them can be pinged, until the context ends. A publish without a
+// deadline fails.
 //
 // All methods may be called from any goroutine.
 type ProducerPool struct {
@@ -63,8 +63,8 @@ type poolMember struct {
 func (m *poolMember) Healthy() bool { return !m.unhealthy }
 
 // NewProducerPool returns a pool of the nsqds at the addresses, host:port or
-// unix:path, all of them different. It does not connect yet. The config is used for
-// each nsqd, and treated as by [NewProducer].
+// unix:path, which must be distinct. It does not connect yet. The config applies to
+// each nsqd; it is validated and copied as by [NewProducer].
 func NewProducerPool(addrs []string, config *Config) (*ProducerPool, error) {
 	if len(addrs) == 0 {
 		return nil, errors.New("producer pool: no addresses")
@@ -102,14 +102,14 @@ func (pool *ProducerPool) newMember(addr string) *poolMember {
 	return &poolMember{p: newProducer(addr, pool.cfg, pool.logs)}
 }
 
-// AllowDuplicates sets whether a publish of unknown outcome ([ErrUnknownOutcome],
-// or E_MPUB_FAILED midway) is tried at the next nsqd. If it is, a message that may
-// be lost is published again and may be stored twice. By default it is not. Publishes
-// under way may use either setting.
+// AllowDuplicates sets whether a publish whose outcome is unknown
+// ([ErrUnknownOutcome], or E_MPUB_FAILED midway) is tried at the next nsqd. If so, a
+// message that may be lost is published again and may be stored twice. By default it
+// is not tried again. Publishes under way may use either setting.
 func (pool *ProducerPool) AllowDuplicates(allow bool) { pool.duplicates.Store(allow) }
 
-// replaceMembers adds a member for each listed address that has none, removes those
-// of the addresses that are gone, and returns these. Callers hold the mutex.
+// replaceMembers adds a member for each listed address that has none, and removes and
+// returns the members whose addresses are gone. Callers hold the mutex.
 func (pool *ProducerPool) replaceMembers(listed, gone []string) (removed []*poolMember) {
 	var members []*poolMember
 	for _, m := range pool.members {
@@ -138,7 +138,7 @@ func (pool *ProducerPool) letGo(m *poolMember) {
 	pool.wg.Go(m.p.Stop)
 }
 
-// broadcast has those that wait for a member look again. Callers hold the mutex.
+// broadcast wakes the publishes that wait for a member. Callers hold the mutex.
 func (pool *ProducerPool) broadcast() {
 	close(pool.changed)
 	pool.changed = make(chan struct{})
@@ -185,8 +185,8 @@ func (pool *ProducerPool) probe(m *poolMember) {
 	}
 }
 
-// Stop stops the pool: it stops the Producers of all nsqds at the same time, each
-// as by [Producer.Stop], and waits for them and until the transactions of
+// Stop stops the pool. It stops the Producers of all nsqds at the same time, as
+// [Producer.Stop] does, and waits for them. Then it waits until the transactions of
 // asynchronous publishes are received, as a Producer does. A second call waits for
 // the first.
 func (pool *ProducerPool) Stop() {

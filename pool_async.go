@@ -6,31 +6,31 @@ import (
 )
 
 // PublishAsync publishes a message to one of the nsqds without waiting for its
-// reply. It is to [Producer.PublishAsync] what [ProducerPool.PublishContext] is to
-// PublishContext. When it returns nil the command is queued for an nsqd; if that
-// nsqd turns out not to have stored the message, another is tried before the
-// transaction is delivered. Until then the pool keeps a copy of the message: up to
+// reply. It reports like [Producer.PublishAsync], with the errors of
+// [ProducerPool.PublishContext]. When it returns nil the command is queued for an
+// nsqd; if that nsqd turns out not to have stored the message, another is tried before
+// the transaction is delivered. Until then the pool keeps a copy of the message: up to
 // 16 MiB for each nsqd.
 func (pool *ProducerPool) PublishAsync(topic string, body []byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
 	return pool.publishAsync(pub(topic, body), doneChan, args)
 }
 
 // MultiPublishAsync publishes messages as one command to one of the nsqds without
-// waiting for its reply. It is to [ProducerPool.MultiPublishContext] what
-// [ProducerPool.PublishAsync] is to PublishContext.
+// waiting for its reply. It reports like [ProducerPool.PublishAsync], with the errors
+// of [ProducerPool.MultiPublishContext].
 func (pool *ProducerPool) MultiPublishAsync(topic string, body [][]byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
 	return pool.publishAsync(mpub(topic, body), doneChan, args)
 }
 
 // DeferredPublishAsync publishes a message that the nsqd delivers after a delay,
-// without waiting for its reply. It is to [ProducerPool.DeferredPublishContext]
-// what [ProducerPool.PublishAsync] is to PublishContext.
+// without waiting for its reply. It reports like [ProducerPool.PublishAsync], with the
+// errors of [ProducerPool.DeferredPublishContext].
 func (pool *ProducerPool) DeferredPublishAsync(topic string, delay time.Duration, body []byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
 	return pool.publishAsync(dpub(topic, delay, body), doneChan, args)
 }
 
-// poolTransaction is an asynchronous publish. It is the only arg of the Producers'
-// transactions.
+// poolTransaction is an asynchronous publish of a pool. It is the only arg of the
+// transaction that a member's Producer delivers to the pool.
 type poolTransaction struct {
 	m     publication // a copy, to be published again
 	tries poolTries
@@ -62,8 +62,8 @@ func (pool *ProducerPool) publishAsync(m *publication, done chan *ProducerTransa
 	return err
 }
 
-// startAsync has replies received. It reports false if the pool is stopped: Stop
-// waits for a receiver that was started before.
+// startAsync starts to receive the Producers' transactions. It reports false if the
+// pool is stopping: Stop waits only for a receiver that was started before.
 func (pool *ProducerPool) startAsync() bool {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
@@ -74,8 +74,8 @@ func (pool *ProducerPool) startAsync() bool {
 	return true
 }
 
-// replied completes a publish with the result at an nsqd, or tries another nsqd on
-// a goroutine of its own, so that the transactions behind it do not wait.
+// replied completes a publish with the result from an nsqd, or tries another nsqd. It
+// does that on a new goroutine, so that the transactions behind it do not wait.
 func (pool *ProducerPool) replied(t *ProducerTransaction) {
 	a := t.Args[0].(*poolTransaction)
 	ctx := context.Background()

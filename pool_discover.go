@@ -12,14 +12,15 @@ import (
 // NewDiscoveredProducerPool returns a pool of all nsqds that the nsqlookupds at the
 // addresses list, whatever their topics, tombstoned ones included. An address is
 // host:port, or a URL with scheme http or https for another path or for TLS; if its
-// path ends in /lookup, that is replaced by /nodes. The config is used for each
-// nsqd, and treated as by [NewProducer].
+// path ends in /lookup, that is replaced by /nodes. The config applies to each nsqd;
+// it is validated and copied as by [NewProducer].
 //
 // Nothing is queried before the first publish, which waits for the responses. All
-// nsqlookupds are queried at once, then every lookupd_poll_interval, and soon after
-// an nsqd fails. An nsqd is a member if any of them lists it. It is let go after
-// none of them has listed it for three intervals, 30 seconds at least, in which all
-// responded. Publishes under way there are waited for as by [Producer.Stop].
+// nsqlookupds are queried at the same time, then every lookupd_poll_interval, and soon
+// after an nsqd fails. An nsqd is a member if any nsqlookupd lists it. The pool lets it
+// go when it has been missing from three polls in a row to which all nsqlookupds
+// responded, and for three intervals and 30 seconds at least. Publishes under way there
+// are waited for as by [Producer.Stop].
 //
 // While there is no nsqd, a publish whose context has a deadline waits for one;
 // others fail with [ErrNotSent].
@@ -65,7 +66,7 @@ func (pool *ProducerPool) discovered(result discover.Result) {
 func (pool *ProducerPool) update(result *discover.Result, listed, gone []string) []*poolMember {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
-	if pool.stopping { // Stop stops the members that it has seen
+	if pool.stopping { // Stop has its list of members already
 		return nil
 	}
 	pool.discovery.remember(result)

@@ -18,8 +18,8 @@ import (
 // restarted.
 const unlistedGrace = 30 * time.Second
 
-// poolDiscovery is what a pool knows from nsqlookupds. A nil one is that of a pool
-// whose nsqds were given.
+// poolDiscovery is what a pool knows from nsqlookupds. It is nil in a pool whose nsqds
+// were given, and its methods accept that.
 type poolDiscovery struct {
 	cfg        *Config
 	lookupds   []*url.URL
@@ -35,7 +35,7 @@ type poolDiscovery struct {
 	client *http.Client
 	poller *discover.Poller // nil before the first publish
 	known  bool             // all nsqlookupds have responded or failed
-	failed []error          // those of the last poll
+	failed []error          // errors of the last poll
 }
 
 func newPoolDiscovery(lookupds []*url.URL, cfg *Config, log *slog.Logger, discovered func(discover.Result)) *poolDiscovery {
@@ -45,8 +45,8 @@ func newPoolDiscovery(lookupds []*url.URL, cfg *Config, log *slog.Logger, discov
 	return d
 }
 
-// begin makes the poller and returns its loop. It returns nil if that has happened
-// before.
+// begin makes the poller and returns its loop. It returns nil if it was called before,
+// or if d is nil.
 func (d *poolDiscovery) begin() func(context.Context) {
 	if d == nil || d.poller != nil {
 		return nil
@@ -63,7 +63,7 @@ func (d *poolDiscovery) begin() func(context.Context) {
 	}
 }
 
-// compare returns the addresses that a poll lists, and those that are let go.
+// compare returns the addresses that a poll lists, and those that the pool must let go.
 func (d *poolDiscovery) compare(result *discover.Result) (listed, gone []string) {
 	d.log.note(result)
 	for _, p := range result.Producers {
@@ -72,7 +72,7 @@ func (d *poolDiscovery) compare(result *discover.Result) (listed, gone []string)
 	return listed, d.fleet.Discovered(time.Now(), listed, result.Conclusive(), nil)
 }
 
-// remember keeps what a poll says of the nsqlookupds.
+// remember records which nsqlookupds have responded or failed.
 func (d *poolDiscovery) remember(result *discover.Result) {
 	d.known = d.known || result.Waiting == 0
 	d.failed = nil
@@ -81,8 +81,8 @@ func (d *poolDiscovery) remember(result *discover.Result) {
 	}
 }
 
-// noNSQD returns the error of a publish while there is no nsqd, nil before it is
-// known that there is none.
+// noNSQD returns the error of a publish that finds no nsqd. It returns nil as long as
+// nsqlookupds may still list one.
 func (d *poolDiscovery) noNSQD() error {
 	if d == nil || !d.known {
 		return nil
@@ -93,7 +93,7 @@ func (d *poolDiscovery) noNSQD() error {
 	return fmt.Errorf("producer pool: %w: nsqlookupd lists no nsqd", ErrNotSent)
 }
 
-// pollSoon has nsqlookupds polled before their time.
+// pollSoon asks for a poll ahead of schedule.
 func (d *poolDiscovery) pollSoon() {
 	if d != nil {
 		d.poller.Poke()

@@ -12,7 +12,7 @@ func (pool *ProducerPool) Publish(topic string, body []byte) error {
 }
 
 // PublishContext publishes a message to one of the nsqds and waits for its reply
-// until ctx ends, which bounds all tries together.
+// until ctx ends. ctx bounds all tries together.
 //
 // The errors are those of [Producer.PublishContext]. If several nsqds were tried
 // and none has stored the message, their errors are joined. If one of them may have
@@ -27,10 +27,10 @@ func (pool *ProducerPool) MultiPublish(topic string, body [][]byte) error {
 	return pool.MultiPublishContext(context.Background(), topic, body)
 }
 
-// MultiPublishContext publishes messages as one command to one of the nsqds. It is
-// to [Producer.MultiPublishContext] what [ProducerPool.PublishContext] is to that
-// of a Producer. If an nsqd fails midway, the messages before that point are stored
-// and no other nsqd is tried.
+// MultiPublishContext publishes messages as one command to one of the nsqds, like
+// [Producer.MultiPublishContext]. It tries other nsqds as [ProducerPool.PublishContext]
+// does. If an nsqd fails midway, the messages before that point are stored and no
+// other nsqd is tried, unless [ProducerPool.AllowDuplicates] is set.
 func (pool *ProducerPool) MultiPublishContext(ctx context.Context, topic string, body [][]byte) error {
 	return pool.publish(ctx, mpub(topic, body))
 }
@@ -41,9 +41,9 @@ func (pool *ProducerPool) DeferredPublish(topic string, delay time.Duration, bod
 	return pool.DeferredPublishContext(context.Background(), topic, delay, body)
 }
 
-// DeferredPublishContext publishes a message that the nsqd delivers after a delay.
-// It is to [Producer.DeferredPublishContext] what [ProducerPool.PublishContext] is
-// to that of a Producer.
+// DeferredPublishContext publishes a message that the nsqd delivers after a delay, like
+// [Producer.DeferredPublishContext]. It tries other nsqds as
+// [ProducerPool.PublishContext] does.
 func (pool *ProducerPool) DeferredPublishContext(ctx context.Context, topic string, delay time.Duration, body []byte) error {
 	return pool.publish(ctx, dpub(topic, delay, body))
 }

@@ -14,9 +14,9 @@ const poolAsyncBuffer = 1024
 // poolAsync carries transactions from a pool's Producers to the pool, which
 // delivers them to its callers or tries another nsqd.
 type poolAsync struct {
-	queues *transactionQueues        // of the callers' doneChans
-	posted chan *ProducerTransaction // by the Producers
-	last   chan struct{}             // closed when the Producers post no more
+	queues   *transactionQueues        // of the callers' doneChans
+	posted   chan *ProducerTransaction // from the Producers
+	complete chan struct{}             // closed when the Producers post no more
 
 	begin    sync.Once // starts receiver
 	receiver sync.WaitGroup
@@ -25,27 +25,27 @@ type poolAsync struct {
 
 func newPoolAsync(alive context.Context, log *slog.Logger, patience time.Duration) *poolAsync {
 	return &poolAsync{
-		queues: newTransactionQueues(alive, log, "producer pool:", patience),
-		posted: make(chan *ProducerTransaction, poolAsyncBuffer),
-		last:   make(chan struct{}),
+		queues:   newTransactionQueues(alive, log, "producer pool:", patience),
+		posted:   make(chan *ProducerTransaction, poolAsyncBuffer),
+		complete: make(chan struct{}),
 	}
 }
 
-// start has the Producers' transactions passed to replied on a goroutine. Only the
-// first call does that.
+// start starts a goroutine that passes the Producers' transactions to replied. Further
+// calls do nothing.
 func (async *poolAsync) start(replied func(*ProducerTransaction)) {
 	async.begin.Do(func() {
 		async.receiver.Go(func() { async.receive(replied) })
 	})
 }
 
-// receive passes on the Producers' transactions until all have come.
+// receive passes the Producers' transactions to replied until all have come.
 func (async *poolAsync) receive(replied func(*ProducerTransaction)) {
 	for {
 		select {
 		case t := <-async.posted:
 			replied(t)
-		case <-async.last:
+		case <-async.complete:
 			for len(async.posted) > 0 {
 				replied(<-async.posted)
 			}
@@ -57,7 +57,7 @@ func (async *poolAsync) receive(replied func(*ProducerTransaction)) {
 // finish returns when the last transactions are received or given up. Call it
 // once, after the Producers are stopped. limit bounds it.
 func (async *poolAsync) finish(limit context.Context) {
-	close(async.last)
+	close(async.complete)
 	async.receiver.Wait()
 	async.retries.Wait()
 	async.queues.deliverRest(limit)

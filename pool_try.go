@@ -8,7 +8,7 @@ import (
 	"github.com/rdyhq/nsq/internal/publishing"
 )
 
-// poolTries is what came of one publish so far.
+// poolTries is what has come of one publish so far.
 type poolTries = publishing.Tries[*poolMember]
 
 // tryMembers publishes to one nsqd after the other, until one has the message or no
@@ -35,8 +35,8 @@ func (pool *ProducerPool) tryMembers(ctx context.Context, t *poolTries, publish 
 	}
 }
 
-// choose takes the turn of the nsqd that is tried next and returns it. It returns
-// nil if there is none to try now.
+// choose returns the nsqd to try next, and uses up its turn. It returns nil if there is
+// none to try now.
 func (pool *ProducerPool) choose(t *poolTries) (*poolMember, error) {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
@@ -56,9 +56,10 @@ func (pool *ProducerPool) choose(t *poolTries) (*poolMember, error) {
 
 var errAllTried = errors.New("all nsqds were tried")
 
-// waitForMember returns nil when choose has an nsqd to try. Once all were tried, that
-// takes a healthy one and a ctx with a deadline. Without a deadline it waits only
-// until nsqlookupds have responded or failed.
+// waitForMember waits until choose has an nsqd to try. If ctx has a deadline, it waits
+// for a new nsqd or, once all were tried, for a healthy one. Otherwise it returns
+// errAllTried once all were tried, and waits for a first nsqd only until nsqlookupds
+// have responded or failed.
 func (pool *ProducerPool) waitForMember(ctx context.Context, t *poolTries) error {
 	_, patient := ctx.Deadline()
 	for {
@@ -107,9 +108,9 @@ func (pool *ProducerPool) noteFailure(ctx context.Context, t *poolTries, m *pool
 	return retry
 }
 
-// triesError returns the error of a publish for its caller. If an nsqd may have
-// stored the message, the errors of others are text only: they say that nothing is
-// stored. last is why no more nsqds are tried.
+// triesError returns the error of a publish for its caller. If an nsqd may have stored
+// the message, the errors of others are not wrapped but only quoted: errors.Is must not
+// find their ErrNotSent. last, if not nil, is why no more nsqds are tried.
 func triesError(t *poolTries, last error) error {
 	errs := t.Errors()
 	if last != nil {
