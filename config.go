@@ -21,15 +21,15 @@ const (
 	unknownHost = "unknown"
 )
 
-// Config holds every option of a Consumer, Producer or Conn, all of go-nsq's
-// included. Create it with NewConfig: NewConsumer, NewProducer, Set and Validate
+// Config holds every option of a Consumer, Producer or Conn, including all of
+// go-nsq's. Create it with NewConfig: NewConsumer, NewProducer, Set and Validate
 // panic if given a Config{} literal.
 //
 // Assign fields directly, or set them by name with Set. The opt tag is the option's
-// name. min and max are the accepted range, which Set checks, and Validate once
-// more. NewConsumer and NewProducer validate the Config and keep a copy: one Config
-// may serve many of them, and later changes to it affect none of them. Do not
-// change a Config while another goroutine uses it.
+// name. The min and max tags are the accepted range, which both Set and Validate check.
+// NewConsumer and NewProducer validate the Config and keep a copy: one Config may serve
+// many of them, and later changes to it affect none of them. Do not change a Config
+// while another goroutine uses it.
 type Config struct {
 	initialized bool
 
@@ -41,23 +41,23 @@ type Config struct {
 	// switches TLS on.
 	tlsDecided bool
 
-	// DialTimeout bounds the dial of an nsqd, without the handshake. With 0 only
-	// the operating system bounds it.
+	// DialTimeout bounds how long dialling an nsqd takes, not including the handshake.
+	// With 0 only the operating system bounds it.
 	DialTimeout time.Duration `opt:"dial_timeout" default:"1s"`
 
 	// DialContext opens the connection to an nsqd. network is "tcp" and addr is
 	// host:port; for the address of an nsqd that is "unix:" and a path, network is
-	// "unix" and addr is the path. nil uses a net.Dialer with LocalAddr. A function
+	// "unix" and addr is the path. nil means a net.Dialer with LocalAddr. A function
 	// set here has to apply LocalAddr itself.
 	//
 	// DialContext is called from several goroutines at once. It must return when
 	// ctx ends, which DialTimeout bounds.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error) `opt:"dial_context" json:"-" yaml:"-"`
 
-	// ReadTimeout closes a connection on which nothing arrived for this long,
-	// heartbeats included. Because a heartbeat may be late, it is raised to two
-	// heartbeat intervals if it is shorter. It does not apply with heartbeats off.
-	// Not raised, it also bounds the whole handshake, TLS and AUTH included.
+	// ReadTimeout closes a connection on which nothing, not even a heartbeat, arrives
+	// for this long. Because a heartbeat may be late, a shorter value is raised to two
+	// heartbeat intervals. With heartbeats off, a silent connection is not closed. The
+	// value as set, not raised, also bounds the whole handshake, including TLS and AUTH.
 	ReadTimeout time.Duration `opt:"read_timeout" min:"100ms" max:"5m" default:"60s"`
 
 	// WriteTimeout closes a connection whose socket takes no data for this long.
@@ -77,7 +77,7 @@ type Config struct {
 	LookupdPollJitter float64 `opt:"lookupd_poll_jitter" min:"0" max:"1" default:"0.3"`
 
 	// LookupdPollTimeout bounds one request to one nsqlookupd, connecting included.
-	// 0 is no bound.
+	// 0 means no bound.
 	LookupdPollTimeout time.Duration `opt:"lookupd_poll_timeout" default:"1m"`
 
 	// MaxRequeueDelay caps the automatic delay of a requeue: see
@@ -93,7 +93,7 @@ type Config struct {
 	BackoffPolicy BackoffPolicy `opt:"backoff_policy" oneof:"step adaptive" default:"step"`
 
 	// BackoffStrategy computes how long a consumer pauses at each backoff level. nil
-	// is an ExponentialStrategy. Set also takes "exponential", "" for the same, and
+	// means an ExponentialStrategy. Set also takes "exponential", "" for the same, and
 	// "full_jitter". An ExponentialStrategy or FullJitterStrategy uses the
 	// BackoffMultiplier of the Config that holds it.
 	BackoffStrategy BackoffStrategy `opt:"backoff_strategy" default:"exponential"`
@@ -102,33 +102,33 @@ type Config struct {
 	MaxBackoffDuration time.Duration `opt:"max_backoff_duration" min:"0" max:"60m" default:"2m"`
 
 	// BackoffMultiplier is the unit of ExponentialStrategy and FullJitterStrategy.
-	// With 0 they compute no pause, and a consumer pauses for the least time that it
-	// can, 10 ms.
+	// With 0 they compute no pause, and a consumer pauses for its minimum of 10 ms.
 	BackoffMultiplier time.Duration `opt:"backoff_multiplier" min:"0" max:"60m" default:"1s"`
 
-	// MaxAttempts is the largest number of deliveries with which a message reaches a
-	// handler. The consumer gives up a message that was delivered more often, and
-	// finishes it. nsqd counts deliveries to any consumer, those that timed out or
-	// were requeued by a stopping consumer included. 0 is no limit.
+	// MaxAttempts is how many deliveries of a message may reach a handler. The consumer
+	// gives up on a message that was delivered more often: it finishes the message
+	// without handling it. nsqd counts deliveries to any consumer, including those that
+	// timed out or that a stopping consumer requeued. 0 means no limit.
 	MaxAttempts uint16 `opt:"max_attempts" min:"0" max:"65535" default:"5"`
 
 	// RDYStrategy is how a consumer shares MaxInFlight among its nsqds: RDYAdaptive,
 	// the default, or RDYUniform.
 	RDYStrategy RDYStrategy `opt:"rdy_strategy" oneof:"adaptive uniform" default:"adaptive"`
 
-	// LowRdyIdleTimeout bounds how long an nsqd without messages keeps RDY that
-	// others could use: more than a probe of 1 or, with fewer slots than nsqds, any.
-	// It is mostly far shorter than this: twice OutputBufferTimeout, or 25 ms for an
-	// RDY of 1.
+	// LowRdyIdleTimeout bounds how long an nsqd without messages keeps RDY that other
+	// nsqds could use: more than a probe of 1 or, if MaxInFlight is less than the number
+	// of nsqds, any at all. The time is usually far shorter: twice OutputBufferTimeout,
+	// or 25 ms for an RDY of 1.
 	LowRdyIdleTimeout time.Duration `opt:"low_rdy_idle_timeout" min:"1s" max:"5m" default:"10s"`
 
 	// LowRdyTimeout bounds how long an nsqd with messages keeps its RDY while others
-	// with messages wait for a slot, because there are fewer slots than nsqds. It is
-	// never more than 250 ms.
+	// with messages have to wait because MaxInFlight is less than the number of nsqds.
+	// Values over 250 ms have the effect of 250 ms.
 	LowRdyTimeout time.Duration `opt:"low_rdy_timeout" min:"1s" max:"5m" default:"30s"`
 
 	// RDYRedistributeInterval bounds the time between two checks of how RDY is
-	// spread over the nsqds while messages arrive. It is never more than 100 ms.
+	// spread over the nsqds while messages arrive. Values over 100 ms have the effect of
+	// 100 ms.
 	RDYRedistributeInterval time.Duration `opt:"rdy_redistribute_interval" min:"1ms" max:"5s" default:"5s"`
 
 	// ClientID, Hostname and UserAgent appear in nsqd's statistics. They default to
@@ -140,18 +140,18 @@ type Config struct {
 
 	// TopologyRegion and TopologyZone say where this client runs. An nsqd with the
 	// topology-aware experiment prefers clients of its own zone, then of its own
-	// region. Empty is no place.
+	// region. Empty means not specified.
 	TopologyRegion string `opt:"topology_region"`
 	TopologyZone   string `opt:"topology_zone"`
 
 	// HeartbeatInterval is the interval at which nsqd is asked to send heartbeats.
 	// nsqd accepts 1s up to its own maximum, 60s by default. HeartbeatInterval must
-	// not exceed ReadTimeout. 0 is nsqd's default. A negative value (-1 for Set)
+	// not exceed ReadTimeout. 0 means nsqd's default. A negative value (-1 for Set)
 	// switches heartbeats off; nsqd refuses consumers without them.
 	HeartbeatInterval time.Duration `opt:"heartbeat_interval" default:"30s"`
 
-	// SampleRate, if not 0, has nsqd deliver this percentage of the channel's
-	// messages plus one percent, and discard the others.
+	// SampleRate, if not 0, makes nsqd deliver SampleRate+1 percent of the channel's
+	// messages and discard the others.
 	SampleRate int32 `opt:"sample_rate" min:"0" max:"99"`
 
 	// TlsV1 asks nsqd for TLS. Connecting fails with ErrTLSRefused if nsqd does not
@@ -160,7 +160,7 @@ type Config struct {
 	// Assigning TlsConfig does not switch it on.
 	TlsV1 bool `opt:"tls_v1"`
 
-	// TlsConfig is used if TlsV1 is on. nil is Go's defaults with the system's
+	// TlsConfig is used if TlsV1 is on. nil means Go's defaults with the system's
 	// roots. If ServerName is empty, it becomes the host of the nsqd's address; a
 	// "unix:" address has no host, so set ServerName for it. Set edits a copy of
 	// TlsConfig with these options, never the caller's own:
@@ -182,15 +182,14 @@ type Config struct {
 	Snappy bool `opt:"snappy"`
 
 	// OutputBufferSize is the size in bytes of nsqd's buffer for this connection: 64
-	// up to nsqd's own maximum, 65536 by default. 0 is nsqd's default; -1 is no
-	// buffer, with which nsqd sends each message at once, in a system call of its
-	// own.
+	// up to nsqd's own maximum, 65536 by default. 0 means nsqd's default; -1 means no
+	// buffer: nsqd sends each message at once, in a system call of its own.
 	OutputBufferSize int64 `opt:"output_buffer_size" default:"16384"`
 
 	// OutputBufferTimeout is the longest time that nsqd keeps messages in that
 	// buffer while the consumer could take more. It is the latency of a quiet topic
-	// if MaxInFlight is over 1. nsqd accepts 25ms to 30s by default. 0 is nsqd's
-	// default. A negative value (-1 for Set) is no limit, which only suits an
+	// if MaxInFlight is over 1. nsqd accepts 25ms to 30s by default. 0 means nsqd's
+	// default. A negative value (-1 for Set) means no limit, which only suits an
 	// OutputBufferSize of -1.
 	OutputBufferTimeout time.Duration `opt:"output_buffer_timeout" default:"250ms"`
 
@@ -201,16 +200,16 @@ type Config struct {
 
 	// MsgTimeout is how long nsqd waits for a message to be finished or requeued
 	// before it delivers the message again. nsqd accepts 1s up to its own maximum,
-	// 15m by default. 0 is nsqd's default.
+	// 15m by default. 0 means nsqd's default.
 	MsgTimeout time.Duration `opt:"msg_timeout" min:"0"`
 
-	// AutoTouch has the Consumer send TOUCH for messages whose handlers are running,
-	// each time that half of the lease is left, or of the shortest lease that any
-	// nsqd grants. It does so for this long after the handler began, and within
-	// nsqd's max-msg-timeout. 0 is off. See Message.Touch.
+	// AutoTouch makes the Consumer send TOUCH for messages whose handlers are running,
+	// whenever no more than half of the msg-timeout is left (half of the shortest one,
+	// if those of the nsqds differ). It does so until the handler has run for this long,
+	// or until nsqd's max-msg-timeout allows no more. 0 is off. See Message.Touch.
 	AutoTouch time.Duration `opt:"auto_touch" min:"0"`
 
-	// RecycleBodies has the Consumer reuse the memory of bodies once their messages
+	// RecycleBodies makes the Consumer reuse the memory of bodies once their messages
 	// are finished or requeued. A handler must not keep a body or a part of it, nor
 	// read it after [Message.Finish] or [Message.Requeue]. The Message itself may be
 	// kept.
@@ -223,11 +222,11 @@ type Config struct {
 	RecycleBodies bool `opt:"recycle_bodies"`
 
 	// MaxMsgSize is the largest message body in bytes that is accepted, from nsqd
-	// and by the publish methods. 0 is no limit.
+	// and by the publish methods. 0 means no limit.
 	MaxMsgSize int32 `opt:"max_msg_size" min:"0"`
 
 	// AuthSecret is sent to an nsqd that asks for authentication. With TlsV1 it is
-	// never sent to an nsqd in clear.
+	// never sent to an nsqd unencrypted.
 	AuthSecret string `opt:"auth_secret"`
 
 	// LookupdAuthorization sends AuthSecret to nsqlookupds as well, as a bearer
@@ -243,27 +242,28 @@ type Config struct {
 
 	// StopTimeout bounds how long Stop and Run wait for running handlers, and for
 	// nsqd to take the last FINs and REQs. With 0 they do not wait: nsqd delivers the
-	// messages of running handlers again after its msg-timeout. Shutdown has its
-	// context instead.
+	// messages of running handlers again after its msg-timeout. Shutdown is bounded by
+	// its context instead.
 	StopTimeout time.Duration `opt:"stop_timeout" min:"0" default:"30s"`
 }
 
-// RDYStrategy is the way a Consumer shares max_in_flight among its nsqds.
+// RDYStrategy is how a Consumer shares max_in_flight among its nsqds.
 type RDYStrategy string
 
 const (
 	// RDYAdaptive follows the traffic. An nsqd without messages keeps an RDY of
 	// 1, which shows when messages arrive; nsqds with messages get the rest.
-	// Without traffic the split is even. With fewer slots than nsqds, or hardly
-	// more when a single nsqd could use them all, idle nsqds take turns for an
-	// eighth of the slots, and nsqds with messages have the others.
+	// Without traffic the split is even. If max_in_flight is less than the number of
+	// nsqds, or hardly more when a single nsqd could use it all, idle nsqds take turns
+	// with an eighth of it, and nsqds with messages have the rest.
 	RDYAdaptive RDYStrategy = "adaptive"
 	// RDYUniform splits evenly whatever the traffic, as go-nsq does, but also
-	// hands out the remainder. With fewer slots than nsqds, all nsqds take turns.
+	// hands out the remainder. If max_in_flight is less than the number of nsqds, all
+	// nsqds take turns.
 	RDYUniform RDYStrategy = "uniform"
 )
 
-// requeueDelay returns the automatic delay of a message with so many attempts.
+// requeueDelay returns the automatic delay of a message after this many attempts.
 func (c *Config) requeueDelay(attempts uint16) time.Duration {
 	return min(c.DefaultRequeueDelay*time.Duration(attempts), c.MaxRequeueDelay)
 }
@@ -314,8 +314,8 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// options yields the fields that are options. Their opt tags are the only list of
-// the options, except of those in tlsOptions, which have no field.
+// options yields the fields that are options. Their opt tags are the only list of the
+// options, except for those in tlsOptions, which have no field.
 func (c *Config) options() iter.Seq2[reflect.StructField, reflect.Value] {
 	return func(yield func(reflect.StructField, reflect.Value) bool) {
 		for field, value := range reflect.ValueOf(c).Elem().Fields() {
@@ -326,8 +326,8 @@ func (c *Config) options() iter.Seq2[reflect.StructField, reflect.Value] {
 	}
 }
 
-// mustBeInitialized panics if c is nil or not from NewConfig: the zeros of a literal
-// would be taken for settings.
+// mustBeInitialized panics if c is nil or not from NewConfig: the zero values of a
+// literal would be taken for settings.
 func (c *Config) mustBeInitialized() {
 	if c == nil || !c.initialized {
 		panic("Config{} must be created with NewConfig()")

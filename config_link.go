@@ -82,8 +82,8 @@ func (c *Config) identify() wire.Identify {
 	}
 }
 
-// milliseconds returns a duration in the unit of IDENTIFY, in which -1 is off. Any
-// negative d is off.
+// milliseconds returns d in the unit of IDENTIFY. A negative d becomes -1, which
+// switches an option off.
 func milliseconds(d time.Duration) int64 {
 	if d < 0 {
 		return -1

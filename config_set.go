@@ -10,7 +10,7 @@ import (
 // of a field's opt tag, with - or _, or one of the tls_ options listed at TlsConfig.
 // The option's type determines which values Set accepts:
 //
-//	duration    time.Duration, a string such as "1m30s", or milliseconds: an integer, as a string too
+//	duration    time.Duration, a string such as "1m30s", or milliseconds: an integer or a string of one
 //	bool        bool, a string that strconv.ParseBool takes, or an integer (0 is false)
 //	integer     an integer, or a string in base 10
 //	float       a float, an integer, or a string
@@ -18,12 +18,12 @@ import (
 //	local_addr  net.Addr, or "host:port"
 //
 // Other options take a value of the field's type; BackoffStrategy also takes the
-// names listed there. An integer is of any of Go's integer types but int8 and uint8.
+// names listed there. An integer may have any of Go's integer types but int8 and uint8.
 // A nil value is an error unless it has the field's type, such as
 // (*tls.Config)(nil), which sets the field to nil.
 //
 // Set returns an error and changes nothing if no option has this name, or if the
-// value has a wrong type, does not fit the field or is out of range. It panics only
+// value has the wrong type, does not fit the field or is out of range. It panics only
 // if the Config is not from NewConfig.
 func (c *Config) Set(option string, value any) error {
 	c.mustBeInitialized()

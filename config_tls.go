@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// tlsOptions are the options that have no field but edit TlsConfig. The functions
-// get a Config whose TlsConfig is not nil and not shared.
+// tlsOptions are the options that have no field of their own: they edit TlsConfig. The
+// functions get a Config whose TlsConfig is neither nil nor shared.
 var tlsOptions = map[string]func(c *Config, option string, value any) error{
 	"tls_root_ca_file":         setTLSRoots,
 	"tls_cert":                 setTLSCert,
@@ -25,8 +25,9 @@ var tlsVersions = map[string]uint16{
 	"tls1.3": tls.VersionTLS13,
 }
 
-// implyTLS switches TLS on if another tls_ option asks for something, unless tls_v1
-// was set by name. Options may be set in any order, from a map for instance.
+// implyTLS switches TLS on if asked, that is, if another tls_ option asks for
+// something, unless tls_v1 was set by name. The order in which options are set makes no
+// difference: they may come from a map.
 func (c *Config) implyTLS(asked bool) {
 	if asked && !c.tlsDecided {
 		c.TlsV1 = true

@@ -30,7 +30,7 @@ const maxRDYUnknown = 2500
 type Conn struct {
 	addr     string
 	cfg      *Config
-	delegate ConnDelegate // nil hears of nothing
+	delegate ConnDelegate // may be nil
 	logs     *logs
 	log      *slog.Logger
 
@@ -119,14 +119,15 @@ func NewConn(addr string, config *Config, delegate ConnDelegate) *Conn {
 }
 
 // Close starts to close the connection and returns at once. OnMessage is not
-// called again. The connection ends when the messages that OnMessage was called
-// with are finished or requeued and everything flushed is sent, at the latest
-// after stop_timeout. OnClose reports the end. A Connect under way fails. Further
-// calls do nothing. The error is always nil.
+// called again. The connection ends when the messages passed to OnMessage are finished
+// or requeued and everything flushed is sent, at the latest after stop_timeout. OnClose
+// reports the end. A Connect under way fails. Further calls do nothing. The error is
+// always nil.
 //
-// Messages that nsqd has sent and OnMessage was not called with go to another
-// consumer when their msg-timeout is over. To have nsqd send no more first, write
-// [StartClose], and call Close when nsqd replies CLOSE_WAIT.
+// Messages that nsqd has sent but that did not reach OnMessage are delivered again,
+// perhaps to another consumer, when their msg-timeout is over. To avoid that, first
+// write [StartClose], so that nsqd sends no more, and call Close when nsqd replies
+// CLOSE_WAIT.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -180,16 +181,15 @@ func (c *Conn) SetRDY(rdy int64) {
 // reported it, MaxRDY returns nsqd's default, 2500.
 func (c *Conn) MaxRDY() int64 { return c.maxRDY.Load() }
 
-// LastRdyTime returns when SetRDY was last given more than 0. It returns the
-// beginning of 1970 if it never was.
+// LastRdyTime returns when SetRDY was last given more than 0, or the beginning of 1970
+// if it never was.
 func (c *Conn) LastRdyTime() time.Time { return time.Unix(0, c.lastRdy.Load()) }
 
-// LastMessageTime returns when the last message arrived. Before the first one it
-// returns when the Conn was made.
+// LastMessageTime returns when the last message arrived or, before the first one, when
+// the Conn was made.
 func (c *Conn) LastMessageTime() time.Time { return time.Unix(0, c.lastMessage.Load()) }
 
-// RemoteAddr returns the socket's remote address, nil before the Conn is
-// connected.
+// RemoteAddr returns the socket's remote address, or nil before the Conn is connected.
 func (c *Conn) RemoteAddr() net.Addr {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -28,9 +28,9 @@ type AuthResponse struct {
 // AUTH, as the config asks and nsqd grants. After that the delegate is called. The
 // response is nil if nsqd replied to IDENTIFY with OK alone.
 //
-// Connect validates the options first. The error of a failed handshake is an
-// [ErrIdentify] or, if AUTH failed, wraps the cause. The delegate is not told of
-// it. After a failure Connect may be called again; after a success it returns
+// Connect validates the options first. If the handshake fails, the error is an
+// [ErrIdentify] or, if AUTH failed, wraps the cause; the delegate is not called.
+// After a failure Connect may be called again; after a success it returns
 // ErrAlreadyConnected. If Close was called, before Connect or meanwhile, it
 // returns ErrClosing.
 func (c *Conn) Connect() (*IdentifyResponse, error) {

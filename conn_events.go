@@ -18,7 +18,7 @@ type connEvents struct {
 	link *link.Link
 
 	arrivals *mailbox      // what arrived: messages, responses, errors, heartbeats
-	outcomes *mailbox      // acks and requeues, to be reported and then sent
+	outcomes *mailbox      // acks and requeues, each reported and then sent
 	down     chan struct{} // closed by Down, when the link has ended
 	err      error         // why the link ended; written before down is closed
 }
@@ -36,7 +36,7 @@ func (e *connEvents) start() {
 //
 //  1. It reports what arrived before the end.
 //  2. It calls OnIOError if the link failed.
-//  3. It waits for the goroutine of the outcomes, so that OnClose is the last call.
+//  3. It waits for the goroutine that serves outcomes, so that OnClose is the last call.
 //  4. It calls OnClose.
 func (e *connEvents) run() {
 	arrivalsReported := make(chan struct{})
@@ -53,7 +53,7 @@ func (e *connEvents) run() {
 	}
 	close(arrivalsReported)
 	outcomes.Wait()
-	e.outcomes.close() // what is left cannot be sent
+	e.outcomes.close() // events that are left cannot be sent
 	e.c.log.Info("connection closed")
 	e.call(func(d ConnDelegate) { d.OnClose(e.c) })
 }
@@ -65,7 +65,7 @@ func (e *connEvents) call(what func(ConnDelegate)) {
 	}
 }
 
-// postArrival has the delegate told of a frame that arrived.
+// postArrival posts a call of the delegate that reports a frame.
 func (e *connEvents) postArrival(what func(ConnDelegate)) {
 	e.arrivals.post(func(time.Time) { e.call(what) })
 }
@@ -83,10 +83,10 @@ func (e *connEvents) Messages(batch []wire.Message) {
 	}
 }
 
-// passOn calls OnMessage, unless the link has ended. If the Conn is closing or has
-// no delegate, nobody will finish or requeue the message, and the link stops
-// waiting for it. Requeueing it would not help: nsqd delivers until it gets CLS, so
-// the message would come again.
+// passOn calls OnMessage, unless the link has ended. If the Conn is closing or has no
+// delegate, the message will never be finished or requeued, and the link must not wait
+// for that. Requeueing the message here would not help: nsqd delivers until it gets CLS,
+// so the message would come again.
 func (e *connEvents) passOn(m *Message) {
 	select {
 	case <-e.down:
@@ -162,7 +162,8 @@ func (e *connEvents) OnRequeue(m *Message, delay time.Duration, backoff bool) {
 	})
 }
 
-// postOutcome has send called, which reports whether the link took the command.
+// postOutcome posts a call of send, which reports whether the link took the command. A
+// command that is not sent is logged.
 func (e *connEvents) postOutcome(m *Message, command string, send func() bool) {
 	posted := e.outcomes.post(func(time.Time) {
 		if !send() {
