@@ -70,9 +70,9 @@ func (s *FullJitterStrategy) Calculate(attempt int) time.Duration {
 	return jitter(exponential(s.unit, attempt), rand.Int64N)
 }
 
-// draw is Calculate with chance as the source of randomness.
-func (s *FullJitterStrategy) draw(attempt int, chance *rand.Rand) time.Duration {
-	return jitter(exponential(s.unit, attempt), chance.Int64N)
+// draw is Calculate with rng as the source of randomness.
+func (s *FullJitterStrategy) draw(attempt int, rng *rand.Rand) time.Duration {
+	return jitter(exponential(s.unit, attempt), rng.Int64N)
 }
 
 func jitter(limit time.Duration, below func(int64) int64) time.Duration {
@@ -96,10 +96,9 @@ func exponential(unit *time.Duration, attempt int) time.Duration {
 	return multiplier << attempt
 }
 
-// bindStrategy returns the strategy that a Config keeps in place of s. A strategy
-// of this package becomes a new value that follows unit, whichever Config it
-// followed before. A strategy of the user stays as it is; nil is an
-// ExponentialStrategy.
+// bindStrategy returns the strategy that a Config keeps in place of s. A strategy of
+// this package is replaced by a new one that uses unit, whichever Config it belonged to
+// before. A user's own strategy is kept. nil becomes an ExponentialStrategy.
 func bindStrategy(s BackoffStrategy, unit *time.Duration) BackoffStrategy {
 	switch s.(type) {
 	case nil, *ExponentialStrategy:

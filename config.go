@@ -165,10 +165,10 @@ type Config struct {
 	// "unix:" address has no host, so set ServerName for it. Set edits a copy of
 	// TlsConfig with these options, never the caller's own:
 	//
-	//	tls_root_ca_file          path of a PEM file with the roots to trust, instead of the system's
-	//	tls_cert, tls_key         paths of PEM files with the client's certificate and key, loaded once both are set
+	//	tls_root_ca_file          PEM file with the roots to trust, not the system's
+	//	tls_cert, tls_key         PEM files of the client, loaded once both are set
 	//	tls_insecure_skip_verify  bool; accept any certificate
-	//	tls_min_version           tls1.0, tls1.1, tls1.2 or tls1.3; ssl3.0 means the oldest that Go speaks, tls1.0
+	//	tls_min_version           tls1.0, tls1.1, tls1.2 or tls1.3; ssl3.0 means tls1.0
 	TlsConfig *tls.Config `opt:"tls_config"`
 
 	// Deflate asks nsqd for deflate compression at DeflateLevel. The client compresses

@@ -10,7 +10,7 @@ import (
 // of a field's opt tag, with - or _, or one of the tls_ options listed at TlsConfig.
 // The option's type determines which values Set accepts:
 //
-//	duration    time.Duration, a string such as "1m30s", or milliseconds: an integer or a string of one
+//	duration    time.Duration, a string such as "1m30s", or milliseconds: 250 or "250"
 //	bool        bool, a string that strconv.ParseBool takes, or an integer (0 is false)
 //	integer     an integer, or a string in base 10
 //	float       a float, an integer, or a string

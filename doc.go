@@ -42,9 +42,9 @@
 // The Consumer acks or requeues a message when its handler returns:
 //
 //	return nil                     ack: nsqd forgets the message
-//	return err                     requeue by default_requeue_delay times the attempts; the Consumer backs off
-//	return nsq.RetryAfter(d, err)  requeue by d; the Consumer backs off
-//	return nsq.NoBackoff(err)      requeue; the Consumer does not back off
+//	return err                     requeue, delayed by default_requeue_delay × attempts; back off
+//	return nsq.RetryAfter(d, err)  requeue, delayed by d; back off
+//	return nsq.NoBackoff(err)      requeue; do not back off
 //	return nsq.Discard(err)        ack, and log err: a retry would not help
 //	panic(v)                       like return err, with the stack logged
 //
