@@ -12,8 +12,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// When a caller's context ends, its message is taken out of the batch if that is not
-// sent yet.
+// When a caller's context ends, its message is taken out of the batch if the batch has
+// not been sent yet.
 func TestBatcherContexts(t *testing.T) {
 	inBatcher(t, BatchOptions{}, func(s *batching) {
 		s.slowly()
@@ -64,7 +64,7 @@ func TestBatcherBodyAfterLeaving(t *testing.T) {
 	})
 }
 
-// A batch that no caller waits for any more is given up, whether it is sent or not.
+// A batch is given up when its last caller stops waiting, whether it was sent or not.
 func TestBatcherAllCallersLeave(t *testing.T) {
 	inBatcher(t, BatchOptions{MaxDelay: time.Minute}, func(s *batching) {
 		ctx, cancel := context.WithCancel(s.Context())

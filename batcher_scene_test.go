@@ -51,7 +51,8 @@ func (s *batching) publish(ctx context.Context, body string) {
 	synctest.Wait()
 }
 
-// publishAll has a caller each publish the messages from, from+1, … to-1, in order.
+// publishAll publishes the messages from, from+1, … to-1 in order, each by a caller of
+// its own.
 func (s *batching) publishAll(from, to int) {
 	for i := from; i < to; i++ {
 		s.publish(s.Context(), fmt.Sprint(i))

@@ -445,8 +445,8 @@ func randomBatcherLife(s *pooling, to Publisher, opts BatchOptions, rng *rand.Ra
 	}
 }
 
-// A body over max_msg_size fails its own caller only, also when others are in the
-// same batch, and when the Batcher does not know the limit.
+// A body over max_msg_size fails only its own caller, even if others are in the same
+// batch or the Batcher does not know the limit.
 func TestBatcherTooLargeAmongOthers(t *testing.T) {
 	for name, tt := range map[string]struct {
 		wrap      func(p *Producer) Publisher

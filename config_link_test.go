@@ -67,7 +67,7 @@ func TestTransportOptions(t *testing.T) {
 
 // The bounds of a link follow from ReadTimeout and HeartbeatInterval: silence of two
 // heartbeat intervals, 30 s each if nsqd chooses, is always accepted. IDENTIFY gets
-// milliseconds, and -1 for whatever is negative.
+// milliseconds, and -1 for any negative value.
 func TestLinkBounds(t *testing.T) {
 	for _, tc := range []struct {
 		readTimeout, heartbeat, want time.Duration

@@ -393,7 +393,7 @@ func FuzzConfigSet(f *testing.F) {
 				value = net.JoinHostPort("127.0.0.1", port)
 			}
 		case "tls_root_ca_file":
-			// The value might be the path of any file of this machine, so it becomes
+			// The value might be the path of any file on this machine, so it is used as
 			// the content of a file instead.
 			if err := os.WriteFile(pemFile, []byte(value), 0o600); err != nil {
 				t.Fatal(err)

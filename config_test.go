@@ -148,7 +148,7 @@ func TestValidateRanges(t *testing.T) {
 }
 
 // withField returns a Config with one field set and the others valid. Heartbeats are
-// off, so that every ReadTimeout goes with them.
+// off, so that any ReadTimeout is valid with them.
 func withField(field string, value any) *Config {
 	c := NewConfig()
 	c.HeartbeatInterval = -1
@@ -259,7 +259,7 @@ func TestCloneIsIndependent(t *testing.T) {
 	kept := c.clone()
 	want := *kept
 
-	// Under -race this also shows that the copy shares no memory that is written to.
+	// With -race this also shows that the copy shares no memory that is written to.
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for attempt := range 1000 {

@@ -88,8 +88,8 @@ type connScene struct {
 	told *recordingDelegate
 }
 
-// inConnScene runs a test in a bubble and closes the Conn at the end. The bubble waits for
-// the goroutines of the Conn.
+// inConnScene runs a test in a bubble and closes the Conn at the end. The bubble waits
+// for the goroutines of the Conn.
 func inConnScene(t *testing.T, test func(s *connScene), change ...func(*Config, *nsqtest.Options)) {
 	t.Helper()
 	inScene(t, func(base *scene) {

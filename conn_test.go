@@ -40,8 +40,8 @@ func TestConnPublishes(t *testing.T) {
 	}, func(_ *Config, o *nsqtest.Options) { o.MaxRdyCount = 2000 })
 }
 
-// The delegate hears of each ack and requeue, in order and before it is sent, with go-nsq's
-// events.
+// The delegate hears of each ack and requeue, in order and before it is sent, with
+// go-nsq's events.
 func TestConnReportsOutcomes(t *testing.T) {
 	inConnScene(t, func(s *connScene) {
 		s.told.on["finished"] = func(*Conn, *Message) { s.send(Ready(7)) }
@@ -217,7 +217,7 @@ func TestConnClose(t *testing.T) {
 			after(time.Second)
 			s.expectHeard("io "+errStopTimeout.Error(), "close")
 			s.expectOpen(0)
-			s.told.message(0).Finish() // nobody hears of it
+			s.told.message(0).Finish() // is not reported
 			s.told.message(0).Touch()
 			s.expectHeard()
 		}, func(c *Config, o *nsqtest.Options) { o.HeartbeatInterval = 20 * time.Second; c.HeartbeatInterval = 0 })

@@ -13,7 +13,7 @@ import (
 // A producer publishes two orders. A consumer bills them: the first attempt at the
 // pen fails, so nsqd delivers the pen again. The consumer stops when both are billed.
 func Example() {
-	nsqd, stop := startNSQD() // a fake; a program has the address of a real nsqd
+	nsqd, stop := startNSQD() // a fake; a program connects to a real nsqd
 	defer stop()
 
 	producer, err := nsq.NewProducer(nsqd.Addr(), nsq.NewConfig())

@@ -50,8 +50,8 @@ func TestPoolAsync(t *testing.T) {
 	})
 }
 
-// A message that the nsqd it was sent to turns out not to have stored is published to
-// another before its transaction is delivered.
+// If the nsqd that was sent a message turns out not to have stored it, the message is
+// published to another nsqd before its transaction is delivered.
 func TestPoolAsyncFailsOver(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		s.nsqds[0].Reject("PUB", "E_PUB_FAILED", "disk is full")

@@ -98,7 +98,7 @@ func TestPoolWithoutNSQDs(t *testing.T) {
 	})
 }
 
-// An nsqd that is not listed any more is let go after the grace time, once all
+// An nsqd that is no longer listed is let go after the grace time, once all
 // nsqlookupds respond without it. It still replies to what it was sent.
 func TestPoolLetsGo(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
@@ -179,7 +179,7 @@ func TestPoolLetsGoWhileConnecting(t *testing.T) {
 	}, quietly, func(s *scene) { s.cfg.DialTimeout, s.cfg.LookupdPollInterval = time.Minute, 100*time.Millisecond })
 }
 
-// When an nsqd fails, nsqlookupds are polled before their time.
+// When an nsqd fails, nsqlookupds are polled ahead of schedule.
 func TestPoolAsksSoonForOthers(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
 		s.la.Register("t", "a:1")

@@ -34,7 +34,7 @@ func TestPoolTakesTurns(t *testing.T) {
 	})
 }
 
-// F2: an nsqd that is down costs no message, and after the first publish no time. When
+// F2: an nsqd that is down costs no message and, after the first publish, no time. When
 // it is back it gets its share again.
 func TestPoolPassesOverWhatIsDown(t *testing.T) {
 	for name, down := range map[string]func(s *pooling){
@@ -237,7 +237,7 @@ func TestNewProducerPoolRefuses(t *testing.T) {
 }
 
 // F2: whatever happens to the nsqds, a message that is published without an error is
-// stored, one that is ErrNotSent is not, and none is stored twice.
+// stored, a message whose error is ErrNotSent is not, and none is stored twice.
 func TestRandomLivesOfPools(t *testing.T) {
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -246,7 +246,7 @@ func TestRandomLivesOfPools(t *testing.T) {
 	}
 }
 
-// randomPoolLife fails if more than one publish in notSentOneIn is ErrNotSent.
+// randomPoolLife fails if more than one publish in notSentOneIn returns ErrNotSent.
 func randomPoolLife(s *pooling, rng *rand.Rand, notSentOneIn int) {
 	var mu sync.Mutex
 	random := func(n int) int {

@@ -176,8 +176,9 @@ func TestPoolLoggers(t *testing.T) {
 	})
 }
 
-// An nsqd that is listed after choose found none, and before wait looks, is tried.
-// Otherwise a publish whose other nsqds were all let go would end without an error.
+// An nsqd that is listed after choose found none, and before waitForMember looks, is
+// tried. Otherwise a publish whose other nsqds were all let go would end without an
+// error.
 func TestPoolWaitSeesTheLatest(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		gone := &poolMember{}

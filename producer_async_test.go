@@ -47,8 +47,7 @@ func TestAsync(t *testing.T) {
 	}
 }
 
-// What fails before anything is sent is the error of the call. There is no
-// transaction then.
+// A failure before anything is sent is the error of the call. No transaction follows.
 func TestAsyncRefusedHere(t *testing.T) {
 	produce(t, func(s *producing) {
 		done := make(chan *ProducerTransaction, 10)
@@ -131,7 +130,7 @@ func TestUndrainedDoneChan(t *testing.T) {
 		if n := len(commands(s.d, "NOP")); n != 19 && n != 20 {
 			s.Errorf("%d replies to heartbeats, want about 20", n)
 		}
-		for i := range 60 { // the transactions of before have been kept, in order
+		for i := range 60 { // the earlier transactions were kept, in order
 			if err := s.result(stuck, i); err != nil {
 				s.Error(err)
 			}

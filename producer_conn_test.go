@@ -92,7 +92,7 @@ func TestPublishesAreCoalesced(t *testing.T) {
 	}, func(s *scene) { s.net.Capacity = 1 << 10 })
 }
 
-// strays are frames, and what is none, that are no reply to a publish.
+// strays are frames, and bytes that form no frame, that cannot be replies to a publish.
 var strays = map[string][]byte{
 	"message":       wire.AppendMessage(nil, &wire.Message{Body: []byte("m")}),
 	"large message": wire.AppendMessage(nil, &wire.Message{Body: make([]byte, 101)}),
@@ -105,8 +105,8 @@ var strays = map[string][]byte{
 	"HTTP":          []byte("HTTP/1.1 200 OK\r\n\r\n"),
 }
 
-// D47: a frame that is no reply to any command ends the connection. The next publish
-// gets its own reply over a new one.
+// D47: a frame that replies to no command ends the connection. The next publish gets
+// its own reply over a new one.
 func TestStrayFrameWhenIdle(t *testing.T) {
 	frames := map[string][]byte{
 		"OK":    nsqtest.ResponseFrame("OK"),
@@ -137,8 +137,8 @@ func TestStrayFrameWhenIdle(t *testing.T) {
 	}
 }
 
-// D47: nor is it taken for the reply that a publish waits for, whether it comes
-// before the right reply or instead. The replies behind it reach no other publish.
+// D47: a stray frame is not taken for the reply that a publish waits for, whether it
+// comes before that reply or in its place. The replies behind it reach no other publish.
 func TestStrayFrameAmongReplies(t *testing.T) {
 	for name, frame := range strays {
 		for _, fault := range []nsqtest.Fault{{Before: frame}, {Reply: frame}} {
@@ -210,7 +210,8 @@ func TestCloseAfterIdentify(t *testing.T) {
 	}, quietly)
 }
 
-// D49: nsqd does so with every second connection, while many publish.
+// D49: nsqd closes every second connection right after the handshake, while many
+// publish.
 func TestCloseAfterIdentifyNowAndThen(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.d.Inject(nsqtest.Fault{Command: "IDENTIFY", Close: true, Match: func(cmd nsqtest.Command) bool { return cmd.Conn%2 == 1 }})
@@ -349,7 +350,7 @@ func TestCutAtEveryByte(t *testing.T) {
 }
 
 // When nsqd stops reading, the command that is being written may have reached it.
-// The commands behind have not, however the connection ends.
+// The commands behind it have not, however the connection ends.
 func TestUnsentPublishes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end    func(s *producing)

@@ -111,8 +111,8 @@ func TestPublishContextEndedBefore(t *testing.T) {
 	})
 }
 
-// A reply that came before the context ended counts, even if the caller sees both at
-// once.
+// A reply that arrived before the context ended counts, even if the caller sees both
+// at the same time.
 func TestReplyBeforeContextEnds(t *testing.T) {
 	produce(t, func(s *producing) {
 		if err := s.p.Ping(); err != nil {
@@ -166,7 +166,7 @@ func TestBlackHole(t *testing.T) {
 	}, func(s *scene) { s.cfg.DialTimeout = 0 })
 }
 
-// D51: without contexts they wait for one dial_timeout.
+// D51: publishes without contexts wait for one dial_timeout, all for the same.
 func TestBlackHoleTimesOut(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.net.Blackhole("a:1")

@@ -45,8 +45,8 @@ func TestRefusedPublish(t *testing.T) {
 	}
 }
 
-// D53: nsqd refuses one publish while the commands of others are behind it. It closes
-// the connection without executing these: they are published over a new one, once.
+// D53: nsqd refuses one publish while the commands of others are queued behind it. It
+// closes the connection without executing them: each is published once, over a new one.
 func TestRefusalHurtsNobodyElse(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.d.Inject(nsqtest.Fault{Command: "DPUB", Times: 1, Delay: time.Second})
@@ -76,8 +76,8 @@ func TestRefusalHurtsNobodyElse(t *testing.T) {
 	})
 }
 
-// D53: nor do ten refusals, each of which costs a connection, fail the publishes
-// behind them.
+// D53: ten refusals, each of which costs a connection, do not fail the publishes behind
+// them.
 func TestRefusalsHurtNobodyElse(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.d.Inject(nsqtest.Fault{Command: "DPUB", Delay: time.Second})

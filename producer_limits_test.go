@@ -11,8 +11,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// These tests hold what the documentation says in figures, at the limit and just
-// beyond it. The figures are literals on purpose. TestAsyncWindow has those of
+// These tests check the figures that the documentation gives, at the limit and just
+// beyond it. The figures are literals on purpose. TestAsyncWindow checks those of
 // transactions, and internal/fleet those of redials.
 
 // A delay of a year is sent, a longer one is not.
@@ -74,7 +74,7 @@ func TestOutstandingLimit(t *testing.T) {
 	}
 }
 
-// What BatchOptions may be at most. TestNewBatcherRefuses has what is just beyond.
+// The largest BatchOptions are accepted. TestNewBatcherRefuses tries larger ones.
 func TestBatchOptionsLimits(t *testing.T) {
 	most := BatchOptions{MaxMessages: 100_000, MaxBytes: 16 << 20, MaxDelay: time.Minute}
 	if _, err := NewBatcher(&Producer{}, most); err != nil {

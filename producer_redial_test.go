@@ -12,8 +12,7 @@ import (
 )
 
 // D51: while nsqd is down, publishes and pings fail at once. nsqd is dialled after
-// 100 ms, after 200 ms and so on up to a second. After a success the delays begin
-// anew.
+// 100 ms, after 200 ms and so on up to a second. A success resets the delay.
 func TestFailFast(t *testing.T) {
 	var dials *[]time.Time
 	produce(t, func(s *producing) {
@@ -102,7 +101,8 @@ func TestUnsentIsSentAgain(t *testing.T) {
 	}, func(s *scene) { s.net.Capacity = 1000 })
 }
 
-// If no new connection is made in time, the error says why, and why it was needed.
+// If no new connection is made in time, the error says why, and how the old one was
+// lost.
 func TestUnsentIsNotSentAgain(t *testing.T) {
 	produce(t, func(s *producing) {
 		if err := s.p.Ping(); err != nil {

@@ -56,8 +56,8 @@ func produce(t *testing.T, test func(s *producing), change ...func(*scene)) {
 // quietly turns logging off, for tests that make very many connections.
 func quietly(s *scene) { s.cfg.Logger = slog.New(slog.DiscardHandler) }
 
-// redialAllowed lets the time pass in which calls fail at once because an attempt to
-// connect failed.
+// redialAllowed waits until calls no longer fail at once because of a failed attempt
+// to connect.
 func redialAllowed() { after(2 * time.Second) }
 
 // stored returns the messages of topic t in order.
@@ -94,7 +94,7 @@ func expectVerdict(t *testing.T, err error, stored bool) {
 	case unknown && notSent:
 		t.Errorf("the error is both ErrUnknownOutcome and ErrNotSent: %v", err)
 	case (unknown || notSent) && !errors.Is(err, ErrNotConnected):
-		t.Errorf("the error is no ErrNotConnected: %v", err)
+		t.Errorf("the error does not match ErrNotConnected: %v", err)
 	}
 }
 
@@ -138,8 +138,8 @@ func (t tap) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// result receives a transaction and returns its error. It checks that the
-// transaction is that of the call with these args.
+// result receives a transaction and returns its error. It checks that the transaction
+// belongs to the call with these args.
 func (s *producing) result(done chan *ProducerTransaction, args ...any) error {
 	s.Helper()
 	t := <-done

@@ -181,8 +181,8 @@ func TestProducerKeepsItsOwnConfig(t *testing.T) {
 	})
 }
 
-// D53: what nsqd would close the connection for is not sent, and costs no other
-// publish anything.
+// D53: a publish for which nsqd would close the connection is not sent, so no other
+// publish suffers.
 func TestInvalidPublishesStayHere(t *testing.T) {
 	body, tooBig := []byte("0123456789"), []byte("0123456789a")
 	mebibyte := make([]byte, 1<<20)

@@ -16,7 +16,7 @@ func TestWindowServesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := window{limit: 10}
 		if !w.tryAcquire(6) || w.tryAcquire(5) || !w.tryAcquire(4) || w.tryAcquire(1) {
-			t.Error("try does not grant exactly what fits")
+			t.Error("tryAcquire does not grant exactly what fits")
 		}
 		var mu sync.Mutex
 		var got []string
