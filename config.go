@@ -204,9 +204,9 @@ type Config struct {
 	MsgTimeout time.Duration `opt:"msg_timeout" min:"0"`
 
 	// AutoTouch makes the Consumer send TOUCH for messages whose handlers are running,
-	// whenever no more than half of the msg-timeout is left (half of the shortest one,
-	// if those of the nsqds differ). It does so until the handler has run for this long,
-	// or until nsqd's max-msg-timeout allows no more. 0 is off. See Message.Touch.
+	// each time only half of the msg-timeout is left (half of the shortest one, if those
+	// of the nsqds differ). It does so until the handler has run for this long, or until
+	// nsqd's max-msg-timeout allows no more. 0 is off. See Message.Touch.
 	AutoTouch time.Duration `opt:"auto_touch" min:"0"`
 
 	// RecycleBodies makes the Consumer reuse the memory of bodies once their messages
