@@ -28,17 +28,17 @@ import "time"
 const (
 	shrink = 8   // a failure takes 1/shrink of the slots in use away
 	regrow = 128 // a success gives 1/regrow of all slots back
-	// The slots are planned anew when their number has moved by more than
+	// A new plan is made when the number of slots has moved by more than
 	// 1/replanStep. Smaller moves are not worth an RDY to every connection.
 	replanStep = 8
 	// highestLevel bounds the level. A pause that doubles reaches any MaxBackoff
-	// earlier. Without the bound, a pause that grows slowly or not at all would
+	// sooner. Without the bound, a pause that grows slowly or not at all would
 	// reach levels that take hours of single successes to come down from.
 	highestLevel = 32
 )
 
 // Result is what became of a message, as far as backoff is concerned. A message
-// that was given up has none.
+// that was given up or discarded, or that no handler began, has none.
 type Result uint8
 
 // The results.
@@ -54,7 +54,7 @@ type backoff struct {
 	capped  bool // the last pause was MaxBackoff: a higher level would not lengthen it
 	pausing bool
 	until   time.Time // when the current pause ends, or the last one ended
-	epoch   uint32    // number of pauses that have ended
+	epoch   uint32    // how many pauses have ended
 	window  float64   // adaptive: the part of max_in_flight that results allow; otherwise 1
 	slots   int       // how many slots there are: 0 in a pause
 }
@@ -150,8 +150,8 @@ func (b *backoff) raiseLevel() {
 	}
 }
 
-// pause takes all slots away for the pause of the level. It lasts settleTime at
-// least, so that no message which nsqd sent before is taken for the probe's.
+// pause takes all slots away for the pause of the current level. The pause lasts at
+// least settleTime, so that no message sent before it is mistaken for the probe.
 func (m *Machine) pause(now time.Time) {
 	b := &m.backoff
 	length := m.cfg.Backoff(b.level, m.chance)

@@ -25,8 +25,8 @@ func (w *world) flood(nodes ...*node) {
 	}
 }
 
-// rate lets time pass and returns the messages handled in it, as a part of what a
-// number of slots could handle.
+// rate lets time pass. It returns how many messages were handled, as a fraction of
+// what that number of slots could have handled.
 func (w *world) rate(slots int, takes, d time.Duration) float64 {
 	before := w.finished
 	w.run(d)
@@ -57,8 +57,8 @@ func TestOneBusyHasMost(t *testing.T) {
 	}
 }
 
-// TestDistantBusyHasHalf: the same, but messages are on the wire for as long as they
-// are handled, or longer. Samples do not show then that all slots are in use.
+// TestDistantBusyHasHalf: the same, but messages spend more time on the wire than with
+// a handler. Samples then do not show that all slots are in use.
 func TestDistantBusyHasHalf(t *testing.T) {
 	t.Parallel()
 	for _, takes := range []time.Duration{time.Millisecond, 6 * time.Millisecond} {
@@ -75,8 +75,8 @@ func TestDistantBusyHasHalf(t *testing.T) {
 	}
 }
 
-// TestBusyIsNotStarved: an nsqd with messages gets slots, at whatever point of the
-// round its messages come.
+// TestBusyIsNotStarved: an nsqd with messages gets slots, wherever in the round its
+// messages come.
 func TestBusyIsNotStarved(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ nsqds, slots int }{{3, 2}, {4, 3}, {5, 4}, {8, 7}, {10, 9}, {10, 8}, {20, 19}} {
@@ -128,8 +128,8 @@ func TestBusyTakeEvenTurns(t *testing.T) {
 	}
 }
 
-// TestTurnsWithASlotForEach: where a slot for each nsqd would leave a busy one little,
-// turns begin, once. When it is done they end, and nothing is sent any more.
+// TestTurnsWithASlotForEach: if a slot for each nsqd would leave a busy one few, turns
+// begin, once. When its messages are handled they end, and nothing more is sent.
 func TestTurnsWithASlotForEach(t *testing.T) {
 	t.Parallel()
 	for _, slots := range []int{10, 11, 15, 19} {
@@ -181,8 +181,8 @@ func TestSleepIsEven(t *testing.T) {
 	}
 }
 
-// TestProbeBesideSlowHandlers is D18 with messages in flight for long when a backoff
-// begins. A probe with RDY 1 would bring nothing.
+// TestProbeBesideSlowHandlers is D18 while slow handlers hold messages from before the
+// backoff. A probe with RDY 1 would bring nothing.
 func TestProbeBesideSlowHandlers(t *testing.T) {
 	for _, tt := range []struct {
 		nsqds, slots, slow int

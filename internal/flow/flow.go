@@ -1,6 +1,5 @@
 // Package flow shares max_in_flight over the connections to nsqds. It decides
-// which RDY each connection is sent, and when failures of handlers pause all of
-// them.
+// which RDY each connection is sent, and when failing handlers pause all of them.
 //
 // It is pure: events and the time go in, decisions come out. It reads no clock,
 // starts no goroutine and does no I/O. Random numbers come from a seed, so the
@@ -15,15 +14,15 @@
 //     split, moved towards the connections that use their slots.
 //   - turns.go sets wants while there are fewer slots than connections: the slots
 //     go round. It also does so when there are hardly more slots than connections
-//     and a busy connection could use those that idle ones hold.
+//     and a busy connection could use the slots of idle ones.
 //   - backoff.go and overload.go limit how many slots there are.
 //
 // grant.go turns wants into RDYs. RDY is a ceiling on what nsqd may have in
 // flight on a connection, not a credit, and nsqd does not confirm it. A decrease
 // is therefore sent at once, but other connections get the slots it frees only
-// when nsqd must have seen it and the messages in flight above it are acked,
-// requeued or expired. No RDY that is sent lets the sum over all connections of
-// max(RDY, messages in flight) exceed max_in_flight.
+// when nsqd must have seen it and the messages in flight above it have been acked,
+// requeued or expired. An RDY is sent only if the sum over all connections of
+// max(RDY, messages in flight) stays within max_in_flight.
 //
 // The owner calls Take after every event and sends the decisions in the order
 // returned. When Next is due, it calls Sample for every connection, then Tick.
@@ -36,25 +35,25 @@ import (
 )
 
 const (
-	// settleTime is how long after a decrease messages may still arrive that nsqd
-	// sent before the decrease reached it. It is also the least time between two
-	// plans made because connections come and go.
+	// settleTime is how long messages may keep arriving after a decrease because
+	// nsqd sent them before the decrease reached it. It is also the least time
+	// between two plans that are made because connections came or went.
 	settleTime = 10 * time.Millisecond
-	// visitTime is how long a slot that goes round stays where no message comes.
-	// nsqd flushes its output buffer at once when a message fills the connection's
-	// RDY. With an RDY of 1 every message does.
+	// visitTime is how long a slot that goes round waits for a first message before
+	// it moves on. It can be short: nsqd flushes its output buffer at once when a
+	// message fills the connection's RDY, and with an RDY of 1 every message does.
 	visitTime = 25 * time.Millisecond
-	// turnTime is the longest that a slot stays where messages come while other
+	// turnTime is the longest a slot stays on a connection with messages while other
 	// connections with messages wait.
 	turnTime = 250 * time.Millisecond
 	// lookInterval is the longest time between two looks at what connections use.
 	lookInterval = 100 * time.Millisecond
-	// fastPerSlot is the number of messages per slot between two looks from which
-	// on the handlers are too fast for a look to find their messages in flight.
+	// With at least fastPerSlot messages per slot between two looks, the handlers are
+	// too fast for a look to find their messages in flight.
 	fastPerSlot = 16
-	// From a load of fullLoad on, a connection counts as using all of its RDY.
-	// A connection without messages has unknownLoad, so that two looks which find
-	// all slots in use are enough to reach fullLoad.
+	// A connection with a load of at least fullLoad counts as using all of its RDY.
+	// One without messages has unknownLoad: from there, two looks that find all of its
+	// slots in use raise it to fullLoad.
 	fullLoad, unknownLoad = 0.85, 0.75
 )
 
@@ -122,17 +121,17 @@ type conn struct {
 	fresh        uint64  // messages received since the last look
 	peak         int     // most in flight since the last look
 	load         float64 // moving average of the part of rdy in use
-	keep         int     // slots that others do not get although they need more
+	keep         int     // slots that it keeps even if others need more
 	need         int     // slots that it can use
 	lo, hi, next int     // bounds and result of the split being made
 
 	id        ID
 	received  uint64
 	last      time.Time     // when its last message arrived
-	since     time.Time     // when rdy last rose from 0, or its slot was given anew
+	since     time.Time     // when its current time with slots began: see grant and giveSlot
 	settledAt time.Time     // when nsqd must have seen the last decrease of rdy
 	place     place         // the queue in which it waits for a turn
-	stay      time.Duration // how long its slot stays without a message
+	stay      time.Duration // how long a single slot waits for a message before it leaves
 }
 
 // use is how much a connection uses its slots, as a look found it.
@@ -141,7 +140,7 @@ type use uint8
 const (
 	idle  use = iota // no message for cfg.Idle
 	light            // a message now and then
-	busy             // one message after the other
+	busy             // one message after another
 	full             // all its slots are in use
 )
 
@@ -167,7 +166,7 @@ type Machine struct {
 	preferTurns bool      // take turns although there is a slot for every connection
 	stale       bool      // connections came or went since the last plan
 	planAt      time.Time // such a change is planned for no earlier than this
-	changed     bool      // wants changed, or slots became free while a connection waits for some
+	changed     bool      // Take has work: wants changed, or awaited slots became free
 
 	waiting      bool // a connection has a lower RDY than its aim
 	waitingSince time.Time
@@ -214,7 +213,7 @@ func (m *Machine) Up(now time.Time, id ID, maxRDY int) {
 	m.open++
 	m.stale = true
 	if m.lookAt.IsZero() && now.Before(m.planAt) {
-		m.Wake(now) // until the plan the machine is not asleep, so messages go unreported
+		m.Wake(now) // Asleep is false until the plan, so no message would wake the machine
 	}
 }
 
@@ -320,14 +319,12 @@ func earlier(a time.Time, aOK bool, b time.Time, bOK bool) (time.Time, bool) {
 	return a, aOK
 }
 
-// Asleep reports whether the machine looks at nothing until Wake is called: no
-// connection has had a message for a while. The owner calls Wake when the next
-// message arrives. While a plan is pending the machine is awake: the plan sets the
-// next look.
+// Asleep reports whether the machine has stopped looking, because no connection has
+// had a message for a while. The owner calls Wake when the next message arrives.
+// While a plan is pending the machine is awake: the plan sets the next look.
 func (m *Machine) Asleep() bool { return m.watches() && m.lookAt.IsZero() && !m.stale }
 
-// Wake makes the machine look soon, but not before it shows whether more messages
-// follow.
+// Wake makes the machine look again, after a delay in which more messages may follow.
 func (m *Machine) Wake(now time.Time) {
 	if m.watches() {
 		m.lookAt = now.Add(min(visitTime, m.cfg.Look))
@@ -345,8 +342,8 @@ func (m *Machine) limit() int {
 	return min(m.max, m.backoff.slots)
 }
 
-// plan sets all wants anew. It runs when the connections or the number of slots
-// changed.
+// plan sets all wants from scratch. It runs when the connections or the number of
+// slots changed.
 func (m *Machine) plan(now time.Time) {
 	m.stale, m.changed = false, true
 	limit, before := m.limit(), m.mode

@@ -6,7 +6,7 @@ import (
 )
 
 // FuzzMachine feeds any events in any order, sensible or not. The first byte chooses
-// the policy. In every other byte the low four bits are a command and the high four
+// the policy. In each further byte the low four bits are a command and the high four
 // its argument. The world checks the decisions and the invariants.
 func FuzzMachine(f *testing.F) {
 	f.Add([]byte{0x05, 0x00, 0x10, 0x20, 0xf1, 0x0c, 0x45, 0x0d, 0x0d, 0x05, 0x0c, 0x35, 0x0d})

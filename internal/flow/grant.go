@@ -43,8 +43,9 @@ func (c *conn) setAim(spare int) (covered int) {
 	return covered
 }
 
-// owes reports whether a connection comes first for one slot. While slots go round
-// every connection below its aim does, otherwise only those with RDY 0.
+// owes reports whether a connection is owed a slot: one, before any connection gets
+// more. While slots go round, every connection below its aim is; otherwise only those
+// with RDY 0 are.
 func (m *Machine) owes(c *conn) bool {
 	return c.rdy < c.aim && (c.rdy == 0 || m.mode == turning)
 }
@@ -67,7 +68,7 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 			owed--
 			more = max(more+1, min(free, 1))
 			if m.mode == turning && owed > 0 {
-				keeps = min(own, c.rdy) // slots it is about to lose go to the waiting
+				keeps = min(own, c.rdy) // what it holds beyond its RDY goes to others that wait
 			}
 		}
 		rdy := min(c.aim, covered+keeps+max(more, 0))
@@ -92,9 +93,9 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 	return dst
 }
 
-// updateHeld sets how many slots no other connection may have because of c: its RDY
-// or its messages in flight, whichever is more. Until nsqd must have seen the last
-// decrease, held does not fall: messages sent before may still arrive.
+// updateHeld sets how many slots c keeps from the others: its RDY or its messages in
+// flight, whichever is more. Until nsqd must have seen the last decrease,
+// held does not fall: messages that nsqd sent before may still arrive.
 func (m *Machine) updateHeld(now time.Time, c *conn) {
 	held := max(c.rdy, c.inFlight)
 	if now.Before(c.settledAt) {

@@ -7,7 +7,7 @@ import (
 )
 
 // market is many consumers of the same nsqds, each with a machine. An nsqd sends a
-// message to any consumer that is ready. Only handlers take time.
+// message to any consumer that is ready for one. Only handlers take time.
 type market struct {
 	testing.TB
 	timeline
@@ -29,7 +29,10 @@ type consumer struct {
 }
 
 func newMarket(t testing.TB, nsqds, consumers int, cfg Config) *market {
-	k := &market{TB: t, timeline: timeline{now: epochStart}, rand: rand.New(rand.NewPCG(cfg.Seed, 5)), depth: make([]int, nsqds), takes: 50 * time.Millisecond}
+	k := &market{
+		TB: t, timeline: timeline{now: epochStart}, rand: rand.New(rand.NewPCG(cfg.Seed, 5)),
+		depth: make([]int, nsqds), takes: 50 * time.Millisecond,
+	}
 	for i := range consumers {
 		cfg.Seed += uint64(i) // #nosec G115 -- positive
 		cfg.Idle = 500 * time.Millisecond
@@ -70,7 +73,7 @@ func (k *market) run(d time.Duration) {
 	}
 }
 
-// account adds up the slot time up to until.
+// account adds the slot time from now to until.
 func (k *market) account(until time.Time) {
 	slots := 0
 	for _, c := range k.consumers {

@@ -39,8 +39,8 @@ func TestSplitAgainstOracle(t *testing.T) {
 	}
 }
 
-// dealt splits the slots in the five phases that the top of share.go describes: one
-// for each, what each keeps, what each needs, the rest for those with messages, what
+// dealt splits the slots in five phases, as the top of share.go describes: one for
+// each, what each keeps, what each needs, the rest for those with messages, and what
 // is still left for all.
 func dealt(m *Machine, slots int) []int {
 	shares := make([]int, len(m.conns))
@@ -67,9 +67,9 @@ func dealt(m *Machine, slots int) []int {
 	return shares
 }
 
-// deal gives one slot to the connection that has fewest of those that may have
-// another. Of equals it prefers one that has more than that now. deal reports
-// whether there was one.
+// deal gives one slot to the connection with the fewest, of those that may have
+// another. Among equals it prefers one that wants more already. It reports whether
+// any connection could take the slot.
 func deal(m *Machine, shares []int, most func(c *conn) int) bool {
 	var may []int
 	for i, c := range m.conns {

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// TestAnyOrder plays walks with calls in orders that the run loop never has: early
-// and repeated ticks, Take again, calls for connections that are down or draining, a
-// connection up and down before any Take. Each such call either changes nothing or
-// keeps all invariants.
+// TestAnyOrder plays walks with calls in orders that the run loop never produces:
+// early and repeated ticks, a second Take, calls for connections that are down or
+// draining, a connection that is up and down again before a Take. Each such call
+// either changes nothing or keeps all invariants.
 func TestAnyOrder(t *testing.T) {
 	for seed := range uint64(60) {
 		w := newWalk(t, seed)

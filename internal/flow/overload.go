@@ -4,12 +4,12 @@ import "time"
 
 // An overload is more messages in hand than the handlers manage within a lease.
 // Messages that wait for a handler time out, nsqd delivers them again, and they use
-// up their attempts without a handler having begun them. An overload takes half of
-// the slots away. For one lease further reports are ignored, since the messages in
-// hand came while there were more slots. After each lease without an overload some
-// slots come back.
+// up their attempts although no handler has begun them. An overload takes half of the
+// slots away. For one lease, further reports are ignored: the messages in hand arrived
+// while there were more slots. After each lease without an overload some slots come
+// back.
 
-// overload is the limit that overloads have led to.
+// overload is the limit that past overloads have set.
 type overload struct {
 	slots  int           // 0 is no limit
 	lease  time.Duration // the length of a lease
@@ -17,8 +17,8 @@ type overload struct {
 	easeAt time.Time     // when some slots come back
 }
 
-// Overload reports an overload: messages with leases of that length timed out before
-// a handler was free.
+// Overload reports that messages timed out before a handler was free. lease is the
+// length of their leases.
 func (m *Machine) Overload(now time.Time, lease time.Duration) {
 	o := &m.overload
 	if o.slots > 0 && now.Sub(o.since) < o.lease {

@@ -43,9 +43,9 @@ type player struct {
 	rdys  int           // decisions counted
 
 	takes  time.Duration     // of handlers
-	result Result            // of messages, unless next or own says otherwise
-	next   []Result          // of the next messages, first to last
-	own    map[string]Result // of the messages of one nsqd, by its name
+	result Result            // of all messages for which next and own have none
+	next   []Result          // of the next messages, in order; comes before own
+	own    map[string]Result // of the messages of an nsqd, by its name
 }
 
 // newPlayer makes a consumer from options such as max=10 and uniform.
@@ -219,8 +219,8 @@ func (p *player) up(args []string) {
 	}
 }
 
-// overload reports that leases of a length ended unbegun, now or after a time. One
-// that comes when the machine is due comes before the tick.
+// overload reports an overload, now or after a time. If the machine is due at that
+// time, the overload comes before the tick.
 func (p *player) overload(args []string) {
 	lease, after := p.duration(args[0]), time.Duration(0)
 	if len(args) > 1 {

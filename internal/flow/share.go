@@ -14,11 +14,11 @@ import (
 //     slots if all are in use.
 //  3. To each connection, the slots that it needs: a quarter more than it uses, or
 //     twice its RDY if all of that is in use.
-//  4. The rest to connections with messages, and what they cannot take to all.
+//  4. The rest to connections with messages, and what those cannot take to all.
 //
-// A look averages the slots in use, since peaks tell nothing: with few slots each,
-// every connection uses all of its slots at some time. Wants change only if that
-// gives a busy connection more. Otherwise nothing is sent.
+// A look averages the slots in use. Peaks would tell nothing: with few slots each,
+// every connection has all of its slots in use at some point. Wants change only if
+// that gives a busy connection more; otherwise nothing is sent.
 
 // look measures what connections use, and changes wants if that helps one of them.
 func (m *Machine) look(now time.Time) {
@@ -60,25 +60,25 @@ func (m *Machine) measure(now time.Time) (n int) {
 	return n
 }
 
-// measure updates what c does with its slots. A connection is idle after that time
-// without messages.
-func (c *conn) measure(now time.Time, after time.Duration) {
+// measure updates what c does with its slots. A connection without messages for
+// idleAfter is idle.
+func (c *conn) measure(now time.Time, idleAfter time.Duration) {
 	if c.use == idle && c.need == 1 && c.load == unknownLoad && c.inFlight == 0 && c.fresh == 0 {
-		return // idle before and after
+		return // it was idle and still is
 	}
-	quiet := c.inFlight == 0 && now.Sub(c.last) >= after
+	quiet := c.inFlight == 0 && now.Sub(c.last) >= idleAfter
 	fresh := int(min(c.fresh, math.MaxInt32)) // #nosec G115 -- bounded
 	rdy := max(c.rdy, 1)
 	seen := c.inFlight
 	if fresh >= fastPerSlot*rdy {
-		seen = c.peak // a look finds nothing in flight with handlers so fast
+		seen = c.peak // with handlers this fast, a look finds nothing in flight
 	}
 	c.load += (min(float64(seen)/float64(rdy), 1) - c.load) / 4
 	used := c.load * float64(rdy)
 	c.keep = int(math.Ceil(used))
 	need := int(used*5/4) + 1
 	switch {
-	case quiet && now.Sub(c.since) >= after:
+	case quiet && now.Sub(c.since) >= idleAfter:
 		c.use, c.load, c.keep, c.need = idle, unknownLoad, 1, 1
 		return
 	case c.load >= fullLoad && c.rdy > 0:
@@ -90,14 +90,14 @@ func (c *conn) measure(now time.Time, after time.Duration) {
 	default:
 		c.use = light
 	}
-	// Traffic comes in bursts, so need falls by an eighth per look at most.
+	// Traffic comes in bursts, so need falls by at most an eighth per look.
 	c.need = max(need, c.need-(c.need+7)/8)
 }
 
-// worthAdopting reports whether the split gives a connection enough more slots that
-// would be of use to it. A full connection needs a sixteenth more, or one slot. A
-// busy one may have no use for more, or its messages may be on the wire: the way to
-// a distant nsqd can take longer than the handlers. It needs a quarter more.
+// worthAdopting reports whether the split is worth its RDYs: whether at least one
+// connection gains enough. A full connection must gain a sixteenth, or one slot. A
+// busy one may have no use for more, or its messages may be on the wire, which can
+// take longer than the handlers. It must gain a quarter.
 func (m *Machine) worthAdopting() bool {
 	for _, c := range m.conns {
 		least := max(c.want/16, 1)
@@ -176,14 +176,14 @@ func (m *Machine) split(slots int) {
 	m.fill(left)
 }
 
-// guaranteed returns the slots that a connection keeps although others need more.
+// guaranteed returns the slots that a connection keeps even if others need more.
 func (c *conn) guaranteed() int { return max(min(c.keep, c.need, c.maxRDY), 1) }
 
-// fill gives each elastic connection between lo and hi slots, as evenly as that
-// allows and slots in total. Of connections that are equal, those that have more
-// now keep it, so that fewer RDYs change.
+// fill splits slots among the elastic connections as evenly as their bounds lo and
+// hi allow. If some must get one more than others, those that have more now keep it,
+// so that fewer RDYs change.
 func (m *Machine) fill(slots int) {
-	level, above := 0, slots // the highest even level for which slots suffice
+	level, above := 0, slots // ends as the highest level for which slots suffice
 	for level < above {
 		mid := (level + above + 1) / 2
 		if m.slotsAtLevel(mid) <= slots {
@@ -206,7 +206,8 @@ func (m *Machine) fill(slots int) {
 	}
 }
 
-// slotsAtLevel returns how many slots the elastic connections have at a level.
+// slotsAtLevel returns how many slots it takes to give each elastic connection level,
+// or the bound that is nearest to it.
 func (m *Machine) slotsAtLevel(level int) (n int) {
 	for _, c := range m.elastic {
 		n += min(max(level, c.lo), c.hi)

@@ -11,8 +11,8 @@ import (
 // The TestSimulate tests measure in virtual time what docs/GUARANTEES.md claims.
 // go test -run Simulate -v ./internal/flow prints the figures.
 
-// TestSimulateManyNSQDs is one consumer of 10,000 nsqds that come and go. While none
-// does, a tick allocates nothing.
+// TestSimulateManyNSQDs is one consumer of 10,000 nsqds that come and go. A tick in
+// which none does allocates nothing.
 func TestSimulateManyNSQDs(t *testing.T) {
 	for _, slots := range []int{1_000, 20_000} {
 		c := newCrowd(10_000, Config{MaxInFlight: slots, Idle: 500 * time.Millisecond})
@@ -90,8 +90,8 @@ func (c *crowd) tick() {
 }
 
 // TestSimulateBusyNSQD is D21: one nsqd of eight has messages. Within a second it has
-// 90 % of the slots. In the steady state after that nothing is sent, and next to
-// nothing where messages come one by one.
+// 90 % of the slots, and from then on nothing is sent. Hardly anything is sent if all
+// eight have single messages now and then.
 func TestSimulateBusyNSQD(t *testing.T) {
 	w := newWorld(t, Config{MaxInFlight: 80})
 	for range 8 {
@@ -124,7 +124,7 @@ func TestSimulateBusyNSQD(t *testing.T) {
 }
 
 // TestSimulateZipf is many consumers of many nsqds, some with much more traffic than
-// others. It measures the slots that could have been working and were not.
+// others. It measures how much slot time was wasted: idle while messages waited.
 func TestSimulateZipf(t *testing.T) {
 	t.Parallel()
 	for _, load := range []float64{0.5, 0.9} {
@@ -152,8 +152,8 @@ func TestSimulateZipf(t *testing.T) {
 	}
 }
 
-// TestSimulateFirstDelivery is D22: with fewer slots than nsqds, an idle nsqd gets a
-// message.
+// TestSimulateFirstDelivery is D22: how soon a message for an idle nsqd is delivered
+// when there are fewer slots than nsqds.
 func TestSimulateFirstDelivery(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -6,20 +6,22 @@ import (
 	"time"
 )
 
-// Turns are taken while there are fewer slots than connections. A slot visits a
-// connection; if no message comes, it moves on to the connection that has waited
-// longest. Where messages come the slot stays, but while other connections with
-// messages wait, for a turn at most. A connection that uses all its slots gets more.
+// Connections take turns while there are fewer slots than connections. A slot visits
+// a connection; if no message comes, it moves on to the connection that has waited
+// longest. If messages come, the slot stays: as long as they keep coming, or for one
+// turn if other connections with messages wait. A connection that uses all its slots
+// gets more.
 //
-// Connections with messages could thus use all slots all the time. So an eighth of
-// the slots' time belongs to visits. It is saved up as credit while slow handlers
-// let no slot go, so every connection is visited within a bounded time, however
-// busy others are. Visits also get the slots that nothing else uses.
+// Left to that, connections with messages could hold all slots all the time. So an
+// eighth of the slots' time is reserved for visits. While slow handlers keep every
+// slot busy, that time is saved up as credit. Every connection is thus visited within
+// a bounded time, however busy others are. Visits also get the slots that nothing
+// else uses.
 //
-// Turns are also taken while there are one to two slots per connection, and some
-// connections use all their slots and others none. If each idle connection kept a
-// slot, less than half of the slots would be left for the busy ones. One slot that
-// goes round the idle ones leaves nearly all.
+// Connections also take turns while there are one to two slots per connection, and
+// some connections use all their slots and others none. If each idle connection kept
+// a slot, less than half of the slots would be left for the busy ones. If one slot
+// goes round the idle ones, nearly all are left.
 
 // Visits may take 1/visitShare of the slots' time from connections with messages.
 const visitShare = 8
@@ -60,7 +62,7 @@ func (q *queue) pop() *conn {
 	return c
 }
 
-// tidy drops the served connections when they are more than the waiting ones.
+// tidy drops the served connections once they outnumber the waiting ones.
 func (q *queue) tidy() {
 	if q.served > q.len() {
 		q.conns = slices.Delete(q.conns, 0, q.served)
@@ -108,7 +110,7 @@ func (t *turns) clear() {
 	t.hot.clear()
 }
 
-// enqueueNew inserts a new connection at a random place of the cold queue, so that
+// enqueueNew inserts a new connection at a random place in the cold queue, so that
 // consumers that started together do not go round in step.
 func (t *turns) enqueueNew(c *conn, chance *rand.Rand) {
 	c.place = inCold
@@ -117,9 +119,9 @@ func (t *turns) enqueueNew(c *conn, chance *rand.Rand) {
 	q.conns = slices.Insert(q.conns, q.served+chance.IntN(q.len()+1), c)
 }
 
-// assignTurns has the connections take turns for the slots there are now. When
-// turns begin, the connections come in the order of their last messages, the latest
-// first.
+// assignTurns makes the connections take turns with the slots that there are now.
+// When turns begin, the connections queue in the order of their last messages, the
+// latest first.
 func (m *Machine) assignTurns(now time.Time, slots int, beginning bool) {
 	if beginning {
 		m.turns.clear()
@@ -184,7 +186,7 @@ func (m *Machine) rotate(now time.Time) {
 	free -= m.giveMore(free, (*conn).streaming)
 	free -= m.giveVisits(now, free)
 	switch {
-	case free > 0: // no connection waits: there is enough to share
+	case free > 0: // no connection waits: there are enough slots to share
 		m.preferTurns = false
 		m.plan(now)
 	case t.hot.len() == 0: // otherwise ending turns will even things out
@@ -192,8 +194,8 @@ func (m *Machine) rotate(now time.Time) {
 	}
 }
 
-// giveVisits gives up to that many slots to the connections that have waited
-// longest in the cold queue, each for a visit. It returns how many it gave.
+// giveVisits gives at most that many slots, one each, to the connections that have
+// waited longest in the cold queue, for a visit. It returns how many it gave.
 func (m *Machine) giveVisits(now time.Time, slots int) (given int) {
 	t := &m.turns
 	for ; given < slots && t.cold.len() > 0; given++ {
@@ -203,8 +205,8 @@ func (m *Machine) giveVisits(now time.Time, slots int) (given int) {
 	return given
 }
 
-// giveTurns gives up to that many slots to the connections of the hot queue, and
-// returns how many it gave.
+// giveTurns gives at most that many slots, one each, to the connections in the hot
+// queue. It returns how many it gave.
 func (m *Machine) giveTurns(now time.Time, slots int) (given int) {
 	for ; given < slots && m.turns.hot.len() > 0; given++ {
 		m.giveSlot(now, m.turns.hot.pop(), lookInterval)
@@ -212,23 +214,23 @@ func (m *Machine) giveTurns(now time.Time, slots int) (given int) {
 	return given
 }
 
-// giveSlot gives a connection without slots one, which stays that long without a
-// message.
+// giveSlot gives one slot to a connection that has none. Unless a message comes, the
+// slot leaves after stay.
 func (m *Machine) giveSlot(now time.Time, c *conn, stay time.Duration) {
 	c.want, c.stay = 1, stay
 	if c.rdy > 0 {
-		c.since = now // its last slot has not left yet
+		c.since = now // its last slot has not left yet: grant will not set since
 	}
 	m.changed = true
 }
 
-// releaseSlots takes slots from connections whose time is over, and sets when the
-// next time will be. It returns how many slots are free, and how many are on a visit
-// where no message has come yet.
+// releaseSlots takes slots from connections whose time is over. If another's time ends
+// before the next rotate is due, it brings that forward. It returns how many slots are
+// free, and how many are on a visit that has brought no message yet.
 func (m *Machine) releaseSlots(now time.Time) (free, visits int) {
 	t := &m.turns
 	free = m.limit()
-	moves := max(t.cold.len()/100, 8) // with thousands of nsqds, in small portions
+	moves := max(t.cold.len()/100, 8) // with thousands of nsqds, a few at a time
 	others := t.hot.len()             // connections with messages that wait
 	for _, c := range m.conns {
 		if c.want == 0 {
@@ -237,7 +239,7 @@ func (m *Machine) releaseSlots(now time.Time) (free, visits int) {
 		came := !c.last.Before(c.since)
 		left := c.leaveAt(m.cfg.Idle)
 		switch {
-		case c.rdy == 0: // its slot is not free yet
+		case c.rdy == 0: // its slot has not been freed elsewhere yet
 		case c.inFlight <= c.leftover && !now.Before(left) && moves > 0:
 			moves--
 			m.withdraw(c, c.want, inCold)
@@ -274,7 +276,8 @@ func (c *conn) leaveAt(idle time.Duration) time.Time {
 	return from.Add(c.stay)
 }
 
-// withdraw takes n slots from a connection. If that was the last, it waits at p.
+// withdraw takes n slots from a connection. If none is left, the connection waits in
+// the queue p.
 func (m *Machine) withdraw(c *conn, n int, p place) {
 	c.want -= n
 	m.changed = true
@@ -288,20 +291,20 @@ func (c *conn) thirsty() bool {
 	return c.use == full && c.want > 0 && c.want < min(c.need, c.maxRDY)
 }
 
-// streaming reports whether a connection has messages one after the other and room
-// for more slots. How many it could use is unknown if its messages spend most of
+// streaming reports whether a connection has one message after another and room for
+// more slots. Whether it could use them is unknown if its messages spend most of
 // their time on the wire.
 func (c *conn) streaming() bool {
 	return c.use >= busy && c.want > 0 && c.want < c.maxRDY
 }
 
-// giveMore gives free slots to the connections for which which is true, one each and
-// again, and returns how many it gave.
-func (m *Machine) giveMore(free int, which func(*conn) bool) (given int) {
+// giveMore hands free slots to the eligible connections, one each per round, until
+// none is free or no connection is eligible. It returns how many it gave.
+func (m *Machine) giveMore(free int, eligible func(*conn) bool) (given int) {
 	for more := true; more; {
 		more = false
 		for _, c := range m.conns {
-			if given < free && which(c) {
+			if given < free && eligible(c) {
 				c.want++
 				given++
 				more = true
@@ -312,9 +315,9 @@ func (m *Machine) giveMore(free int, which func(*conn) bool) (given int) {
 	return given
 }
 
-// rebalance takes a slot from the connection that has most or, if all have one, from
-// the one that has had it longest. The slot goes to a visit that the credit pays
-// for, or else to a thirsty connection that has at least two fewer.
+// rebalance moves one slot, away from the connection that has most or, among equals,
+// has had its slots longest. It goes to a visit if the credit pays for one, and
+// otherwise to a thirsty connection that has at least two fewer.
 func (m *Machine) rebalance(now time.Time) {
 	var most, least *conn
 	for _, c := range m.conns {

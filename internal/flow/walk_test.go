@@ -12,8 +12,8 @@ import (
 var walks = flag.Int("walks", 520, "random walks of TestRandomWalk, of 2,000 events each")
 
 // TestRandomWalk plays random events in random order and checks all invariants after
-// each. At the end handlers succeed and nothing else changes. Then all messages must
-// be consumed, and every slot must be in use.
+// each. At the end the random events stop and handlers succeed. Then all messages must
+// be consumed, and every slot must be given out.
 func TestRandomWalk(t *testing.T) {
 	t.Parallel()
 	events := 0
@@ -47,9 +47,9 @@ type walk struct {
 	events int
 	ended  bool // no more events
 
-	// What handlers do now, each in percent of messages, and for how long at most.
+	// What handlers do now: each but success in percent of messages.
 	fail, continued, discard, never int
-	takes                           time.Duration // on average
+	takes                           time.Duration // how long they take, on average
 }
 
 func newWalk(t *testing.T, seed uint64) *walk {
@@ -97,7 +97,7 @@ func (w *walk) run(events int) int {
 	return w.events
 }
 
-// mood changes what handlers do, and again after a while.
+// mood changes what handlers do, now and at random times after that.
 func (w *walk) mood() {
 	if w.ended {
 		return
@@ -128,7 +128,7 @@ func (w *walk) handler(*node) (time.Duration, Result) {
 	return takes, Success
 }
 
-// something plays a random event, and another after a while.
+// something plays a random event, now and at random times after that.
 func (w *walk) something() {
 	if w.ended {
 		return
@@ -199,7 +199,7 @@ func (w *walk) finish() {
 		slots += n.sent
 		take += w.m.byID[n.id].maxRDY
 	}
-	// Slots that go round are between two connections at times.
+	// In turns, a slot may be on its way from one connection to another.
 	if limit := w.m.limit(); limit >= len(w.nodes) && slots != min(limit, take) {
 		w.Fatalf("seed %d: sum of RDYs %d, max_in_flight %d", w.seed, slots, w.max)
 	}

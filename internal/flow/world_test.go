@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// world is a consumer and its nsqds in virtual time: a Machine and what it decides
-// about. Commands and messages spend time on the wire, nsqd delivers up to RDY
-// through an output buffer, and handlers take time.
+// world is a consumer and its nsqds in virtual time: a Machine and the connections
+// that it decides about. Commands and messages spend time on the wire, nsqd delivers
+// up to RDY messages through an output buffer, and handlers take time.
 type world struct {
 	testing.TB
 	timeline
@@ -20,7 +20,7 @@ type world struct {
 	delay   time.Duration // on the wire, one way
 	buffer  time.Duration // nsqd's output buffer timeout
 	handle  func(n *node) (time.Duration, Result)
-	workers int // handlers; 0 is one for each message
+	workers int // how many handlers; 0 is one for each message
 
 	lease      time.Duration // nsqd's msg_timeout
 	nodes      []*node
@@ -30,7 +30,7 @@ type world struct {
 	queue      []*arrival
 	inHand     map[*arrival]bool // received and not completed, on whatever connection
 	leases     []*arrival        // of received messages, in the order in which they end
-	unreported int               // since the last pause, messages that ended without the machine being told
+	unreported int               // since the last pause: messages that ended without a Result
 	max        int
 	ticks      int
 
@@ -181,7 +181,7 @@ func (w *world) step(end time.Time) bool {
 	return true
 }
 
-// tick samples all connections and has the machine do what is due.
+// tick samples all connections and calls Tick.
 func (w *world) tick() {
 	w.ticks++
 	for _, n := range w.nodes {
@@ -376,7 +376,7 @@ func (w *world) flush(n *node) {
 	})
 }
 
-// work has free handlers begin messages.
+// work lets free handlers begin messages.
 func (w *world) work() {
 	for len(w.queue) > 0 && (w.workers == 0 || w.running < w.workers) {
 		a := w.queue[0]
@@ -397,7 +397,7 @@ func (w *world) work() {
 	}
 }
 
-// expire has nsqd requeue the messages whose lease is over.
+// expire makes nsqd requeue the messages whose lease is over.
 func (w *world) expire() {
 	for len(w.leases) > 0 {
 		a := w.leases[0]
