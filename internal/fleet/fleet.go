@@ -7,25 +7,25 @@
 //
 // # Which nsqds
 //
-// An address is wanted if it was added or nsqlookupd lists it, and it was not
+// An address is wanted if it was added or an nsqlookupd lists it, and it has not been
 // removed since. An address that is only listed is let go when no nsqlookupd has
-// listed it in three polls in a row and for Grace: an nsqd that restarts is unlisted
-// for a short time. A poll counts only if every nsqlookupd responded, since one that
-// did not may still list the address. A connected nsqd has 30 s at least: an
-// nsqlookupd that restarts lists no nsqd until the nsqds have registered again. An
-// address that was added stays, whatever is listed.
+// listed it in three polls in a row and for at least Grace: an nsqd that restarts is
+// unlisted for a short time. A poll counts only if every nsqlookupd responded, since
+// one that did not may still list the address. A connected nsqd is kept for at least
+// 30 s: an nsqlookupd that restarts lists no nsqd until the nsqds have registered
+// again. An address that was added stays, whatever is listed.
 //
 // # When to dial
 //
 // An address is dialled at once when it becomes wanted, or as soon as fewer than
 // MaxDials dials are under way. When a dial fails or a connection is lost, the next
-// dial follows after a delay of MinDelay plus 40 % of the time that the trouble has
-// lasted, at most MaxDelay. So delays grow geometrically, and an nsqd that comes back
-// is dialled before it was away for half as long again. Delays are drawn from the
-// upper half of that, so that many consumers do not return to a restarted nsqd in
-// step. A connection that held for 10 s ends the trouble; a shorter one is part of it.
-// An nsqd that refused the connection will hardly accept it within a second, so
-// RefusedDelay takes the place of MinDelay.
+// dial follows after at most MinDelay plus 40 % of the time that the trouble has
+// lasted, and never more than MaxDelay. So delays grow geometrically, and the longer an
+// nsqd was away, the longer it may wait for its dial. The delay is drawn from the upper
+// half of that range, so that many consumers do not return to a restarted nsqd in step.
+// A connection that lasted 10 s ends the trouble; a shorter one is part of it. An nsqd
+// that refused a connection is unlikely to accept one within a second, so RefusedDelay
+// takes the place of MinDelay.
 package fleet
 
 import (
@@ -38,22 +38,22 @@ import (
 type Config struct {
 	MinDelay     time.Duration // the longest delay when the trouble begins
 	MaxDelay     time.Duration // the longest delay ever
-	RefusedDelay time.Duration // MinDelay for an nsqd that refused the connection
-	MaxDials     int           // bounds the dials under way
+	RefusedDelay time.Duration // replaces MinDelay after nsqd refused the connection
+	MaxDials     int           // bounds how many dials are under way
 	Grace        time.Duration // how long an address must be unlisted to be let go
 	Seed         uint64        // of the delays
 }
 
 const (
-	// misses is in how many polls in a row an address must be unlisted to be let go.
+	// misses is how many polls in a row must miss an address before it is let go.
 	misses = 3
-	// connectedGrace is the least Grace of a connected nsqd: twice as long as
+	// connectedGrace is the least Grace of a connected nsqd: twice the time that
 	// nsqds take to register with an nsqlookupd that has restarted.
 	connectedGrace = 30 * time.Second
 )
 
-// healthy is how long a connection must have held to end the trouble. The loss of a
-// shorter one counts as one more failure.
+// healthy is how long a connection must last to end the trouble. The loss of a shorter
+// one counts as one more failure.
 const healthy = 10 * time.Second
 
 // State is what the machine does about an address.
@@ -70,7 +70,7 @@ const (
 type nsqd struct {
 	addr    string
 	direct  bool      // Add was called for it
-	listed  bool      // it counts as listed: it was, and not missing for too long since
+	listed  bool      // it counts as listed: it was, and has not been missing for too long
 	round   int       // the poll that listed it last
 	missing time.Time // if listed: the first poll that did not list it; zero if the last did
 	missed  int       // if listed: polls that did not list it since missing
@@ -89,9 +89,9 @@ type Machine struct {
 	round    int                  // number of polls
 	dials    int                  // number of nsqds that are Dialling
 
-	nextDue    time.Time // the earliest due of those Waiting; see stale
-	anyWaiting bool      // nextDue is one; see stale
-	stale      bool      // nextDue and anyWaiting must be found anew
+	nextDue    time.Time // the earliest due of those that are Waiting
+	anyWaiting bool      // any are Waiting; otherwise nextDue means nothing
+	stale      bool      // Next must compute nextDue and anyWaiting again
 	ready      []*nsqd   // scratch of Take
 }
 
@@ -106,7 +106,7 @@ func New(cfg Config) *Machine {
 }
 
 // Add makes an address wanted, whether it is listed or not. Unless it is connected or
-// being dialled, its next dial is due now, even if it waits for a later one.
+// being dialled, its next dial is due now, even if a later one was scheduled.
 func (m *Machine) Add(now time.Time, addr string) {
 	_, listed := m.unwanted[addr]
 	delete(m.unwanted, addr)
@@ -134,7 +134,7 @@ func (m *Machine) Look(addr string) (state State, due time.Time, ok bool) {
 	return n.state, due, true
 }
 
-// track returns the nsqd of an address. A new one is due now.
+// track returns the nsqd of an address, which it adds if need be. A new one is due now.
 func (m *Machine) track(now time.Time, addr string) *nsqd {
 	n := m.nsqds[addr]
 	if n == nil {
@@ -146,8 +146,8 @@ func (m *Machine) track(now time.Time, addr string) *nsqd {
 }
 
 // Remove makes an address unwanted, and reports whether it was wanted. A dial of it
-// that is under way counts no more. If it is listed, it stays unwanted until it has
-// been unlisted for longer than Grace, or is added.
+// that is under way no longer counts. If it is listed, it stays unwanted until it has
+// been unlisted for longer than Grace or is added again.
 func (m *Machine) Remove(now time.Time, addr string) bool {
 	n := m.nsqds[addr]
 	if n == nil {
@@ -167,17 +167,17 @@ func (m *Machine) drop(n *nsqd) {
 	m.stale = true
 }
 
-// dialEnded counts a dial of n as ended, if one is under way. The caller sets the new
-// state.
+// dialEnded counts a dial of n as ended, if one is under way. The caller then sets the
+// new state.
 func (m *Machine) dialEnded(n *nsqd) {
 	if n.state == Dialling {
 		m.dials--
 	}
 }
 
-// Discovered reports the addresses that nsqlookupds list as of one poll. complete says
-// that every nsqlookupd responded; otherwise nothing follows from what is not listed.
-// Discovered appends the addresses that are let go, which are no longer wanted.
+// Discovered reports the addresses that one poll found listed. complete says that every
+// nsqlookupd responded; otherwise it means nothing that an address is missing.
+// Discovered appends to gone the addresses that it lets go: they are no longer wanted.
 func (m *Machine) Discovered(now time.Time, listed []string, complete bool, gone []string) []string {
 	m.round++
 	for _, addr := range listed {
@@ -243,7 +243,7 @@ func (m *Machine) Failed(now time.Time, addr string) time.Time {
 	return m.scheduleRedial(now, n, m.cfg.MinDelay)
 }
 
-// Refused reports that a dial reached an nsqd that refused the connection. It returns
+// Refused reports that a dial reached an nsqd, which refused the connection. It returns
 // when the next dial is due, or zero if the address is unwanted.
 func (m *Machine) Refused(now time.Time, addr string) time.Time {
 	n := m.nsqds[addr]

@@ -15,7 +15,10 @@ const (
 
 var (
 	start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	usual = Config{MinDelay: 100 * ms, MaxDelay: time.Minute, RefusedDelay: 2 * s, MaxDials: 1000, Grace: 30 * s, Seed: 1}
+	usual = Config{
+		MinDelay: 100 * ms, MaxDelay: time.Minute, RefusedDelay: 2 * s, MaxDials: 1000,
+		Grace: 30 * s, Seed: 1,
+	}
 )
 
 // between checks that the delay until due is from least to most.
@@ -26,8 +29,8 @@ func between(t *testing.T, what string, now, due time.Time, least, most time.Dur
 	}
 }
 
-// TestDelaysFollowTheTimeAway is D3: an nsqd that comes back is dialled before it was
-// away for half as long again, and no more often than growing delays allow.
+// TestDelaysFollowTheTimeAway is D3: each delay is 20 to 40 % of the time that nsqd has
+// been away, plus at most MinDelay, so dials grow rare while nsqd stays away.
 func TestDelaysFollowTheTimeAway(t *testing.T) {
 	for seed := range uint64(500) {
 		cfg := usual
@@ -51,9 +54,9 @@ func TestDelaysFollowTheTimeAway(t *testing.T) {
 	}
 }
 
-// TestRandomWalk plays random events in random order. No address is dialled twice at a
-// time, none that is not wanted is dialled, every wanted address that is not connected
-// will be dialled, and the same seed gives the same dials.
+// TestRandomWalk plays random events in random order. No address has two dials at a
+// time, no unwanted one is dialled, every wanted one that is not connected has a next
+// dial, and the same seed gives the same dials.
 func TestRandomWalk(t *testing.T) {
 	for seed := range uint64(100) {
 		if a, b := walk(t, seed), walk(t, seed); a != b {
@@ -142,7 +145,7 @@ func walk(t *testing.T, seed uint64) string {
 	return fmt.Sprint(history)
 }
 
-// TestChurnLeavesNothing has many addresses come and go, until the machine is empty.
+// TestChurnLeavesNothing: when many addresses have come and gone, the machine is empty.
 func TestChurnLeavesNothing(t *testing.T) {
 	m, now := New(usual), start
 	for i := range 10_000 {

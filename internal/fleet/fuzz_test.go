@@ -17,8 +17,8 @@ func FuzzEvents(f *testing.F) {
 	f.Fuzz(func(t *testing.T, events []byte) { feed(t, usual, events) })
 }
 
-// TestAnyOrder feeds random events, in orders that the run loop never has: a dial's
-// result without a dial, a loss without a connection, a connection up twice.
+// TestAnyOrder feeds random events, in orders that the run loop never produces: the
+// result of no dial, the loss of no connection, a connection that comes up twice.
 func TestAnyOrder(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 3))
 	cfg := usual

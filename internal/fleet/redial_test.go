@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The documented delays, as literals.
+// The documented delays, written as literals.
 func TestRedialDelays(t *testing.T) {
 	const draws = 1000
 	want := []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, time.Second, time.Second, time.Second}
@@ -34,12 +34,12 @@ func TestRedialDelays(t *testing.T) {
 			t.Errorf("failure %d: delays %v to %v, want within a quarter of %v", i, least[i], most[i], w)
 		}
 		if least[i] > w*4/5 || most[i] < w*6/5 {
-			t.Errorf("failure %d: delays %v to %v, want all of the quarter around %v used", i, least[i], most[i], w)
+			t.Errorf("failure %d: delays %v to %v, want the whole range around %v used", i, least[i], most[i], w)
 		}
 	}
 }
 
-// A success has the delays begin anew.
+// After a success, delays start again at the shortest.
 func TestRedialAfterSuccess(t *testing.T) {
 	r := NewRedial(1)
 	for range 5 {
@@ -67,7 +67,7 @@ func TestRedialProbeDelay(t *testing.T) {
 	}
 }
 
-// The same seed gives the same delays, another one others.
+// The same seed gives the same delays, and another seed gives others.
 func TestRedialSeed(t *testing.T) {
 	a, b, other := NewRedial(1), NewRedial(1), NewRedial(2)
 	differ := false

@@ -36,7 +36,7 @@ type player struct {
 	*testing.T
 	m    *Machine
 	now  time.Time
-	down map[string]bool // nsqds of which every dial fails at once
+	down map[string]bool // nsqds whose dials fail at once
 	out  []string
 	at   time.Time // when the last line of out happened
 }
