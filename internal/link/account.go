@@ -8,17 +8,18 @@ import (
 )
 
 // Stats are the counts of one link. At any time Received is the sum of Finished,
-// Requeued, Expired, Lost and InFlight. All but InFlight, Peak and RDY only grow
-// while the link lives. At its end, FINs and REQs that were not sent move to Lost.
+// Requeued, Expired, Lost and InFlight. While the link lives, the counts only grow,
+// except InFlight, Peak and RDY. At its end, messages whose FIN or REQ was not sent move
+// to Lost.
 type Stats struct {
 	Received uint64 // messages that arrived
 	Finished uint64 // FINs accepted for sending
 	Requeued uint64 // REQs accepted for sending
 	Expired  uint64 // messages that Expire gave up
-	Lost     uint64 // messages that Lose gave up, and those without a sent FIN or REQ when the link ended
-	Writes   uint64 // Write calls on the socket
+	Lost     uint64 // messages that Lose gave up, or whose FIN or REQ was never sent
+	Writes   uint64 // Write calls of the link
 
-	InFlight    int       // messages received and not counted as anything else yet
+	InFlight    int       // messages received and not yet counted otherwise
 	Peak        int       // the highest InFlight since the last Sample
 	RDY         int       // the last count given to Rdy
 	LastMessage time.Time // zero before the first one
@@ -31,7 +32,7 @@ func (l *Link) Stats() Stats {
 	return l.stats
 }
 
-// Sample returns Stats and starts Peak anew.
+// Sample returns the Stats and resets Peak to InFlight.
 func (l *Link) Sample() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -40,8 +41,8 @@ func (l *Link) Sample() Stats {
 	return s
 }
 
-// sendOutcome appends the FIN or REQ of a message and counts it. If it cannot be
-// sent any more, the message is lost.
+// sendOutcome appends the FIN or REQ of a message and counts the message. If the link
+// accepts no more commands, the message counts as lost.
 func (l *Link) sendOutcome(count *uint64, appendTo func([]byte) []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -60,7 +61,7 @@ func (l *Link) sendOutcome(count *uint64, appendTo func([]byte) []byte) bool {
 // Expire gives up a message that no handler has begun. Nothing is sent.
 func (l *Link) Expire() { l.giveUp(&l.stats.Expired) }
 
-// Lose gives up a message that a handler has begun and not finished in time. Nothing
+// Lose gives up a message that a handler has begun but not finished in time. Nothing
 // is sent.
 func (l *Link) Lose() { l.giveUp(&l.stats.Lost) }
 
@@ -70,7 +71,7 @@ func (l *Link) giveUp(count *uint64) {
 		l.countOutcome(count)
 	}
 	l.mu.Unlock()
-	l.writerWake.Signal() // a drain may have waited for the message, and no command wakes the writer
+	l.writerWake.Signal() // a drain may wait for this message, and no command follows
 }
 
 // countOutcome moves one message from InFlight to count. Callers hold the mutex.
@@ -82,16 +83,17 @@ func (l *Link) countOutcome(count *uint64) {
 // closeAccounts counts as lost every FIN and REQ that was not sent, and every message
 // in flight. Callers hold the mutex; both loops have ended.
 //
-// A message is counted once, whenever its FIN comes:
+// Each message is counted once, whenever its FIN comes:
 //
-//  1. The link is sealed. A FIN that comes now is not sent, and counts as lost.
+//  1. The link is sealed. If a FIN comes now, it is not sent, and its message counts as
+//     lost.
 //  2. closeAccounts counts the messages left in flight as lost, and sets settled.
-//  3. A FIN that comes now finds settled and counts nothing. Without settled, its
-//     message would be lost twice.
+//  3. If a FIN comes now, it finds settled and counts nothing. Without settled, its
+//     message would be counted as lost twice.
 func (l *Link) closeAccounts() {
 	for _, chunk := range append(l.unsent, l.pending.takeAll(nil)...) {
 		if l.cfg.Topic == "" {
-			break // what is unsent may be bodies that look like FINs
+			break // a publisher has no FINs, but its bodies may look like them
 		}
 		for line := range bytes.Lines(chunk) {
 			switch {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// FINs and REQs that the socket took count as sent. Those behind them are lost, as is
-// one that the socket took only in part. So are messages without a FIN or REQ.
+// FINs and REQs that the socket took whole count as sent. Those after them are lost, as
+// is one that the socket took only in part. So are messages without a FIN or REQ.
 func TestUnsentFinsAreLost(t *testing.T) {
 	for _, capacity := range []int{1, 20, 21, 22, 42, 50} {
 		synctest.Test(t, func(t *testing.T) {
@@ -26,16 +26,17 @@ func TestUnsentFinsAreLost(t *testing.T) {
 			l.Fin(&a)
 			l.Fin(&b)
 			l.Req(&c, 0)
-			synctest.Wait() // these are being written
-			l.Fin(&d)       // this one waits
+			synctest.Wait() // the writer is stuck with these
+			l.Fin(&d)       // this one waits behind them
 			l.Expire()
 			pass(3 * time.Second)
 			if err := r.wait(); err == nil {
 				t.Error("no error")
 			}
 			s := l.Stats()
-			sent := len(fin("a") + fin("b") + "REQ c--------------- 0\n") // of which capacity bytes were taken
-			whole := strings.Count((fin("a") + fin("b") + "REQ c--------------- 0\n")[:min(capacity, sent)], "\n")
+			sent := fin("a") + fin("b") + "REQ c--------------- 0\n"
+			taken := sent[:min(capacity, len(sent))]
+			whole := strings.Count(taken, "\n")
 			if int(s.Finished+s.Requeued) != whole || s.Expired != 1 || s.InFlight != 0 || int(s.Lost) != 5-whole {
 				t.Errorf("capacity %d: %+v, want %d sent", capacity, s, whole)
 			}

@@ -12,13 +12,13 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// endless is a socket that delivers the same messages over and over, without end or
-// up to a number of bytes, and swallows what is written.
+// endless is a socket that delivers the same messages over and over, for ever or up to
+// a number of bytes, and swallows what is written.
 type endless struct {
 	net.Conn
 	messages []byte
 	at       int
-	left     int // bytes that still come; negative for no end
+	left     int // bytes still to deliver; negative for no limit
 }
 
 func newEndless(left int) *endless {
@@ -143,8 +143,8 @@ func BenchmarkRead(b *testing.B) {
 }
 
 // BenchmarkReadAndFinish runs the whole link: 200-byte messages come as fast as it
-// reads them, and each is finished. If they come compressed, each chunk holds 64 of
-// them, about what nsqd's buffer holds.
+// reads them, and each is finished. A compressed chunk holds 64 of them, about what
+// nsqd's buffer holds.
 func BenchmarkReadAndFinish(b *testing.B) {
 	for _, compression := range []string{"", OpSnappy, OpDeflate} {
 		b.Run("compression="+compression, func(b *testing.B) {
@@ -188,8 +188,8 @@ func (l *Link) compress(tb testing.TB, compression string) {
 	l.in.src, l.out = newDecoder(l.in.src, compression), out
 }
 
-// Messages cost next to no allocations with compression: the encoder makes one small
-// one for each flush.
+// With compression, messages cost next to no allocations: the encoder makes a small one
+// per flush.
 func TestCompressedAllocations(t *testing.T) {
 	for _, compression := range []string{OpSnappy, OpDeflate} {
 		socket := newEndless(-1)

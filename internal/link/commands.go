@@ -22,8 +22,8 @@ func (l *Link) sendCommand(appendTo func([]byte) []byte) bool {
 	return ok
 }
 
-// appendCommand commits chunk, to which a command's line was appended, and appends the
-// body. Callers hold the mutex.
+// appendCommand commits chunk, to which the caller has appended a command's line, and
+// appends the body. Callers hold the mutex.
 func (l *Link) appendCommand(chunk []byte, body []byte) {
 	before := l.pending.len
 	l.pending.commit(chunk)
@@ -31,8 +31,8 @@ func (l *Link) appendCommand(chunk []byte, body []byte) {
 	l.appended(before)
 }
 
-// appended counts what was appended since pending had a length of before, and wakes
-// the writer if pending was empty. Callers hold the mutex.
+// appended counts what was appended to pending since its length was before, and wakes
+// the writer if pending was empty then. Callers hold the mutex.
 func (l *Link) appended(before int) {
 	l.queued += uint64(l.pending.len - before) // #nosec G115 -- it has grown
 	if before == 0 {
@@ -51,7 +51,7 @@ func (l *Link) expectReply(to Replier) bool {
 	return true
 }
 
-// Rdy lets nsqd have up to n messages in flight on this link.
+// Rdy allows nsqd to have up to n messages in flight on this link.
 func (l *Link) Rdy(n int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,8 +63,8 @@ func (l *Link) Rdy(n int) bool {
 	return true
 }
 
-// Fin finishes a message. It returns false if the link has ended and nsqd will not
-// hear of it. The caller finishes or requeues each message once.
+// Fin finishes a message. It returns false if the link accepts no more commands, so
+// that nsqd will not learn of it. The caller finishes or requeues each message once.
 func (l *Link) Fin(id *wire.ID) bool {
 	return l.sendOutcome(&l.stats.Finished, func(b []byte) []byte { return wire.AppendFin(b, id) })
 }
@@ -89,8 +89,8 @@ func (l *Link) Fins(ids []wire.ID) {
 	}
 }
 
-// Req requeues a message: nsqd delivers it again after a delay. It returns what Fin
-// does. The caller finishes or requeues each message once.
+// Req requeues a message: nsqd delivers it again after a delay. It returns false in the
+// same case as Fin. The caller finishes or requeues each message once.
 func (l *Link) Req(id *wire.ID, delay time.Duration) bool {
 	return l.sendOutcome(&l.stats.Requeued, func(b []byte) []byte { return wire.AppendReq(b, id, delay.Milliseconds()) })
 }
@@ -115,7 +115,7 @@ func (l *Link) Pub(topic string, body []byte, to Replier) bool {
 	return true
 }
 
-// Dpub publishes one message that nsqd holds back for a delay. Otherwise it is as
+// Dpub publishes one message that nsqd holds back for a delay. Otherwise it is like
 // Pub.
 func (l *Link) Dpub(topic string, delay time.Duration, body []byte, to Replier) bool {
 	l.mu.Lock()
@@ -127,7 +127,7 @@ func (l *Link) Dpub(topic string, delay time.Duration, body []byte, to Replier) 
 	return true
 }
 
-// Mpub publishes several messages to one topic. Otherwise it is as Pub.
+// Mpub publishes several messages to one topic. Otherwise it is like Pub.
 func (l *Link) Mpub(topic string, bodies [][]byte, to Replier) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

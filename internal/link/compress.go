@@ -14,13 +14,13 @@ import (
 const (
 	// maxSnappyBlock is the most that one chunk of a snappy stream may hold.
 	maxSnappyBlock = 64 << 10
-	// snappyBlock is the most that the encoder puts into one chunk. It keeps a
-	// buffer of that size.
+	// snappyBlock is the most that the encoder puts into one chunk. The encoder keeps
+	// a buffer of that size.
 	snappyBlock = 16 << 10
 	// maxSpare is the size above which an encoder drops its output buffer after use.
 	maxSpare = 2 * chunkSize
-	// compressedBuffer is the size of the buffer in front of a decoder. By default
-	// nsqd writes no more at a time.
+	// compressedBuffer is the size of the buffer from which a decoder reads. By
+	// default nsqd writes no more at a time.
 	compressedBuffer = 16 << 10
 )
 
@@ -32,12 +32,13 @@ type output interface {
 	CloseWrite() error
 }
 
-// An encoder compresses what is written. It flushes each Write, so that nsqd sees it
-// at once, with one Write below, however many commands it holds.
+// An encoder compresses what is written. It flushes at the end of each Write, so that
+// nsqd sees the commands at once. However many there are, it calls Write on the layer
+// below once.
 type encoder struct {
 	below output
 	out   bytes.Buffer // compressed and not yet written; empty between calls
-	to    interface {  // compresses into out, to which writing cannot fail
+	to    interface {  // compresses into out; a write to out cannot fail
 		io.WriteCloser
 		Flush() error
 	}
@@ -58,8 +59,8 @@ func newEncoder(below output, compression string, level int) (*encoder, error) {
 	return e, err
 }
 
-// Write returns how much of p the peer may have seen. That is all of p once any byte
-// was sent: how much a part of a compressed stream reveals is not known.
+// Write returns how much of p the peer may have seen: all of p as soon as any byte was
+// sent, since it is unknown how much a part of a compressed stream reveals.
 func (e *encoder) Write(p []byte) (int, error) {
 	if _, err := e.to.Write(p); err != nil {
 		return 0, err
@@ -68,7 +69,8 @@ func (e *encoder) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := e.below.Write(e.out.Bytes())
-	if e.out.Cap() > maxSpare || len(p) == len(wire.CmdNop+"\n") { // an idle link writes a single NOP
+	idle := len(p) == len(wire.CmdNop+"\n") // an idle link writes single NOPs
+	if idle || e.out.Cap() > maxSpare {
 		e.out = bytes.Buffer{}
 	}
 	e.out.Reset()
@@ -78,8 +80,8 @@ func (e *encoder) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// CloseWrite ends the compressed stream first: a deflate stream has an end of its
-// own, without which nsqd would report an unexpected EOF.
+// CloseWrite ends the compressed stream before the one below: without the end marker of
+// a deflate stream, nsqd would report an unexpected EOF.
 func (e *encoder) CloseWrite() error {
 	if err := e.to.Close(); err != nil {
 		return err
@@ -110,8 +112,8 @@ func newDecoder(src io.Reader, compression string) *decoder {
 	return d
 }
 
-// Read returns the source's own error if the source failed: a decompressor reports
-// the loss of the connection as a fault of the stream.
+// Read returns the source's own error if the source failed: a decompressor would report
+// the loss of the connection as a corrupt stream.
 func (d *decoder) Read(p []byte) (int, error) {
 	n, err := d.from.Read(p)
 	if err != nil && d.src.err != nil {
@@ -126,8 +128,8 @@ type errorKeeper struct {
 	err error
 }
 
-func (f *errorKeeper) Read(p []byte) (n int, err error) {
-	n, err = f.Reader.Read(p)
-	f.err = err
+func (k *errorKeeper) Read(p []byte) (n int, err error) {
+	n, err = k.Reader.Read(p)
+	k.err = err
 	return n, err
 }

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// conn is the socket, with a deadline for each read and write, and with a Close that
-// may be called any number of times and closes once. Dial sets the timeouts after the
+// conn is the socket, with a deadline for each read and write. Its Close may be called
+// any number of times and closes the socket once. Dial sets the timeouts after the
 // handshake, which has a bound of its own.
 //
 // TLS and compression are layers above conn, so the timeouts are about bytes on the
-// socket, whatever those carry. For such a layer a failed Write is final, as it is for
-// the link: conn retries as long as any byte moves.
+// socket, whatever those carry. Neither such a layer nor the link can continue after a
+// failed Write. So conn itself retries as long as any byte moves.
 type conn struct {
 	net.Conn
 	readTimeout, writeTimeout time.Duration
@@ -34,8 +34,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Write writes all of p. It gives up when no byte moved for writeTimeout: a slow peer
-// takes as long as it needs, a stuck one is found.
+// Write writes all of p. It gives up when no byte has moved for writeTimeout: a slow
+// peer may take as long as it needs, a stuck one is noticed.
 func (c *conn) Write(p []byte) (int, error) {
 	if c.writeTimeout <= 0 {
 		return c.Conn.Write(p)

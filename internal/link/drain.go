@@ -12,22 +12,22 @@ import (
 // microseconds, so this covers nsqd's scheduling, not the network.
 const stragglerWait = 50 * time.Millisecond
 
-// drainState is how far a graceful end has come. The link's mutex guards it. No flag is
-// ever cleared.
+// drainState is how far a drain has come. The link's mutex guards it. No flag is ever
+// cleared.
 type drainState struct {
 	requested  bool // Drain was called: no publish is accepted any more
 	abandoned  bool // Abandon was called
-	listened   bool // stragglerWait has passed since CLOSE_WAIT; at once for a publisher, which has no CLS
+	listened   bool // stragglerWait is over; set at once if there is no topic
 	halfClosed bool // the writer is done; the reader reads to EOF
 }
 
-// Drain begins to end the link in good order, and returns at once. It tells nsqd to
-// send no more messages (CLS). The link closes, and Down gets a nil error, when nsqd
-// has confirmed, every message is finished, requeued or given up, and every command
-// has its reply.
+// Drain begins a clean end of the link, and returns at once. It tells nsqd to send no
+// more messages (CLS). The link closes, and Down gets a nil error, when nsqd has
+// confirmed, every message is finished, requeued or given up, and every command has its
+// reply.
 //
 // A drain has no time limit: it waits for the owner as long as messages are in
-// flight, and for an nsqd that still sends heartbeats as long as replies are missing.
+// flight, and for nsqd as long as replies are missing and nsqd sends heartbeats.
 // An owner that cannot wait calls Close.
 func (l *Link) Drain() {
 	l.mu.Lock()
@@ -45,9 +45,9 @@ func (l *Link) Drain() {
 	l.appendCommand(wire.AppendCls(l.pending.reserve(lineSize)), nil)
 }
 
-// Abandon ends the link as Drain does, but waits only until what was appended is
-// sent: not for messages in flight, nor for nsqd's replies. An nsqd that takes nothing
-// holds it up; an owner that cannot wait calls Close.
+// Abandon ends the link as Drain does, but waits only until all commands are sent: not
+// for messages in flight, nor for nsqd's replies. An nsqd that takes nothing holds it
+// up; an owner that cannot wait calls Close.
 func (l *Link) Abandon() {
 	l.mu.Lock()
 	l.drain.abandoned = true
@@ -55,7 +55,7 @@ func (l *Link) Abandon() {
 	l.writerWake.Signal()
 }
 
-// Flushed reports whether everything that was appended has been sent.
+// Flushed reports whether all commands have been sent.
 func (l *Link) Flushed() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -74,9 +74,9 @@ func (l *Link) Flushed() bool {
 //  3. While the timer runs, the reader counts the straggler, and the drain waits for it.
 //     Without the timer, the writer would half-close before the straggler came, and
 //     what a handler does with the message would be lost.
-//  4. A straggler that comes still later races with the writer for the mutex. If the
-//     reader counts it first, the drain waits. Otherwise its FIN is refused and it
-//     counts as lost; nsqd delivers it again after the close.
+//  4. If the straggler comes later still, reader and writer race for the mutex. If the
+//     reader counts the straggler first, the drain waits. Otherwise the link refuses its
+//     FIN and counts it as lost; nsqd delivers it again after the close.
 func (l *Link) drained() bool {
 	return l.drain.abandoned ||
 		l.drain.requested && l.drain.listened && l.stats.InFlight <= 0 && l.awaited.len() == 0

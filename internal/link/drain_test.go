@@ -123,8 +123,8 @@ func TestDrainPublisher(t *testing.T) {
 	}
 }
 
-// A drain that waits for messages ends when the last of them is given up. Nothing is
-// sent then that would wake the writer.
+// A drain that waits for messages ends when the last of them is given up, although no
+// command then wakes the writer.
 func TestDrainAfterGivingUp(t *testing.T) {
 	for name, giveUp := range map[string]func(*Link){"Expire": (*Link).Expire, "Lose": (*Link).Lose} {
 		t.Run(name, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestDrainWritesAll(t *testing.T) {
 	})
 }
 
-// The drains that fail, and those that the owner has to end.
+// Drains that fail, and drains that the owner has to cut short.
 func TestDrainFails(t *testing.T) {
 	enough := errors.New("enough")
 	tests := []struct {
@@ -251,8 +251,8 @@ func TestDrainFails(t *testing.T) {
 	}
 }
 
-// A FIN that nsqd refuses after the half-close is reported, and the drain is still in
-// good order.
+// A FIN that nsqd refuses after the half-close is reported, and the drain still ends
+// cleanly.
 func TestDrainReportsFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -308,7 +308,7 @@ func TestDrainBeforeStart(t *testing.T) {
 	})
 }
 
-// plain is a connection that cannot half-close; on broken one, half-closing fails.
+// plain is a connection that cannot half-close. broken is one whose half-close fails.
 type (
 	plain  struct{ net.Conn }
 	broken struct{ net.Conn }
@@ -316,8 +316,8 @@ type (
 
 func (broken) CloseWrite() error { return syscall.ENOTCONN }
 
-// Over a transport without a half-close, the link closes when everything is written.
-// A half-close that fails means that the connection is lost.
+// Over a transport without a half-close, the link closes when everything is written. If
+// a half-close fails, the connection is lost.
 func TestDrainWithoutHalfClose(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -345,7 +345,7 @@ func TestDrainWithoutHalfClose(t *testing.T) {
 	}
 }
 
-// With a fake nsqd: after the drain, everything that it delivered is finished.
+// After a drain, all that a fake nsqd has delivered is finished.
 func TestDrainAgainstNsqd(t *testing.T) {
 	for _, straggler := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -365,7 +365,7 @@ func TestDrainAgainstNsqd(t *testing.T) {
 			if straggler {
 				want++
 			}
-			for done := 0; done < want; { // nsqd sends the straggler when a slot is free
+			for done := 0; done < want; { // nsqd sends the straggler after a FIN
 				synctest.Wait()
 				for s := l.Stats(); done < int(s.Received); done++ { // #nosec G115 -- a few
 					l.Fin((*wire.ID)([]byte(ids[done])))

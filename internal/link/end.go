@@ -7,7 +7,7 @@ import (
 )
 
 // lingerTimeout is how long the link waits for nsqd's last words: its EOF after our
-// half-close, its error frame after a Write that failed.
+// half-close, or its error frame after a failed Write.
 const lingerTimeout = time.Second
 
 // A link ends in this order, whatever ends it:
@@ -17,12 +17,12 @@ const lingerTimeout = time.Second
 //  2. fail sets closing and the reason, wakes the writer, and closes the socket. That
 //     ends the Read and the Write that are under way. Only the first fail does so.
 //  3. Each loop ends, and calls loopEnded.
-//  4. The later of the two waits until the socket is closed, stops the timers, closes
-//     the accounts, and tells the repliers that are left and then the receiver.
+//  4. The loop that ends last waits until the socket is closed, stops the timers, closes
+//     the accounts, and tells the remaining Repliers and then the receiver.
 
-// Close ends the link now. What was not sent stays unsent. Down reports reason,
-// unless the link has already ended for another. For a link that was never started,
-// Down is not called.
+// Close ends the link now. What was not sent stays unsent. Down is given the reason,
+// unless the link has already ended for another. If the link was never started, Down is
+// not called.
 func (l *Link) Close(reason error) {
 	if reason != nil {
 		reason = &Error{Addr: l.cfg.Addr, Op: OpClose, Err: reason}
@@ -30,7 +30,7 @@ func (l *Link) Close(reason error) {
 	l.fail(reason)
 }
 
-// fail ends both loops. The reason of the first call stands; nil is good order.
+// fail ends both loops. The first call decides the reason; nil means a clean end.
 func (l *Link) fail(err error) {
 	l.mu.Lock()
 	if l.closing {
@@ -45,7 +45,7 @@ func (l *Link) fail(err error) {
 }
 
 // failAfterLinger accepts no further command, and ends the link after lingerTimeout
-// unless the reader ends it before. The writer calls it once, as its last step: so
+// unless the reader ends it sooner. The writer calls it once, as its last step, so
 // loopEnded finds the timer and stops it.
 func (l *Link) failAfterLinger(err error) {
 	l.mu.Lock()
@@ -71,9 +71,9 @@ func (l *Link) halfClose() {
 
 // loopEnded is the last call of each loop. The later one completes the end.
 //
-// The reader never ends before fail was called, by itself or another goroutine. That
-// goroutine may not have come to closing the socket yet: conn.Close does it here, or
-// waits until it is done. So the socket is closed before Down.
+// The reader never ends before some goroutine has called fail. That goroutine may not
+// have closed the socket yet. conn.Close closes it here, or waits until the other has.
+// So the socket is closed before Down is called.
 func (l *Link) loopEnded() {
 	if l.running.Add(-1) > 0 {
 		return

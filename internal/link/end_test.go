@@ -29,8 +29,8 @@ func TestCloseBeforeStart(t *testing.T) {
 	})
 }
 
-// A link that is started after Close ends like any other. That happens to an owner
-// that is stopped between Dial and Start.
+// A link that is started after Close ends like any other. This happens if the owner is
+// stopped between Dial and Start.
 func TestStartAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -71,7 +71,7 @@ func TestCloseWithoutReason(t *testing.T) {
 	})
 }
 
-// Close ends a Write that is stuck. What was not sent stays unsent.
+// Close ends a stuck Write. What was not sent stays unsent.
 func TestCloseWhileWriting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -133,7 +133,7 @@ func (s *slowCloser) Close() error {
 	return err
 }
 
-// When Down is called the socket is closed, whichever goroutine began to close it.
+// When Down is called, the socket has been closed, whichever goroutine does that.
 func TestDownAfterClose(t *testing.T) {
 	tests := []struct {
 		name string
@@ -224,7 +224,7 @@ func TestCommandsWhileStarting(t *testing.T) {
 	}
 }
 
-// Over a real socket, the last FINs arrive and the link ends in good order.
+// Over a real socket, the last FINs arrive and the link ends cleanly.
 func TestOverTCP(t *testing.T) {
 	d := nsqtest.NewNsqd(t, nsqtest.Options{})
 	dialer := new(net.Dialer)
@@ -264,8 +264,8 @@ func (f *finisher) Messages(batch []wire.Message) {
 	}
 }
 
-// A fatal error is the reason that Down is given, even if nsqd closes right behind it
-// and the reader finds both.
+// Down is given nsqd's fatal error, even if nsqd closes right after sending it and the
+// reader finds both.
 func TestDownTellsTheFirstReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)

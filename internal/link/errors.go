@@ -23,7 +23,7 @@ var (
 	// ErrHandshakeTimeout says that the handshake exceeded HandshakeTimeout.
 	ErrHandshakeTimeout = errors.New("handshake timed out")
 	// ErrUnexpectedReply says that nsqd sent a reply that no command awaits, or one
-	// that its command cannot have.
+	// that does not fit the command.
 	ErrUnexpectedReply = errors.New("unexpected reply")
 	// ErrAuthRequired says that nsqd asks for AUTH and the Config has no secret.
 	ErrAuthRequired = errors.New("auth required")
@@ -34,8 +34,8 @@ var (
 	errNoEOF = errors.New("nsqd did not close the connection")
 )
 
-// Error says what failed on which connection. Err may be a *wire.Error, which is
-// what nsqd said.
+// Error says what failed on which connection. If nsqd sent an error, Err is that
+// *wire.Error.
 type Error struct {
 	Addr string
 	Op   string

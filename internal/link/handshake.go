@@ -9,19 +9,19 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// A handshake prepares a fresh connection for messages or publishes. It has the
-// link to itself: no loop runs yet, and the owner does not have it.
+// A handshake prepares a new connection for messages or publishes. It has the link to
+// itself: no loop runs yet, and Dial has not returned the link yet.
 type handshake struct {
 	*Link
 
-	// owedNops is how many heartbeats have no NOP yet. nsqd could throw away a NOP
-	// that comes before the last upgrade, so NOPs leave with AUTH or SUB, or after
+	// owedNops is how many heartbeats have had no NOP yet. nsqd could discard a NOP
+	// that comes before the last upgrade, so NOPs are sent with AUTH or SUB, or after
 	// Start.
 	owedNops int
 }
 
-// run does the handshake. Nothing is sent behind IDENTIFY until nsqd has replied:
-// if it grants an upgrade, it throws away what it has already read.
+// run does the handshake. After IDENTIFY, nothing is sent until nsqd has replied: if
+// nsqd grants an upgrade, it discards what it has already read.
 func (h *handshake) run(ctx context.Context) error {
 	if h.cfg.HandshakeTimeout > 0 {
 		var cancel context.CancelFunc
@@ -29,12 +29,12 @@ func (h *handshake) run(ctx context.Context) error {
 		defer cancel()
 	}
 	// Closing the socket ends the read or write that is under way. If the context
-	// ends just after the last step, stop returns false: the socket is closed
-	// although every step succeeded, and the context's cause is the error.
+	// ends just after the last step, stop returns false: every step succeeded, but the
+	// socket is closed, so the error is the context's cause.
 	stop := context.AfterFunc(ctx, func() { _ = h.conn.Close() })
 	op, err := h.steps(ctx)
 	// TLS watches the context itself. It may fail before the function above has
-	// begun, so that stop returns true, and its error does not name the cause.
+	// begun. Then stop returns true, and TLS's error does not name the cause.
 	if !stop() || err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -44,7 +44,7 @@ func (h *handshake) run(ctx context.Context) error {
 	return nil
 }
 
-// steps takes the steps in the order of the wire. It returns the last one it began.
+// steps takes the steps in order. It returns the last one that it began.
 func (h *handshake) steps(ctx context.Context) (op string, err error) {
 	if err := h.identify(); err != nil {
 		return OpIdentify, err
@@ -97,8 +97,8 @@ func (h *handshake) subscribe() error {
 	return err
 }
 
-// takeNops returns the NOPs that are owed. Its callers send them ahead of a command
-// that comes after the last upgrade.
+// takeNops returns the NOPs that are owed. Callers send them just before a command that
+// follows the last upgrade.
 func (h *handshake) takeNops() []byte {
 	nops := bytes.Repeat(wire.AppendNop(nil), h.owedNops)
 	h.owedNops = 0
@@ -113,7 +113,7 @@ func (h *handshake) exchange(command []byte) ([]byte, error) {
 	return h.readReply()
 }
 
-// readReply reads the reply to the last command. Heartbeats may come at any point
+// readReply reads the reply to the last command. Any number of heartbeats may come
 // before it.
 func (h *handshake) readReply() ([]byte, error) {
 	for {

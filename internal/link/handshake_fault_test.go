@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -21,7 +22,7 @@ var identifyFrame = nsqtest.ResponseFrame(`{"max_rdy_count":2500,"version":"1.3.
 func TestHandshakeCutWhileReading(t *testing.T) {
 	for n := range len(identifyFrame) + len(heartbeat) + len(okFrame) {
 		synctest.Test(t, func(t *testing.T) {
-			said := append(append(append([]byte(nil), identifyFrame...), heartbeat...), okFrame...)
+			said := slices.Concat(identifyFrame, heartbeat, okFrame)
 			err := newPeer(t).play(t.Context(), true, said[:n])
 			op := OpIdentify
 			if n >= len(identifyFrame) {
@@ -86,13 +87,12 @@ func TestDialFails(t *testing.T) {
 	}
 }
 
-// stalls are the ways in which nsqd leaves a handshake hanging, and the step at which
-// it does.
+// stalls are the ways in which nsqd can leave a handshake hanging.
 var stalls = []struct {
 	name    string
-	op      string
+	op      string // the step that hangs
 	replies [][]byte
-	beat    bool // nsqd goes on to send heartbeats
+	beat    bool // nsqd keeps sending heartbeats
 }{
 	{"silence", OpIdentify, nil, false},
 	{"half a frame", OpIdentify, [][]byte{identifyFrame[:9]}, false},
@@ -141,7 +141,7 @@ func TestHandshakeTimeout(t *testing.T) {
 	}
 }
 
-// Without a timeout of its own, the handshake is bounded by the context.
+// Without a HandshakeTimeout, the context bounds the handshake.
 func TestHandshakeCancelled(t *testing.T) {
 	cause := errors.New("stopping")
 	for _, tt := range stalls {
@@ -190,8 +190,8 @@ func TestHandshakeCancelledBefore(t *testing.T) {
 	})
 }
 
-// A cancel at the moment of the last reply gives a link or an error. Either way the
-// socket is closed once.
+// If the context is cancelled just as the last reply comes, Dial returns a link or an
+// error. Either way the socket is closed once.
 func TestHandshakeCancelledAtTheEnd(t *testing.T) {
 	var links, errs int
 	for i := range 300 {

@@ -13,9 +13,9 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// FuzzHandshake feeds any bytes to a link that asks for some of TLS, compression and
-// AUTH. The link connects or fails, and ends, with no more memory than the limits of
-// frames allow.
+// FuzzHandshake feeds any bytes to a link that may ask for TLS, compression and AUTH. The
+// link connects or fails, and ends, and takes no more memory than the limits of frames
+// allow.
 func FuzzHandshake(f *testing.F) {
 	auth := nsqtest.ResponseFrame(`{"identity":"me","permission_count":1}`)
 	for wants, tr := range transports() {

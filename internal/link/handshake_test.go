@@ -68,8 +68,8 @@ func TestHandshakePlainOK(t *testing.T) {
 	}
 }
 
-// Heartbeats may come anywhere between the replies. Each gets its NOP, but none leaves
-// before the reply to IDENTIFY.
+// Heartbeats may come anywhere between the replies. Each gets its NOP, but no NOP is
+// sent before the reply to IDENTIFY.
 func TestHandshakeHeartbeats(t *testing.T) {
 	nops := func(n int) string { return strings.Repeat("NOP\n", n) }
 	for _, topic := range []string{"", "t"} {

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// An idle link has a buffer of idleBuffer. Whenever a read fills what it was
-	// given, the next one is given bufferGrowth times as much, up to busyBuffer: a
-	// read call costs the same for either.
+	// An idle link has a buffer of idleBuffer. When a read fills the space it was
+	// given, the next one gets bufferGrowth times as much, up to busyBuffer: a read
+	// call costs about the same for any size.
 	idleBuffer   = 1 << 10
 	busyBuffer   = 64 << 10
 	bufferGrowth = 8
 
-	// unseenBody is the most memory that a body gets before any of it came. nsqd's
-	// default of max-msg-size is the same.
+	// unseenBody is the most memory that a body gets before any of it has arrived.
+	// nsqd's default max-msg-size is the same.
 	unseenBody = 1 << 20
 )
 
@@ -35,8 +35,8 @@ type input struct {
 }
 
 // oversizeMessage is a message whose body exceeds maxBody, without its body. nextFrame
-// returns it when the frame's header and the message's fixed part have come. The body
-// is skipped.
+// returns it once the frame's header and the message's fixed part have arrived. The
+// body is skipped.
 type oversizeMessage struct {
 	message wire.Message
 	size    int // of the body
@@ -44,11 +44,11 @@ type oversizeMessage struct {
 
 func (o *oversizeMessage) Error() string { return "message too big" }
 
-// largeMessage is a message whose body is longer than ownAbove. What the buffer has of
-// the body is copied to memory of its own, and the rest is read there: that saves the
-// receiver a copy.
+// largeMessage is a message whose body is longer than ownAbove, and gets memory of its
+// own. What the buffer has of the body is copied there; the rest is read there
+// directly. That saves the receiver a copy.
 type largeMessage struct {
-	message wire.Message // its Body is what has come
+	message wire.Message // its Body is what has arrived
 	size    int          // of the whole body
 }
 
@@ -67,8 +67,8 @@ func (m *largeMessage) copyFrom(b []byte) int {
 	return n
 }
 
-// readOnce reads once into the body. Its memory at most doubles at a time, as the
-// buffer's does, and so follows the bytes that came.
+// readOnce reads once into the body. The body's memory at most doubles at a time, like
+// the buffer's, so a length that a peer only announces does not claim memory.
 func (m *largeMessage) readOnce(src io.Reader) (int, error) {
 	body := m.message.Body
 	if len(body) == cap(body) {
@@ -84,9 +84,9 @@ func (in *input) init(src io.Reader, maxBody int) {
 	in.buf, in.want = make([]byte, idleBuffer), idleBuffer
 }
 
-// nextFrame parses the next frame in the buffer. The error is [wire.ErrShort] if no
-// whole frame is there: the caller calls fill and tries again. A message that is not
-// parsed in place is returned as an error, an *oversizeMessage or a *largeMessage.
+// nextFrame parses the next frame in the buffer. The error is [wire.ErrShort] if the
+// buffer holds no whole frame: the caller calls fill and tries again. A message that is
+// not parsed in place is returned as the error, an *oversizeMessage or a *largeMessage.
 func (in *input) nextFrame() (wire.Frame, error) {
 	if in.skip > 0 {
 		n := min(in.skip, in.w-in.r)
@@ -109,7 +109,8 @@ func (in *input) nextFrame() (wire.Frame, error) {
 	return f, err
 }
 
-// outsized reports whether a message with that much data is not parsed in place.
+// outsized reports whether a message is too long to be parsed in place. dataLen is the
+// length of its frame's data.
 func (in *input) outsized(dataLen int) bool {
 	size := dataLen - wire.MessageDataLen(0)
 	return in.tooBig(size) || in.ownAbove > 0 && size > in.ownAbove
@@ -117,9 +118,9 @@ func (in *input) outsized(dataLen int) bool {
 
 func (in *input) tooBig(size int) bool { return in.maxBody > 0 && size > in.maxBody }
 
-// checkSize looks at a frame that is outsized or not whole yet. It returns ErrShort if
-// more is to be read, an *oversizeMessage to skip the body, and what finishLarge says
-// of a large one.
+// checkSize handles a frame that is outsized or not whole yet. It returns ErrShort if
+// more must be read, and an *oversizeMessage if the body will be skipped. If the body
+// gets memory of its own, it returns what finishLarge returns.
 func (in *input) checkSize() error {
 	b := in.buf[in.r:in.w]
 	h, err := wire.ParseHeader(b)
@@ -143,8 +144,8 @@ func (in *input) checkSize() error {
 	in.large = newLargeMessage(m, h.BodyLen())
 	in.r += in.large.copyFrom(in.buf[in.r:in.w])
 	if h.BodyLen() >= busyBuffer {
-		// The next message may be as large. What the buffer gets of it must be copied, so
-		// the next read is small.
+		// The next message may be as large. What the buffer gets of it must be copied,
+		// so the next read is small.
 		in.want = idleBuffer
 	}
 	return in.finishLarge()
@@ -167,7 +168,7 @@ func (in *input) takeUnparsed() []byte {
 	return unparsed
 }
 
-// readFrame reads until a whole frame is there, and returns it.
+// readFrame reads until the buffer holds a whole frame, and returns it.
 func (in *input) readFrame() (wire.Frame, error) {
 	for {
 		f, err := in.nextFrame()
@@ -180,11 +181,11 @@ func (in *input) readFrame() (wire.Frame, error) {
 	}
 }
 
-// fill reads once. Frames that were returned before are invalid afterwards.
+// fill reads once. It invalidates the frames that were returned before.
 func (in *input) fill() error {
 	n, err := in.readOnce()
 	if n > 0 {
-		return nil // an error comes again with the next read
+		return nil // the next read returns the error again
 	}
 	if err == nil {
 		err = io.ErrNoProgress
@@ -206,9 +207,9 @@ func (in *input) readOnce() (int, error) {
 	return n, err
 }
 
-// makeRoom leaves free space behind in.w. The buffer grows to what reads want, and
-// doubles when it is full with one unfinished frame: whatever length a peer announces,
-// memory follows the bytes that came.
+// makeRoom makes free space after in.w. The buffer grows to in.want, and doubles when
+// one unfinished frame fills it: whatever length a peer announces, memory grows only
+// with the bytes that have arrived.
 func (in *input) makeRoom() {
 	unparsed := in.buf[in.r:in.w]
 	size := max(len(in.buf), in.want)
@@ -228,7 +229,7 @@ func (in *input) makeRoom() {
 	in.r, in.w = 0, len(unparsed)
 }
 
-// shrink returns to a small buffer if the buffer holds nothing.
+// shrink replaces an empty buffer by a small one.
 func (in *input) shrink() {
 	if in.r == in.w && len(in.buf) > idleBuffer {
 		in.buf, in.r, in.w, in.want = make([]byte, idleBuffer), 0, 0, idleBuffer

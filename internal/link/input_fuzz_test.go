@@ -9,7 +9,7 @@ import (
 )
 
 // FuzzInput feeds a stream in chunks of the given sizes. The frames and the error must
-// be the same as in one piece, and memory must follow the bytes that came.
+// be the same as in one piece, and memory must be bounded by the bytes that arrived.
 func FuzzInput(f *testing.F) {
 	f.Add(slices.Concat(okFrame, heartbeat, message("a", "x")), []byte{1}, uint16(0), uint16(50))
 	f.Add(slices.Concat(message("a", strings.Repeat("x", 100)), okFrame), []byte{7, 30, 1}, uint16(99), uint16(50))

@@ -109,7 +109,7 @@ func TestInputManyFrames(t *testing.T) {
 	}
 }
 
-// A frame that the buffer cannot hold makes it grow with the bytes that came.
+// If a frame does not fit, the buffer grows with the bytes that have arrived.
 func TestInputLargeFrame(t *testing.T) {
 	body := strings.Repeat("0123456789abcdef", 1<<16) // 1 MiB
 	stream := slices.Concat(message("a", body), okFrame, message("b", body), okFrame)
@@ -147,9 +147,9 @@ func TestInputOwnMemory(t *testing.T) {
 			break
 		}
 	}
-	// Three reads in which the buffer grows; the last has most of the first body. One
-	// for the body's end. Two for the second body: beginning and rest. Four for the
-	// 100 kB behind it.
+	// Three reads in which the buffer grows; the third has most of the first body. One
+	// for that body's end. Two for the second body: beginning and rest. Four for the
+	// 100 kB after it.
 	if bodies != 2 || src.reads != 3+1+2+4 {
 		t.Errorf("%d bodies in %d reads", bodies, src.reads)
 	}
@@ -170,7 +170,7 @@ func TestInputOwnMemoryInFewReads(t *testing.T) {
 	}
 }
 
-// The limit is about the body. A message that exceeds it is skipped, however the
+// The limit applies to the body. A message whose body exceeds it is skipped, however the
 // stream is cut.
 func TestInputTooBig(t *testing.T) {
 	const limit = 100
@@ -217,7 +217,7 @@ func TestInputNoLimit(t *testing.T) {
 	expectLines(t, got, []string{fmt.Sprintf("0 %q", long[wire.HeaderLen:])})
 }
 
-// Whatever length a frame announces, memory follows the bytes that came.
+// Whatever length a frame announces, memory grows only with the bytes that arrive.
 func TestInputMemory(t *testing.T) {
 	announced := func(size uint32, frameType byte) []byte {
 		return []byte{byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size), 0, 0, 0, frameType}
@@ -225,7 +225,7 @@ func TestInputMemory(t *testing.T) {
 	tests := []struct {
 		name              string
 		header            []byte
-		body              int // bytes that come
+		body              int // bytes that arrive
 		maxBody, ownAbove int
 		largest           int // buffer or body
 		err               error
@@ -291,7 +291,7 @@ func TestInputBuffer(t *testing.T) {
 	expect(idleBuffer)
 
 	read(1000, bytes.Repeat(okFrame, 1000), okFrame[:5])
-	in.shrink() // without effect: the buffer holds half a frame
+	in.shrink() // has no effect: the buffer holds half a frame
 	expect(busyBuffer)
 	read(1, okFrame[5:])
 	in.shrink()

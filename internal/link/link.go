@@ -1,5 +1,5 @@
-// Package link is one connection to an nsqd: dial, handshake, one reader, one
-// writer, and an end that closes the socket once and tells the owner once.
+// Package link is one connection to an nsqd: a dial, a handshake, one reader, one
+// writer, and an orderly end. The link closes its socket once, and tells its owner once.
 //
 // A link knows NSQ's protocol but no policy: it decides neither how many messages
 // a connection gets nor when to connect again. Its owner calls [Dial], then
@@ -7,8 +7,9 @@
 // goroutines, timers and socket are gone.
 //
 // Commands never block: they are appended to a buffer that the writer takes whole.
-// What is appended during one Write waits for the next. So system calls per message
-// fall as load rises, and on an idle connection a single command leaves at once.
+// What is appended during one Write waits for the next. So the number of system calls
+// per message falls as load rises, while on an idle connection a single command leaves
+// at once.
 package link
 
 import (
@@ -29,24 +30,29 @@ type Config struct {
 	Dial     func(ctx context.Context, network, addr string) (net.Conn, error)
 	Identify wire.Identify
 
-	// TLS is how to do the TLS that Identify asks for as TLSv1. nil means Go's
+	// TLS configures the TLS that Identify asks for with TLSv1. nil means Go's
 	// defaults; an empty ServerName means the host of Addr. If nsqd does not offer
-	// TLS, Dial fails with ErrTLSRefused and sends nothing after IDENTIFY. Without
-	// the compression that Identify asks for, the link works uncompressed:
-	// Transport says what it got.
+	// TLS, Dial fails with ErrTLSRefused and sends nothing after IDENTIFY. If nsqd does
+	// not offer the compression that Identify asks for, the link works uncompressed.
+	// Transport tells what the link got.
 	TLS        *tls.Config
 	AuthSecret string // sent if nsqd asks for it
 
 	// Topic and Channel are what to subscribe to. A link without a topic publishes.
 	Topic, Channel string
 
-	HandshakeTimeout time.Duration // from the dial's success to SUB's OK; 0 leaves the bound to the context
-	ReadTimeout      time.Duration // longest silence of nsqd; 0 is no bound
-	WriteTimeout     time.Duration // longest time in which nsqd takes no byte, noticed within twice that; 0 is no bound
-	MaxBody          int           // largest message body that is read; 0 is no limit
-
-	// OwnAbove is the length above which a body has memory of its own, which the
-	// receiver may keep. With 0, no body has.
+	// HandshakeTimeout bounds the time from the end of the dial to the end of Dial.
+	// With 0, only the context does.
+	HandshakeTimeout time.Duration
+	// ReadTimeout is how long nsqd may be silent; 0 is no limit.
+	ReadTimeout time.Duration
+	// WriteTimeout is how long nsqd may take no byte; 0 is no limit. The link notices
+	// within twice that time.
+	WriteTimeout time.Duration
+	// MaxBody is the largest message body that is read; 0 is no limit.
+	MaxBody int
+	// OwnAbove is the length above which a body gets memory of its own, which the
+	// receiver may keep. With 0, none does.
 	OwnAbove int
 }
 
@@ -57,53 +63,55 @@ type Receiver interface {
 	// Messages hands over the messages of one read. The slice, and bodies up to
 	// OwnAbove, are valid during the call only.
 	Messages(batch []wire.Message)
-	// TooBig reports a message whose body exceeds MaxBody and was not read: m has
-	// no body. Like any other message it is in flight until it is finished or
-	// requeued.
+	// TooBig reports a message whose body of size bytes exceeds MaxBody and was not
+	// read: m has no body. Like any other message it is in flight until it is finished
+	// or requeued.
 	TooBig(m wire.Message, size int)
 	// Failed reports a FIN, REQ or TOUCH that nsqd refused.
 	Failed(err *wire.Error)
-	// Down is the last call: the link has ended. err is nil after a drain in good
-	// order, and otherwise an [*Error] that says why the link ended.
+	// Down is the last call: the link has ended. err is nil after a clean drain or a
+	// Close without a reason, and otherwise an [*Error] that says why the link ended.
 	Down(err error)
 }
 
 // A Link is one connection to an nsqd. Any goroutine may call its methods.
 //
-// The order of the fields keeps apart, in memory, what the reader writes at every
-// frame and what the mutex guards.
+// The order of the fields keeps what the reader writes at every frame apart, in
+// memory, from what the mutex guards.
 type Link struct {
-	// Set by Dial and never again. Any goroutine may read them.
+	// Set by Dial and not changed after that. Any goroutine may read them.
 	cfg  Config
 	conn *conn
 
-	// The reader's own, and before Start the handshake's.
+	// Used by the reader alone, and before Start by the handshake.
 	in input
 
-	// The writer's own, and before Start the handshake's: conn, or the layers of
-	// TLS and compression above it.
+	// Used by the writer alone, and before Start by the handshake: conn, or the layers
+	// of TLS and compression above it.
 	out output
 
 	// Set by Start before the loops run. Only the loops read them.
 	receiver Receiver
 	frames   FrameReceiver // the receiver, if it is one; otherwise nil
 
-	// Set by the handshake, within Dial, and never again. Any goroutine may read it.
+	// Set by the handshake, within Dial, and not changed after that. Any goroutine may
+	// read it.
 	session
 
 	// running is how many of the two loops have not ended. Start sets it, and each
 	// loop subtracts one when it ends.
 	running atomic.Int32
 
-	// mu guards all that follows. It is the last in any order of locks: whoever holds
-	// it takes no other, calls nothing back and does no I/O.
+	// mu guards all that follows. It is the innermost lock: code that holds it takes no
+	// other lock, calls no owner and does no I/O.
 	mu sync.Mutex
 
-	// Commands. Any goroutine appends, the writer takes and counts what it wrote.
+	// Commands. Any goroutine appends them. The writer takes them, and counts what it
+	// wrote.
 	writerWake *sync.Cond // only the writer waits on it: see takePending
-	progress   *sync.Cond // broadcast when sent grows or closing is set; nil until the first Sent
+	progress   *sync.Cond // signalled by signalProgress; nil until the first Sent
 	pending    outgoing   // appended and not yet taken by the writer
-	unsent     [][]byte   // what the writer had taken and a failed Write left, until the accounts are closed
+	unsent     [][]byte   // taken but not written when a Write failed; for closeAccounts
 	queued     uint64     // bytes ever appended to pending
 	sent       uint64     // bytes ever given to the socket
 
@@ -113,18 +121,18 @@ type Link struct {
 
 	stats Stats
 
-	// How far the end has come. No flag is ever cleared. sealed comes before closing
-	// or with it, settled comes last.
+	// How far the end has come. No flag is ever cleared. sealed is set before closing
+	// or with it; settled is set last.
 	drain   drainState
 	sealed  bool  // no command is accepted any more
-	closing bool  // fail was called: err stands, and the socket is being closed
-	err     error // why the link ends, nil if in good order; set together with closing
+	closing bool  // fail was called: err is final, and the socket is being closed
+	err     error // why the link ends, nil if cleanly; set together with closing
 	settled bool  // the accounts are closed: no message is counted any more
 
-	// Timers that loopEnded stops: nil until started. No loop starts one after it
-	// has ended.
-	linger    *time.Timer // failAfterLinger's, started by the writer
-	straggler *time.Timer // a drain's, started by the reader
+	// Timers, nil until started. loopEnded stops them: no timer starts later, since
+	// only the loops start them.
+	linger    *time.Timer // started by the writer: see failAfterLinger
+	straggler *time.Timer // started by the reader in a drain: see closeWait
 }
 
 // Dial connects, identifies the client and, with a topic, subscribes. The context
@@ -156,8 +164,8 @@ func Dial(ctx context.Context, cfg Config) (*Link, error) {
 	return l, nil
 }
 
-// Start begins to read and write. It is called once. Commands that were given
-// before leave now.
+// Start begins to read and write. It is called once. Commands that were given before
+// Start are sent now.
 func (l *Link) Start(r Receiver) {
 	l.receiver = r
 	l.frames, _ = r.(FrameReceiver)

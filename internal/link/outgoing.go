@@ -2,12 +2,12 @@ package link
 
 import "sync"
 
-// chunkSize is how much one Write sends at most. It is enough to be worth a system
-// call, and while the kernel copies it the next chunk fills.
+// chunkSize is the most that one Write sends. It is enough to be worth a system call,
+// and the next chunk can fill while the kernel copies this one.
 const chunkSize = 64 << 10
 
-// chunks lends memory to links that have something to write: an idle link holds
-// none, and no buffer grows by copying.
+// chunks lends memory to links that have something to write. So an idle link holds
+// none, and no buffer has to be copied to grow.
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // outgoing holds the commands that wait to be written.
@@ -16,8 +16,8 @@ type outgoing struct {
 	len    int // of all chunks together
 }
 
-// reserve returns the last chunk, with room for at least n more bytes. The caller
-// appends up to n bytes, at most chunkSize, and gives the result to commit.
+// reserve returns the last chunk, with room for at least n more bytes; n is at most
+// chunkSize. The caller appends up to n bytes and passes the result to commit.
 func (o *outgoing) reserve(n int) []byte {
 	if last := len(o.chunks) - 1; last >= 0 && cap(o.chunks[last])-len(o.chunks[last]) >= n {
 		return o.chunks[last]
@@ -44,12 +44,12 @@ func (o *outgoing) appendBytes(data []byte) {
 	}
 }
 
-// takeAll returns the chunks and goes on with empty in their place.
+// takeAll returns the chunks and leaves empty in their place.
 func (o *outgoing) takeAll(empty [][]byte) [][]byte {
 	taken := o.chunks
 	o.chunks, o.len = empty, 0
 	return taken
 }
 
-// releaseChunk gives back a chunk that was written.
+// releaseChunk returns a written chunk to the pool.
 func releaseChunk(chunk []byte) { chunks.Put((*[chunkSize]byte)(chunk[:chunkSize])) }

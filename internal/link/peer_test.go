@@ -32,7 +32,7 @@ type peer struct {
 	network *nsqtest.Network
 	l       net.Listener
 	conn    net.Conn // the last one accepted, or the layers above it
-	owed    int      // NOPs that the link sends first when it starts, after open
+	owed    int      // after open: how many NOPs the link sends first when it starts
 }
 
 func newPeer(t *testing.T) *peer {

@@ -18,8 +18,9 @@ type FrameReceiver interface {
 	Frame(f wire.Frame)
 }
 
-// Append appends any commands in one piece: none of the link's own gets in between.
-// It returns the position to give to Sent, and false if the link can send no more.
+// Append appends any commands in one piece: no other command gets in between. It
+// returns the position to pass to Sent. ok is false if the link accepts no more
+// commands.
 func (l *Link) Append(commands []byte) (end uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -34,8 +35,8 @@ func (l *Link) Append(commands []byte) (end uint64, ok bool) {
 	return l.queued, true
 }
 
-// Sent waits until the socket has everything that was appended up to end. An error
-// says why it never will.
+// Sent waits until the socket has taken everything that was appended up to end. If it
+// never will, the error says why.
 func (l *Link) Sent(end uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -64,7 +64,7 @@ func TestFrames(t *testing.T) {
 	})
 }
 
-// Sent returns when the socket has the commands, and not before, to all that wait.
+// Sent returns to all its callers when the socket has taken the commands, not before.
 func TestSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -95,7 +95,7 @@ func TestSent(t *testing.T) {
 	})
 }
 
-// If the commands will never be sent, Sent says why, whatever ends the link.
+// If the commands will never be sent, Sent says why, whatever ended the link.
 func TestNotSent(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(p *peer, l *Link)

@@ -26,8 +26,8 @@ func (l *Link) readLoop() {
 }
 
 // handleFrames handles every whole frame in the buffer. It gathers messages, and passes
-// them on before it handles a reply: the receiver sees the order of the wire, and a
-// drain relies on it (see drained).
+// them on before it handles a reply: the receiver is told everything in the order of
+// the wire, and a drain relies on that (see drained).
 func (l *Link) handleFrames(batch *[]wire.Message) error {
 	defer l.passOn(batch)
 	for frames := 0; ; frames++ {
@@ -47,7 +47,7 @@ func (l *Link) handleFrames(batch *[]wire.Message) error {
 			*batch = append(*batch, m)
 		case f.IsHeartbeat():
 			l.sendCommand(wire.AppendNop)
-			if frames == 0 { // a quiet time: release the memory that a busy one needs
+			if frames == 0 { // the link is quiet: release the memory that a busy one needs
 				l.in.shrink()
 				*batch = nil
 			}
@@ -64,8 +64,8 @@ func (l *Link) handleFrames(batch *[]wire.Message) error {
 	}
 }
 
-// handleOutsized handles a message that was not parsed in place, which nextFrame
-// reports as an error. It returns any other error.
+// handleOutsized handles a message that is not parsed in place: nextFrame returns such
+// a message as its error. handleOutsized returns any other error.
 func (l *Link) handleOutsized(err error, batch *[]wire.Message) error {
 	if m, ok := errors.AsType[*largeMessage](err); ok {
 		*batch = append(*batch, m.message)
@@ -104,8 +104,8 @@ func (l *Link) countReceived(messages int) {
 }
 
 // handleReply handles a response or an error. Replies come in the order of the
-// commands. FIN, REQ and TOUCH have no reply; the error for one that nsqd refuses
-// comes between the replies to others.
+// commands. FIN, REQ and TOUCH get no reply. If nsqd refuses one of them, its error
+// comes somewhere between the replies to other commands.
 func (l *Link) handleReply(f wire.Frame) error {
 	if l.frames != nil {
 		l.frames.Frame(f)
@@ -117,7 +117,7 @@ func (l *Link) handleReply(f wire.Frame) error {
 			l.receiver.Failed(e)
 			return nil
 		}
-		// nsqd refused the oldest command without a reply, and closes.
+		// nsqd refuses the oldest command that has no reply yet, and closes.
 		if w, ok := l.popAwaited(); ok {
 			w.to.Reply(nil, e)
 		}
@@ -131,7 +131,7 @@ func (l *Link) handleReply(f wire.Frame) error {
 	return nil
 }
 
-// popAwaited removes the oldest command without a reply.
+// popAwaited removes the oldest command that has no reply yet.
 func (l *Link) popAwaited() (w awaitedReply, ok bool) {
 	l.mu.Lock()
 	w, ok = l.awaited.pop()
@@ -145,8 +145,8 @@ func (l *Link) popAwaited() (w awaitedReply, ok bool) {
 
 // readFailed ends the link when nothing more can be read.
 //
-// An EOF is in good order only after our half-close. The writer sets halfClosed
-// before it half-closes, so the EOF with which nsqd reacts always finds it set.
+// An EOF is a clean end only after our half-close. The writer sets halfClosed before it
+// half-closes, so nsqd's EOF in response always finds it set.
 func (l *Link) readFailed(err error) {
 	l.mu.Lock()
 	drained := l.drain.halfClosed

@@ -15,8 +15,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// The receiver is told of everything in the order of the wire, whether it comes at once
-// or byte by byte.
+// The receiver is told everything in the order of the wire, whether it comes at once or
+// byte by byte.
 func TestReadOrder(t *testing.T) {
 	frames := [][]byte{
 		message("a", "x"), heartbeat, okFrame, message("b", "y"),
@@ -55,7 +55,8 @@ func TestReadOrder(t *testing.T) {
 	}
 }
 
-// Messages are in flight before the receiver is given them: it may finish them at once.
+// Messages count as in flight before the receiver is given them: it may finish them at
+// once.
 func TestReadCountsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -87,7 +88,7 @@ func (c *counting) TooBig(m wire.Message, size int) {
 	c.note("%d in flight", c.link.Stats().InFlight)
 }
 
-// What ends the link, and the error that Down is given. The frames before still count.
+// What ends the link, and the error that Down is given. Frames before that are handled.
 func TestReadEnds(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -156,7 +157,7 @@ func TestReadFatal(t *testing.T) {
 	})
 }
 
-// Silence ends the link after the read timeout. Any byte from nsqd starts it anew.
+// Silence ends the link after the read timeout. Any byte from nsqd restarts the timeout.
 func TestReadTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = time.Minute
@@ -176,8 +177,8 @@ func TestReadTimeout(t *testing.T) {
 	})
 }
 
-// Without a read timeout, which is what an owner without heartbeats sets, an idle link
-// stays connected (D43).
+// Without a read timeout, as an owner that switches heartbeats off configures it, an
+// idle link stays connected (D43).
 func TestReadWithoutTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -225,7 +226,7 @@ func TestReadHeartbeats(t *testing.T) {
 	})
 }
 
-// A message that is skipped is in flight like any other.
+// A message whose body is skipped is in flight like any other.
 func TestReadTooBig(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -251,7 +252,7 @@ func TestReadTooBig(t *testing.T) {
 	})
 }
 
-// Once idle, a link has no large buffers: neither to read nor to write.
+// Once idle, a link has no large buffers, neither for reading nor for writing.
 func TestIdleLinkIsSmall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)

@@ -1,8 +1,8 @@
 package link
 
-// A Replier is told the reply to a command: data, or a *wire.Error from nsqd, or an
-// [*UnansweredError] if the link ended first. The link calls it once, on one of its
-// goroutines. It must not block.
+// A Replier is told the reply to a command: either nsqd's data, or nsqd's *wire.Error,
+// or an [*UnansweredError] if the link ended first. The link calls Reply once, on one of
+// its goroutines. Reply must not block.
 type Replier interface {
 	Reply(data []byte, err error)
 }

@@ -15,8 +15,8 @@ type session struct {
 	auth        *wire.AuthResponse    // nil if nsqd did not ask for AUTH
 }
 
-// Granted returns nsqd's reply to IDENTIFY. ok is false when nsqd only said OK;
-// the reply is empty then.
+// Granted returns nsqd's reply to IDENTIFY. If nsqd only said OK, r is empty and ok is
+// false.
 func (s *session) Granted() (r wire.IdentifyResponse, ok bool) { return s.granted, s.negotiated }
 
 // Auth returns nsqd's reply to AUTH. ok is false when nsqd did not ask for AUTH.

@@ -61,7 +61,7 @@ func TestSlowHandshake(t *testing.T) {
 	})
 }
 
-// Wherever an upgrade or AUTH hangs, the handshake's timeout or the context ends it.
+// Wherever an upgrade or AUTH hangs, HandshakeTimeout or the context ends it.
 func TestUpgradeTimeout(t *testing.T) {
 	hangs := []struct {
 		op     string
@@ -133,7 +133,7 @@ func TestUpgradeUnexpectedReply(t *testing.T) {
 	}
 }
 
-// The ways in which AUTH fails. No error shows the secret.
+// The ways in which AUTH can fail. No error shows the secret.
 func TestAuthRefused(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -207,7 +207,7 @@ func TestUpgradeCut(t *testing.T) {
 				ca.server.CurvePreferences = []tls.CurveID{tls.X25519} // the cheapest
 				n := 0
 				if tr.secure && tr.compression != "" {
-					n = secured - 100 // the bytes before are those of TLS alone, which came first
+					n = secured - 100 // TLS alone came first and covered the bytes before
 				}
 				var at string
 				for op := OpIdentify; op != ""; n++ {
@@ -259,8 +259,8 @@ func dialCut(t *testing.T, tr transport, ca *authority, direction string, n int)
 	return op
 }
 
-// What is appended during one Write waits for the next: 1,000 FINs are one Write of the
-// link's, and few on the socket.
+// What is appended during one Write waits for the next: 1,000 FINs take one Write of the
+// link, and few on the socket.
 func TestCompressedWritesCoalesce(t *testing.T) {
 	for _, tr := range transports() {
 		synctest.Test(t, func(t *testing.T) {
@@ -289,19 +289,19 @@ func TestCompressedWritesCoalesce(t *testing.T) {
 	}
 }
 
-// hold has the link begin a Write that the connection cannot take whole. It returns
-// what is written.
+// hold makes the link begin a Write that the connection cannot take whole. It returns
+// what the link writes.
 func (p *peer) hold(l *Link) string {
 	p.t.Helper()
-	noise := make([]byte, 320<<10) // which cannot be compressed
+	noise := make([]byte, 320<<10) // does not compress
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
 	l.Pub("t", noise, newRecorder().replier(""))
 	synctest.Wait()
 	return string(wire.AppendPub(nil, "t", noise))
 }
 
-// A peer that takes a byte now and then is never given up. One that takes none is,
-// whatever layers are above the socket (D45).
+// The link never gives up on a peer that takes a byte now and then, but on one that
+// takes none, whatever layers are above the socket (D45).
 func TestUpgradedWriteTimeout(t *testing.T) {
 	for _, tr := range transports() {
 		synctest.Test(t, func(t *testing.T) {
@@ -329,7 +329,7 @@ func TestUpgradedWriteTimeout(t *testing.T) {
 			l.Pub("t", []byte(body), r.replier("stuck"))
 			expectError(t, r.wait(), OpWrite, os.ErrDeadlineExceeded)
 			if took := time.Since(start); took != cfg.WriteTimeout {
-				t.Errorf("%v: given up after %v", tr, took)
+				t.Errorf("%v: gave up after %v", tr, took)
 			}
 		})
 	}
@@ -363,7 +363,7 @@ func (s *trickle) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// A corrupt stream ends the handshake, and not as the loss of the connection.
+// A corrupt stream ends the handshake, and is not reported as a lost connection.
 func TestCorruptStream(t *testing.T) {
 	for _, compression := range []string{OpSnappy, OpDeflate} {
 		for _, garbage := range []string{
@@ -393,7 +393,7 @@ func TestCorruptStream(t *testing.T) {
 	}
 }
 
-// The loss of a connection within a compressed chunk is not taken for a corrupt stream.
+// A connection lost within a compressed chunk is not reported as a corrupt stream.
 func TestLostWithinChunk(t *testing.T) {
 	for _, compression := range []string{OpSnappy, OpDeflate} {
 		var chunks bytes.Buffer
@@ -407,8 +407,8 @@ func TestLostWithinChunk(t *testing.T) {
 	}
 }
 
-// A frame that is small on the wire and large when decompressed costs no more memory
-// than one that came uncompressed.
+// A frame that is small on the wire and large once decompressed takes no more memory
+// than one that arrives uncompressed.
 func TestDecompressionBomb(t *testing.T) {
 	const huge = 1 << 23
 	tests := []struct {
@@ -472,7 +472,7 @@ func TestSnappyBlockLimit(t *testing.T) {
 	}
 }
 
-// Once any byte of a compressed flush was sent, nsqd may have seen all of it.
+// As soon as any byte of a compressed flush is sent, nsqd may have seen all of it.
 func TestUnansweredCompressed(t *testing.T) {
 	for _, taken := range []int{0, 1} {
 		var below brittle

@@ -47,7 +47,7 @@ func (tr transport) want(cfg Config) Config {
 	return cfg
 }
 
-// granted returns nsqd's reply to IDENTIFY that grants the transport, with more fields.
+// granted returns the reply to IDENTIFY that grants the transport. more are more fields.
 func (tr transport) granted(more string) []byte {
 	return nsqtest.ResponseFrame(fmt.Sprintf(`{"version":"1.3.0","tls_v1":%t,"snappy":%t,"deflate":%t%s}`,
 		tr.secure, tr.compression == OpSnappy, tr.compression == OpDeflate, more))
@@ -136,7 +136,7 @@ func (p *peer) plain(conn net.Conn, src io.Reader, dst io.Writer) net.Conn {
 	}
 	_ = listener.Close()
 	go func() {
-		if _, err := io.Copy(inner, src); err == nil { // the test sees an EOF only in good order
+		if _, err := io.Copy(inner, src); err == nil { // the test sees only a clean EOF
 			_ = inner.(*nsqtest.Conn).CloseWrite()
 		}
 	}()
@@ -148,8 +148,8 @@ func (p *peer) plain(conn net.Conn, src io.Reader, dst io.Writer) net.Conn {
 	return outer
 }
 
-// open plays a handshake that upgrades, with that many heartbeats wherever nsqd may
-// send any.
+// open plays a handshake with upgrades. It sends beats heartbeats wherever nsqd may send
+// one.
 func (p *peer) open(tr transport, cfg Config, server *tls.Config, beats int) *Link {
 	p.t.Helper()
 	due := 0 // NOPs that come with the next command
@@ -159,7 +159,7 @@ func (p *peer) open(tr transport, cfg Config, server *tls.Config, beats int) *Li
 		}
 		synctest.Wait()
 	}
-	reply := func(frame []byte) { // after it the link may send the next command
+	reply := func(frame []byte) { // the link may then send the next command
 		beat()
 		p.send(frame)
 		due, p.owed = due+p.owed+beats, 0
@@ -265,7 +265,7 @@ func (p *peer) finishAll(l *Link, r *recorder) {
 	expectNoTimers(p.t, l)
 }
 
-// The same with the fake nsqd, which throws away what it has read before an upgrade.
+// The same with the fake nsqd, which discards what it has read before an upgrade.
 func TestTransportsWithNsqd(t *testing.T) {
 	for _, tr := range transports() {
 		synctest.Test(t, func(t *testing.T) {
@@ -294,8 +294,8 @@ func TestTransportsWithNsqd(t *testing.T) {
 	}
 }
 
-// Without compression that nsqd does not offer, or that the owner did not ask for, the
-// link works uncompressed.
+// The link works uncompressed if nsqd does not offer the compression that the owner asks
+// for, or offers one that the owner does not ask for.
 func TestCompressionDeclined(t *testing.T) {
 	for _, wanted := range []string{OpSnappy, OpDeflate, ""} {
 		for _, offered := range []string{OpSnappy, OpDeflate, ""} {

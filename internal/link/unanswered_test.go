@@ -15,11 +15,11 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// fragile is a connection that breaks for the writer when it has taken some bytes. The
-// reader does not notice. It cannot half-close.
+// fragile is a connection whose writes fail once it has taken some bytes. Its reader
+// does not notice. It cannot half-close.
 type fragile struct {
 	net.Conn
-	left atomic.Int64 // how many bytes it still takes
+	left atomic.Int64 // how many more bytes it takes
 }
 
 func (f *fragile) Write(b []byte) (int, error) {
@@ -57,8 +57,8 @@ func (p *peer) fragile(n int) *Link {
 	return l
 }
 
-// When a connection breaks within its commands, the link knows of each publish whether
-// nsqd may have seen any of it. The NOP that the handshake owed comes first.
+// When a connection breaks in the middle of commands, the link knows for each publish
+// whether nsqd may have seen any of it. The NOP that the handshake owed comes first.
 func TestUnansweredSent(t *testing.T) {
 	const nop = len("NOP\n")
 	const pub = len("PUB t\n\x00\x00\x00\x01x")
@@ -84,7 +84,7 @@ func TestUnansweredSent(t *testing.T) {
 	}
 }
 
-// Replies to earlier publishes do not change what is known of a later one.
+// Replies to earlier publishes do not change what is known about a later one.
 func TestUnansweredAfterReplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)

@@ -14,8 +14,8 @@ import (
 )
 
 // upgrade puts TLS and compression between the link and its socket, as far as nsqd
-// granted them. At each step nsqd throws away what it has read ahead, so nothing
-// may be sent until it has said OK on the new stream.
+// granted them. At each step nsqd discards what it has read ahead, so nothing may be
+// sent until it has said OK on the new stream.
 func (h *handshake) upgrade(ctx context.Context) (op string, err error) {
 	wanted, granted := &h.cfg.Identify, &h.granted
 	if wanted.TLSv1 {
@@ -48,18 +48,18 @@ func (h *handshake) startTLS(ctx context.Context) error {
 
 // tlsConfig returns a copy of the owner's config, completed for this connection.
 func (h *handshake) tlsConfig() *tls.Config {
-	cfg := &tls.Config{} // #nosec G402 -- Go's default of the oldest version
+	cfg := &tls.Config{} // #nosec G402 -- Go's default minimum version
 	if h.cfg.TLS != nil {
 		cfg = h.cfg.TLS.Clone()
 	}
 	if cfg.ServerName == "" && !strings.HasPrefix(h.cfg.Addr, "unix:") {
-		// The name is set even if TLS verifies nothing itself: the owner's
-		// VerifyConnection may use it. A unix: address has no host; TLS then fails
-		// with an error that asks for a name.
+		// The name is set even if TLS itself verifies nothing: the owner's
+		// VerifyConnection may use it. A unix: address has no host: unless the owner
+		// gives a name, TLS fails with an error that asks for one.
 		cfg.ServerName, _, _ = net.SplitHostPort(h.cfg.Addr)
 	}
-	// Small first records help peers that can use the beginning of a page early.
-	// Here each record only costs a system call.
+	// Small first records let a browser start on a page early. Here they would only
+	// cost system calls.
 	cfg.DynamicRecordSizingDisabled = true
 	return cfg
 }
@@ -73,7 +73,7 @@ func (h *handshake) startCompression() error {
 	return h.expectOK()
 }
 
-// expectOK reads what nsqd says first on a new stream.
+// expectOK reads the OK with which nsqd begins a new stream.
 func (h *handshake) expectOK() error {
 	data, err := h.readReply()
 	if err == nil && string(data) != wire.OK {
@@ -88,20 +88,21 @@ func (h *handshake) expectOK() error {
 //
 //  1. nsqd replies to IDENTIFY, or says OK on a new stream. The link goes on to the
 //     next upgrade.
-//  2. A heartbeat is due before nsqd has changed over. It leaves on the old stream.
-//  3. Without the skip, TLS or the decompressor would take the heartbeat for the
+//  2. A heartbeat is due before nsqd has changed over. nsqd sends it on the old stream.
+//  3. Without the skip, TLS or the decompressor would mistake the heartbeat for the
 //     beginning of its stream, and fail.
 //
-// This is safe since neither TLS nor a compressed stream can begin like a heartbeat.
+// The skip is safe since neither TLS nor a compressed stream can begin like a heartbeat.
 type upgradeReader struct {
 	*conn
 	h       *handshake
 	src     io.Reader // the old stream's source
-	ahead   []byte    // read and not yet returned by Read
-	skipped bool      // ahead is past the heartbeats
+	ahead   []byte    // read from src and not yet returned by Read
+	skipped bool      // the heartbeats were removed from ahead
 }
 
-// endStream ends the stream that the handshake reads now, and returns the rest.
+// endStream ends the stream that the handshake is reading, and returns a reader of the
+// rest.
 func (h *handshake) endStream() *upgradeReader {
 	return &upgradeReader{conn: h.conn, h: h, src: h.in.src, ahead: h.in.takeUnparsed()}
 }
@@ -123,7 +124,8 @@ func (u *upgradeReader) Read(p []byte) (int, error) {
 
 var heartbeatFrame = wire.AppendResponse(nil, wire.Heartbeat)
 
-// skipHeartbeats reads until what is ahead cannot be a heartbeat.
+// skipHeartbeats removes heartbeats from ahead. It reads until ahead cannot begin with
+// another.
 func (u *upgradeReader) skipHeartbeats() error {
 	for {
 		switch {

@@ -69,7 +69,10 @@ func (r *walkReply) Reply([]byte, error) {
 
 // newWalk returns nil if the connection broke in the handshake.
 func newWalk(t *testing.T, seed uint64) *walk {
-	w := &walk{t: t, rand: rand.New(rand.NewPCG(seed, seed)), network: nsqtest.NewNetwork(), down: make(chan struct{})} // #nosec G404 -- a test
+	w := &walk{
+		t: t, network: nsqtest.NewNetwork(), down: make(chan struct{}),
+		rand: rand.New(rand.NewPCG(seed, seed)), // #nosec G404 -- a test
+	}
 	w.network.Capacity = []int{50, 1000, 64 << 10}[w.rand.IntN(3)]
 	w.nsqd = nsqtest.NewNsqd(t, nsqtest.Options{
 		Network: w.network, HeartbeatInterval: time.Second, MsgTimeout: 5 * time.Second, Straggler: w.chance(2),
@@ -93,14 +96,14 @@ func newWalk(t *testing.T, seed uint64) *walk {
 		return nil
 	}
 	w.link = l
-	w.actions(3) // some may come before the start
+	w.actions(3) // before the start
 	l.Start(w)
 	return w
 }
 
 func (w *walk) chance(in int) bool { return w.rand.IntN(in) == 0 }
 
-// step does some actions at once, and then lets some time pass.
+// step does some actions concurrently, and then may let some time pass.
 func (w *walk) step() {
 	w.actions(1 + w.rand.IntN(4))
 	if w.chance(2) {
@@ -116,8 +119,8 @@ func (w *walk) actions(n int) {
 	wg.Wait()
 }
 
-// action draws what happens next. It draws everything that is random itself, since the
-// function that it returns runs beside others.
+// action draws what happens next. It draws all random numbers before it returns: the
+// function that it returns runs concurrently with others.
 func (w *walk) action() func() {
 	l, d, n := w.link, w.nsqd, w.rand.IntN(5)
 	switch w.rand.IntN(40) {
@@ -273,8 +276,9 @@ func (w *walk) end() string {
 	synctest.Wait()
 	w.checkCloses()
 	s := w.link.Stats()
-	sent := int(s.Finished + s.Requeued)                                                                                         // #nosec G115 -- few
-	if w.downs != 1 || int(s.Received) != w.received || sent > w.released || sent+int(s.Lost) != w.received || s.InFlight != 0 { // #nosec G115 -- few
+	received, lost := int(s.Received), int(s.Lost) // #nosec G115 -- few
+	sent := int(s.Finished + s.Requeued)           // #nosec G115 -- few
+	if w.downs != 1 || received != w.received || sent > w.released || sent+lost != received || s.InFlight != 0 {
 		w.t.Errorf("%d downs, received %d, released %d: %+v", w.downs, w.received, w.released, s)
 	}
 	for i, r := range w.replies {

@@ -34,22 +34,22 @@ func (l *Link) writeLoop() {
 	}
 }
 
-// takePending waits for commands and takes all that are pending, with empty in
-// exchange. It returns none when the link is closing, and done when a drain has
-// nothing left to wait for.
+// takePending waits for commands and takes all that are pending, leaving empty in their
+// place. It returns none when the link is closing. done reports that a drain has nothing
+// left to wait for.
 //
 // An append wakes the writer only if pending was empty. No wake-up is lost:
 //
 //  1. The writer takes what is pending and is busy with a Write. It does not wait.
 //  2. A command is appended. pending was empty, but the signal wakes no one.
-//  3. The writer comes back and looks at pending, under the mutex, before it waits.
-//     Without that look the command would stay until the next one comes.
+//  3. The writer comes back and checks pending, under the mutex, before it waits.
+//     Without that check the command would stay until the next one comes.
 //
-// The same look covers closing and what drained depends on: each is changed under
-// the mutex first and signalled then.
+// The same check covers closing and everything that drained depends on: each is changed
+// under the mutex before it is signalled.
 //
-// A writer that was woken lets other goroutines run once before it takes: the one
-// that woke it is seldom the only one with something to send.
+// A writer that was woken lets other goroutines run once before it takes the commands:
+// the goroutine that woke it is seldom the only one with something to send.
 func (l *Link) takePending(empty [][]byte) (out [][]byte, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,9 +76,9 @@ func (l *Link) takePending(empty [][]byte) (out [][]byte, done bool) {
 	}
 }
 
-// countWritten counts n bytes that the socket took. After a Write that failed, unsent
-// begins with the chunk of which these were taken. What follows the last command that
-// was taken whole is kept for closeAccounts.
+// countWritten counts n bytes that the socket took. After a failed Write, unsent begins
+// with the chunk that those bytes belong to. All that follows the last whole command
+// among them is kept for closeAccounts.
 func (l *Link) countWritten(n int, unsent [][]byte) {
 	l.mu.Lock()
 	l.sent += uint64(n) // #nosec G115 -- not negative
@@ -90,14 +90,16 @@ func (l *Link) countWritten(n int, unsent [][]byte) {
 	l.mu.Unlock()
 }
 
-// writeFailed ends the link after a Write that failed. The reason may be unread:
+// writeFailed ends the link after a failed Write. The real reason may not have been
+// read yet:
 //
 //  1. nsqd refuses a command, sends the error and closes.
 //  2. The writer is still sending what follows, and its Write fails.
 //  3. The reader has yet to read nsqd's error. If the link ended here, the owner would
 //     see a broken pipe in place of the refusal, so the reader gets lingerTimeout.
 //
-// A peer that took no byte in time gets none: it will not say anything either.
+// If the Write timed out, the link ends at once: a peer that takes nothing is not
+// expected to say anything either.
 func (l *Link) writeFailed(err error) {
 	failure := &Error{Addr: l.cfg.Addr, Op: OpWrite, Err: err}
 	if errors.Is(err, os.ErrDeadlineExceeded) {

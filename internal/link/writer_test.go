@@ -91,7 +91,7 @@ func TestWritesCoalesce(t *testing.T) {
 	})
 }
 
-// The commands of each goroutine keep their order among those of others.
+// Each goroutine's commands keep their order, whatever others send in between.
 func TestWriteOrder(t *testing.T) {
 	const senders, each = 8, 500
 	synctest.Test(t, func(t *testing.T) {
@@ -131,8 +131,8 @@ func TestWriteOrder(t *testing.T) {
 	})
 }
 
-// A peer that takes any byte in time is never given up, however long the whole Write
-// takes (D45).
+// The link never gives up on a peer that takes any byte in time, however long the whole
+// Write takes (D45).
 func TestWriteToSlowPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
@@ -165,7 +165,7 @@ func (p *peer) slow(cfg Config) *Link {
 	return p.handshake(cfg)
 }
 
-// A peer that takes nothing for the write timeout is given up.
+// The link gives up on a peer that takes nothing for WriteTimeout.
 func TestWriteToStuckPeer(t *testing.T) {
 	tests := []struct {
 		name string
