@@ -11,7 +11,7 @@ var (
 	benchFrame  = AppendMessage(nil, &Message{Timestamp: 1, Attempts: 1, ID: goldenID, Body: benchBody})
 )
 
-// appends has the commands and frames whose encoding needs no JSON.
+// appends are the commands and frames whose encoding needs no JSON.
 var appends = []struct {
 	name   string
 	append func(dst []byte) []byte

@@ -130,9 +130,9 @@ func appendMessages(dst []byte, bodies [][]byte) []byte {
 	return dst
 }
 
-// MpubLen returns the length of an MPUB's body: a count, and each message with a
-// length before it. nsqd bounds it by max-body-size; an MPUB can be sent up to
-// 2 GiB - 1. It is an int64 because a longer list overflows an int of 32 bits.
+// MpubLen returns the length of an MPUB's body: a count, and each message with its
+// length before it. nsqd bounds it by max-body-size, the protocol by 2 GiB - 1. It is
+// an int64 because the length of a longer list overflows an int of 32 bits.
 func MpubLen(bodies [][]byte) int64 {
 	n := int64(MpubCountLen)
 	for _, b := range bodies {

@@ -40,7 +40,7 @@ func TestParseCommandLine(t *testing.T) {
 }
 
 func TestParseCommandLongLine(t *testing.T) {
-	line := strings.Repeat("x", 16384) // a literal, so that the test holds MaxLine
+	line := strings.Repeat("x", 16384) // a literal, to pin the value of MaxLine
 	tests := []struct {
 		name string
 		in   string
@@ -106,7 +106,7 @@ func TestParseCommandBodySize(t *testing.T) {
 	}
 }
 
-// TestDefaultLimits holds nsqd's default limits, each at its value and one beyond.
+// TestDefaultLimits checks each of nsqd's default limits, at its value and one beyond.
 func TestDefaultLimits(t *testing.T) {
 	for line, limit := range map[string]int{
 		"PUB t": 1048576, "DPUB t 1": 1048576,
@@ -158,7 +158,7 @@ func TestCommandString(t *testing.T) {
 	}
 }
 
-// mpub returns an MPUB's body with any count and any bytes after it.
+// mpub returns the body of an MPUB with the given count and bytes after it.
 func mpub(count uint32, parts ...string) []byte {
 	b := binary.BigEndian.AppendUint32(nil, count)
 	for _, p := range parts {

@@ -6,8 +6,8 @@
 // front of a slice and returns how many bytes it took. If it needs more input
 // it returns [ErrShort] and has taken nothing. After any other error the stream
 // cannot be continued. No input makes a Parse function panic, and a length sent
-// by a peer is used only after it was checked against the bytes that are
-// actually there.
+// by a peer is used only after it has been checked against the bytes that have
+// actually arrived.
 //
 // The byte slices that Parse functions return alias their input: copy what must
 // outlive it. Append functions do not validate. The caller must keep out names

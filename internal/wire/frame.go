@@ -83,7 +83,8 @@ func ParseHeader(b []byte) (Header, error) {
 	case len(b) < HeaderLen:
 		return Header{}, ErrShort
 	}
-	h := Header{Type: FrameType(binary.BigEndian.Uint32(b[4:])), Len: int(size) - 4} // checked above
+	// size was checked above, so it fits an int.
+	h := Header{Type: FrameType(binary.BigEndian.Uint32(b[4:])), Len: int(size) - 4}
 	switch h.Type {
 	case FrameResponse, FrameError:
 		if h.Len > MaxControl {

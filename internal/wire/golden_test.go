@@ -307,7 +307,7 @@ func TestGoldenLookupdResponses(t *testing.T) {
 	}
 }
 
-// TestAppendKeepsPrefix: Append functions keep what dst holds, since commands are
+// TestAppendKeepsPrefix: Append functions keep what dst holds, so commands can be
 // collected in one buffer.
 func TestAppendKeepsPrefix(t *testing.T) {
 	dst := AppendNop(nil)
@@ -329,8 +329,8 @@ func TestAppendKeepsPrefix(t *testing.T) {
 	}
 }
 
-// TestDeflatedFrame: the frame OK can be read as nsqd v1.3.0 sends it through
-// deflate. The stream stops after two sync markers, without a final block.
+// TestDeflatedFrame reads the frame OK as nsqd v1.3.0 sends it through deflate. The
+// stream stops after two sync markers, without a final block.
 func TestDeflatedFrame(t *testing.T) {
 	in := unhex(t, "62 60 60 60 63 60 60 60 f0 f7 06 00 00 00 ff ff 00 00 00 ff ff")
 	frame := make([]byte, 10)

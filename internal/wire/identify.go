@@ -5,18 +5,18 @@ import (
 	"fmt"
 )
 
-// Identify is the body of IDENTIFY: who the client is and how it wants the
+// Identify is the body of IDENTIFY: who the client is and what it asks of the
 // connection. Durations are in milliseconds; 0 selects nsqd's default.
 type Identify struct {
 	ClientID            string `json:"client_id"`
 	Hostname            string `json:"hostname"`
 	UserAgent           string `json:"user_agent"`
-	ShortID             string `json:"short_id,omitempty"` // client_id for nsqd before 0.2.20
+	ShortID             string `json:"short_id,omitempty"` // client_id, for nsqd before 0.2.20
 	LongID              string `json:"long_id,omitempty"`  // hostname, likewise
 	FeatureNegotiation  bool   `json:"feature_negotiation"`
 	HeartbeatInterval   int64  `json:"heartbeat_interval"`    // -1 switches heartbeats off
-	OutputBufferSize    int64  `json:"output_buffer_size"`    // bytes; -1 switches buffering off
-	OutputBufferTimeout int64  `json:"output_buffer_timeout"` // -1 switches the timed flush off
+	OutputBufferSize    int64  `json:"output_buffer_size"`    // bytes; -1 for no buffer
+	OutputBufferTimeout int64  `json:"output_buffer_timeout"` // -1 for no timed flush
 	TLSv1               bool   `json:"tls_v1"`
 	Snappy              bool   `json:"snappy"`
 	Deflate             bool   `json:"deflate"`

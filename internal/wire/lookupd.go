@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// A Peer describes a daemon: nsqd describes itself in the IDENTIFY it sends to
-// nsqlookupd, and nsqlookupd itself in the response. nsqlookupd refuses an nsqd
-// without address, ports or version.
+// A Peer describes a daemon: nsqd describes itself in the IDENTIFY that it sends to
+// nsqlookupd, and nsqlookupd describes itself in the response. nsqlookupd refuses
+// an nsqd without address, ports or version.
 type Peer struct {
 	BroadcastAddress string `json:"broadcast_address"`
 	Hostname         string `json:"hostname"`

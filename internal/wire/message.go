@@ -18,13 +18,14 @@ type ID [IDLen]byte
 
 // A Message is the data of a message frame.
 type Message struct {
-	Timestamp int64  // nanoseconds since the Unix epoch, set by nsqd when the message is published
+	Timestamp int64  // when it was published, by nsqd's clock, in Unix nanoseconds
 	Attempts  uint16 // 1 on the first delivery
 	ID        ID
 	Body      []byte
 }
 
-// ParseMessage reads the data of a message frame. The body aliases data.
+// ParseMessage reads the data of a message frame. The body aliases data, but has no
+// spare capacity: an append to it cannot overwrite what follows.
 func ParseMessage(data []byte) (Message, error) {
 	if len(data) < messageHeaderLen {
 		return Message{}, fmt.Errorf("%w: message of %d bytes", ErrFrame, len(data))
@@ -33,7 +34,7 @@ func ParseMessage(data []byte) (Message, error) {
 		Timestamp: int64(binary.BigEndian.Uint64(data)), // two's complement on the wire
 		Attempts:  binary.BigEndian.Uint16(data[8:]),
 		ID:        ID(data[10:messageHeaderLen]),
-		Body:      data[messageHeaderLen:len(data):len(data)], // an append must not overwrite what follows
+		Body:      data[messageHeaderLen:len(data):len(data)],
 	}, nil
 }
 

@@ -39,9 +39,9 @@ func (c *Command) String() string {
 }
 
 // ParseCommand reads the command at the front of b and returns how many bytes
-// it takes. A body that is empty or over its limit is an [*Error] with nsqd's
-// code and description. ParseCommand returns it as soon as it has read the
-// length, together with the command without its body.
+// it takes. If a body is empty or over its limit, the error is an [*Error] with
+// nsqd's code and description. ParseCommand returns it as soon as the length has
+// arrived, together with the command without its body.
 func ParseCommand(b []byte, lim Limits) (Command, int, error) {
 	end := indexByte(b[:min(len(b), MaxLine)], '\n')
 	if end < 0 {
@@ -137,8 +137,8 @@ func ParseMpub(body []byte, lim Limits) ([][]byte, error) {
 		return nil, &Error{BadBody, "MPUB failed to read message count"}
 	}
 	count := int32(binary.BigEndian.Uint32(body)) // signed, as in nsqd
-	// A message takes at least five bytes: its length and one byte of body. So
-	// the bytes in hand bound the count before anything is allocated.
+	// A message takes at least five bytes: its length and one byte of body. So the
+	// length of the body bounds the count before anything is allocated.
 	if count <= 0 || int(count) > (lim.BodySize-4)/5 || int(count) > (len(body)-4)/5 {
 		return nil, &Error{BadBody, fmt.Sprintf("MPUB invalid message count %d", count)}
 	}
