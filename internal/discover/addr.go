@@ -11,9 +11,9 @@ import (
 // a missing path to /lookup. Two forms of one address give equal URLs. An error
 // is an [*Error].
 //
-// Unlike in go-nsq a URL may omit the port, because most URLs name an nsqlookupd
-// behind a TLS proxy on port 443. An address without a scheme may not: it would
-// mean port 80, where no nsqlookupd is.
+// go-nsq requires a port. Here a URL may omit it, because most URLs name an
+// nsqlookupd behind a TLS proxy on port 443. An address without a scheme may not: it
+// would mean port 80, where nsqlookupd does not listen.
 func ParseAddr(addr string) (*url.URL, error) {
 	whole, isURL := addr, strings.Contains(addr, "://")
 	if !isURL {
@@ -52,7 +52,7 @@ func lookupURL(u *url.URL, topic string) string {
 }
 
 // nodesURL returns the URL that lists all nsqds: /nodes instead of /lookup, after
-// the same prefix. It keeps any other path, which the user chose on purpose.
+// the same prefix. It keeps any other path: the user chose that on purpose.
 func nodesURL(u *url.URL) *url.URL {
 	if strings.HasSuffix(u.Path, "/lookup") {
 		return u.JoinPath("../nodes")

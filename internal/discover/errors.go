@@ -25,7 +25,7 @@ var (
 // failed, the response cannot be read, or it lists a producer that cannot be used
 // (a [ProducerError]).
 type Error struct {
-	Lookupd string // its URL without a password, or an invalid address as it was given
+	Lookupd string // its URL without the password, or the invalid address as given
 	Err     error
 }
 
@@ -40,7 +40,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// StatusError is an error response of nsqlookupd, or of a proxy before it.
+// StatusError is an error response of nsqlookupd, or of a proxy in front of it.
 type StatusError struct {
 	Status  int    // the HTTP status, or the one in the envelope
 	Message string // nsqlookupd's, such as "INTERNAL_ERROR"; empty if the body has none

@@ -3,9 +3,9 @@
 // decides nothing about connections.
 //
 // Each poll asks all nsqlookupds in parallel. Each response is published as it
-// arrives, together with the last response of every other nsqlookupd, so that
-// one that hangs delays nobody. When a request fails, the last response of that
-// nsqlookupd still counts, so that the failure makes no nsqd disappear.
+// arrives, together with the last response of every other nsqlookupd, so that one
+// that hangs does not delay the others. When a request fails, the last response of
+// that nsqlookupd still counts, so that the failure makes no nsqd disappear.
 package discover
 
 import (
@@ -22,14 +22,17 @@ import (
 type Config struct {
 	Topic    string        // whose nsqds to find; empty finds all nsqds
 	Interval time.Duration // between polls; must be positive
-	Jitter   float64       // delays the second poll by a random part of Interval, up to this share
+	Jitter   float64       // the second poll is delayed by up to this part of Interval
 	Timeout  time.Duration // of one request; 0 sets no limit
-	Client   *http.Client  // makes the requests, but with a Token follows no redirect out of TLS; nil selects newClient's
 	Token    string        // the bearer token sent to every nsqlookupd; empty sends none
 	Seed     uint64        // of the jitter
 
-	// Publish receives each result, on the goroutine of [Poller.Run]. It must
-	// not block. It owns the result's slices.
+	// Client makes the requests; with nil, the Poller makes a client of its own. With a
+	// Token, no redirect out of TLS is followed.
+	Client *http.Client
+
+	// Publish receives each result, on the goroutine of [Poller.Run]. It must not
+	// block. It owns the result's slices.
 	Publish func(Result)
 }
 
@@ -43,16 +46,16 @@ type Result struct {
 	Lookupds int      // how many the Poller has
 	Waiting  int      // how many of them have a request in flight
 	Failed   []*Error // of those whose last request failed
-	Skipped  []*Error // producers in the last responses that cannot be used; each wraps a [ProducerError]
+	Skipped  []*Error // the last responses' unusable producers, as [ProducerError]
 }
 
 // Conclusive reports whether Producers is complete: there are nsqlookupds, and the
-// last request to each of them succeeded. No nsqlookupd lists an nsqd that is
-// missing then.
+// last request to each of them succeeded. If an nsqd is missing then, no nsqlookupd
+// lists it.
 //
 // An nsqd that restarts is missing for a short time, and polls may follow each
 // other quickly ([Poller.Poke], [Poller.Add]). A caller that drops missing nsqds
-// should count how long they are missing, not in how many results.
+// should measure for how long they are missing, not only count in how many results.
 func (r *Result) Conclusive() bool {
 	return r.Lookupds > 0 && r.Waiting == 0 && len(r.Failed) == 0
 }
@@ -77,7 +80,7 @@ type lookupd struct {
 	name    string // the URL that errors name: without topic and password
 	request string // the URL that is requested
 
-	first      chan struct{} // closed once the first result is published, or when there will be none
+	first      chan struct{} // closed when the first result is published or none will be
 	closeFirst func()        // closes first; may be called again
 
 	// The rest is owned by Run.
@@ -127,8 +130,8 @@ func (p *Poller) Add(u *url.URL) (first <-chan struct{}, added bool) {
 	return l.first, true
 }
 
-// Remove removes an nsqlookupd, be it the last one, and cancels its request. The
-// next result comes at once, without the nsqds that only this nsqlookupd listed.
+// Remove removes an nsqlookupd, even the last one, and cancels its request. The next
+// result comes at once, without the nsqds that only this nsqlookupd listed.
 // Remove reports whether the Poller had it.
 func (p *Poller) Remove(u *url.URL) bool {
 	p.mu.Lock()
@@ -143,9 +146,9 @@ func (p *Poller) Remove(u *url.URL) bool {
 	return true
 }
 
-// Poke requests an extra poll, after an nsqd was lost. The poll comes at once, but
-// no sooner than a second after the previous one, and calls in the meantime share
-// it. An nsqlookupd that has not responded yet is not asked again.
+// Poke requests an extra poll, for an owner that has lost an nsqd. The poll comes at
+// once, but no sooner than a second after the previous one; calls in the meantime
+// share it. An nsqlookupd that has not responded yet is not asked again.
 func (p *Poller) Poke() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -133,7 +133,7 @@ func TestFailureKeepsTheLastResponse(t *testing.T) {
 	})
 }
 
-// Skipped has the unusable producers of the last response only.
+// Skipped holds the unusable producers of the last response only.
 func TestSkippedOfTheLastResponse(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l := s.lookupd("l:1")
@@ -319,8 +319,8 @@ func TestAddAndRemove(t *testing.T) {
 	})
 }
 
-// Removing any nsqlookupd but the first takes away what only it listed, and the
-// others are polled as before.
+// When an nsqlookupd other than the first is removed, what only it listed disappears,
+// and the others are polled as before.
 func TestRemoveInTheMiddle(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l1 := s.lookupd("l1:1", "a:1", "all:1")
@@ -360,7 +360,7 @@ func TestRemoveWhileHanging(t *testing.T) {
 		for _, addr := range []string{"hung:1", "gone:1"} {
 			first := s.add(addr)
 			if isClosed(first) || !s.remove(addr) || !isClosed(first) {
-				t.Errorf("%s: want first closed by Remove, not before", addr)
+				t.Errorf("%s: want first closed by Remove, and not before", addr)
 			}
 			s.wantAll("0 of 0 waiting")
 		}
@@ -370,7 +370,7 @@ func TestRemoveWhileHanging(t *testing.T) {
 	})
 }
 
-// D15: the end of the context ends a request at once, in every phase. The scene
+// D15: when the context ends, a request ends at once, whatever its phase. The scene
 // checks how long Run took and that nothing is left.
 func TestEndAtAnyMoment(t *testing.T) {
 	for name, hang := range map[string]func(l *nsqtest.Lookupd, n *nsqtest.Network){
@@ -407,8 +407,8 @@ func TestEndAtAnyMoment(t *testing.T) {
 	}
 }
 
-// Run outlasts its requests, even one that the caller's client holds after it was
-// cancelled.
+// Run waits for its requests, even for one that the caller's client does not end when
+// it is cancelled.
 func TestRunWaitsForRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended := false
@@ -428,7 +428,7 @@ func TestRunWaitsForRequests(t *testing.T) {
 	})
 }
 
-// A result that arrives together with the end of the context is dropped.
+// A result that arrives just as the context ends is dropped.
 func TestResultAtTheEndIsDropped(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
@@ -441,8 +441,8 @@ func TestResultAtTheEndIsDropped(t *testing.T) {
 // deaf listens but never accepts.
 func deaf(n *nsqtest.Network, addr string) { _, _ = n.Listen(addr) }
 
-// Without a topic the Poller finds all nsqds, each once, whatever their topics,
-// also those that are tombstoned.
+// Without a topic the Poller finds all nsqds, each once, whatever their topics, and
+// even if they are tombstoned.
 func TestAllNSQDs(t *testing.T) {
 	for name, envelope := range map[string]bool{"v1": false, "before 1.0": true} {
 		t.Run(name, func(t *testing.T) {

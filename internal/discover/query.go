@@ -59,7 +59,7 @@ func (p *Poller) get(ctx context.Context, url string) (status int, v1 bool, body
 	resp, err := p.client.Do(req)
 	if err != nil {
 		if p.cfg.Client == nil {
-			// A transport continues the dial of a cancelled request. This call
+			// When a request is cancelled, its transport continues the dial. This call
 			// cancels dials that no request waits for.
 			p.client.CloseIdleConnections()
 		}
@@ -74,9 +74,9 @@ func (p *Poller) get(ctx context.Context, url string) (status int, v1 bool, body
 }
 
 // newClient returns the client of a Poller whose Config has none. It keeps no
-// connections, because polls are far apart, each poll should resolve the name
-// anew, and no goroutine may outlive its request. The request's context is the
-// only time limit it needs. As in go-nsq, it uses no proxy.
+// connections: polls are far apart, each should resolve the name again, and no
+// goroutine may outlive its request. The request's context is the only time limit it
+// needs. As in go-nsq, it uses no proxy.
 func newClient(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -101,8 +101,8 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 }
 
 // keepInTLS returns a copy of client that follows no redirect from https to http.
-// Every other redirect is up to the client's CheckRedirect, or if it has none to
-// net/http's rule.
+// All other redirects are up to the client's CheckRedirect, or to net/http's rule if
+// it has none.
 func keepInTLS(client *http.Client) *http.Client {
 	safe, follow := *client, client.CheckRedirect
 	safe.CheckRedirect = func(req *http.Request, via []*http.Request) error {

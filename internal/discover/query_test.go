@@ -72,7 +72,7 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// A password in the URL is sent, but is in no error.
+// A password in the URL is sent, but appears in no error.
 func TestPasswordStaysOutOfErrors(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l := s.lookupd("l:1")
@@ -112,7 +112,7 @@ func TestRedirects(t *testing.T) {
 }
 
 // redirects is a transport that redirects the first n requests, each to the next
-// number, and lists the nsqd a:1 then.
+// number, and then lists the nsqd a:1.
 func redirects(n int) roundTrip {
 	return func(r *http.Request) (*http.Response, error) {
 		number, _ := strconv.Atoi(r.URL.Query().Get("n"))
@@ -127,8 +127,8 @@ func redirects(n int) roundTrip {
 	}
 }
 
-// Like net/http, a query makes at most ten requests, so that the tenth redirect
-// fails. That holds for a caller's client without a CheckRedirect, too.
+// Like net/http, a query makes at most ten requests, so the tenth redirect fails. The
+// same holds for a caller's client that has no CheckRedirect.
 func TestRedirectLimit(t *testing.T) {
 	for _, tt := range []struct {
 		n    int
@@ -180,7 +180,7 @@ func TestCallersCheckRedirect(t *testing.T) {
 	}
 }
 
-// A response header of 64 KiB is read, and one byte more is an error.
+// A response header of 64 KiB is read; one byte more is an error.
 func TestHeaderLimit(t *testing.T) {
 	for size, failures := range map[int]int{65536: 0, 65537: 1} {
 		inScene(t, func(s *scene) {
@@ -270,7 +270,7 @@ func TestOwnClientOverTCP(t *testing.T) {
 	<-done
 }
 
-// No connection is kept, so that each poll resolves the name anew.
+// No connection is kept, so that each poll resolves the name again.
 func TestEachPollDials(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.lookupd("l:1")
@@ -283,7 +283,7 @@ func TestEachPollDials(t *testing.T) {
 	})
 }
 
-// The caller's client does not take the token out of TLS, either.
+// A caller's client does not take the token out of TLS either.
 func TestTokenStaysInTLS(t *testing.T) {
 	got := make(chan string, 10)
 	plain := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -13,7 +13,7 @@ import (
 const (
 	// topicNotFound is nsqlookupd's message for an unknown topic.
 	topicNotFound = "TOPIC_NOT_FOUND"
-	// maxText is how many bytes of a message or a name an error keeps.
+	// maxText is how many bytes an error keeps of a message or a name.
 	maxText = 200
 	// maxSkipped is how many unusable producers of one response are reported.
 	maxSkipped = 10
@@ -51,12 +51,11 @@ type document struct {
 	Data       json.RawMessage `json:"data"`
 }
 
-// parseResponse reads a response of nsqlookupd. v1 reports that its header
-// declares version 1.0, which has no envelope. skipped are the producers that
-// cannot be used.
+// parseResponse reads a response of nsqlookupd. v1 says that its header declares
+// version 1.0, which has no envelope. skipped are the producers that cannot be used.
 //
-// If nsqlookupd does not know the topic, the list is empty. A mere status 404 is
-// an error: it comes from a proxy without its nsqlookupd, or from a wrong path,
+// If nsqlookupd does not know the topic, the list is empty. Any other status 404 is
+// an error: it comes from a proxy that has lost its nsqlookupd, or from a wrong path,
 // and must not look as if all nsqds had gone.
 func parseResponse(status int, v1 bool, body []byte) (producers []Producer, skipped []*ProducerError, err error) {
 	if status == http.StatusOK && len(bytes.TrimSpace(body)) == 0 {

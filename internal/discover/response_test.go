@@ -106,8 +106,8 @@ func TestUnusableProducersAreSkipped(t *testing.T) {
 	}
 }
 
-// Of one response at most ten unusable producers are reported, with at most 200
-// bytes of each name.
+// At most ten unusable producers of a response are reported, with at most 200 bytes of
+// each name.
 func TestSkippedIsBounded(t *testing.T) {
 	unusable := func(nameLen int) string {
 		name := strings.Repeat("x", nameLen)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// pokeGap is the least time between a poll and the next one that Poke requests.
+// pokeGap is the least time from a poll to one that Poke requests.
 const pokeGap = time.Second
 
 // run is what the goroutine of Run owns.
@@ -18,16 +18,15 @@ type run struct {
 	rand     *rand.Rand
 	requests sync.WaitGroup // the goroutines of startRequest
 	results  chan queryResult
-	lookupds []*lookupd // of the Poller, as of the last loadChanges
+	lookupds []*lookupd // the Poller's, as of the last loadChanges
 	poked    bool       // Poke was called since the last poll began
 	last     time.Time  // of the last poll
 	due      time.Time  // of the next poll; zero without nsqlookupds
 }
 
-// Run polls until the context ends. It is called once. When it returns all
-// requests have ended, with their goroutines, and nothing more is published. It
-// returns at once when the context ends, unless the caller's Client holds a
-// request.
+// Run polls until the context ends. It is called once. When it returns, all requests
+// and their goroutines have ended, and nothing more is published. It returns as soon
+// as the context ends, unless the caller's Client does not let go of a request.
 func (p *Poller) Run(ctx context.Context) {
 	r := &run{
 		Poller:  p,
@@ -59,8 +58,8 @@ func (p *Poller) Run(ctx context.Context) {
 	}
 }
 
-// finish waits for the requests, whose context has ended, and lets those go that
-// wait for a first result.
+// finish waits for the requests, whose context has ended. Then it releases the callers
+// that wait for a first result.
 func (r *run) finish() {
 	r.requests.Wait()
 	r.mu.Lock()
@@ -92,8 +91,8 @@ func (r *run) loadChanges() (removed bool) {
 	return removed
 }
 
-// poll queries all nsqlookupds if a poll is due, and otherwise the new ones. It
-// passes over those whose last request is still in flight.
+// poll queries all nsqlookupds if a poll is due, and otherwise only the new ones. It
+// skips those whose last request is still in flight.
 func (r *run) poll(ctx context.Context, now time.Time) {
 	all := r.schedule(now)
 	for _, l := range r.lookupds {
@@ -122,8 +121,8 @@ func (r *run) schedule(now time.Time) bool {
 	return true
 }
 
-// nextPoll returns when schedule will next find a poll due, or zero if that takes
-// an Add.
+// nextPoll returns when schedule will next find a poll due, or zero if none will be
+// before an Add.
 func (r *run) nextPoll() time.Time {
 	if soon := r.last.Add(pokeGap); r.poked && soon.Before(r.due) {
 		return soon
@@ -145,9 +144,9 @@ func (r *run) startRequest(ctx context.Context, l *lookupd) {
 	})
 }
 
-// handleResult records a result and publishes. It drops a result that arrives
-// together with the end of ctx or the removal of its nsqlookupd: the cancellation
-// may be what made the request fail.
+// handleResult records a result and publishes. It drops a result that arrives just as
+// ctx ends or its nsqlookupd is removed: the request may have failed only because it
+// was cancelled.
 func (r *run) handleResult(ctx context.Context, res queryResult) {
 	l := res.from
 	if ctx.Err() != nil || !slices.Contains(r.lookupds, l) {

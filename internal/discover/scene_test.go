@@ -55,7 +55,7 @@ func (s *scene) lookupd(addr string, nsqds ...string) *nsqtest.Lookupd {
 	return l
 }
 
-// poller makes the Poller and runs it. A client of its own dials in the network.
+// poller makes the Poller and runs it. The Poller's own client dials in the network.
 func (s *scene) poller(addrs ...string) {
 	s.Helper()
 	s.p = New(s.cfg)
@@ -142,7 +142,8 @@ func (s *scene) last() Result {
 	return results[len(results)-1]
 }
 
-// describe returns a result as text: "a:1 b:1 1 of 2 waiting, failed [..] .., skipped [..] ..".
+// describe returns a result as text, such as
+// "a:1 b:1 1 of 2 waiting, failed [..] .., skipped [..] ..".
 func describe(r Result) string {
 	var b strings.Builder
 	for _, p := range r.Producers {

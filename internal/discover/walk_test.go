@@ -12,10 +12,10 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// TestRandomWalk adds and removes nsqlookupds, which misbehave, while they are
-// polled. Each result must be consistent. Half of the walks heal all nsqlookupds
-// at the end, and then the result must be what these list. The others end the
-// Poller wherever it is. To repeat one walk, run its seed alone.
+// TestRandomWalk adds and removes nsqlookupds, which misbehave, while they are polled.
+// Each result must be consistent. Half of the walks heal all nsqlookupds at the end;
+// the last result must then be what they list. The other walks end the Poller in
+// whatever state it is. To repeat one walk, run its seed alone.
 func TestRandomWalk(t *testing.T) {
 	ends := map[string]int{}
 	for seed := range uint64(300) {
@@ -153,7 +153,7 @@ func (w *walk) checkResults() {
 			if a.Addr < b.Addr {
 				return -1
 			}
-			return 1 // two of the same address are an error, too
+			return 1 // so that two equal addresses count as unsorted
 		})
 		if !sorted || r.Waiting > r.Lookupds || len(r.Failed) > r.Lookupds || r.Lookupds > len(w.lookupds) {
 			w.Errorf("%s", describe(r))
