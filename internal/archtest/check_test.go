@@ -20,15 +20,15 @@ const module = "github.com/rdyhq/nsq"
 // anyStd allows the whole standard library.
 var anyStd = []string{"..."}
 
-// A room is a folder of the module and what its code may use, tests aside.
+// A room is a folder of the module, and what its code may use. Tests may use anything.
 // Patterns are as in path.Match, or end in "..." for everything below.
 type room struct {
 	dir   string
 	std   []string // packages of the standard library
 	rooms []string // other folders of the module
 	deps  []string // packages of other modules
-	pure  bool     // starts no goroutine, reads no clock, has no randomness but what it is given
-	later bool     // may be missing still
+	pure  bool     // starts no goroutine, reads no clock, draws only from a given source
+	later bool     // may not exist yet
 }
 
 // impure is what a pure room must not use of the packages it may import.
@@ -42,8 +42,8 @@ var impure = map[string][]string{
 	},
 }
 
-// check returns what breaks the table in the module at the root of fsys. It
-// leaves out tests, nested modules, and folders that the go tool leaves out.
+// check returns what breaks the table in the module at the root of fsys. It ignores
+// tests, nested modules, and folders that the go tool ignores.
 func check(fsys fs.FS, rooms []room) (faults []string) {
 	seen := map[string]bool{}
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
@@ -89,7 +89,7 @@ func ignored(fsys fs.FS, dir string) bool {
 	return err == nil
 }
 
-// checkFile returns what one file has that its room must not.
+// checkFile returns what one file uses that its room must not.
 func (r *room) checkFile(name string, src []byte) (faults []string) {
 	mode := parser.SkipObjectResolution
 	if !r.pure {
@@ -179,8 +179,8 @@ func match(patterns []string, p string) bool {
 	})
 }
 
-// TestCheck puts one file at a time into a module that keeps to the table and
-// says what check must find.
+// TestCheck adds one file at a time to a module that keeps to the table, and states
+// what check must find.
 func TestCheck(t *testing.T) {
 	good := fstest.MapFS{"go.mod": {}}
 	for _, r := range rooms {

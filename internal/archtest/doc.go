@@ -1,3 +1,3 @@
-// Package archtest holds the rooms of this module to the import table of
-// docs/DESIGN.md. It has tests only: a forbidden import fails them.
+// Package archtest holds this module to the tables of rooms and wings that
+// docs/DESIGN.md explains. It has tests only: a forbidden import or name fails them.
 package archtest

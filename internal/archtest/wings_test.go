@@ -16,8 +16,8 @@ import (
 	"testing"
 )
 
-// A wing is the files of the root folder that serve one of its public types. They
-// are in one package, so the compiler does not hold them apart. A file belongs to
+// A wing is the set of files in the root folder that serve one of its public types. All
+// wings are in one package, so the compiler does not keep them apart. A file belongs to
 // the first wing with a pattern that matches its name.
 type wing struct {
 	name  string
@@ -27,7 +27,7 @@ type wing struct {
 
 const shared = "shared"
 
-// wings is the table. Shared files use no other wing.
+// wings is the table. Shared files may use the names of no wing.
 var wings = []wing{
 	{name: "Consumer", files: []string{"consumer*.go"}},
 	{name: "Producer", files: []string{"producer*.go"}},
@@ -36,12 +36,12 @@ var wings = []wing{
 	{name: shared, files: []string{"*.go"}},
 }
 
-// An exception is a name that a file may use though the table forbids it.
+// An exception is a name that a file may use although the table forbids it.
 type exception struct{ file, name, why string }
 
 var exceptions = []exception{
 	{"message.go", "consumerConn", "a Message finds its connection by a pointer: an interface or a closure would not fit a slab of messages into 8 KiB"},
-	{"message.go", "claimed", "what the pointer is for"},
+	{"message.go", "claimed", "the method that a Message calls through that pointer"},
 }
 
 func TestWings(t *testing.T) {
@@ -75,16 +75,16 @@ func TestWings(t *testing.T) {
 	}
 }
 
-// checkWings returns what breaks the table in the files of a package. It looks at
-// the names of declarations, fields and methods. Packages that cannot be imported
-// do not matter: they declare none of them.
+// checkWings returns what breaks the table in the files of a package. It looks at uses
+// of the package's own declarations, fields and methods. So it does not matter if an
+// import cannot be loaded.
 func checkWings(fset *token.FileSet, files []*ast.File, wings []wing, exceptions []exception) (faults []string) {
 	info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
 	cfg := types.Config{Importer: importer.ForCompiler(fset, "source", nil), Error: func(error) {}}
 	pkg, _ := cfg.Check("nsq", fset, files, info)
 	unused := slices.Clone(exceptions)
 	for id, obj := range info.Uses {
-		if obj.Pkg() != pkg || !shows(obj, pkg) {
+		if obj.Pkg() != pkg || !visibleToOtherFiles(obj, pkg) {
 			continue
 		}
 		at, decl := fset.Position(id.Pos()), fset.Position(obj.Pos())
@@ -98,7 +98,7 @@ func checkWings(fset *token.FileSet, files []*ast.File, wings []wing, exceptions
 			continue
 		}
 		faults = append(faults, fmt.Sprintf("%s:%d: %s of %s belongs to the %s wing, which %s must not name: "+
-			"move it to a shared file or to a room, or have its value passed in",
+			"move it to a shared file or to a room, or pass in its value",
 			at.Filename, at.Line, obj.Name(), decl.Filename, owner.name, user.mustNot()))
 	}
 	for _, e := range unused {
@@ -108,8 +108,9 @@ func checkWings(fset *token.FileSet, files []*ast.File, wings []wing, exceptions
 	return faults
 }
 
-// shows reports whether an object is known beyond the function that declares it.
-func shows(obj types.Object, pkg *types.Package) bool {
+// visibleToOtherFiles reports whether other files can name an object: it is a field, a
+// function, a method, or declared at package level.
+func visibleToOtherFiles(obj types.Object, pkg *types.Package) bool {
 	switch o := obj.(type) {
 	case *types.Var:
 		return o.IsField() || o.Parent() == pkg.Scope()
@@ -136,7 +137,7 @@ func (w wing) mustNot() string {
 	return "the " + w.name + " wing"
 }
 
-// TestCheckWings breaks the table in every way and says what checkWings must find.
+// TestCheckWings breaks the table in every way, and states what checkWings must find.
 func TestCheckWings(t *testing.T) {
 	table := []wing{
 		{name: "A", files: []string{"a*.go"}},
@@ -149,7 +150,7 @@ func TestCheckWings(t *testing.T) {
 		"b.go":  "type b struct{ a }\nfunc bf() { av.method() }",
 		"m.go":  "type m int\nfunc (m) String() string { return \"\" }",
 	}
-	const advice = ": move it to a shared file or to a room, or have its value passed in"
+	const advice = ": move it to a shared file or to a room, or pass in its value"
 	for _, tt := range []struct{ file, src, want string }{
 		{"a3.go", "var _ m", ""},
 		{"c.go", "var _ = bf", ""},
