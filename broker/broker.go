@@ -1,5 +1,6 @@
-// Package broker runs a real NSQ cluster inside this process: nsqd, nsqlookupd and nsqadmin, version 1.3.0, used as
-// libraries and listening on loopback. It is meant for demos, development and tests; nothing has to be installed.
+// Package broker runs a real NSQ cluster inside this process: nsqd, nsqlookupd
+// and nsqadmin, version 1.3.0, used as libraries and listening on loopback. It
+// is meant for demos, development and tests; nothing has to be installed.
 //
 //	b, err := broker.Start(ctx, broker.Options{NSQDs: 2, Lookupds: 1})
 //	if err != nil {
@@ -26,35 +27,41 @@ import (
 const (
 	loopback = "127.0.0.1"
 
-	// maxNSQDs is the number of node IDs in NSQ. Each nsqd of a Broker has its own, so that no two issue the same message
-	// ID.
+	// maxNSQDs is the number of node IDs in NSQ. Each nsqd of a Broker has its
+	// own, so that no two issue the same message ID.
 	maxNSQDs = 1024
 )
 
-// Options configures Start. The zero value runs one nsqd on free ports, with a temporary data directory and no log.
+// Options configures Start. The zero value runs one nsqd on free ports, with a
+// temporary data directory and no log.
 type Options struct {
 	// NSQDs is the number of nsqds, at most 1024. Default: 1.
 	NSQDs int
 
-	// Lookupds is the number of nsqlookupds, always on free ports. Every nsqd registers with all of them. Default: none.
+	// Lookupds is the number of nsqlookupds, always on free ports. Every nsqd
+	// registers with all of them. Default: none.
 	Lookupds int
 
 	// Admin adds an nsqadmin for the cluster, on a free port. Default: false.
 	Admin bool
 
-	// DataDir is where nsqd i, counted from 0, keeps its data, in the directory DataDir/nsqd-<i>. Start creates what is
-	// missing, and Stop keeps it. Default: a temporary directory that Stop removes.
+	// DataDir is where nsqd i, counted from 0, keeps its data, in the directory
+	// DataDir/nsqd-<i>. Start creates what is missing, and Stop keeps it.
+	// Default: a temporary directory that Stop removes.
 	DataDir string
 
-	// TCPPort and HTTPPort are the ports of nsqd 0, each 0 to 65535; nsqd i has them plus 2*i. Default, 0: free ports.
+	// TCPPort and HTTPPort are the ports of nsqd 0, each 0 to 65535; nsqd i has
+	// them plus 2*i. Default, 0: free ports.
 	TCPPort, HTTPPort int
 
-	// Logger receives the log lines of all daemons, each with an attribute "daemon" such as "nsqd-0". Start reads its
-	// level once per daemon. Default, nil: no log.
+	// Logger receives the log lines of all daemons, each with an attribute
+	// "daemon" such as "nsqd-0". Start reads its level once per daemon.
+	// Default, nil: no log.
 	Logger *slog.Logger
 
-	// Configure, if not nil, may change the options of each nsqd. Start calls it with the nsqd's number and its complete
-	// options. An nsqd must keep a TCP and an HTTP address.
+	// Configure, if not nil, may change the options of each nsqd. Start calls
+	// it with the nsqd's number and its complete options. An nsqd must keep a
+	// TCP and an HTTP address.
 	Configure func(i int, o *nsqd.Options)
 }
 
@@ -96,9 +103,11 @@ type Broker struct {
 	stop     func() error // runs shutdown once
 }
 
-// Start starts the daemons. It returns when all of them respond and the nsqlookupds list every nsqd that registers with
-// them. ctx bounds Start only: if ctx ends first, the error wraps its cause. After an error no daemon runs and no
-// temporary directory is left. The error for a port in use names the address and wraps syscall.EADDRINUSE.
+// Start starts the daemons. It returns when all of them respond and the
+// nsqlookupds list every nsqd that registers with them. ctx bounds Start only:
+// if ctx ends first, the error wraps its cause. After an error no daemon runs
+// and no temporary directory is left. The error for a port in use names the
+// address and wraps syscall.EADDRINUSE.
 func Start(ctx context.Context, o Options) (*Broker, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
@@ -148,7 +157,8 @@ func (b *Broker) start(ctx context.Context, o Options) error {
 // NSQDs returns the addresses of the nsqds, nsqd 0 first. They stay the same after Stop.
 func (b *Broker) NSQDs() []NSQD { return slices.Clone(b.nsqds) }
 
-// LookupdHTTPAddrs returns the HTTP addresses of the nsqlookupds, each as "host:port". Consumers connect to these.
+// LookupdHTTPAddrs returns the HTTP addresses of the nsqlookupds, each as
+// "host:port". Consumers connect to these.
 func (b *Broker) LookupdHTTPAddrs() []string {
 	addrs := make([]string, len(b.lookupds))
 	for i, l := range b.lookupds {
@@ -157,20 +167,25 @@ func (b *Broker) LookupdHTTPAddrs() []string {
 	return addrs
 }
 
-// AdminAddr returns the HTTP address of nsqadmin as "host:port", or "" if Options.Admin was false.
+// AdminAddr returns the HTTP address of nsqadmin as "host:port", or "" if
+// Options.Admin was false.
 func (b *Broker) AdminAddr() string { return b.admin }
 
-// Stop disconnects all clients, stops all daemons, waits for their goroutines, and removes the temporary data directory.
-// As an nsqd process does that is told to stop, each nsqd writes the messages it has in memory to disk.
+// Stop disconnects all clients, stops all daemons, waits for their goroutines,
+// and removes the temporary data directory. As an nsqd process does that is
+// told to stop, each nsqd writes the messages it has in memory to disk.
 //
-// Stop stops everything even if it returns an error, which says which daemon had failed before, or that the temporary
-// directory could not be removed. Further calls, even concurrent ones, wait for the first and return the same error.
+// Stop stops everything even if it returns an error, which says which daemon
+// had failed before, or that the temporary directory could not be removed.
+// Further calls, even concurrent ones, wait for the first and return the same
+// error.
 //
-// On operating systems other than Linux and macOS, Stop waits until clients that have not yet sent NSQ's opening bytes
-// close their connections.
+// On operating systems other than Linux and macOS, Stop waits until clients
+// that have not yet sent NSQ's opening bytes close their connections.
 func (b *Broker) Stop() error { return b.stop() }
 
-// shutdown stops the daemons, the newest first, so that none loses a daemon that it depends on.
+// shutdown stops the daemons, the newest first, so that none loses a daemon
+// that it depends on.
 func (b *Broker) shutdown() error {
 	var errs []error
 	for _, d := range slices.Backward(b.daemons) {
@@ -182,7 +197,8 @@ func (b *Broker) shutdown() error {
 	return errors.Join(errs...)
 }
 
-// run starts d and adds it to the daemons that Stop stops. It returns an error if ctx has ended meanwhile.
+// run starts d and adds it to the daemons that Stop stops. It returns an error
+// if ctx has ended meanwhile.
 func (b *Broker) run(ctx context.Context, d *daemon) error {
 	b.daemons = append(b.daemons, d)
 	if err := d.start(); err != nil {
@@ -199,7 +215,8 @@ func ended(ctx context.Context) error {
 	return fmt.Errorf("start interrupted: %w", context.Cause(ctx))
 }
 
-// address returns the loopback address of nsqd i. port is that of nsqd 0; 0 means a free one.
+// address returns the loopback address of nsqd i. port is that of nsqd 0; 0
+// means a free one.
 func address(port, i int) string {
 	if port != 0 {
 		port += 2 * i

@@ -42,7 +42,8 @@ func stop(t *testing.T, b *Broker) {
 	}
 }
 
-// request sends an HTTP request, on a connection that is kept alive, and returns the body of the response.
+// request sends an HTTP request, on a connection that is kept alive, and
+// returns the body of the response.
 func request(t *testing.T, method, url, body string) []byte {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -66,7 +67,8 @@ func publish(t *testing.T, n NSQD) {
 	request(t, http.MethodPost, "http://"+n.HTTPAddr+"/pub?topic=orders", "a message")
 }
 
-// depth returns the number of messages in the queues of the topic orders and its channels.
+// depth returns the number of messages in the queues of the topic orders and
+// its channels.
 func depth(t *testing.T, n NSQD) int {
 	t.Helper()
 	var stats struct {
@@ -243,8 +245,8 @@ func TestRestartKeepsMessages(t *testing.T) {
 	}
 }
 
-// An nsqd that is stopped while it delivers messages, to consumers that requeue them all, loses none between memory and
-// disk.
+// An nsqd that is stopped while it delivers messages, to consumers that requeue
+// them all, loses none between memory and disk.
 func TestRestartKeepsMessagesInFlight(t *testing.T) {
 	const messages = 500
 	o := Options{DataDir: t.TempDir()}
@@ -267,7 +269,8 @@ func TestRestartKeepsMessagesInFlight(t *testing.T) {
 	}
 }
 
-// requeueAll requeues every message it receives until the connection ends. It fills busy after each.
+// requeueAll requeues every message it receives until the connection ends. It
+// fills busy after each.
 func requeueAll(conn net.Conn, busy chan<- struct{}) {
 	for {
 		head := make([]byte, 8)
@@ -290,9 +293,10 @@ func requeueAll(conn net.Conn, busy chan<- struct{}) {
 	}
 }
 
-// freePorts returns the first of n consecutive ports on which nothing listens. They lie below the range from which
-// operating systems give ports to connections and to listeners on port 0, since tests that run in parallel make many of
-// those; and above the ports that e2e uses.
+// freePorts returns the first of n consecutive ports on which nothing listens.
+// They lie below the range from which operating systems give ports to
+// connections and to listeners on port 0, since tests that run in parallel make
+// many of those; and above the ports that e2e uses.
 func freePorts(t *testing.T, n int) int {
 	t.Helper()
 	for range 100 {

@@ -12,8 +12,9 @@ const (
 	severRounds   = 20 // at most, before Exit closes the listener: until then clients may reconnect
 )
 
-// daemon is one nsqd, nsqlookupd or nsqadmin. All three work alike: their listeners are open before Main is called, Main
-// serves them until Exit is called, and Exit waits for the goroutines that Main has started.
+// daemon is one nsqd, nsqlookupd or nsqadmin. All three work alike: their
+// listeners are open before Main is called, Main serves them until Exit is
+// called, and Exit waits for the goroutines that Main has started.
 type daemon struct {
 	name  string
 	main  func() error
@@ -32,8 +33,10 @@ var probe = &http.Client{
 	Timeout:   10 * time.Second,
 }
 
-// start runs the daemon and returns when it responds. No context bounds the wait: Exit must not be called before Main has
-// begun, and only a response proves that it has. The wait takes milliseconds, since the listeners are open already.
+// start runs the daemon and returns when it responds. No context bounds the
+// wait: Exit must not be called before Main has begun, and only a response
+// proves that it has. The wait takes milliseconds, since the listeners are open
+// already.
 func (d *daemon) start() error {
 	go func() { d.ended <- d.main() }()
 	resp, err := probe.Get("http://" + d.addrs[0].String() + "/ping")
@@ -43,14 +46,16 @@ func (d *daemon) start() error {
 	return resp.Body.Close()
 }
 
-// stop stops the daemon and waits until it has no connection left. The end of an nsqd process would close them all; here
-// sever has to:
+// stop stops the daemon and waits until it has no connection left. The end of
+// an nsqd process would close them all; here sever has to:
 //
-//  1. Before Exit it severs the clients. An nsqd that exits while it delivers messages can miss one when it writes
-//     those in memory to disk.
-//  2. During Exit it severs the connections for which Exit waits without closing them: those that have not sent NSQ's
-//     opening bytes, or that sent them while Exit went through its list.
-//  3. After Exit it severs the HTTP connections that clients keep alive, which Exit leaves open.
+//  1. Before Exit it severs the clients. An nsqd that exits while it delivers
+//     messages can miss one when it writes those in memory to disk.
+//  2. During Exit it severs the connections for which Exit waits without
+//     closing them: those that have not sent NSQ's opening bytes, or that sent
+//     them while Exit went through its list.
+//  3. After Exit it severs the HTTP connections that clients keep alive, which
+//     Exit leaves open.
 func (d *daemon) stop() error {
 	tick := time.NewTicker(severInterval)
 	defer tick.Stop()

@@ -46,7 +46,8 @@ func (b *Broker) startAdmin(ctx context.Context, log *slog.Logger) error {
 	opts.HTTPAddress = address(0, 0)
 	opts.Logger = newSink(log, name)
 	setLevel(&opts.LogLevel, log)
-	// nsqadmin accepts the addresses of nsqlookupds or of nsqds, not both. It finds the nsqds through the nsqlookupds.
+	// nsqadmin accepts the addresses of nsqlookupds or of nsqds, not both. It
+	// finds the nsqds through the nsqlookupds.
 	if opts.NSQLookupdHTTPAddresses = b.LookupdHTTPAddrs(); len(b.lookupds) == 0 {
 		for _, n := range b.nsqds {
 			opts.NSQDHTTPAddresses = append(opts.NSQDHTTPAddresses, n.HTTPAddr)
@@ -71,8 +72,8 @@ func (b *Broker) startNSQD(ctx context.Context, i int, o Options) error {
 	}
 	n, err := nsqd.New(opts)
 	if err != nil {
-		// New returns nothing to close. What it had opened, above all the lock on the data directory, is closed when it
-		// is garbage-collected.
+		// New returns nothing to close. What it had opened, above all the lock
+		// on the data directory, is closed when it is garbage-collected.
 		runtime.GC()
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -86,8 +87,9 @@ func (b *Broker) startNSQD(ctx context.Context, i int, o Options) error {
 	}
 	b.nsqds = append(b.nsqds, NSQD{TCPAddr: n.RealTCPAddr().String(), HTTPAddr: n.RealHTTPAddr().String()})
 	exit := func() {
-		// Exit reads the messages in flight without the lock that guards them. By now nothing changes them, but this
-		// goroutine must see the last changes. GetStats takes the lock, so that it does.
+		// Exit reads the messages in flight without the lock that guards them.
+		// By now nothing changes them, but this goroutine must see the last
+		// changes. GetStats takes the lock, so that it does.
 		n.GetStats("", "", false)
 		n.Exit()
 	}
@@ -114,8 +116,10 @@ func (b *Broker) nsqdOptions(i int, o Options) *nsqd.Options {
 	return opts
 }
 
-// prepare creates the data directory, and returns an error for what would make nsqd.New or LoadMetadata fail. A failing
-// New leaves its first listener open and hides the cause. After a failing LoadMetadata, Exit overwrites the metadata.
+// prepare creates the data directory, and returns an error for what would make
+// nsqd.New or LoadMetadata fail. A failing New leaves its first listener open
+// and hides the cause. After a failing LoadMetadata, Exit overwrites the
+// metadata.
 func prepare(opts *nsqd.Options) error {
 	if opts.HTTPAddress == "" {
 		return errors.New("no HTTPAddress")
@@ -148,7 +152,8 @@ func checkFree(addrs ...string) error {
 	return nil
 }
 
-// waitRegistered waits until every nsqlookupd of the cluster that the nsqd's options name lists the nsqd.
+// waitRegistered waits until every nsqlookupd of the cluster that the nsqd's
+// options name lists the nsqd.
 func (b *Broker) waitRegistered(ctx context.Context, name string, opts *nsqd.Options) error {
 	for _, l := range b.lookupds {
 		if !slices.Contains(opts.NSQLookupdTCPAddresses, l.tcp) {

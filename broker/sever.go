@@ -11,9 +11,10 @@ import (
 	"syscall"
 )
 
-// sever shuts down every connection that a daemon of this process has accepted at one of addrs, and returns how many it
-// found: each stays open until the goroutine that serves it notices. The daemons keep no list of all their connections,
-// so sever searches the process's open files.
+// sever shuts down every connection that a daemon of this process has accepted
+// at one of addrs, and returns how many it found: each stays open until the
+// goroutine that serves it notices. The daemons keep no list of all their
+// connections, so sever searches the process's open files.
 func sever(addrs []net.Addr) int {
 	files, err := os.ReadDir("/dev/fd")
 	if err != nil {
@@ -29,8 +30,9 @@ func sever(addrs []net.Addr) int {
 	return open
 }
 
-// shutdown shuts down the connection fd. Since sever found it, fd may have been closed and its number reused, so shutdown
-// works on a duplicate and checks that.
+// shutdown shuts down the connection fd. Since sever found it, fd may have been
+// closed and its number reused, so shutdown works on a duplicate and checks
+// that.
 func shutdown(fd int, addrs []net.Addr) {
 	syscall.ForkLock.RLock()
 	dup, err := syscall.Dup(fd)

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// No client can keep a broker from stopping: neither one that has connected and sends nothing, nor one in the middle of
-// NSQ's protocol, nor one that keeps an HTTP connection alive.
+// No client can keep a broker from stopping: neither one that has connected and
+// sends nothing, nor one in the middle of NSQ's protocol, nor one that keeps an
+// HTTP connection alive.
 func TestStopWithClients(t *testing.T) {
 	b := start(t, Options{Lookupds: 1, Admin: true})
 	n := b.NSQDs()[0]

@@ -15,7 +15,8 @@ import (
 	"github.com/nsqio/nsq/nsqd"
 )
 
-// startFails checks that Start fails with a one-line error and leaves no temporary directory. It returns the error.
+// startFails checks that Start fails with a one-line error and leaves no
+// temporary directory. It returns the error.
 func startFails(t *testing.T, ctx context.Context, o Options) error {
 	t.Helper()
 	temp := t.TempDir()

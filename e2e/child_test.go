@@ -21,17 +21,20 @@ import (
 // The code in this file runs in a child process, that in process_test.go in the test's.
 
 const (
-	// childEnv is the environment variable that makes this test binary run a daemon. Its value is an order in JSON.
+	// childEnv is the environment variable that makes this test binary run a
+	// daemon. Its value is an order in JSON.
 	childEnv = "NSQ_E2E_CHILD"
 
-	// readyLine is the line that a child prints on its standard output once its daemon listens.
+	// readyLine is the line that a child prints on its standard output once its
+	// daemon listens.
 	readyLine = "ready\n"
 
 	exitFailed   = 1
 	exitOrphaned = 3 // standard input ended
 )
 
-// order tells a child process which daemon to run, with all its options but the logger. One of the fields is set.
+// order tells a child process which daemon to run, with all its options but the
+// logger. One of the fields is set.
 type order struct {
 	NSQD    *nsqd.Options       `json:",omitempty"`
 	Lookupd *nsqlookupd.Options `json:",omitempty"`
@@ -58,7 +61,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// exitWithParent exits the process when its standard input ends, which it does however the parent ends.
+// exitWithParent exits the process when its standard input ends, which it does
+// however the parent ends.
 func exitWithParent() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	os.Exit(exitOrphaned)

@@ -23,9 +23,10 @@ type NSQD struct{ *process }
 
 var nsqds atomic.Int64
 
-// StartNSQD starts an nsqd that ends with the test. Its options are nsqd's defaults, except that every few milliseconds
-// it scans all channels for messages whose timeout or delay is over. configure, unless nil, may change the options, but
-// neither the addresses nor the logger.
+// StartNSQD starts an nsqd that ends with the test. Its options are nsqd's
+// defaults, except that every few milliseconds it scans all channels for
+// messages whose timeout or delay is over. configure, unless nil, may change
+// the options, but neither the addresses nor the logger.
 func StartNSQD(t testing.TB, configure func(*nsqd.Options)) *NSQD {
 	t.Helper()
 	o := nsqd.NewOptions()
@@ -43,7 +44,8 @@ func StartNSQD(t testing.TB, configure func(*nsqd.Options)) *NSQD {
 	return &NSQD{startProcess(t, order{NSQD: o}, o.TCPAddress, o.HTTPAddress)}
 }
 
-// Publish publishes the messages in one request. Together they must fit nsqd's max-body-size of 5 MiB.
+// Publish publishes the messages in one request. Together they must fit nsqd's
+// max-body-size of 5 MiB.
 func (n *NSQD) Publish(topic string, bodies ...string) {
 	n.t.Helper()
 	batch := binary.BigEndian.AppendUint32(nil, uint32(len(bodies)))
@@ -54,7 +56,8 @@ func (n *NSQD) Publish(topic string, bodies ...string) {
 	n.request(http.MethodPost, "/mpub?binary=true&topic="+url.QueryEscape(topic), batch, nil)
 }
 
-// Post sends one of nsqd's administrative requests, such as "/channel/pause?topic=orders&channel=archive".
+// Post sends one of nsqd's administrative requests, such as
+// "/channel/pause?topic=orders&channel=archive".
 func (n *NSQD) Post(path string) {
 	n.t.Helper()
 	n.request(http.MethodPost, path, nil, nil)
@@ -89,7 +92,8 @@ type ClientStats struct {
 	AuthIdentity  string `json:"auth_identity"`
 }
 
-// Stats returns what nsqd reports about a channel, or the zero value if it does not exist.
+// Stats returns what nsqd reports about a channel, or the zero value if it does
+// not exist.
 func (n *NSQD) Stats(topic, channel string) ChannelStats {
 	n.t.Helper()
 	var stats struct {
@@ -107,12 +111,13 @@ func (n *NSQD) Stats(topic, channel string) ChannelStats {
 	return ChannelStats{}
 }
 
-// Lookupd is an nsqlookupd that a test can stop, kill and start again. It keeps nothing over a restart, and an nsqd
-// registers with it again only at its next ping, which it sends every 15 seconds.
+// Lookupd is an nsqlookupd that a test can stop, kill and start again. It keeps
+// nothing over a restart, and an nsqd registers with it again only at its next
+// ping, which it sends every 15 seconds.
 type Lookupd struct{ *process }
 
-// StartLookupd starts an nsqlookupd that ends with the test. An nsqd that is to register with it needs its TCPAddr in
-// NSQLookupdTCPAddresses.
+// StartLookupd starts an nsqlookupd that ends with the test. An nsqd that is to
+// register with it needs its TCPAddr in NSQLookupdTCPAddresses.
 func StartLookupd(t testing.TB) *Lookupd {
 	t.Helper()
 	o := nsqlookupd.NewOptions()
@@ -144,7 +149,8 @@ func (l *Lookupd) Nodes() []string {
 	return addrs
 }
 
-// eventually calls cond again and again until it returns true. It ends the test if that takes longer than the timeout.
+// eventually calls cond again and again until it returns true. It ends the test
+// if that takes longer than the timeout.
 func eventually(t testing.TB, timeout time.Duration, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(timeout); !cond(); time.Sleep(10 * time.Millisecond) {
@@ -165,7 +171,8 @@ func (p *process) get(path string, result any) {
 	p.request(http.MethodGet, path, nil, result)
 }
 
-// request sends an HTTP request to the daemon and decodes the JSON response into result, unless that is nil.
+// request sends an HTTP request to the daemon and decodes the JSON response
+// into result, unless that is nil.
 func (p *process) request(method, path string, body []byte, result any) {
 	p.t.Helper()
 	req, err := http.NewRequestWithContext(context.Background(), method, "http://"+p.http+path, bytes.NewReader(body))

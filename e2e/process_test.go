@@ -25,8 +25,9 @@ const (
 	stopTimeout  = 30 * time.Second
 )
 
-// process is a daemon in a child process. It keeps its addresses and its data over restarts. Only the test's goroutine
-// may call its methods, which end the test when they fail.
+// process is a daemon in a child process. It keeps its addresses and its data
+// over restarts. Only the test's goroutine may call its methods, which end the
+// test when they fail.
 type process struct {
 	t         testing.TB
 	order     order
@@ -36,8 +37,9 @@ type process struct {
 	log       logBuffer
 }
 
-// startProcess starts a daemon. When the test ends it kills the daemon, and shows its log if the test failed. tcp and
-// http are the addresses in the order.
+// startProcess starts a daemon. When the test ends it kills the daemon, and
+// shows its log if the test failed. tcp and http are the addresses in the
+// order.
 func startProcess(t testing.TB, o order, tcp, http string) *process {
 	t.Helper()
 	p := &process{t: t, order: o, tcp: tcp, http: http}
@@ -57,7 +59,8 @@ func startProcess(t testing.TB, o order, tcp, http string) *process {
 
 func (p *process) String() string { return p.order.daemon() + " " + p.tcp }
 
-// TCPAddr returns the address for clients: of an nsqd for consumers and producers, of an nsqlookupd for nsqds.
+// TCPAddr returns the address for clients: of an nsqd for consumers and
+// producers, of an nsqlookupd for nsqds.
 func (p *process) TCPAddr() string { return p.tcp }
 
 // HTTPAddr returns the address for HTTP requests.
@@ -90,7 +93,8 @@ func (p *process) Start() {
 	p.get("/ping", nil)
 }
 
-// command returns the command that runs the child process, with our ends of its standard input and output.
+// command returns the command that runs the child process, with our ends of its
+// standard input and output.
 func (p *process) command() (cmd *exec.Cmd, stdin io.Closer, stdout io.Reader, err error) {
 	text, err := json.Marshal(p.order)
 	if err != nil {
@@ -101,8 +105,9 @@ func (p *process) command() (cmd *exec.Cmd, stdin io.Closer, stdout io.Reader, e
 		return nil, nil, nil, err
 	}
 	cmd = exec.Command(self)
-	// These tests are not to find data races in nsqd, so a race does not change the child's exit status. Nor does the
-	// race detector delay the exit by a second, as it does by default.
+	// These tests are not to find data races in nsqd, so a race does not change
+	// the child's exit status. Nor does the race detector delay the exit by a
+	// second, as it does by default.
 	cmd.Env = append(os.Environ(), childEnv+"="+string(text), "GORACE=exitcode=0 atexit_sleep_ms=0")
 	cmd.Stderr = &p.log
 	if stdin, err = cmd.StdinPipe(); err != nil {
@@ -112,7 +117,8 @@ func (p *process) command() (cmd *exec.Cmd, stdin io.Closer, stdout io.Reader, e
 	return cmd, stdin, stdout, err
 }
 
-// Stop tells the daemon to exit, as an operator would, and waits until it has. An nsqd saves its messages first.
+// Stop tells the daemon to exit, as an operator would, and waits until it has.
+// An nsqd saves its messages first.
 func (p *process) Stop() {
 	p.t.Helper()
 	child := p.signal(syscall.SIGTERM)
@@ -144,7 +150,8 @@ func (p *process) signal(s os.Signal) *os.Process {
 	return p.cmd.Process
 }
 
-// wait waits until the process has exited. It returns an error unless that was with status 0.
+// wait waits until the process has exited. It returns an error unless that was
+// with status 0.
 func (p *process) wait() error {
 	err := p.cmd.Wait()
 	p.cmd = nil
@@ -163,7 +170,8 @@ func (b *logBuffer) Write(text []byte) (int, error) {
 	return b.buf.Write(text)
 }
 
-// withoutPolls returns the log without the HTTP requests for stats and the like, of which a waiting test makes hundreds.
+// withoutPolls returns the log without the HTTP requests for stats and the
+// like, of which a waiting test makes hundreds.
 func (b *logBuffer) withoutPolls() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -176,15 +184,18 @@ func (b *logBuffer) withoutPolls() string {
 	return log.String()
 }
 
-// Ports for daemons lie below the range from which operating systems give ports to outgoing connections. A daemon needs
-// its port again when it restarts. A port of that range could meanwhile have gone to a client that keeps dialling it.
+// Ports for daemons lie below the range from which operating systems give ports
+// to outgoing connections. A daemon needs its port again when it restarts. A
+// port of that range could meanwhile have gone to a client that keeps dialling
+// it.
 const firstPort, ports = 12000, 18000
 
 var nextPort atomic.Uint32
 
 func init() { nextPort.Store(rand.Uint32N(ports)) }
 
-// freeAddr returns a loopback address that nothing listens on and that it has not returned before.
+// freeAddr returns a loopback address that nothing listens on and that it has
+// not returned before.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range ports {
