@@ -8,7 +8,7 @@ import (
 
 // An agenda runs an Nsqd's timed events on one timer. Events due at the same
 // instant run in a fixed order, so that a test in virtual time always sees the
-// same. The Nsqd's mutex guards the agenda.
+// same order. The Nsqd's mutex guards the agenda.
 type agenda struct {
 	update func(change func()) // Nsqd.update
 	events eventHeap           // planned
@@ -60,7 +60,7 @@ func (a *agenda) cancel(e *event) {
 }
 
 // arm sets the timer to the first event. cancel does not call it: the timer may
-// fire with nothing due, and run then only arms it again.
+// then fire with nothing due, and run just arms it again.
 func (a *agenda) arm() {
 	if len(a.events) == 0 {
 		return
@@ -73,7 +73,7 @@ func (a *agenda) arm() {
 	}
 }
 
-// run runs what is due.
+// run runs the events that are due, and sets the timer to the next one.
 func (a *agenda) run() {
 	now := time.Now()
 	for len(a.events) > 0 && !now.Before(a.events[0].at) {

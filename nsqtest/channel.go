@@ -106,7 +106,7 @@ func (d *Nsqd) publish(topic string, body []byte, delay time.Duration) wire.ID {
 	return m.ID
 }
 
-// put defers m if it has a delay, or else queues it.
+// put defers m if it has a delay, and queues it otherwise.
 func (ch *channel) put(m *message) {
 	if m.delay > 0 {
 		ch.deferred[m.ID] = m
@@ -148,7 +148,7 @@ func (ch *channel) pick() *client {
 	return nil
 }
 
-// assign starts m's flight to c.
+// assign puts m in flight to c.
 func (ch *channel) assign(m *message, c *client) {
 	m.owner = c
 	ch.inFlight[m.ID] = m
@@ -157,8 +157,8 @@ func (ch *channel) assign(m *message, c *client) {
 	ch.transmit(m)
 }
 
-// transmit sends m to its owner as one more delivery. Resend calls it for a message
-// that is in flight already, to redeliver it without a detour through the queue.
+// transmit sends m to its owner and counts the delivery as an attempt. Resend calls
+// it for a message that is already in flight, which need not go through the queue.
 func (ch *channel) transmit(m *message) {
 	m.delivered = time.Now()
 	m.Attempts++
@@ -167,7 +167,7 @@ func (ch *channel) transmit(m *message) {
 	m.owner.write(wire.AppendMessage(nil, &m.Message))
 }
 
-// release ends m's flight or delay.
+// release takes m out of flight, or ends its delay.
 func (ch *channel) release(m *message) {
 	ch.nsqd.agenda.cancel(&m.timeout)
 	delete(ch.deferred, m.ID)

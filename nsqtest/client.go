@@ -31,13 +31,13 @@ type client struct {
 	id      int
 	conn    *socket
 	in      []byte                 // read and not yet executed; only the reader uses it
-	granted *wire.IdentifyResponse // by IDENTIFY, until upgrade carries it out; only the reader uses it
+	granted *wire.IdentifyResponse // what upgrade has yet to start; only the reader uses it
 
 	// Guarded by the Nsqd's mutex:
 
-	wake       sync.Cond     // out, sendLimit, writing, ending or the Nsqd's readingStopped changed
+	wake       sync.Cond     // out, sendLimit, writing, ending or Nsqd.readingStopped changed
 	out        []byte        // to be sent
-	sendLimit  int           // how many bytes of out may be sent, during an upgrade; else -1: all
+	sendLimit  int           // bytes of out that may be sent during an upgrade; else -1: all
 	writing    bool          // the writer is sending a batch that it took from out
 	stream     io.ReadWriter // conn, or TLS or compression on top of it; the reader changes it
 	ending     bool          // out accepts no more; the writer closes conn once out is sent
@@ -147,7 +147,8 @@ func (c *client) readMagic() bool {
 	return ok
 }
 
-// nextCommand reads one command. The time that the client has for it starts now.
+// nextCommand reads one command. From now on the client has two heartbeat intervals
+// to complete it.
 func (c *client) nextCommand() (Command, error) {
 	c.nsqd.update(c.expectCommand)
 	for {
@@ -180,8 +181,8 @@ func (c *client) fill() error {
 	return err
 }
 
-// mayRead waits while reading is stopped. It reports whether the connection goes
-// on.
+// mayRead waits while reading is stopped. It reports whether the connection is
+// still in use.
 func (c *client) mayRead() bool {
 	c.nsqd.mu.Lock()
 	defer c.nsqd.mu.Unlock()

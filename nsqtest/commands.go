@@ -11,7 +11,7 @@ import (
 )
 
 // handle executes a command, or the fault that replaces it. It reports whether the
-// connection goes on.
+// client may send another.
 func (c *client) handle(cmd Command) bool {
 	d := c.nsqd
 	d.update(func() {
@@ -58,8 +58,8 @@ func (c *client) pause(delay time.Duration) {
 	}
 }
 
-// From here on callers hold the mutex. The checks come in nsqd's order, and their
-// errors have its codes and texts.
+// Callers of everything below hold the mutex. The checks come in nsqd's order, and
+// their errors have nsqd's codes and texts.
 
 // A verb is what the fake knows about a command.
 type verb struct {
@@ -186,8 +186,7 @@ func (c *client) negotiate(req *wire.Identify) *wire.IdentifyResponse {
 
 func (c *client) replyOK() { c.reply(ResponseFrame(wire.OK)) }
 
-// must returns frame. wire has encoded it from numbers and strings, which cannot
-// fail.
+// must returns frame. Its callers encode numbers and strings, which cannot fail.
 func must(frame []byte, err error) []byte {
 	if err != nil {
 		panic(err)
@@ -377,7 +376,7 @@ func (c *client) publish(cmd *Command, delay time.Duration) *wire.Error {
 
 func (c *client) doMpub(cmd *Command) *wire.Error {
 	if err := checkTopic(cmd); err != nil {
-		err.Desc = string(err.Code) + " " + err.Desc // nsqd has the code twice, too
+		err.Desc = string(err.Code) + " " + err.Desc // nsqd repeats the code here
 		return err
 	}
 	if err := c.checkAuth(cmd); err != nil {

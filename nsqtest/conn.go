@@ -105,7 +105,7 @@ func (c *Conn) setDeadline(s *stream, d *deadline, t time.Time) error {
 // call.
 func (c *Conn) Writes() int { return int(c.writes.Load()) }
 
-// Closes returns how often Close was called. More than once is a bug of the owner.
+// Closes returns how often Close was called. More than once is a bug in the owner.
 func (c *Conn) Closes() int { return int(c.closes.Load()) }
 
 func (c *Conn) wrap(op string, err error) error {
@@ -225,9 +225,9 @@ func (s *stream) setDeadline(d *deadline, at time.Time) {
 	d.at = at
 	if !at.IsZero() {
 		wait := time.Until(at)
-		// Read from the monotonic clock, as the timer is. By the wall clock, d.at
-		// could still lie ahead when the timer fires, and nothing would wake the
-		// waiters again.
+		// Take the time from the monotonic clock, which the timer uses too. By
+		// the wall clock, d.at could still lie ahead when the timer fires, and
+		// nothing would wake the waiters again.
 		d.at = time.Now().Add(wait)
 		switch {
 		case wait <= 0: // the Broadcast below wakes the waiters

@@ -12,10 +12,10 @@
 //
 // In a testing/synctest bubble everything runs in virtual time: a minute's
 // message timeout passes at once, and synctest.Wait returns when nothing is left
-// to do. Make the network, the nsqds and the client inside the bubble. What falls
-// due at one nsqd at the same instant happens in a fixed order: heartbeats, then
-// the ends of message timeouts and delays in the order they were set, then the
-// closing of clients that sent no command in time.
+// to do. Make the network, the nsqds and the client inside the bubble. Events of
+// one nsqd that are due at the same instant run in a fixed order: heartbeats,
+// then the ends of message timeouts and delays in the order they were set, then
+// the closing of clients that sent no command in time.
 //
 // Without a Network an nsqd listens on loopback TCP, for tests in real time.
 //
@@ -36,18 +36,19 @@
 // timeouts exactly, and ignores a sample rate. It grants TLS and compression only
 // if the [Options] offer them; [NewCA] makes the certificates.
 //
-// A fake [Lookupd] responds over HTTP as nsqlookupd 1.3.0 does, or as one before
-// 1.0. It lists what the test registers. A client reaches it with
-// [Network.HTTPClient].
+// A fake [Lookupd] responds over HTTP as nsqlookupd 1.3.0 does or, if the
+// [LookupdOptions] ask for it, as versions before 1.0 did. It lists what the
+// test registers. A client reaches it with [Network.HTTPClient].
 //
 // # Faults
 //
 // Commands: [Nsqd.Inject] replaces what the nsqd does about the commands you
-// choose. [Nsqd.Reject] is short for the common case, an error. [Nsqd.Resend]
-// delivers a message twice.
+// choose. [Nsqd.Reject] covers the most common case: it replies with an error.
+// [Nsqd.Resend] delivers a message twice.
 //
 // Connections: [Nsqd.CutAfterSent] and [Nsqd.CutAfterReceived] break one after a
-// number of bytes, [Nsqd.Disconnect] at once. [Nsqd.Send] writes raw bytes to one.
+// number of bytes, [Nsqd.Disconnect] breaks one at once. [Nsqd.Send] writes raw
+// bytes to one.
 //
 // The whole nsqd: [Nsqd.StopReading] and [Nsqd.StopHeartbeats] make it look hung,
 // [Nsqd.Kill] and [Nsqd.Restart] take it down and bring it back.

@@ -12,8 +12,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// A test in virtual time: the hour passes at once, and all that happens within it
-// has happened when Sleep returns.
+// A test in virtual time: the hour passes at once, and everything that is due within
+// it has happened when Sleep returns.
 func Example() {
 	var t *testing.T // your test's
 
@@ -60,7 +60,7 @@ func ExampleNsqd_Inject() {
 	d.Inject(nsqtest.Fault{Command: "SUB", Delay: 5 * time.Second})
 }
 
-// An nsqd that a consumer discovers with nsqlookupd.
+// A consumer discovers an nsqd through nsqlookupd.
 func ExampleLookupd() {
 	var t *testing.T // your test's
 

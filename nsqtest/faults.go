@@ -23,7 +23,7 @@ func (c Command) String() string {
 }
 
 // A Fault replaces what the fake nsqd does about some of the commands it
-// receives. A field that is zero restricts nothing and does nothing.
+// receives. A zero field has no effect.
 type Fault struct {
 	// Which commands: those with this name for which Match returns true. Of
 	// these the fault skips the first Skip, then applies to at most Times.
@@ -37,7 +37,7 @@ type Fault struct {
 	// wait until it is done; heartbeats and messages do not.
 	Delay  time.Duration // wait
 	Before []byte        // send these bytes
-	Reply  []byte        // send these instead of executing the command; empty but not nil sends nothing
+	Reply  []byte        // if not nil, send these, perhaps none, instead of executing the command
 	Mute   bool          // execute the command, but drop its reply
 	Close  bool          // close the connection once everything is sent
 }
@@ -165,9 +165,9 @@ func (d *Nsqd) StartReading() {
 }
 
 // setReadingStopped sets the state, and the read deadlines that interrupt reads
-// under way, without letting go of the mutex in between. Otherwise a StopReading
-// and a StartReading at the same time could leave connections with the state of
-// the one and the deadline of the other.
+// under way, in one update. In two, a StopReading and a StartReading at the same
+// time could leave connections with the state of the one and the deadline of the
+// other.
 func (d *Nsqd) setReadingStopped(stopped bool, deadline time.Time) {
 	d.update(func() {
 		d.readingStopped = stopped

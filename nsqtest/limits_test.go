@@ -81,7 +81,7 @@ func TestLimits(t *testing.T) {
 					tt.beyond:       tt.want,
 				} {
 					r := dial(t, n, d.Addr())
-					go func() { _, _ = r.conn.Write([]byte(send)) }() // nsqd may close before it has read all
+					go func() { _, _ = r.conn.Write([]byte(send)) }() // nsqd may stop reading early
 					got := r.next()
 					for got == "OK" {
 						got = r.next()

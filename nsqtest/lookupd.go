@@ -106,8 +106,8 @@ func (l *Lookupd) start(listener net.Listener) {
 }
 
 // Kill stops listening and closes every connection at once, requests under way
-// included. What is registered stays registered, as if all nsqds came back with
-// [Lookupd.Restart].
+// included. Producers stay registered, as if all nsqds had registered again by
+// the time of [Lookupd.Restart].
 func (l *Lookupd) Kill() {
 	l.mu.Lock()
 	server := l.server
@@ -241,7 +241,8 @@ func (l *Lookupd) Requests() []*http.Request {
 func (l *Lookupd) Handle(h http.HandlerFunc) { l.setHandler(h) }
 
 // Hang makes every request hang, until [Lookupd.Recover]. A request that hangs
-// already stays so until its client gives up or [Lookupd.Kill] ends it.
+// does so until its client gives up or [Lookupd.Kill] ends it: Recover does not
+// release it.
 func (l *Lookupd) Hang() {
 	l.Handle(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 }
@@ -254,7 +255,7 @@ func (l *Lookupd) Fail(status int, message string) {
 	})
 }
 
-// Reply makes every request succeed with this body, whatever it is, until
+// Reply makes every request succeed with this body, valid or not, until
 // [Lookupd.Recover].
 func (l *Lookupd) Reply(body string) {
 	l.Handle(func(w http.ResponseWriter, _ *http.Request) { l.write(w, http.StatusOK, []byte(body)) })

@@ -85,7 +85,7 @@ func (n *Network) dial(ctx context.Context, addr string) (*Conn, error) {
 	return client, nil
 }
 
-// Listen accepts connections dialled to addr, which is compared as a string.
+// Listen listens at addr. Dials reach it if they use the same string.
 // With port 0 it picks a free port: 4150, 4151 and so on.
 func (n *Network) Listen(addr string) (net.Listener, error) {
 	n.mu.Lock()

@@ -29,8 +29,8 @@ type Options struct {
 
 	HeartbeatInterval time.Duration // for clients that ask for none; 0 means 30 s
 	MsgTimeout        time.Duration // for clients that ask for none; 0 means 60 s
-	MaxMsgTimeout     time.Duration // the most that IDENTIFY may ask for and TOUCH may extend to; 0 means 15 min
-	MaxReqTimeout     time.Duration // REQ is cut to it, DPUB beyond it is refused; 0 means 1 h
+	MaxMsgTimeout     time.Duration // limit for IDENTIFY's msg_timeout, and for TOUCHes; 0 means 15 min
+	MaxReqTimeout     time.Duration // a longer REQ is cut to it, a longer DPUB refused; 0 means 1 h
 	MaxRdyCount       int           // 0 means 2500
 	MaxMsgSize        int           // bytes of a message's body; 0 means 1 MiB
 	MaxBodySize       int           // bytes of the body of IDENTIFY, AUTH or MPUB; 0 means 5 MiB

@@ -58,7 +58,7 @@ func (s *socket) Write(p []byte) (int, error) {
 }
 
 // upgrade starts the TLS and compression that IDENTIFY granted, in nsqd's order. It
-// reports whether the connection goes on.
+// reports whether the connection is still in use.
 func (c *client) upgrade() bool {
 	granted := c.granted
 	c.granted = nil
@@ -75,9 +75,9 @@ func (c *client) upgrade() bool {
 	return true
 }
 
-// switchStream sends what is due on the old stream, replaces it by a new one, and
-// sends OK on that. As in nsqd, what was read ahead on the old stream is lost: a
-// client must not send before it has received the OK.
+// switchStream sends the pending output on the old stream, replaces the stream,
+// and sends OK on the new one. As in nsqd, what was read ahead on the old stream
+// is lost: a client must not send before it has received the OK.
 func (c *client) switchStream(start func() (io.ReadWriter, error)) bool {
 	if !c.drainOutput() {
 		return false
@@ -101,8 +101,8 @@ func (c *client) switchStream(start func() (io.ReadWriter, error)) bool {
 }
 
 // drainOutput waits until the writer has sent what is in out now. What is added
-// later waits until sendLimit is lifted. drainOutput reports whether the connection
-// goes on.
+// later waits until switchStream lifts sendLimit. drainOutput reports whether the
+// connection is still in use.
 func (c *client) drainOutput() bool {
 	c.nsqd.mu.Lock()
 	defer c.nsqd.mu.Unlock()
@@ -114,7 +114,7 @@ func (c *client) drainOutput() bool {
 }
 
 func (c *client) startTLS() (io.ReadWriter, error) {
-	giveUp := time.AfterFunc(5*time.Second, c.cut) // nsqd's timeout; nsqd sends an error first
+	giveUp := time.AfterFunc(5*time.Second, c.cut) // as nsqd, except that nsqd sends an error before
 	defer giveUp.Stop()
 	conn := tls.Server(c.conn, c.nsqd.opts.TLSConfig)
 	if err := conn.Handshake(); err != nil {
@@ -148,7 +148,7 @@ type compressed struct {
 		io.Writer
 		Flush() error
 	}
-	flushTwice bool // nsqd does so with deflate, and clients must cope with it
+	flushTwice bool // with deflate, as nsqd does; clients must cope with it
 }
 
 func (s *compressed) Write(p []byte) (int, error) {
