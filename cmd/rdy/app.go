@@ -29,7 +29,8 @@ type app struct {
 	level          slog.Level
 }
 
-// logger returns a logger to stderr, and its level, which --log-level sets.
+// logger returns a logger to stderr, at the level of --log-level, and the variable
+// that changes its level.
 func (a *app) logger() (*slog.Logger, *slog.LevelVar) {
 	level := new(slog.LevelVar)
 	level.Set(a.level)
@@ -50,12 +51,12 @@ func (a *app) config(log *slog.Logger) *nsq.Config {
 	cfg.Logger = log
 	cfg.UserAgent = "rdy/" + readVersion().Version
 	cfg.StopTimeout = stopTimeout
-	cfg.MaxAttempts = 0 // these commands never give a message up
+	cfg.MaxAttempts = 0 // these commands never give up on a message
 	return cfg
 }
 
-// notice tells the user something that is not a result. There is nowhere to
-// report an error of that.
+// notice tells the user something that is not a result. An error of the write is
+// ignored: there is nowhere to report it.
 func (a *app) notice(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.stderr, format+"\n", args...)
 }

@@ -27,8 +27,8 @@ const (
 	batchBytes     = 256 << 10
 	batchMessages  = 500
 
-	// statsTimeout is how long nsqds may take to count requeued messages in
-	// their statistics.
+	// statsTimeout is how long nsqds may take until their statistics include
+	// requeued messages.
 	statsTimeout  = 500 * time.Millisecond
 	statsInterval = 10 * time.Millisecond
 )
@@ -37,7 +37,7 @@ const (
 type demo struct {
 	*app
 	demoOptions
-	giveUpAfter time.Duration // ends the demo if no message was handled for so long
+	giveUpAfter time.Duration // the demo ends after this long without a handled message
 
 	log     *slog.Logger
 	roots   *x509.CertPool // nil without TLS
@@ -176,8 +176,8 @@ func (d *demo) clientConfig() *nsq.Config {
 	return cfg
 }
 
-// describeConnection describes the encryption and compression of a consumer's
-// first connection.
+// describeConnection returns the encryption and compression of a consumer's
+// first connection, in words.
 func describeConnection(c *nsq.Consumer) string {
 	conns := c.Snapshot().Connections
 	if len(conns) == 0 {
@@ -223,8 +223,9 @@ func (d *demo) simulateWork(ctx context.Context) bool {
 	}
 }
 
-// publish publishes the share of the i-th nsqd until ctx ends. It completes the
-// batch under way even then, so that the ledger knows what was published.
+// publish publishes the i-th nsqd's share of the messages, until ctx ends. It
+// still completes the batch under way, so that the ledger knows what was
+// published.
 func (d *demo) publish(ctx context.Context, addr string, i int) error {
 	producer, err := nsq.NewProducer(addr, d.clientConfig())
 	if err != nil {
@@ -288,7 +289,7 @@ func (d *demo) printInstructions() {
 }
 
 // result returns what became of the messages. After an interruption, messages
-// that the nsqds still have are left rather than lost.
+// that the nsqds still have count as left, not as lost.
 func (d *demo) result(ctx context.Context, start time.Time, connection string) (*demoResult, error) {
 	t := d.ledger.totals()
 	r := &demoResult{

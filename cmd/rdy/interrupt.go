@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// sameSignal is how long after the first signal others count as the same one:
-	// timeout(1), for example, signals both a process and its group.
+	// sameSignal is how long after the first signal further ones count as the
+	// same: timeout(1), for example, signals both a process and its group.
 	sameSignal = 50 * time.Millisecond
 
 	// noticeDelay is how long a command may take to stop before the user is told

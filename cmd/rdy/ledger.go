@@ -49,9 +49,9 @@ func (b bodies) number(body []byte) (int, bool) {
 	return int(n), err == nil && int(n) < b.count
 }
 
-// ledger records what became of each message of a demo. Foreign messages count as
-// well: those found on the nsqds at the start from the beginning, those that
-// others publish to the demo's topic from their first delivery on.
+// ledger records what became of each message of a demo. Foreign messages count
+// as well: those that the nsqds had when the demo started, and those that others
+// publish to the demo's topic, once they are first delivered.
 type ledger struct {
 	bodies bodies
 
@@ -62,7 +62,7 @@ type ledger struct {
 	foreign    map[foreignKey]bool // by delivered message: whether it was handled
 	found      int                 // foreign messages on the nsqds at the start
 	duplicates int
-	last       time.Time // see totals
+	last       time.Time // when a message was last handled for the first time
 }
 
 // account holds the counts of one nsqd.
@@ -87,7 +87,7 @@ type totals struct {
 	found, published, handled, requeued, duplicates int
 
 	missing int       // messages not handled, including those not yet published
-	last    time.Time // when a message was last handled for the first time; zero if none was
+	last    time.Time // when a message was last handled for the first time; zero if none
 }
 
 func (t totals) String() string {

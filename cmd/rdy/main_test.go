@@ -21,7 +21,8 @@ import (
 // Tests of signals and broken pipes need a process of their own.
 const runMainEnv = "RDY_TEST_AS_MAIN"
 
-// testTimeout bounds every wait in the tests, and is far longer than any takes.
+// testTimeout bounds every wait in the tests. It is far longer than any wait
+// takes.
 const testTimeout = 30 * time.Second
 
 func TestMain(m *testing.M) {
@@ -117,7 +118,8 @@ func startWith(t *testing.T, stdin io.Reader, args ...string) *command {
 // wait waits until the command has ended and returns its exit code.
 func (c *command) wait(t *testing.T) int {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), testTimeout) // t.Context() has ended when cleanups run
+	// Not t.Context(), which has ended when cleanups run.
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	select {
 	case code := <-c.code:
@@ -166,7 +168,7 @@ func (p *process) wait(t *testing.T) int {
 	t.Helper()
 	kill := time.AfterFunc(testTimeout, func() { _ = p.Process.Kill() })
 	defer kill.Stop()
-	_ = p.Wait() // the exit code says it all
+	_ = p.Wait() // callers check the exit code
 	return p.ProcessState.ExitCode()
 }
 

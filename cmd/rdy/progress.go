@@ -55,8 +55,8 @@ func messagesBar(description string) []progressbar.Option {
 // bytesBar holds the options of a bar that counts bytes read.
 var bytesBar = []progressbar.Option{progressbar.OptionSetDescription("read"), progressbar.OptionShowBytes(true)}
 
-// show updates the bar to done, or prints counts as a line if they have changed
-// and the last line is old enough.
+// show moves the bar to done. Without a bar it prints counts as a line, if they
+// have changed and the last line is at least lineInterval old.
 func (p *progress) show(now time.Time, done int64, counts string) {
 	if p.bar != nil {
 		if p.total > 0 {

@@ -190,7 +190,7 @@ func (p *pub) run(ctx context.Context, cfg *nsq.Config) error {
 	if p.json {
 		err = errors.Join(err, p.printJSON(r))
 	} else if !p.quiet {
-		_, _ = p.stderr.Write(r.table()) // there is nowhere to report a failure
+		_, _ = p.stderr.Write(r.table()) // an error has nowhere to go
 	}
 	return err
 }

@@ -110,7 +110,7 @@ func (s *splitter) cutLine(end, next int) line {
 // input is a goroutine that reads lines.
 type input struct {
 	lines chan []line // closed when reading ends
-	err   error       // why not everything was read; valid once lines is closed
+	err   error       // why reading ended early; valid once lines is closed
 
 	interrupt func() bool // makes a blocked read return; reports whether it can
 }
@@ -132,10 +132,10 @@ func (p *pub) interruptStdin() bool {
 	return ok && f.SetReadDeadline(time.Now()) == nil
 }
 
-// stop waits until reading has ended, and returns why not everything was read.
-// The caller has cancelled the context. A read of a terminal, or of a pipe that
-// was inherited in blocking mode, cannot be interrupted: stop does not wait for
-// it, and the goroutine ends with the process.
+// stop waits until reading has ended, and returns why it ended early. The caller
+// has cancelled the context. A read of a terminal, or of a pipe that was
+// inherited in blocking mode, cannot be interrupted: stop does not wait for it,
+// and the goroutine ends with the process.
 func (in *input) stop() error {
 	if !in.interrupt() {
 		select {
@@ -147,7 +147,7 @@ func (in *input) stop() error {
 		}
 		return nil
 	}
-	for range in.lines { // these are no longer published
+	for range in.lines { // discard: these lines are not published any more
 	}
 	return in.err
 }

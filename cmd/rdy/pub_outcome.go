@@ -10,8 +10,8 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// outcome is what became of a line, as far as an error shows it. With several
-// publishers a line has the greatest of their outcomes.
+// outcome is what became of a line, as far as a publish error tells. If several
+// publishers get a line, its outcome is the greatest of theirs.
 type outcome int
 
 const (
@@ -22,9 +22,9 @@ const (
 	fatal             // not stored; no other line will be either
 )
 
-// classify returns the outcome that a publish error shows. For nsqd's error codes
-// that depends on when nsqd sends them: it reads a whole MPUB before it stores
-// the first message, but it may fail midway through storing.
+// classify returns the outcome that a publish error stands for. For an error of
+// nsqd's that depends on when nsqd sends it: nsqd reads a whole MPUB before it
+// stores the first message, but it may fail midway through storing.
 func classify(err error) outcome {
 	switch {
 	case err == nil:
@@ -44,8 +44,8 @@ func classify(err error) outcome {
 	case "E_PUB_FAILED", "E_DPUB_FAILED":
 		return retryable
 	case "E_MPUB_FAILED":
-		if strings.HasSuffix(reply.Desc, "exiting") { // nsqd checks this before it stores the first message
-			return retryable
+		if strings.HasSuffix(reply.Desc, "exiting") {
+			return retryable // nsqd checks this before it stores the first message
 		}
 		return unknown
 	}
@@ -70,9 +70,9 @@ func (b *batch) mark(from, to int, o outcome) {
 	}
 }
 
-// resolveFailures waits for all outstanding results and retries what failed. A
-// *stopError means that nothing can be published any more; the remaining
-// failures are then marked as failed or unknown without another try.
+// resolveFailures waits for all outstanding results and retries what failed. It
+// returns a *stopError if nothing can be published any more. The remaining
+// batches are then marked as failed or unknown without another try.
 func (s *sender) resolveFailures(ctx context.Context) error {
 	for s.outstanding > 0 {
 		s.awaitResult()
@@ -120,7 +120,7 @@ func (s *sender) resolve(ctx context.Context, f failure, from, to int, err error
 	lines := f.b.lines[from:to]
 	for try := 0; ; try++ {
 		verdict := classify(err)
-		if verdict == published || verdict == refused { // nsqd replies, so it works
+		if verdict == published || verdict == refused { // nsqd replied, so it is up
 			delete(s.failingSince, f.to)
 		}
 		switch {

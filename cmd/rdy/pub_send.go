@@ -38,7 +38,7 @@ type publisher interface {
 // calls run changes its fields.
 //
 // It sends batches without waiting for their results. When one fails, it sends
-// no further batch until all results are in. Then it publishes again what was not
+// no further batch until all results are in. Then it retries what was not
 // stored, in order and one batch at a time.
 type sender struct {
 	topic        string
@@ -51,13 +51,13 @@ type sender struct {
 	replyTimeout time.Duration // how long an nsqd may send no reply
 	tally        *tally
 
-	replyTimer  *time.Timer                   // cancels run's context; runs while the sender waits for a result
+	replyTimer  *time.Timer                   // runs during waits for results; cancels run's context
 	results     chan *nsq.ProducerTransaction // has room for every outstanding batch
 	calls       sync.WaitGroup                // publishes through pools; each sends its result
-	outstanding int                           // results that have not arrived, one for each batch and publisher
-	failures    []failure                     // still to be resolved, in the order in which they arrived
+	outstanding int                           // results to arrive, one per batch and publisher
+	failures    []failure                     // still to be resolved, in order of arrival
 
-	failingSince map[publisher]time.Time // first failure of each publisher that has confirmed nothing since
+	failingSince map[publisher]time.Time // since when each failing publisher has confirmed nothing
 	reported     time.Time               // the failingSince that the user was told about last
 
 	batches int      // batches sent so far
@@ -116,8 +116,8 @@ func (s *sender) run(ctx context.Context, lines <-chan []line) error {
 	defer giveUp(nil)
 	s.replyTimer = time.AfterFunc(s.replyTimeout, func() { giveUp(fmt.Errorf("no reply from nsqd for %v", s.replyTimeout)) })
 	s.replyTimer.Stop()
-	// The end of ctx ends every wait below, because it stops the publishers, and
-	// those return a result for every outstanding publish within stopTimeout.
+	// The end of ctx ends every wait below: it stops the publishers, which then
+	// return a result for every outstanding publish within stopTimeout.
 	defer context.AfterFunc(ctx, s.stop)()
 	defer s.calls.Wait()
 	defer s.stop()

@@ -76,7 +76,8 @@ func (t *tally) reject(at position, why string) {
 	t.reportFailure("%s: %s", at, why)
 }
 
-// reportFailure reports a failure to the user, unless there were many before.
+// reportFailure reports a failure to the user. After maxFailuresReported failures it
+// only says that more are not shown.
 func (t *tally) reportFailure(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -95,8 +96,8 @@ func (t *tally) report(format string, args ...any) {
 	t.print(format, args...)
 }
 
-// print writes a line. There is nowhere to report an error of that. The caller
-// holds mu.
+// print writes a line. An error of the write is ignored: there is nowhere to
+// report it. The caller holds mu.
 func (t *tally) print(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.w, "rdy: "+format+"\n", args...)
 }

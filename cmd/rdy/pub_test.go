@@ -323,8 +323,8 @@ func TestPubGivesUpMidway(t *testing.T) {
 	})
 }
 
-// An error that no retry can mend, and that is no message's fault, stops the
-// command at once.
+// An error that no message caused and no retry can cure stops the command at
+// once.
 func TestPubHopeless(t *testing.T) {
 	_, lines := numberedLines(1000)
 	inPubScene(t, lines, func(s *pubScene) {

@@ -15,7 +15,7 @@ type demoResult struct {
 	Duplicates int       `json:"duplicates"`
 	Lost       int       `json:"lost"`
 	Left       int       `json:"left"`
-	Seconds    float64   `json:"seconds"` // from the start of publishing until the last message was handled
+	Seconds    float64   `json:"seconds"` // from the first publish to the last handled message
 	Rate       float64   `json:"rate"`    // handled messages per second
 	Connection string    `json:"connection"`
 	NSQDs      []account `json:"nsqds"`

@@ -121,7 +121,7 @@ func (t *tail) run(ctx context.Context) error {
 	if failed, ok := errors.AsType[*writeError](context.Cause(ctx)); ok && !errors.Is(failed, syscall.EPIPE) {
 		return failed
 	}
-	return err // EPIPE is no failure: the program that reads the lines has read enough
+	return err // EPIPE is not a failure: the program that reads the lines has had enough
 }
 
 // connect connects to the nsqds. Without nsqlookupds at least one of them has to

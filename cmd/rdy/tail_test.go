@@ -116,7 +116,7 @@ func TestTailJSON(t *testing.T) {
 	}
 }
 
-// A message that was never printed is not given up, however many attempts it had.
+// tail does not give up on a message, however many attempts it had.
 func TestTailPrintsWhateverTheAttempts(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "attempts", "ch", "m")

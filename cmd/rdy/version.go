@@ -9,12 +9,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is what the build recorded. What it did not record is empty.
+// version is what the build recorded; fields that it did not record are empty.
 type version struct {
 	Version  string `json:"version"`            // of the module, or (devel)
 	Commit   string `json:"commit,omitempty"`   // that rdy was built from
 	Time     string `json:"time,omitempty"`     // of the commit
-	Modified bool   `json:"modified,omitempty"` // there were uncommitted changes
+	Modified bool   `json:"modified,omitempty"` // rdy was built with uncommitted changes
 	NSQD     string `json:"nsqd,omitempty"`     // version of the built-in nsqd
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
