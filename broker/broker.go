@@ -50,8 +50,8 @@ type Options struct {
 	// Default: a temporary directory that Stop removes.
 	DataDir string
 
-	// TCPPort and HTTPPort are the ports of nsqd 0, each 0 to 65535; nsqd i has
-	// them plus 2*i. Default, 0: free ports.
+	// TCPPort and HTTPPort are the ports of nsqd 0, each 0 to 65535. The ports
+	// of nsqd i are 2*i higher. Default, 0: free ports.
 	TCPPort, HTTPPort int
 
 	// Logger receives the log lines of all daemons, each with an attribute
@@ -88,7 +88,7 @@ func (o Options) validatePort(name string, port int) error {
 	return nil
 }
 
-// NSQD is the addresses at which one nsqd listens, each as "host:port".
+// NSQD holds the addresses at which one nsqd listens, each as "host:port".
 type NSQD struct {
 	TCPAddr, HTTPAddr string
 }
@@ -172,13 +172,13 @@ func (b *Broker) LookupdHTTPAddrs() []string {
 func (b *Broker) AdminAddr() string { return b.admin }
 
 // Stop disconnects all clients, stops all daemons, waits for their goroutines,
-// and removes the temporary data directory. As an nsqd process does that is
-// told to stop, each nsqd writes the messages it has in memory to disk.
+// and removes the temporary data directory. Each nsqd writes the messages it has
+// in memory to disk, as an nsqd process does when it is told to exit.
 //
-// Stop stops everything even if it returns an error, which says which daemon
-// had failed before, or that the temporary directory could not be removed.
-// Further calls, even concurrent ones, wait for the first and return the same
-// error.
+// Stop stops everything even if it returns an error. The error names a daemon
+// that had failed before, or says that the temporary directory could not be
+// removed. Further calls, even concurrent ones, wait for the first and return
+// the same error.
 //
 // On operating systems other than Linux and macOS, Stop waits until clients
 // that have not yet sent NSQ's opening bytes close their connections.
@@ -215,8 +215,8 @@ func ended(ctx context.Context) error {
 	return fmt.Errorf("start interrupted: %w", context.Cause(ctx))
 }
 
-// address returns the loopback address of nsqd i. port is that of nsqd 0; 0
-// means a free one.
+// address returns the loopback address of nsqd i. port is the port of nsqd 0, or
+// 0 for a free one.
 func address(port, i int) string {
 	if port != 0 {
 		port += 2 * i

@@ -294,9 +294,9 @@ func requeueAll(conn net.Conn, busy chan<- struct{}) {
 }
 
 // freePorts returns the first of n consecutive ports on which nothing listens.
-// They lie below the range from which operating systems give ports to
-// connections and to listeners on port 0, since tests that run in parallel make
-// many of those; and above the ports that e2e uses.
+// They lie below the range from which operating systems assign ports to
+// connections and to listeners on port 0, because tests that run in parallel
+// open many of those. They lie above the ports that e2e uses.
 func freePorts(t *testing.T, n int) int {
 	t.Helper()
 	for range 100 {

@@ -9,7 +9,9 @@ import (
 
 const (
 	severInterval = 5 * time.Millisecond
-	severRounds   = 20 // at most, before Exit closes the listener: until then clients may reconnect
+	// severRounds bounds the rounds before Exit. Clients may reconnect after each,
+	// because only Exit closes the listener.
+	severRounds = 20
 )
 
 // daemon is one nsqd, nsqlookupd or nsqadmin. All three work alike: their
@@ -46,8 +48,9 @@ func (d *daemon) start() error {
 	return resp.Body.Close()
 }
 
-// stop stops the daemon and waits until it has no connection left. The end of
-// an nsqd process would close them all; here sever has to:
+// stop stops the daemon and waits until it has no connection left. If nsqd ran
+// in a process of its own, its exit would close them all. Here sever does, in
+// three steps:
 //
 //  1. Before Exit it severs the clients. An nsqd that exits while it delivers
 //     messages can miss one when it writes those in memory to disk.

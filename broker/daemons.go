@@ -21,7 +21,7 @@ import (
 	"github.com/nsqio/nsq/nsqlookupd"
 )
 
-// lookupd is the addresses at which one nsqlookupd listens.
+// lookupd holds the addresses at which one nsqlookupd listens.
 type lookupd struct{ tcp, http string }
 
 func (b *Broker) startLookupd(ctx context.Context, i int, log *slog.Logger) error {
@@ -72,8 +72,8 @@ func (b *Broker) startNSQD(ctx context.Context, i int, o Options) error {
 	}
 	n, err := nsqd.New(opts)
 	if err != nil {
-		// New returns nothing to close. What it had opened, above all the lock
-		// on the data directory, is closed when it is garbage-collected.
+		// New returns nothing to close. Only a garbage collection closes what it
+		// had opened, above all the lock on the data directory.
 		runtime.GC()
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -88,8 +88,8 @@ func (b *Broker) startNSQD(ctx context.Context, i int, o Options) error {
 	b.nsqds = append(b.nsqds, NSQD{TCPAddr: n.RealTCPAddr().String(), HTTPAddr: n.RealHTTPAddr().String()})
 	exit := func() {
 		// Exit reads the messages in flight without the lock that guards them.
-		// By now nothing changes them, but this goroutine must see the last
-		// changes. GetStats takes the lock, so that it does.
+		// By now nothing changes them, but this goroutine has to see the last
+		// changes. It does after GetStats, which takes that lock.
 		n.GetStats("", "", false)
 		n.Exit()
 	}
@@ -116,10 +116,9 @@ func (b *Broker) nsqdOptions(i int, o Options) *nsqd.Options {
 	return opts
 }
 
-// prepare creates the data directory, and returns an error for what would make
-// nsqd.New or LoadMetadata fail. A failing New leaves its first listener open
-// and hides the cause. After a failing LoadMetadata, Exit overwrites the
-// metadata.
+// prepare creates the data directory, and checks what would make nsqd.New or
+// LoadMetadata fail. Both fail badly: New leaves its first listener open and
+// hides the cause, and after LoadMetadata Exit overwrites the metadata.
 func prepare(opts *nsqd.Options) error {
 	if opts.HTTPAddress == "" {
 		return errors.New("no HTTPAddress")

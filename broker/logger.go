@@ -29,9 +29,9 @@ func (s sink) Output(_ int, line string) error {
 	return nil
 }
 
-// setLevel sets a daemon's log level to the lowest that log enables, so that
-// the daemon formats no line for nothing. At debug level nsqd formats one for
-// every command.
+// setLevel sets a daemon's log level to the lowest that log enables, so that the
+// daemon formats no line that is then dropped. At debug level nsqd formats one
+// for every command.
 func setLevel[L ~int](dst *L, log *slog.Logger) {
 	ctx := context.Background()
 	switch {

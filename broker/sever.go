@@ -12,8 +12,8 @@ import (
 )
 
 // sever shuts down every connection that a daemon of this process has accepted
-// at one of addrs, and returns how many it found: each stays open until the
-// goroutine that serves it notices. The daemons keep no list of all their
+// at one of addrs, and returns how many it found. A connection counts until the
+// goroutine that serves it has closed it. The daemons keep no list of all their
 // connections, so sever searches the process's open files.
 func sever(addrs []net.Addr) int {
 	files, err := os.ReadDir("/dev/fd")
@@ -30,9 +30,9 @@ func sever(addrs []net.Addr) int {
 	return open
 }
 
-// shutdown shuts down the connection fd. Since sever found it, fd may have been
-// closed and its number reused, so shutdown works on a duplicate and checks
-// that.
+// shutdown shuts down the connection fd. After sever found it, fd may have been
+// closed and its number reused. So shutdown duplicates it, and checks the
+// duplicate before it acts on it.
 func shutdown(fd int, addrs []net.Addr) {
 	syscall.ForkLock.RLock()
 	dup, err := syscall.Dup(fd)

@@ -18,7 +18,8 @@ import (
 	"github.com/rdyhq/nsq/broker"
 )
 
-// The code in this file runs in a child process, that in process_test.go in the test's.
+// The code in this file runs in a child process, the code in process_test.go in
+// the test's.
 
 const (
 	// childEnv is the environment variable that makes this test binary run a
@@ -61,14 +62,14 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// exitWithParent exits the process when its standard input ends, which it does
+// exitWithParent exits the process when its standard input ends. That happens
 // however the parent ends.
 func exitWithParent() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	os.Exit(exitOrphaned)
 }
 
-// runChild runs the daemon that text orders until SIGTERM.
+// runChild runs the daemon that the order in text describes, until SIGTERM.
 func runChild(text string) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()

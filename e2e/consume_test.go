@@ -138,8 +138,8 @@ func TestTenThousandMessagesThroughTwoNSQDs(t *testing.T) {
 	}
 }
 
-// While an nsqd is dead the consumer goes on with the other one, and it is back soon
-// after the dead one is.
+// While one nsqd is dead, the consumer goes on with the other. Soon after the
+// dead one has restarted, the consumer handles its messages again.
 func TestNSQDKilledAndRestarted(t *testing.T) {
 	steady, victim := StartNSQD(t, nil), StartNSQD(t, nil)
 	handled := newLedger()
@@ -205,5 +205,6 @@ func TestPublishErrorsOfRealNSQD(t *testing.T) {
 		t.Error("published to a dead nsqd")
 	}
 	n.Start()
-	eventually(t, 5*time.Second, func() bool { return p.Publish(topic, []byte("back")) == nil }) // the redial waits after a failed dial
+	// After a failed dial the Producer waits before it dials again.
+	eventually(t, 5*time.Second, func() bool { return p.Publish(topic, []byte("back")) == nil })
 }

@@ -42,9 +42,9 @@ func discover(t *testing.T, h nsq.HandlerFunc, lookupds ...*Lookupd) *nsq.Consum
 	return c
 }
 
-// A consumer starts before all nsqds. The nsqds come, each is restarted in turn,
-// another comes, and the nsqlookupds are killed. All that is published throughout is
-// handled soon.
+// A consumer starts before any nsqd. Three nsqds start, each is restarted in
+// turn, a fourth starts, and the nsqlookupds are killed. Whatever is published
+// meanwhile is handled soon.
 func TestDiscoveryInACluster(t *testing.T) {
 	la, lb := StartLookupd(t), StartLookupd(t)
 	handled := newLedger()

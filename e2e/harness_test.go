@@ -24,9 +24,9 @@ type NSQD struct{ *process }
 var nsqds atomic.Int64
 
 // StartNSQD starts an nsqd that ends with the test. Its options are nsqd's
-// defaults, except that every few milliseconds it scans all channels for
-// messages whose timeout or delay is over. configure, unless nil, may change
-// the options, but neither the addresses nor the logger.
+// defaults, except that it scans all channels every few milliseconds for
+// messages whose timeout or delay is over. configure, unless nil, may change the
+// options, but neither the addresses nor the logger.
 func StartNSQD(t testing.TB, configure func(*nsqd.Options)) *NSQD {
 	t.Helper()
 	o := nsqd.NewOptions()
@@ -111,9 +111,9 @@ func (n *NSQD) Stats(topic, channel string) ChannelStats {
 	return ChannelStats{}
 }
 
-// Lookupd is an nsqlookupd that a test can stop, kill and start again. It keeps
-// nothing over a restart, and an nsqd registers with it again only at its next
-// ping, which it sends every 15 seconds.
+// Lookupd is an nsqlookupd that a test can stop, kill and start again. A restart
+// loses everything it knows. An nsqd registers again only with its next ping;
+// nsqds ping every 15 seconds.
 type Lookupd struct{ *process }
 
 // StartLookupd starts an nsqlookupd that ends with the test. An nsqd that is to
@@ -160,7 +160,8 @@ func eventually(t testing.TB, timeout time.Duration, cond func() bool) {
 	}
 }
 
-// client keeps no connections open, so that none is left from before a restart.
+// client keeps no connections open: after a restart of the daemon they would be
+// dead.
 var client = &http.Client{
 	Transport: &http.Transport{DisableKeepAlives: true},
 	Timeout:   10 * time.Second,

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// Generous, since the machine may be busy with other tests.
+	// The timeouts are generous: the machine may be busy with other tests.
 	startTimeout = 30 * time.Second
 	stopTimeout  = 30 * time.Second
 )
@@ -105,7 +105,7 @@ func (p *process) command() (cmd *exec.Cmd, stdin io.Closer, stdout io.Reader, e
 		return nil, nil, nil, err
 	}
 	cmd = exec.Command(self)
-	// These tests are not to find data races in nsqd, so a race does not change
+	// These tests do not look for data races in nsqd, so a race does not change
 	// the child's exit status. Nor does the race detector delay the exit by a
 	// second, as it does by default.
 	cmd.Env = append(os.Environ(), childEnv+"="+string(text), "GORACE=exitcode=0 atexit_sleep_ms=0")
@@ -150,8 +150,8 @@ func (p *process) signal(s os.Signal) *os.Process {
 	return p.cmd.Process
 }
 
-// wait waits until the process has exited. It returns an error unless that was
-// with status 0.
+// wait waits until the process has exited. It returns an error unless the exit
+// status is 0.
 func (p *process) wait() error {
 	err := p.cmd.Wait()
 	p.cmd = nil
@@ -184,10 +184,10 @@ func (b *logBuffer) withoutPolls() string {
 	return log.String()
 }
 
-// Ports for daemons lie below the range from which operating systems give ports
-// to outgoing connections. A daemon needs its port again when it restarts. A
-// port of that range could meanwhile have gone to a client that keeps dialling
-// it.
+// Ports for daemons lie below the range from which operating systems assign
+// ports to outgoing connections. A daemon needs its port again when it restarts.
+// If the port came from that range, the system could have assigned it in the
+// meantime to a client that keeps dialling the daemon.
 const firstPort, ports = 12000, 18000
 
 var nextPort atomic.Uint32

@@ -43,7 +43,8 @@ func publishForm(ctx context.Context, p *nsq.Producer, i int, body []byte, done 
 // error says that it was not sent.
 func TestNSQDKilledUnderPublishers(t *testing.T) {
 	const publishers, restarts = 64, 10
-	n := StartNSQD(t, onDisk) // without a channel: what nsqd moves from a topic to a channel is in memory only
+	// There is no channel: nsqd keeps what it moves from a topic to one in memory only.
+	n := StartNSQD(t, onDisk)
 	p, err := nsq.NewProducer(n.TCPAddr(), testConfig(t))
 	if err != nil {
 		t.Fatal(err)
@@ -124,9 +125,9 @@ func TestNSQDKilledUnderPublishers(t *testing.T) {
 	}
 }
 
-// D53: nsqd closes the connection with each publish that it refuses. The publishes
-// of others on that connection succeed all the same, unless it is closed twice in a
-// row. Their results are true: no message is lost, and none is stored twice.
+// D53: nsqd closes the connection after each publish that it refuses. Other
+// callers' publishes on that connection succeed all the same, except a few. All
+// results are true: no message is lost, and none is stored twice.
 func TestRefusalsOfRealNSQDHurtNobodyElse(t *testing.T) {
 	n := StartNSQD(t, nil)
 	n.Post("/topic/create?topic=" + topic)

@@ -17,8 +17,9 @@ func ready(n *NSQD) (rdy, inFlight int) {
 	return rdy, s.InFlight
 }
 
-// When one nsqd of three has all messages, RDY moves there; in an even split the
-// other two would hold two thirds of it. The test logs how much faster the drain is.
+// When one nsqd of three has all messages, RDY moves there. An even split would
+// leave two thirds of it at the other two. The test logs how much faster the
+// drain is.
 func TestDrainFollowsMessages(t *testing.T) {
 	const count, handlers = 20_000, 90
 	took := map[nsq.RDYStrategy]time.Duration{}
