@@ -12,7 +12,7 @@ const (
 	latency = "latency" // receives messages at a given rate, and measures their age
 	publish = "publish" // publishes as fast as the server replies
 	idle    = "idle"    // is connected and replies to heartbeats
-	connect = "connect" // finds nsqds through an nsqlookupd and connects to them
+	connect = "connect" // discovers nsqds through an nsqlookupd and connects to them
 )
 
 // Case is one measurement: a kind of work and everything it depends on. The
@@ -25,12 +25,12 @@ type Case struct {
 	Handlers  int           // goroutines that handle messages, or that publish
 	Conns     int           // number of nsqds
 	Transport string        // "", "tls", "snappy" or "deflate"
-	Handler   string        // "" returns at once, "1ms" sleeps, "async" finishes in another goroutine
-	Mode      string        // for publish: "sync", "async" or "multi", which publishes 100 at a time
+	Handler   string        // "" returns at once, "1ms" sleeps, "async" acks in another goroutine
+	Mode      string        // for publish: "sync", "async" or "multi", 100 messages at a time
 	Rate      int           // for latency: messages per second
 	RTT       time.Duration // for connect: how long the server takes to reply to IDENTIFY
-	Messages  int           // for consume from nsqd: messages in the channel; 0 measures for Window
-	Window    time.Duration // how long to measure
+	Messages  int           // for consume from nsqd: messages in the channel, all to be consumed
+	Window    time.Duration // how long to measure if Messages is 0
 }
 
 // Name returns the name of a case, which is unique in the matrix.

@@ -101,8 +101,8 @@ func runConsume(lib library, c Case, where addresses) (Result, error) {
 		return Result{}, err
 	}
 	if c.Messages > 0 {
-		// The last messages do not fill nsqd's output buffer and stay in it for up to
-		// 250 ms, so that the measurement ends before them.
+		// The last messages do not fill nsqd's output buffer and stay in it for
+		// up to 250 ms. So the measurement ends one percent earlier.
 		enough := c.Messages - c.Messages/100
 		if err := waitUntil(func() bool { return handled.sum() >= enough }); err != nil {
 			return Result{}, fmt.Errorf("received %d of %d messages: %w", handled.sum(), c.Messages, err)
@@ -204,7 +204,7 @@ func publishUntil(p publisher, c Case, count *atomic.Int64, stop *atomic.Bool) e
 	return nil
 }
 
-// idleBeats is how many heartbeats the measurement of an idle client takes.
+// idleBeats is how many heartbeats the measurement of an idle client lasts.
 const idleBeats = 4
 
 func runIdle(lib library, c Case, where addresses) (Result, error) {

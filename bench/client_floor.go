@@ -17,8 +17,9 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// floorLibrary is a client without anything that a client can do without: backoff,
-// reconnecting, accounting, deadlines, leases.
+// floorLibrary is a client that leaves out everything it can: backoff,
+// reconnecting, accounting, deadlines, leases. It shows what no client can
+// undercut.
 //
 // Without hop, the goroutine that reads also handles the messages, and makes one
 // write of FINs per read. With hop, it hands batches to handler goroutines. A
@@ -122,7 +123,7 @@ func (f flushing) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// readReply reads one frame and discards it. It assumes a frame below 64 KiB.
+// readReply reads one frame and discards it. The frame must be shorter than 64 KiB.
 func (f *floor) readReply() error {
 	header := make([]byte, 4)
 	if _, err := io.ReadFull(f.r, header); err != nil {
@@ -164,7 +165,7 @@ func (f *floor) readAndHandle(handle func(byte, []byte)) {
 }
 
 // read reads into a buffer and passes its content to parse, which returns the
-// bytes that it leaves for later. If fresh returns a buffer, read continues in that
+// bytes of an incomplete frame. If fresh returns a buffer, read goes on in that
 // one.
 func (f *floor) read(fresh func() []byte, parse func([]byte) []byte) {
 	buf, w := make([]byte, chunk), 0

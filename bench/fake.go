@@ -18,9 +18,9 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// fake is an nsqd that is far cheaper than any client. It sends messages, encoded
-// beforehand, in large writes, and counts FINs without looking at their IDs. It
-// respects RDY and replies to publishes at once.
+// fake is an nsqd that uses far less CPU than any client. It sends messages,
+// encoded beforehand, in large writes, and counts FINs without looking at their
+// IDs. It respects RDY and replies to publishes at once.
 type fake struct {
 	c    Case
 	feed *feed
@@ -249,7 +249,7 @@ func (c *fakeConn) beat() {
 	}
 }
 
-// heartbeat is how often the fake sends one to an idle client.
+// heartbeat is the interval between heartbeats to an idle client.
 const heartbeat = 500 * time.Millisecond
 
 // scanner reads commands.

@@ -22,7 +22,8 @@ type feed struct {
 	segments []segment // for a transport with compression; the longest first
 }
 
-// segment is a compressed piece of a stream that can be sent at any point of it.
+// segment is a compressed piece of a stream. It can be sent at any point of the
+// stream.
 type segment struct {
 	messages int
 	data     []byte

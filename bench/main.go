@@ -1,5 +1,5 @@
 // Command bench measures this client beside the real go-nsq and beside the floor:
-// clients that do nothing but what the protocol demands. Every client and every
+// clients that do only what the protocol demands. Every client and every
 // server is a process of its own. The clients take turns, so that other load on
 // the machine hits all of them alike. Only ratios carry over to other machines.
 package main
@@ -112,7 +112,7 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return nil
 	}
 	if o.profile != "" {
-		if err := os.Setenv(profileDir, o.profile); err != nil {
+		if err := os.Setenv(profileEnv, o.profile); err != nil {
 			return err
 		}
 	}

@@ -43,13 +43,13 @@ func (m meter) since(before meter, messages int) Result {
 }
 
 // systemCalls returns the numbers of read and write system calls of this process.
-// They are 0 except on Linux.
+// Both are 0 on systems other than Linux.
 func systemCalls() (reads, writes uint64) {
 	return procValue("/proc/self/io", "syscr:"), procValue("/proc/self/io", "syscw:")
 }
 
-// resident returns the resident memory of this process in bytes, or 0 except on
-// Linux.
+// resident returns the resident memory of this process in bytes. On systems other
+// than Linux it returns 0.
 func resident() int64 {
 	return int64(procValue("/proc/self/status", "VmRSS:")) << 10 // #nosec G115 -- far from overflow
 }

@@ -97,7 +97,7 @@ func writeHeader(w io.Writer, kind string, cols []column) {
 			_, _ = fmt.Fprint(w, "least–most | × go-nsq | ")
 		}
 		if col.title == costs[0].title {
-			_, _ = fmt.Fprint(w, "go-nsq's CPU is × | ")
+			_, _ = fmt.Fprint(w, "go-nsq's CPU ÷ | ")
 		}
 	}
 	_, _ = fmt.Fprintf(w, "\n|---|---|%s\n", strings.Repeat("---|", len(cols)+2+strings.Count(fmt.Sprint(titles(cols)), costs[0].title)))

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// Two processes run a case, a server and a client. Both are this program.
+// Two processes run a case: a server and a client. Both run this program.
 
 const (
 	serverRole = "server"
@@ -27,7 +27,8 @@ func runPair(ctx context.Context, client string, c Case) (Result, error) {
 		return Result{}, err
 	}
 	server := command(ctx, serverRole, string(spec))
-	alive, err := server.StdinPipe() // the server exits when this closes, at the latest with this process
+	// The server exits when alive closes, at the latest when this process exits.
+	alive, err := server.StdinPipe()
 	if err != nil {
 		return Result{}, err
 	}
@@ -58,13 +59,13 @@ func runPair(ctx context.Context, client string, c Case) (Result, error) {
 	return r, nil
 }
 
-// profileDir is an environment variable: the directory for the clients' CPU
-// profiles.
-const profileDir = "BENCH_PROFILE"
+// profileEnv is the environment variable that names the directory for the clients'
+// CPU profiles.
+const profileEnv = "BENCH_PROFILE"
 
-// withProfile runs work, and writes a CPU profile of it if profileDir is set.
+// withProfile runs work, and writes a CPU profile of it if profileEnv is set.
 func withProfile(client string, c Case, work func() error) (err error) {
-	dir := os.Getenv(profileDir)
+	dir := os.Getenv(profileEnv)
 	if dir == "" {
 		return work()
 	}

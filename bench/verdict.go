@@ -24,13 +24,15 @@ const (
 	// tolerance is the fraction of the expected CPU ratio that still passes. Short
 	// runs on a busy machine vary by a third.
 	tolerance = 0.6
-	// slack is how many more allocations or writes per message still pass.
+	// slack is how many allocations or writes per message above the expectation
+	// still pass.
 	slack = 0.05
 )
 
 var errWorse = errors.New("worse than the expectations in ratios.json")
 
-// expectationOf returns the expectation that a measurement would be committed as.
+// expectationOf returns a measurement in the form in which ratios.json holds it. ok
+// is false unless both go-nsq and rdy were measured.
 func expectationOf(o measurement) (e expectation, ok bool) {
 	var theirs, ours *clientMeasurement
 	for i := range o.Clients {
@@ -51,8 +53,8 @@ func expectationOf(o measurement) (e expectation, ok bool) {
 	}, true
 }
 
-// verdict compares measurements with the committed expectations. It returns
-// errWorse if one is worse.
+// verdict compares measurements with the committed expectations and prints both. It
+// returns errWorse if one is worse.
 func verdict(w io.Writer, measurements []measurement) error {
 	var want map[string]expectation
 	if err := json.Unmarshal(committed, &want); err != nil {
@@ -72,7 +74,7 @@ func verdict(w io.Writer, measurements []measurement) error {
 			word = "WORSE"
 			worse++
 		}
-		_, _ = fmt.Fprintf(w, "%s %-44s go-nsq's CPU is × %s (%s), allocations %s (%s), writes %s (%s)\n", word, o.Case,
+		_, _ = fmt.Fprintf(w, "%s %-44s go-nsq's CPU ÷ ours %s (want %s), allocations %s (%s), writes %s (%s)\n", word, o.Case,
 			short(got.CPU), short(e.CPU), short(got.Allocs), short(e.Allocs), short(got.Writes), short(e.Writes))
 	}
 	if worse > 0 {

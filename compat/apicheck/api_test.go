@@ -15,8 +15,8 @@ var deliberate = map[string]map[string]string{
 	},
 }
 
-const errIdentify = "has its cause, for errors.Is and errors.As, in an unexported field; " +
-	"a literal has to name Reason, as go vet asks for"
+const errIdentify = "keeps its cause, for errors.Is and errors.As, in an unexported field; " +
+	"a literal has to name Reason, as go vet demands anyway"
 
 func TestAPI(t *testing.T) {
 	was := surfaceOf(mustLoad(t, ".", "github.com/nsqio/go-nsq"))

@@ -15,8 +15,9 @@ import (
 )
 
 // surface maps everything that a program may refer to in a package ("func
-// NewConfig", "type Config", "field Config.MaxInFlight" and so on) to a description.
-// Two packages have the same description where one can replace the other.
+// NewConfig", "type Config", "field Config.MaxInFlight" and so on) to a
+// description. A package can replace another if it has all names of the other,
+// with the same descriptions.
 type surface map[string]string
 
 // load loads a package by its import path, resolved in a directory.
@@ -170,8 +171,8 @@ func (d difference) String() string {
 	return fmt.Sprintf("%s\n\twas %s\n\tis  %s", d.name, d.was, cmp.Or(d.is, "missing"))
 }
 
-// compare returns, sorted, the names of was that are missing from is or described
-// differently there. Names that only is has do not matter.
+// compare returns the names of was that are missing from is or have another
+// description there, in sorted order. It ignores names that only is has.
 func compare(was, is surface) []difference {
 	var found []difference
 	for _, name := range slices.Sorted(maps.Keys(was)) {

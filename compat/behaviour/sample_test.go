@@ -57,8 +57,9 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// The documents describe the switch to a release as TestSample makes it.
-func TestDocumentsTellTheSwitch(t *testing.T) {
+// The documents describe the switch to a release exactly as TestSample performs
+// it.
+func TestDocumentsDescribeTheSwitch(t *testing.T) {
 	for _, name := range []string{"README.md", "docs/MIGRATION.md", "compat/go-nsq/README.md"} {
 		text, err := os.ReadFile(filepath.Join("../..", name))
 		if err != nil {
@@ -105,7 +106,8 @@ func startProxy(t *testing.T, root, compat string) (env []string) {
 
 	configured := strings.Fields(run(t, compat, nil, "go", "env", "GOMODCACHE", "GOPROXY"))
 	return []string{
-		"GOMODCACHE=" + filepath.Join(t.TempDir(), "cache"), // keeps these releases out of the user's cache
+		// A cache of its own keeps these releases out of the user's.
+		"GOMODCACHE=" + filepath.Join(t.TempDir(), "cache"),
 		"GOPROXY=file://" + proxy + ",file://" + configured[0] + "/cache/download," + configured[1],
 		"GONOSUMDB=github.com/rdyhq/*",
 		"GOFLAGS=-modcacherw",

@@ -33,7 +33,7 @@ type scenario struct {
 	options options
 	play    func(*scene)
 	// differs is empty if both transcripts must be equal. Otherwise they must
-	// differ, and it is the first cell of the row of docs/MIGRATION.md that
+	// differ, and differs is the first cell of the row of docs/MIGRATION.md that
 	// explains why.
 	differs string
 }

@@ -39,7 +39,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-func TestSame(t *testing.T) {
+func TestExpectSame(t *testing.T) {
 	sent := []string{"a", "b", "c"}
 	for _, tt := range []struct {
 		got []string

@@ -7,12 +7,12 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// batcher is a handler that collects messages, stores them together, and then acks
-// or requeues each. While messages wait and while they are stored, it touches them,
-// so that nsqd does not deliver them again meanwhile.
+// batcher is a handler that collects messages, stores them together, and then
+// acks or requeues each. It touches messages while they wait and while they are
+// stored, so that nsqd does not deliver them again.
 type batcher struct {
 	size       int           // messages that make a batch
-	wait       time.Duration // how long a batch is filled, at most
+	wait       time.Duration // how long a batch waits to fill, at most
 	touchEvery time.Duration // well below nsqd's msg-timeout
 
 	// store stores a batch. It returns an error for each message, in the order
@@ -37,7 +37,7 @@ func (b *batcher) start(ctx context.Context) (stop func()) {
 	}
 }
 
-// HandleMessage passes the message to run, which acks or requeues it later.
+// HandleMessage passes the message to run, which later acks or requeues it.
 func (b *batcher) HandleMessage(m *nsq.Message) error {
 	m.DisableAutoResponse()
 	select {

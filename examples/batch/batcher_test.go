@@ -14,8 +14,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// scene is a consumer with a batcher, whose batches have three messages, in virtual
-// time.
+// scene is a consumer with a batcher, in virtual time. A batch has three
+// messages.
 type scene struct {
 	*testing.T
 	d     *nsqtest.Nsqd

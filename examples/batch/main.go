@@ -28,8 +28,8 @@ func main() {
 	}
 }
 
-// consume passes messages to the batcher until ctx ends. It returns when those that
-// the batcher has by then are stored.
+// consume passes messages to the batcher until ctx ends. Before it returns, the
+// batcher stores the messages that it still has.
 func consume(ctx context.Context, cfg *nsq.Config, addr string, b *batcher) error {
 	consumer, err := nsq.NewConsumer("orders", "archive", cfg)
 	if err != nil {

@@ -54,8 +54,8 @@ func publish(ctx context.Context, cfg *nsq.Config, addr, topic string, lines io.
 }
 
 // publishOne retries, until ctx ends, while nsqd certainly does not have the
-// message. If nsqd may have it, the caller must decide: to publish it again can make
-// a duplicate, and not to can lose it.
+// message. If nsqd may have it, the caller must decide: publishing it again may
+// duplicate the message, not publishing it again may lose it.
 func publishOne(ctx context.Context, producer *nsq.Producer, topic string, body []byte) error {
 	for {
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)

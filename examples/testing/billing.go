@@ -1,4 +1,4 @@
-// Package billing has a handler, and a test that shows how to test one.
+// Package billing has a handler, and tests that show how to test one.
 package billing
 
 import (
@@ -17,8 +17,8 @@ type Biller struct {
 	Charge func(ctx context.Context, order string) error
 }
 
-// HandleMessage charges for one order. If the bank is busy, nsqd delivers the order
-// again in five minutes, and other orders go on meanwhile.
+// HandleMessage charges for one order. If the bank is busy, nsqd delivers the
+// order again in five minutes. Meanwhile other orders are handled as usual.
 func (b *Biller) HandleMessage(m *nsq.Message) error {
 	err := b.Charge(m.Context(), string(m.Body))
 	if errors.Is(err, ErrBusy) {

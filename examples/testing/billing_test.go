@@ -21,9 +21,9 @@ func TestHandleMessage(t *testing.T) {
 	}
 }
 
-// To test what becomes of a message takes an nsqd. With a fake one, an in-memory
-// network and virtual time, the hour passes at once and the result is always the
-// same.
+// To see what becomes of a message, a test needs an nsqd. With a fake one, an
+// in-memory network and virtual time, the hour passes at once and the result is
+// always the same.
 func TestBusyBank(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()

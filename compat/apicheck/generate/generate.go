@@ -24,7 +24,8 @@ package nsq
 `
 
 // fixedArgs holds the last argument of functions whose last parameter was added
-// after go-nsq v1.1.0. The generated functions lack that parameter.
+// after go-nsq v1.1.0. The generated functions lack that parameter, and pass
+// this argument.
 var fixedArgs = map[string]string{
 	"ReadResponse":         "0",
 	"ReadUnpackedResponse": "0",

@@ -1,5 +1,5 @@
 // Invoices consumes orders and publishes an invoice for each, until it is
-// interrupted. It does what ../switched does, with what this package adds to
+// interrupted. It does what ../switched does, but uses what this package adds to
 // go-nsq's API.
 package main
 
