@@ -24,7 +24,8 @@ func TestBatcherOverADiscoveredPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Stop()
-	eventually(t, 30*time.Second, func() bool { // nsqds register some time after they have started
+	// nsqds register some time after they have started.
+	eventually(t, 30*time.Second, func() bool {
 		_ = pool.Publish(topic, []byte("warming up"))
 		return len(pool.Snapshot()) == len(nsqds)
 	})

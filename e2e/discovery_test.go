@@ -136,7 +136,8 @@ func TestTombstonedForGood(t *testing.T) {
 	n.Post("/topic/create?topic=" + topic)
 	c := discover(t, func(*nsq.Message) error { return nil }, l)
 	eventually(t, 10*time.Second, func() bool { return c.Stats().Connections == 1 })
-	l.post("/topic/tombstone?topic=" + topic + "&node=" + n.HTTPAddr())              // for 45 s
-	eventually(t, 40*time.Second, func() bool { return c.Stats().Connections == 0 }) // after 30 s
+	// The tombstone lasts 45 s. The consumer disconnects after 30 s.
+	l.post("/topic/tombstone?topic=" + topic + "&node=" + n.HTTPAddr())
+	eventually(t, 40*time.Second, func() bool { return c.Stats().Connections == 0 })
 	eventually(t, 10*time.Second, func() bool { return len(n.Stats(topic, "c").Clients) == 0 })
 }

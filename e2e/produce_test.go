@@ -167,7 +167,8 @@ func TestRefusalsOfRealNSQDHurtNobodyElse(t *testing.T) {
 	cancel()
 	wg.Wait()
 	ok, maybe, depth := int(published.Load()), int(unknown.Load()), 0
-	eventually(t, 10*time.Second, func() bool { // nsqd moves them from the topic to the channel
+	// nsqd first has to move the messages from the topic to the channel.
+	eventually(t, 10*time.Second, func() bool {
 		before := depth
 		depth = n.Stats(topic, "c").Depth
 		return depth >= ok && depth == before
@@ -176,7 +177,8 @@ func TestRefusalsOfRealNSQDHurtNobodyElse(t *testing.T) {
 	if depth > ok+maybe {
 		t.Errorf("%d stored, but at most %d published", depth, ok+maybe)
 	}
-	if hurt := int(notSent.Load()) + maybe; hurt > 50 { // without a second try up to 16 would fail per refusal
+	// Without a second try up to 16 would fail per refusal.
+	if hurt := int(notSent.Load()) + maybe; hurt > 50 {
 		t.Errorf("%d other publishes failed, want at most 50", hurt)
 	}
 }

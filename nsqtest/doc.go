@@ -8,7 +8,9 @@
 //	cfg.DialContext = network.DialContext
 //	// Make a consumer with cfg and connect it to d.Addr(). Then:
 //	d.Publish("topic", "first", "second")
-//	d.WaitFor(10*time.Second, func() bool { return d.Stats("topic", "channel").Finished == 2 })
+//	d.WaitFor(10*time.Second, func() bool {
+//		return d.Stats("topic", "channel").Finished == 2
+//	})
 //
 // In a testing/synctest bubble everything runs in virtual time: a minute's
 // message timeout passes at once, and synctest.Wait returns when nothing is left

@@ -29,7 +29,8 @@ func TestReject(t *testing.T) {
 		r.want("message 1 m")
 		r.fin("m")
 		r.want("error E_FIN_FAILED late")
-		wantStats(t, d, nsqtest.Stats{InFlight: 1, Clients: 1, Delivered: 1}) // not executed, not closed
+		// The command was not executed, and the connection not closed.
+		wantStats(t, d, nsqtest.Stats{InFlight: 1, Clients: 1, Delivered: 1})
 	})
 }
 

@@ -223,7 +223,8 @@ func TestPublishing(t *testing.T) {
 		p.sendBytes(wire.AppendPub(nil, "t", []byte("a")))
 		p.sendBytes(wire.AppendMpub(nil, "t", [][]byte{[]byte("b"), []byte("c")}))
 		p.want("OK", "OK")
-		wantLines(t, d.Queued("t", ""), "a", "b", "c") // the topic keeps them for its first channel
+		// The topic keeps them for its first channel.
+		wantLines(t, d.Queued("t", ""), "a", "b", "c")
 
 		d.CreateChannel("t", "first")
 		d.CreateChannel("t", "second")

@@ -13,7 +13,8 @@ import (
 func parseResult(t *testing.T, stdout string) demoResult {
 	t.Helper()
 	var keys map[string]any
-	if err := json.Unmarshal([]byte(stdout), &keys); err != nil { // also fails if there is more than one
+	// Unmarshal also fails if there is more than one object.
+	if err := json.Unmarshal([]byte(stdout), &keys); err != nil {
 		t.Fatalf("%v in %q", err, stdout)
 	}
 	for _, key := range []string{"published", "handled", "requeued", "duplicates", "lost", "left", "seconds", "rate", "nsqds"} {

@@ -72,8 +72,9 @@ func TestSecondSignal(t *testing.T) {
 	}
 	defer func() { _ = read.Close() }()
 	p := launch(t, write, append(c.flags(), "tail", "signal", "--channel", "ch")...)
-	_ = write.Close()                                     // the process has its own copy
-	if _, err := read.Read(make([]byte, 1)); err != nil { // the process is in the middle of the line
+	_ = write.Close() // the process has its own copy
+	// Once a byte has arrived, the process is in the middle of the line.
+	if _, err := read.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 	p.signal(t)

@@ -538,7 +538,8 @@ func TestPub(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := startWith(t, strings.NewReader("a\n\nb"), append(c.flags(), "pub", "--topic", "pub", "--set", "snappy,true", file, "-")...)
-	summary := regexp.MustCompile(`^published +3002\n`) // the width of the column depends on the rate
+	// The width of the column depends on the rate.
+	summary := regexp.MustCompile(`^published +3002\n`)
 	if code := p.wait(t); code != exitOK || p.stdout.String() != "" || !summary.MatchString(p.stderr.String()) {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, p.stdout.String(), p.stderr.String())
 	}
