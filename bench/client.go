@@ -122,7 +122,7 @@ func runLatency(lib library, c Case, where addresses) (Result, error) {
 	var mu sync.Mutex
 	var ages []time.Duration
 	_, err := lib.consume(c, where, func(_ byte, body []byte) {
-		age := time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(body)))) // #nosec G115 -- as it was put in
+		age := time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(body)))) // #nosec G115 -- the fake put in an int64
 		mu.Lock()
 		ages = append(ages, age)
 		mu.Unlock()
