@@ -17,9 +17,8 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// floorLibrary is a client that leaves out everything it can: backoff,
-// reconnecting, accounting, deadlines, leases. It shows what no client can
-// undercut.
+// floorLibrary is a client that leaves out everything that a client can do
+// without: backoff, reconnecting, accounting, deadlines, leases.
 //
 // Without hop, the goroutine that reads also handles the messages, and makes one
 // write of FINs per read. With hop, it hands batches to handler goroutines. A
