@@ -191,7 +191,7 @@ func BenchmarkInFlight(b *testing.B) {
 func BenchmarkTake(b *testing.B) {
 	for _, slow := range []int{0, 10_000} {
 		b.Run(fmt.Sprintf("slow=%d", slow), func(b *testing.B) {
-			d := newQueue(1<<20, 0, stopped)
+			d := newQueue(1<<20, 0, frozenClock)
 			w := &worker{most: 1}
 			for range slow {
 				d.put(numbered(nil, 0, 1))

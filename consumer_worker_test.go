@@ -1,28 +1,43 @@
 package nsq
 
 import (
+	"runtime"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// A worker that is done with its messages at once takes more at a time, also if
-// it has never been slow.
-func TestFastWorkerTakesMore(t *testing.T) {
-	d := newQueue(10, 0, stopped)
-	w := d.setWorkers(0, 1)[0]
-	for range 20 {
-		d.put(numbered(nil, make([]int64, messageSlab)...))
-	}
-	for range 10 * messageSlab {
-		d.take(w)
-	}
-	if w.most != mostPrefetched {
-		t.Errorf("takes %d at a time, want %d", w.most, mostPrefetched)
-	}
+// A FIN that a worker adds between the timer's look at it and the end of the
+// timer's round is sent by the next timer.
+//
+//  1. The timer sends the FINs of w1. It waits for those of w2.
+//  2. w1 adds another FIN.
+//  3. The timer sends the FINs of w2.
+//
+// Had the timer reset flushScheduled only now, w1 would have trusted it.
+func TestFINAddedWhileTheTimerLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newQueuePlayer(t, nil)
+		p.tell("workers 2 batch=3", "put a 1-3", "put b 4-6", "take w1", "done w1", "take w2", "done w2")
+		w1, w2 := p.worker("w1"), p.worker("w2")
+		p.c.queue.stopTimer() // flushStale takes its place
+		w2.fins.mu.Lock()
+		go p.c.queue.flushStale()
+		for !w1.fins.empty() {
+			runtime.Gosched()
+		}
+		p.c.ack(w1.worker, w1.m, outcome{fate: finished})
+		w2.fins.mu.Unlock()
+		lines := p.tell("pass 1h")
+		if want := []string{"0s  a FIN 1; b FIN 4", "1ms  a FIN 2"}; !slices.Equal(lines, want) {
+			t.Errorf("%q, want %q", lines, want)
+		}
+	})
 }
 
-// FINs that wait for the rest of their batch are not lost when a stop waits for
-// nobody.
+// A stop that does not wait for handlers sends the FINs that wait for the rest of
+// their batch.
 func TestFINsLeaveBeforeTheConnectionDoes(t *testing.T) {
 	for _, how := range []string{"stop_timeout 0", "shutdown"} {
 		t.Run(how, func(t *testing.T) {

@@ -68,3 +68,24 @@ func TestMailboxLosesNothing(t *testing.T) {
 		t.Error("a closed mailbox accepted an event")
 	}
 }
+
+// Events are returned in the order of posting, also by close.
+func TestMailboxKeepsOrder(t *testing.T) {
+	b := newMailbox()
+	var got []int
+	for i := range 3 {
+		b.post(func(time.Time) { got = append(got, i) })
+	}
+	for _, event := range b.take() {
+		event(time.Time{})
+	}
+	for i := range 3 {
+		b.post(func(time.Time) { got = append(got, 3+i) })
+	}
+	for _, event := range b.close() {
+		event(time.Time{})
+	}
+	if !slices.Equal(got, []int{0, 1, 2, 3, 4, 5}) {
+		t.Errorf("events ran in the order %v", got)
+	}
+}

@@ -64,7 +64,7 @@ var rooms = []room{
 	},
 	{
 		dir: "internal/story", // for tests
-		std: []string{"flag", "os", "path/filepath", "strings", "testing"},
+		std: []string{"flag", "os", "path/filepath", "strings", "testing", "testing/synctest"},
 	},
 	{
 		dir:   "nsqtest",

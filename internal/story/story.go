@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the stories print into testdata; read the difference before you commit it")
@@ -31,7 +32,8 @@ var rewrite = flag.Bool("rewrite", false, "write what the stories print into tes
 type Player func(words []string) []string
 
 // Play plays the stories of the files that match pattern, each file as a subtest.
-// begin makes the player of a story from the words after the opening one.
+// begin makes the player of a story from the words after the opening one. A file is
+// played in a synctest bubble: players may start goroutines, in virtual time.
 func Play(t *testing.T, pattern, opening string, begin func(t *testing.T, words []string) Player) {
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
@@ -43,7 +45,11 @@ func Play(t *testing.T, pattern, opening string, begin func(t *testing.T, words 
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := play(t, string(want), opening, begin)
+			var got string
+			synctest.Test(t, func(t *testing.T) { got = play(t, string(want), opening, begin) })
+			if t.Failed() {
+				return
+			}
 			if *rewrite {
 				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
 					t.Fatal(err)
