@@ -35,6 +35,16 @@ type Publisher interface {
 	MultiPublishContext(ctx context.Context, topic string, body [][]byte) error
 }
 
+// checker is a Publisher that knows max_msg_size: what it would refuse joins no
+// batch. Otherwise one message that is too large has its whole batch published one
+// by one.
+type checker interface{ check(m *publication) error }
+
+var (
+	_ checker = (*Producer)(nil)
+	_ checker = (*ProducerPool)(nil)
+)
+
 // BatchOptions bound the batches of a [Batcher]. The zero value suits most
 // programs.
 type BatchOptions struct {
@@ -146,7 +156,7 @@ func NewBatcher(to Publisher, opts BatchOptions) (*Batcher, error) {
 	}
 	b := &Batcher{to: to, opts: opts, topics: make(map[string]*batchTopic)}
 	b.check = func(m *publication) error { return m.check(maxLen) }
-	if own, ok := to.(interface{ check(*publication) error }); ok { // it knows max_msg_size
+	if own, ok := to.(checker); ok {
 		b.check = own.check
 	}
 	b.room.limit = maxOutstanding

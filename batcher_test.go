@@ -445,20 +445,35 @@ func randomBatcherLife(s *pooling, to Publisher, opts BatchOptions, rng *rand.Ra
 	}
 }
 
-// A body over max_msg_size fails only its own caller, even if others are in the same
-// batch or the Batcher does not know the limit.
+// poolOfOne returns a pool of the scene's nsqd.
+func poolOfOne(s *batching) Publisher {
+	s.Helper()
+	pool, err := NewProducerPool([]string{s.d.Addr()}, s.cfg)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return pool
+}
+
+// A body over max_msg_size fails its own caller only, also when others are in the
+// same batch, and when the Batcher does not know the limit.
 func TestBatcherTooLargeAmongOthers(t *testing.T) {
 	for name, tt := range map[string]struct {
-		wrap      func(p *Producer) Publisher
+		to        func(s *batching) Publisher
 		published []string
 	}{
-		"Producer":      {func(p *Producer) Publisher { return p }, []string{"MPUB t"}},
-		"own Publisher": {func(p *Producer) Publisher { return wrapped{p} }, slices.Repeat([]string{"PUB t"}, 5)},
+		"Producer":      {func(s *batching) Publisher { return s.p }, []string{"MPUB t"}},
+		"ProducerPool":  {poolOfOne, []string{"MPUB t"}},
+		"own Publisher": {func(s *batching) Publisher { return wrapped{s.p} }, slices.Repeat([]string{"PUB t"}, 5)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBatcher(t, BatchOptions{}, func(s *batching) {
 				var err error
-				if s.b, err = NewBatcher(tt.wrap(s.p), BatchOptions{MaxDelay: time.Millisecond}); err != nil {
+				to := tt.to(s)
+				if pool, ok := to.(*ProducerPool); ok {
+					defer pool.Stop()
+				}
+				if s.b, err = NewBatcher(to, BatchOptions{MaxDelay: time.Millisecond}); err != nil {
 					s.Fatal(err)
 				}
 				s.publishAll(0, 3)

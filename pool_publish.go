@@ -48,8 +48,12 @@ func (pool *ProducerPool) DeferredPublishContext(ctx context.Context, topic stri
 	return pool.publish(ctx, dpub(topic, delay, body))
 }
 
+func (pool *ProducerPool) check(m *publication) error {
+	return m.check(pool.cfg.maxBody())
+}
+
 func (pool *ProducerPool) publish(ctx context.Context, m *publication) error {
-	if err := m.check(pool.cfg.maxBody()); err != nil {
+	if err := pool.check(m); err != nil {
 		return err
 	}
 	return pool.tryMembers(ctx, &poolTries{}, func(to *poolMember) error { return to.p.publish(ctx, m) })
