@@ -150,8 +150,8 @@ func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 func (cc *consumerConn) TooBig(w wire.Message, size int) {
 	cc.log.Error("message not read: body exceeds max_msg_size", "id", string(w.ID[:]),
 		"bytes", size, "max_msg_size", cc.c.cfg.MaxMsgSize, "attempts", w.Attempts)
-	m := &Message{ID: MessageID(w.ID), Attempts: w.Attempts, conn: cc}
-	cc.c.conclude(nil, m, outcome{fate: unbegun, delay: autoDelay})
+	m := &Message{ID: MessageID(w.ID), Attempts: w.Attempts}
+	cc.conclude(nil, m, outcome{fate: unbegun, delay: autoDelay})
 }
 
 // Failed counts a FIN, REQ or TOUCH that nsqd refused because it came too late.
@@ -183,6 +183,6 @@ func (cc *consumerConn) claimed(m *Message, state uint32) {
 func (cc *consumerConn) lost() {
 	cc.cancel(fmt.Errorf("nsqd %s: %w", cc.addr, ErrConnectionLost))
 	for _, m := range cc.c.queue.orphan(cc) {
-		cc.c.conclude(nil, m, outcome{fate: connectionLost})
+		cc.conclude(nil, m, outcome{fate: connectionLost})
 	}
 }

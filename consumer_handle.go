@@ -65,7 +65,7 @@ func (c *Consumer) ack(w *worker, m *Message, o outcome) {
 	switch {
 	case m.Delegate == MessageDelegate(m.conn):
 		if m.respond() {
-			c.conclude(w, m, o)
+			m.conn.conclude(w, m, o)
 		}
 	case o.fate == finished:
 		m.Finish()

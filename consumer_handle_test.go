@@ -211,3 +211,43 @@ func TestTypedNilError(t *testing.T) {
 		}
 	})
 }
+
+// A handler that passes a message of its own on, with another body, gives it the
+// Delegate of the one that it was given. What is done with it is done with that ID.
+func TestDelegateInOwnMessage(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ack     func(own *Message)
+		want    string
+		backoff int
+	}{
+		"Finish":                {(*Message).Finish, "FIN %s", 0},
+		"Requeue":               {func(own *Message) { own.Requeue(2 * time.Second) }, "REQ %s 2000", 1},
+		"RequeueWithoutBackoff": {func(own *Message) { own.RequeueWithoutBackoff(-1) }, "REQ %s 90000", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				d := s.nsqd("a:1")
+				d.Publish("t", "m")
+				var id string
+				s.consumer(1, func(m *Message) error {
+					id = string(m.ID[:])
+					m.DisableAutoResponse()
+					own := NewMessage(m.ID, []byte("another body"))
+					own.Attempts, own.Delegate = m.Attempts, m.Delegate
+					own.Touch()
+					tt.ack(own)
+					return nil
+				})
+				s.connect(d)
+				synctest.Wait()
+				want := []string{"TOUCH " + id, fmt.Sprintf(tt.want, id)}
+				if got := commands(d, "TOUCH", "FIN", "REQ"); !slices.Equal(got, want) {
+					s.Errorf("nsqd got %q, want %q", got, want)
+				}
+				if got := s.c.Snapshot().BackoffLevel; got != tt.backoff {
+					s.Errorf("backoff level %d, want %d", got, tt.backoff)
+				}
+			})
+		})
+	}
+}

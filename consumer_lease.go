@@ -106,11 +106,11 @@ func (c *Consumer) sweepLeases(now time.Time, shortest time.Duration) (next time
 	found := c.queue.sweep(now.Sub(c.start), shortest)
 	for _, m := range found.expired {
 		if m.respond() {
-			c.conclude(nil, m, outcome{fate: expired})
+			m.conn.conclude(nil, m, outcome{fate: expired})
 		}
 	}
 	for _, m := range found.overdue {
-		c.conclude(nil, m, outcome{fate: timedOutUnacked})
+		m.conn.conclude(nil, m, outcome{fate: timedOutUnacked})
 	}
 	for _, m := range found.touch {
 		m.Touch()
@@ -125,7 +125,7 @@ func (c *Consumer) begin(w *worker, m *Message) bool {
 	left := m.leaseEnds() - w.now
 	if left <= 0 {
 		if m.expire() {
-			c.conclude(nil, m, outcome{fate: expired})
+			m.conn.conclude(nil, m, outcome{fate: expired})
 		}
 		return false
 	}

@@ -31,46 +31,48 @@ const (
 // lease or connection ended, by Message.expire. w is the worker whose handler has
 // returned, nil for any other caller.
 //
+// cc is where the ack goes. That need not be m.conn: a handler may give a message of its
+// own, made by NewMessage, the Delegate of the one that it received.
+//
 // A FIN of a worker leaves with those of its batch if nothing but the FIN follows.
-func (c *Consumer) conclude(w *worker, m *Message, o outcome) {
+func (cc *consumerConn) conclude(w *worker, m *Message, o outcome) {
 	late := m.is(timedOut)
-	if o.fate == finished && !late && !c.flags.reporting.Load() {
-		c.fin(w, m)
+	if o.fate == finished && !late && !cc.c.flags.reporting.Load() {
+		cc.fin(w, m)
 		return
 	}
-	link := m.conn.link
 	switch o.fate {
 	case expired:
-		link.Expire()
+		cc.link.Expire()
 		return
 	case timedOutUnacked:
-		link.Lose()
-		c.contexts.end(m, ErrMessageTimedOut)
+		cc.link.Lose()
+		cc.c.contexts.end(m, ErrMessageTimedOut)
 		return
 	case connectionLost: // the link has counted it
-		c.contexts.end(m, ErrConnectionLost)
+		cc.c.contexts.end(m, ErrConnectionLost)
 		return
 	}
-	ack := func() { m.conn.requeue(m, o.delay) }
+	ack := func() { cc.requeue(m, o.delay) }
 	switch {
 	case late:
-		ack = func() { m.conn.tooLate(m, o.fate) }
+		ack = func() { cc.tooLate(m, o.fate) }
 	case o.fate == finished:
-		ack = func() { link.Fin((*wire.ID)(&m.ID)) }
+		ack = func() { cc.link.Fin((*wire.ID)(&m.ID)) }
 	}
-	if result, heard := c.backoffResult(m, o, late); heard {
-		m.conn.report(m, result, ack)
+	if result, heard := cc.c.backoffResult(m, o, late); heard {
+		cc.report(m, result, ack)
 		return
 	}
 	ack()
 }
 
 // fin sends a FIN, or leaves it to the worker's batch.
-func (c *Consumer) fin(w *worker, m *Message) {
+func (cc *consumerConn) fin(w *worker, m *Message) {
 	if w != nil {
-		c.queue.addFin(w, m)
+		cc.c.queue.addFin(w, m)
 	} else {
-		m.conn.link.Fin((*wire.ID)(&m.ID))
+		cc.link.Fin((*wire.ID)(&m.ID))
 	}
 }
 
@@ -126,18 +128,18 @@ func (cc *consumerConn) tooLate(m *Message, f fate) {
 }
 
 // OnFinish concludes a message that was acked by its own methods.
-func (cc *consumerConn) OnFinish(m *Message) { cc.c.conclude(nil, m, outcome{fate: finished}) }
+func (cc *consumerConn) OnFinish(m *Message) { cc.conclude(nil, m, outcome{fate: finished}) }
 
 // OnRequeue concludes a message that was requeued by its own methods.
 func (cc *consumerConn) OnRequeue(m *Message, delay time.Duration, backoff bool) {
-	cc.c.conclude(nil, m, outcome{fate: requeued, delay: delay, backoff: backoff})
+	cc.conclude(nil, m, outcome{fate: requeued, delay: delay, backoff: backoff})
 }
 
 // requeueUnbegun requeues messages that no handler has begun.
 func requeueUnbegun(messages ...*Message) {
 	for _, m := range messages {
 		if m.respond() {
-			m.conn.c.conclude(nil, m, outcome{fate: unbegun})
+			m.conn.conclude(nil, m, outcome{fate: unbegun})
 		}
 	}
 }
