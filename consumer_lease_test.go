@@ -217,3 +217,34 @@ func TestNotBegunAfterItsLease(t *testing.T) {
 		}
 	})
 }
+
+// An nsqd that reports a msg-timeout that is none is taken to have reported none.
+func TestMsgTimeoutThatIsNone(t *testing.T) {
+	for _, timeout := range []time.Duration{-time.Second, -1 << 63} {
+		inScene(t, func(s *scene) {
+			d := s.nsqd("a:1", leases(timeout, timeout))
+			s.consumer(1, noError)
+			s.connect(d)
+			after(10 * time.Minute) // a sweep that is due at once, again and again, never lets it pass
+			if got := s.c.loop.conns; len(got) != 1 {
+				s.Fatalf("%d connections, want 1", len(got))
+			}
+			for _, conn := range s.c.loop.conns {
+				if conn.msgTimeout != time.Minute || conn.maxMsgTimeout != 15*time.Minute {
+					s.Errorf("lease %v, at most %v, want 1m0s, at most 15m0s", conn.msgTimeout, conn.maxMsgTimeout)
+				}
+			}
+		})
+	}
+}
+
+func TestReportedTimeouts(t *testing.T) {
+	for ms, want := range map[int64]time.Duration{
+		0: 0, 1: time.Millisecond, 60_000: time.Minute, -1: 0, -1 << 63: 0,
+		1<<63 - 1: (1<<32 - 1) * time.Millisecond,
+	} {
+		if got := reported(ms); got != want {
+			t.Errorf("reported(%d) = %v, want %v", ms, got, want)
+		}
+	}
+}

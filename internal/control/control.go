@@ -47,7 +47,7 @@ type Call uint64
 // Limits is what nsqd granted in a handshake.
 type Limits struct {
 	MaxRDY int           // the largest RDY that nsqd takes; 0: it did not say
-	Lease  time.Duration // its msg-timeout
+	Lease  time.Duration // its msg-timeout, over 0
 }
 
 // assumedMaxRDY is nsqd's default of max-rdy-count, for an nsqd that does not
