@@ -28,10 +28,11 @@ type walker struct {
 	draining map[ID]bool
 	samples  map[ID]*flow.Sample
 	told     map[string]bool // addresses of which a Connect was told OK
-	calls    map[Call]string // not answered; the address of a Connect
+	calls    map[Call]string // not answered; the address of a Connect, or what else it is
 	lastCall Call
 	flags    SetFlags
 	max      int
+	maxDials int
 	paused   bool
 
 	hands   Hands
@@ -45,7 +46,7 @@ func newWalker(tb testing.TB, r *rand.Rand, keep bool) *walker {
 		TB: tb, rand: r, now: epoch, keep: keep,
 		dials: map[ID]string{}, conns: map[ID]string{}, draining: map[ID]bool{}, samples: map[ID]*flow.Sample{},
 		told: map[string]bool{}, calls: map[Call]string{},
-		max: 1 + r.IntN(20),
+		max: 1 + r.IntN(20), maxDials: 1 + r.IntN(4),
 	}
 	w.m = New(Config{
 		Flow: flow.Config{
@@ -55,7 +56,7 @@ func newWalker(tb testing.TB, r *rand.Rand, keep bool) *walker {
 		},
 		Fleet: fleet.Config{
 			MinDelay: 100 * time.Millisecond, MaxDelay: time.Minute, RefusedDelay: 2 * time.Second,
-			MaxDials: 1 + r.IntN(4), Grace: 3 * time.Second, Seed: r.Uint64(),
+			MaxDials: w.maxDials, Grace: 3 * time.Second, Seed: r.Uint64(),
 		},
 	})
 	return w
@@ -97,10 +98,10 @@ func (w *walker) event(n int) {
 	case n < 12:
 		w.m.Connect(w.now, addr, w.newCall(addr))
 	case n < 16:
-		w.m.Disconnect(w.now, addr, w.newCall(""))
+		w.m.Disconnect(w.now, addr, w.newCall(disconnecting))
 		delete(w.told, addr)
 	case n < 18:
-		w.m.Settle(w.newCall(""))
+		w.m.Settle(w.newCall(settling))
 	case n < 24:
 		var listed []string
 		for _, a := range "abcdef" {
@@ -323,13 +324,19 @@ func (w *walker) do(c Command) {
 	}
 }
 
+// What calls other than Connect wait for.
+const disconnecting, settling = "disconnecting", "settling"
+
 // reply checks that a caller is told once, and what.
 func (w *walker) reply(c Reply) {
 	addr, waits := w.calls[c.Call]
 	w.must(waits && (c.Err != nil) == (c.Result == Failed), c)
 	delete(w.calls, c.Call)
 	switch {
-	case addr == "":
+	case addr == disconnecting:
+		w.must(c.Result == OK || c.Result == NotConnected, c)
+	case addr == settling:
+		w.must(c.Result == OK && len(w.dials) == 0 || c.Result == Stopped && w.m.Phase() != Active, c)
 	case c.Result == OK:
 		w.must(w.connected(addr), c)
 		w.told[addr] = true
@@ -365,24 +372,28 @@ func (w *walker) check() {
 	}
 	dialling := 0
 	for _, n := range w.m.NSQDs() {
+		if n.State == fleet.Dialling {
+			dialling++
+		}
+	}
+	if dialling > w.maxDials {
+		w.Fatalf("%d nsqds are dialled, want %d at most", dialling, w.maxDials)
+	}
+	for _, n := range w.m.NSQDs() {
 		switch n.State {
 		case fleet.Connected:
 			w.mustBe(w.conns[n.ID] == n.Addr && !w.draining[n.ID], n)
 		case fleet.Dialling:
 			w.mustBe(w.dials[n.ID] == n.Addr, n)
-			dialling++
 		default:
 			due, ok := w.m.Next()
-			w.mustBe(n.ID == 0 && (!n.Due.Before(due) && ok || len(w.dials) > 0), n)
+			w.mustBe(n.ID == 0 && (ok && !n.Due.Before(due) && n.Due.After(w.now) || dialling == w.maxDials), n)
 		}
 	}
 	for addr := range w.told {
 		if !slices.ContainsFunc(w.m.NSQDs(), func(n NSQD) bool { return n.Addr == addr }) {
 			delete(w.told, addr) // let go
 		}
-	}
-	if dialling > len(w.dials) {
-		w.Fatalf("%d nsqds are dialled by %d dials", dialling, len(w.dials))
 	}
 }
 
