@@ -257,14 +257,20 @@ func (w *walker) wait() {
 }
 
 func (w *walker) carryOut() {
-	rdys := false
+	rdys, settled := false, false
 	for _, c := range w.m.Take(nil) {
-		switch c.(type) {
+		switch c := c.(type) {
 		case SetRDY:
 			rdys = true
 		case SetFlags:
 			if rdys {
 				w.Fatal("flags are set after an RDY of the same decision")
+			}
+		case Reply:
+			settled = settled || w.calls[c.Call] == settling && c.Result == OK
+		case Dial:
+			if settled {
+				w.Fatal("all is settled before a dial of the same tick")
 			}
 		}
 		w.do(c)
