@@ -16,22 +16,22 @@ import (
 // Make one with [NewConsumer], add handlers, connect, and [Consumer.Stop] it
 // when done. All methods may be called from any goroutine.
 //
-// The Consumer has at most max_in_flight messages in flight, from all nsqds
-// together; rdy_strategy shares them out. Set max_in_flight to at least the number
-// of handlers, or some have nothing to do, and to at least the number of nsqds. With
-// fewer, nsqds take turns: a message waits up to 35 ms for each nsqd without
-// messages that comes before its own. The Consumer warns once, and names the figure
-// to set.
+// The Consumer has at most max_in_flight messages in flight, from all nsqds together;
+// rdy_strategy decides how nsqds share them. Set max_in_flight to at least the number
+// of handlers, or some have nothing to do, and to at least the number of nsqds, or
+// they take turns: a message then waits up to 35 ms for each nsqd without messages
+// whose turn comes first. If max_in_flight is too low, the Consumer warns once and
+// names the figure to set.
 //
 // When a handler fails, the Consumer backs off, unless max_backoff_duration is 0: it
 // pauses, then tries one message at a time until one is handled. Failures of other
 // messages that were in hand at the first failure do not count. With backoff_policy
 // "adaptive" occasional failures only slow it down.
 //
-// A lost connection is dialled again: first after about 100 ms, then at growing
-// intervals up to lookupd_poll_interval, until it succeeds or
+// An nsqd whose connection is lost is dialled again: first after about 100 ms, then
+// at growing intervals up to lookupd_poll_interval, until a dial succeeds or
 // [Consumer.DisconnectFromNSQD] is called. Handlers never hold up a connection:
-// however long they take, heartbeats are answered.
+// however long they take, the Consumer replies to heartbeats.
 type Consumer struct {
 	// StopChan is closed when the Consumer has stopped.
 	StopChan chan int
@@ -40,17 +40,17 @@ type Consumer struct {
 	cfg            *Config
 	logs           *logs
 	log            *slog.Logger
-	start          time.Time // of the Consumer's clock
+	start          time.Time // when the Consumer's clock read 0
 
 	mail      *mailbox
 	flags     flowFlags
 	queue     *deliveryQueue
 	contexts  contexts
 	discovery *discovery
-	loop      *runLoop // only events may touch it, until StopChan is closed
+	loop      *runLoop // until StopChan is closed, only events may touch it
 
-	// handling is the parent of all messages' contexts. It ends when a stop no
-	// longer waits for handlers.
+	// handling is the parent of all messages' contexts. It ends at a stop's
+	// deadline, if the stop takes that long.
 	handling     context.Context
 	stopHandling context.CancelCauseFunc
 
@@ -59,13 +59,13 @@ type Consumer struct {
 	dialling     context.Context
 	stopDialling context.CancelCauseFunc
 
-	// connected is what the run loop shows of its connections. It is replaced, not
-	// changed, when one comes or goes.
+	// connected is the run loop's connections, for Stats and IsStarved. When one
+	// comes or goes, the run loop stores a new value.
 	connected atomic.Pointer[connections]
 
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards the fields below
 	handlers   []Handler
-	connecting bool // a connect call was made: no handler can be added any more
+	connecting bool // a connect call was made, so no handler can be added
 }
 
 var (
@@ -117,7 +117,7 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 // [Consumer.DisconnectFromNSQD] is called. Another ConnectToNSQD meanwhile dials at
 // once and waits for the result. The errors are:
 //
-//   - [ErrAlreadyConnected] if the address is connected and a former call returned
+//   - [ErrAlreadyConnected] if the address is connected and an earlier call returned
 //     nil for it, or if another call is waiting for it;
 //   - [ErrIdentify] if the handshake fails;
 //   - one that wraps a [*ProtocolError] if nsqd refuses the subscription.
@@ -125,7 +125,7 @@ func (c *Consumer) ConnectToNSQD(addr string) error {
 	if err := c.beginConnecting(); err != nil {
 		return err
 	}
-	result := make(chan error, 1) // the loop never waits for its callers
+	result := make(chan error, 1) // room for the result: the loop must not block
 	if !c.post(func(now time.Time) { c.loop.machine.Connect(now, addr, c.loop.call(result)) }) {
 		return errConsumerStopped
 	}
@@ -145,11 +145,11 @@ func (c *Consumer) ConnectToNSQDs(addresses []string) error {
 	return errors.Join(errs...)
 }
 
-// elapsed is the Consumer's clock.
+// elapsed reads the Consumer's clock.
 func (c *Consumer) elapsed() time.Duration { return time.Since(c.start) }
 
-// post has the run loop run an event. It reports false, and the event will not
-// run, once the loop has ended. It never waits.
+// post has the run loop run an event. It never waits. Once the loop has ended, it
+// reports false and the event does not run.
 func (c *Consumer) post(event func(now time.Time)) bool { return c.mail.post(event) }
 
 // reportWorkers tells the run loop that the number of workers has changed.
@@ -157,8 +157,8 @@ func (c *Consumer) reportWorkers() {
 	c.post(func(time.Time) { c.loop.machine.Handlers(c.queue.workerCount()) })
 }
 
-// beginConnecting checks that the Consumer may connect, and from then on no handler
-// can be added.
+// beginConnecting checks that the Consumer may connect. If so, no handler can be added
+// from then on.
 func (c *Consumer) beginConnecting() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -176,8 +176,8 @@ func (c *Consumer) beginConnecting() error {
 
 // DisconnectFromNSQD gives up an nsqd that the Consumer connects to. It returns at
 // once. The connection takes no more messages. Messages that no handler has begun
-// are requeued, and the connection closes when the others are acked. For an address
-// that is not known it returns [ErrNotConnected].
+// are requeued, and the connection closes when the others are acked. It returns
+// [ErrNotConnected] for an address that the Consumer does not connect to.
 func (c *Consumer) DisconnectFromNSQD(addr string) error {
 	result := make(chan error, 1)
 	if !c.post(func(now time.Time) { c.loop.machine.Disconnect(now, addr, c.loop.call(result)) }) {
@@ -188,7 +188,7 @@ func (c *Consumer) DisconnectFromNSQD(addr string) error {
 
 // ChangeMaxInFlight sets how many messages may be in flight from now on. 0 pauses:
 // connections stay, messages in flight are handled, no others come. A negative
-// number is 0. During a [Consumer.Pause] it takes effect with [Consumer.Resume].
+// number counts as 0. During a [Consumer.Pause] it takes effect with [Consumer.Resume].
 func (c *Consumer) ChangeMaxInFlight(maxInFlight int) {
 	c.post(func(now time.Time) {
 		c.queue.setLimit(max(maxInFlight, 0))

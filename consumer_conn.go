@@ -21,7 +21,7 @@ const (
 	bodySlab    = 16 << 10
 	messageSlab = 63 // 64 would take the next larger of the allocator's sizes
 
-	// nsqd's defaults of msg-timeout and max-msg-timeout, for an nsqd that does not
+	// nsqd's default msg-timeout and max-msg-timeout, used for an nsqd that does not
 	// report its own.
 	defaultMsgTimeout    = time.Minute
 	defaultMaxMsgTimeout = 15 * time.Minute
@@ -38,8 +38,7 @@ type consumerConn struct {
 	link *link.Link
 	log  *slog.Logger
 
-	// The lease that nsqd grants, and the longest that TOUCHes can make it: see
-	// Message.
+	// The length of a lease, and the most that TOUCHes can extend it to: see Message.
 	msgTimeout, maxMsgTimeout time.Duration
 
 	// ctx ends with the connection. The contexts of its messages are its children.
@@ -59,7 +58,7 @@ func newConsumerConn(c *Consumer, id control.ID, l *link.Link) *consumerConn {
 	return cc
 }
 
-// linkConfig returns what the Config says about a connection to one nsqd.
+// linkConfig returns the configuration of the Consumer's link to one nsqd.
 func (c *Consumer) linkConfig(addr string) link.Config {
 	cfg := c.cfg.linkConfig(addr)
 	cfg.Topic, cfg.Channel, cfg.OwnAbove = c.topic, c.channel, largestSlab(c.cfg)
@@ -77,14 +76,14 @@ func reported(ms int64) time.Duration {
 	return time.Duration(min(max(ms, 0), math.MaxUint32)) * time.Millisecond
 }
 
-// drain has nsqd send no more messages. Those that still arrive are requeued.
+// drain asks nsqd to send no more messages. Those that still arrive are requeued.
 func (cc *consumerConn) drain() {
 	cc.draining.Store(true)
 	cc.link.Drain()
 }
 
-// Messages queues the messages of one read for the handlers. It copies bodies,
-// except large ones, which the link leaves to it.
+// Messages queues the messages of one read for the handlers. It copies the bodies,
+// except large ones, whose memory it may keep: see link.Config.OwnAbove.
 func (cc *consumerConn) Messages(batch []wire.Message) {
 	for len(batch) > 0 {
 		n, bytes := slabSize(batch, largestSlab(cc.c.cfg))
@@ -93,7 +92,7 @@ func (cc *consumerConn) Messages(batch []wire.Message) {
 	}
 }
 
-// largestSlab returns how many bytes of bodies share memory at most.
+// largestSlab returns the largest number of bytes of bodies that share memory.
 func largestSlab(cfg *Config) int {
 	if cfg.RecycleBodies {
 		return recycledSlab
@@ -101,8 +100,8 @@ func largestSlab(cfg *Config) int {
 	return bodySlab
 }
 
-// slabSize returns how many messages at the front of a batch share a slab of at most
-// that many bytes, and the length of their bodies.
+// slabSize returns how many messages at the front of a batch share a slab, and the total
+// length of their bodies: at most that many bytes, unless the first alone is longer.
 func slabSize(batch []wire.Message, most int) (n, bytes int) {
 	for n < min(len(batch), messageSlab) && (n == 0 || bytes+len(batch[n].Body) <= most) {
 		bytes += len(batch[n].Body)
@@ -111,7 +110,7 @@ func slabSize(batch []wire.Message, most int) (n, bytes int) {
 	return n, bytes
 }
 
-// enqueue queues one slab of messages, and wakes flow if it waits for one.
+// enqueue queues one slab of messages, and wakes flow if it is asleep.
 func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 	messages := make([]Message, len(batch))
 	var mem []byte
@@ -121,7 +120,7 @@ func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 	case own:
 	case cc.c.cfg.RecycleBodies && bytes >= leastRecycled:
 		shared = recycled.Get().(*bodies)
-		shared.open.Store(int32(len(batch))) // #nosec G115 -- a slab's
+		shared.open.Store(int32(len(batch))) // #nosec G115 -- at most messageSlab
 		mem = shared.mem[:0]
 	default:
 		mem = make([]byte, 0, bytes)
@@ -142,12 +141,12 @@ func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 		m.original, m.conn, m.bodies = m, cc, shared
 		m.epoch, m.received, m.lease = epoch, received, lease
 	}
-	if cc.draining.Load() || !cc.c.queue.put(messages) { // the connection or the Consumer is ending
+	if cc.draining.Load() || !cc.c.queue.put(messages) { // a drain or a stop
 		for i := range messages {
 			requeueUnbegun(&messages[i])
 		}
 	}
-	if cc.c.flags.heard() {
+	if cc.c.flags.claimWake() {
 		cc.c.post(cc.c.loop.machine.Wake)
 	}
 }
@@ -172,9 +171,9 @@ func (cc *consumerConn) Down(err error) {
 	cc.c.post(func(now time.Time) { cc.c.loop.down(now, cc, err) })
 }
 
-// claimed ends what was kept about a message because of its state, now that the
-// message is acked.
-func (cc *consumerConn) claimed(m *Message, state uint32) {
+// cleanUp forgets a message that was acked or requeued: if it was detached, the queue's
+// entry, and if it was observed, its context. state is the message's state before.
+func (cc *consumerConn) cleanUp(m *Message, state uint32) {
 	if state&detached != 0 {
 		cc.c.queue.forgetDetached(m)
 	}
@@ -183,10 +182,10 @@ func (cc *consumerConn) claimed(m *Message, state uint32) {
 	}
 }
 
-// lost ends what the messages of a connection that has ended still have. nsqd still
-// counts those that were not acked as in flight, and delivers them again: a handler
-// that began one now would do the work twice. The link has counted them as lost. A
-// draining connection may have brought some as well.
+// lost gives up the unacked messages of a connection that has ended, and ends their
+// contexts. nsqd delivers them again, so if a handler began one now, the work would be
+// done twice. The link has already counted them as lost. There may be some even after
+// a drain.
 func (cc *consumerConn) lost() {
 	cc.cancel(fmt.Errorf("nsqd %s: %w", cc.addr, ErrConnectionLost))
 	for _, m := range cc.c.queue.orphan(cc) {

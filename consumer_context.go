@@ -45,10 +45,10 @@ var (
 	ErrConnectionLost = errors.New("connection lost")
 )
 
-// contexts holds the contexts that were asked for, of messages in hand. Messages
-// without one cost nothing.
+// contexts holds the contexts that handlers have asked for, of messages in hand. A
+// message without a context costs nothing.
 type contexts struct {
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards open
 	open map[*Message]*messageContext
 }
 
@@ -75,14 +75,12 @@ func (c *messageContext) Err() error {
 }
 
 // of returns the context of a message, the same one each time until the message is
-// concluded.
+// acked, requeued or timed out. Another goroutine may do that at the same time:
 //
-// The message may be concluded at the same moment:
-//
-//  1. Another goroutine sets responded or timedOut, and looks whether the message is
-//     marked observed. It is not, so it ends no context.
-//  2. Here the context is stored and the message marked observed.
-//  3. Here the state is looked at once more, and the context ended.
+//  1. The other goroutine sets responded or timedOut. It does not find observed set, so
+//     it ends no context.
+//  2. of stores the context and sets observed.
+//  3. of checks responded and timedOut, and ends the context.
 //
 // Without step 3 the context would never end.
 func (s *contexts) of(m *Message) context.Context {
@@ -115,7 +113,7 @@ func (s *contexts) end(m *Message, cause error) {
 	}
 }
 
-// any reports whether a message in hand has a context.
+// any reports whether a message in hand has a context that has not ended.
 func (s *contexts) any() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -40,7 +40,7 @@ func TestCopiesOfAMessage(t *testing.T) {
 		for _, body := range []string{"touched", "acked", "acked later"} {
 			d.Publish("t", body)
 			after(10 * time.Second)
-			if ctx.Err() == nil || context.Cause(ctx) != context.Canceled { //nolint:errorlint // it is that very value
+			if ctx.Err() == nil || context.Cause(ctx) != context.Canceled { //nolint:errorlint // not one that wraps it
 				s.Errorf("%s: the context ended with %v, want context.Canceled", body, context.Cause(ctx))
 			}
 		}
@@ -53,7 +53,7 @@ func TestCopiesOfAMessage(t *testing.T) {
 	})
 }
 
-// D13: the context of a message ends with its lease, its connection, the stop or its ack,
+// D13: the context of a message ends with its lease, its connection, a stop or its ack,
 // and its cause says which. A message that no Consumer received has context.Background.
 func TestMessageContext(t *testing.T) {
 	for _, tt := range []struct {
@@ -81,7 +81,7 @@ func TestMessageContext(t *testing.T) {
 					}
 					first = m
 					if ctx != m.Context() {
-						s.Error("Context returns a different context each time")
+						s.Error("Context returned another context than the handler got")
 					}
 					child, cancel := context.WithTimeout(ctx, time.Hour)
 					defer cancel()
@@ -112,12 +112,12 @@ func TestMessageContext(t *testing.T) {
 		})
 	}
 	if NewMessage(MessageID{}, nil).Context() != context.Background() {
-		t.Error("a message of no Consumer has a context")
+		t.Error("a message that no Consumer received has another context than Background")
 	}
 }
 
-// A timeout that a handler derives from the message's context fires, although auto_touch
-// prolongs the lease.
+// A timeout that a handler derives from the message's context fires although auto_touch
+// extends the lease.
 func TestChildTimeoutWithAutoTouch(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.AutoTouch = time.Hour
@@ -141,11 +141,11 @@ func TestChildTimeoutWithAutoTouch(t *testing.T) {
 	})
 }
 
-// The Consumer forgets the contexts of messages that were lost with their connection. If it
-// did not, the stop would allow half a second for handlers that have long returned.
+// The Consumer forgets the contexts of messages that were lost with their connection. If
+// it did not, the stop would allow half a second for handlers that have long returned.
 func TestContextsOfLostMessages(t *testing.T) {
 	inScene(t, func(s *scene) {
-		d := s.nsqd("a:1", leases(time.Hour, 2*time.Hour)) // nothing is redelivered meanwhile
+		d := s.nsqd("a:1", leases(time.Hour, 2*time.Hour)) // so long that nothing is redelivered
 		s.consumer(1, func(m *Message) error {
 			if string(m.Body) == "hang" {
 				sleep(time.Minute)

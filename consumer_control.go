@@ -10,11 +10,10 @@ import (
 	"github.com/rdyhq/nsq/internal/flow"
 )
 
-// defaultOutputBuffer is the output-buffer-timeout of an nsqd that was asked for
-// none.
+// defaultOutputBuffer is nsqd's output-buffer-timeout if the Config does not set one.
 const defaultOutputBuffer = 250 * time.Millisecond
 
-// controlConfig returns what the Config says about the Consumer's decisions.
+// controlConfig returns the configuration of the Consumer's control.Machine.
 func (c *Consumer) controlConfig() control.Config {
 	return control.Config{
 		Flow:  c.flowConfig(),
@@ -22,7 +21,7 @@ func (c *Consumer) controlConfig() control.Config {
 	}
 }
 
-// flowConfig returns what the Config says about RDY and backoff.
+// flowConfig returns the configuration of RDY and backoff.
 func (c *Consumer) flowConfig() flow.Config {
 	cfg := c.cfg
 	// Messages lie in nsqd's output buffer for up to this long, so an nsqd that

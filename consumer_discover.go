@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// connectWait is how long ConnectToNSQLookupd waits at most, and stragglerPolls
-	// how long it waits for the other nsqlookupds after the first response.
+	// connectWait is the longest that ConnectToNSQLookupd waits. stragglerPolls is how
+	// long it waits for the other nsqlookupds after the first one's poll is over.
 	connectWait    = 2 * time.Second
 	stragglerPolls = 100 * time.Millisecond
 )
@@ -29,14 +29,14 @@ type DiscoveryFilter interface {
 	Filter([]string) []string
 }
 
-// discovery is what a Consumer keeps about nsqlookupds.
+// discovery is the part of a Consumer that deals with nsqlookupds.
 type discovery struct {
 	filter   atomic.Pointer[DiscoveryFilter] // nil without one
 	lookupds lookupdLog                      // owned by the poller's goroutine
 
-	mu     sync.Mutex       // guards what follows
-	client *http.Client     // by SetLookupdHttpClient
-	poller *discover.Poller // from the first nsqlookupd on
+	mu     sync.Mutex       // guards the fields below
+	client *http.Client     // set by SetLookupdHttpClient
+	poller *discover.Poller // nil before the first connect call
 }
 
 func newDiscovery(log *slog.Logger) *discovery {
@@ -50,9 +50,9 @@ func newDiscovery(log *slog.Logger) *discovery {
 //
 // The Consumer asks all nsqlookupds at once, then every lookupd_poll_interval, and
 // soon after it loses a connection. It connects to every nsqd that any of them lists.
-// When none of them has listed an nsqd for three intervals, while all of them
-// responded, it disconnects as [Consumer.DisconnectFromNSQD] does, unless the address
-// was given to ConnectToNSQD.
+// If none has listed an nsqd for three intervals, during which all of them responded,
+// the Consumer disconnects from it as [Consumer.DisconnectFromNSQD] does, unless its
+// address was given to ConnectToNSQD.
 //
 // The call returns when the nsqlookupd has responded and each of its nsqds is
 // connected or has failed once, but after at most two seconds. An nsqlookupd that
@@ -87,9 +87,9 @@ func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 	defer cancel()
 	waitForPolls(ctx, first)
 	settled := make(chan error, 1)
-	if c.post(func(time.Time) { c.loop.machine.Settle(c.loop.call(settled)) }) {
+	if c.post(func(time.Time) { c.loop.machine.AwaitDials(c.loop.call(settled)) }) {
 		select {
-		case <-settled: //nolint:errcheck // it says that the wait is over, no more
+		case <-settled: //nolint:errcheck // it only says that the wait is over
 		case <-ctx.Done():
 		}
 	}
@@ -168,8 +168,8 @@ func (c *Consumer) startDiscovery() *discover.Poller {
 	return poller
 }
 
-// discovered passes what nsqlookupds list on to the run loop. It runs on the poller's
-// goroutine.
+// discovered passes the addresses that nsqlookupds list on to the run loop. It runs on
+// the poller's goroutine.
 func (c *Consumer) discovered(result discover.Result) {
 	if c.dialling.Err() != nil { // a stop cut the poll short
 		return

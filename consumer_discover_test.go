@@ -84,8 +84,8 @@ func TestLookupdAddresses(t *testing.T) {
 	})
 }
 
-// D8, D15: a hung nsqlookupd delays the call by two seconds at most, and neither what
-// another one lists nor the stop.
+// D8, D15: a hung nsqlookupd delays the connect call by two seconds at most. It delays
+// neither the nsqds of another nsqlookupd nor the stop.
 func TestHungLookupd(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.lookupd("hung:1").Hang()
@@ -126,9 +126,9 @@ func TestDirectAndDiscovered(t *testing.T) {
 	})
 }
 
-// D10: an nsqd that no nsqlookupd has listed for three polls is drained and let go.
-// One that is unlisted for less, or while an nsqlookupd does not respond, or that
-// another one lists, or that was given by address, is kept.
+// D10: an nsqd that no nsqlookupd has listed for three polls is drained and let go. It
+// is kept if it was unlisted for a shorter time, if an nsqlookupd does not respond, if
+// another one lists it, or if it was connected by address.
 func TestGoneNSQDIsLetGo(t *testing.T) {
 	inScene(t, func(s *scene) {
 		gone, kept, direct := s.nsqd("gone:1"), s.nsqd("kept:1"), s.nsqd("direct:1")
@@ -153,7 +153,7 @@ func TestGoneNSQDIsLetGo(t *testing.T) {
 			s.Errorf("unlisted for long: clients %v", n)
 		}
 		if c := s.balanced(); c.Finished != 3 || c.Lost != 0 {
-			s.Errorf("%+v, want what it had sent finished", c)
+			s.Errorf("%+v, want the three messages finished", c)
 		}
 		la.Register("t", "gone:1")
 		after(70 * time.Second)
@@ -192,8 +192,8 @@ func TestDiscoveryChurn(t *testing.T) {
 	})
 }
 
-// D57: a topic that an nsqlookupd does not know is not worth a warning. An nsqlookupd that
-// keeps failing is worth one.
+// D57: an nsqlookupd that does not know the topic is not worth a warning. One that keeps
+// failing is worth a single warning.
 func TestDiscoveryLog(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l := s.lookupd("l:1", s.nsqd("a:1"))
@@ -238,7 +238,7 @@ func TestMovedNSQD(t *testing.T) {
 			s.Error("not found at its new address within 1.1 s")
 		}
 		requests := len(l.Requests())
-		after(50 * time.Second) // dials of the old address fail, which is no reason to ask
+		after(50 * time.Second) // a failed dial of the old address causes no poll
 		if n := len(l.Requests()) - requests; n > 1 {
 			s.Errorf("%d requests while the old address is dialled, want the regular one at most", n)
 		}
@@ -289,7 +289,7 @@ func TestCallsOutweighLists(t *testing.T) {
 		if n := clients(a, b, c); !slices.Equal(n, []int{0, 1, 1}) {
 			s.Errorf("a was disconnected: clients %v", n)
 		}
-		s.connect(a, b) // a anew; b is connected already, but only as listed
+		s.connect(a, b) // a is dialled again; b is connected because it is listed
 		l.DeleteTopic("t")
 		after(10 * time.Minute)
 		if n := clients(a, b, c); !slices.Equal(n, []int{1, 1, 0}) {
@@ -371,8 +371,8 @@ func TestLookupdRestart(t *testing.T) {
 	})
 }
 
-// D10: an nsqd is not let go because two responses, minutes apart and with none in
-// between, do not list it.
+// D10: two responses that do not list an nsqd, minutes apart and with no response in
+// between, are not enough to let it go.
 func TestUnlistedInTwoDistantResponses(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -381,7 +381,7 @@ func TestUnlistedInTwoDistantResponses(t *testing.T) {
 		s.discover("l:1")
 		after(30 * time.Second)
 		l.Unregister("t", "a:1")
-		d.Disconnect(d.Clients()[0].Conn) // has the nsqlookupd asked at once, which lists nothing
+		d.Disconnect(d.Clients()[0].Conn) // causes a poll soon, whose response lists nothing
 		after(2 * time.Second)
 		l.Register("t", "a:1")
 		l.Kill()
@@ -416,7 +416,7 @@ func TestDisconnectConnectDisconnect(t *testing.T) {
 		}
 		after(5 * time.Minute)
 		if clients(d)[0] != 0 {
-			s.Error("came back by being listed")
+			s.Error("connected again because it is listed")
 		}
 	})
 }
@@ -450,8 +450,8 @@ func (f *failingTransport) RoundTrip(*http.Request) (*http.Response, error) {
 	return nil, fmt.Errorf("read tcp 127.0.0.1:%d->127.0.0.1:4161: connection reset by peer", 40000+f.n)
 }
 
-// D57: a failure is logged once although its text differs each time, and a response
-// with 10,000 invalid entries in one line.
+// D57: a failure is logged once although its text differs each time. A response with
+// 10,000 invalid entries takes one log line.
 func TestDiscoveryFailuresAreLoggedOnce(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.consumer(1, noError)

@@ -2,29 +2,29 @@ package nsq
 
 import "sync/atomic"
 
-// flowFlags are what the run loop lets readers and handlers know. Outside backoff
-// they hardly ever change. They are the only state that messages share on the
-// success path, and there they are only read.
+// flowFlags are set by the run loop and read by readers and handlers. Outside backoff
+// they hardly ever change. They are the only state that messages share on the success
+// path, and there they are only read.
 type flowFlags struct {
-	// epoch is what messages are stamped with when they arrive. It is set before
-	// the RDY that begins it is written, so no message of that RDY has an earlier
-	// one.
+	// epoch is stamped on messages when they arrive. The run loop sets a new epoch
+	// before it writes the RDY that begins it, so a message that comes by that RDY
+	// never has an older stamp.
 	epoch atomic.Uint32
-	// reporting says that flow wants to hear of successes as well as of failures.
+	// reporting makes handlers report successes to flow, not only failures.
 	reporting atomic.Bool
-	// listening says that flow wants to hear of the next message.
+	// listening makes the reader of the next message wake flow.
 	listening atomic.Bool
 }
 
-// set is called by the run loop.
+// set sets all flags. Only the run loop calls it.
 func (f *flowFlags) set(epoch uint32, reporting, listening bool) {
 	f.epoch.Store(epoch)
 	f.reporting.Store(reporting)
 	f.listening.Store(listening)
 }
 
-// heard reports whether the caller, which has read a message, is the one to wake
-// flow.
-func (f *flowFlags) heard() bool {
+// claimWake reports whether the caller, which has read a message, must wake flow. It
+// lowers the listening flag, so only one reader does.
+func (f *flowFlags) claimWake() bool {
 	return f.listening.Load() && f.listening.CompareAndSwap(true, false)
 }

@@ -5,11 +5,11 @@ import (
 	"runtime/debug"
 )
 
-// work is a handler's goroutine. It ends when its worker is to quit or the queue is
-// closed.
+// work takes messages and calls the handler, until the worker must quit or the queue is
+// closed. It is the worker's goroutine.
 func (c *Consumer) work(w *worker) {
-	// A handler that calls runtime.Goexit ends this goroutine. The deferred function
-	// still runs, and starts another in its place.
+	// If the handler calls runtime.Goexit, this goroutine ends. The deferred function
+	// then starts another one for the worker.
 	over := false
 	defer func() {
 		if over {
@@ -46,21 +46,22 @@ func (c *Consumer) handle(w *worker, m *Message) {
 		c.log.Error("handler panicked", "err", p, "id", string(m.ID[:]), "nsqd", m.NSQDAddress,
 			"stack", string(p.Stack))
 		// The message is requeued even if the handler disabled the automatic
-		// response: it will hardly respond later. If it did respond, that stands.
+		// response: a handler that panicked will hardly respond later. If it has
+		// already responded, this has no effect.
 		c.ack(w, m, outcome{fate: requeued, delay: autoDelay, backoff: true})
 	}()
 	err := w.call.HandleMessage(m)
 	if err != nil {
-		c.failed(w, m, err) // the error's methods are the handler's code, too
+		c.failed(w, m, err) // may panic too: it calls the error's methods
 	} else if !m.IsAutoResponseDisabled() {
 		c.ack(w, m, outcome{fate: finished})
 	}
 	returned = true
 }
 
-// ack acks or requeues a message for the worker whose handler has returned, unless
-// the handler has done so. If the handler has replaced the Delegate, that hears of
-// it. The message's own Delegate would only call conclude without the worker.
+// ack acks or requeues a message for the worker whose handler has returned, unless the
+// handler has done so. If the handler has replaced the Delegate, ack calls the new one.
+// Otherwise it skips the Delegate, which does not know the worker, and calls conclude.
 func (c *Consumer) ack(w *worker, m *Message, o outcome) {
 	switch {
 	case m.Delegate == MessageDelegate(m.conn):
@@ -74,7 +75,7 @@ func (c *Consumer) ack(w *worker, m *Message, o outcome) {
 	}
 }
 
-// failed does with a message what the error of its handler asks for.
+// failed requeues or discards a message, as the error of its handler asks for.
 func (c *Consumer) failed(w *worker, m *Message, err error) {
 	asked := resultOf(err)
 	text := "handler returned an error"
@@ -92,12 +93,12 @@ func (c *Consumer) failed(w *worker, m *Message, err error) {
 	}
 }
 
-// giveUp acks a message that was delivered more than max_attempts times. That and a
-// discard are the only ways to ack a message that was not handled.
+// giveUp acks a message that was delivered more than max_attempts times. Only this and
+// Discard ack a message that was not handled.
 func (c *Consumer) giveUp(w *worker, m *Message) {
 	c.log.Error("message given up: delivered more than max_attempts times",
 		"attempts", m.Attempts, "id", string(m.ID[:]), "bytes", len(m.Body), "nsqd", m.NSQDAddress)
-	m.set(givenUp) // also if the handler answers it
+	m.set(givenUp) // before LogFailedMessage, which may ack or requeue it
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("LogFailedMessage panicked", "id", string(m.ID[:]), "panic", p)
@@ -114,8 +115,8 @@ func (c *Consumer) giveUp(w *worker, m *Message) {
 func (c *Consumer) AddHandler(handler Handler) { c.AddConcurrentHandlers(handler, 1) }
 
 // AddConcurrentHandlers adds several goroutines that call the handler, which must
-// be safe for concurrent use. It panics after the first connect call. Use
-// [Consumer.SetConcurrency] to change their number then.
+// be safe for concurrent use. It panics after the first connect call. From then on,
+// [Consumer.SetConcurrency] changes their number.
 //
 // Goroutines beyond max_in_flight have nothing to do.
 func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {
@@ -128,10 +129,10 @@ func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {
 	c.adjustWorkers(len(c.handlers)-1, max(concurrency, 0))
 }
 
-// SetConcurrency sets how many goroutines call handlers, 1 or more, at any time. If
-// several handlers were added, they share the goroutines evenly, the first ones
-// getting one more if there is a remainder. A surplus goroutine ends when its message
-// is handled.
+// SetConcurrency sets how many goroutines call handlers, at least 1. It may be called at
+// any time. If several handlers were added, they share the goroutines evenly, and the
+// first ones get one more each if there is a remainder. A surplus goroutine ends when
+// its message is handled.
 //
 // It fails if there is no handler or the Consumer was stopped. It does not change
 // max_in_flight, which should be at least as large.

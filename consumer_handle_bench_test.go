@@ -161,7 +161,7 @@ func BenchmarkInFlight(b *testing.B) {
 			}
 			held := make([]Message, 99_000)
 			for i := range held {
-				held[i] = Message{conn: f.conn, state: manualAnswer | detached, received: f.elapsed(), lease: 1 << 30}
+				held[i] = Message{conn: f.conn, state: manualResponse | detached, received: f.elapsed(), lease: 1 << 30}
 			}
 			f.queue.mu.Lock()
 			for i := range held {
@@ -192,10 +192,10 @@ func BenchmarkTake(b *testing.B) {
 	for _, slow := range []int{0, 10_000} {
 		b.Run(fmt.Sprintf("slow=%d", slow), func(b *testing.B) {
 			d := newQueue(1<<20, 0, frozenClock)
-			w := &worker{most: 1}
+			w := &worker{batchSize: 1}
 			for range slow {
 				d.put(numbered(nil, 0, 1))
-				d.take(&worker{most: 2})
+				d.take(&worker{batchSize: 2})
 				d.take(w)
 			}
 			messages := numbered(nil, 0)

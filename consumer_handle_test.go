@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// The first ack or requeue of a message is what is sent, whether it is a call in the
-// handler, a later call, or what the handler returns.
+// Only the first ack or requeue of a message is sent, whether it comes from a call in the
+// handler, from a later call, or from the handler's result.
 func TestFirstAckIsSent(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -126,8 +126,8 @@ func TestHandlerPanics(t *testing.T) {
 	}
 }
 
-// F9: what a handler returns, alone, wrapped or combined, says what is sent for the
-// message and whether it counts for backoff.
+// F9: the error that a handler returns, alone, wrapped or combined, decides what is sent
+// for the message and whether backoff counts it.
 func TestOutcomes(t *testing.T) {
 	wrap := func(err error) error { return fmt.Errorf("while trying: %w", err) }
 	for _, tt := range []struct {
@@ -139,7 +139,7 @@ func TestOutcomes(t *testing.T) {
 		{"error", errBoom, "REQ 90000", true},
 		{"retry after", RetryAfter(1500*time.Millisecond, errBoom), "REQ 1500", true},
 		{"retry after, negative", RetryAfter(-1, errBoom), "REQ 0", true},
-		{"retry after, as long as can be", RetryAfter(1<<63-1, errBoom), "REQ 9223372036854", true},
+		{"retry after, the longest", RetryAfter(1<<63-1, errBoom), "REQ 9223372036854", true},
 		{"no backoff", NoBackoff(errBoom), "REQ 90000", false},
 		{"both", NoBackoff(wrap(RetryAfter(time.Second, errBoom))), "REQ 1000", false},
 		{"both, wrapped the other way round", wrap(RetryAfter(time.Second, wrap(NoBackoff(errBoom)))), "REQ 1000", false},
@@ -161,7 +161,7 @@ func TestOutcomes(t *testing.T) {
 					s.Errorf("sent %q, want %q", got, tt.command)
 				}
 				if level := s.c.Snapshot().BackoffLevel; level > 0 != tt.backoff {
-					s.Errorf("backoff level %d, want one: %v", level, tt.backoff)
+					s.Errorf("backoff level %d, want backoff: %v", level, tt.backoff)
 				}
 				if tt.err != nil && !errors.Is(tt.err, errBoom) {
 					s.Error("errors.Is does not find the cause")
@@ -191,7 +191,7 @@ func TestDiscardInBackoff(t *testing.T) {
 	})
 }
 
-// oddError is an error whose methods panic when it is nil, a common slip.
+// oddError is an error whose methods panic if the pointer is nil, a common mistake.
 type oddError struct{ err error }
 
 func (e *oddError) Error() string { return "odd: " + e.err.Error() }

@@ -13,32 +13,31 @@ import (
 // when a lease is over here, nsqd has given the message up or is about to, and
 // delivers it again.
 //
-// No message has a timer. The run loop looks at the messages in hand when the first
-// of their leases can end: see sweep. The lease of a message that arrives before that
-// look ends after it.
+// No message has a timer. The run loop sweeps: it checks all messages in hand when the
+// first of their leases can end. The lease of a message that arrives before that sweep
+// ends after it.
 
-// sweepQuantum is the least time between two sweeps, for when leases end one shortly
-// after the other.
+// sweepQuantum is the least time between two sweeps, however close together leases end.
 const sweepQuantum = 5 * time.Millisecond
 
-// leaseEnds returns when a message's lease ends, by the Consumer's clock.
+// leaseEnds returns when the message's lease ends, on the Consumer's clock.
 func (m *Message) leaseEnds() time.Duration {
 	return m.received + time.Duration(atomic.LoadUint32(&m.lease))*time.Millisecond
 }
 
-// lastLeaseEnds returns the latest time to which auto_touch can extend the lease, or
-// the lease's end without auto_touch.
+// lastLeaseEnds returns the latest time to which auto_touch can extend the lease.
+// Without auto_touch it is the end of the lease.
 func (m *Message) lastLeaseEnds() time.Duration {
 	ends := m.leaseEnds()
-	if touching := m.conn.c.queue.touching; touching > 0 {
+	if touching := m.conn.c.queue.autoTouch; touching > 0 {
 		ends = min(m.conn.c.elapsed()+touching+m.conn.msgTimeout, m.received+m.conn.maxMsgTimeout)
 	}
 	return ends
 }
 
-// extend makes the lease last for a length from now, but no longer than most in all.
-func (m *Message) extend(now, length, most time.Duration) {
-	atomic.StoreUint32(&m.own().lease, milliseconds32(min(now-m.received+length, most)))
+// extend makes the lease last for length from now, but for no longer than limit in all.
+func (m *Message) extend(now, length, limit time.Duration) {
+	atomic.StoreUint32(&m.own().lease, milliseconds32(min(now-m.received+length, limit)))
 }
 
 // extensible reports whether a TOUCH could make the lease end later.
@@ -48,24 +47,24 @@ func (m *Message) extensible() bool {
 
 // sweepResult is what a sweep has found.
 type sweepResult struct {
-	expired []*Message    // no worker has begun them, and none must
-	overdue []*Message    // begun, and not acked in time
-	touch   []*Message    // to be touched, for auto_touch
+	expired []*Message    // leases ended before that; taken out of the queue
+	overdue []*Message    // leases ended after a worker began them; marked as timed out
+	touch   []*Message    // auto_touch must touch them now
 	next    time.Duration // when the next sweep is due
 }
 
-// sweep looks at the leases of all messages in hand. With auto_touch, those that
-// handlers work on are to be touched when no more than half of the shortest lease is
-// left.
+// sweep checks the leases of all messages in hand. With auto_touch it also finds the
+// messages to touch: those that handlers work on and whose leases have no more than half
+// of the shortest lease left.
 //
-// The next sweep is due when the first lease can end: at the latest when that of a
-// message that comes right after this sweep does. With auto_touch it comes earlier, to
-// see in time the messages that waited in the queue before they were begun.
+// The next sweep is due when the next lease can end, which may be that of a message that
+// arrives right after this sweep. With auto_touch it is due sooner, so that it finds in
+// time the messages that had waited in the queue before a handler began them.
 func (d *deliveryQueue) sweep(now, shortest time.Duration) sweepResult {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	found := sweepResult{next: now + shortest}
-	if d.touching > 0 {
+	if d.autoTouch > 0 {
 		found.next = now + shortest/4
 	}
 	over := func(m *Message) bool {
@@ -80,7 +79,7 @@ func (d *deliveryQueue) sweep(now, shortest time.Duration) sweepResult {
 	for _, w := range d.busy {
 		switch m := w.current(); {
 		case m.is(responded | timedOut | detached):
-		case d.touching > 0 && now-time.Duration(w.begun.Load()) < d.touching && m.extensible():
+		case d.autoTouch > 0 && now-time.Duration(w.begun.Load()) < d.autoTouch && m.extensible():
 			if half := m.leaseEnds() - shortest/2; half <= now {
 				found.touch = append(found.touch, m)
 			} else {
@@ -92,16 +91,16 @@ func (d *deliveryQueue) sweep(now, shortest time.Duration) sweepResult {
 	return found
 }
 
-// OnTouch sends TOUCH.
+// OnTouch sends TOUCH and extends the lease.
 func (cc *consumerConn) OnTouch(m *Message) {
 	if cc.link.Touch((*wire.ID)(&m.ID)) {
 		m.extend(cc.c.elapsed(), cc.msgTimeout, cc.maxMsgTimeout)
 	}
 }
 
-// sweepLeases looks at all leases and gives up the messages that nsqd has given up. It
-// returns when the next sweep is due, and how many messages expired before a worker
-// began them.
+// sweepLeases sweeps, gives up the messages whose leases are over, and touches those
+// that auto_touch must. It returns when the next sweep is due, and how many messages
+// expired before a worker began them.
 func (c *Consumer) sweepLeases(now time.Time, shortest time.Duration) (next time.Time, expiredUnbegun int) {
 	found := c.queue.sweep(now.Sub(c.start), shortest)
 	for _, m := range found.expired {
@@ -118,9 +117,9 @@ func (c *Consumer) sweepLeases(now time.Time, shortest time.Duration) (next time
 	return c.start.Add(found.next), len(found.expired)
 }
 
-// begin reports whether a handler may begin a message. Its lease may have ended
-// since the last sweep. With auto_touch a message that has waited for long is touched
-// now: the next sweep may be too late.
+// begin reports whether the handler may begin a message. If the lease has ended since the
+// last sweep, begin gives the message up. With auto_touch it touches a message that has
+// waited for long, since the next sweep may come too late.
 func (c *Consumer) begin(w *worker, m *Message) bool {
 	left := m.leaseEnds() - w.now
 	if left <= 0 {
@@ -129,7 +128,7 @@ func (c *Consumer) begin(w *worker, m *Message) bool {
 		}
 		return false
 	}
-	if c.queue.touching > 0 {
+	if c.queue.autoTouch > 0 {
 		w.begun.Store(int64(w.now))
 		if left < m.conn.msgTimeout*3/4 {
 			m.Touch()

@@ -25,7 +25,7 @@ func TestExpiredMessagesAreNotHandled(t *testing.T) {
 		})
 		s.connect(d)
 		flood(d, 10)
-		after(10*time.Minute + 300*time.Millisecond) // leases end at full seconds
+		after(10*time.Minute + 300*time.Millisecond) // leases end on the second
 		if c := s.balanced(); c.Received < 500 || c.Expired < 500 || c.Lost != 1 {
 			s.Errorf("after 10 minutes of one hanging handler: %+v", c)
 		}
@@ -44,15 +44,15 @@ func TestExpiredMessagesAreNotHandled(t *testing.T) {
 }
 
 // F15: with more messages in hand than its handlers manage within a lease the Consumer
-// takes fewer, so that hardly any lease ends before a handler begins the message. It warns
-// once, and goes back to max_in_flight when the overload is over.
+// takes fewer, so that hardly any lease ends before a handler begins the message. It
+// warns once, and goes back to max_in_flight when the overload is over.
 func TestOverloadTakesFewer(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 50
 		d := s.nsqd("a:1", leases(time.Second, time.Hour))
 		handled := map[MessageID]bool{}
-		// Not a tenth of the lease: whether a handler that ends just when the lease does
-		// is in time would be chance.
+		// Not a tenth of the lease: a handler would then return just when a lease ends,
+		// and it would be chance whether it is in time.
 		s.consumer(1, func(m *Message) error { handled[m.ID] = true; sleep(97 * time.Millisecond); return nil })
 		log := s.logged(LogLevelWarning)
 		s.connect(d)
@@ -74,8 +74,8 @@ func TestOverloadTakesFewer(t *testing.T) {
 }
 
 // An ack after the end of the lease is not sent, and the message counts as lost. nsqd may
-// have delivered it over the same connection again, and would take the ack for one of that
-// delivery.
+// have delivered it over the same connection again, and would take the ack for one of
+// that delivery.
 func TestLateAcksAreNotSent(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1", leases(time.Second, time.Hour))
@@ -101,8 +101,8 @@ func TestLateAcksAreNotSent(t *testing.T) {
 	})
 }
 
-// D31: at most max_in_flight handlers run at a time, even though nsqd sends more messages
-// after the leases of theirs have ended, or their connection was lost.
+// D31: at most max_in_flight handlers run at a time, even when nsqd sends more messages
+// because leases have ended or a connection was lost.
 func TestOverdueHandlersCount(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight, s.cfg.MaxAttempts = 3, 0
@@ -114,7 +114,7 @@ func TestOverdueHandlersCount(t *testing.T) {
 			}
 			defer running.Add(-1)
 			if m.Attempts == 1 {
-				sleep(9700 * time.Millisecond) // not when a lease ends
+				sleep(9700 * time.Millisecond) // returns between two ends of leases
 			}
 			return nil
 		})
@@ -189,9 +189,8 @@ func TestMessageThatIsNeverAcked(t *testing.T) {
 	})
 }
 
-// D31: no message is begun after its lease, also between two sweeps. Here leases end a
-// millisecond apart, sweeps are five apart, and the handler is free just when the fourth
-// lease ends.
+// D31: no message is begun after its lease, even between two sweeps. Here leases end 1 ms
+// apart, sweeps are 5 ms apart, and the handler is free just when the fourth lease ends.
 func TestNotBegunAfterItsLease(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1", leases(time.Second, time.Hour))

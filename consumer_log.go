@@ -9,15 +9,15 @@ import (
 	"github.com/rdyhq/nsq/internal/link"
 )
 
-// logEvent logs an event of a Consumer. transport returns what was agreed on with an
-// nsqd whose dial has just succeeded.
+// logEvent logs an event of a Consumer. transport returns the TLS and compression of a
+// link whose dial has just succeeded.
 func logEvent(log *slog.Logger, event control.Event, transport func(control.ID) link.Transport) {
 	switch e := event.(type) {
 	case control.DialBegun:
 		log.Debug("connecting to nsqd", "nsqd", e.Addr)
 	case control.DialFailed:
 		level := slog.LevelInfo
-		if e.First { // worth an error; the others until it succeeds are not
+		if e.First { // the failures that follow it are not worth an error
 			level = slog.LevelError
 		}
 		log.Log(context.Background(), level, "not connected to nsqd",

@@ -11,7 +11,7 @@ import (
 type outcome struct {
 	fate    fate
 	delay   time.Duration // of a requeue; autoDelay: as configured
-	backoff bool          // a requeue is a failure for backoff
+	backoff bool          // backoff counts the requeue as a failure
 }
 
 // fate is how a delivery ends.
@@ -19,22 +19,23 @@ type fate uint8
 
 const (
 	finished        fate = iota // acked: handled, discarded by its handler or given up
-	requeued                    // by its handler, or because that failed
-	unbegun                     // requeued because no handler is to begin it
+	requeued                    // by its handler, or because its handler failed
+	unbegun                     // requeued because no handler will begin it
 	expired                     // its lease ended before a handler began it
-	timedOutUnacked             // its lease ended while a handler had it
+	timedOutUnacked             // its lease ended after a handler began it
 	connectionLost              // its connection ended
 )
 
-// conclude does what follows from a message's outcome. All outcomes come here,
-// once each: the caller has claimed the message by Message.respond or, when its
-// lease or connection ended, by Message.expire. w is the worker whose handler has
-// returned, nil for any other caller.
+// conclude carries out an outcome of a message. All outcomes pass through here, each
+// once: the caller has claimed the message with Message.respond or Message.expire. A
+// message that is acked too late has two outcomes, the end of its lease or connection and
+// the ack. w is the worker whose handler has returned, nil for any other caller.
 //
 // cc is where the ack goes. That need not be m.conn: a handler may give a message of its
 // own, made by NewMessage, the Delegate of the one that it received.
 //
-// A FIN of a worker leaves with those of its batch if nothing but the FIN follows.
+// A worker's FIN joins those of its batch, unless flow must hear of the outcome or the
+// FIN came too late.
 func (cc *consumerConn) conclude(w *worker, m *Message, o outcome) {
 	late := m.is(timedOut)
 	if o.fate == finished && !late && !cc.c.flags.reporting.Load() {
@@ -67,7 +68,7 @@ func (cc *consumerConn) conclude(w *worker, m *Message, o outcome) {
 	ack()
 }
 
-// fin sends a FIN, or leaves it to the worker's batch.
+// fin adds a FIN to those of the worker's batch, or sends it if there is no worker.
 func (cc *consumerConn) fin(w *worker, m *Message) {
 	if w != nil {
 		cc.c.queue.addFin(w, m)
@@ -76,10 +77,10 @@ func (cc *consumerConn) fin(w *worker, m *Message) {
 	}
 }
 
-// backoffResult returns what backoff hears of an outcome, if it does. It hears of
-// failures always, and of others while it is on. A message that is given up or
-// discarded, or that no handler began, says nothing about whether things go well;
-// nor does a success that came too late.
+// backoffResult returns what to report to backoff about an outcome, and whether to
+// report anything. Failures are always reported, other results only while backoff asks
+// for them. Some outcomes say nothing about whether things go well: a message that is
+// given up or discarded, one that no handler began, and a success that came too late.
 func (c *Consumer) backoffResult(m *Message, o outcome, late bool) (result flow.Result, heard bool) {
 	switch on := c.flags.reporting.Load(); {
 	case o.fate == unbegun || m.is(givenUp):
@@ -93,9 +94,9 @@ func (c *Consumer) backoffResult(m *Message, o outcome, late bool) (result flow.
 	}
 }
 
-// report tells flow what became of a message, and then acks it. RDYs that follow
-// from the result are written before the ack: after it nsqd would send the next
-// message by the old ones.
+// report reports a message's result to flow, and then acks the message. The RDYs that
+// follow from the result go first: if the ack did, nsqd would send the next message by
+// the old RDY.
 func (cc *consumerConn) report(m *Message, result flow.Result, ack func()) {
 	posted := cc.c.post(func(now time.Time) {
 		cc.c.loop.machine.Result(now, cc.id, result, m.epoch)
@@ -103,7 +104,7 @@ func (cc *consumerConn) report(m *Message, result flow.Result, ack func()) {
 		ack()
 	})
 	if !posted {
-		ack() // which is lost, but counted
+		ack() // the Consumer has stopped: the link has counted the message as lost
 	}
 }
 
@@ -115,9 +116,9 @@ func (cc *consumerConn) requeue(m *Message, delay time.Duration) {
 	cc.link.Req((*wire.ID)(&m.ID), delay)
 }
 
-// tooLate logs an ack of a message whose lease or connection is over. It is not
-// sent, and the message was counted as lost then: nsqd may have delivered it to
-// this very connection again, and would take the ack for one of that delivery.
+// tooLate logs an ack that came after the message's lease or connection ended. The ack
+// is not sent: nsqd may have delivered the message over this very connection again, and
+// would take the ack for one of that delivery. The message already counts as lost.
 func (cc *consumerConn) tooLate(m *Message, f fate) {
 	ack := "REQ"
 	if f == finished {

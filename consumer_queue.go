@@ -7,87 +7,86 @@ import (
 	"time"
 )
 
-// deliveryQueue holds what a Consumer has in hand: messages that wait for a
-// handler, those that handlers work on, and those that a handler has left to be
-// acked later.
+// deliveryQueue holds the messages that a Consumer has in hand: those that wait for a
+// handler, those that handlers work on, and those that a handler has left to be acked
+// later.
 //
-// Readers put messages in and never wait; workers take them out. The queue grows.
-// RDY bounds it, and a message whose lease ends is taken out of it, because nsqd
-// may deliver it again then.
+// Readers put messages in and never wait; workers take them out. The queue has no limit
+// of its own. RDY bounds it, and a message leaves it when its lease ends, because nsqd
+// then delivers the message again.
 //
 // # Batches
 //
-// Messages come in slabs. A worker takes a batch from the front of one: as many
-// messages as its handler is done with within batchSlice, which is one if the
-// handler is slow. Those that it has not begun still belong to everybody:
+// Messages come in slabs. A worker takes a batch from the front of a slab: as many
+// messages as its handler can deal with within batchSlice, or one if the handler is
+// slow. Other workers may still get those that it has not begun:
 //
-//  1. When batchSlice is over, the worker puts them back before it takes another
-//     batch.
-//  2. A worker that finds another stalled, or the queue empty, steals half of
-//     them.
-//  3. Whoever goes through all messages has them put back first.
+//  1. When batchSlice is over, the worker puts them back before it takes another batch.
+//  2. A worker that finds this one stalled, or the queue empty, steals half of them.
+//  3. Methods that go through all messages, such as extract, put them back first.
 //
 // So no message waits behind a slow one while another handler could have it.
 //
 // # FINs of a batch
 //
-// A worker gathers the FINs of its batch and gives them to the link at its end: a
-// FIN each would cost the link's mutex each time. If a later message of the batch
-// is slow, a timer sends them instead. No FIN is left behind without a timer:
+// A worker gathers the FINs of its batch and gives them to the link when the batch ends,
+// to lock the link's mutex once instead of once per FIN. If a later message of the batch
+// is slow, a timer has them sent earlier. Every FIN that may have to wait has a timer
+// running:
 //
 //  1. A worker adds the first FIN of a batch that has messages left. It sets
-//     flushScheduled, and if it was not set, starts the timer.
-//  2. The timer fires. It resets flushScheduled first, and then sends the FINs of
-//     all prefetching workers.
-//  3. A worker that adds its first FIN after the timer has looked at it finds
-//     flushScheduled reset, and starts the timer again. One that adds it before
-//     is looked at.
+//     flushScheduled and, if that was not set before, starts the timer.
+//  2. The timer fires. flushStale first resets flushScheduled, then goes through the
+//     prefetching workers and sends their FINs.
+//  3. If a worker adds its first FIN before flushStale comes to it, flushStale sends the
+//     FIN. If it adds the FIN after that, it finds flushScheduled reset and starts the
+//     timer again.
 //
-// If the timer reset flushScheduled last, a worker could add a FIN after it was
-// looked at and before the reset, and trust a timer that does not come.
+// If flushStale reset flushScheduled last, a worker could add a FIN after its turn and
+// before the reset. It would rely on a timer that has already fired.
 type deliveryQueue struct {
-	clock    func() time.Duration
-	touching time.Duration // how long auto_touch keeps a lease alive; 0: it is off
+	clock     func() time.Duration
+	autoTouch time.Duration // how long auto_touch keeps a lease alive; 0: it is off
 
-	mu   sync.Mutex // guards what follows, up to detached
-	some sync.Cond  // signalled when a worker may have something to do
+	mu   sync.Mutex // guards the fields below, down to detached
+	work sync.Cond  // signalled when a worker may have something to do
 
 	queue  [][]Message
-	head   int  // queue[head:] waits
-	idle   int  // workers that wait in take
-	waking bool // one of them was woken and has not looked yet; it wakes the next
-	closed bool // no worker begins a message any more
+	head   int  // queue[head:] is what waits
+	idle   int  // number of workers that wait in take
+	waking bool // one of them was woken and has not run yet; it will wake the next
+	closed bool // workers begin no more messages
 
 	workers []*worker
 	busy    []*worker // those with a message
-	// prefetching are those of busy that have taken more than one message, and
-	// may still have some to steal, or FINs to send. There may be thousands of
-	// other busy workers, with slow handlers, that need not be looked at.
+	// prefetching has the busy workers that took more than one message and may still
+	// have messages to steal or FINs to send. It spares a search through all busy
+	// workers: there may be thousands, with slow handlers and one message each.
 	prefetching []*worker
-	// limit is how many workers may be busy: max_in_flight. RDY alone does not see
-	// to that. When a lease is over, which nsqd's clock may say before ours, nsqd
-	// frees the slot and sends another message, whatever the handler does.
+	// limit is how many workers may be busy: max_in_flight. RDY alone does not ensure
+	// that. When a lease ends, which may be earlier by nsqd's clock than by ours, nsqd
+	// frees the slot and sends another message, even if the handler still runs.
 	limit int
 
 	detached map[*Message]struct{} // not acked, though their handlers have returned
 
 	flushTimer     *time.Timer // runs flushStale
-	flushScheduled atomic.Bool // it was started and has not fired
+	flushScheduled atomic.Bool // flushTimer was started and has not fired
 }
 
 const (
 	// batchSlice is how long a worker keeps a batch to itself.
 	batchSlice = time.Millisecond
-	// mostPrefetched is the length of the longest batch. A slab is no longer.
+	// mostPrefetched is the length of the longest batch, and of the longest slab.
 	mostPrefetched = messageSlab
 )
 
-// newQueue returns a queue of which that many messages may be worked on at a time.
-func newQueue(limit int, touching time.Duration, clock func() time.Duration) *deliveryQueue {
+// newQueue returns a queue. Handlers work on at most limit of its messages at a time.
+func newQueue(limit int, autoTouch time.Duration, clock func() time.Duration) *deliveryQueue {
 	d := &deliveryQueue{
-		clock: clock, touching: touching, limit: max(limit, 1), detached: make(map[*Message]struct{}),
+		clock: clock, autoTouch: autoTouch, limit: max(limit, 1), detached: make(map[*Message]struct{}),
 	}
-	d.some.L = &d.mu
+	d.work.L = &d.mu
 	d.flushTimer = time.AfterFunc(time.Hour, d.flushStale)
 	d.flushTimer.Stop()
 	return d
@@ -110,9 +109,8 @@ func (d *deliveryQueue) put(messages []Message) bool {
 	return true
 }
 
-// take ends a worker's work on its message, and waits for the next one. It
-// reports false when the worker is to end. w.now is the time at which it returns
-// a message.
+// take ends a worker's work on its message, and waits for the next one. It reports
+// false if the worker must end. It sets w.now to the time at which it returns.
 func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	if m := w.current(); m != nil && !m.is(responded|timedOut) {
 		d.detach(m)
@@ -129,13 +127,13 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	d.endBatch(w)
 	for !w.quit && !d.closed && !d.refill(w) {
 		d.idle++
-		d.some.Wait()
+		d.work.Wait()
 		d.idle--
 		d.waking = false
 		w.now = d.clock()
 	}
 	if w.quit || d.closed {
-		d.wakeOne() // it may have been woken for a message
+		d.wakeOne() // in case this worker was woken for a message
 		w.gone = true
 		return nil, false
 	}
@@ -145,38 +143,38 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	return m, true
 }
 
-// addFin sends the FIN of a worker's message together with those of its batch.
+// addFin adds the FIN of a worker's message to those of its batch.
 func (d *deliveryQueue) addFin(w *worker, m *Message) {
 	if w.fins.add(m.conn.link, m.ID) && w.unclaimed() > 0 && !d.flushScheduled.Swap(true) {
 		d.flushTimer.Reset(batchSlice)
 	}
 }
 
-// flushStale sends FINs that workers have not come to send.
+// flushStale sends FINs that wait because their workers' handlers are slow.
 func (d *deliveryQueue) flushStale() {
 	d.flushScheduled.Store(false)
-	d.flushOf(&d.prefetching)
+	d.flushFINs(&d.prefetching)
 }
 
-// flushAll sends the FINs of all workers. Call it before Abandon, after which none
-// can be sent. A worker with a single message sends its FIN at once, but may not
-// have come to that yet.
-func (d *deliveryQueue) flushAll() { d.flushOf(&d.busy) }
+// flushAll sends the FINs of all workers, including those with a single message, which
+// may be about to send theirs. Call it before Abandon: after that no FIN can be sent.
+func (d *deliveryQueue) flushAll() { d.flushFINs(&d.busy) }
 
-func (d *deliveryQueue) flushOf(some *[]*worker) {
+// flushFINs sends the FINs of the workers that list holds.
+func (d *deliveryQueue) flushFINs(list *[]*worker) {
 	d.mu.Lock()
-	workers := slices.Clone(*some)
+	workers := slices.Clone(*list)
 	d.mu.Unlock()
 	for _, w := range workers {
 		w.fins.flushFor()
 	}
 }
 
-// detach remembers a message that is to be acked later.
+// detach remembers a message that will be acked later.
 //
-// The ack may come at the same moment. It sets responded and then looks whether
-// the message was detached; here detached is set and then responded looked at. So
-// at least one of the two sees the other, and none leaves an entry behind.
+// The ack may come at the same time. It sets responded and in the same step sees
+// whether detached was set. detach sets detached and in the same step sees whether
+// responded was. So one of the two sees the other, and no entry is left behind.
 func (d *deliveryQueue) detach(m *Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -185,8 +183,8 @@ func (d *deliveryQueue) detach(m *Message) {
 	}
 }
 
-// endBatch takes a worker's batch out of its hands and puts back what is not
-// begun. How long the batch took says how long the next one is.
+// endBatch ends a worker's batch and puts back the messages that it has not begun. The
+// time that the batch took decides the length of the next one.
 func (d *deliveryQueue) endBatch(w *worker) {
 	if w.batch == nil {
 		return
@@ -194,9 +192,9 @@ func (d *deliveryQueue) endBatch(w *worker) {
 	d.putBack(w.unclaimAll())
 	switch took := w.now - w.since; {
 	case took >= batchSlice:
-		w.most = 1
+		w.batchSize = 1
 	case took < batchSlice/8:
-		w.most = min(2*w.most, mostPrefetched)
+		w.batchSize = min(2*w.batchSize, mostPrefetched)
 	}
 	last := len(d.busy) - 1
 	d.busy[w.place], d.busy[last].place = d.busy[last], w.place
@@ -208,7 +206,7 @@ func (d *deliveryQueue) endBatch(w *worker) {
 	w.setBatch(nil)
 }
 
-// assign hands a batch to a worker without one.
+// assign gives a batch to a worker that has none.
 func (d *deliveryQueue) assign(w *worker, batch []Message) {
 	w.setBatch(batch)
 	w.place = len(d.busy)
@@ -218,7 +216,7 @@ func (d *deliveryQueue) assign(w *worker, batch []Message) {
 	}
 }
 
-// putBack puts messages, if there are any, before all others.
+// putBack puts messages at the front of the queue.
 func (d *deliveryQueue) putBack(messages []Message) {
 	if len(messages) == 0 {
 		return
@@ -230,11 +228,12 @@ func (d *deliveryQueue) putBack(messages []Message) {
 	d.queue[d.head] = messages
 }
 
-// refill gives a worker a batch, of the first of these that has messages:
+// refill gives a worker a batch and reports whether it found one. It takes from the
+// first of these that has messages:
 //
-//  1. a worker that has begun none since the last look: half of its batch;
+//  1. a stalled worker: half of those that it has not begun;
 //  2. the queue;
-//  3. any other worker: half of its batch.
+//  3. any other worker: half of those that it has not begun.
 func (d *deliveryQueue) refill(w *worker) bool {
 	if len(d.busy) >= d.limit {
 		return false
@@ -247,7 +246,7 @@ func (d *deliveryQueue) refill(w *worker) bool {
 	}
 	if d.head < len(d.queue) {
 		slab := d.queue[d.head]
-		n := min(len(slab), w.most)
+		n := min(len(slab), w.batchSize)
 		d.assign(w, slab[:n:n])
 		if n < len(slab) {
 			d.queue[d.head] = slab[n:]
@@ -262,8 +261,8 @@ func (d *deliveryQueue) refill(w *worker) bool {
 	return slices.ContainsFunc(d.prefetching, func(other *worker) bool { return d.stealHalf(other, w) })
 }
 
-// stealHalf gives a worker half of the messages that another has not begun. It
-// reports whether there were any.
+// stealHalf gives w half of the messages that other has not begun. It reports whether
+// there were any.
 func (d *deliveryQueue) stealHalf(other, w *worker) bool {
 	half := other.unclaimHalf()
 	if half == nil {
@@ -273,12 +272,12 @@ func (d *deliveryQueue) stealHalf(other, w *worker) bool {
 	return true
 }
 
-// wakeOne wakes an idle worker if there is something for it to do. The worker
-// wakes the next one: while handlers are done at once, few are needed.
+// wakeOne wakes an idle worker if there is a message for it. That worker wakes the next
+// one once it has a batch, so fast handlers keep only few workers awake.
 func (d *deliveryQueue) wakeOne() {
 	if d.idle > 0 && !d.waking && len(d.busy) < d.limit && d.hasUnbegun() {
 		d.waking = true
-		d.some.Signal()
+		d.work.Signal()
 	}
 }
 
@@ -287,7 +286,7 @@ func (d *deliveryQueue) hasUnbegun() bool {
 	return d.head < len(d.queue) || slices.ContainsFunc(d.prefetching, func(w *worker) bool { return w.unclaimed() > 0 })
 }
 
-// forgetDetached forgets a message that was to be acked later, and was.
+// forgetDetached forgets a detached message that was acked.
 func (d *deliveryQueue) forgetDetached(m *Message) {
 	d.mu.Lock()
 	delete(d.detached, m)
@@ -302,22 +301,23 @@ func (d *deliveryQueue) remove(from *consumerConn) []*Message {
 	return d.extract(func(m *Message) bool { return m.conn == from })
 }
 
-// unclaimAll puts what workers have taken and not begun back into the queue.
+// unclaimAll puts the messages that workers have taken and not begun back into the
+// queue. Callers hold the mutex.
 func (d *deliveryQueue) unclaimAll() {
 	for _, w := range d.prefetching {
 		d.putBack(w.unclaimAll())
 	}
 }
 
-// extract takes messages that no worker has begun out of the queue, and returns
-// them.
-func (d *deliveryQueue) extract(which func(*Message) bool) (out []*Message) {
+// extract takes the matching messages that no worker has begun out of the queue, and
+// returns them. Callers hold the mutex.
+func (d *deliveryQueue) extract(match func(*Message) bool) (out []*Message) {
 	d.unclaimAll()
 	var kept [][]Message
 	for _, slab := range d.queue[d.head:] {
 		from := 0
 		for i := range slab {
-			if which(&slab[i]) {
+			if match(&slab[i]) {
 				out = append(out, &slab[i])
 				if i > from {
 					kept = append(kept, slab[from:i])
@@ -333,15 +333,16 @@ func (d *deliveryQueue) extract(which func(*Message) bool) (out []*Message) {
 	return out
 }
 
-// expireBegun marks messages that were begun and not acked as timed out, and returns them.
-func (d *deliveryQueue) expireBegun(which func(*Message) bool) (marked []*Message) {
+// expireBegun marks the matching messages that were begun and not acked as timed out,
+// and returns them. Callers hold the mutex.
+func (d *deliveryQueue) expireBegun(match func(*Message) bool) (marked []*Message) {
 	for _, w := range d.busy {
-		if m := w.current(); !m.is(responded|timedOut|detached) && which(m) && m.expire() {
+		if m := w.current(); !m.is(responded|timedOut|detached) && match(m) && m.expire() {
 			marked = append(marked, m)
 		}
 	}
 	for m := range d.detached {
-		if which(m) && m.expire() {
+		if match(m) && m.expire() {
 			delete(d.detached, m)
 			marked = append(marked, m)
 		}
@@ -349,9 +350,9 @@ func (d *deliveryQueue) expireBegun(which func(*Message) bool) (marked []*Messag
 	return marked
 }
 
-// orphan gives up a connection's messages when it has ended, since nsqd delivers them
-// again. It takes those that no worker has begun out of the queue, marks all that are
-// not acked as timed out, and returns these.
+// orphan gives up the messages of a connection that has ended. It takes those that no
+// worker has begun out of the queue, marks all unacked messages as timed out, and
+// returns these.
 func (d *deliveryQueue) orphan(from *consumerConn) []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -360,29 +361,30 @@ func (d *deliveryQueue) orphan(from *consumerConn) []*Message {
 	return append(unbegun, d.expireBegun(its)...)
 }
 
-// close ends every take and returns what no worker has begun.
+// close makes every take return false, and returns the messages that no worker has
+// begun.
 func (d *deliveryQueue) close() []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
-	d.some.Broadcast()
+	d.work.Broadcast()
 	return d.extract(func(*Message) bool { return true })
 }
 
-// stopTimer stops the timer for good. Only workers with more than one message start
-// it, and no worker has more when the Consumer has stopped.
+// stopTimer stops the timer for good. Call it when the queue is closed: then no worker
+// has unclaimed messages, so none starts the timer again.
 func (d *deliveryQueue) stopTimer() { d.flushTimer.Stop() }
 
-// setLimit follows a change of max_in_flight. 0 changes nothing: no message comes
-// then, and those in hand are worked on as before.
+// setLimit sets the limit to a new max_in_flight. 0 is ignored: RDY 0 keeps messages
+// from coming, and those in hand are still handled.
 func (d *deliveryQueue) setLimit(n int) {
 	if n == 0 {
 		return
 	}
 	d.mu.Lock()
 	d.limit = n
-	d.unclaimAll() // the limit holds from the next message on
-	d.some.Broadcast()
+	d.unclaimAll() // so that the limit applies to them
+	d.work.Broadcast()
 	d.mu.Unlock()
 }
 
@@ -393,13 +395,13 @@ func (d *deliveryQueue) workerCount() int {
 	return len(d.workers)
 }
 
-// setWorkers sets how many workers a handler has, and returns the new ones. Of too
-// many, those that wait quit first, and then those that work.
+// setWorkers sets how many workers a handler has, and returns the new ones. If there are
+// too many, idle workers quit before busy ones.
 func (d *deliveryQueue) setWorkers(handler, n int) (added []*worker) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.unclaimAll()                                // those that quit begin no other message
-	for _, waiting := range []bool{false, true} { // those that work stay first
+	d.unclaimAll()                                // workers that quit must not keep messages
+	for _, waiting := range []bool{false, true} { // busy workers are the first to stay
 		for _, w := range d.workers {
 			if w.handler == handler && !w.gone && (w.current() == nil) == waiting {
 				w.quit = n <= 0
@@ -408,28 +410,28 @@ func (d *deliveryQueue) setWorkers(handler, n int) (added []*worker) {
 		}
 	}
 	for ; n > 0; n-- {
-		w := &worker{handler: handler, most: 1}
+		w := &worker{handler: handler, batchSize: 1}
 		d.workers = append(d.workers, w)
 		added = append(added, w)
 	}
-	d.some.Broadcast()
+	d.work.Broadcast()
 	return added
 }
 
-// removeWorker forgets a worker whose goroutine ends.
+// removeWorker removes a worker whose goroutine is about to end.
 func (d *deliveryQueue) removeWorker(w *worker) {
 	d.mu.Lock()
 	d.workers = slices.DeleteFunc(d.workers, func(o *worker) bool { return o == w })
 	d.mu.Unlock()
 }
 
-// Unfinished is a message that a handler had begun.
+// Unfinished is a message that a handler had begun when a Consumer stopped.
 type Unfinished struct {
 	ID          MessageID
 	NSQDAddress string
 }
 
-// unfinished returns the messages that workers work on, and those whose handlers
+// unfinished returns the messages whose handlers are running, and those whose handlers
 // have returned without an ack.
 func (d *deliveryQueue) unfinished() (running, unanswered []Unfinished) {
 	d.mu.Lock()

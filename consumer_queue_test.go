@@ -63,7 +63,7 @@ func (d *deliveryQueue) expectInvariants(t *testing.T) {
 
 // However fast messages come and go, they are taken in their order.
 func TestQueueKeepsOrder(t *testing.T) {
-	d, w := newQueue(1, 0, frozenClock), &worker{most: 1}
+	d, w := newQueue(1, 0, frozenClock), &worker{batchSize: 1}
 	var next, expected int64
 	for round := range 200 {
 		for range round % 7 {
@@ -86,7 +86,7 @@ func TestQueueKeepsOrder(t *testing.T) {
 // A queue in which few slabs wait at a time needs little memory, even if it never
 // becomes empty.
 func TestQueueMovesWithinItsMemory(t *testing.T) {
-	d, w := newQueue(1, 0, frozenClock), &worker{most: 1}
+	d, w := newQueue(1, 0, frozenClock), &worker{batchSize: 1}
 	d.put(numbered(nil, 0))
 	for range 1000 {
 		d.put(numbered(nil, 0))
@@ -109,7 +109,7 @@ func TestQueueWakesWorkers(t *testing.T) {
 				times := map[int64]int{}
 				for range workers {
 					wg.Go(func() {
-						w := &worker{most: 1}
+						w := &worker{batchSize: 1}
 						for m, ok := d.take(w); ok; m, ok = d.take(w) {
 							sleep(time.Second)
 							mu.Lock()
@@ -152,7 +152,7 @@ func TestQueueLeavesNothingBehindASlowMessage(t *testing.T) {
 				var begun []int64
 				for range tt.workers {
 					wg.Go(func() {
-						w := &worker{most: mostPrefetched}
+						w := &worker{batchSize: mostPrefetched}
 						for m, ok := d.take(w); ok; m, ok = d.take(w) {
 							mu.Lock()
 							begun = append(begun, m.Timestamp)
@@ -214,7 +214,7 @@ func TestQueueLosesNothing(t *testing.T) {
 	var putting, working, meddling sync.WaitGroup
 	for range workers {
 		working.Go(func() {
-			w := &worker{most: 1 + rand.IntN(mostPrefetched)}
+			w := &worker{batchSize: 1 + rand.IntN(mostPrefetched)}
 			for m, ok := d.take(w); ok; m, ok = d.take(w) {
 				count(m)
 				if m.Timestamp%7 == 0 {

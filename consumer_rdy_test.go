@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// D18: messages flow again within a second after a backoff's pause, whichever nsqds have
-// some then.
+// D18: messages flow again within a second after a backoff's pause, whichever nsqds then
+// have messages.
 func TestBackoffProbesWhereMessagesAre(t *testing.T) {
 	for seed := range uint64(30) {
 		inScene(t, func(s *scene) {
@@ -58,8 +58,8 @@ func TestBackoffProbesWhereMessagesAre(t *testing.T) {
 }
 
 // D30: on one connection the commands around a backoff are go-nsq's, in its order: RDY 0
-// goes out before the REQ of the message that failed, RDY n before the FIN of the one that
-// ends the backoff.
+// goes out before the REQ of the message that failed, RDY n before the FIN of the one
+// that ends the backoff.
 func TestBackoffOnTheWire(t *testing.T) {
 	tests := []struct {
 		name        string
@@ -95,7 +95,7 @@ func TestBackoffOnTheWire(t *testing.T) {
 					next <- o
 					after(10 * time.Second)
 					if more := strings.Count(tt.outcomes, "s") - 1; i == 0 && more > 0 {
-						flood(d, more) // not before: what is in hand when a backoff begins does not count
+						flood(d, more) // only now: messages that are in hand when a backoff begins do not count
 					}
 				}
 				var got []string
@@ -113,8 +113,8 @@ func TestBackoffOnTheWire(t *testing.T) {
 	}
 }
 
-// D28: 50 failures of messages that were in flight together are one level, even those that
-// come after the pause: they began before the backoff did.
+// D28: 50 failures of messages that were in flight together are one level, even those
+// that come after the pause: they began before the backoff did.
 func TestFailuresAtOnceAreOneLevel(t *testing.T) {
 	for _, apart := range []time.Duration{0, 197 * time.Millisecond} { // none fails just when the pause ends
 		inScene(t, func(s *scene) {
@@ -223,8 +223,8 @@ func (l *ackingLogger) LogFailedMessage(m *Message) {
 }
 
 // D28: with the adaptive policy one error in a hundred costs less than a tenth of the
-// throughput. While every message fails one at a time is tried. When none fails any more
-// RDY returns to max_in_flight.
+// throughput. While every message fails, one at a time is tried. Once none fails, RDY
+// returns to max_in_flight.
 func TestAdaptiveBackoff(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight, s.cfg.BackoffPolicy, s.cfg.MaxAttempts = 80, BackoffAdaptive, 0
@@ -283,8 +283,8 @@ func TestPanickingStrategy(t *testing.T) {
 	})
 }
 
-// D19, D24: a lower max_in_flight is sent at once, to all nsqds. When the handlers that ran
-// at the time have returned no more than that is in flight, and all of it is used.
+// D19, D24: a lower max_in_flight is sent to all nsqds at once. When the handlers that
+// were running have returned, no more than the new number is in flight, and no fewer.
 func TestLowerMaxInFlightUnderLoad(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 60
@@ -364,8 +364,8 @@ func TestNeverMoreInFlightThanAllowed(t *testing.T) {
 	}
 }
 
-// D21: an nsqd that has all the messages gets nearly all of max_in_flight within a second,
-// and shares it once another one has messages. In between no RDY is sent.
+// D21: an nsqd that has all the messages gets nearly all of max_in_flight within a
+// second, and shares it once another one has messages. In between no RDY is sent.
 func TestRDYFollowsMessages(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 80

@@ -13,33 +13,32 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// runLoop carries out what a Consumer's control.Machine decides: it reports
-// events to the machine, hands in the facts that the machine wants, and does what
-// the machine commands. It decides nothing itself.
+// runLoop connects a Consumer's control.Machine to the world: it reports events to the
+// machine, supplies the facts that it needs, and carries out its commands. It decides
+// nothing itself.
 //
-// One goroutine runs it and owns all that follows. Others post events: functions
-// that the loop runs.
+// One goroutine runs the loop and owns the fields. Others post events: functions that
+// the loop runs.
 type runLoop struct {
 	c       *Consumer
 	machine *control.Machine
 
-	dials    map[control.ID]*dial          // until the machine has heard of their ends
+	dials    map[control.ID]*dial          // until they fail or their links are opened or closed
 	conns    map[control.ID]*consumerConn  // from Open to Down
-	calls    map[control.Call]chan<- error // that wait for a result
+	calls    map[control.Call]chan<- error // where waiting callers receive their results
 	lastCall control.Call
-	past     Counts     // of connections that have ended
-	left     *StopError // what a stop left behind; nil for nothing
+	past     Counts     // sum over the connections that have ended
+	left     *StopError // what a stop left unfinished; nil if nothing
 	poller   *discover.Poller
-	over     bool
+	over     bool // the machine has commanded Done
 
 	commands []control.Command // scratch
 }
 
-// dial is a dial under way, and the link that came of it until that is opened or
-// closed.
+// dial is a dial under way, or one that succeeded and whose link is not yet opened.
 type dial struct {
 	cancel context.CancelFunc
-	link   *link.Link
+	link   *link.Link // nil while the dial is under way
 }
 
 func newRunLoop(c *Consumer) *runLoop {
@@ -76,7 +75,8 @@ func (l *runLoop) run() {
 		case <-timer.C:
 		}
 	}
-	// Callers that came late still wait, and dials may have succeeded late.
+	// The last events may be calls, which need a reply, and dials, whose links must be
+	// closed.
 	for _, event := range l.c.mail.close() {
 		event(time.Now())
 		l.carryOut()
@@ -85,14 +85,14 @@ func (l *runLoop) run() {
 	close(l.c.StopChan)
 }
 
-// tick hands in the facts that the machine wants, and lets it act.
+// tick supplies the facts that the machine needs, and lets it act.
 func (l *runLoop) tick(now time.Time) {
-	if shortest := l.machine.Wants(now).Sweep; shortest > 0 {
+	if shortest := l.machine.Needs(now).Sweep; shortest > 0 {
 		next, expired := l.c.sweepLeases(now, shortest)
 		l.machine.Swept(now, next, expired)
 		l.carryOut()
 	}
-	want := l.machine.Wants(now)
+	want := l.machine.Needs(now)
 	if want.Samples {
 		for id, conn := range l.conns {
 			s := conn.link.Sample()
@@ -101,16 +101,16 @@ func (l *runLoop) tick(now time.Time) {
 			})
 		}
 	}
-	if want.Hands {
-		l.machine.SetHands(control.Hands{
-			Workers: l.c.queue.workerCount(), Idle: l.c.queue.idleWorkers(), Contexts: l.c.contexts.any(),
+	if want.Workers {
+		l.machine.SetWorkers(control.Workers{
+			Total: l.c.queue.workerCount(), Idle: l.c.queue.idleWorkers(), Contexts: l.c.contexts.any(),
 		})
 	}
 	l.machine.Tick(now)
 	l.carryOut()
 }
 
-// carryOut does what the machine has commanded, in its order.
+// carryOut carries out the machine's commands, in order.
 func (l *runLoop) carryOut() {
 	l.commands = l.machine.Take(l.commands[:0])
 	for _, command := range l.commands {
@@ -152,10 +152,10 @@ func (l *runLoop) do(command control.Command) {
 		requeueUnbegun(l.c.queue.close()...)
 	case control.EndContexts:
 		l.c.stopHandling(ErrStopped)
-	case control.LeaveHandlers:
+	case control.AbandonHandlers:
 		l.c.queue.flushAll()
 		running, unanswered := l.c.queue.unfinished()
-		l.leave(StopError{Running: running, Unanswered: unanswered})
+		l.noteUnfinished(StopError{Running: running, Unanswered: unanswered})
 	case control.Tell:
 		logEvent(l.c.log, do.Event, func(id control.ID) link.Transport { return l.dials[id].link.Transport() })
 	case control.Done:
@@ -163,14 +163,14 @@ func (l *runLoop) do(command control.Command) {
 	}
 }
 
-// call registers a caller that waits for a result. The channel has room for it.
+// call registers a waiting caller. The channel must have room for the result.
 func (l *runLoop) call(result chan<- error) control.Call {
 	l.lastCall++
 	l.calls[l.lastCall] = result
 	return l.lastCall
 }
 
-// callError is what a caller is told: under go-nsq's names, go-nsq's own values.
+// callError returns the error that a call returns.
 func callError(r control.Reply) error {
 	switch r.Result {
 	case control.AlreadyConnected:
@@ -182,10 +182,10 @@ func callError(r control.Reply) error {
 	case control.Stopped:
 		return errConsumerStopped
 	}
-	return r.Err // nil, unless the dial failed
+	return r.Err // nil for OK
 }
 
-// dial starts a dial, whose result comes as an event.
+// dial starts a dial, which posts its result as an event.
 func (l *runLoop) dial(id control.ID, addr string) {
 	ctx, cancel := context.WithCancel(l.c.dialling)
 	l.dials[id] = &dial{cancel: cancel}
@@ -194,12 +194,13 @@ func (l *runLoop) dial(id control.ID, addr string) {
 		defer cancel()
 		nsqd, err := link.Dial(ctx, cfg)
 		posted := l.c.post(func(now time.Time) { l.dialled(now, id, addr, nsqd, err) })
-		if !posted && nsqd != nil { // its DialContext ignored its context for longer than the stop took
+		if !posted && nsqd != nil { // DialContext ignored its context, and the stop did not wait
 			nsqd.Close(nil)
 		}
 	}()
 }
 
+// dialled reports the result of a dial to the machine.
 func (l *runLoop) dialled(now time.Time, id control.ID, addr string, nsqd *link.Link, err error) {
 	if err == nil {
 		l.dials[id].link = nsqd
@@ -217,14 +218,15 @@ func (l *runLoop) dialled(now time.Time, id control.ID, addr string, nsqd *link.
 	l.machine.DialFailed(now, id, kind, connectError(addr, l.c.topic, l.c.channel, err))
 }
 
-// refusal reports whether a dial reached an nsqd that refused us, or that we
-// refused.
+// refusal reports whether a dial reached an nsqd, and nsqd refused the connection or we
+// refused nsqd.
 func refusal(err error) bool {
 	_, said := errors.AsType[*wire.Error](err)
 	failed, ok := errors.AsType[*link.Error](err)
 	return said || ok && (failed.Op == link.OpTLS || failed.Op == link.OpAuth)
 }
 
+// open turns a dial's link into a connection, and starts it.
 func (l *runLoop) open(id control.ID) {
 	conn := newConsumerConn(l.c, id, l.dials[id].link)
 	delete(l.dials, id)
@@ -233,6 +235,7 @@ func (l *runLoop) open(id control.ID) {
 	conn.link.Start(conn)
 }
 
+// close closes the link of an unwanted dial, or cuts a connection.
 func (l *runLoop) close(do control.Close) {
 	if !do.Cut {
 		l.dials[do.ID].link.Close(nil)
@@ -241,12 +244,12 @@ func (l *runLoop) close(do control.Close) {
 	}
 	conn := l.conns[do.ID]
 	if !conn.link.Flushed() {
-		l.leave(StopError{Cut: []string{conn.addr}})
+		l.noteUnfinished(StopError{Cut: []string{conn.addr}})
 	}
 	conn.link.Close(errStopTimeout)
 }
 
-// down is the end of a connection, the last that is heard of it.
+// down removes a connection that has ended, and reports that to the machine.
 func (l *runLoop) down(now time.Time, conn *consumerConn, err error) {
 	delete(l.conns, conn.id)
 	conn.lost()
@@ -255,7 +258,7 @@ func (l *runLoop) down(now time.Time, conn *consumerConn, err error) {
 	l.machine.Down(now, conn.id, reason(err))
 }
 
-// poll starts the poller, which ends with all dials.
+// poll starts the poller of nsqlookupds. It ends when dialling ends.
 func (l *runLoop) poll(poller *discover.Poller) {
 	l.poller = poller
 	l.machine.Polling(true)
@@ -265,8 +268,8 @@ func (l *runLoop) poll(poller *discover.Poller) {
 	}()
 }
 
-// leave notes what a stop leaves behind.
-func (l *runLoop) leave(left StopError) {
+// noteUnfinished logs and records what a stop leaves unfinished.
+func (l *runLoop) noteUnfinished(left StopError) {
 	if len(left.Running)+len(left.Unanswered)+len(left.Cut) == 0 {
 		return
 	}

@@ -17,9 +17,9 @@ const (
 	// rdyMoves is longer than RDY takes to move from one nsqd to another that has
 	// nothing in flight.
 	rdyMoves = 50 * time.Millisecond
-	// offBeat is how long a handler takes in tests that count what is in flight.
-	// Flow samples the connections at round times. Were a handler to return just
-	// then, whether the sample counts its message would be chance.
+	// offBeat is how long a handler takes in tests that count messages in flight. flow
+	// samples the connections at round times. If a handler returned just then, it
+	// would be chance whether the sample counts its message.
 	offBeat = 9700 * time.Microsecond
 )
 
@@ -73,9 +73,9 @@ func (s *scene) discover(lookupds ...string) {
 	}
 }
 
-// held makes a Consumer whose one handler has dealt with 100 messages at once and
-// hangs on the next one until release is closed. Its worker took that message
-// together with some of the 100, whose FINs are therefore not sent yet.
+// held makes a Consumer with one handler, which has handled 100 messages without delay
+// and hangs on the next one until release is closed. Its worker took that message in one
+// batch with some of the 100, so the FINs of these are not sent yet.
 func (s *scene) held() (d *nsqtest.Nsqd, release chan struct{}) {
 	s.Helper()
 	const done = 100

@@ -44,15 +44,15 @@ func TestShutdownWaitsForHandlersAtWork(t *testing.T) {
 	})
 }
 
-// D13: at Shutdown's deadline the contexts of messages end. A handler that waits for its
-// own has half a second to ack or requeue its message.
+// D13: at Shutdown's deadline the contexts of messages end. A handler that waits for that
+// has another half a second to ack or requeue its message.
 func TestShutdownCancelsHandlers(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
 		s.consumer(0, nil)
 		s.c.AddConcurrentHandlers(ContextHandlerFunc(func(ctx context.Context, m *Message) error {
 			<-ctx.Done()
-			sleep(100 * time.Millisecond) // to tidy up
+			sleep(100 * time.Millisecond) // to clean up
 			return RetryAfter(0, context.Cause(ctx))
 		}), 3)
 		s.connect(d)
@@ -115,8 +115,8 @@ func TestShutdownLeavesHandlersBehind(t *testing.T) {
 	}
 }
 
-// D15, D32: an nsqd that does not read delays Shutdown by a tenth of a second at most. The
-// StopError names it, and the FINs that it did not take count as lost.
+// D15, D32: an nsqd that does not read delays Shutdown by a tenth of a second at most.
+// The StopError names it, and the FINs that it did not take count as lost.
 func TestShutdownWithAFrozenNSQD(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.net.Capacity = 30
@@ -232,8 +232,9 @@ func TestStopBoundsAShutdownWithoutDeadline(t *testing.T) {
 	})
 }
 
-// Run stops the Consumer when its context ends, within stop_timeout, and returns what is
-// left. It returns nil when the Consumer was stopped otherwise.
+// Run stops the Consumer when its context ends, within stop_timeout, and returns a
+// StopError if that leaves messages unfinished. If the Consumer was stopped by another
+// call and left nothing, Run returns nil.
 func TestRun(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.StopTimeout = 3 * time.Second
@@ -306,7 +307,7 @@ func TestSetConcurrency(t *testing.T) {
 			if err := s.c.SetConcurrency(n); err != nil {
 				s.Fatal(err)
 			}
-			after(155 * time.Millisecond) // handlers end every 100 ms, and never just then
+			after(155 * time.Millisecond) // handlers return every 100 ms, but not just now
 			if a, b := int(running[0].Load()), int(running[1].Load()); a != (n+1)/2 || b != n/2 {
 				s.Errorf("%d and %d running, want %d in all", a, b, n)
 			}
@@ -351,9 +352,9 @@ func TestPauseAndResume(t *testing.T) {
 	})
 }
 
-// D32: in 10,000 short lives of connects, deliveries, acks, leases that end, connections
-// that are cut, and stops, the counts account for every message at any time. In the end
-// nothing is in flight, no connection is open, and every context has ended.
+// D32: through 10,000 short lives with random connects, deliveries, acks, expired leases,
+// cut connections and stops, the counts account for every message at any time. In the
+// end nothing is in flight, no connection is open, and every context has ended.
 func TestLedger(t *testing.T) {
 	const parts, lives = 8, 1250
 	for part := range uint64(parts) {
@@ -452,8 +453,8 @@ func shortLife(s *scene, rnd *rand.Rand) {
 	}
 }
 
-// The StopError names the messages that handlers left to be acked later and that are still
-// unacked.
+// The StopError names the messages that handlers left to be acked later and that are
+// still unacked.
 func TestShutdownWithUnanswered(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")

@@ -9,8 +9,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// D18: handlers that still run when a backoff begins do not keep the probe's message away,
-// although both count towards the same RDY.
+// D18: handlers that still run when a backoff begins do not keep the probe's message
+// away, although both count towards the same RDY.
 func TestProbeBesideASlowHandler(t *testing.T) {
 	for _, nsqds := range []int{1, 4} {
 		inScene(t, func(s *scene) {
@@ -36,7 +36,7 @@ func TestProbeBesideASlowHandler(t *testing.T) {
 			flood(all[0], 1) // fails
 			after(time.Second)
 			flood(all[0], 1000)
-			after(3 * time.Second) // a pause of 2 s, and one more
+			after(3 * time.Second) // 2 s of pause and one second more
 			if handled.Load() < 100 {
 				s.Errorf("%d nsqds: %d messages handled, want 100 at least; sent %v", nsqds, handled.Load(), commands(all[0], "RDY", "REQ"))
 			}
@@ -110,7 +110,7 @@ func TestBusyNSQDAmongIdleOnes(t *testing.T) {
 			nsqds := s.nsqds(10)
 			var handled atomic.Int32
 			s.consumer(slots, func(*Message) error {
-				// Handlers in step could all have returned just when flow looks.
+				// If handlers ran in step, all could have just returned when flow looks.
 				sleep(5*time.Millisecond + time.Duration(handled.Add(1)*37%100)*100*time.Microsecond)
 				return nil
 			})

@@ -17,31 +17,31 @@ type Snapshot struct {
 	Paused      bool // by Pause
 	InFlight    int  // messages received and not acked or requeued, over all connections
 
-	// Connections has every nsqd that the Consumer is connected to or connects to,
-	// and connections that are being closed, sorted by address. Once the Consumer is
-	// stopped it has only the latter.
+	// Connections has every nsqd that the Consumer is connected to or tries to connect
+	// to, and the connections that are being closed, sorted by address. From the
+	// beginning of a stop it has only the latter.
 	Connections []ConnectionSnapshot
 
 	// BackoffLevel is 0 while there is no backoff.
 	BackoffLevel int
-	// BackoffUntil is when the pause ends in which no messages come. It is zero
-	// without a pause; while the level is above 0, messages then come one at a time.
+	// BackoffUntil is when the current pause ends. During a pause no messages come.
+	// Without one it is zero; if the level is above 0, messages come one at a time.
 	BackoffUntil time.Time
 
 	Counts // over all connections, including those that have ended
 }
 
 // Counts say what became of messages. Received is the sum of Finished, Requeued,
-// Expired, Lost and the messages in flight. nsqd delivers again the messages that are
-// Requeued, Expired or Lost. When a connection ends, FINs and REQs that it has not
-// sent move from Finished and Requeued to Lost; apart from that counts only grow.
+// Expired, Lost and the messages in flight. nsqd delivers requeued, expired and lost
+// messages again. When a connection ends, FINs and REQs that it has not sent move from
+// Finished and Requeued to Lost. Apart from that, counts only grow.
 type Counts struct {
 	Received uint64 // deliveries, redeliveries included
 	Finished uint64 // FINs given to a connection
 	Requeued uint64 // REQs given to a connection
 	Expired  uint64 // messages whose lease ended before a handler began them
-	Lost     uint64 // messages whose lease or connection ended before their FIN or REQ was sent
-	Refused  uint64 // FINs, REQs and TOUCHes that nsqd refused, most often because they came too late
+	Lost     uint64 // messages whose lease or connection ended before the FIN or REQ was sent
+	Refused  uint64 // FINs, REQs and TOUCHes that nsqd refused, mostly because they were late
 }
 
 // ConnectionState is the state of a Consumer's connection to an nsqd.
@@ -51,7 +51,7 @@ type ConnectionState string
 const (
 	ConnectionDialing ConnectionState = "connecting" // being dialled
 	ConnectionUp      ConnectionState = "connected"
-	ConnectionClosing ConnectionState = "closing" // takes no messages, and ends when those it has are acked or requeued
+	ConnectionClosing ConnectionState = "closing" // ends when its messages are acked or requeued
 	ConnectionWaiting ConnectionState = "waiting" // to be dialled again
 )
 
@@ -69,7 +69,7 @@ type ConnectionSnapshot struct {
 	TLS         string // its version, such as "TLS 1.3"; empty without
 	Compression string // "snappy", "deflate" or empty
 
-	LastError error     // of the last dial that failed or connection that was lost; nil for none
+	LastError error     // from the last failed dial or lost connection; nil for none
 	NextDial  time.Time // zero unless waiting
 
 	Counts // of this connection; zero without one
@@ -82,7 +82,7 @@ func (c *Consumer) Snapshot() Snapshot {
 	if c.post(func(now time.Time) { result <- c.loop.snapshot(now) }) {
 		return <-result
 	}
-	<-c.StopChan // from here on no other goroutine touches what the loop owns
+	<-c.StopChan // from here on no other goroutine uses the loop's fields
 	return c.loop.snapshot(time.Now())
 }
 
@@ -154,9 +154,9 @@ type ConsumerStats struct {
 	Connections      int    // nsqds connected now
 }
 
-// IsStarved reports whether a connection has nearly as many messages in flight as it
-// may have: one, and at least 85 % of its RDY. A handler that gathers messages can take
-// that as the sign to process them, since no more come until it does.
+// IsStarved reports whether any connection has nearly as many messages in flight as it
+// may have: at least one, and at least 85 % of its RDY. A handler that gathers messages
+// can take that as the sign to process them, since few more come until it does.
 func (c *Consumer) IsStarved() bool {
 	for _, conn := range c.connected.Load().open {
 		s := conn.link.Stats()
@@ -182,8 +182,8 @@ func (c *Consumer) Stats() *ConsumerStats {
 	}
 }
 
-// connections is what the run loop shows of its connections: the open ones in the order
-// of their IDs, and the counts of those that have ended.
+// connections is what the run loop publishes of its connections: the open ones, ordered
+// by ID, and the summed counts of those that have ended.
 type connections struct {
 	open []*consumerConn
 	past Counts

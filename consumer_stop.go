@@ -11,11 +11,11 @@ import (
 // Consumer has stopped. A second call does nothing.
 //
 // The Consumer takes no more messages and requeues those that no handler has begun,
-// without backoff. Handlers may finish theirs, for at most stop_timeout. Then the
-// contexts of messages end with cause [ErrStopped], and handlers that asked for one
-// have another half a second. When StopChan closes, all connections are closed. The
-// only handlers still running are those that took longer; nsqd delivers their
-// messages again.
+// without backoff. Handlers have stop_timeout to finish the messages that they have
+// begun. Then the contexts of messages end with cause [ErrStopped], and handlers that
+// asked for one get another half a second. When StopChan closes, all connections are
+// closed. The only handlers still running are those that took longer; nsqd delivers
+// their messages again.
 func (c *Consumer) Stop() {
 	c.post(func(now time.Time) { c.loop.machine.Stop(now, now.Add(c.cfg.StopTimeout)) })
 }
@@ -24,10 +24,10 @@ func (c *Consumer) Stop() {
 // stop_timeout, and waits until it has stopped. If a stop was begun before, the
 // earlier of the two bounds counts.
 //
-// It returns nil if all handlers have returned, the messages that they began are
-// acked or requeued, and nsqd was sent all that. Otherwise it returns a [*StopError],
-// which also matches the context's cause. A handler must not call Shutdown: it would
-// wait for itself.
+// It returns nil if all handlers have returned, the messages that they began are acked
+// or requeued, and all acks and requeues were sent. Otherwise it returns a
+// [*StopError], which wraps the context's cause. A handler must not call Shutdown: it
+// would wait for itself.
 func (c *Consumer) Shutdown(ctx context.Context) error {
 	c.post(func(now time.Time) { c.loop.machine.Stop(now, time.Time{}) })
 	select {
@@ -52,22 +52,23 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return c.stopError(errStopTimeout)
 }
 
-// stopError returns what a stop left behind.
+// stopError returns the Consumer's StopError with a cause, nil if nothing was left
+// unfinished.
 func (c *Consumer) stopError(cause error) error {
-	left := c.loop.left // nobody changes it: StopChan is closed
+	left := c.loop.left // StopChan is closed, so it no longer changes
 	if left == nil {
 		return nil
 	}
-	told := *left
-	told.cause = cause
-	return &told
+	e := *left
+	e.cause = cause
+	return &e
 }
 
-// StopError reports what a Consumer left unfinished because its time to stop was over.
-// nsqd delivers the messages again.
+// StopError reports what a Consumer left unfinished because its time to stop had run
+// out. nsqd delivers the messages again.
 type StopError struct {
 	Topic, Channel string
-	Running        []Unfinished // handlers that had not returned
+	Running        []Unfinished // messages whose handlers had not returned
 	Unanswered     []Unfinished // messages that handlers had left to be acked later
 	Cut            []string     // addresses of nsqds that did not take the last acks in time
 
@@ -101,5 +102,5 @@ func (e *StopError) Error() string {
 	return b.String()
 }
 
-// Unwrap returns what ended the time: the context's cause, or stop_timeout.
+// Unwrap returns why time ran out: the context's cause, or an error for stop_timeout.
 func (e *StopError) Unwrap() error { return e.cause }

@@ -46,7 +46,7 @@ func TestStopWhenIdle(t *testing.T) {
 	})
 }
 
-// D11, D17: Stop ends a connect call at once, whatever step it has come to. inScene
+// D11, D17: Stop ends a connect call at once, whichever step it has reached. inScene
 // checks that the socket is closed.
 func TestStopWhileConnecting(t *testing.T) {
 	stall := func(command string) func(*scene, *nsqtest.Nsqd) {
@@ -72,7 +72,7 @@ func TestStopWhileConnecting(t *testing.T) {
 				if err := <-result; err == nil || name != "redial" && !errors.Is(err, ErrStopped) {
 					s.Errorf("ConnectToNSQD: error %v", err)
 				}
-				d.Kill() // ends its stalled goroutine
+				d.Kill() // ends nsqd's stalled goroutine
 			})
 		})
 	}
@@ -163,7 +163,7 @@ func TestStopRequeuesWhatNobodyBegan(t *testing.T) {
 				}
 				after(time.Second)
 				if took := s.stopped(); took > 2100*time.Millisecond {
-					s.Errorf("took %v, want no longer than the handlers", took)
+					s.Errorf("took %v, want no longer than the handlers take", took)
 				}
 				st := d.Stats("t", "c")
 				want := nsqtest.Stats{Depth: 590, Delivered: 500, Finished: 10, Requeued: 490}
@@ -225,8 +225,8 @@ func TestStopWithDialThatIgnoresItsContext(t *testing.T) {
 }
 
 // DisconnectFromNSQD drains a connection: what no handler has begun is requeued, handlers
-// finish the rest, and the other nsqds take over its share as it becomes free. The address
-// is not dialled again until the user connects to it again.
+// finish the rest, and the other nsqds take over its share as it becomes free. The
+// address is not dialled again until the user connects to it again.
 func TestDisconnectDrains(t *testing.T) {
 	inScene(t, func(s *scene) {
 		a, b := s.nsqd("a:1"), s.nsqd("b:1")

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// StopError's text counts and names what was left behind. It names five messages of a
-// kind at most.
+// The text of a StopError counts and names what was left unfinished. It names at most
+// five messages of a kind.
 func TestStopErrorText(t *testing.T) {
 	unfinished := func(n int) []Unfinished {
 		var list []Unfinished

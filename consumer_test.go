@@ -58,8 +58,8 @@ func TestConsumeFromTwoNSQDs(t *testing.T) {
 	})
 }
 
-// NewConsumer returns an error for an invalid name or option, and panics for a Config that
-// NewConfig did not make.
+// NewConsumer returns an error for an invalid name or option, and panics for a Config
+// that NewConfig did not make.
 func TestNewConsumerRefusesWhatIsInvalid(t *testing.T) {
 	tests := []struct {
 		topic, channel string
@@ -173,8 +173,8 @@ func TestIdleConnectionStays(t *testing.T) {
 	}
 }
 
-// D2: a lost connection leaves the set at once and is dialled again, even while handlers
-// hang on its messages. Their FINs come too late and do not count as sent.
+// D2: a lost connection is dropped and redialled at once, even while handlers hang on its
+// messages. Their FINs come too late and do not count as sent.
 func TestLostConnectionDoesNotWaitForHandlers(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -307,8 +307,8 @@ func TestConnectToNSQDsTriesAll(t *testing.T) {
 	})
 }
 
-// A loop around ConnectToNSQD ends, whether it waits for nil or for ErrAlreadyConnected, and
-// even if a redial in the background connects first.
+// A loop around ConnectToNSQD ends, whether it waits for nil or for ErrAlreadyConnected,
+// and even if a redial in the background connects first.
 func TestConnectAgainAfterFailure(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.consumer(1, noError)
@@ -355,7 +355,7 @@ func TestRefusedSubscription(t *testing.T) {
 	}
 }
 
-// D19: ChangeMaxInFlight sends the new RDY at once, and nothing if it is the old one. 0 or
+// D19: ChangeMaxInFlight sends the new RDY at once, or nothing if it is the old one. 0 or
 // less pauses and keeps the connection.
 func TestChangeMaxInFlight(t *testing.T) {
 	inScene(t, func(s *scene) {
@@ -456,7 +456,7 @@ func TestFrozenNSQDHoldsUpNobody(t *testing.T) {
 		synctest.Wait()
 		for i := range 100 {
 			flood(live, 50)
-			s.c.ChangeMaxInFlight(90 + i%2) // each change is an RDY for the frozen one, too
+			s.c.ChangeMaxInFlight(90 + i%2) // each change sends an RDY to the frozen one as well
 		}
 		synctest.Wait()
 		if st := live.Stats("t", "c"); st.Finished != 5000 {
@@ -510,8 +510,8 @@ func TestEndedHandlersNeedNoSlots(t *testing.T) {
 	})
 }
 
-// RDY stays within nsqd's max-rdy-count, and the rest of max_in_flight goes to the others.
-// A warning names both figures.
+// RDY stays within nsqd's max-rdy-count, and the rest of max_in_flight goes to the
+// others. A warning names both figures.
 func TestRDYStaysWithinMaxRDYCount(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight = 50
@@ -551,7 +551,7 @@ func TestConnectWhileARedialWaits(t *testing.T) {
 		}
 		connect := func() (time.Duration, error) {
 			if wait := time.Until(s.c.Snapshot().Connections[0].NextDial); wait < 20*time.Second {
-				s.Fatalf("a redial is due in %v: too soon to show anything", wait)
+				s.Fatalf("a redial is due in %v: too soon for the test to show anything", wait)
 			}
 			start := time.Now()
 			err := s.c.ConnectToNSQD("a:1")

@@ -9,14 +9,14 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// auto_touch keeps the lease of a message while its handler runs, as long as it is set to
-// and nsqd allows. A TOUCH that is not needed is not sent.
+// auto_touch keeps the lease of a message alive while its handler runs, for as long as it
+// is set to and nsqd allows. It sends no TOUCH that is not needed.
 func TestAutoTouch(t *testing.T) {
 	const long = 10317 * time.Millisecond // ends neither with a lease nor when a TOUCH is due
 	for _, tt := range []struct {
 		name               string
 		touch, works, most time.Duration
-		deliveries         uint64 // in a minute: 1, or so many at least
+		deliveries         uint64 // in a minute: exactly 1, or else at least this many
 		touches            [2]int // at least and at most
 	}{
 		{"off", 0, 2517 * time.Millisecond, time.Hour, 20, [2]int{0, 0}},
@@ -84,8 +84,8 @@ func TestTouchMovesTheLease(t *testing.T) {
 	})
 }
 
-// auto_touch also keeps the lease of a message that has waited for its handler, and touches
-// it well before the lease ends.
+// auto_touch also keeps alive the lease of a message that has waited for a handler, and
+// touches the message well before the lease ends.
 func TestAutoTouchOfAMessageThatWaited(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.AutoTouch, s.cfg.MaxInFlight = time.Minute, 2
@@ -147,8 +147,8 @@ func TestTouchKeepsTheMessage(t *testing.T) {
 	})
 }
 
-// auto_touch keeps the lease of the first message after a long quiet time, and well before
-// its end, wherever between two sweeps the message comes.
+// auto_touch touches the first message after a long quiet time well before its lease
+// ends, wherever between two sweeps the message arrives.
 func TestAutoTouchAfterAQuietTime(t *testing.T) {
 	for phase := range 10 {
 		inScene(t, func(s *scene) {

@@ -10,50 +10,50 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// worker is a handler's goroutine, as the queue knows it.
+// worker is the queue's view of one goroutine that calls a handler.
 type worker struct {
-	handler int     // index of the handler, of the Consumer's
-	call    Handler // the handler; set before the goroutine starts
+	handler int     // index in Consumer.handlers
+	call    Handler // the handler itself; set before the goroutine starts
 
 	// Guarded by the queue's mutex:
-	quit  bool   // it is to end
-	gone  bool   // it was told so, and takes nothing any more
-	place int    // index of it in the queue's busy, while it is there
-	seen  uint64 // claims as of the last look for stalled workers
+	quit  bool   // it must end
+	gone  bool   // take has returned false to it
+	place int    // its index in the queue's busy, while it is there
+	seen  uint64 // the value of claims at the last call of stalled
 
-	// batch is what it has taken: claimed messages first, of which it works on the
-	// last, and then those that it has not begun. Only the worker sets it, with
-	// the queue's mutex held.
+	// batch is what the worker has taken: first the messages that it has claimed, then
+	// those that it has not begun. It works on the last claimed one. Only the worker
+	// sets batch, with the queue's mutex held.
 	batch []Message
-	// claims is how many of batch are claimed, in the high 32 bits, and how many
-	// belong to it, in the low ones. The worker raises the first without the mutex;
-	// whoever holds the mutex may lower the second. Both by compare-and-swap, so no
-	// message is begun and taken back.
+	// claims holds two counts: in the high 32 bits how many messages of batch are
+	// claimed, in the low 32 bits how many belong to the worker. Only the worker raises
+	// the first, without the mutex. Any holder of the queue's mutex may lower the
+	// second. Both use compare-and-swap, so no message is both begun and taken back.
 	claims atomic.Uint64
 
-	// The worker's own:
-	now   time.Duration // when it took a message last
-	since time.Duration // when it took the batch
-	most  int           // length of its next batch, 1 or more
+	// Used by the worker only:
+	now       time.Duration // when it last took a message
+	since     time.Duration // when it took the batch
+	batchSize int           // the length of its next batch, at least 1
 
-	// begun is when it began the message it works on, kept for auto_touch only.
-	// A sweep that races with this store sees the previous time. That is harmless:
-	// the next sweep sees the new one.
+	// begun is when the worker began its current message. It is kept for auto_touch
+	// only. A sweep that races with this store sees the previous time. That is
+	// harmless: the next sweep sees the new one.
 	begun atomic.Int64
 	fins  finBatch
 }
 
-// finBatch is FINs that a worker's link was not given yet. They wait for no
-// handler longer than about batchSlice: see deliveryQueue.
+// finBatch holds the FINs that a worker has not yet given to the link. However slow the
+// handler, they wait no longer than about batchSlice: see deliveryQueue.
 type finBatch struct {
-	mu    sync.Mutex // guards link and ids; only the worker adds
+	mu    sync.Mutex // guards link and ids
 	link  *link.Link
 	ids   []wire.ID
-	spare []wire.ID // what ids was before; the worker's own
+	spare []wire.ID // the previous ids, for reuse; only the worker uses it
 }
 
-// add adds a FIN. It reports whether it is the first. All of a batch are for one
-// link: a slab came over one.
+// add adds a FIN, and reports whether it is the first. Only the worker calls it. All FINs
+// of a batch go to one link, since all messages of a slab came over one.
 func (b *finBatch) add(l *link.Link, id MessageID) (first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -62,7 +62,7 @@ func (b *finBatch) add(l *link.Link, id MessageID) (first bool) {
 	return len(b.ids) == 1
 }
 
-// flush gives the link the FINs. Only the worker calls it.
+// flush gives the FINs to the link. Only the worker calls it.
 func (b *finBatch) flush() {
 	b.mu.Lock()
 	l, ids := b.link, b.ids
@@ -74,7 +74,7 @@ func (b *finBatch) flush() {
 	b.spare = ids
 }
 
-// flushFor gives the link the FINs on behalf of a worker whose handler is running.
+// flushFor gives the FINs to the link on behalf of a worker whose handler is running.
 func (b *finBatch) flushFor() {
 	b.mu.Lock()
 	l, ids := b.link, slices.Clone(b.ids)
@@ -85,15 +85,17 @@ func (b *finBatch) flushFor() {
 	}
 }
 
-// empty reports whether there are none.
+// empty reports whether there is no FIN.
 func (b *finBatch) empty() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.ids) == 0
 }
 
+// oneClaim added to claims raises the number of claimed messages by one.
 const oneClaim = 1 << 32
 
+// unpack splits claims into its two counts.
 func unpack(claims uint64) (claimed, all int) { return int(claims >> 32), int(uint32(claims)) } // #nosec G115 -- halves
 
 // setBatch replaces the batch. The worker calls it, with the queue's mutex held.
@@ -102,8 +104,8 @@ func (w *worker) setBatch(batch []Message) {
 	w.claims.Store(uint64(len(batch)))
 }
 
-// claim begins the next message of the batch, nil without one. Only the worker
-// calls it.
+// claim claims and returns the next message of the batch, nil if there is none. Only the
+// worker calls it.
 func (w *worker) claim() *Message {
 	for {
 		claims := w.claims.Load()
@@ -117,8 +119,8 @@ func (w *worker) claim() *Message {
 	}
 }
 
-// current returns the message that the worker works on or has just finished, nil
-// without one. Callers other than the worker hold the queue's mutex.
+// current returns the message that the worker works on or has just finished, nil if there
+// is none. Callers other than the worker hold the queue's mutex.
 func (w *worker) current() *Message {
 	if claimed, _ := unpack(w.claims.Load()); claimed > 0 {
 		return &w.batch[claimed-1]
@@ -132,13 +134,13 @@ func (w *worker) unclaimed() int {
 	return all - claimed
 }
 
-// nothingToSteal reports whether w has neither unclaimed messages nor unsent FINs.
-// It gets no others before its next batch: of the messages that it claims now the
-// last is the last of its batch, and after that it sends the FINs itself.
+// nothingToSteal reports whether w has neither unclaimed messages nor unsent FINs. If so,
+// that holds until its next batch: w gets no more messages before that, and after its
+// current one, the last of the batch, it sends the FIN itself.
 func (w *worker) nothingToSteal() bool { return w.unclaimed() == 0 && w.fins.empty() }
 
-// stalled reports whether w has unclaimed messages and has claimed none since the
-// last call. Callers hold the queue's mutex.
+// stalled reports whether w has unclaimed messages and has claimed none since the last
+// call. Callers hold the queue's mutex.
 func (w *worker) stalled() bool {
 	claims := w.claims.Load()
 	same := claims == w.seen
@@ -151,9 +153,11 @@ func (w *worker) stalled() bool {
 // the queue's mutex.
 func (w *worker) unclaimAll() []Message { return w.unclaim(func(n int) int { return n }) }
 
-// unclaimHalf takes back the last half of them, or the only one.
+// unclaimHalf takes back the last half of the messages that the worker has not begun,
+// rounded up. Callers hold the queue's mutex.
 func (w *worker) unclaimHalf() []Message { return w.unclaim(func(n int) int { return (n + 1) / 2 }) }
 
+// unclaim takes back as many messages as share returns, from the end of the batch.
 func (w *worker) unclaim(share func(unclaimed int) int) []Message {
 	for {
 		claims := w.claims.Load()

@@ -22,8 +22,8 @@ type MessageID [MsgIDLength]byte
 // when the handler returns, unless [Message.DisableAutoResponse] was called. The ack
 // goes to the connection that delivered the message. If that connection is gone or the
 // message's lease is over, the ack is lost and nsqd delivers the message again. The
-// lease is nsqd's msg-timeout from the receipt of the message and from each
-// [Message.Touch], but never longer than nsqd's max-msg-timeout in all.
+// lease is nsqd's msg-timeout, counted from the receipt of the message and again from
+// each [Message.Touch], but never longer than nsqd's max-msg-timeout in all.
 //
 // A copy of a message that a Consumer delivered, with another body for instance, is
 // the same message: an ack of one acks both.
@@ -31,13 +31,13 @@ type MessageID [MsgIDLength]byte
 // The methods may be called from any goroutine and never block. The fields belong to
 // the handler: nothing else writes them, and the body may be kept unless
 // recycle_bodies is set. Messages that arrive together share memory, at most 16 KiB of
-// bodies, so a kept body or message keeps that of its neighbours.
+// bodies, so keeping a body or a message keeps the memory of its neighbours.
 type Message struct {
 	ID          MessageID
 	Body        []byte
 	Timestamp   int64  // when it was published, in nanoseconds since 1970
 	Attempts    uint16 // deliveries so far; 1 on the first
-	lease       uint32 // milliseconds from received; accessed atomically; fills a gap here
+	lease       uint32 // milliseconds after received; accessed atomically; here it fills a gap
 	NSQDAddress string // of the nsqd that delivered it
 
 	// Delegate receives the acks. It is exported for tests that make their own
@@ -45,29 +45,29 @@ type Message struct {
 	Delegate MessageDelegate
 
 	state uint32 // the bits below; accessed atomically
-	epoch uint32 // of the Consumer's backoff, when the message came; see flow
+	epoch uint32 // flow's epoch when the message arrived
 
-	// Set for a message that a Consumer received, and not changed after that:
-	original *Message // itself; copies that a handler makes use its state
+	// Set when a Consumer receives the message, and never changed:
+	original *Message // the message itself; a copy finds the shared state here
 	conn     *consumerConn
 	bodies   *bodies       // with recycle_bodies: the memory that Body is part of
-	received time.Duration // when it came, by the Consumer's clock
+	received time.Duration // when the message arrived, on the Consumer's clock
 }
 
 const (
-	responded    uint32 = 1 << iota // it was acked or requeued
-	manualAnswer                    // DisableAutoResponse was called
-	givenUp                         // discarded, or past max_attempts: backoff hears nothing of it
-	timedOut                        // its lease or connection ended before it was acked
-	detached                        // its handler returned before it was acked
-	observed                        // its context was asked for
+	responded      uint32 = 1 << iota // it was acked or requeued
+	manualResponse                    // DisableAutoResponse was called
+	givenUp                           // discarded, or past max_attempts; backoff ignores it
+	timedOut                          // its lease or connection ended before it was acked
+	detached                          // its handler returned before it was acked
+	observed                          // its context was asked for
 )
 
 // autoDelay stands for the configured delay of a requeue.
 const autoDelay time.Duration = -1
 
 // MessageDelegate receives the acks, requeues and touches of messages. It exists for
-// tests of handlers; a Consumer's messages have the Consumer's own.
+// tests of handlers. The messages of a Consumer have a Delegate of the Consumer's.
 type MessageDelegate interface {
 	// OnFinish is called by Finish, once.
 	OnFinish(*Message)
@@ -105,15 +105,15 @@ func (m *Message) WriteTo(w io.Writer) (int64, error) {
 // DisableAutoResponse leaves acking to the handler, which may ack after it has
 // returned. Call it before the handler returns. A message that is not acked when its
 // lease ends is lost to the Consumer: nsqd delivers it again.
-func (m *Message) DisableAutoResponse() { m.set(manualAnswer) }
+func (m *Message) DisableAutoResponse() { m.set(manualResponse) }
 
 // IsAutoResponseDisabled reports whether DisableAutoResponse was called.
 func (m *Message) IsAutoResponseDisabled() bool {
-	return m.is(manualAnswer)
+	return m.is(manualResponse)
 }
 
-// own returns the message whose state counts: the one that was delivered, if m is a
-// copy.
+// own returns the message that holds the state: the delivered one if m is a copy of it,
+// and otherwise m.
 func (m *Message) own() *Message {
 	if m.original != nil {
 		return m.original
@@ -121,6 +121,7 @@ func (m *Message) own() *Message {
 	return m
 }
 
+// set sets a bit of the state, and returns the state before.
 func (m *Message) set(bit uint32) (before uint32) { return atomic.OrUint32(&m.own().state, bit) }
 
 // is reports whether any of the bits is set.
@@ -130,14 +131,14 @@ func (m *Message) is(bits uint32) bool { return atomic.LoadUint32(&m.own().state
 func (m *Message) HasResponded() bool { return m.is(responded) }
 
 // respond claims the message for the caller, which must then ack or requeue it. It
-// reports false if the message was claimed before.
+// reports false if the message was already claimed.
 func (m *Message) respond() bool {
 	before := m.set(responded)
 	if before&responded != 0 {
 		return false
 	}
 	if before&(detached|observed) != 0 {
-		m.conn.claimed(m.own(), before)
+		m.conn.cleanUp(m.own(), before)
 	}
 	if m.bodies != nil {
 		m.bodies.release(m.own().Body)
@@ -158,17 +159,17 @@ func (m *Message) Finish() {
 //
 // A delay of exactly -1 stands for the configured one: default_requeue_delay times
 // the message's attempts, at most max_requeue_delay. Any other negative delay is 0.
-// nsqd counts in milliseconds and reduces a delay above its max-req-timeout.
+// nsqd counts in milliseconds, and reduces a delay above its max-req-timeout to that.
 func (m *Message) Requeue(delay time.Duration) { m.requeue(delay, true) }
 
-// RequeueWithoutBackoff is Requeue without backoff. A Consumer that is backing off
-// already stays at its level.
+// RequeueWithoutBackoff is Requeue without backoff. A Consumer that is already backing
+// off stays at its level.
 func (m *Message) RequeueWithoutBackoff(delay time.Duration) { m.requeue(delay, false) }
 
-// expire marks the message as timed out, because nsqd no longer waits for its ack. It
-// reports false, and marks nothing, if the message was acked or marked before. Both are
-// one atomic step: an ack after the mark sees it and is not sent, and no mark comes
-// after an ack.
+// expire marks the message as timed out, because nsqd no longer waits for its ack. If the
+// message was already acked, requeued or marked, expire changes nothing and reports
+// false. The check and the mark are one atomic step: an ack after the mark sees it and is
+// not sent, and no mark comes after an ack.
 func (m *Message) expire() bool {
 	for {
 		before := atomic.LoadUint32(&m.state)

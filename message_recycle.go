@@ -7,12 +7,12 @@ import (
 )
 
 const (
-	// recycledSlab is how many bytes of bodies, at most, share memory and are
-	// released together with recycle_bodies.
+	// recycledSlab is the largest number of bytes of bodies that, with recycle_bodies,
+	// share memory and are recycled together.
 	recycledSlab = 64 << 10
-	// leastRecycled is how many bytes of bodies must arrive together to be
-	// recycled. Fewer bytes, waiting for a slow handler, would hold a whole slab,
-	// which is far more memory than recycling saves.
+	// leastRecycled is how many bytes of bodies must arrive together to be recycled.
+	// If fewer waited for a slow handler, they would hold a whole slab, far more
+	// memory than recycling saves.
 	leastRecycled = 4 << 10
 )
 
@@ -26,7 +26,8 @@ type bodies struct {
 
 var recycled = sync.Pool{New: func() any { return new(bodies) }}
 
-// release records that the message with this body was finished or requeued.
+// release records that the message with this body was finished or requeued. The last
+// call recycles the memory.
 func (b *bodies) release(body []byte) {
 	if poisoning && b.contains(body) { // the handler may have set Body to other memory
 		for i := range body {
@@ -43,5 +44,5 @@ func (b *bodies) contains(body []byte) bool {
 	return reflect.ValueOf(body).Pointer()-reflect.ValueOf(b.mem[:]).Pointer() < recycledSlab
 }
 
-// poison fills released bodies in programs that look for misuse: see poisoning.
+// poison overwrites released bodies, if poisoning is on.
 const poison = 0xDB

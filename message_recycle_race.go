@@ -2,6 +2,6 @@
 
 package nsq
 
-// poisoning has recycled bodies overwritten when they are released. A handler that
-// still reads one sees the poison, and the race detector reports the read.
+// poisoning makes release overwrite bodies. If a handler still reads one, it sees the
+// poison, and the race detector reports the read.
 const poisoning = true

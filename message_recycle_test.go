@@ -14,8 +14,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// A body does not change until its message is acked or requeued, although the memory of
-// other messages is reused all the time.
+// A body does not change until its message is acked or requeued, even though the memory
+// of other messages keeps being reused.
 func TestRecycledBodiesStayWhole(t *testing.T) {
 	inScene(t, func(s *scene) {
 		const n = 5000
@@ -76,8 +76,8 @@ func TestRecycledBodiesStayWhole(t *testing.T) {
 	})
 }
 
-// Bodies of all sizes arrive as published, in memory of their own or shared. Without
-// recycle_bodies they stay so when a handler keeps them.
+// Bodies of all sizes arrive as published, whether their memory is shared or not. Without
+// recycle_bodies, bodies that a handler keeps do not change.
 func TestBodiesOfAllSizes(t *testing.T) {
 	for _, recycle := range []bool{false, true} {
 		inScene(t, func(s *scene) {
@@ -149,7 +149,7 @@ func TestRecycledBodies(t *testing.T) {
 }
 
 // A slab of messages, with the word that the allocator puts before it, fits the size
-// class that it was cut for.
+// class that messageSlab was chosen for.
 func TestMessageSize(t *testing.T) {
 	class := map[int]uintptr{64: 8192, 32: 6144}[strconv.IntSize]
 	if size := messageSlab*unsafe.Sizeof(Message{}) + 8; size > class {
@@ -157,8 +157,8 @@ func TestMessageSize(t *testing.T) {
 	}
 }
 
-// The memory of bodies is reused: a hundred deliveries, each after the last was acked, need
-// far fewer slabs than that.
+// The memory of bodies is reused: a hundred deliveries, each after the last was acked,
+// need far fewer slabs than that.
 func TestDeliveriesShareRecycledMemory(t *testing.T) {
 	inScene(t, func(s *scene) {
 		const deliveries = 100

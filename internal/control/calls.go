@@ -2,13 +2,12 @@ package control
 
 import "time"
 
-// Connect wants an address from now on. The call is answered with the result of
-// the next dial, which is due at once.
+// Connect makes an address wanted and dials it at once. The call's result is that
+// of the dial.
 //
-// Two kinds of loops round it must end, though discovery or a redial may be
-// faster than they are. One calls until it is told OK: so the first call for an
-// address that is connected is. The other calls until it is told
-// AlreadyConnected: so further ones are.
+// If discovery or a redial has connected the address before the call, the first
+// such call gets OK and later ones get AlreadyConnected. Users write two kinds of
+// retry loop, one until OK and one until AlreadyConnected; both must end.
 func (m *Machine) Connect(now time.Time, addr string, call Call) {
 	if m.phase != Active {
 		m.reply(call, Stopped)
@@ -17,10 +16,10 @@ func (m *Machine) Connect(now time.Time, addr string, call Call) {
 	n := m.nsqds[addr]
 	switch {
 	case n == nil:
-		n = m.want(addr)
-	case m.connected(n) && !n.told:
-		n.told = true
-		m.fleet.Add(now, addr) // it may have been discovered only
+		n = m.add(addr)
+	case m.connected(n) && !n.toldOK:
+		n.toldOK = true
+		m.fleet.Add(now, addr) // so far it may only be listed
 		m.reply(call, OK)
 		return
 	case m.connected(n) || n.call != 0:
@@ -31,8 +30,9 @@ func (m *Machine) Connect(now time.Time, addr string, call Call) {
 	m.fleet.Add(now, addr)
 }
 
-// Disconnect wants an address no more. What no handler has begun is requeued;
-// the connection ends when the rest is acked.
+// Disconnect makes an address unwanted and drains its connection: messages that no
+// handler has begun are requeued, and the connection ends when the others are
+// acked.
 func (m *Machine) Disconnect(now time.Time, addr string, call Call) {
 	if m.phase != Active || !m.fleet.Remove(now, addr) {
 		m.reply(call, NotConnected)
@@ -42,30 +42,30 @@ func (m *Machine) Disconnect(now time.Time, addr string, call Call) {
 	m.reply(call, OK)
 }
 
-// Settle answers a call when nothing is being dialled.
-func (m *Machine) Settle(call Call) {
+// AwaitDials replies to a call once no dial is under way.
+func (m *Machine) AwaitDials(call Call) {
 	if m.phase != Active {
 		m.reply(call, Stopped)
 		return
 	}
-	m.settling = append(m.settling, call)
+	m.awaitingDials = append(m.awaitingDials, call)
 }
 
-// settle answers the settling calls if nothing is being dialled.
-func (m *Machine) settle(r Result) {
+// replyAwaitingDials replies to the AwaitDials calls: with OK only once no dial is
+// under way, with any other result at once.
+func (m *Machine) replyAwaitingDials(r Result) {
 	if m.dials > 0 && r == OK {
 		return
 	}
-	for _, call := range m.settling {
+	for _, call := range m.awaitingDials {
 		m.reply(call, r)
 	}
-	m.settling = m.settling[:0]
+	m.awaitingDials = m.awaitingDials[:0]
 }
 
-// reply tells a caller the result.
 func (m *Machine) reply(call Call, r Result) { m.give(Reply{Call: call, Result: r}) }
 
-// replyWaiting tells the caller that waits for an nsqd's dial, if any, the result.
+// replyWaiting replies to the Connect call that waits for the nsqd's dial, if any.
 func (m *Machine) replyWaiting(n *nsqd, r Result, err error) {
 	if n.call != 0 {
 		m.give(Reply{Call: n.call, Result: r, Err: err})

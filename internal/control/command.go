@@ -16,83 +16,84 @@ type (
 		ID   ID
 		Addr string
 	}
-	// CancelDial has a dial end soon. Its result is reported all the same.
+	// CancelDial cancels a dial. The owner still reports its result.
 	CancelDial struct{ ID ID }
-	// Open begins to read from a connection whose dial succeeded. Down is the
-	// last that is heard of it.
+	// Open starts reading from a connection whose dial succeeded. The owner's last
+	// report about the connection is Down.
 	Open struct{ ID ID }
-	// Close closes a link at once: that of a dial nobody wants, which was never
-	// opened and is not heard of again; or an open one, whose Down follows.
+	// Close closes a link at once. Without Cut, the link comes from a dial whose
+	// address is no longer wanted: it was never opened, and no Down follows. With
+	// Cut, it is an open connection that a stop cannot wait for, and Down follows.
 	Close struct {
 		ID  ID
-		Cut bool // an open connection is cut because a stop's time is over
+		Cut bool
 	}
 	// SetRDY writes an RDY.
 	SetRDY struct {
 		ID  ID
 		RDY int
 	}
-	// SetFlags sets what readers and handlers look at. It comes before the RDYs
-	// that follow from the same decision.
+	// SetFlags sets the flags that readers and handlers check. It precedes the RDYs
+	// of the same decision.
 	SetFlags struct {
-		Epoch     uint32 // messages that arrive from now on are stamped with it
-		Reporting bool   // successes are reported, not only failures
-		Listening bool   // the next message is reported, by Wake
+		Epoch     uint32 // the stamp of messages that arrive from now on
+		Reporting bool   // handlers report successes too, not only failures
+		Listening bool   // the reader of the next message calls Wake
 	}
-	// Drain writes CLS and has messages that still arrive requeued.
+	// Drain writes CLS. Messages that still arrive are requeued.
 	Drain struct{ ID ID }
-	// Requeue requeues what no handler has begun of a draining connection. It
-	// comes after Drain: nsqd would deliver a message again at once.
+	// Requeue requeues the messages of a draining connection that no handler has
+	// begun. It follows Drain: before CLS, nsqd would deliver them right back.
 	Requeue struct{ ID ID }
-	// Abandon has a draining connection end as soon as the acks that it was given
-	// are sent, without waiting for others.
+	// Abandon ends a draining connection as soon as it has sent the acks that it
+	// already holds. It waits for no others.
 	Abandon struct{ ID ID }
-	// Reply tells a waiting caller the result. Err is that of DialFailed if the
-	// result is Failed, and nil otherwise.
+	// Reply gives a waiting caller its result. If that is Failed, Err is the error
+	// that was passed to DialFailed; otherwise Err is nil.
 	Reply struct {
 		Call   Call
 		Result Result
 		Err    error
 	}
-	// Poll asks nsqlookupds soon.
+	// Poll has nsqlookupds polled soon.
 	Poll struct{}
-	// StopDialling ends all dials and the polling of nsqlookupds.
+	// StopDialling cancels all dials and ends the polling of nsqlookupds.
 	StopDialling struct{}
-	// StopHandlers closes the queue and requeues what is in it. No handler
-	// begins a message any more.
+	// StopHandlers closes the queue and requeues the messages in it. From then on
+	// no handler begins a message.
 	StopHandlers struct{}
 	// EndContexts ends the contexts of all messages.
 	EndContexts struct{}
-	// LeaveHandlers sends the acks that handlers have given and not sent, and
-	// notes what they leave behind. No ack can follow the Abandons after it.
-	LeaveHandlers struct{}
-	// Tell makes an event known, to the log for instance.
+	// AbandonHandlers passes the acks that handlers have gathered to the
+	// connections, and records which messages are still unacked. After the Abandons
+	// that follow, no ack can be sent.
+	AbandonHandlers struct{}
+	// Tell announces an event. Today the log is the only listener.
 	Tell struct{ Event Event }
 	// Done ends the owner's loop.
 	Done struct{}
 )
 
-func (Dial) command()          {}
-func (CancelDial) command()    {}
-func (Open) command()          {}
-func (Close) command()         {}
-func (SetRDY) command()        {}
-func (SetFlags) command()      {}
-func (Drain) command()         {}
-func (Requeue) command()       {}
-func (Abandon) command()       {}
-func (Reply) command()         {}
-func (Poll) command()          {}
-func (StopDialling) command()  {}
-func (StopHandlers) command()  {}
-func (EndContexts) command()   {}
-func (LeaveHandlers) command() {}
-func (Tell) command()          {}
-func (Done) command()          {}
+func (Dial) command()            {}
+func (CancelDial) command()      {}
+func (Open) command()            {}
+func (Close) command()           {}
+func (SetRDY) command()          {}
+func (SetFlags) command()        {}
+func (Drain) command()           {}
+func (Requeue) command()         {}
+func (Abandon) command()         {}
+func (Reply) command()           {}
+func (Poll) command()            {}
+func (StopDialling) command()    {}
+func (StopHandlers) command()    {}
+func (EndContexts) command()     {}
+func (AbandonHandlers) command() {}
+func (Tell) command()            {}
+func (Done) command()            {}
 
-// Event is something that happened to the Consumer, for those that watch it: one
-// of the types below. Events that carry an ID may be about a connection that is
-// gone.
+// Event is something that happened to the Consumer and is worth logging: one of
+// the types below. Its ID may be that of a connection that is gone.
 type Event interface{ event() }
 
 type (
@@ -101,25 +102,25 @@ type (
 		ID   ID
 		Addr string
 	}
-	// DialFailed comes before the Reply that tells a caller the same.
+	// DialFailed comes before the Reply that gives a caller the same error.
 	DialFailed struct {
 		ID    ID
 		Addr  string
 		Err   error
-		First bool          // since the address became wanted, or was last connected
-		Retry time.Duration // until the next dial
+		First bool          // since the address became wanted or was last connected
+		Retry time.Duration // time until the next dial
 	}
 	// ConnUp comes before Open.
 	ConnUp struct {
 		ID   ID
 		Addr string
 	}
-	// ConnLost says that a connection ended unasked.
+	// ConnLost says that a connection ended although it was not draining.
 	ConnLost struct {
 		ID    ID
 		Addr  string
 		Err   error
-		Retry time.Duration // until the next dial
+		Retry time.Duration // time until the next dial
 	}
 	// ConnClosed says that a draining connection ended. Err is not nil if it was
 	// lost before all its messages were acked.
@@ -128,7 +129,8 @@ type (
 		Addr string
 		Err  error
 	}
-	// Unlisted says that an nsqd is let go because no nsqlookupd lists it.
+	// Unlisted says that the Consumer disconnects from an nsqd because no nsqlookupd
+	// lists it any more.
 	Unlisted struct{ Addr string }
 	// LowMaxRDY says that an nsqd's max-rdy-count is below max_in_flight.
 	LowMaxRDY struct {
@@ -138,19 +140,19 @@ type (
 	}
 	// FewSlots says, once, that max_in_flight leaves handlers or nsqds idle.
 	FewSlots struct{ MaxInFlight, Handlers, NSQDs int }
-	// Overload says, once, that leases end before a handler is free.
+	// Overload says, once, that messages expire before a handler is free.
 	Overload struct {
 		MaxInFlight, Handlers int
 		Lease                 time.Duration
 	}
-	// Backoff says that the level of backoff has changed. 0 is its end.
+	// Backoff says that the backoff level has changed.
 	Backoff struct {
-		Level int
-		Pause time.Duration // from now on
+		Level int           // 0: backoff is over
+		Pause time.Duration // time until messages flow again
 	}
-	// StopBegun is a stop's first event.
+	// StopBegun is the first event of a stop.
 	StopBegun struct{}
-	// StopEnded is its last one.
+	// StopEnded is the last event of a Consumer.
 	StopEnded struct{}
 )
 
@@ -167,11 +169,11 @@ func (Backoff) event()    {}
 func (StopBegun) event()  {}
 func (StopEnded) event()  {}
 
-// NSQD is what is known of a wanted address.
+// NSQD is the state of a wanted address.
 type NSQD struct {
 	Addr  string
 	State fleet.State
 	ID    ID        // of its dial or connection; 0 while it waits
-	Err   error     // of the last dial that failed or connection that was lost
-	Due   time.Time // of the next dial, while it waits
+	Err   error     // from the last failed dial or lost connection
+	Due   time.Time // when the next dial is due, while it waits
 }

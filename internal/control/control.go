@@ -1,33 +1,33 @@
 // Package control makes a Consumer's decisions: which nsqds to dial and when,
-// what RDY each connection gets, what a waiting call is told, when leases are
-// looked at, and how a stop proceeds.
+// what RDY each connection gets, what result a waiting call gets, when to check
+// leases, and how a stop proceeds.
 //
-// It is pure. Events and the time go in, commands come out; it reads no clock,
-// starts no goroutine, holds no lock and does no I/O. Connections and callers are
-// numbers here, errors are opaque. The same events at the same times give the
-// same commands. A Machine is not safe for concurrent use.
+// It is pure: events and the time go in, commands come out. It reads no clock,
+// starts no goroutine, holds no lock and does no I/O. It knows connections and
+// callers only by number, and never looks inside an error. The same events at the
+// same times give the same commands. A Machine is not safe for concurrent use.
 //
 // # How to drive it
 //
 // The owner, the Consumer's run loop, repeats three steps:
 //
-//  1. It reports what has happened, one event at a time, by the methods that take
-//     it. After each event it takes the commands with Take and carries out all of
-//     them, in order, before the next event: a command names a connection that
-//     exists now.
-//  2. It asks Wants which facts the next Tick needs, hands them in, and calls
-//     Tick. Then it carries out the commands of that.
-//  3. It waits for an event, or until Next.
+//  1. It reports each event by calling the matching method. After each one it
+//     calls Take and carries out all commands, in order, before it reports the
+//     next: the connections that commands name are certain to exist only now.
+//  2. It asks Needs which facts the next Tick needs, supplies them, calls Tick, and
+//     carries out the commands that Take returns.
+//  3. It waits for an event, or until the time that Next returns.
 //
-// It ends after the command Done. Events may still come after that: calls are
-// answered and connections closed as during a stop.
+// The command Done ends the loop. The owner may still report events after it, and
+// the Machine treats them as during a stop: it replies to calls and closes
+// connections.
 //
 // # Who knows what
 //
 // fleet knows which addresses are wanted, their states and when each is dialled;
-// flow knows RDYs and backoff. The Machine owns both, joins them by the one table
-// of addresses and connections, and adds what neither knows: who waits for which
-// result, and how far a stop has come.
+// flow knows RDYs and backoff. The Machine owns both. It ties them together with
+// the one table of addresses and connections, and adds what neither knows: which
+// caller waits for which result, and how far a stop has come.
 package control
 
 import (
@@ -38,20 +38,20 @@ import (
 )
 
 // ID names one dial and, if it succeeds, the connection that it makes. IDs are
-// not used again.
+// never reused.
 type ID = flow.ID
 
-// Call names a caller that waits for a result. The owner chooses it; 0 is nobody.
+// Call names a caller that waits for a result. The owner chooses it; 0 means no caller.
 type Call uint64
 
 // Limits is what nsqd granted in a handshake.
 type Limits struct {
-	MaxRDY int           // the largest RDY that nsqd takes; 0: it did not say
-	Lease  time.Duration // its msg-timeout, over 0
+	MaxRDY int           // the largest RDY that nsqd accepts; 0: it did not say
+	Lease  time.Duration // nsqd's msg-timeout, above 0
 }
 
-// assumedMaxRDY is nsqd's default of max-rdy-count, for an nsqd that does not
-// tell its own.
+// assumedMaxRDY is nsqd's default max-rdy-count, used for an nsqd that does not
+// report its own.
 const assumedMaxRDY = 2500
 
 // Failure is how a dial failed.
@@ -59,11 +59,11 @@ type Failure uint8
 
 // The failures.
 const (
-	Unreachable Failure = iota // there is no nsqd, or none that answers
-	Refused                    // an nsqd answered and will hardly change its mind soon
+	Unreachable Failure = iota // no nsqd responded
+	Refused                    // an nsqd responded, but a quick retry would fail too
 )
 
-// Result is what a waiting caller is told.
+// Result is the result of a call.
 type Result uint8
 
 // The results.
@@ -71,48 +71,48 @@ const (
 	OK Result = iota
 	AlreadyConnected
 	NotConnected
-	Closing // the address was disconnected meanwhile
+	Closing // the address was disconnected while the call waited
 	Stopped // the Consumer was stopped
 	Failed  // the dial failed; Reply.Err says why
 )
 
-// Phase is how far a Consumer is on its way to its end. Phases only go on.
+// Phase is how far a stop has come. Phases only advance.
 type Phase uint8
 
 // The phases.
 const (
 	Active    Phase = iota
-	Draining        // no messages come; handlers finish theirs
-	Cancelled       // contexts have ended; handlers that have one may still finish
-	Abandoned       // no handler is waited for; the acks that were given are being sent
-	Cut             // the connections are being closed
+	Draining        // no new messages come; handlers finish the messages they have
+	Cancelled       // contexts have ended; handlers that asked for one may still finish
+	Abandoned       // handlers are no longer waited for; pending acks are being sent
+	Cut             // connections are being closed, whatever they have not sent
 )
 
 const (
-	// lastWords is how long handlers whose contexts have ended may take to
-	// return.
-	lastWords = 500 * time.Millisecond
-	// flushTime is how long nsqds may take to take the last acks after that.
+	// cancelGrace is how long handlers may take to return after their contexts have
+	// ended.
+	cancelGrace = 500 * time.Millisecond
+	// flushTime is how long nsqds then have to accept the last acks.
 	flushTime = 100 * time.Millisecond
 )
 
-// Config is that of the two policies.
+// Config configures the two policies.
 type Config struct {
-	Flow  flow.Config // its MaxInFlight is the Consumer's, until SetMaxInFlight
+	Flow  flow.Config // its MaxInFlight holds until SetMaxInFlight
 	Fleet fleet.Config
 }
 
-// Machine decides for one Consumer.
+// Machine makes the decisions of one Consumer.
 type Machine struct {
 	flow  *flow.Machine
 	fleet *fleet.Machine
 
-	// The one table. nsqds has every address that fleet wants, and no other;
-	// links has every dial and connection that has not ended.
+	// The one table: nsqds has exactly the addresses that fleet wants, links every
+	// dial and connection that has not ended.
 	nsqds  map[string]*nsqd
 	links  map[ID]*link
 	lastID ID
-	dials  int // of links, those being dialled, wanted or not
+	dials  int // dials under way: the links that are not open, wanted or not
 
 	maxInFlight int
 	paused      bool
@@ -120,18 +120,18 @@ type Machine struct {
 	polling     bool
 
 	phase    Phase
-	deadline time.Time // of the phase; zero: none
-	hands    Hands
-	over     bool // Done was given
+	deadline time.Time // when the phase ends; zero: no limit
+	workers  Workers
+	over     bool // Done was commanded
 
-	settling []Call // callers that wait until nothing is being dialled
-	sweepAt  time.Time
+	awaitingDials []Call    // callers that wait until no dial is under way
+	sweepAt       time.Time // when the next sweep of the leases is due; zero: never
 
-	flags   SetFlags // as the owner has them
-	recheck bool     // compare counts once more: see listen
-	moved   bool     // a count did move
+	flags   SetFlags // as last commanded
+	recheck bool     // take samples once more: see listen
+	moved   bool     // those samples show that a message came
 
-	level          int // of backoff, as it was told last
+	toldLevel      int // the backoff level that was last announced
 	toldFewSlots   bool
 	toldOverloaded bool
 
@@ -144,21 +144,21 @@ type Machine struct {
 type nsqd struct {
 	addr   string
 	id     ID    // of its dial or connection; 0 while it waits for the next dial
-	call   Call  // that waits for the dial
-	told   bool  // a Connect was answered OK since the address became wanted
-	failed bool  // the last dial failed, and that was told
-	err    error // of the last dial that failed or connection that was lost
+	call   Call  // the Connect that waits for the dial
+	toldOK bool  // a Connect got OK since the address became wanted
+	failed bool  // the last dial failed
+	err    error // from the last failed dial or lost connection
 }
 
-// link is a dial or a connection. A dial that nobody wants any more and a
-// connection that drains have no nsqd that points to them.
+// link is a dial or a connection. If its address is no longer wanted, no nsqd
+// points to it: the dial is cancelled, or the connection drains.
 type link struct {
 	id       ID
 	addr     string
 	open     bool // it is a connection
 	draining bool
 	lease    time.Duration
-	received uint64 // messages, as of the last Sample
+	received uint64 // number of messages, as of the last Sample
 }
 
 // New returns a machine without nsqds.
@@ -172,49 +172,49 @@ func New(cfg Config) *Machine {
 	}
 }
 
-// Hands is the state of the handlers' goroutines, which a stop needs.
-type Hands struct {
-	Workers  int  // goroutines
-	Idle     int  // of them, those without a message
-	Contexts bool // a message in hand has a context that was asked for
+// Workers is the state of the goroutines that call handlers. A stop needs it.
+type Workers struct {
+	Total    int
+	Idle     int  // those without a message
+	Contexts bool // a handler has asked for the context of a message in hand
 }
 
-// Wants is what Tick needs to know first.
-type Wants struct {
-	// Sweep asks for a look at the leases, of which this is the shortest, and
-	// for its result by Swept. 0: no.
+// Needs lists the facts that Tick needs.
+type Needs struct {
+	// Sweep, if not 0, asks for a sweep of the leases and a call of Swept. It is
+	// the shortest lease of all connections.
 	Sweep time.Duration
-	// Samples asks for a Sample of every connection.
+	// Samples asks for a Sample of every open connection.
 	Samples bool
-	// Hands asks for SetHands.
-	Hands bool
+	// Workers asks for SetWorkers. Only a stop does.
+	Workers bool
 }
 
-// Wants returns which facts to hand in before Tick. Sweep comes first: after
-// Swept ask again, since the messages that a sweep gives up are in the samples.
-func (m *Machine) Wants(now time.Time) Wants {
-	var w Wants
+// Needs returns which facts to supply before Tick. Do a sweep first, and call Needs
+// again after Swept: a sweep gives up messages, which changes the samples.
+func (m *Machine) Needs(now time.Time) Needs {
+	var w Needs
 	if !m.sweepAt.IsZero() && !now.Before(m.sweepAt) {
 		w.Sweep = m.shortestLease()
 	}
 	if m.phase == Active {
 		w.Samples = m.recheck || m.flowDue(now)
 	} else {
-		w.Hands = true
+		w.Workers = true
 	}
 	return w
 }
 
-// flowDue reports whether flow has something to do without an event.
+// flowDue reports whether the time for flow's next Tick has come.
 func (m *Machine) flowDue(now time.Time) bool {
 	due, ok := m.flow.Next()
 	return ok && !due.After(now)
 }
 
-// SetHands hands in the state of the handlers.
-func (m *Machine) SetHands(h Hands) { m.hands = h }
+// SetWorkers supplies the state of the workers.
+func (m *Machine) SetWorkers(w Workers) { m.workers = w }
 
-// Sample hands in what an open connection does.
+// Sample supplies the traffic of an open connection.
 func (m *Machine) Sample(now time.Time, id ID, s flow.Sample) {
 	l := m.links[id]
 	m.moved = m.moved || l.received != s.Received
@@ -222,7 +222,7 @@ func (m *Machine) Sample(now time.Time, id ID, s flow.Sample) {
 	m.flow.Sample(now, id, s)
 }
 
-// Tick does what the time has come for and what events have led to.
+// Tick does what is due, and what follows from the events since the last Tick.
 func (m *Machine) Tick(now time.Time) {
 	if m.phase != Active {
 		m.advance(now)
@@ -238,11 +238,11 @@ func (m *Machine) Tick(now time.Time) {
 	}
 	m.apply(now)
 	m.dial(now)
-	m.settle(OK)
+	m.replyAwaitingDials(OK)
 }
 
-// Next returns when Tick will have something to do without an event. ok is false
-// while there is no such time.
+// Next returns when Tick is due if no event comes first. ok is false if there is
+// no such time.
 func (m *Machine) Next() (due time.Time, ok bool) {
 	due, ok = m.sweepAt, !m.sweepAt.IsZero()
 	switch {
@@ -257,7 +257,7 @@ func (m *Machine) Next() (due time.Time, ok bool) {
 	return earlier(due, ok, look, looks)
 }
 
-// earlier returns the earlier of two times, of those that there are.
+// earlier returns the earlier of two times, each of which may be missing.
 func earlier(a time.Time, aOK bool, b time.Time, bOK bool) (time.Time, bool) {
 	if !aOK || bOK && b.Before(a) {
 		return b, bOK
@@ -265,8 +265,8 @@ func earlier(a time.Time, aOK bool, b time.Time, bOK bool) (time.Time, bool) {
 	return a, aOK
 }
 
-// Take appends the commands given since the last Take. Carry out all of them, in
-// order, before the next event.
+// Take appends to dst the commands since the last Take. Carry out all of them, in
+// order, before reporting the next event.
 func (m *Machine) Take(dst []Command) []Command {
 	dst = append(dst, m.out...)
 	clear(m.out)

@@ -5,9 +5,8 @@ import (
 	"testing"
 )
 
-// byteSource is chance whose high bits come from the bytes of a fuzz input. The
-// others come from elsewhere: rand draws again and again while all of them are
-// alike.
+// byteSource is a random source whose high bits come from the bytes of a fuzz input.
+// The low bits come from a generator: with constant bits, rand could draw forever.
 type byteSource struct {
 	data []byte
 	low  *rand.PCG
@@ -22,7 +21,7 @@ func (s *byteSource) Uint64() uint64 {
 	return u
 }
 
-// FuzzLives has the fuzzer choose the events of a walk.
+// FuzzLives lets the fuzzer choose the events of a walk.
 func FuzzLives(f *testing.F) {
 	for seed := range uint64(8) {
 		r := rand.New(rand.NewPCG(seed, 2))

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Discovered reports which addresses nsqlookupds list. complete says that all of
-// them have answered, so that what is missing is not listed.
+// Discovered reports which addresses nsqlookupds list. complete reports whether all
+// nsqlookupds responded. Only then does a missing address count as unlisted.
 func (m *Machine) Discovered(now time.Time, listed []string, complete bool) {
 	if m.phase != Active {
 		return
@@ -18,30 +18,30 @@ func (m *Machine) Discovered(now time.Time, listed []string, complete bool) {
 	}
 	for _, addr := range listed {
 		if m.nsqds[addr] == nil && m.fleet.Wants(addr) {
-			m.want(addr)
+			m.add(addr)
 		}
 	}
 }
 
-// Polling reports that nsqlookupds are being asked from now on, or not any more.
+// Polling reports whether nsqlookupds are being polled from now on.
 func (m *Machine) Polling(on bool) { m.polling = on }
 
-// dial dials what is due.
+// dial dials the addresses that are due.
 func (m *Machine) dial(now time.Time) {
 	m.due = m.fleet.Take(now, m.due[:0])
 	for _, addr := range m.due {
 		m.lastID++
 		l := &link{id: m.lastID, addr: addr}
 		m.links[l.id] = l
-		m.nsqds[addr].id = l.id // fleet gives out none but those of the table
+		m.nsqds[addr].id = l.id // fleet returns only addresses that are in nsqds
 		m.dials++
 		m.tell(DialBegun{l.id, addr})
 		m.give(Dial{l.id, addr})
 	}
 }
 
-// Dialled reports that a dial succeeded. The link is opened, or closed if nobody
-// wants it any more.
+// Dialled reports that a dial succeeded. If the address is still wanted, the link is
+// opened, otherwise closed.
 func (m *Machine) Dialled(now time.Time, id ID, lim Limits) {
 	l := m.links[id]
 	n := m.dialEnded(l)
@@ -61,12 +61,12 @@ func (m *Machine) Dialled(now time.Time, id ID, lim Limits) {
 	m.tellFewSlots()
 	m.tell(ConnUp{id, l.addr})
 	m.give(Open{id})
-	n.told = n.told || n.call != 0
+	n.toldOK = n.toldOK || n.call != 0
 	m.replyWaiting(n, OK, nil)
 }
 
-// DialFailed reports that a dial failed. It is repeated until it succeeds or the
-// address is disconnected.
+// DialFailed reports that a dial failed. The address is dialled again until a dial
+// succeeds or the address is unwanted.
 func (m *Machine) DialFailed(now time.Time, id ID, kind Failure, err error) {
 	l := m.links[id]
 	n := m.dialEnded(l)
@@ -85,8 +85,8 @@ func (m *Machine) DialFailed(now time.Time, id ID, kind Failure, err error) {
 	m.replyWaiting(n, Failed, err)
 }
 
-// dialEnded counts a dial off. It returns the nsqd, or nil if nobody wants the
-// dial any more: the address may have a newer one by now.
+// dialEnded notes that a dial has ended, and returns its nsqd. It returns nil if the
+// dial is no longer wanted. By now a newer dial of the same address may be.
 func (m *Machine) dialEnded(l *link) *nsqd {
 	m.dials--
 	if n := m.nsqds[l.addr]; m.phase == Active && n != nil && n.id == l.id {
@@ -95,13 +95,13 @@ func (m *Machine) dialEnded(l *link) *nsqd {
 	return nil
 }
 
-// Down reports that a connection ended, the last that is heard of it.
+// Down reports that a connection ended. It is the last report about the connection.
 func (m *Machine) Down(now time.Time, id ID, err error) {
 	l := m.links[id]
 	delete(m.links, id)
 	m.flow.Down(id)
 	if len(m.links) == m.dials {
-		m.sweepAt = time.Time{} // what is in hand is lost already
+		m.sweepAt = time.Time{} // no connection is left, so no lease either
 	}
 	if l.draining {
 		m.tell(ConnClosed{ID: id, Addr: l.addr, Err: err})
@@ -111,21 +111,23 @@ func (m *Machine) Down(now time.Time, id ID, err error) {
 	n.id, n.err = 0, err
 	due := m.fleet.Lost(now, l.addr)
 	if m.polling {
-		m.give(Poll{}) // it may come back at another address
+		m.give(Poll{}) // the nsqd may come back at another address
 	}
 	m.tell(ConnLost{ID: id, Addr: l.addr, Err: err, Retry: due.Sub(now)})
 }
 
-func (m *Machine) want(addr string) *nsqd {
+// add adds an address that fleet has begun to want.
+func (m *Machine) add(addr string) *nsqd {
 	n := &nsqd{addr: addr}
 	m.nsqds[addr] = n
 	return n
 }
 
-// connected reports whether there is a connection to an nsqd.
+// connected reports whether the nsqd has an open connection.
 func (m *Machine) connected(n *nsqd) bool { return n.id != 0 && m.links[n.id].open }
 
-// disconnect ends the dial or the connection of an address that fleet has forgotten.
+// disconnect cancels the dial or drains the connection of an address that fleet no
+// longer wants.
 func (m *Machine) disconnect(now time.Time, addr string) {
 	n := m.nsqds[addr]
 	delete(m.nsqds, addr)
@@ -140,7 +142,7 @@ func (m *Machine) disconnect(now time.Time, addr string) {
 	}
 }
 
-// drain ends a connection in good order: no more messages come, those that came
+// drain begins to end a connection: nsqd sends no more messages, and those in flight
 // may still be acked.
 func (m *Machine) drain(now time.Time, l *link) {
 	l.draining = true
@@ -148,7 +150,7 @@ func (m *Machine) drain(now time.Time, l *link) {
 	m.give(Drain{l.id})
 }
 
-// open returns the connections that have not ended, in the order of their IDs.
+// open returns the open connections, draining ones included, ordered by ID.
 func (m *Machine) open() []*link {
 	var open []*link
 	for _, l := range m.links {
@@ -160,7 +162,7 @@ func (m *Machine) open() []*link {
 	return open
 }
 
-// wanted returns the wanted nsqds, in the order of their addresses.
+// wanted returns the wanted nsqds, ordered by address.
 func (m *Machine) wanted() []*nsqd {
 	nsqds := make([]*nsqd, 0, len(m.nsqds))
 	for _, n := range m.nsqds {
@@ -170,7 +172,7 @@ func (m *Machine) wanted() []*nsqd {
 	return nsqds
 }
 
-// NSQDs returns the wanted addresses, in order.
+// NSQDs returns the states of the wanted addresses, ordered by address.
 func (m *Machine) NSQDs() []NSQD {
 	var shown []NSQD
 	for _, n := range m.wanted() {

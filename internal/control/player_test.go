@@ -15,27 +15,27 @@ import (
 	"github.com/rdyhq/nsq/internal/flow"
 )
 
-// player is the owner of a machine in stories: it drives it as a Consumer's run
-// loop does and says what the machine commands. Links are named after their
-// addresses: a is the first dial of a and its connection, a/2 the second.
+// player owns the machine of a story. It drives the machine as a Consumer's run loop
+// does, and prints the commands. Links are named after their addresses: a is the
+// first dial of address a and its connection, a/2 the second.
 type player struct {
 	testing.TB
 	m    *Machine
 	zero time.Time
 	now  time.Time
 
-	out     []string // commands since the last line
+	out     []string // commands that are not in lines yet
 	lines   []string
 	names   map[ID]string
 	ids     map[string]ID
-	dials   map[string]int // of each address
+	dials   map[string]int // number of dials of each address
 	calls   map[Call]string
 	call    Call
 	samples map[ID]*flow.Sample // of open connections
 	flags   SetFlags
-	hands   Hands
-	expired int // that the next sweep finds
-	slips   ID  // a message of it arrives right before the listening flag is raised
+	workers Workers
+	expired int // number of expired messages that the next sweep finds
+	slips   ID  // gets a message right before the listening flag is next raised
 	done    bool
 }
 
@@ -65,7 +65,7 @@ func newPlayer(tb testing.TB, words []string) *player {
 	return p
 }
 
-// option returns the value of a word such as max=10, "" without one.
+// option returns the value of the word key=value, "" if there is none.
 func option(words []string, key string) string {
 	for _, w := range words {
 		if k, v, ok := strings.Cut(w, "="); ok && k == key {
@@ -91,7 +91,7 @@ func (p *player) duration(s string) time.Duration {
 	return d
 }
 
-// play carries out one line of a story and returns what came of it.
+// play reports the event of one line of a story, and returns the lines to print.
 func (p *player) play(fields []string) []string {
 	p.lines = nil
 	verb, words := fields[0], fields[1:]
@@ -106,8 +106,8 @@ func (p *player) play(fields []string) []string {
 		p.m.Connect(p.now, first, p.newCall("connect "+first))
 	case "disconnect":
 		p.m.Disconnect(p.now, first, p.newCall("disconnect "+first))
-	case "settle":
-		p.m.Settle(p.newCall("settle"))
+	case "await":
+		p.m.AwaitDials(p.newCall("await dials"))
 	case "max":
 		p.m.SetMaxInFlight(p.now, p.number(first))
 	case "pause", "resume":
@@ -126,10 +126,10 @@ func (p *player) play(fields []string) []string {
 		p.m.Discovered(p.now, words, verb == "listed")
 	case "handlers":
 		p.m.Handlers(p.number(first))
-	case "hands":
-		p.hands = Hands{Contexts: option(words, "contexts") == "yes"}
-		p.hands.Workers = p.number(cmp.Or(option(words, "workers"), "0"))
-		p.hands.Idle = p.number(cmp.Or(option(words, "idle"), "0"))
+	case "workers":
+		p.workers = Workers{Contexts: option(words, "contexts") == "yes"}
+		p.workers.Total = p.number(cmp.Or(option(words, "total"), "0"))
+		p.workers.Idle = p.number(cmp.Or(option(words, "idle"), "0"))
 	case "expired":
 		p.expired = p.number(first)
 	case "run":
@@ -145,7 +145,7 @@ func (p *player) play(fields []string) []string {
 	return p.lines
 }
 
-// state says what a snapshot would show.
+// state returns lines with the state that Consumer.Snapshot reads.
 func (p *player) state() (lines []string) {
 	n, paused := p.m.MaxInFlight()
 	level, until := p.m.Backoff()
@@ -164,7 +164,7 @@ func (p *player) state() (lines []string) {
 	return lines
 }
 
-// aboutLink carries out a command about a dial or a connection.
+// aboutLink reports an event of a dial or a connection.
 func (p *player) aboutLink(verb string, id ID, words []string) bool {
 	if l := p.m.links[id]; l == nil || l.open != slices.Contains([]string{"down", "receives", "slips", "acks", "result"}, verb) {
 		p.Fatalf("%s %s: not in a state for that", verb, p.names[id])
@@ -186,7 +186,7 @@ func (p *player) aboutLink(verb string, id ID, words []string) bool {
 		p.m.Down(p.now, id, err)
 	case "receives":
 		p.receive(id)
-		if p.flags.Listening { // so its reader does
+		if p.flags.Listening { // as its reader does
 			p.flags.Listening = false
 			p.m.Wake(p.now)
 		}
@@ -219,8 +219,7 @@ func (p *player) newCall(who string) Call {
 	return p.call
 }
 
-// pass has time pass: whenever the machine says that it has something to do, it
-// does it.
+// pass lets time pass, and ticks whenever Next is due.
 func (p *player) pass(d time.Duration) []string {
 	end := p.now.Add(d)
 	for !p.done {
@@ -237,8 +236,8 @@ func (p *player) pass(d time.Duration) []string {
 	return p.lines
 }
 
-// act ticks, as the loop does after events and when Next is due, and puts what was
-// commanded since into a line.
+// act carries out the commands of an event and ticks, as the run loop does. It puts
+// all commands into one line.
 func (p *player) act() {
 	p.carryOut()
 	ticks := 0
@@ -258,13 +257,13 @@ func (p *player) act() {
 }
 
 func (p *player) tick() {
-	if p.m.Wants(p.now).Sweep > 0 {
-		lease := p.m.Wants(p.now).Sweep
+	if p.m.Needs(p.now).Sweep > 0 {
+		lease := p.m.Needs(p.now).Sweep
 		p.say("sweep")
 		p.m.Swept(p.now, p.now.Add(lease), p.expired)
 		p.expired = 0
 	}
-	w := p.m.Wants(p.now)
+	w := p.m.Needs(p.now)
 	if w.Samples {
 		for _, id := range sortedKeys(p.samples) {
 			s := p.samples[id]
@@ -272,8 +271,8 @@ func (p *player) tick() {
 			s.Peak = s.InFlight
 		}
 	}
-	if w.Hands {
-		p.m.SetHands(p.hands)
+	if w.Workers {
+		p.m.SetWorkers(p.workers)
 	}
 	p.m.Tick(p.now)
 }
@@ -295,7 +294,7 @@ func (p *player) carryOut() {
 
 func (p *player) say(format string, args ...any) { p.out = append(p.out, fmt.Sprintf(format, args...)) }
 
-// do says what a command is, and carries it out as far as stories need that.
+// do prints a command, and carries it out as far as stories need that.
 func (p *player) do(c Command) {
 	switch c := c.(type) {
 	case Dial:
@@ -344,7 +343,7 @@ func (p *player) do(c Command) {
 	default:
 		p.say("%s", map[Command]string{
 			Poll{}: "poll", StopDialling{}: "stop dialling", StopHandlers{}: "stop handlers",
-			EndContexts{}: "end contexts", LeaveHandlers{}: "leave handlers",
+			EndContexts{}: "end contexts", AbandonHandlers{}: "abandon handlers",
 		}[c])
 	}
 }

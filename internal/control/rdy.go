@@ -6,19 +6,20 @@ import (
 	"github.com/rdyhq/nsq/internal/flow"
 )
 
-// SetMaxInFlight sets how many messages may be in flight. A negative number is 0.
-// While the Consumer is paused it takes effect when the pause ends.
+// SetMaxInFlight sets how many messages may be in flight. A negative number counts
+// as 0. While the Consumer is paused, it takes effect when the pause ends.
 func (m *Machine) SetMaxInFlight(now time.Time, n int) {
 	m.maxInFlight = max(n, 0)
 	m.setSlots(now)
 }
 
-// Pause has no messages come, or has them come again.
+// Pause stops messages from coming if paused is true, and lets them come otherwise.
 func (m *Machine) Pause(now time.Time, paused bool) {
 	m.paused = paused
 	m.setSlots(now)
 }
 
+// setSlots tells flow how many slots there are.
 func (m *Machine) setSlots(now time.Time) {
 	slots := m.maxInFlight
 	if m.paused {
@@ -27,17 +28,16 @@ func (m *Machine) setSlots(now time.Time) {
 	m.flow.SetMaxInFlight(now, slots)
 }
 
-// MaxInFlight returns how many messages may be in flight, and whether a Pause
-// keeps them from coming.
+// MaxInFlight returns how many messages may be in flight, as last set, and whether
+// the Consumer is paused.
 func (m *Machine) MaxInFlight() (n int, paused bool) { return m.maxInFlight, m.paused }
 
-// Backoff returns the level of backoff, 0 for none, and when its pause ends, or
-// ended.
+// Backoff returns the backoff level, 0 for none, and when its pause ends or ended.
 func (m *Machine) Backoff() (level int, until time.Time) { return m.flow.BackoffLevel() }
 
-// Result reports what became of a message that arrived at a connection in an
-// epoch. Its ack must be sent after the commands that follow from this: nsqd
-// would otherwise send the next message by the RDY that it has.
+// Result reports what became of a message, given the connection and the epoch in
+// which it arrived. Carry out the commands that follow before sending the message's
+// ack: otherwise nsqd sends the next message by the old RDY.
 func (m *Machine) Result(now time.Time, id ID, r flow.Result, epoch uint32) {
 	if m.phase == Active {
 		m.flow.Result(now, id, r, epoch)
@@ -45,8 +45,8 @@ func (m *Machine) Result(now time.Time, id ID, r flow.Result, epoch uint32) {
 	}
 }
 
-// Wake reports a message, because the flags asked for the next one. Whoever
-// reports it has lowered that flag.
+// Wake reports that a message arrived while the listening flag was up. The reader
+// that calls it has lowered the flag.
 func (m *Machine) Wake(now time.Time) {
 	m.flags.Listening = false
 	if m.phase == Active {
@@ -54,9 +54,8 @@ func (m *Machine) Wake(now time.Time) {
 	}
 }
 
-// apply gives the flags and RDYs that flow has decided on, in that order: a
-// message that comes by a new RDY must be stamped with the epoch that began
-// before it.
+// apply commands the flags and RDYs that flow has decided on. The flags go first: a
+// message that comes by a new RDY must be stamped with the new epoch.
 func (m *Machine) apply(now time.Time) {
 	m.decisions = m.flow.Take(now, m.decisions[:0])
 	m.listen()
@@ -66,15 +65,17 @@ func (m *Machine) apply(now time.Time) {
 	m.tellBackoff(now)
 }
 
-// listen sets the flags. Asking for the next message takes a second look:
+// listen commands the flags that have changed. Raising the listening flag takes one
+// more round of samples, because of this race:
 //
-//  1. flow samples the counts, finds that no message came for a while, and stops
-//     looking.
-//  2. A message arrives. Its reader finds the flag down and reports nothing.
+//  1. flow looks at the samples, sees that no message has come for a while, and
+//     falls asleep.
+//  2. A message arrives. Its reader finds the flag down and does not call Wake.
 //  3. The owner raises the flag.
 //
-// If handlers are slow no other message may come for long. So the counts are
-// compared once more after the flag is up, and one that has moved wakes flow.
+// If handlers are slow, the next message, and with it the next Wake, may be long in
+// coming. So connections are sampled again once the flag is up, and if a message has
+// arrived since the last samples, Tick wakes flow.
 func (m *Machine) listen() {
 	flags := SetFlags{Epoch: m.flow.Epoch(), Reporting: m.flow.Reporting(), Listening: m.flow.Asleep()}
 	if flags == m.flags {
@@ -85,19 +86,19 @@ func (m *Machine) listen() {
 	m.give(flags)
 }
 
-// tellBackoff says when backoff begins, changes its level and ends.
+// tellBackoff announces a change of the backoff level.
 func (m *Machine) tellBackoff(now time.Time) {
 	level, until := m.flow.BackoffLevel()
-	if level != m.level {
-		m.level = level
+	if level != m.toldLevel {
+		m.toldLevel = level
 		m.tell(Backoff{Level: level, Pause: max(until.Sub(now), 0)})
 	}
 }
 
-// Handlers reports how many goroutines call handlers.
+// Handlers reports how many goroutines call handlers from now on.
 func (m *Machine) Handlers(n int) { m.handlers = n }
 
-// tellFewSlots says, once, that max_in_flight leaves handlers or nsqds idle.
+// tellFewSlots announces, once, that max_in_flight leaves handlers or nsqds idle.
 func (m *Machine) tellFewSlots() {
 	if m.toldFewSlots || m.maxInFlight == 0 || m.maxInFlight >= max(m.handlers, len(m.nsqds)) {
 		return
@@ -106,7 +107,7 @@ func (m *Machine) tellFewSlots() {
 	m.tell(FewSlots{MaxInFlight: m.maxInFlight, Handlers: m.handlers, NSQDs: len(m.nsqds)})
 }
 
-// sweepBy has the leases looked at by a time at the latest.
+// sweepBy makes the next sweep of the leases due at a time or earlier.
 func (m *Machine) sweepBy(at time.Time) {
 	if m.sweepAt.IsZero() || at.Before(m.sweepAt) {
 		m.sweepAt = at
@@ -123,8 +124,8 @@ func (m *Machine) shortestLease() (shortest time.Duration) {
 	return shortest
 }
 
-// Swept hands in the result of a sweep: how many messages expired before a
-// handler was free, and when the next sweep is due.
+// Swept supplies the result of a sweep: when the next sweep is due, and how many
+// messages expired before a handler was free.
 func (m *Machine) Swept(now, next time.Time, expired int) {
 	m.sweepAt = next
 	if expired == 0 {

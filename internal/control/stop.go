@@ -2,8 +2,8 @@ package control
 
 import "time"
 
-// Stop begins the end, by a deadline or, if that is zero, without one. Of several
-// stops the earliest deadline counts, as long as handlers are waited for.
+// Stop begins a stop, which waits for handlers until the deadline, or without limit if
+// it is zero. While it still waits, a further Stop may bring an earlier deadline.
 func (m *Machine) Stop(now, deadline time.Time) {
 	if m.phase != Active {
 		if !deadline.IsZero() && (m.deadline.IsZero() || deadline.Before(m.deadline)) {
@@ -13,46 +13,46 @@ func (m *Machine) Stop(now, deadline time.Time) {
 	}
 	m.tell(StopBegun{})
 	m.phase, m.deadline = Draining, deadline
-	// 1. Nothing is dialled any more, and nsqlookupds are not asked.
+	// 1. Dials end, nsqlookupds are no longer polled, and callers get their result.
 	m.give(StopDialling{})
 	for _, n := range m.wanted() {
 		m.replyWaiting(n, Stopped, nil)
 	}
-	m.settle(Stopped)
-	// 2. CLS goes out before any REQ: nsqd would deliver the message right back.
+	m.replyAwaitingDials(Stopped)
+	// 2. CLS goes out before any REQ, or nsqd would deliver the messages right back.
 	for _, l := range m.open() {
 		if !l.draining {
 			m.drain(now, l)
 		}
 	}
-	// 3. No handler begins a message. What a reader brings from here on it
-	// requeues itself.
+	// 3. Handlers begin no more messages. Readers requeue those that still arrive.
 	m.give(StopHandlers{})
 }
 
-// Hurry ends the wait for handlers.
+// Hurry makes a stop wait no longer for handlers.
 func (m *Machine) Hurry(now time.Time) { m.hurry(now) }
 
+// hurry sets the deadline of the wait for handlers, if that has not ended.
 func (m *Machine) hurry(deadline time.Time) {
 	if m.phase == Draining {
 		m.deadline = deadline
 	}
 }
 
-// advance goes on to the next phase while the time of this one is over.
+// advance moves on to the next phase, or several, if the time of this one is over.
 func (m *Machine) advance(now time.Time) {
 	for !m.deadline.IsZero() && !now.Before(m.deadline) {
 		m.phase++
 		switch m.phase {
 		case Cancelled:
 			m.deadline = now
-			if m.hands.Contexts {
-				m.deadline = now.Add(lastWords)
+			if m.workers.Contexts {
+				m.deadline = now.Add(cancelGrace)
 			}
 			m.give(EndContexts{})
 		case Abandoned:
 			m.deadline = now.Add(flushTime)
-			m.give(LeaveHandlers{})
+			m.give(AbandonHandlers{})
 			for _, l := range m.open() {
 				m.give(Abandon{l.id})
 			}
@@ -65,18 +65,18 @@ func (m *Machine) advance(now time.Time) {
 	}
 }
 
-// finish gives Done once everything that is waited for has ended. From Abandoned
-// on that excludes user code, handlers and dials that ignore their contexts, but
-// not goroutines that run none: workers without a message.
+// finish commands Done once all that the stop waits for has ended: connections,
+// dials, the poller and workers. From Abandoned on it no longer waits for what user
+// code may hold up: dials, the poller and workers with a message.
 func (m *Machine) finish() {
 	switch {
 	case m.over || len(m.links)-m.dials > 0:
 		return
 	case m.phase >= Abandoned:
-		if m.hands.Idle > 0 {
+		if m.workers.Idle > 0 {
 			return
 		}
-	case m.dials > 0 || m.polling || m.hands.Workers > 0:
+	case m.dials > 0 || m.polling || m.workers.Total > 0:
 		return
 	}
 	m.over = true

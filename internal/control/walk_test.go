@@ -13,30 +13,30 @@ import (
 	"github.com/rdyhq/nsq/internal/flow"
 )
 
-// walker drives a machine through random events and holds it to what must be true
-// of any of them.
+// walker drives a machine through random events, and checks after each one what must
+// always hold.
 type walker struct {
 	testing.TB
 	rand *rand.Rand
 	m    *Machine
 	now  time.Time
-	log  []Command // all of them, if kept
+	log  []Command // all commands, if keep is set
 	keep bool
 
-	dials    map[ID]string // begun and not ended
-	conns    map[ID]string // open
+	dials    map[ID]string // addresses of dials under way
+	conns    map[ID]string // addresses of open connections
 	draining map[ID]bool
 	samples  map[ID]*flow.Sample
-	told     map[string]bool // addresses of which a Connect was told OK
-	calls    map[Call]string // not answered; the address of a Connect, or what else it is
+	told     map[string]bool // addresses for which a Connect got OK
+	calls    map[Call]string // calls without a reply; the address of a Connect, or what else it is
 	lastCall Call
 	flags    SetFlags
 	max      int
 	maxDials int
 	paused   bool
 
-	hands   Hands
-	stopped int // how many of StopDialling and StopHandlers were seen
+	workers Workers
+	stopped int // 1 after StopDialling, 2 after StopHandlers
 	phase   Phase
 	done    bool
 }
@@ -62,7 +62,7 @@ func newWalker(tb testing.TB, r *rand.Rand, keep bool) *walker {
 	return w
 }
 
-// one returns one of the keys, 0 if there is none.
+// one returns a random key of m, 0 if m is empty.
 func one[V any](w *walker, m map[ID]V) ID {
 	keys := sortedKeys(m)
 	if len(keys) == 0 {
@@ -71,7 +71,7 @@ func one[V any](w *walker, m map[ID]V) ID {
 	return keys[w.rand.IntN(len(keys))]
 }
 
-// upTo draws a time that is shorter.
+// upTo returns a random duration below d.
 func (w *walker) upTo(d time.Duration) time.Duration { return time.Duration(w.rand.Int64N(int64(d))) }
 
 func (w *walker) newCall(addr string) Call {
@@ -80,7 +80,8 @@ func (w *walker) newCall(addr string) Call {
 	return w.lastCall
 }
 
-// step is one event, the commands that follow, and a tick.
+// step reports one event, carries out the commands and ticks. Now and then it lets
+// time pass.
 func (w *walker) step() {
 	w.event(w.rand.IntN(100))
 	w.carryOut()
@@ -101,7 +102,7 @@ func (w *walker) event(n int) {
 		w.m.Disconnect(w.now, addr, w.newCall(disconnecting))
 		delete(w.told, addr)
 	case n < 18:
-		w.m.Settle(w.newCall(settling))
+		w.m.AwaitDials(w.newCall(settling))
 	case n < 24:
 		var listed []string
 		for _, a := range "abcdef" {
@@ -129,8 +130,8 @@ func (w *walker) event(n int) {
 	case n < 94:
 		w.m.Handlers(w.rand.IntN(9))
 	case n < 99:
-		w.hands = Hands{Workers: w.rand.IntN(3), Contexts: w.rand.IntN(2) == 0}
-		w.hands.Idle = min(w.rand.IntN(3), w.hands.Workers)
+		w.workers = Workers{Total: w.rand.IntN(3), Contexts: w.rand.IntN(2) == 0}
+		w.workers.Idle = min(w.rand.IntN(3), w.workers.Total)
 	default:
 		if w.rand.IntN(10) == 0 {
 			w.stop()
@@ -189,7 +190,7 @@ func (w *walker) message(id ID) {
 		s.InFlight++
 		s.Peak = max(s.Peak, s.InFlight)
 		s.LastMessage = w.now
-		if w.flags.Listening && w.rand.IntN(4) > 0 { // or its reader was too early
+		if w.flags.Listening && w.rand.IntN(4) > 0 { // otherwise its reader looked too early
 			w.flags.Listening = false
 			w.m.Wake(w.now)
 		}
@@ -206,11 +207,11 @@ func (w *walker) tick() {
 	if w.done {
 		return
 	}
-	if lease := w.m.Wants(w.now).Sweep; lease > 0 {
+	if lease := w.m.Needs(w.now).Sweep; lease > 0 {
 		w.m.Swept(w.now, w.now.Add(lease), w.rand.IntN(2))
 		w.carryOut()
 	}
-	want := w.m.Wants(w.now)
+	want := w.m.Needs(w.now)
 	if want.Sweep > 0 {
 		w.Fatal("a sweep is wanted right after one")
 	}
@@ -220,15 +221,15 @@ func (w *walker) tick() {
 			w.samples[id].Peak = w.samples[id].InFlight
 		}
 	}
-	if want.Hands {
-		w.m.SetHands(w.hands)
+	if want.Workers {
+		w.m.SetWorkers(w.workers)
 	}
 	w.m.Tick(w.now)
 	w.carryOut()
 }
 
-// wait has time pass until the machine has something to do, or for as long as it
-// has not. Before that a tick does nothing; then three suffice.
+// wait lets time pass until Next is due, or for up to a minute. It checks that a tick
+// before that does nothing, and that three ticks then do all that is due.
 func (w *walker) wait() {
 	due, ok := w.m.Next()
 	if !ok || due.After(w.now.Add(time.Minute)) {
@@ -236,7 +237,7 @@ func (w *walker) wait() {
 	}
 	if due.After(w.now) {
 		w.now = w.now.Add(w.upTo(due.Sub(w.now)))
-		if got := w.m.Wants(w.now); !w.done && (got.Samples || got.Sweep > 0) {
+		if got := w.m.Needs(w.now); !w.done && (got.Samples || got.Sweep > 0) {
 			w.Fatalf("%+v is wanted before Next", got)
 		}
 		w.m.Tick(w.now)
@@ -284,7 +285,7 @@ func (w *walker) must(ok bool, c Command) {
 	}
 }
 
-// do carries out a command, and checks that it makes sense now.
+// do carries out a command, and checks that it is allowed now.
 func (w *walker) do(c Command) {
 	if w.keep {
 		w.log = append(w.log, c)
@@ -321,11 +322,11 @@ func (w *walker) do(c Command) {
 	case StopHandlers:
 		w.must(w.stopped == 1 && len(w.draining) == len(w.conns), c)
 		w.stopped = 2
-	case EndContexts, LeaveHandlers:
+	case EndContexts, AbandonHandlers:
 		w.must(w.stopped == 2, c)
 	case Done:
 		w.must(!w.done && w.stopped == 2 && len(w.conns) == 0, c)
-		w.must(len(w.dials) == 0 && w.hands.Workers == 0 || w.m.Phase() >= Abandoned && w.hands.Idle == 0, c)
+		w.must(len(w.dials) == 0 && w.workers.Total == 0 || w.m.Phase() >= Abandoned && w.workers.Idle == 0, c)
 		w.done = true
 	}
 }
@@ -333,7 +334,7 @@ func (w *walker) do(c Command) {
 // What calls other than Connect wait for.
 const disconnecting, settling = "disconnecting", "settling"
 
-// reply checks that a caller is told once, and what.
+// reply checks that a call gets one reply, and the right one.
 func (w *walker) reply(c Reply) {
 	addr, waits := w.calls[c.Call]
 	w.must(waits && (c.Err != nil) == (c.Result == Failed), c)
@@ -360,7 +361,7 @@ func (w *walker) connected(addr string) bool {
 	return false
 }
 
-// check holds the machine's table against what was commanded.
+// check compares the machine's state with what it has commanded.
 func (w *walker) check() {
 	if p := w.m.Phase(); p < w.phase {
 		w.Fatalf("phase %d after %d", p, w.phase)
@@ -372,7 +373,7 @@ func (w *walker) check() {
 	}
 	if w.phase != Active {
 		for call, addr := range w.calls {
-			w.Fatalf("call %d for %q waits though the Consumer stops", call, addr)
+			w.Fatalf("call %d for %q waits although the Consumer is stopping", call, addr)
 		}
 		return
 	}
@@ -398,7 +399,7 @@ func (w *walker) check() {
 	}
 	for addr := range w.told {
 		if !slices.ContainsFunc(w.m.NSQDs(), func(n NSQD) bool { return n.Addr == addr }) {
-			delete(w.told, addr) // let go
+			delete(w.told, addr) // no longer wanted
 		}
 	}
 }
@@ -410,7 +411,8 @@ func (w *walker) mustBe(ok bool, n NSQD) {
 	}
 }
 
-// finish stops the Consumer and lets everything end, which it then must.
+// finish stops the Consumer, ends all dials and connections, and checks that the stop
+// completes.
 func (w *walker) finish() {
 	w.m.Stop(w.now, w.now.Add(time.Second))
 	w.carryOut()
@@ -423,7 +425,7 @@ func (w *walker) finish() {
 		w.connEnds(one(w, w.conns))
 		w.carryOut()
 		w.m.Polling(false)
-		w.hands = Hands{}
+		w.workers = Workers{}
 		w.now = w.now.Add(100 * time.Millisecond)
 	}
 	if !w.done || len(w.calls) > 0 || len(w.conns) > 0 {
@@ -431,7 +433,7 @@ func (w *walker) finish() {
 	}
 }
 
-// TestWalk is a million random events in the lives of consumers.
+// TestWalk reports a million random events to 500 machines.
 func TestWalk(t *testing.T) {
 	const lives, events = 500, 2000
 	for seed := range uint64(lives) {
@@ -449,7 +451,7 @@ func TestWalk(t *testing.T) {
 	}
 }
 
-// TestSameEventsSameCommands holds that nothing depends on the order of a map.
+// TestSameEventsSameCommands checks that no command depends on the order of a map.
 func TestSameEventsSameCommands(t *testing.T) {
 	live := func() []Command {
 		w := newWalker(t, rand.New(rand.NewPCG(7, 7)), true)
@@ -460,6 +462,6 @@ func TestSameEventsSameCommands(t *testing.T) {
 		return w.log
 	}
 	if a, b := live(), live(); !reflect.DeepEqual(a, b) {
-		t.Errorf("%d commands and %d, or others", len(a), len(b))
+		t.Errorf("the same events led to different commands: %d and %d of them", len(a), len(b))
 	}
 }

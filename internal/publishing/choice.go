@@ -2,34 +2,34 @@ package publishing
 
 import "slices"
 
-// Member is an nsqd of a pool, told apart by ==.
+// Member is an nsqd of a pool. Members are compared with ==.
 type Member interface {
 	comparable
-	// Healthy reports whether the last publish there went well, or a probe since.
+	// Healthy reports whether the last publish to it succeeded, or a probe since then.
 	Healthy() bool
 }
 
-// Tries is what came of one publish so far, at one nsqd of a pool after the other.
-// The zero value is a publish that has not begun.
+// Tries records the tries of one publish, at one nsqd of a pool after another. The zero
+// value is a publish that has not begun.
 type Tries[M Member] struct {
 	// Refused is the error of an nsqd that refused the message for good.
 	Refused error
 	// Unknown is the error of the last nsqd that may have stored the message.
 	Unknown error
 
-	tried []try[M] // one for each nsqd tried, in the order of the first tries
-	again bool     // all were tried: now the healthy ones are tried again
+	tried []try[M] // the latest try at each nsqd, in the order of the first tries
+	again bool     // all were tried, so healthy ones are tried again
 }
 
 // try is the latest try at one nsqd.
 type try[M Member] struct {
 	at  M
-	err error // nil if it says nothing of the nsqd
+	err error // nil if Errors must not return it
 }
 
-// Next returns the index of the nsqd to try: the first from turn on that is
-// healthy and untried, or else the first that is untried. Once all were tried (see
-// Look) it is the first that is healthy. ok is false if there is none.
+// Next returns the index of the nsqd to try: going round from turn, the first that is
+// healthy and untried, or else the first that is untried. After Look has found that all
+// were tried, it is the first that is healthy. ok is false if there is none.
 func (t *Tries[M]) Next(members []M, turn int) (index int, ok bool) {
 	for i := range members {
 		i = (turn + i) % len(members)
@@ -44,10 +44,10 @@ func (t *Tries[M]) Next(members []M, turn int) (index int, ok bool) {
 	return index, ok
 }
 
-// Look decides, when Next found nothing, what there is to wait for. ready reports
-// whether Next would find one of these members now; allTried, whether there are
-// members and all of them were tried. From then on Next returns the healthy ones,
-// until Look finds one that was not tried.
+// Look tells a publish for which Next found nothing what to wait for. ready reports
+// whether Next would now find one of these members. allTried reports whether there are
+// members and all were tried. If all were, Next returns healthy ones again, until a later
+// Look finds one that was not tried.
 func (t *Tries[M]) Look(members []M) (ready, allTried bool) {
 	untried := slices.ContainsFunc(members, func(m M) bool { return t.at(m) < 0 })
 	t.again = len(t.tried) > 0 && !untried
@@ -55,12 +55,12 @@ func (t *Tries[M]) Look(members []M) (ready, allTried bool) {
 	return ready, t.again && len(members) > 0
 }
 
-// LetGo notes that the pool let an nsqd go while it was tried.
+// LetGo notes that the pool dropped an nsqd while it was being tried.
 func (t *Tries[M]) LetGo(m M) { t.note(m, nil) }
 
-// Failed notes that a try failed, and reports whether it leaves room for another:
-// nothing is stored and another nsqd may store it, or the caller allows
-// duplicates of what may be stored.
+// Failed notes that a try failed, and reports whether to try another nsqd: either nothing
+// is stored and another nsqd may store it, or something may be stored and the caller
+// allows duplicates.
 func (t *Tries[M]) Failed(m M, err error, v Verdict, duplicates bool) (retry bool) {
 	switch {
 	case v.MayBeStored():
@@ -75,10 +75,10 @@ func (t *Tries[M]) Failed(m M, err error, v Verdict, duplicates bool) (retry boo
 	return false
 }
 
-// Forget drops the errors of the nsqds tried so far.
+// Forget drops the tries so far, and with them what Errors returns.
 func (t *Tries[M]) Forget() { t.tried = nil }
 
-// Errors returns the latest error of each nsqd that has not stored the message.
+// Errors returns the latest error of each nsqd whose latest try stored nothing.
 func (t *Tries[M]) Errors() []error {
 	var errs []error
 	for _, try := range t.tried {
@@ -89,6 +89,7 @@ func (t *Tries[M]) Errors() []error {
 	return errs
 }
 
+// at returns the index in tried of the try at an nsqd, -1 if there is none.
 func (t *Tries[M]) at(m M) int {
 	return slices.IndexFunc(t.tried, func(try try[M]) bool { return try.at == m })
 }

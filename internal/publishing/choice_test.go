@@ -38,7 +38,7 @@ func (p *pool) find(name string) *member {
 	return p.members[i]
 }
 
-// next takes the turn of the member that is tried next, nil if there is none.
+// next returns the member to try next, nil if there is none, and uses up its turn.
 func (p *pool) next(t *Tries[*member]) *member {
 	i, ok := t.Next(p.members, p.turn)
 	if !ok {
@@ -50,11 +50,11 @@ func (p *pool) next(t *Tries[*member]) *member {
 
 var errDown = errors.New("down")
 
-// play carries out words, and returns what came of them:
+// play carries out the words of a script, and returns what next and look found:
 //
 //	next     try the next member; it fails, so that another may be tried
-//	look     look whether there is one to wait for
-//	anew     another publish begins
+//	look     call Look
+//	anew     begin another publish
 //	b- b+    b becomes unhealthy, healthy
 //	+d -d    d joins, leaves
 func play(p *pool, script string) string {
@@ -113,7 +113,7 @@ func TestChoice(t *testing.T) {
 	}
 }
 
-// What a publish remembers of its tries, and whether it goes on.
+// Failed records the error of each try, and reports whether to try another nsqd.
 func TestTriesRemember(t *testing.T) {
 	p := newPool("a b c d")
 	a, b, c, d := p.members[0], p.members[1], p.members[2], p.members[3]
@@ -161,7 +161,8 @@ func TestTriesRemember(t *testing.T) {
 // recover, and checks after each choice that:
 //   - a healthy member comes before an unhealthy one, in the order of turns;
 //   - no member is tried again before all were tried, and then only healthy ones;
-//   - while members stay and are healthy, publishes go round them evenly.
+//   - while all members are healthy and none joins or leaves, publishes go round them
+//     evenly.
 func TestChoiceWalk(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 0))
@@ -200,7 +201,7 @@ func TestChoiceWalk(t *testing.T) {
 	}
 }
 
-// walker is a publish, with what the walk knows of it.
+// walker is a publish, together with what the test expects of it.
 type walker struct {
 	tries Tries[*member]
 	tried map[*member]bool
@@ -231,7 +232,7 @@ func (w *walker) step(t *testing.T, p *pool, down bool) {
 		return
 	}
 	if p.turn != turn {
-		t.Error("a turn is used up, and no member was tried")
+		t.Error("a turn was used up although no member was tried")
 	}
 	allTried, healthy := len(p.members) > 0, false
 	for _, m := range p.members {
@@ -248,7 +249,8 @@ func (w *walker) step(t *testing.T, p *pool, down bool) {
 	}
 }
 
-// evenly has as many publishes succeed as there are members, each at the first try.
+// evenly makes all members healthy and begins three publishes per member. Each member
+// must get three.
 func evenly(t *testing.T, p *pool) {
 	for _, m := range p.members {
 		m.unhealthy = false

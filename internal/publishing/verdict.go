@@ -3,9 +3,9 @@
 // connection or to another nsqd. It also decides which nsqd of a pool is tried
 // next.
 //
-// It is pure: facts go in, verdicts come out. It does no I/O, reads no clock,
-// starts nothing and takes no lock. Errors pass through it unseen; package nsq
-// maps its own errors to verdicts and back.
+// It is pure: facts go in, verdicts come out. It does no I/O, reads no clock, starts
+// no goroutine and takes no lock. It never looks inside the errors of package nsq,
+// which maps them to verdicts and back.
 package publishing
 
 import "github.com/rdyhq/nsq/internal/wire"
@@ -17,8 +17,8 @@ type Verdict uint8
 const (
 	// Final: nothing is stored, and another nsqd would store nothing either.
 	Final Verdict = iota
-	// Content: nothing is stored, because one of the messages or the size of the
-	// whole is not accepted. The other messages may be stored if published one by
+	// Content: nothing is stored, because nsqd does not accept one of the messages or
+	// the total size. The other messages may be stored if they are published one by
 	// one.
 	Content
 	// StoreFailed: nothing is stored, because nsqd could not. Another nsqd may.
@@ -28,22 +28,22 @@ const (
 	// Lost: nothing is stored, because the connection ended before nsqd executed
 	// the command.
 	Lost
-	// LostBehind: like Lost; nsqd ended the connection because it refused a
-	// command of another publish, which came before this one.
+	// LostBehind: like Lost, but nsqd ended the connection because it refused an
+	// earlier command, that of another publish.
 	LostBehind
-	// StoredInPart: the first messages of an MPUB are stored, perhaps none.
+	// StoredInPart: some of the first messages of an MPUB may be stored.
 	StoredInPart
 	// Unknown: the message may be stored.
 	Unknown
 )
 
-// exiting is how nsqd 1.3.0 describes that it refuses an MPUB because the topic,
+// exiting is the description with which nsqd 1.3.0 refuses an MPUB because the topic,
 // or nsqd itself, is exiting: protocol_v2.go sends "MPUB failed " and the error of
-// Topic.PutMessages, which is "exiting" if that returns before the first message.
-// Any other description is an error of the storage, between two messages.
+// Topic.PutMessages, which is "exiting" if that returns before it has stored a message.
+// Any other description is a storage error, and messages before it may be stored.
 const exiting = "MPUB failed exiting"
 
-// OfRefusal returns what it means that nsqd replied with an error.
+// OfRefusal returns the verdict on a publish to which nsqd replied with an error.
 func OfRefusal(e *wire.Error) Verdict {
 	switch e.Code {
 	case wire.BadMessage, wire.BadBody:
@@ -59,8 +59,8 @@ func OfRefusal(e *wire.Error) Verdict {
 	return Final
 }
 
-// OfLoss returns what it means that the connection ended before nsqd replied. sent
-// reports whether nsqd may have seen any of the command. last is the error frame
+// OfLoss returns the verdict on a publish whose connection ended before nsqd replied.
+// sent reports whether nsqd may have seen any of the command. last is the error frame
 // after which the connection ended, nil if there was none.
 func OfLoss(sent bool, last *wire.Error) Verdict {
 	switch {
@@ -72,10 +72,10 @@ func OfLoss(sent bool, last *wire.Error) Verdict {
 	return LostBehind
 }
 
-// endsExecution reports whether nsqd is known to execute nothing after an error of
-// this code. It executes the commands of a connection one after the other, and
-// after these errors it closes the connection, whatever else it was sent. Of codes
-// that are not known here nothing is known.
+// endsExecution reports whether nsqd is known to execute no command after an error with
+// this code. It executes the commands of a connection one after another, and after
+// these errors it closes the connection without executing the rest. Of other codes
+// nothing is known.
 func endsExecution(code wire.Code) bool {
 	switch code {
 	case wire.Invalid, wire.BadTopic, wire.BadBody, wire.BadMessage,
@@ -90,26 +90,25 @@ func storeFailed(code wire.Code) bool {
 	return code == wire.PubFailed || code == wire.MpubFailed || code == wire.DpubFailed
 }
 
-// MayBeStored reports whether nsqd may have stored any of it.
+// MayBeStored reports whether nsqd may have stored any of the messages.
 func (v Verdict) MayBeStored() bool { return v >= StoredInPart }
 
-// RetryOnOther reports whether another nsqd may be tried without storing anything
-// twice, and with hope.
+// RetryOnOther reports whether to try another nsqd: it may store the message, and nothing
+// is stored twice.
 func (v Verdict) RetryOnOther() bool { return v >= StoreFailed && v <= LostBehind }
 
-// maxBehind is how many lost connections a publish survives that ended because
-// nsqd refused another publish. Each loss gives one of those other publishes its
-// result, so the losses end; but if every publish is refused this one must not
-// wait for the last.
+// maxBehind is how many times a publish is tried again after nsqd ended the connection
+// because of another publish. Each such loss gives one of the others its result, so the
+// losses come to an end. But if every other publish is refused, this one must not wait
+// for the last of them.
 const maxBehind = 10
 
 // Losses counts the connections that one publish has lost.
 type Losses struct{ lost, behind int }
 
-// Retry counts a failure and reports whether the publish is tried again over a new
-// connection: after the first connection that was lost, and after up to ten that
-// nsqd ended because of another publish. An nsqd that closes every connection must
-// not keep the client dialling.
+// Retry counts a failure and reports whether to try again over a new connection: once
+// after Lost, and up to ten times after LostBehind. There is a limit so that an nsqd that
+// closes every connection does not keep the client dialling.
 func (l *Losses) Retry(v Verdict) bool {
 	switch v {
 	case Lost:

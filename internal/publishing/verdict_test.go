@@ -12,8 +12,8 @@ func (v Verdict) String() string {
 	}[v]
 }
 
-// Each error that nsqd replies with, and what it means: for the publish it replies
-// to, and for one behind it that was sent when the connection ended, or was not.
+// The verdicts that follow from each error reply of nsqd: on the publish that it replies
+// to, on a later one that was sent before the connection ended, and on one that was not.
 func TestVerdicts(t *testing.T) {
 	for said, want := range map[string][3]Verdict{
 		"E_INVALID DPUB timeout 2 out of range 0-1":     {Final, LostBehind, LostBehind},
@@ -51,8 +51,8 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// What follows from each verdict: may it be stored, is another nsqd tried, and
-// another connection.
+// What each verdict says: whether the message may be stored, and whether to try another
+// nsqd or another connection.
 func TestConsequences(t *testing.T) {
 	for v, want := range map[Verdict]string{
 		Final:        "",
@@ -80,12 +80,11 @@ func TestConsequences(t *testing.T) {
 	}
 }
 
-// A publish survives one connection that was lost, and ten that ended because of
-// other publishes, in any order.
+// A publish is tried again after one Lost and after ten LostBehind, in any order.
 func TestLosses(t *testing.T) {
 	for _, tt := range []struct {
-		first string
-		want  int // retries
+		first string // the first verdicts: l is Lost, b is LostBehind
+		want  int    // number of retries
 	}{
 		{"l", 1},
 		{"b", 10},
@@ -111,6 +110,6 @@ func TestLosses(t *testing.T) {
 	}
 	var l Losses
 	if !l.Retry(LostBehind) || !l.Retry(Lost) || l.Retry(Lost) {
-		t.Error("one more connection that was lost is survived, and not two")
+		t.Error("Lost was retried other than once")
 	}
 }

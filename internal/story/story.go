@@ -1,6 +1,6 @@
-// Package story plays stories: tests of a room that read as text.
+// Package story plays stories: tests of a package that are written as text.
 //
-// A story is a file of testdata. A line is a command, and the lines after it that
+// A file in testdata holds stories. A line is a command, and the lines after it that
 // begin with > are what it led to:
 //
 //	# A failed dial is repeated.
@@ -9,11 +9,12 @@
 //	> 0s  dial a
 //	> 0s  next dial of a in 50ms
 //
-// The opening word begins a new story, with a player of its own. Lines that begin
-// with # are for the reader. A README beside the stories lists their commands.
+// A line that begins with the opening word, here fleet, begins a new story with its own
+// player. Lines that begin with # are comments. A README beside the stories lists their
+// commands.
 //
-// After a change of behaviour, go test with -rewrite writes what comes now. Read
-// the difference, and commit it only if you understand what caused it.
+// After a change of behaviour, go test with -rewrite writes the new output. Read the
+// difference, and commit it only if you understand what caused it.
 package story
 
 import (
@@ -27,13 +28,13 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write what the stories print into testdata; read the difference before you commit it")
 
-// A Player carries out one command, given as its words, and returns what it led
-// to.
+// A Player carries out one command, given as its words, and returns the lines to print
+// after it.
 type Player func(words []string) []string
 
-// Play plays the stories of the files that match pattern, each file as a subtest.
-// begin makes the player of a story from the words after the opening one. A file is
-// played in a synctest bubble: players may start goroutines, in virtual time.
+// Play plays the stories in the files that match pattern, each file as a subtest. begin
+// makes the player of a story from the words after the opening word. A file is played in
+// a synctest bubble: players may start goroutines, in virtual time.
 func Play(t *testing.T, pattern, opening string, begin func(t *testing.T, words []string) Player) {
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
@@ -61,7 +62,7 @@ func Play(t *testing.T, pattern, opening string, begin func(t *testing.T, words 
 	}
 }
 
-// play carries out the stories in text, and returns text with what they print now.
+// play plays the stories in text, and returns text with the lines that they print now.
 func play(t *testing.T, text, opening string, begin func(t *testing.T, words []string) Player) string {
 	var player Player
 	var out strings.Builder

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Play replaces what follows a command by what comes now, and keeps the rest.
+// play replaces the lines after each command by what it prints now, and keeps the rest.
 func TestPlay(t *testing.T) {
 	begin := func(_ *testing.T, words []string) Player {
 		name := words[0]
