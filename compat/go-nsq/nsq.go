@@ -67,11 +67,11 @@ type AuthResponse = nsq.AuthResponse
 const (
 	// BackoffStep is go-nsq's policy.
 	BackoffStep = nsq.BackoffStep
-	// BackoffAdaptive takes an eighth of MaxInFlight away at each failure and gives it back with the next successes, so that occasional failures cost little.
+	// BackoffAdaptive lowers the limit of messages in flight by an eighth at each failure and raises it a little with each success, up to MaxInFlight, so that occasional failures cost little.
 	BackoffAdaptive = nsq.BackoffAdaptive
 )
 
-// BackoffPolicy is the way a Consumer reacts to failures of handlers.
+// BackoffPolicy is how a Consumer reacts when handlers fail.
 type BackoffPolicy = nsq.BackoffPolicy
 
 // BackoffStrategy computes how long a consumer pauses after failures.
@@ -80,13 +80,13 @@ type BackoffStrategy = nsq.BackoffStrategy
 // BatchOptions bound the batches of a [Batcher].
 type BatchOptions = nsq.BatchOptions
 
-// Batcher packs messages that are published to one topic at about the same time into one command, MPUB, which costs client and nsqd a fraction of single ones.
+// Batcher packs messages that are published to one topic at about the same time into one command, MPUB.
 type Batcher = nsq.Batcher
 
 // Command is a command of NSQ's protocol, for a [Conn] or any other connection to an nsqd or nsqlookupd.
 type Command = nsq.Command
 
-// Config holds every option of a Consumer, Producer or Conn, all of go-nsq's included.
+// Config holds every option of a Consumer, Producer or Conn, including all of go-nsq's.
 type Config = nsq.Config
 
 // ConfigFlag sets options of a Config from the command line.
@@ -106,7 +106,7 @@ const (
 	// being dialled
 	ConnectionDialing = nsq.ConnectionDialing
 	ConnectionUp      = nsq.ConnectionUp
-	// takes no messages, and ends when those it has are acked or requeued
+	// ends when its messages are acked or requeued
 	ConnectionClosing = nsq.ConnectionClosing
 	// to be dialled again
 	ConnectionWaiting = nsq.ConnectionWaiting
@@ -175,7 +175,7 @@ type MessageDelegate = nsq.MessageDelegate
 // MessageID is the ID that nsqd gave a message: 16 opaque, printable bytes, unique within a topic of one nsqd.
 type MessageID = nsq.MessageID
 
-// PanicError is the error that stands for a panic in a handler.
+// PanicError is the error of a handler that panicked or called runtime.Goexit.
 type PanicError = nsq.PanicError
 
 // PoolMember is the state of one nsqd of a [ProducerPool].
@@ -184,7 +184,7 @@ type PoolMember = nsq.PoolMember
 // Producer publishes messages to one nsqd.
 type Producer = nsq.Producer
 
-// ProducerPool publishes to several nsqds by turns: to those whose addresses it was given, or to all that nsqlookupds list.
+// ProducerPool publishes to several nsqds in turn: to those whose addresses it was given, or to all that nsqlookupds list.
 type ProducerPool = nsq.ProducerPool
 
 // ProducerTransaction is the result of an asynchronous publish.
@@ -203,16 +203,16 @@ const (
 	RDYUniform = nsq.RDYUniform
 )
 
-// RDYStrategy is the way a Consumer shares max_in_flight among its nsqds.
+// RDYStrategy is how a Consumer shares max_in_flight among its nsqds.
 type RDYStrategy = nsq.RDYStrategy
 
 // Snapshot is the state of a Consumer when [Consumer.Snapshot] was called.
 type Snapshot = nsq.Snapshot
 
-// StopError reports what a Consumer left unfinished because its time to stop was over.
+// StopError reports what a Consumer left unfinished because its time to stop had run out.
 type StopError = nsq.StopError
 
-// Unfinished is a message that a handler had begun.
+// Unfinished is a message that a handler had begun when a Consumer stopped.
 type Unfinished = nsq.Unfinished
 
 // Auth returns AUTH with a secret.
@@ -232,13 +232,13 @@ func Discard(err error) error { return nsq.Discard(err) }
 // Finish returns FIN, which acks a message.
 func Finish(id MessageID) *Command { return nsq.Finish(id) }
 
-// Identify returns IDENTIFY, with js, the description of the client, as JSON.
+// Identify returns IDENTIFY, whose body is js, the description of the client, as JSON.
 func Identify(js map[string]any) (*Command, error) { return nsq.Identify(js) }
 
 // IsValidChannelName reports whether name is a valid name of a channel.
 func IsValidChannelName(name string) bool { return nsq.IsValidChannelName(name) }
 
-// IsValidTopicName reports whether name is a valid name of a topic: ASCII letters, digits, '.', '_' and '-', and perhaps "#ephemeral" after them; at most 64 bytes in all.
+// IsValidTopicName reports whether name is a valid name of a topic: ASCII letters, digits, '.', '_' and '-', with an optional "#ephemeral" at the end; at most 64 bytes in all.
 func IsValidTopicName(name string) bool { return nsq.IsValidTopicName(name) }
 
 // MultiPublish returns MPUB, with a copy of all bodies.
@@ -275,7 +275,7 @@ func NewProducer(addr string, config *Config) (*Producer, error) {
 	return nsq.NewProducer(addr, config)
 }
 
-// NewProducerPool returns a pool of the nsqds at the addresses, host:port or unix:path, all of them different.
+// NewProducerPool returns a pool of the nsqds at the addresses, host:port or unix:path, which must be distinct.
 func NewProducerPool(addrs []string, config *Config) (*ProducerPool, error) {
 	return nsq.NewProducerPool(addrs, config)
 }
@@ -292,7 +292,7 @@ func Ping() *Command { return nsq.Ping() }
 // Publish returns PUB.
 func Publish(topic string, body []byte) *Command { return nsq.Publish(topic, body) }
 
-// ReadResponse reads from nsqd or nsqlookupd a length of four bytes, most significant first, and that many bytes of data, which it returns.
+// ReadResponse reads one response of nsqd or nsqlookupd and returns its data, without the length of four bytes, big-endian, that precedes it.
 func ReadResponse(r io.Reader) ([]byte, error) { return nsq.ReadResponse(r, 0) }
 
 // ReadUnpackedResponse reads a frame from nsqd with [ReadResponse] and returns its type and data as [UnpackResponse] does.
@@ -304,7 +304,7 @@ func Ready(count int) *Command { return nsq.Ready(count) }
 // Register returns REGISTER, with which an nsqd tells nsqlookupd that it has a topic or, unless channel is empty, a channel of the topic.
 func Register(topic, channel string) *Command { return nsq.Register(topic, channel) }
 
-// Requeue returns REQ: nsqd delivers the message again after a delay, which is sent in whole milliseconds; 0 is at once.
+// Requeue returns REQ: nsqd delivers the message again after a delay, which is sent in whole milliseconds; 0 means at once.
 func Requeue(id MessageID, delay time.Duration) *Command { return nsq.Requeue(id, delay) }
 
 // RetryAfter returns an error for a [Handler] to return: the Consumer requeues the message with this delay instead of default_requeue_delay times its attempts.
