@@ -247,3 +247,34 @@ func TestReportedTimeouts(t *testing.T) {
 		}
 	}
 }
+
+// A handler that fails too late is a failure for backoff. One that succeeds too late is
+// no success: it took longer than it may.
+func TestLateResultsForBackoff(t *testing.T) {
+	for name, tt := range map[string]struct {
+		late error
+		want int // the level after the late result
+	}{"success": {nil, 1}, "failure": {errBoom, 2}} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				d := s.nsqd("a:1", leases(time.Second, time.Hour))
+				var runs atomic.Int32
+				s.consumer(1, func(*Message) error {
+					if runs.Add(1) == 1 {
+						return errBoom // the pause is 2 s
+					}
+					sleep(1500 * time.Millisecond)
+					return tt.late
+				})
+				s.connect(d)
+				d.Publish("t", "m")
+				synctest.Wait()
+				d.Publish("t", "probe")
+				after(3700 * time.Millisecond)
+				if got := s.c.Snapshot(); runs.Load() < 2 || got.Lost == 0 || got.BackoffLevel != tt.want {
+					s.Errorf("%d runs, %d lost, level %d, want 2, 1 and level %d", runs.Load(), got.Lost, got.BackoffLevel, tt.want)
+				}
+			})
+		})
+	}
+}

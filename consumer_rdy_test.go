@@ -551,3 +551,40 @@ func TestSnapshot(t *testing.T) {
 		}
 	})
 }
+
+// A message that is requeued because no handler is to begin it says nothing to backoff,
+// even if it is the probe.
+func TestUnbegunProbeIsNoResult(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		release := make(chan struct{})
+		s.consumer(2, func(m *Message) error {
+			if string(m.Body) == "slow" {
+				<-release
+				return nil
+			}
+			return errBoom
+		})
+		s.connect(d)
+		d.Publish("t", "slow")
+		synctest.Wait()
+		d.Publish("t", "fails") // the pause is 2 s
+		synctest.Wait()
+		if err := s.c.SetConcurrency(1); err != nil {
+			s.Fatal(err)
+		}
+		d.Publish("t", "probe")
+		after(2500 * time.Millisecond)
+		if got := s.c.Snapshot(); got.InFlight != 2 || got.BackoffLevel != 1 || !got.BackoffUntil.IsZero() {
+			s.Fatalf("%+v, want the probe in flight beside the slow message", got)
+		}
+		if err := s.c.DisconnectFromNSQD(d.Addr()); err != nil {
+			s.Fatal(err)
+		}
+		synctest.Wait()
+		if got := s.c.Snapshot(); got.Requeued != 2 || got.BackoffLevel != 1 || !got.BackoffUntil.IsZero() {
+			s.Errorf("%+v, want the probe requeued and no other pause", got)
+		}
+		close(release)
+	})
+}

@@ -41,6 +41,9 @@ func inScene(t *testing.T, test func(s *scene)) {
 			if s.c != nil {
 				s.c.Stop()
 				<-s.c.StopChan
+				if n := len(s.c.loop.calls); n > 0 {
+					s.Errorf("the run loop keeps %d calls", n)
+				}
 			}
 			synctest.Wait()
 			if dials, closes := s.net.Dials(), s.net.Closes(); dials != closes {
