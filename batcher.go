@@ -37,13 +37,8 @@ type Publisher interface {
 
 // checker is a Publisher that knows max_msg_size: what it would refuse joins no
 // batch. Otherwise one message that is too large has its whole batch published one
-// by one.
+// by one. Producer and ProducerPool are checkers.
 type checker interface{ check(m *publication) error }
-
-var (
-	_ checker = (*Producer)(nil)
-	_ checker = (*ProducerPool)(nil)
-)
 
 // BatchOptions bound the batches of a [Batcher]. The zero value suits most
 // programs.

@@ -12,6 +12,12 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
+// A Batcher asks both for what they would refuse.
+var (
+	_ checker = (*Producer)(nil)
+	_ checker = (*ProducerPool)(nil)
+)
+
 // batching is a scene with a Batcher over one producer.
 type batching struct {
 	*producing

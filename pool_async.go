@@ -40,7 +40,7 @@ type poolTransaction struct {
 }
 
 func (pool *ProducerPool) publishAsync(m *publication, done chan *ProducerTransaction, args []any) error {
-	if err := pool.check(m); err != nil {
+	if err := m.check(pool.cfg.maxBody()); err != nil {
 		return err
 	}
 	if !pool.startAsync() {

@@ -48,6 +48,7 @@ func (pool *ProducerPool) DeferredPublishContext(ctx context.Context, topic stri
 	return pool.publish(ctx, dpub(topic, delay, body))
 }
 
+// check tells a Batcher what the pool would refuse.
 func (pool *ProducerPool) check(m *publication) error {
 	return m.check(pool.cfg.maxBody())
 }
