@@ -130,9 +130,7 @@ func (l *runLoop) do(command control.Command) {
 	case control.Close:
 		l.close(do)
 	case control.SetRDY:
-		if conn := l.conns[do.ID]; conn != nil {
-			conn.link.Rdy(do.RDY)
-		}
+		l.conns[do.ID].link.Rdy(do.RDY)
 	case control.SetFlags:
 		l.c.flags.set(do.Epoch, do.Reporting, do.Listening)
 	case control.Drain:
