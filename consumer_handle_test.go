@@ -251,3 +251,50 @@ func TestDelegateInOwnMessage(t *testing.T) {
 		})
 	}
 }
+
+// heardDelegate is a user's Delegate in front of the Consumer's own.
+type heardDelegate struct {
+	MessageDelegate
+	heard []string
+}
+
+func (d *heardDelegate) OnFinish(m *Message) {
+	d.heard = append(d.heard, "finish")
+	d.MessageDelegate.OnFinish(m)
+}
+
+func (d *heardDelegate) OnRequeue(m *Message, delay time.Duration, backoff bool) {
+	d.heard = append(d.heard, fmt.Sprint("requeue ", delay, backoff))
+	d.MessageDelegate.OnRequeue(m, delay, backoff)
+}
+
+// A Delegate that a handler puts in the place of the Consumer's hears of what follows
+// from the handler's return, too.
+func TestReplacedDelegateHearsOfTheReturn(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err            error
+		heard, command string
+	}{
+		"success": {nil, "finish", "FIN"},
+		"error":   {RetryAfter(time.Minute, NoBackoff(errBoom)), "requeue 1m0s false", "REQ"},
+		"discard": {Discard(errBoom), "finish", "FIN"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				d := s.nsqd("a:1")
+				d.Publish("t", "m")
+				told := &heardDelegate{}
+				s.consumer(1, func(m *Message) error {
+					told.MessageDelegate = m.Delegate
+					m.Delegate = told
+					return tt.err
+				})
+				s.connect(d)
+				synctest.Wait()
+				if !slices.Equal(told.heard, []string{tt.heard}) || len(commands(d, tt.command)) != 1 {
+					s.Errorf("told %q, sent %q", told.heard, commands(d, "FIN", "REQ"))
+				}
+			})
+		})
+	}
+}

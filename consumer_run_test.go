@@ -63,3 +63,20 @@ func TestCallAtTheEndIsAnswered(t *testing.T) {
 		}
 	})
 }
+
+// Snapshot tells why the last connection was lost, also when there is another one.
+func TestLastErrorOfAnotherConnection(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.consumer(1, noError)
+		s.connect(d)
+		if got := s.c.Snapshot().Connections; len(got) != 1 || got[0].LastError != nil {
+			s.Errorf("%+v, want one connection without an error", got)
+		}
+		d.Disconnect(1)
+		after(time.Second)
+		if got := s.c.Snapshot().Connections; len(got) != 1 || got[0].State != ConnectionUp || got[0].LastError == nil {
+			s.Errorf("%+v, want one connection, and why the one before it was lost", got)
+		}
+	})
+}
