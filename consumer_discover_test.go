@@ -220,6 +220,25 @@ func TestDiscoveryLog(t *testing.T) {
 	})
 }
 
+// A request that a stop cuts short is no failure of the nsqlookupd.
+func TestStopLogsNoLookupdFailure(t *testing.T) {
+	inScene(t, func(s *scene) {
+		l := s.lookupd("l:1", s.nsqd("a:1"))
+		s.consumer(1, noError)
+		s.discover("l:1")
+		l.Hang()
+		requests := len(l.Requests())
+		for len(l.Requests()) == requests {
+			after(time.Second)
+		}
+		log := s.logged(LogLevelWarning)
+		s.stopped()
+		if got := log.take(); len(got) != 0 {
+			s.Errorf("logged %q", got)
+		}
+	})
+}
+
 // An nsqd that moved is found about a second after its connection was lost, rather
 // than with the next poll.
 func TestMovedNSQD(t *testing.T) {

@@ -27,9 +27,10 @@ const (
 )
 
 // conclude carries out an outcome of a message. All outcomes pass through here, each
-// once: the caller has claimed the message with Message.respond or Message.expire. A
-// message that is acked too late has two outcomes, the end of its lease or connection and
-// the ack. w is the worker whose handler has returned, nil for any other caller.
+// once: the caller has claimed the message with Message.respond or Message.expire, or is
+// TooBig, whose message no handler has seen. A message that is acked too late has two
+// outcomes, the end of its lease or connection and the ack. w is the worker whose handler
+// has returned, nil for any other caller.
 //
 // cc is where the ack goes. That need not be m.conn: a handler may give a message of its
 // own, made by NewMessage, the Delegate of the one that it received.
@@ -78,8 +79,8 @@ func (cc *consumerConn) fin(w *worker, m *Message) {
 }
 
 // backoffResult returns what to report to backoff about an outcome, and whether to
-// report anything. Failures are always reported, other results only while backoff asks
-// for them. Some outcomes say nothing about whether things go well: a message that is
+// report anything. Failures are reported unless max_backoff_duration is 0, other results
+// only while backoff asks for them. Some outcomes say nothing about whether things go well: a message that is
 // given up or discarded, one that no handler began, and a success that came too late.
 func (c *Consumer) backoffResult(m *Message, o outcome, late bool) (result flow.Result, heard bool) {
 	switch on := c.flags.reporting.Load(); {

@@ -45,10 +45,10 @@ func (m *Machine) Result(now time.Time, id ID, r flow.Result, epoch uint32) {
 	}
 }
 
-// Wake reports that a message arrived while the listening flag was up. The reader
-// that calls it has lowered the flag.
+// Wake reports that a message arrived while the listening flag was up. Its reader has
+// lowered the flag. That does not count: before this event came, a command that changed
+// another flag may have raised it again. So the next flags lower it once more.
 func (m *Machine) Wake(now time.Time) {
-	m.flags.Listening = false
 	if m.phase == Active {
 		m.flow.Wake(now)
 	}
