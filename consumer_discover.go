@@ -171,9 +171,6 @@ func (c *Consumer) startDiscovery() *discover.Poller {
 // discovered passes the addresses that nsqlookupds list on to the run loop. It runs on
 // the poller's goroutine.
 func (c *Consumer) discovered(result discover.Result) {
-	if c.dialling.Err() != nil { // a stop cut the poll short
-		return
-	}
 	c.discovery.lookupds.note(&result)
 	addrs := make([]string, 0, len(result.Producers))
 	for _, p := range result.Producers {
