@@ -39,10 +39,20 @@ const (
 // FIN came too late.
 func (cc *consumerConn) conclude(w *worker, m *Message, o outcome) {
 	late := m.is(timedOut)
-	if o.fate == finished && !late && !cc.c.flags.reporting.Load() {
-		cc.fin(w, m)
+	if o.fate != finished || late || cc.c.flags.reporting.Load() {
+		cc.concludeRest(m, o, late)
 		return
 	}
+	if w != nil {
+		cc.c.queue.addFin(w, m)
+	} else {
+		cc.link.Fin((*wire.ID)(&m.ID))
+	}
+}
+
+// concludeRest is the rest of conclude: all but a success outside backoff, for which a
+// large function costs time.
+func (cc *consumerConn) concludeRest(m *Message, o outcome, late bool) {
 	switch o.fate {
 	case expired:
 		cc.link.Expire()
@@ -67,15 +77,6 @@ func (cc *consumerConn) conclude(w *worker, m *Message, o outcome) {
 		return
 	}
 	ack()
-}
-
-// fin adds a FIN to those of the worker's batch, or sends it if there is no worker.
-func (cc *consumerConn) fin(w *worker, m *Message) {
-	if w != nil {
-		cc.c.queue.addFin(w, m)
-	} else {
-		cc.link.Fin((*wire.ID)(&m.ID))
-	}
 }
 
 // backoffResult returns what to report to backoff about an outcome, and whether to
