@@ -37,6 +37,7 @@ type player struct {
 	expired int // number of expired messages that the next sweep finds
 	slips   ID  // gets a message right before the listening flag is next raised
 	done    bool
+	begun   ID // of the last DialBegun
 }
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -298,6 +299,9 @@ func (p *player) say(format string, args ...any) { p.out = append(p.out, fmt.Spr
 func (p *player) do(c Command) {
 	switch c := c.(type) {
 	case Dial:
+		if p.begun != c.ID {
+			p.Errorf("dial %d of %s was not told", c.ID, c.Addr)
+		}
 		p.dials[c.Addr]++
 		name := c.Addr
 		if n := p.dials[c.Addr]; n > 1 {
@@ -358,6 +362,7 @@ func resultText(r Reply) string {
 func (p *player) tell(e Event) {
 	switch e := e.(type) {
 	case DialBegun:
+		p.begun = e.ID
 	case DialFailed:
 		how := "again"
 		if e.First {

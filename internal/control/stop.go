@@ -45,11 +45,10 @@ func (m *Machine) advance(now time.Time) {
 		m.phase++
 		switch m.phase {
 		case Cancelled:
-			m.deadline = now
-			if m.workers.Contexts {
+			m.give(EndContexts{})
+			if m.workers.Contexts { // otherwise no handler hears of it, and the next phase begins
 				m.deadline = now.Add(cancelGrace)
 			}
-			m.give(EndContexts{})
 		case Abandoned:
 			m.deadline = now.Add(flushTime)
 			m.give(AbandonHandlers{})
