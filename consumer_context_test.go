@@ -170,3 +170,24 @@ func TestContextsOfLostMessages(t *testing.T) {
 		sleep(time.Hour) // until the handler returns
 	})
 }
+
+// Without auto_touch the deadline of a context is the end of the lease, which began when
+// the message arrived, however long it waited for its handler.
+func TestDeadlineOfAMessageThatWaited(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1", leases(10*time.Second, time.Minute))
+		d.Publish("t", "1", "2")
+		var left []time.Duration
+		s.consumer(1, func(m *Message) error {
+			deadline, _ := m.Context().Deadline()
+			left = append(left, time.Until(deadline))
+			sleep(4 * time.Second)
+			return nil
+		})
+		s.connect(d)
+		after(20 * time.Second)
+		if len(left) != 2 || left[0] != 10*time.Second || left[1] != 6*time.Second {
+			s.Errorf("%v left, want 10s and 6s", left)
+		}
+	})
+}
