@@ -98,6 +98,30 @@ func TestMaxAttempts(t *testing.T) {
 	})
 }
 
+// A panic of LogFailedMessage is logged, and the message is given up all the same.
+func TestLogFailedMessagePanics(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxAttempts, s.cfg.DefaultRequeueDelay, s.cfg.MaxBackoffDuration = 1, 0, 0
+		d := s.nsqd("a:1")
+		s.consumer(0, nil)
+		s.c.AddHandler(&ackingLogger{
+			HandlerFunc: func(*Message) error { return errBoom },
+			ack:         func(*Message) { panic("poison") },
+		})
+		log := s.logged(LogLevelError)
+		s.connect(d)
+		d.Publish("t", "m")
+		after(time.Second)
+		if st := d.Stats("t", "c"); st.Finished != 1 || st.Requeued != 1 {
+			s.Errorf("%+v, want one requeued and then finished", st)
+		}
+		got := log.take()
+		if len(got) == 0 || !strings.Contains(got[len(got)-1], "LogFailedMessage panicked") || !strings.Contains(got[len(got)-1], "poison") {
+			s.Errorf("logged %q, want the panic last", got)
+		}
+	})
+}
+
 // D34: neither a panic nor Goexit of a handler costs its goroutine or the message, which
 // is requeued.
 func TestHandlerPanics(t *testing.T) {

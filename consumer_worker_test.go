@@ -52,6 +52,9 @@ func TestFINsLeaveBeforeTheConnectionDoes(t *testing.T) {
 				if st := d.Stats("t", "c"); st.Finished != 100 || st.InFlight != 1 {
 					t.Errorf("%+v, want 100 finished", st)
 				}
+				if s.c.queue.flushTimer.Stop() {
+					t.Error("the timer of FINs still runs after the stop")
+				}
 				close(release)
 				after(time.Second)
 			})
