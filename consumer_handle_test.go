@@ -98,6 +98,32 @@ func TestMaxAttempts(t *testing.T) {
 	})
 }
 
+// The log tells a discard from a failure.
+func TestHandlerErrorsAreLogged(t *testing.T) {
+	for want, err := range map[string]error{
+		"handler returned an error":        errBoom,
+		"message discarded by its handler": Discard(errBoom),
+	} {
+		inScene(t, func(s *scene) {
+			s.cfg.MaxBackoffDuration = 0
+			d := s.nsqd("a:1")
+			s.consumer(1, func(m *Message) error {
+				if m.Attempts > 1 {
+					return nil
+				}
+				return err
+			})
+			log := s.logged(LogLevelError)
+			s.connect(d)
+			d.Publish("t", "m")
+			after(time.Minute * 3)
+			if got := log.take(); len(got) != 1 || !strings.Contains(got[0], want) || !strings.Contains(got[0], "boom") {
+				s.Errorf("logged %q, want %q", got, want)
+			}
+		})
+	}
+}
+
 // A panic of LogFailedMessage is logged, and the message is given up all the same.
 func TestLogFailedMessagePanics(t *testing.T) {
 	inScene(t, func(s *scene) {
