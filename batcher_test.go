@@ -421,15 +421,7 @@ func randomBatcherLife(s *pooling, to Publisher, opts BatchOptions, rng *rand.Ra
 	wg.Wait()
 	s.pool.Stop()
 	synctest.Wait()
-	stored := map[string]bool{}
-	for _, d := range s.nsqds {
-		for _, body := range d.Queued("t", "") {
-			if stored[body] {
-				s.Errorf("%q is stored twice", body)
-			}
-			stored[body] = true
-		}
-	}
+	stored := s.storedOnce()
 	good := 0
 	for body, err := range results {
 		expectVerdict(s.T, err, stored[body])

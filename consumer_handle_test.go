@@ -318,8 +318,8 @@ func (d *heardDelegate) OnRequeue(m *Message, delay time.Duration, backoff bool)
 	d.MessageDelegate.OnRequeue(m, delay, backoff)
 }
 
-// A Delegate that a handler puts in the place of the Consumer's hears of what follows
-// from the handler's return, too.
+// If a handler has replaced a message's Delegate, the new one also receives the ack or
+// requeue that follows the handler's return.
 func TestReplacedDelegateHearsOfTheReturn(t *testing.T) {
 	for name, tt := range map[string]struct {
 		err            error

@@ -252,15 +252,7 @@ func randomAsyncPoolLife(s *pooling, rng *rand.Rand) {
 	close(done)
 	receiver.Wait()
 	synctest.Wait()
-	stored := map[string]bool{}
-	for _, d := range s.nsqds {
-		for _, body := range d.Queued("t", "") {
-			if stored[body] {
-				s.Errorf("%q is stored twice", body)
-			}
-			stored[body] = true
-		}
-	}
+	stored := s.storedOnce()
 	for body, err := range refused {
 		if _, ok := results[body]; ok || errors.Is(err, ErrUnknownOutcome) {
 			s.Errorf("%q: refused with %v", body, err)

@@ -48,6 +48,21 @@ func (s *pooling) stored() []int {
 	return n
 }
 
+// storedOnce returns the bodies that the nsqds have, and fails if one is stored twice.
+func (s *pooling) storedOnce() map[string]bool {
+	s.Helper()
+	stored := map[string]bool{}
+	for _, d := range s.nsqds {
+		for _, body := range d.Queued("t", "") {
+			if stored[body] {
+				s.Errorf("%q is stored twice", body)
+			}
+			stored[body] = true
+		}
+	}
+	return stored
+}
+
 func (s *pooling) expectStored(want ...int) {
 	s.Helper()
 	if got := s.stored(); !slices.Equal(got, want) {

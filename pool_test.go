@@ -292,15 +292,7 @@ func randomPoolLife(s *pooling, rng *rand.Rand, notSentOneIn int) {
 	wg.Wait()
 	s.pool.Stop()
 	synctest.Wait()
-	stored := map[string]bool{}
-	for _, d := range s.nsqds {
-		for _, body := range d.Queued("t", "") {
-			if stored[body] {
-				s.Errorf("%q is stored twice", body)
-			}
-			stored[body] = true
-		}
-	}
+	stored := s.storedOnce()
 	notSent, unknown := 0, 0
 	for body, err := range results {
 		expectVerdict(s.T, err, stored[body])
