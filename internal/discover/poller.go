@@ -5,7 +5,11 @@
 // Each poll asks all nsqlookupds in parallel. Each response is published as it
 // arrives, together with the last response of every other nsqlookupd, so that one
 // that hangs does not delay the others. When a request fails, the last response of
-// that nsqlookupd still counts, so that the failure makes no nsqd disappear.
+// that nsqlookupd still counts, so that the failure makes no nsqd disappear. If it goes
+// on failing while others respond, that response is forgotten after ten intervals.
+//
+// Each producer says when the request that found it was sent, since what happened after
+// that is not in the response.
 package discover
 
 import (
@@ -42,6 +46,11 @@ type Result struct {
 	// Producers are the nsqds in the last responses of all nsqlookupds, sorted
 	// by address, each address once.
 	Producers []Producer
+
+	// Answered is when the newest request that has had a response was sent, zero if none
+	// has. Deaf is zero unless the last request to each nsqlookupd has failed: then it
+	// is when the first of these was sent.
+	Answered, Deaf time.Time
 
 	Lookupds int      // how many the Poller has
 	Waiting  int      // how many of them have a request in flight
@@ -86,7 +95,10 @@ type lookupd struct {
 	// The rest is owned by Run.
 	cancel    context.CancelFunc // ends the request in flight; nil if there is none
 	queried   bool               // a request was started
-	err       *Error             // of the last request; nil if it succeeded
+	sent      time.Time          // when the last request was sent
+	ended     time.Time          // when the last request that has ended was sent
+	asked     time.Time          // when the last request that succeeded was sent
+	err       *Error             // of the last request that has ended; nil if it succeeded
 	producers []Producer         // of the last response
 	skipped   []*Error           // of the last response
 }
@@ -146,9 +158,8 @@ func (p *Poller) Remove(u *url.URL) bool {
 	return true
 }
 
-// Poke requests an extra poll, for an owner that has lost an nsqd. The poll comes at
-// once, but no sooner than a second after the previous one; calls in the meantime
-// share it. An nsqlookupd that has not responded yet is not asked again.
+// Poke requests an extra poll at once, for an owner that has lost an nsqd. How often is
+// up to the owner. An nsqlookupd that has not responded yet is not asked again.
 func (p *Poller) Poke() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -39,7 +39,7 @@ func TestFirstLookupdDescribesAProducer(t *testing.T) {
 		p.Version = "1.2.1"
 		l2.RegisterProducer("t", p)
 		s.poller("l1:1", "l2:1")
-		want := Producer{Addr: "b:1", Hostname: "h", Version: "1.3.0", TopologyZone: "z", TopologyRegion: "r"}
+		want := Producer{Addr: "b:1", Hostname: "h", Version: "1.3.0", TopologyZone: "z", TopologyRegion: "r", Asked: time.Now()}
 		if got := s.last().Producers; len(got) != 1 || got[0] != want {
 			t.Errorf("producers %+v, want %+v", got, want)
 		}
@@ -221,8 +221,9 @@ func TestJitterSpreads(t *testing.T) {
 	}
 }
 
-// However often Poke is called, it causes one poll at once and then one a second.
-func TestPokeIsLimited(t *testing.T) {
+// Each Poke causes one poll at once, whatever came before. The regular schedule does not
+// move.
+func TestPoke(t *testing.T) {
 	inScene(t, func(s *scene) {
 		l := s.lookupd("l:1")
 		s.poller("l:1")
@@ -230,42 +231,30 @@ func TestPokeIsLimited(t *testing.T) {
 		s.p.Poke()
 		s.p.Poke()
 		wantRequests(t, l, 2)
-		for range 90 { // 9 s
-			s.p.Poke()
+		for n := range 9 {
 			sleep(100 * time.Millisecond)
+			s.p.Poke()
+			wantRequests(t, l, 3+n)
 		}
-		wantRequests(t, l, 2+9)
-		s.p.Poke()
-		sleep(40 * time.Second)  // to 59 s
-		wantRequests(t, l, 2+10) // the last Poke was not lost
-		sleep(time.Second)
-		wantRequests(t, l, 2+11) // the schedule did not move
-
-		sleep(59*time.Second + time.Second/2)
-		s.p.Poke()
-		wantRequests(t, l, 2+12)
-		s.p.Poke()
-		sleep(time.Second / 2) // the scheduled poll comes before the Poke's second is over
-		wantRequests(t, l, 2+13)
-		sleep(time.Minute - 1)
-		wantRequests(t, l, 2+13)
+		sleep(49*time.Second + 99*time.Millisecond)
+		wantRequests(t, l, 11)
+		sleep(time.Millisecond)
+		wantRequests(t, l, 12)
 	})
 }
 
-// Poke's poll comes exactly a second after the poll before it, or at once.
-func TestPokeGap(t *testing.T) {
+// An nsqlookupd that has not responded is not asked again.
+func TestPokeWhileWaiting(t *testing.T) {
 	inScene(t, func(s *scene) {
-		l := s.lookupd("l:1")
-		s.poller("l:1")
-		sleep(300 * time.Millisecond)
-		s.p.Poke()
-		sleep(700*time.Millisecond - 1)
-		wantRequests(t, l, 1)
-		sleep(1)
-		wantRequests(t, l, 2)
-		sleep(time.Second)
-		s.p.Poke()
-		wantRequests(t, l, 3)
+		hung, good := s.lookupd("hung:1"), s.lookupd("good:1")
+		hung.Hang()
+		s.poller("hung:1", "good:1")
+		for range 5 {
+			sleep(time.Second)
+			s.p.Poke()
+		}
+		wantRequests(t, hung, 1)
+		wantRequests(t, good, 6)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const (
@@ -26,6 +27,10 @@ type Producer struct {
 	Version  string
 
 	TopologyZone, TopologyRegion string
+
+	// Asked is when the newest request whose response lists the nsqd was sent. The
+	// Poller sets it.
+	Asked time.Time
 }
 
 // producer is a Producer as nsqlookupd writes it.

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// pokeGap is the least time from a poll to one that Poke requests.
-const pokeGap = time.Second
+// forgetAfter is for how many intervals the last response of an nsqlookupd that fails is
+// kept, while others respond.
+const forgetAfter = 10
 
 // run is what the goroutine of Run owns.
 type run struct {
@@ -20,8 +21,7 @@ type run struct {
 	results  chan queryResult
 	lookupds []*lookupd // the Poller's, as of the last loadChanges
 	poked    bool       // Poke was called since the last poll began
-	last     time.Time  // of the last poll
-	due      time.Time  // of the next poll; zero without nsqlookupds
+	due      time.Time  // of the next regular poll; zero without nsqlookupds
 }
 
 // Run polls until the context ends. It is called once. When it returns, all requests
@@ -43,10 +43,10 @@ func (p *Poller) Run(ctx context.Context) {
 		if removed {
 			r.publishMerged()
 		}
-		if next := r.nextPoll(); next.IsZero() {
+		if r.due.IsZero() {
 			timer.Stop()
 		} else {
-			timer.Reset(next.Sub(now))
+			timer.Reset(r.due.Sub(now))
 		}
 		select {
 		case <-ctx.Done():
@@ -97,7 +97,7 @@ func (r *run) poll(ctx context.Context, now time.Time) {
 	all := r.schedule(now)
 	for _, l := range r.lookupds {
 		if l.cancel == nil && (all || !l.queried) {
-			r.startRequest(ctx, l)
+			r.startRequest(ctx, l, now)
 		}
 	}
 }
@@ -114,27 +114,18 @@ func (r *run) schedule(now time.Time) bool {
 		r.due = now.Add(interval + time.Duration(r.rand.Float64()*r.cfg.Jitter*float64(interval)))
 	case !now.Before(r.due):
 		r.due = now.Add(interval)
-	case !r.poked || now.Before(r.last.Add(pokeGap)):
+	case !r.poked:
 		return false
 	}
-	r.last, r.poked = now, false
+	r.poked = false
 	return true
-}
-
-// nextPoll returns when schedule will next find a poll due, or zero if none will be
-// before an Add.
-func (r *run) nextPoll() time.Time {
-	if soon := r.last.Add(pokeGap); r.poked && soon.Before(r.due) {
-		return soon
-	}
-	return r.due
 }
 
 // startRequest queries an nsqlookupd on a goroutine. The result goes to
 // r.results, unless the request is cancelled before Run receives it.
-func (r *run) startRequest(ctx context.Context, l *lookupd) {
+func (r *run) startRequest(ctx context.Context, l *lookupd, now time.Time) {
 	ctx, l.cancel = context.WithCancel(ctx)
-	l.queried = true
+	l.queried, l.sent = true, now
 	r.requests.Go(func() {
 		res := r.query(ctx, l)
 		select {
@@ -153,11 +144,11 @@ func (r *run) handleResult(ctx context.Context, res queryResult) {
 		return
 	}
 	l.cancel()
-	l.cancel, l.err = nil, nil
+	l.cancel, l.err, l.ended = nil, nil, l.sent
 	if res.err != nil {
 		l.err = &Error{Lookupd: l.name, Err: res.err}
 	} else {
-		l.producers, l.skipped = res.producers, nil
+		l.producers, l.skipped, l.asked = res.producers, nil, l.sent
 		for _, s := range res.skipped {
 			l.skipped = append(l.skipped, &Error{Lookupd: l.name, Err: s})
 		}
@@ -170,18 +161,54 @@ func (r *run) handleResult(ctx context.Context, res queryResult) {
 func (r *run) publishMerged() {
 	result := Result{Lookupds: len(r.lookupds)}
 	for _, l := range r.lookupds {
+		if l.asked.After(result.Answered) {
+			result.Answered = l.asked
+		}
+	}
+	for _, l := range r.lookupds {
 		if l.cancel != nil {
 			result.Waiting++
 		}
 		if l.err != nil {
 			result.Failed = append(result.Failed, l.err)
+			if result.Answered.Sub(l.asked) > forgetAfter*r.cfg.Interval {
+				l.producers, l.skipped = nil, nil
+			}
 		}
-		result.Producers = append(result.Producers, l.producers...)
 		result.Skipped = append(result.Skipped, l.skipped...)
+	}
+	result.Producers = r.merged()
+	if len(result.Failed) == len(r.lookupds) {
+		for _, l := range r.lookupds {
+			if result.Deaf.IsZero() || l.ended.Before(result.Deaf) {
+				result.Deaf = l.ended
+			}
+		}
+	}
+	r.cfg.Publish(result)
+}
+
+// merged returns the nsqds in the last responses of all nsqlookupds.
+func (r *run) merged() (all []Producer) {
+	for _, l := range r.lookupds {
+		from := len(all)
+		all = append(all, l.producers...)
+		for i := range all[from:] {
+			all[from+i].Asked = l.asked
+		}
 	}
 	// The sort is stable: if two nsqlookupds describe one address differently,
 	// the one added first wins.
-	slices.SortStableFunc(result.Producers, func(a, b Producer) int { return strings.Compare(a.Addr, b.Addr) })
-	result.Producers = slices.CompactFunc(result.Producers, func(a, b Producer) bool { return a.Addr == b.Addr })
-	r.cfg.Publish(result)
+	slices.SortStableFunc(all, func(a, b Producer) int { return strings.Compare(a.Addr, b.Addr) })
+	merged := all[:0]
+	for _, p := range all {
+		last := len(merged) - 1
+		switch {
+		case last < 0 || merged[last].Addr != p.Addr:
+			merged = append(merged, p)
+		case p.Asked.After(merged[last].Asked):
+			merged[last].Asked = p.Asked
+		}
+	}
+	return merged
 }

@@ -50,6 +50,7 @@ type walk struct {
 	added    []bool
 	listed   []map[string]bool // by each nsqlookupd
 	adds     int               // calls of Add, each of which may cause one more request
+	pokes    int               // calls of Poke, likewise
 	begin    time.Time
 }
 
@@ -84,6 +85,7 @@ func (w *walk) step() {
 		w.added[i] = false
 	case 3:
 		w.p.Poke()
+		w.pokes++
 	case 4:
 		l.Hang()
 	case 5:
@@ -164,10 +166,10 @@ func (w *walk) checkResults() {
 	}
 }
 
-// checkRates checks that no nsqlookupd got more than one request a second and one
-// for each Add.
+// checkRates checks that no nsqlookupd got more requests than one for each interval, Add
+// and Poke.
 func (w *walk) checkRates() {
-	bound := int(time.Since(w.begin)/time.Second) + w.adds + 1
+	bound := int(time.Since(w.begin)/w.cfg.Interval) + w.adds + w.pokes + 1
 	for _, l := range w.lookupds {
 		if n := len(l.Requests()); n > bound {
 			w.Errorf("%s got %d requests, want at most %d", l.Addr(), n, bound)
