@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/internal/discover"
+	"github.com/rdyhq/nsq/internal/fleet"
 )
 
 const (
@@ -168,16 +169,31 @@ func (c *Consumer) startDiscovery() *discover.Poller {
 	return poller
 }
 
-// discovered passes the addresses that nsqlookupds list on to the run loop. It runs on
-// the poller's goroutine.
+// discovered passes what nsqlookupds say on to the run loop. It runs on the poller's
+// goroutine.
 func (c *Consumer) discovered(result discover.Result) {
 	c.discovery.lookupds.note(&result)
-	addrs := make([]string, 0, len(result.Producers))
-	for _, p := range result.Producers {
-		addrs = append(addrs, p.Addr)
-	}
+	word := lookupdWord(&result)
 	if filter := c.discovery.filter.Load(); filter != nil {
-		addrs = (*filter).Filter(addrs)
+		word.Listed = filtered(*filter, word)
 	}
-	c.post(func(now time.Time) { c.loop.machine.Discovered(now, addrs, result.Conclusive()) })
+	c.post(func(now time.Time) { c.loop.machine.Discovered(now, word) })
+}
+
+// filtered returns the listings that a filter lets through. An address that it adds
+// counts as listed by the newest response.
+func filtered(filter DiscoveryFilter, word fleet.Word) []fleet.Listing {
+	addrs, asked := make([]string, len(word.Listed)), make(map[string]time.Time, len(word.Listed))
+	for i, l := range word.Listed {
+		addrs[i], asked[l.Addr] = l.Addr, l.Asked
+	}
+	var kept []fleet.Listing
+	for _, addr := range filter.Filter(addrs) {
+		at, listed := asked[addr]
+		if !listed {
+			at = word.Answered
+		}
+		kept = append(kept, fleet.Listing{Addr: addr, Asked: at})
+	}
+	return kept
 }

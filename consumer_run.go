@@ -2,7 +2,6 @@ package nsq
 
 import (
 	"context"
-	"errors"
 	"math"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 	"github.com/rdyhq/nsq/internal/discover"
 	"github.com/rdyhq/nsq/internal/flow"
 	"github.com/rdyhq/nsq/internal/link"
-	"github.com/rdyhq/nsq/internal/wire"
 )
 
 // runLoop connects a Consumer's control.Machine to the world: it reports events to the
@@ -122,7 +120,7 @@ func (l *runLoop) carryOut() {
 func (l *runLoop) do(command control.Command) {
 	switch do := command.(type) {
 	case control.Dial:
-		l.dial(do.ID, do.Addr)
+		l.dial(do)
 	case control.CancelDial:
 		l.dials[do.ID].cancel()
 	case control.Open:
@@ -184,10 +182,12 @@ func callError(r control.Reply) error {
 }
 
 // dial starts a dial, which posts its result as an event.
-func (l *runLoop) dial(id control.ID, addr string) {
+func (l *runLoop) dial(do control.Dial) {
 	ctx, cancel := context.WithCancel(l.c.dialling)
+	id, addr := do.ID, do.Addr
 	l.dials[id] = &dial{cancel: cancel}
 	cfg := l.c.linkConfig(addr)
+	cfg.SubAfter = do.SubAfter
 	go func() {
 		defer cancel()
 		nsqd, err := link.Dial(ctx, cfg)
@@ -209,19 +209,7 @@ func (l *runLoop) dialled(now time.Time, id control.ID, addr string, nsqd *link.
 		return
 	}
 	delete(l.dials, id)
-	kind := control.Unreachable
-	if refusal(err) {
-		kind = control.Refused
-	}
-	l.machine.DialFailed(now, id, kind, connectError(addr, l.c.topic, l.c.channel, err))
-}
-
-// refusal reports whether a dial reached an nsqd, and nsqd refused the connection or we
-// refused nsqd.
-func refusal(err error) bool {
-	_, said := errors.AsType[*wire.Error](err)
-	failed, ok := errors.AsType[*link.Error](err)
-	return said || ok && (failed.Op == link.OpTLS || failed.Op == link.OpAuth)
+	l.machine.DialFailed(now, id, dialFailure(err), connectError(addr, l.c.topic, l.c.channel, err))
 }
 
 // open turns a dial's link into a connection, and starts it.
@@ -253,7 +241,7 @@ func (l *runLoop) down(now time.Time, conn *consumerConn, err error) {
 	conn.lost()
 	l.past.add(conn)
 	l.show()
-	l.machine.Down(now, conn.id, reason(err))
+	l.machine.Down(now, conn.id, connLoss(err), reason(err))
 }
 
 // poll starts the poller of nsqlookupds. It ends when dialling ends.

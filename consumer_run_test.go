@@ -74,7 +74,7 @@ func TestLastErrorOfAnotherConnection(t *testing.T) {
 			s.Errorf("%+v, want one connection without an error", got)
 		}
 		d.Disconnect(1)
-		after(time.Second)
+		after(4 * time.Second)
 		if got := s.c.Snapshot().Connections; len(got) != 1 || got[0].State != ConnectionUp || got[0].LastError == nil {
 			s.Errorf("%+v, want one connection, and why the one before it was lost", got)
 		}

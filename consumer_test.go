@@ -185,9 +185,10 @@ func TestLostConnectionDoesNotWaitForHandlers(t *testing.T) {
 		synctest.Wait()
 		d.Disconnect(1)
 		after(firstRedial)
-		if n := len(commands(d, "SUB")); n != 2 {
-			s.Errorf("%d SUBs within the first redial delay, want 2", n)
+		if n := s.net.Dials(); n != 2 {
+			s.Errorf("%d dials within the first redial delay, want 2", n)
 		}
+		after(3 * time.Second) // nsqd may be removing the topic: N2
 		if n := s.c.Stats().Connections; n != 1 {
 			s.Errorf("Stats counts %d connections, want 1", n)
 		}
@@ -245,7 +246,7 @@ func TestOthersGetTheShareOfALostNSQD(t *testing.T) {
 			s.Errorf("b was sent %q, want all of 10 in the end", got)
 		}
 		a.Restart()
-		after(firstRedial + rdyMoves)
+		after(3*time.Second + rdyMoves) // it was never refused a connection: N2
 		for _, d := range []*nsqtest.Nsqd{a, b} {
 			if got := commands(d, "RDY"); got[len(got)-1] != "RDY 5" {
 				s.Errorf("%s was sent %q, want its half of 10 in the end", d.Addr(), got)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"github.com/rdyhq/nsq/internal/discover"
+	"github.com/rdyhq/nsq/internal/fleet"
 )
 
 // discoverConfig returns the configuration of a poller that looks up the nsqds of a
@@ -22,6 +23,19 @@ func (c *Config) discoverConfig(topic string, client *http.Client, publish func(
 		Seed:     rand.Uint64(), // #nosec G404 -- jitter
 		Publish:  publish,
 	}
+}
+
+// lookupdWord returns what a result says about which nsqds may be dialled.
+func lookupdWord(r *discover.Result) fleet.Word {
+	w := fleet.Word{
+		Answered: r.Answered, Deaf: r.Deaf,
+		Complete: r.Conclusive(), Pending: r.Waiting > 0, None: r.Lookupds == 0,
+		Listed: make([]fleet.Listing, len(r.Producers)),
+	}
+	for i := range r.Producers {
+		w.Listed[i] = fleet.Listing{Addr: r.Producers[i].Addr, Asked: r.Producers[i].Asked}
+	}
+	return w
 }
 
 // lookupdToken returns the bearer token for nsqlookupds, "" for none.

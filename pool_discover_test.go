@@ -172,7 +172,7 @@ func TestPoolLetsGoWhileConnecting(t *testing.T) {
 		synctest.Wait()
 		s.la.Unregister("t", "a:1")
 		s.la.Register("t", "b:1")
-		after(5 * time.Second)
+		after(31 * time.Second)
 		s.expectMembers("b:1")
 		s.expectStored(0, 1, 0)
 		wg.Wait()

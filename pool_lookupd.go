@@ -66,10 +66,13 @@ func (d *poolDiscovery) begin() func(context.Context) {
 // compare returns the addresses that a poll lists, and those that the pool must let go.
 func (d *poolDiscovery) compare(result *discover.Result) (listed, gone []string) {
 	d.log.note(result)
+	now := time.Now()
+	gone = d.fleet.Discovered(now, lookupdWord(result), nil)
 	for _, p := range result.Producers {
 		listed = append(listed, p.Addr)
+		d.fleet.Up(now, p.Addr) // the pool dials by itself
 	}
-	return listed, d.fleet.Discovered(time.Now(), listed, result.Conclusive(), nil)
+	return listed, gone
 }
 
 // remember records which nsqlookupds have responded or failed.

@@ -11,10 +11,11 @@ type Command interface{ command() }
 
 type (
 	// Dial starts a dial, whose result the owner reports with Dialled or
-	// DialFailed.
+	// DialFailed. It must not subscribe before SubAfter, which may be zero or past.
 	Dial struct {
-		ID   ID
-		Addr string
+		ID       ID
+		Addr     string
+		SubAfter time.Time
 	}
 	// CancelDial cancels a dial. The owner still reports its result.
 	CancelDial struct{ ID ID }
@@ -55,7 +56,7 @@ type (
 		Result Result
 		Err    error
 	}
-	// Poll has nsqlookupds polled soon.
+	// Poll has nsqlookupds polled now.
 	Poll struct{}
 	// StopDialling cancels all dials and ends the polling of nsqlookupds.
 	StopDialling struct{}
@@ -108,7 +109,7 @@ type (
 		Addr  string
 		Err   error
 		First bool          // since the address became wanted or was last connected
-		Retry time.Duration // time until the next dial
+		Retry time.Duration // as in ConnLost
 	}
 	// ConnUp comes before Open.
 	ConnUp struct {
@@ -117,10 +118,12 @@ type (
 	}
 	// ConnLost says that a connection ended although it was not draining.
 	ConnLost struct {
-		ID    ID
-		Addr  string
-		Err   error
-		Retry time.Duration // time until the next dial
+		ID   ID
+		Addr string
+		Err  error
+		// Retry is the time until the next dial. If that needs the consent of an
+		// nsqlookupd, it is the time until the next poll, 0 for a regular one.
+		Retry time.Duration
 	}
 	// ConnClosed says that a draining connection ended. Err is not nil if it was
 	// lost before all its messages were acked.
@@ -175,5 +178,5 @@ type NSQD struct {
 	State fleet.State
 	ID    ID        // of its dial or connection; 0 while it waits
 	Err   error     // from the last failed dial or lost connection
-	Due   time.Time // when the next dial is due, while it waits
+	Due   time.Time // while it waits, when the next dial is due: see fleet.Machine.Look
 }

@@ -54,13 +54,11 @@ type Limits struct {
 // report its own.
 const assumedMaxRDY = 2500
 
-// Failure is how a dial failed.
-type Failure uint8
-
-// The failures.
-const (
-	Unreachable Failure = iota // no nsqd responded
-	Refused                    // an nsqd responded, but a quick retry would fail too
+// Failure is how a dial failed. Loss is how a connection ended. The owner tells which;
+// fleet decides what follows.
+type (
+	Failure = fleet.Failure
+	Loss    = fleet.Loss
 )
 
 // Result is the result of a call.
@@ -238,6 +236,7 @@ func (m *Machine) Tick(now time.Time) {
 	}
 	m.apply(now)
 	m.dial(now)
+	m.poll(now)
 	m.replyAwaitingDials(OK)
 }
 
@@ -253,6 +252,10 @@ func (m *Machine) Next() (due time.Time, ok bool) {
 	}
 	dial, dials := m.fleet.Next()
 	due, ok = earlier(due, ok, dial, dials)
+	if m.polling {
+		poll, polls := m.fleet.NextPoll()
+		due, ok = earlier(due, ok, poll, polls)
+	}
 	look, looks := m.flow.Next()
 	return earlier(due, ok, look, looks)
 }

@@ -4,21 +4,22 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/rdyhq/nsq/internal/fleet"
 )
 
-// Discovered reports which addresses nsqlookupds list. complete reports whether all
-// nsqlookupds responded. Only then does a missing address count as unlisted.
-func (m *Machine) Discovered(now time.Time, listed []string, complete bool) {
+// Discovered reports what nsqlookupds have said.
+func (m *Machine) Discovered(now time.Time, w fleet.Word) {
 	if m.phase != Active {
 		return
 	}
-	for _, addr := range m.fleet.Discovered(now, listed, complete, nil) {
+	for _, addr := range m.fleet.Discovered(now, w, nil) {
 		m.tell(Unlisted{addr})
 		m.disconnect(now, addr)
 	}
-	for _, addr := range listed {
-		if m.nsqds[addr] == nil && m.fleet.Wants(addr) {
-			m.add(addr)
+	for _, l := range w.Listed {
+		if m.nsqds[l.Addr] == nil && m.fleet.Wants(l.Addr) {
+			m.add(l.Addr)
 		}
 	}
 }
@@ -36,7 +37,14 @@ func (m *Machine) dial(now time.Time) {
 		m.nsqds[addr].id = l.id // fleet returns only addresses that are in nsqds
 		m.dials++
 		m.tell(DialBegun{l.id, addr})
-		m.give(Dial{l.id, addr})
+		m.give(Dial{ID: l.id, Addr: addr, SubAfter: m.fleet.SubAfter(addr)})
+	}
+}
+
+// poll has nsqlookupds asked if that is due, because a listed nsqd is lost.
+func (m *Machine) poll(now time.Time) {
+	if m.polling && m.fleet.Poll(now) {
+		m.give(Poll{})
 	}
 }
 
@@ -74,13 +82,8 @@ func (m *Machine) DialFailed(now time.Time, id ID, kind Failure, err error) {
 	if n == nil {
 		return
 	}
-	var due time.Time
-	if kind == Refused {
-		due = m.fleet.Refused(now, l.addr)
-	} else {
-		due = m.fleet.Failed(now, l.addr)
-	}
-	m.tell(DialFailed{ID: id, Addr: l.addr, Err: err, First: !n.failed, Retry: due.Sub(now)})
+	due := m.fleet.Failed(now, l.addr, kind)
+	m.tell(DialFailed{ID: id, Addr: l.addr, Err: err, First: !n.failed, Retry: retryIn(now, due)})
 	n.id, n.failed, n.err = 0, true, err
 	m.replyWaiting(n, Failed, err)
 }
@@ -96,7 +99,7 @@ func (m *Machine) dialEnded(l *link) *nsqd {
 }
 
 // Down reports that a connection ended. It is the last report about the connection.
-func (m *Machine) Down(now time.Time, id ID, err error) {
+func (m *Machine) Down(now time.Time, id ID, kind Loss, err error) {
 	l := m.links[id]
 	delete(m.links, id)
 	m.flow.Down(id)
@@ -109,11 +112,16 @@ func (m *Machine) Down(now time.Time, id ID, err error) {
 	}
 	n := m.nsqds[l.addr]
 	n.id, n.err = 0, err
-	due := m.fleet.Lost(now, l.addr)
-	if m.polling {
-		m.give(Poll{}) // the nsqd may come back at another address
+	due := m.fleet.Lost(now, l.addr, kind)
+	m.tell(ConnLost{ID: id, Addr: l.addr, Err: err, Retry: retryIn(now, due)})
+}
+
+// retryIn returns the time until the next dial, as fleet gives it.
+func retryIn(now, due time.Time) time.Duration {
+	if due.IsZero() {
+		return 0
 	}
-	m.tell(ConnLost{ID: id, Addr: l.addr, Err: err, Retry: due.Sub(now)})
+	return due.Sub(now)
 }
 
 // add adds an address that fleet has begun to want.

@@ -124,7 +124,7 @@ func (p *player) play(fields []string) []string {
 	case "polling":
 		p.m.Polling(first == "on")
 	case "listed", "partly":
-		p.m.Discovered(p.now, words, verb == "listed")
+		p.m.Discovered(p.now, word(p.now, words, verb == "listed"))
 	case "handlers":
 		p.m.Handlers(p.number(first))
 	case "workers":
@@ -154,7 +154,7 @@ func (p *player) state() (lines []string) {
 		p.m.Phase(), n, paused, level, max(until.Sub(p.now), 0)))
 	for _, n := range p.m.NSQDs() {
 		line := fmt.Sprintf("%s %s", n.Addr, [...]string{"waits", "is dialled", "is connected"}[n.State])
-		if n.State == fleet.Waiting {
+		if n.State == fleet.Waiting && !n.Due.IsZero() {
 			line += fmt.Sprintf(" for %v", n.Due.Sub(p.now).Round(time.Millisecond))
 		}
 		if n.Err != nil {
@@ -165,9 +165,19 @@ func (p *player) state() (lines []string) {
 	return lines
 }
 
+// word returns what nsqlookupds say that were asked now, and all responded at once, or
+// not all.
+func word(now time.Time, addrs []string, complete bool) fleet.Word {
+	w := fleet.Word{Answered: now, Complete: complete}
+	for _, addr := range addrs {
+		w.Listed = append(w.Listed, fleet.Listing{Addr: addr, Asked: now})
+	}
+	return w
+}
+
 // aboutLink reports an event of a dial or a connection.
 func (p *player) aboutLink(verb string, id ID, words []string) bool {
-	if l := p.m.links[id]; l == nil || l.open != slices.Contains([]string{"down", "receives", "slips", "acks", "result"}, verb) {
+	if l := p.m.links[id]; l == nil || l.open != slices.Contains([]string{"down", "eof", "receives", "slips", "acks", "result"}, verb) {
 		p.Fatalf("%s %s: not in a state for that", verb, p.names[id])
 	}
 	switch verb {
@@ -175,16 +185,21 @@ func (p *player) aboutLink(verb string, id ID, words []string) bool {
 		lease := p.duration(cmp.Or(option(words, "lease"), "1m"))
 		p.m.Dialled(p.now, id, Limits{MaxRDY: p.number(cmp.Or(option(words, "max"), "2500")), Lease: lease})
 	case "fails":
-		p.m.DialFailed(p.now, id, Unreachable, errors.New("connection refused"))
+		p.m.DialFailed(p.now, id, fleet.Unreachable, errors.New("connection refused"))
+	case "nobody":
+		p.m.DialFailed(p.now, id, fleet.NotListening, errors.New("connection refused"))
 	case "refuses":
-		p.m.DialFailed(p.now, id, Refused, errors.New("E_BAD_CHANNEL"))
+		p.m.DialFailed(p.now, id, fleet.Refused, errors.New("E_BAD_CHANNEL"))
+	case "eof":
+		delete(p.samples, id)
+		p.m.Down(p.now, id, fleet.ClosedByNSQD, errors.New("EOF"))
 	case "down":
 		var err error
 		if len(words) > 0 {
 			err = errors.New(strings.Join(words, " "))
 		}
 		delete(p.samples, id)
-		p.m.Down(p.now, id, err)
+		p.m.Down(p.now, id, fleet.Broken, err)
 	case "receives":
 		p.receive(id)
 		if p.flags.Listening { // as its reader does
@@ -308,7 +323,11 @@ func (p *player) do(c Command) {
 			name = fmt.Sprintf("%s/%d", c.Addr, n)
 		}
 		p.names[c.ID], p.ids[name] = name, c.ID
-		p.say("dial %s", name)
+		wait := ""
+		if after := c.SubAfter.Sub(p.now); after > 0 {
+			wait = fmt.Sprintf(" and subscribe in %v", after.Round(time.Millisecond))
+		}
+		p.say("dial %s%s", name, wait)
 	case CancelDial:
 		p.say("cancel %s", p.names[c.ID])
 	case Open:

@@ -34,6 +34,7 @@ type walker struct {
 	max      int
 	maxDials int
 	paused   bool
+	polling  bool
 
 	workers Workers
 	stopped int // 1 after StopDialling, 2 after StopHandlers
@@ -110,7 +111,11 @@ func (w *walker) event(n int) {
 				listed = append(listed, string(a))
 			}
 		}
-		w.m.Discovered(w.now, listed, w.rand.IntN(4) > 0)
+		said := word(w.now.Add(-w.upTo(2*time.Second)), listed, w.rand.IntN(4) > 0)
+		if w.rand.IntN(4) == 0 {
+			said = fleet.Word{Deaf: w.now, Pending: w.rand.IntN(2) == 0, None: w.rand.IntN(2) == 0}
+		}
+		w.m.Discovered(w.now, said)
 	case n < 50:
 		w.dialEnds(one(w, w.dials))
 	case n < 56:
@@ -126,7 +131,8 @@ func (w *walker) event(n int) {
 		w.paused = !w.paused
 		w.m.Pause(w.now, w.paused)
 	case n < 92:
-		w.m.Polling(w.rand.IntN(2) == 0)
+		w.polling = w.rand.IntN(2) == 0
+		w.m.Polling(w.polling)
 	case n < 94:
 		w.m.Handlers(w.rand.IntN(9))
 	case n < 99:
@@ -156,7 +162,7 @@ func (w *walker) dialEnds(id ID) {
 	case 0:
 		if id != 0 {
 			delete(w.dials, id)
-			w.m.DialFailed(w.now, id, Failure(w.rand.IntN(2)), errors.New("no"))
+			w.m.DialFailed(w.now, id, Failure(w.rand.IntN(4)), errors.New("no"))
 		}
 	default:
 		if id != 0 {
@@ -176,7 +182,7 @@ func (w *walker) connEnds(id ID) {
 	if w.rand.IntN(2) == 0 {
 		err = errors.New("reset")
 	}
-	w.m.Down(w.now, id, err)
+	w.m.Down(w.now, id, Loss(w.rand.IntN(2)), err)
 }
 
 func (w *walker) message(id ID) {
@@ -394,7 +400,9 @@ func (w *walker) check() {
 			w.mustBe(w.dials[n.ID] == n.Addr, n)
 		default:
 			due, ok := w.m.Next()
-			w.mustBe(n.ID == 0 && (ok && !n.Due.Before(due) && n.Due.After(w.now) || dialling == w.maxDials), n)
+			planned := ok && !n.Due.Before(due) && n.Due.After(w.now)
+			// Due is that of the next poll, or zero, while the address waits for consent.
+			w.mustBe(n.ID == 0 && (planned || dialling == w.maxDials || !w.polling || n.Due.IsZero()), n)
 		}
 	}
 	for addr := range w.told {
@@ -420,7 +428,7 @@ func (w *walker) finish() {
 		w.tick()
 		for id := range w.dials {
 			delete(w.dials, id)
-			w.m.DialFailed(w.now, id, Unreachable, errors.New("cancelled"))
+			w.m.DialFailed(w.now, id, fleet.Unreachable, errors.New("cancelled"))
 		}
 		w.connEnds(one(w, w.conns))
 		w.carryOut()

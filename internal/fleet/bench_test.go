@@ -15,7 +15,7 @@ func BenchmarkChurn(b *testing.B) {
 		m.Add(now, fmt.Sprint(i))
 	}
 	for _, addr := range m.Take(now, nil) {
-		m.Failed(now, addr)
+		m.Failed(now, addr, Unreachable)
 	}
 	var due []string
 	next := n
@@ -24,7 +24,7 @@ func BenchmarkChurn(b *testing.B) {
 		now, _ = m.Next()
 		due = m.Take(now, due[:0])
 		for _, addr := range due {
-			m.Failed(now, addr)
+			m.Failed(now, addr, Unreachable)
 		}
 		m.Remove(now, fmt.Sprint(next-n))
 		m.Add(now, fmt.Sprint(next))

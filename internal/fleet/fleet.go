@@ -1,5 +1,5 @@
-// Package fleet decides which nsqds a consumer should be connected to, and when it
-// dials each.
+// Package fleet decides which nsqds a consumer should be connected to, when it dials
+// each, and when nsqlookupds are asked ahead of their schedule.
 //
 // It is pure: events and the time go in, addresses to dial come out. It reads no
 // clock, starts no goroutine and does no I/O. Random numbers come from a seed, so
@@ -15,6 +15,10 @@
 // 30 s: an nsqlookupd that restarts lists no nsqd until the nsqds have registered
 // again. An address that was added stays, whatever is listed.
 //
+// An nsqlookupd that is down for good must not keep addresses forever. So an address
+// without a connection is also let go when the nsqlookupds that do respond have not
+// listed it in ten polls and for 10/3 of Grace.
+//
 // # When to dial
 //
 // An address is dialled at once when it becomes wanted, or as soon as fewer than
@@ -25,7 +29,12 @@
 // half of that range, so that many consumers do not return to a restarted nsqd in step.
 // A connection that lasted 10 s ends the trouble; a shorter one is part of it. An nsqd
 // that refused a connection is unlikely to accept one within a second, so RefusedDelay
-// takes the place of MinDelay.
+// takes the place of MinDelay. Addresses that accepted the last dial and then said
+// nothing are dialled after all others.
+//
+// An address that is only listed is redialled only with the consent of an nsqlookupd:
+// see Word. While such an address waits, nsqlookupds are asked ahead of their schedule:
+// see Poll.
 package fleet
 
 import (
@@ -47,6 +56,8 @@ type Config struct {
 const (
 	// misses is how many polls in a row must miss an address before it is let go.
 	misses = 3
+	// partialMisses is the same for polls to which not every nsqlookupd responded.
+	partialMisses = 10
 	// connectedGrace is the least Grace of a connected nsqd: twice the time that
 	// nsqds take to register with an nsqlookupd that has restarted.
 	connectedGrace = 30 * time.Second
@@ -62,20 +73,18 @@ type State uint8
 // The states of an address.
 const (
 	Waiting   State = iota // its next dial has a due time
-	Dialling               // from Take to Up, Failed or Refused
+	Dialling               // from Take to Up or Failed
 	Connected              // from Up to Lost
 )
 
 // nsqd is a wanted address.
 type nsqd struct {
 	addr    string
-	direct  bool      // Add was called for it
-	listed  bool      // it counts as listed: it was, and has not been missing for too long
-	round   int       // the poll that listed it last
-	missing time.Time // if listed: the first poll that did not list it; zero if the last did
-	missed  int       // if listed: polls that did not list it since missing
+	direct  bool // Add was called for it
+	consent      // what nsqlookupds have said about it
 	state   State
-	due     time.Time // if Waiting: when its next dial is due
+	hung    bool      // its last dial did
+	due     time.Time // if Waiting: when its next dial is due, if it is allowed
 	since   time.Time // if Connected: when the connection came up
 	trouble time.Time // when the trouble began; zero without trouble
 }
@@ -84,15 +93,20 @@ type nsqd struct {
 type Machine struct {
 	cfg      Config
 	rand     *rand.Rand
-	nsqds    map[string]*nsqd     // the wanted addresses
-	unwanted map[string]time.Time // removed although listed, and when last listed
-	round    int                  // number of polls
-	dials    int                  // number of nsqds that are Dialling
+	nsqds    map[string]*nsqd   // the wanted addresses
+	unwanted map[string]removed // removed although listed
+	round    int                // number of Words
+	word     Word               // the last one, without its list; Answered never goes back
+	dials    int                // number of nsqds that are Dialling
 
-	nextDue    time.Time // the earliest due of those that are Waiting
-	anyWaiting bool      // any are Waiting; otherwise nextDue means nothing
-	stale      bool      // Next must compute nextDue and anyWaiting again
-	ready      []*nsqd   // scratch of Take
+	pollAt time.Time // when Poll is due while an nsqd is lost; zero: it is not
+
+	// What look computes from the nsqds if stale is set.
+	stale   bool
+	nextDue time.Time // the earliest due of those that may be dialled; zero if none may be
+	lost    time.Time // when the latest trouble of the lost nsqds began; zero if none is lost
+
+	ready []*nsqd // scratch of Take
 }
 
 // New returns a machine that wants nothing yet.
@@ -101,17 +115,20 @@ func New(cfg Config) *Machine {
 		cfg:      cfg,
 		rand:     rand.New(rand.NewPCG(cfg.Seed, cfg.Seed)), // #nosec G404 -- jitter
 		nsqds:    make(map[string]*nsqd),
-		unwanted: make(map[string]time.Time),
+		unwanted: make(map[string]removed),
 	}
 }
 
 // Add makes an address wanted, whether it is listed or not. Unless it is connected or
 // being dialled, its next dial is due now, even if a later one was scheduled.
 func (m *Machine) Add(now time.Time, addr string) {
-	_, listed := m.unwanted[addr]
+	was, listed := m.unwanted[addr]
 	delete(m.unwanted, addr)
 	n := m.track(now, addr)
-	n.direct, n.listed = true, n.listed || listed
+	n.direct = true
+	if listed {
+		n.listed, n.asked = true, was.asked
+	}
 	if n.state == Waiting {
 		n.due = now
 		m.stale = true
@@ -121,17 +138,33 @@ func (m *Machine) Add(now time.Time, addr string) {
 // Wants reports whether an address is wanted.
 func (m *Machine) Wants(addr string) bool { return m.nsqds[addr] != nil }
 
-// Look returns the state of an address and, while it waits, when its next dial
-// is due. ok is false if the address is not wanted.
+// Look returns the state of an address and, while it waits, when its next dial is due.
+// If it waits for the consent of an nsqlookupd, that is the time of the next Poll, or
+// zero if regular polls are enough. ok is false if the address is not wanted.
 func (m *Machine) Look(addr string) (state State, due time.Time, ok bool) {
 	n := m.nsqds[addr]
 	if n == nil {
 		return 0, time.Time{}, false
 	}
 	if n.state == Waiting {
-		due = n.due
+		due = m.dueOf(n)
 	}
 	return n.state, due, true
+}
+
+// dueOf returns what Look does.
+func (m *Machine) dueOf(n *nsqd) time.Time {
+	if m.allowed(n) {
+		return n.due
+	}
+	poll, ok := m.NextPoll()
+	if ok && poll.Before(n.due) {
+		return n.due
+	}
+	if !ok {
+		return time.Time{}
+	}
+	return poll
 }
 
 // track returns the nsqd of an address, which it adds if need be. A new one is due now.
@@ -154,7 +187,7 @@ func (m *Machine) Remove(now time.Time, addr string) bool {
 		return false
 	}
 	if n.listed {
-		m.unwanted[addr] = now
+		m.unwanted[addr] = removed{asked: now}
 	}
 	m.drop(n)
 	return true
@@ -175,87 +208,61 @@ func (m *Machine) dialEnded(n *nsqd) {
 	}
 }
 
-// Discovered reports the addresses that one poll found listed. complete says that every
-// nsqlookupd responded; otherwise it means nothing that an address is missing.
-// Discovered appends to gone the addresses that it lets go: they are no longer wanted.
-func (m *Machine) Discovered(now time.Time, listed []string, complete bool, gone []string) []string {
-	m.round++
-	for _, addr := range listed {
-		if _, ok := m.unwanted[addr]; ok {
-			m.unwanted[addr] = now
-			continue
-		}
-		n := m.track(now, addr)
-		if n.missed > 0 && n.state == Waiting { // it is back: dial it now
-			n.due, m.stale = now, true
-		}
-		n.listed, n.round, n.missing, n.missed = true, m.round, time.Time{}, 0
-	}
-	if !complete {
-		return gone
-	}
-	for addr, last := range m.unwanted {
-		if now.Sub(last) > m.cfg.Grace {
-			delete(m.unwanted, addr)
-		}
-	}
-	from := len(gone)
-	for _, n := range m.nsqds {
-		if !n.listed || n.round == m.round {
-			continue
-		}
-		if n.missing.IsZero() {
-			n.missing = now
-		}
-		grace := m.cfg.Grace
-		if n.state == Connected {
-			grace = max(grace, connectedGrace)
-		}
-		if n.missed++; n.missed < misses || now.Sub(n.missing) < grace {
-			continue
-		}
-		n.listed = false
-		if !n.direct {
-			m.drop(n)
-			gone = append(gone, n.addr)
-		}
-	}
-	slices.Sort(gone[from:])
-	return gone
-}
-
 // Up reports that a dial succeeded. The address is connected until Lost.
 func (m *Machine) Up(now time.Time, addr string) {
 	if n := m.nsqds[addr]; n != nil {
 		m.dialEnded(n)
-		n.state, n.since = Connected, now
+		n.state, n.since, n.hung = Connected, now, false
 		m.stale = true
 	}
 }
 
-// Failed reports that a dial failed. It returns when the next one is due, or zero if
-// the address is unwanted.
-func (m *Machine) Failed(now time.Time, addr string) time.Time {
+// Failure is how a dial failed.
+type Failure uint8
+
+// The failures.
+const (
+	Unreachable  Failure = iota // no connection came about
+	NotListening                // likewise, because no process listens at the address
+	Refused                     // an nsqd responded, but a quick retry would fail too
+	Hung                        // the connection was accepted, and silence followed
+)
+
+// Failed reports that a dial failed. It returns when the next one is due, as Look does,
+// or zero if the address is unwanted.
+func (m *Machine) Failed(now time.Time, addr string, kind Failure) time.Time {
 	n := m.nsqds[addr]
 	if n == nil {
 		return time.Time{}
 	}
-	return m.scheduleRedial(now, n, m.cfg.MinDelay)
-}
-
-// Refused reports that a dial reached an nsqd, which refused the connection. It returns
-// when the next dial is due, or zero if the address is unwanted.
-func (m *Machine) Refused(now time.Time, addr string) time.Time {
-	n := m.nsqds[addr]
-	if n == nil {
-		return time.Time{}
+	n.hung = kind == Hung
+	least := m.cfg.MinDelay
+	switch kind {
+	case Refused:
+		least = m.cfg.RefusedDelay
+	case NotListening:
+		n.removing = time.Time{} // that process has ended
+	case Unreachable, Hung:
 	}
-	return m.scheduleRedial(now, n, m.cfg.RefusedDelay)
+	return m.scheduleRedial(now, n, least)
 }
 
-// Lost reports that a connection ended. It returns when the next dial is due, or zero
-// if the address is unwanted.
-func (m *Machine) Lost(now time.Time, addr string) time.Time {
+// Loss is how a connection ended.
+type Loss uint8
+
+// The losses.
+const (
+	Broken       Loss = iota
+	ClosedByNSQD      // nsqd closed it without a word
+)
+
+// Lost reports that a connection ended. It returns when the next dial is due, as Look
+// does, or zero if the address is unwanted.
+//
+// An nsqd that removes a topic closes its consumers first. A SUB that comes before the
+// topic is gone is accepted, and gets no message ever: the connection is up and deaf.
+// So after ClosedByNSQD the address is not subscribed to for some seconds: see SubAfter.
+func (m *Machine) Lost(now time.Time, addr string, kind Loss) time.Time {
 	n := m.nsqds[addr]
 	if n == nil {
 		return time.Time{}
@@ -263,64 +270,99 @@ func (m *Machine) Lost(now time.Time, addr string) time.Time {
 	if now.Sub(n.since) >= healthy {
 		n.trouble = time.Time{}
 	}
+	if kind == ClosedByNSQD {
+		n.removing = now.Add(removal)
+	}
 	return m.scheduleRedial(now, n, m.cfg.MinDelay)
 }
 
 // scheduleRedial draws the delay until the next dial of n. least is MinDelay or
 // RefusedDelay.
 func (m *Machine) scheduleRedial(now time.Time, n *nsqd, least time.Duration) time.Time {
-	if n.trouble.IsZero() {
+	fresh := n.trouble.IsZero()
+	if fresh {
 		n.trouble = now
 	}
 	m.dialEnded(n)
 	delay := min(least+now.Sub(n.trouble)*2/5, m.cfg.MaxDelay)
-	n.state = Waiting
+	n.state, n.parted = Waiting, now
 	n.due = now.Add(delay - time.Duration(m.rand.Int64N(int64(delay)/2+1)))
 	m.stale = true
-	return n.due
+	m.schedulePoll(now, n, fresh)
+	return m.dueOf(n)
 }
 
-// Next returns when Take has an address to dial. ok is false while no address waits,
-// or MaxDials dials are under way.
-func (m *Machine) Next() (due time.Time, ok bool) {
-	if m.stale {
-		m.stale, m.anyWaiting = false, false
-		for _, n := range m.nsqds {
-			if n.state == Waiting && (!m.anyWaiting || n.due.Before(m.nextDue)) {
-				m.nextDue, m.anyWaiting = n.due, true
-			}
+// look computes what depends on all nsqds, unless it is known.
+func (m *Machine) look() {
+	if !m.stale {
+		return
+	}
+	m.stale, m.nextDue, m.lost = false, time.Time{}, time.Time{}
+	for _, n := range m.nsqds {
+		if n.state != Waiting {
+			continue
+		}
+		if m.allowed(n) && (m.nextDue.IsZero() || n.due.Before(m.nextDue)) {
+			m.nextDue = n.due
+		}
+		if n.isLost() && n.trouble.After(m.lost) {
+			m.lost = n.trouble
 		}
 	}
-	return m.nextDue, m.anyWaiting && m.dials < m.cfg.MaxDials
 }
 
-// Take appends the addresses to dial now, those due longest first. Each counts as
-// being dialled until Up, Failed or Refused is called for it.
+// Next returns when Take has an address to dial. ok is false while no address waits
+// that may be dialled, or MaxDials dials are under way.
+func (m *Machine) Next() (due time.Time, ok bool) {
+	m.look()
+	return m.nextDue, !m.nextDue.IsZero() && m.dials < m.cfg.MaxDials
+}
+
+// Take appends the addresses to dial now, those due longest first and those that hung
+// last. Each counts as being dialled until Up or Failed is called for it.
 func (m *Machine) Take(now time.Time, dst []string) []string {
 	if due, ok := m.Next(); !ok || due.After(now) {
 		return dst
 	}
-	m.ready = m.ready[:0]
+	room := m.cfg.MaxDials - m.dials
 	for _, n := range m.nsqds {
-		if n.state == Waiting && !n.due.After(now) {
-			m.ready = append(m.ready, n)
+		if n.state != Waiting || n.due.After(now) || !m.allowed(n) {
+			continue
 		}
+		// The first of many: only as many as can be dialled are kept in order.
+		at, _ := slices.BinarySearchFunc(m.ready, n, dialOrder)
+		if at == room {
+			continue
+		}
+		if len(m.ready) == room {
+			m.ready = m.ready[:room-1]
+		}
+		m.ready = slices.Insert(m.ready, at, n)
 	}
-	slices.SortFunc(m.ready, func(a, b *nsqd) int {
-		if c := a.due.Compare(b.due); c != 0 {
-			return c
-		}
-		if a.addr < b.addr {
-			return -1
-		}
-		return 1 // no two addresses are equal
-	})
-	for _, n := range m.ready[:min(len(m.ready), m.cfg.MaxDials-m.dials)] {
+	for _, n := range m.ready {
 		n.state = Dialling
 		m.dials++
 		dst = append(dst, n.addr)
 	}
 	clear(m.ready)
+	m.ready = m.ready[:0]
 	m.stale = true
 	return dst
+}
+
+// dialOrder orders the addresses that are due. No two are equal.
+func dialOrder(a, b *nsqd) int {
+	switch {
+	case a.hung != b.hung && a.hung:
+		return 1
+	case a.hung != b.hung:
+		return -1
+	}
+	if c := a.due.Compare(b.due); c != 0 {
+		return c
+	}
+	if a.addr < b.addr {
+		return -1
+	}
+	return 1
 }

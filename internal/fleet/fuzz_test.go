@@ -46,15 +46,22 @@ func feed(t *testing.T, cfg Config, events []byte) {
 		case 2:
 			m.Up(now, addr)
 		case 3:
-			m.Failed(now, addr)
+			m.Failed(now, addr, Failure(e>>4&3))
 		case 4:
-			m.Lost(now, addr)
+			m.Lost(now, addr, Loss(e>>4&1))
 		case 5:
-			m.Refused(now, addr)
+			m.Poll(now)
 		case 6:
 			now = now.Add(time.Duration(e) * 100 * ms)
 		default:
-			m.Discovered(now, []string{addr, "1"}, e&16 == 0, nil)
+			w := Word{
+				Listed:   []Listing{{addr, now}, {"1", now.Add(-time.Duration(e) * s)}},
+				Answered: now, Complete: e&16 == 0, Pending: e&32 == 0, None: e == 0xff,
+			}
+			if e&64 == 0 {
+				w.Listed, w.Answered, w.Deaf = nil, time.Time{}, now
+			}
+			m.Discovered(now, w, nil)
 		}
 		for _, a := range m.Take(now, nil) {
 			if state, _, ok := m.Look(a); !ok || state != Dialling {
@@ -71,7 +78,11 @@ func feed(t *testing.T, cfg Config, events []byte) {
 			case Dialling:
 				dials++
 			case Waiting:
-				waiting++
+				if m.allowed(n) {
+					waiting++
+				} else if !n.listed {
+					t.Fatalf("%s is neither listed nor may be dialled", n.addr)
+				}
 			case Connected:
 			}
 		}
@@ -79,6 +90,9 @@ func feed(t *testing.T, cfg Config, events []byte) {
 			t.Fatalf("%d dials under way, %d counted, at most %d wanted", dials, m.dials, cfg.MaxDials)
 		}
 		due, ok := m.Next()
+		if poll, ok := m.NextPoll(); ok && m.Poll(now) && !m.pollAt.IsZero() && !m.pollAt.After(now) {
+			t.Fatalf("a poll was due at %v and is so again", poll)
+		}
 		if ok != (waiting > 0 && dials < cfg.MaxDials) || ok && !due.After(now) {
 			t.Fatalf("next dial in %v, %v, with %d addresses waiting and %d dials", due.Sub(now), ok, waiting, dials)
 		}

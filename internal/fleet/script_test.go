@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,20 +33,24 @@ func (p *player) play(words []string) []string {
 }
 
 // player carries out the commands of a story as the run loop would: after each event
-// it takes the addresses to dial, then asks when the next is due.
+// it takes the addresses to dial and polls, then asks when the next is due.
 type player struct {
 	*testing.T
-	m    *Machine
-	now  time.Time
-	down map[string]bool // nsqds whose dials fail at once
-	out  []string
-	at   time.Time // when the last line of out happened
+	m      *Machine
+	now    time.Time
+	down   map[string]bool // nsqds whose dials fail at once
+	answer []string        // what nsqlookupds list in response to Poll
+	keen   bool            // they respond at once
+	asked  map[string]time.Time
+	word   Word // the last one
+	out    []string
+	at     time.Time // when the last line of out happened
 }
 
 // newPlayer makes a machine from options such as dials=3.
 func newPlayer(t *testing.T, words []string) *player {
 	cfg := usual
-	p := &player{T: t, now: start, down: make(map[string]bool)}
+	p := &player{T: t, now: start, down: make(map[string]bool), asked: make(map[string]time.Time)}
 	for _, word := range words {
 		key, value, _ := strings.Cut(word, "=")
 		switch key {
@@ -85,17 +91,46 @@ func (p *player) print(format string, args ...any) {
 
 func round(d time.Duration) time.Duration { return d.Round(ms) }
 
-// dial takes the addresses to dial. Dials of nsqds that are down fail at once.
-func (p *player) dial() {
+// dial takes the addresses to dial, and polls. Dials of nsqds that are down fail at
+// once. It returns the number of both.
+func (p *player) dial() (dials, polls int) {
 	for _, addr := range p.m.Take(p.now, nil) {
-		p.print("dial %s", addr)
+		dials++
+		after := ""
+		if d := p.m.SubAfter(addr).Sub(p.now); d > 0 {
+			after = fmt.Sprintf(" and subscribe in %v", round(d))
+		}
+		p.print("dial %s%s", addr, after)
 		if p.down[addr] {
-			p.m.Failed(p.now, addr)
+			p.m.Failed(p.now, addr, Unreachable)
 		}
 	}
 	if due, ok := p.m.Next(); ok && !due.After(p.now) {
 		p.Fatalf("at %v: a dial is due and was not taken", p.now.Sub(start))
 	}
+	if p.m.Poll(p.now) {
+		polls++
+		p.print("poll")
+		if p.keen {
+			p.poll(p.answer)
+			more, none := p.dial()
+			return dials + more, polls + none
+		}
+	}
+	if due, ok := p.m.NextPoll(); ok && !due.After(p.now) {
+		p.Fatalf("at %v: a poll is due and was not made", p.now.Sub(start))
+	}
+	return dials, polls
+}
+
+// next returns when a dial or a poll is due.
+func (p *player) next() (time.Time, bool) {
+	due, ok := p.m.Next()
+	poll, polls := p.m.NextPoll()
+	if !ok || polls && poll.Before(due) {
+		return poll, polls
+	}
+	return due, ok
 }
 
 // redial prints when the next dial is due.
@@ -121,28 +156,23 @@ var commands = map[string]func(p *player, addrs []string){
 			}
 		}
 	},
-	"poll":    func(p *player, addrs []string) { p.poll(addrs, true) },
-	"partial": func(p *player, addrs []string) { p.poll(addrs, false) },
+	"poll":    (*player).poll,
+	"partial": (*player).partial,
+	"deaf":    func(p *player, _ []string) { p.fails() },
+	"none":    func(p *player, _ []string) { p.say(Word{None: true}) },
+	"keen":    func(p *player, addrs []string) { p.answer, p.keen = addrs, true },
+	"mute":    func(p *player, _ []string) { p.keen = false },
 	"up": func(p *player, addrs []string) {
 		for _, addr := range addrs {
 			p.m.Up(p.now, addr)
 		}
 	},
-	"fail": func(p *player, addrs []string) {
-		for _, addr := range addrs {
-			p.redial(addr, p.m.Failed(p.now, addr))
-		}
-	},
-	"refuse": func(p *player, addrs []string) {
-		for _, addr := range addrs {
-			p.redial(addr, p.m.Refused(p.now, addr))
-		}
-	},
-	"lose": func(p *player, addrs []string) {
-		for _, addr := range addrs {
-			p.redial(addr, p.m.Lost(p.now, addr))
-		}
-	},
+	"fail":   func(p *player, addrs []string) { p.fail(Unreachable, addrs) },
+	"closed": func(p *player, addrs []string) { p.fail(NotListening, addrs) },
+	"refuse": func(p *player, addrs []string) { p.fail(Refused, addrs) },
+	"hang":   func(p *player, addrs []string) { p.fail(Hung, addrs) },
+	"lose":   func(p *player, addrs []string) { p.lose(Broken, addrs) },
+	"eof":    func(p *player, addrs []string) { p.lose(ClosedByNSQD, addrs) },
 	"down": func(p *player, addrs []string) {
 		for _, addr := range addrs {
 			p.down[addr] = true
@@ -153,9 +183,60 @@ var commands = map[string]func(p *player, addrs []string){
 	"pass": (*player).pass,
 }
 
-// poll reports what nsqlookupds list, and prints what is let go.
-func (p *player) poll(addrs []string, complete bool) {
-	for _, addr := range p.m.Discovered(p.now, addrs, complete, nil) {
+func (p *player) fail(kind Failure, addrs []string) {
+	for _, addr := range addrs {
+		p.redial(addr, p.m.Failed(p.now, addr, kind))
+	}
+}
+
+func (p *player) lose(kind Loss, addrs []string) {
+	for _, addr := range addrs {
+		p.redial(addr, p.m.Lost(p.now, addr, kind))
+	}
+}
+
+// ask sends requests to nsqlookupds a nanosecond after what happened last, and returns
+// when.
+func (p *player) ask() time.Time {
+	p.now = p.now.Add(1)
+	return p.now
+}
+
+// poll plays a poll to which every nsqlookupd responds.
+func (p *player) poll(addrs []string) {
+	w := Word{Answered: p.ask(), Complete: true}
+	clear(p.asked)
+	for _, addr := range addrs {
+		p.asked[addr] = w.Answered
+		w.Listed = append(w.Listed, Listing{addr, w.Answered})
+	}
+	p.say(w)
+}
+
+// partial plays a poll to which not every nsqlookupd responds. The last response of the
+// others, which lists what was listed before, still counts.
+func (p *player) partial(addrs []string) {
+	w := Word{Answered: p.ask()}
+	for _, addr := range addrs {
+		p.asked[addr] = w.Answered
+	}
+	for _, addr := range slices.Sorted(maps.Keys(p.asked)) {
+		w.Listed = append(w.Listed, Listing{addr, p.asked[addr]})
+	}
+	p.say(w)
+}
+
+// fails plays a poll to which no nsqlookupd responds.
+func (p *player) fails() {
+	w := p.word
+	w.Deaf, w.Complete = p.ask(), false
+	p.say(w)
+}
+
+// say passes a Word on, and prints what is let go.
+func (p *player) say(w Word) {
+	p.word = w
+	for _, addr := range p.m.Discovered(p.now, w, nil) {
 		p.print("let go of %s", addr)
 	}
 }
@@ -171,6 +252,8 @@ func (p *player) look(addrs []string) {
 			p.Fatalf("Look returns state %d, due %v for %s, which is unwanted", state, due, addr)
 		case !ok:
 			p.print("%s unwanted", addr)
+		case state == Waiting && due.IsZero():
+			p.print("%s waiting for a regular poll", addr)
 		case state == Waiting:
 			p.print("%s waiting, due in %v", addr, round(due.Sub(p.now)))
 		case !due.IsZero():
@@ -183,11 +266,11 @@ func (p *player) look(addrs []string) {
 	}
 }
 
-// run lets time pass, and dials what becomes due.
+// run lets time pass, dials what becomes due, and polls.
 func (p *player) run(d time.Duration) {
 	end := p.now.Add(d)
 	for {
-		due, ok := p.m.Next()
+		due, ok := p.next()
 		if !ok || due.After(end) {
 			break
 		}
@@ -197,20 +280,25 @@ func (p *player) run(d time.Duration) {
 	p.now = end
 }
 
-// pass lets time pass and prints the number of dials, and the longest time between
-// two.
+// pass lets time pass and prints the number of dials and polls, and the longest time
+// between two dials.
 func (p *player) pass(args []string) {
-	from, last, longest, n := p.now, p.now, time.Duration(0), 0
+	from, last, longest, dials, polls := p.now, p.now, time.Duration(0), 0, 0
 	for {
-		due, ok := p.m.Next()
+		due, ok := p.next()
 		if !ok || due.Sub(from) > p.duration(args[0]) {
 			break
 		}
-		longest, last = max(longest, due.Sub(last)), due
 		p.now = due
-		p.dial()
-		n++
+		n, asked := p.dial()
+		if n > 0 {
+			longest, last = max(longest, due.Sub(last)), due
+		}
+		dials, polls = dials+n, polls+asked
 	}
 	p.now = from.Add(p.duration(args[0]))
-	p.out = []string{fmt.Sprintf("%d dials, at most %v apart", n, round(longest))}
+	p.out = []string{fmt.Sprintf("%d dials, at most %v apart", dials, round(longest))}
+	if polls > 0 {
+		p.out = append(p.out, fmt.Sprintf("%d polls", polls))
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/rdyhq/nsq/internal/wire"
 )
@@ -25,7 +26,8 @@ type handshake struct {
 func (h *handshake) run(ctx context.Context) error {
 	if h.cfg.HandshakeTimeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, h.cfg.HandshakeTimeout, ErrHandshakeTimeout)
+		limit := h.cfg.HandshakeTimeout + max(0, time.Until(h.cfg.SubAfter))
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, ErrHandshakeTimeout)
 		defer cancel()
 	}
 	// Closing the socket ends the read or write that is under way. If the context
@@ -59,6 +61,9 @@ func (h *handshake) steps(ctx context.Context) (op string, err error) {
 	}
 	if h.cfg.Topic == "" {
 		return OpIdentify, nil
+	}
+	if err := h.awaitSubAfter(ctx); err != nil {
+		return OpSub, err
 	}
 	return OpSub, h.subscribe()
 }

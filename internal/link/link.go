@@ -40,9 +40,12 @@ type Config struct {
 
 	// Topic and Channel are what to subscribe to. A link without a topic publishes.
 	Topic, Channel string
+	// SubAfter is the time before which Dial does not subscribe. It waits with the
+	// connection open, since a connection that is refused says something, too.
+	SubAfter time.Time
 
-	// HandshakeTimeout bounds the time from the end of the dial to the end of Dial.
-	// With 0, only the context does.
+	// HandshakeTimeout bounds the time from the end of the dial to the end of Dial,
+	// without the wait for SubAfter. With 0, only the context does.
 	HandshakeTimeout time.Duration
 	// ReadTimeout is how long nsqd may be silent; 0 is no limit.
 	ReadTimeout time.Duration

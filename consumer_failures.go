@@ -1,0 +1,47 @@
+package nsq
+
+import (
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/rdyhq/nsq/internal/fleet"
+	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// dialFailure returns how a dial failed, given the error of link.Dial.
+func dialFailure(err error) fleet.Failure {
+	failed, _ := errors.AsType[*link.Error](err)
+	_, said := errors.AsType[*wire.Error](err)
+	switch {
+	case failed == nil:
+		return fleet.Unreachable
+	case failed.Op == link.OpDial && isAny(err, connRefused):
+		return fleet.NotListening
+	case said || failed.Op == link.OpTLS || failed.Op == link.OpAuth:
+		return fleet.Refused
+	case errors.Is(err, link.ErrHandshakeTimeout):
+		return fleet.Hung
+	}
+	return fleet.Unreachable
+}
+
+// connLoss returns how a connection ended, given the error with which the link calls
+// Down. An nsqd that closes a connection resets it if it has not read all our commands.
+// If it says why first, with an error, it does not close because its topic goes. Layers
+// above the socket report an EOF as unexpected.
+func connLoss(err error) fleet.Loss {
+	if _, said := errors.AsType[*wire.Error](err); said {
+		return fleet.Broken
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isAny(err, connReset) {
+		return fleet.ClosedByNSQD
+	}
+	return fleet.Broken
+}
+
+// isAny reports whether err is one of several errors.
+func isAny(err error, targets []error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+}

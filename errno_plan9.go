@@ -1,0 +1,4 @@
+package nsq
+
+// Plan 9 names errors by text alone.
+var connRefused, connReset []error
