@@ -41,8 +41,10 @@ type Config struct {
 	// switches TLS on.
 	tlsDecided bool
 
-	// DialTimeout bounds how long dialling an nsqd takes, not including the handshake.
-	// With 0 only the operating system bounds it.
+	// DialTimeout bounds how long dialling an nsqd takes. The handshake that follows,
+	// including TLS and AUTH, may take 5 s longer than that, but no longer than
+	// ReadTimeout. With 0 only the operating system bounds the dial, and ReadTimeout the
+	// handshake.
 	DialTimeout time.Duration `opt:"dial_timeout" default:"1s"`
 
 	// DialContext opens the connection to an nsqd. network is "tcp" and addr is
@@ -57,7 +59,7 @@ type Config struct {
 	// ReadTimeout closes a connection on which nothing, not even a heartbeat, arrives
 	// for this long. Because a heartbeat may be late, a shorter value is raised to two
 	// heartbeat intervals. With heartbeats off, a silent connection is not closed. The
-	// value as set, not raised, also bounds the whole handshake, including TLS and AUTH.
+	// value as set, not raised, also bounds the whole handshake: see DialTimeout.
 	ReadTimeout time.Duration `opt:"read_timeout" min:"100ms" max:"5m" default:"60s"`
 
 	// WriteTimeout closes a connection whose socket takes no data for this long.

@@ -22,7 +22,7 @@ func (c *Config) linkConfig(addr string) link.Config {
 		Identify:         c.identify(),
 		TLS:              c.TlsConfig,
 		AuthSecret:       c.AuthSecret,
-		HandshakeTimeout: c.ReadTimeout,
+		HandshakeTimeout: c.handshakeTimeout(),
 		ReadTimeout:      c.ReadTimeout,
 		WriteTimeout:     c.WriteTimeout,
 		MaxBody:          int(c.MaxMsgSize),
@@ -34,6 +34,19 @@ func (c *Config) linkConfig(addr string) link.Config {
 		cfg.ReadTimeout = max(c.ReadTimeout, 2*cmp.Or(c.HeartbeatInterval, defaultHeartbeat))
 	}
 	return cfg
+}
+
+// handshakeSlack is how much longer than a dial a handshake may take. nsqd gives a slow
+// auth server 5 s, and dial_timeout covers the round trips.
+const handshakeSlack = 5 * time.Second
+
+// handshakeTimeout returns the bound of a handshake. A Consumer has few dials under way:
+// nsqds that accept and say nothing must not hold them for read_timeout.
+func (c *Config) handshakeTimeout() time.Duration {
+	if c.DialTimeout <= 0 {
+		return c.ReadTimeout
+	}
+	return min(c.ReadTimeout, c.DialTimeout+handshakeSlack)
 }
 
 // dialContext returns a function that opens a connection within DialTimeout.

@@ -85,9 +85,20 @@ func TestLinkBounds(t *testing.T) {
 		c := NewConfig()
 		c.ReadTimeout, c.HeartbeatInterval = tc.readTimeout, tc.heartbeat
 		l := c.linkConfig("a:1")
-		if l.ReadTimeout != tc.want || l.HandshakeTimeout != tc.readTimeout || l.Identify.HeartbeatInterval != tc.asked {
+		if l.ReadTimeout != tc.want || l.HandshakeTimeout != min(tc.readTimeout, 6*time.Second) || l.Identify.HeartbeatInterval != tc.asked {
 			t.Errorf("read_timeout %v, heartbeat_interval %v: %v, handshake %v, asked for %d", tc.readTimeout, tc.heartbeat,
 				l.ReadTimeout, l.HandshakeTimeout, l.Identify.HeartbeatInterval)
+		}
+	}
+	for _, tc := range []struct{ dial, read, want time.Duration }{ // N5
+		{3 * time.Second, time.Minute, 8 * time.Second},
+		{time.Minute, time.Minute, time.Minute},
+		{0, 40 * time.Second, 40 * time.Second},
+	} {
+		c := NewConfig()
+		c.DialTimeout, c.ReadTimeout = tc.dial, tc.read
+		if got := c.linkConfig("a:1").HandshakeTimeout; got != tc.want {
+			t.Errorf("dial_timeout %v, read_timeout %v: handshake within %v, want %v", tc.dial, tc.read, got, tc.want)
 		}
 	}
 	c := NewConfig()

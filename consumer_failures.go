@@ -19,10 +19,10 @@ func dialFailure(err error) fleet.Failure {
 		return fleet.Unreachable
 	case failed.Op == link.OpDial && isAny(err, connRefused):
 		return fleet.NotListening
-	case said || failed.Op == link.OpTLS || failed.Op == link.OpAuth:
-		return fleet.Refused
 	case errors.Is(err, link.ErrHandshakeTimeout):
 		return fleet.Hung
+	case said || failed.Op == link.OpTLS || failed.Op == link.OpAuth:
+		return fleet.Refused
 	}
 	return fleet.Unreachable
 }
