@@ -152,7 +152,10 @@ func (c *client) readMagic() bool {
 func (c *client) nextCommand() (Command, error) {
 	c.nsqd.update(c.expectCommand)
 	for {
-		cmd, n, err := wire.ParseCommand(c.in, c.nsqd.limits())
+		cmd, n, err := wire.ParseLine(c.in)
+		if err == nil && !c.refusesLine(cmd) {
+			cmd, n, err = wire.ParseCommand(c.in, c.nsqd.limits())
+		}
 		if errors.Is(err, wire.ErrShort) {
 			if err := c.fill(); err != nil {
 				return Command{}, err

@@ -112,16 +112,19 @@ func (c *client) doIdentify(cmd *Command) *wire.Error {
 	if err != nil {
 		return failure(wire.BadBody, "IDENTIFY failed to decode JSON body")
 	}
-	maxMsgTimeout := c.nsqd.opts.MaxMsgTimeout.Milliseconds()
+	opts := &c.nsqd.opts
 	for _, field := range []struct {
 		name                 string
 		value, off, min, max int64
 	}{
-		{"heartbeat interval", req.HeartbeatInterval, -1, 1000, 60000},
-		{"output buffer timeout", req.OutputBufferTimeout, -1, 25, 30000},
-		{"output buffer size", req.OutputBufferSize, -1, 64, 65536},
+		{"heartbeat interval", req.HeartbeatInterval, -1, 1000, opts.MaxHeartbeatInterval.Milliseconds()},
+		{
+			"output buffer timeout", req.OutputBufferTimeout, -1,
+			opts.MinOutputBufferTimeout.Milliseconds(), opts.MaxOutputBufferTimeout.Milliseconds(),
+		},
+		{"output buffer size", req.OutputBufferSize, -1, 64, int64(opts.MaxOutputBufferSize)},
 		{"sample rate", int64(req.SampleRate), 0, 0, 99},
-		{"msg timeout", req.MsgTimeout, 0, 1000, maxMsgTimeout},
+		{"msg timeout", req.MsgTimeout, 0, 1000, opts.MaxMsgTimeout.Milliseconds()},
 	} {
 		v := field.value
 		if v != 0 && v != field.off && (v < field.min || v > field.max) {
@@ -218,6 +221,20 @@ func (c *client) checkAuth(cmd *Command) *wire.Error {
 		return failure(wire.AuthFirst, "AUTH required before %s", cmd.Name)
 	}
 	return nil
+}
+
+// refusesLine reports whether nsqd refuses an MPUB before it reads what follows the line.
+// The command's execution finds the same and gives the reason. Only of an MPUB this
+// matters, whose messages may be endless: other bodies are short.
+func (c *client) refusesLine(cmd wire.Command) bool {
+	if cmd.Name != wire.CmdMpub {
+		return false
+	}
+	d := c.nsqd
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(cmd.Params) == 0 || !wire.ValidName(cmd.Params[0]) ||
+		d.opts.AuthSecret != "" && !c.authorized || d.opts.TLSRequired && !c.secure
 }
 
 func checkTopic(cmd *Command) *wire.Error {

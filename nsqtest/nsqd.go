@@ -35,6 +35,13 @@ type Options struct {
 	MaxMsgSize        int           // bytes of a message's body; 0 means 1 MiB
 	MaxBodySize       int           // bytes of the body of IDENTIFY, AUTH or MPUB; 0 means 5 MiB
 
+	// What clients may ask for in IDENTIFY. The nsqd refuses more, and less than
+	// MinOutputBufferTimeout. It has no output buffer, whatever they ask for.
+	MaxHeartbeatInterval   time.Duration // 0 means 60 s
+	MaxOutputBufferSize    int           // bytes; 0 means 64 KiB
+	MinOutputBufferTimeout time.Duration // 0 means 25 ms
+	MaxOutputBufferTimeout time.Duration // 0 means 30 s
+
 	// Straggler makes the nsqd send one more message to a connection that lowers
 	// its RDY to 0 or sends CLS, as soon as there is one, and within the RDY that
 	// the connection had. A real nsqd does so now and then.
@@ -51,6 +58,10 @@ func (o Options) withDefaults() Options {
 	o.MaxRdyCount = cmp.Or(o.MaxRdyCount, 2500)
 	o.MaxMsgSize = cmp.Or(o.MaxMsgSize, wire.DefaultLimits.MsgSize)
 	o.MaxBodySize = cmp.Or(o.MaxBodySize, wire.DefaultLimits.BodySize)
+	o.MaxHeartbeatInterval = cmp.Or(o.MaxHeartbeatInterval, time.Minute)
+	o.MaxOutputBufferSize = cmp.Or(o.MaxOutputBufferSize, 64<<10)
+	o.MinOutputBufferTimeout = cmp.Or(o.MinOutputBufferTimeout, 25*time.Millisecond)
+	o.MaxOutputBufferTimeout = cmp.Or(o.MaxOutputBufferTimeout, 30*time.Second)
 	return o
 }
 

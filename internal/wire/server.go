@@ -38,11 +38,9 @@ func (c *Command) String() string {
 	return string(line[:len(line)-1])
 }
 
-// ParseCommand reads the command at the front of b and returns how many bytes
-// it takes. If a body is empty or over its limit, the error is an [*Error] with
-// nsqd's code and description. ParseCommand returns it as soon as the length has
-// arrived, together with the command without its body.
-func ParseCommand(b []byte, lim Limits) (Command, int, error) {
+// ParseLine reads the line of the command at the front of b and returns how many bytes
+// it takes. What follows may be the command's body.
+func ParseLine(b []byte) (Command, int, error) {
 	end := indexByte(b[:min(len(b), MaxLine)], '\n')
 	if end < 0 {
 		if len(b) >= MaxLine {
@@ -54,10 +52,20 @@ func ParseCommand(b []byte, lim Limits) (Command, int, error) {
 	if end > 0 && line[end-1] == '\r' {
 		line = line[:end-1]
 	}
-	c := splitLine(string(line))
-	n := end + 1
-	if !c.hasBody() {
-		return c, n, nil
+	return splitLine(string(line)), end + 1, nil
+}
+
+// ParseCommand reads the command at the front of b and returns how many bytes
+// it takes. If a body is empty or over its limit, the error is an [*Error] with
+// nsqd's code and description. ParseCommand returns it as soon as the length has
+// arrived, together with the command without its body.
+//
+// As in nsqd, the body of an MPUB ends with its last message, whatever length is
+// announced for it: that length must only be within its limit.
+func ParseCommand(b []byte, lim Limits) (Command, int, error) {
+	c, n, err := ParseLine(b)
+	if err != nil || !c.hasBody() {
+		return c, n, err
 	}
 	if len(b) < n+4 {
 		return Command{}, 0, ErrShort
@@ -67,11 +75,65 @@ func ParseCommand(b []byte, lim Limits) (Command, int, error) {
 		return c, 0, err
 	}
 	n += 4
-	if len(b)-n < int(size) {
+	length := int(size)
+	if c.Name == CmdMpub {
+		if length, err = mpubBodyLen(b[n:], lim); errors.Is(err, ErrShort) {
+			return Command{}, 0, err
+		} else if err != nil {
+			return c, 0, err
+		}
+	}
+	if len(b)-n < length {
 		return Command{}, 0, ErrShort
 	}
-	c.Body = b[n : n+int(size) : n+int(size)]
-	return c, n + int(size), nil
+	c.Body = b[n : n+length : n+length]
+	return c, n + length, nil
+}
+
+// mpubBodyLen returns the length of an MPUB's body at the front of b. It refuses a
+// message's length as soon as that has arrived.
+func mpubBodyLen(b []byte, lim Limits) (int, error) {
+	if len(b) < MpubCountLen {
+		return 0, ErrShort
+	}
+	count := int32(binary.BigEndian.Uint32(b)) // signed, as in nsqd
+	if count <= 0 || int(count) > maxMessages(lim) {
+		return 0, invalidCount(count)
+	}
+	n := MpubCountLen
+	for i := range int(count) {
+		if len(b)-n < 4 {
+			return 0, ErrShort
+		}
+		size := int32(binary.BigEndian.Uint32(b[n:])) // signed, as in nsqd
+		if err := checkMessage(i, size, lim); err != nil {
+			return 0, err
+		}
+		if n += 4; len(b)-n < int(size) {
+			return 0, ErrShort
+		}
+		n += int(size)
+	}
+	return n, nil
+}
+
+// maxMessages is the largest count of an MPUB: a message takes at least five bytes, its
+// length and one byte of body.
+func maxMessages(lim Limits) int { return (lim.BodySize - MpubCountLen) / 5 }
+
+func invalidCount(count int32) *Error {
+	return &Error{BadBody, fmt.Sprintf("MPUB invalid message count %d", count)}
+}
+
+// checkMessage checks the length of the i-th message of an MPUB.
+func checkMessage(i int, size int32, lim Limits) error {
+	switch {
+	case size <= 0:
+		return &Error{BadMessage, fmt.Sprintf("MPUB invalid message(%d) body size %d", i, size)}
+	case int(size) > lim.MsgSize:
+		return &Error{BadMessage, fmt.Sprintf("MPUB message too big %d > %d", size, lim.MsgSize)}
+	}
+	return nil
 }
 
 func indexByte(b []byte, c byte) int {
@@ -137,10 +199,9 @@ func ParseMpub(body []byte, lim Limits) ([][]byte, error) {
 		return nil, &Error{BadBody, "MPUB failed to read message count"}
 	}
 	count := int32(binary.BigEndian.Uint32(body)) // signed, as in nsqd
-	// A message takes at least five bytes: its length and one byte of body. So the
-	// length of the body bounds the count before anything is allocated.
-	if count <= 0 || int(count) > (lim.BodySize-4)/5 || int(count) > (len(body)-4)/5 {
-		return nil, &Error{BadBody, fmt.Sprintf("MPUB invalid message count %d", count)}
+	// The length of the body bounds the count before anything is allocated.
+	if count <= 0 || int(count) > maxMessages(lim) || int(count) > (len(body)-4)/5 {
+		return nil, invalidCount(count)
 	}
 	bodies := make([][]byte, 0, count)
 	rest := body[4:]
@@ -150,12 +211,10 @@ func ParseMpub(body []byte, lim Limits) ([][]byte, error) {
 		}
 		size := int32(binary.BigEndian.Uint32(rest)) // signed, as in nsqd
 		rest = rest[4:]
-		switch {
-		case size <= 0:
-			return nil, &Error{BadMessage, fmt.Sprintf("MPUB invalid message(%d) body size %d", i, size)}
-		case int(size) > lim.MsgSize:
-			return nil, &Error{BadMessage, fmt.Sprintf("MPUB message too big %d > %d", size, lim.MsgSize)}
-		case int(size) > len(rest):
+		if err := checkMessage(i, size, lim); err != nil {
+			return nil, err
+		}
+		if int(size) > len(rest) {
 			return nil, &Error{BadMessage, "MPUB failed to read message body"}
 		}
 		bodies = append(bodies, rest[:size:size])
