@@ -57,12 +57,16 @@ type Config struct {
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error) `opt:"dial_context" json:"-" yaml:"-"`
 
 	// ReadTimeout closes a connection on which nothing, not even a heartbeat, arrives
-	// for this long. Because a heartbeat may be late, a shorter value is raised to two
-	// heartbeat intervals. With heartbeats off, a silent connection is not closed. The
-	// value as set, not raised, also bounds the whole handshake: see DialTimeout.
+	// for this long. Because one heartbeat may be late, a value below two heartbeat
+	// intervals is raised to two; a value above two and a half is lowered to that, since
+	// an nsqd that misses two is dead. With heartbeats off, a silent connection is not
+	// closed. The value as set also bounds the whole handshake: see DialTimeout.
 	ReadTimeout time.Duration `opt:"read_timeout" min:"100ms" max:"5m" default:"60s"`
 
-	// WriteTimeout closes a connection whose socket takes no data for this long.
+	// WriteTimeout closes a connection whose socket takes no data for this long. Over
+	// TCP and unix sockets the time counts from the last byte taken, and may be exceeded
+	// by an eighth. What DialContext returns is closed within twice this time, unless it
+	// is a *net.TCPConn or *net.UnixConn.
 	WriteTimeout time.Duration `opt:"write_timeout" min:"100ms" max:"5m" default:"1s"`
 
 	// LocalAddr is the source address of TCP connections to nsqd. With nil the

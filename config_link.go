@@ -30,8 +30,10 @@ func (c *Config) linkConfig(addr string) link.Config {
 	if c.HeartbeatInterval < 0 {
 		cfg.ReadTimeout = 0 // without heartbeats, silence says nothing about nsqd
 	} else {
-		// One heartbeat may be late.
-		cfg.ReadTimeout = max(c.ReadTimeout, 2*cmp.Or(c.HeartbeatInterval, defaultHeartbeat))
+		// One heartbeat may be late. An nsqd that misses two is dead, however long
+		// ReadTimeout is. An interval below 1 ms asks for nsqd's default.
+		interval := cmp.Or(c.HeartbeatInterval.Truncate(time.Millisecond), defaultHeartbeat)
+		cfg.ReadTimeout = max(2*interval, min(c.ReadTimeout, interval*5/2))
 	}
 	return cfg
 }

@@ -66,8 +66,8 @@ func TestTransportOptions(t *testing.T) {
 }
 
 // The bounds of a link follow from ReadTimeout and HeartbeatInterval: silence of two
-// heartbeat intervals, 30 s each if nsqd chooses, is always accepted. IDENTIFY gets
-// milliseconds, and -1 for any negative value.
+// heartbeat intervals, 30 s each if nsqd chooses, is always accepted, and of more than
+// two and a half never (N12). IDENTIFY gets milliseconds, and -1 for any negative value.
 func TestLinkBounds(t *testing.T) {
 	for _, tc := range []struct {
 		readTimeout, heartbeat, want time.Duration
@@ -76,6 +76,9 @@ func TestLinkBounds(t *testing.T) {
 		{time.Minute, 30 * time.Second, time.Minute, 30_000},
 		{61 * time.Second, 30 * time.Second, 61 * time.Second, 30_000},
 		{59 * time.Second, 30 * time.Second, time.Minute, 30_000},
+		{time.Minute, time.Second, 2500 * time.Millisecond, 1000},
+		{2200 * time.Millisecond, time.Second, 2200 * time.Millisecond, 1000},
+		{5 * time.Minute, 0, 75 * time.Second, 0},
 		{5 * time.Minute, 5 * time.Minute, 10 * time.Minute, 300_000},
 		{time.Second, 0, time.Minute, 0},
 		{time.Minute, -1, 0, -1},
