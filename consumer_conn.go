@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math"
 	"sync/atomic"
 	"time"
 
@@ -53,7 +52,7 @@ func newConsumerConn(c *Consumer, id control.ID, l *link.Link) *consumerConn {
 	cc := &consumerConn{c: c, id: id, addr: l.Addr(), link: l, log: c.log.With("nsqd", l.Addr())}
 	granted, _ := l.Granted()
 	cc.msgTimeout = c.lease(granted)
-	cc.maxMsgTimeout = cmp.Or(reported(granted.MaxMsgTimeout), defaultMaxMsgTimeout)
+	cc.maxMsgTimeout = max(cc.msgTimeout, cmp.Or(fromMilliseconds(granted.MaxMsgTimeout), defaultMaxMsgTimeout))
 	cc.ctx, cc.cancel = context.WithCancelCause(c.handling)
 	return cc
 }
@@ -67,14 +66,11 @@ func (c *Consumer) linkConfig(addr string) link.Config {
 
 // lease returns how long an nsqd waits for an ack, never 0.
 func (c *Consumer) lease(granted wire.IdentifyResponse) time.Duration {
-	return cmp.Or(reported(granted.MsgTimeout), c.cfg.MsgTimeout, defaultMsgTimeout)
+	return cmp.Or(fromMilliseconds(granted.MsgTimeout), c.cfg.MsgTimeout, defaultMsgTimeout)
 }
 
-// reported returns a timeout that nsqd reported in milliseconds, 0 if it is none. It
-// is bounded as the lease of a Message is: see milliseconds32.
-func reported(ms int64) time.Duration {
-	return time.Duration(min(max(ms, 0), math.MaxUint32)) * time.Millisecond
-}
+// fromMilliseconds returns a timeout that nsqd reported. The link has checked its range.
+func fromMilliseconds(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
 
 // drain asks nsqd to send no more messages. Those that still arrive are requeued.
 func (cc *consumerConn) drain() {

@@ -2,7 +2,6 @@ package nsq
 
 import (
 	"context"
-	"math"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/control"
@@ -204,7 +203,7 @@ func (l *runLoop) dialled(now time.Time, id control.ID, addr string, nsqd *link.
 		l.dials[id].link = nsqd
 		granted, _ := nsqd.Granted()
 		l.machine.Dialled(now, id, control.Limits{
-			MaxRDY: int(min(max(granted.MaxRdyCount, 0), math.MaxInt32)), Lease: l.c.lease(granted),
+			MaxRDY: int(granted.MaxRdyCount), Lease: l.c.lease(granted),
 		})
 		return
 	}

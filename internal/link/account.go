@@ -1,11 +1,6 @@
 package link
 
-import (
-	"bytes"
-	"time"
-
-	"github.com/rdyhq/nsq/internal/wire"
-)
+import "time"
 
 // Stats are the counts of one link. At any time Received is the sum of Finished,
 // Requeued, Expired, Lost and InFlight. While the link lives, the counts only grow,
@@ -54,7 +49,9 @@ func (l *Link) sendOutcome(count *uint64, appendTo func([]byte) []byte) bool {
 		return false
 	}
 	l.countOutcome(count)
+	start := l.queued
 	l.appendCommand(appendTo(l.pending.reserve(lineSize)), nil)
+	l.acks.add(count, start, int(l.queued-start), 1) // #nosec G115 -- at most lineSize
 	return true
 }
 
@@ -91,22 +88,9 @@ func (l *Link) countOutcome(count *uint64) {
 //  3. If a FIN comes now, it finds settled and counts nothing. Without settled, its
 //     message would be counted as lost twice.
 func (l *Link) closeAccounts() {
-	for _, chunk := range append(l.unsent, l.pending.takeAll(nil)...) {
-		if l.cfg.Topic == "" {
-			break // a publisher has no FINs, but its bodies may look like them
-		}
-		for line := range bytes.Lines(chunk) {
-			switch {
-			case bytes.HasPrefix(line, []byte(wire.CmdFin+" ")):
-				l.stats.Finished--
-				l.stats.Lost++
-			case bytes.HasPrefix(line, []byte(wire.CmdReq+" ")):
-				l.stats.Requeued--
-				l.stats.Lost++
-			}
-		}
-	}
+	l.pending.takeAll(nil)
+	l.stats.Lost += l.acks.uncount(l.sent)
 	l.stats.Lost += uint64(max(l.stats.InFlight, 0)) // #nosec G115 -- not negative
 	l.stats.InFlight = 0
-	l.unsent, l.settled = nil, true
+	l.settled = true
 }

@@ -68,7 +68,7 @@ func (s *sink) Down(error)             { close(s.down) }
 
 // rawLink returns a link over a socket, without a handshake.
 func rawLink(socket net.Conn, r Receiver) *Link {
-	l := &Link{conn: newConn(socket), receiver: r}
+	l := &Link{cfg: Config{Topic: "t"}, conn: newConn(socket), receiver: r}
 	l.out = l.conn
 	l.writerWake = sync.NewCond(&l.mu)
 	l.in.init(l.conn, 1<<20)

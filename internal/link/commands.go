@@ -10,17 +10,8 @@ import (
 // body. The longest, with two names and two numbers, is shorter.
 const lineSize = 256
 
-// sendCommand appends a command that has no reply. It returns false if the link can
-// send no more.
-func (l *Link) sendCommand(appendTo func([]byte) []byte) bool {
-	l.mu.Lock()
-	ok := !l.sealed
-	if ok {
-		l.appendCommand(appendTo(l.pending.reserve(lineSize)), nil)
-	}
-	l.mu.Unlock()
-	return ok
-}
+// finSize is the length of a FIN.
+const finSize = len(wire.CmdFin+" \n") + wire.IDLen
 
 // appendCommand commits chunk, to which the caller has appended a command's line, and
 // appends the body. Callers hold the mutex.
@@ -81,11 +72,12 @@ func (l *Link) Fins(ids []wire.ID) {
 	default:
 		l.stats.InFlight -= len(ids)
 		l.stats.Finished += uint64(len(ids))
-		before := l.pending.len
+		before, start := l.pending.len, l.queued
 		for i := range ids {
 			l.pending.commit(wire.AppendFin(l.pending.reserve(lineSize), &ids[i]))
 		}
 		l.appended(before)
+		l.acks.add(&l.stats.Finished, start, finSize, len(ids))
 	}
 }
 
@@ -95,13 +87,34 @@ func (l *Link) Req(id *wire.ID, delay time.Duration) bool {
 	return l.sendOutcome(&l.stats.Requeued, func(b []byte) []byte { return wire.AppendReq(b, id, delay.Milliseconds()) })
 }
 
-// Touch asks nsqd for more time for a message.
+// Touch asks nsqd for more time for a message. It returns false if the link accepts no
+// more commands, or if maxUnsent bytes wait before it: unlike acks, TOUCHes are not
+// bounded by the messages in flight.
 func (l *Link) Touch(id *wire.ID) bool {
-	return l.sendCommand(func(b []byte) []byte { return wire.AppendTouch(b, id) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sealed || l.queued-l.sent > maxUnsent {
+		return false
+	}
+	l.appendCommand(wire.AppendTouch(l.pending.reserve(lineSize), id), nil)
+	return true
 }
 
-// Nop sends a command that does nothing.
-func (l *Link) Nop() bool { return l.sendCommand(wire.AppendNop) }
+// Nop sends a command that does nothing. While one waits for the socket, another is not
+// needed, and none is appended: however many heartbeats nsqd sends, one NOP is owed at
+// most. Nop returns false if the link accepts no more commands.
+func (l *Link) Nop() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.sealed:
+		return false
+	case l.nopEnd <= l.sent:
+		l.appendCommand(wire.AppendNop(l.pending.reserve(lineSize)), nil)
+		l.nopEnd = l.queued
+	}
+	return true
+}
 
 // Pub publishes one message. It returns false if the link can send no more; to is
 // not called then.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -18,12 +19,29 @@ import (
 type conn struct {
 	net.Conn
 	readTimeout, writeTimeout time.Duration
+	writeSteps                int // into how many steps Write divides writeTimeout
 
 	closing atomic.Bool   // Close was called
 	closed  chan struct{} // closed when the first Close is done
 }
 
-func newConn(socket net.Conn) *conn { return &conn{Conn: socket, closed: make(chan struct{})} }
+func newConn(socket net.Conn) *conn {
+	return &conn{Conn: socket, writeSteps: writeSteps(socket), closed: make(chan struct{})}
+}
+
+// writeSteps returns into how many steps a Write to that socket may divide its timeout.
+// More than one needs a socket to which a Write that timed out without a byte can be
+// repeated. That holds for the kernel's sockets, except on Windows, where a cancelled
+// Write may have sent something. It does not hold for a *tls.Conn, which users may dial.
+func writeSteps(socket net.Conn) int {
+	switch socket.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		if runtime.GOOS != "windows" {
+			return 8
+		}
+	}
+	return 1
+}
 
 func (c *conn) Read(p []byte) (int, error) {
 	if c.readTimeout > 0 {
@@ -36,18 +54,26 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // Write writes all of p. It gives up when no byte has moved for writeTimeout: a slow
 // peer may take as long as it needs, a stuck one is noticed.
+//
+// The socket does not tell when it took the last byte, only how many it took in one step.
+// So after the last byte the timeout may be exceeded by one step.
 func (c *conn) Write(p []byte) (int, error) {
 	if c.writeTimeout <= 0 {
 		return c.Conn.Write(p)
 	}
-	written := 0
-	for {
-		if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
+	step := c.writeTimeout / time.Duration(c.writeSteps)
+	for written, idle := 0, 0; ; {
+		if err := c.SetWriteDeadline(time.Now().Add(step)); err != nil {
 			return written, err
 		}
 		n, err := c.Conn.Write(p[written:])
 		written += n
-		if err == nil || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if n > 0 {
+			idle = 0
+		} else {
+			idle++
+		}
+		if err == nil || idle == c.writeSteps || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return written, err
 		}
 	}

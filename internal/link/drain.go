@@ -91,7 +91,7 @@ func (c *closeWait) Reply(data []byte, err error) {
 	}
 	l := (*Link)(c)
 	if string(data) != wire.CloseWait {
-		l.fail(&Error{Addr: l.cfg.Addr, Op: OpClose, Err: fmt.Errorf("%w to CLS: %q", ErrUnexpectedReply, data)})
+		l.fail(&Error{Addr: l.cfg.Addr, Op: OpClose, Err: fmt.Errorf("%w to CLS: %.200q", ErrUnexpectedReply, data)})
 		return
 	}
 	l.mu.Lock()

@@ -50,6 +50,7 @@ func (l *Link) fail(err error) {
 func (l *Link) failAfterLinger(err error) {
 	l.mu.Lock()
 	l.sealed = true
+	l.signalProgress() // the reader may wait for the writer
 	l.linger = time.AfterFunc(lingerTimeout, func() { l.fail(err) })
 	l.mu.Unlock()
 }

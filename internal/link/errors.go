@@ -25,6 +25,9 @@ var (
 	// ErrUnexpectedReply says that nsqd sent a reply that no command awaits, or one
 	// that does not fit the command.
 	ErrUnexpectedReply = errors.New("unexpected reply")
+	// ErrUnexpectedMessage says that nsqd sent a message to a link that does not
+	// subscribe.
+	ErrUnexpectedMessage = errors.New("message without a subscription")
 	// ErrAuthRequired says that nsqd asks for AUTH and the Config has no secret.
 	ErrAuthRequired = errors.New("auth required")
 

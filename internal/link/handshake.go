@@ -1,7 +1,6 @@
 package link
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,10 +14,10 @@ import (
 type handshake struct {
 	*Link
 
-	// owedNops is how many heartbeats have had no NOP yet. nsqd could discard a NOP
-	// that comes before the last upgrade, so NOPs are sent with AUTH or SUB, or after
-	// Start.
-	owedNops int
+	// owesNop says that a heartbeat came after the last NOP. nsqd could discard a NOP
+	// that comes before the last upgrade, so the NOP is sent with AUTH or SUB, or after
+	// Start. However many heartbeats came, one is enough.
+	owesNop bool
 }
 
 // run does the handshake. After IDENTIFY, nothing is sent until nsqd has replied: if
@@ -77,7 +76,8 @@ func (h *handshake) identify() error {
 	if err != nil {
 		return err
 	}
-	h.granted, h.negotiated, err = wire.ParseIdentifyResponse(data)
+	granted, negotiated, err := wire.ParseIdentifyResponse(data)
+	h.granted, h.negotiated = inRange(granted), negotiated
 	return err
 }
 
@@ -85,7 +85,7 @@ func (h *handshake) authenticate() error {
 	if h.cfg.AuthSecret == "" {
 		return ErrAuthRequired
 	}
-	data, err := h.exchange(wire.AppendAuth(h.takeNops(), h.cfg.AuthSecret))
+	data, err := h.exchange(wire.AppendAuth(h.takeNop(), h.cfg.AuthSecret))
 	if err != nil {
 		return err
 	}
@@ -95,19 +95,21 @@ func (h *handshake) authenticate() error {
 }
 
 func (h *handshake) subscribe() error {
-	data, err := h.exchange(wire.AppendSub(h.takeNops(), h.cfg.Topic, h.cfg.Channel))
+	data, err := h.exchange(wire.AppendSub(h.takeNop(), h.cfg.Topic, h.cfg.Channel))
 	if err == nil && string(data) != wire.OK {
-		err = fmt.Errorf("%w to SUB: %q", ErrUnexpectedReply, data)
+		err = fmt.Errorf("%w to SUB: %.200q", ErrUnexpectedReply, data)
 	}
 	return err
 }
 
-// takeNops returns the NOPs that are owed. Callers send them just before a command that
-// follows the last upgrade.
-func (h *handshake) takeNops() []byte {
-	nops := bytes.Repeat(wire.AppendNop(nil), h.owedNops)
-	h.owedNops = 0
-	return nops
+// takeNop returns the NOP that is owed, if one is. Callers send it just before a command
+// that follows the last upgrade.
+func (h *handshake) takeNop() []byte {
+	if !h.owesNop {
+		return nil
+	}
+	h.owesNop = false
+	return wire.AppendNop(nil)
 }
 
 // exchange sends a command and returns the reply.
@@ -123,14 +125,13 @@ func (h *handshake) exchange(command []byte) ([]byte, error) {
 func (h *handshake) readReply() ([]byte, error) {
 	for {
 		f, err := h.in.readFrame()
-		_, tooBig := errors.AsType[*oversizeMessage](err)
 		switch {
-		case tooBig || err == nil && f.Type == wire.FrameMessage:
+		case errors.Is(err, ErrUnexpectedMessage):
 			return nil, fmt.Errorf("%w: a message before RDY", wire.ErrFrame)
 		case err != nil:
 			return nil, err
 		case f.IsHeartbeat():
-			h.owedNops++
+			h.owesNop = true
 		case f.Type == wire.FrameError:
 			return nil, wire.ParseError(f.Data)
 		default:

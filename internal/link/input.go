@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/rdyhq/nsq/internal/wire"
@@ -27,11 +28,17 @@ type input struct {
 	src      io.Reader
 	maxBody  int // see Config.MaxBody
 	ownAbove int // see Config.OwnAbove; 0 until the handshake is over
-	buf      []byte
-	r, w     int           // buf[r:w] is read and not yet parsed
-	want     int           // how much to read at a time
-	skip     int           // bytes to drop before the next frame
-	large    *largeMessage // the one that is being read, if any
+
+	// noMessages says that a message is an error, ErrUnexpectedMessage, as soon as its
+	// frame's header is known. It is set in the handshake, and after it if the link does
+	// not subscribe.
+	noMessages bool
+
+	buf   []byte
+	r, w  int           // buf[r:w] is read and not yet parsed
+	want  int           // how much to read at a time
+	skip  int           // bytes to drop before the next frame
+	large *largeMessage // the one that is being read, if any
 }
 
 // oversizeMessage is a message whose body exceeds maxBody, without its body. nextFrame
@@ -109,11 +116,11 @@ func (in *input) nextFrame() (wire.Frame, error) {
 	return f, err
 }
 
-// outsized reports whether a message is too long to be parsed in place. dataLen is the
+// outsized reports whether a message is too long to be parsed in place, or unwanted. dataLen is the
 // length of its frame's data.
 func (in *input) outsized(dataLen int) bool {
 	size := dataLen - wire.MessageDataLen(0)
-	return in.tooBig(size) || in.ownAbove > 0 && size > in.ownAbove
+	return in.noMessages || in.tooBig(size) || in.ownAbove > 0 && size > in.ownAbove
 }
 
 func (in *input) tooBig(size int) bool { return in.maxBody > 0 && size > in.maxBody }
@@ -127,6 +134,9 @@ func (in *input) checkSize() error {
 	if err != nil {
 		return err
 	}
+	if h.Type == wire.FrameMessage && in.noMessages {
+		return fmt.Errorf("%w: %d bytes", ErrUnexpectedMessage, h.BodyLen())
+	}
 	fixed := wire.HeaderLen + wire.MessageDataLen(0)
 	if h.Type != wire.FrameMessage || !in.outsized(h.Len) || len(b) < fixed {
 		return wire.ErrShort
@@ -134,6 +144,9 @@ func (in *input) checkSize() error {
 	m, err := wire.ParseMessage(b[wire.HeaderLen:fixed])
 	if err != nil {
 		return err
+	}
+	if !m.ID.Printable() {
+		return oddID(m.ID)
 	}
 	in.r += fixed
 	if in.tooBig(h.BodyLen()) {
@@ -150,6 +163,11 @@ func (in *input) checkSize() error {
 	}
 	return in.finishLarge()
 }
+
+// oddID returns the error for a message whose ID is not printable. It would not survive
+// in a FIN: a space or a newline in it would split the command, and what follows would
+// reach nsqd as a command of its own.
+func oddID(id wire.ID) error { return fmt.Errorf("%w: message ID %q", wire.ErrFrame, id[:]) }
 
 // finishLarge returns the large message if it is whole, and otherwise ErrShort.
 func (in *input) finishLarge() error {

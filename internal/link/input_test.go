@@ -242,7 +242,7 @@ func TestInputMemory(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			stream := slices.Concat(tt.header, make([]byte, tt.body))
+			stream := slices.Concat(tt.header, bytes.Repeat([]byte("x"), tt.body))
 			_, largest, err := readAll(&feed{data: stream}, tt.maxBody, tt.ownAbove)
 			if !errors.Is(err, tt.err) || largest > tt.largest {
 				t.Errorf("ended with %v and a buffer of %d, want %v and at most %d", err, largest, tt.err, tt.largest)

@@ -50,7 +50,8 @@ type Config struct {
 	// ReadTimeout is how long nsqd may be silent; 0 is no limit.
 	ReadTimeout time.Duration
 	// WriteTimeout is how long nsqd may take no byte; 0 is no limit. The link notices
-	// within twice that time.
+	// within an eighth more over the kernel's sockets, and within twice that time over
+	// what else Dial may return.
 	WriteTimeout time.Duration
 	// MaxBody is the largest message body that is read; 0 is no limit.
 	MaxBody int
@@ -112,11 +113,13 @@ type Link struct {
 	// Commands. Any goroutine appends them. The writer takes them, and counts what it
 	// wrote.
 	writerWake *sync.Cond // only the writer waits on it: see takePending
-	progress   *sync.Cond // signalled by signalProgress; nil until the first Sent
+	progress   *sync.Cond // signalled by signalProgress; nil until the first waitProgress
 	pending    outgoing   // appended and not yet taken by the writer
-	unsent     [][]byte   // taken but not written when a Write failed; for closeAccounts
 	queued     uint64     // bytes ever appended to pending
 	sent       uint64     // bytes ever given to the socket
+	nopEnd     uint64     // where the last NOP ends, counted as queued is
+	acks       ackRuns    // FINs and REQs not yet sent; for closeAccounts and awaitRoom
+	held       int        // see Hold
 
 	// awaited are the commands that nsqd has yet to reply to. Publishes and Drain
 	// add to it; the reader removes from it, and at the end loopEnded.
@@ -153,6 +156,7 @@ func Dial(ctx context.Context, cfg Config) (*Link, error) {
 	l := &Link{cfg: cfg, conn: newConn(socket)}
 	l.writerWake = sync.NewCond(&l.mu)
 	l.in.init(l.conn, cfg.MaxBody)
+	l.in.noMessages = true
 	l.out = l.conn
 	h := handshake{Link: l}
 	if err := h.run(ctx); err != nil {
@@ -161,7 +165,7 @@ func Dial(ctx context.Context, cfg Config) (*Link, error) {
 	}
 	l.conn.readTimeout, l.conn.writeTimeout = cfg.ReadTimeout, cfg.WriteTimeout
 	l.in.ownAbove = cfg.OwnAbove
-	for range h.owedNops {
+	if h.owesNop {
 		l.Nop()
 	}
 	return l, nil
@@ -172,6 +176,7 @@ func Dial(ctx context.Context, cfg Config) (*Link, error) {
 func (l *Link) Start(r Receiver) {
 	l.receiver = r
 	l.frames, _ = r.(FrameReceiver)
+	l.in.noMessages = l.cfg.Topic == "" && l.frames == nil // a FrameReceiver subscribes by itself
 	l.running.Store(2)
 	go l.readLoop()
 	go l.writeLoop()

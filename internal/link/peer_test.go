@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -32,7 +33,7 @@ type peer struct {
 	network *nsqtest.Network
 	l       net.Listener
 	conn    net.Conn // the last one accepted, or the layers above it
-	owed    int      // after open: how many NOPs the link sends first when it starts
+	owed    int      // after open: how many NOPs at most the link sends first when it starts; one at least, if any
 }
 
 func newPeer(t *testing.T) *peer {
@@ -125,6 +126,20 @@ func (p *peer) expectNothing() {
 	got := make([]byte, 1<<10)
 	if n, err := p.conn.Read(got); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		p.t.Fatalf("read %q and %v, want nothing", got[:n], err)
+	}
+}
+
+// expectNOPs checks that the link writes NOPs and nothing else: most of them, or fewer
+// if heartbeats came while a NOP was still to be sent, but no fewer than least.
+func (p *peer) expectNOPs(least, most int) {
+	p.t.Helper()
+	synctest.Wait()
+	got := make([]byte, 1<<10)
+	_ = p.conn.SetReadDeadline(time.Now().Add(time.Nanosecond))
+	n, _ := p.conn.Read(got)
+	nops := n / len("NOP\n")
+	if string(got[:n]) != strings.Repeat("NOP\n", nops) || nops < least || nops > most {
+		p.t.Fatalf("read %q, want %d to %d NOPs", got[:n], least, most)
 	}
 }
 

@@ -40,11 +40,8 @@ func (l *Link) Append(commands []byte) (end uint64, ok bool) {
 func (l *Link) Sent(end uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.progress == nil {
-		l.progress = sync.NewCond(&l.mu)
-	}
 	for l.sent < end && !l.closing {
-		l.progress.Wait()
+		l.waitProgress()
 	}
 	switch {
 	case l.sent >= end:
@@ -55,7 +52,16 @@ func (l *Link) Sent(end uint64) error {
 	return l.err
 }
 
-// signalProgress wakes the callers of Sent. Callers hold the mutex.
+// waitProgress waits for signalProgress. Callers hold the mutex.
+func (l *Link) waitProgress() {
+	if l.progress == nil {
+		l.progress = sync.NewCond(&l.mu)
+	}
+	l.progress.Wait()
+}
+
+// signalProgress wakes the callers of waitProgress: the socket has taken more, or will
+// take no more. Callers hold the mutex.
 func (l *Link) signalProgress() {
 	if l.progress != nil {
 		l.progress.Broadcast()

@@ -44,9 +44,12 @@ func (l *Link) handleFrames(batch *[]wire.Message) error {
 			if err != nil {
 				return err
 			}
+			if !m.ID.Printable() {
+				return oddID(m.ID)
+			}
 			*batch = append(*batch, m)
 		case f.IsHeartbeat():
-			l.sendCommand(wire.AppendNop)
+			l.Nop()
 			if frames == 0 { // the link is quiet: release the memory that a busy one needs
 				l.in.shrink()
 				*batch = nil
@@ -54,6 +57,7 @@ func (l *Link) handleFrames(batch *[]wire.Message) error {
 			if l.frames != nil {
 				l.passOn(batch)
 				l.frames.Frame(f)
+				l.awaitRoom()
 			}
 		default:
 			l.passOn(batch)
@@ -78,6 +82,7 @@ func (l *Link) handleOutsized(err error, batch *[]wire.Message) error {
 	l.passOn(batch)
 	l.countReceived(1)
 	l.receiver.TooBig(m.message, m.size)
+	l.awaitRoom()
 	return nil
 }
 
@@ -91,6 +96,7 @@ func (l *Link) passOn(batch *[]wire.Message) {
 	l.receiver.Messages(*batch)
 	clear(*batch) // their bodies would keep the read buffer alive
 	*batch = (*batch)[:0]
+	l.awaitRoom()
 }
 
 func (l *Link) countReceived(messages int) {
@@ -109,6 +115,7 @@ func (l *Link) countReceived(messages int) {
 func (l *Link) handleReply(f wire.Frame) error {
 	if l.frames != nil {
 		l.frames.Frame(f)
+		l.awaitRoom()
 		return nil
 	}
 	if f.Type == wire.FrameError {
@@ -125,16 +132,19 @@ func (l *Link) handleReply(f wire.Frame) error {
 	}
 	w, ok := l.popAwaited()
 	if !ok {
-		return fmt.Errorf("%w: %q", ErrUnexpectedReply, f.Data)
+		return fmt.Errorf("%w: %.200q", ErrUnexpectedReply, f.Data)
 	}
 	w.to.Reply(f.Data, nil)
 	return nil
 }
 
-// popAwaited removes the oldest command that has no reply yet.
+// popAwaited removes the oldest command that has no reply yet. ok is false if there is
+// none, or if the writer has not even taken it: a reply cannot be for a command that
+// nsqd cannot have. If such replies counted, an nsqd that reads nothing could have
+// publishers fill memory, since each reply makes room for another publish.
 func (l *Link) popAwaited() (w awaitedReply, ok bool) {
 	l.mu.Lock()
-	w, ok = l.awaited.pop()
+	w, ok = l.awaited.popBefore(l.queued - uint64(l.pending.len)) // #nosec G115 -- not negative
 	wake := ok && l.drain.requested
 	l.mu.Unlock()
 	if wake {

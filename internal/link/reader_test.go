@@ -32,6 +32,7 @@ func TestReadOrder(t *testing.T) {
 			l, r := p.connect(cfg)
 			l.Pub("t", []byte("x"), r.replier("first"))
 			l.Pub("t", []byte("x"), r.replier("second"))
+			synctest.Wait()
 			for i := 0; i < len(stream); i += size {
 				p.send(stream[i:min(i+size, len(stream))])
 				if size < len(stream) {
@@ -125,6 +126,7 @@ func TestReadFailed(t *testing.T) {
 		p := newPeer(t)
 		l, r := p.connect(p.config())
 		l.Pub("t", []byte("x"), r.replier("pub"))
+		synctest.Wait()
 		p.send(nsqtest.ErrorFrame("E_FIN_FAILED", "1"), nsqtest.ErrorFrame("E_REQ_FAILED", "2"),
 			nsqtest.ErrorFrame("E_TOUCH_FAILED", ""), okFrame, nsqtest.ErrorFrame("E_FIN_FAILED", "3"))
 		synctest.Wait()
@@ -187,6 +189,7 @@ func TestReadWithoutTimeout(t *testing.T) {
 		l, r := p.connect(cfg)
 		pass(24 * time.Hour)
 		l.Pub("t", []byte("x"), r.replier("pub"))
+		synctest.Wait()
 		p.send(okFrame)
 		synctest.Wait()
 		r.expect(t, "pub: OK")

@@ -31,8 +31,9 @@ func (q *replyQueue) push(w awaitedReply) {
 	q.list = append(q.list, w)
 }
 
-func (q *replyQueue) pop() (awaitedReply, bool) {
-	if q.len() == 0 {
+// popBefore removes the oldest command, if it begins before that position.
+func (q *replyQueue) popBefore(position uint64) (awaitedReply, bool) {
+	if q.len() == 0 || q.list[q.head].start >= position {
 		return awaitedReply{}, false
 	}
 	w := q.list[q.head]

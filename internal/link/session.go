@@ -2,6 +2,7 @@ package link
 
 import (
 	"crypto/tls"
+	"math"
 
 	"github.com/rdyhq/nsq/internal/wire"
 )
@@ -15,8 +16,18 @@ type session struct {
 	auth        *wire.AuthResponse    // nil if nsqd did not ask for AUTH
 }
 
-// Granted returns nsqd's reply to IDENTIFY. If nsqd only said OK, r is empty and ok is
-// false.
+// inRange returns what nsqd granted with limits that the client can reckon with. A
+// limit below 0 stands for none, as 0 does. Timeouts, in milliseconds, fit 32 bits: that
+// is seven weeks.
+func inRange(r wire.IdentifyResponse) wire.IdentifyResponse {
+	r.MaxRdyCount = min(max(r.MaxRdyCount, 0), math.MaxInt32)
+	r.MsgTimeout = min(max(r.MsgTimeout, 0), math.MaxUint32)
+	r.MaxMsgTimeout = min(max(r.MaxMsgTimeout, 0), math.MaxUint32)
+	return r
+}
+
+// Granted returns nsqd's reply to IDENTIFY, with limits as inRange makes them. If nsqd only
+// said OK, r is empty and ok is false.
 func (s *session) Granted() (r wire.IdentifyResponse, ok bool) { return s.granted, s.negotiated }
 
 // Auth returns nsqd's reply to AUTH. ok is false when nsqd did not ask for AUTH.

@@ -13,7 +13,7 @@ const nopInterval = time.Second
 
 // awaitSubAfter waits until SubAfter. Meanwhile it reads nothing, since a reader of TLS
 // or compressed data that is interrupted cannot go on. So it cannot see heartbeats, and
-// sends a NOP every second instead; those that are owed are sent by then, too.
+// sends a NOP every second instead, which is also the one that may be owed.
 func (h *handshake) awaitSubAfter(ctx context.Context) error {
 	for {
 		left := time.Until(h.cfg.SubAfter)
@@ -28,7 +28,8 @@ func (h *handshake) awaitSubAfter(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		if left > nopInterval {
-			if _, err := h.out.Write(wire.AppendNop(h.takeNops())); err != nil {
+			h.owesNop = false
+			if _, err := h.out.Write(wire.AppendNop(nil)); err != nil {
 				return err
 			}
 		}

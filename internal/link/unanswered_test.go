@@ -91,6 +91,7 @@ func TestUnansweredAfterReplies(t *testing.T) {
 		l, r := p.connect(p.config())
 		for range 3 {
 			l.Pub("t", []byte("x"), r.replier("early"))
+			synctest.Wait()
 			p.send(okFrame)
 			synctest.Wait()
 		}

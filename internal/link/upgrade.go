@@ -77,14 +77,14 @@ func (h *handshake) startCompression() error {
 func (h *handshake) expectOK() error {
 	data, err := h.readReply()
 	if err == nil && string(data) != wire.OK {
-		err = fmt.Errorf("%w to the upgrade: %q", ErrUnexpectedReply, data)
+		err = fmt.Errorf("%w to the upgrade: %.200q", ErrUnexpectedReply, data)
 	}
 	return err
 }
 
 // An upgradeReader is what a new stream reads from: first what the link has read
 // ahead on the old stream, then the old stream's source. It skips the heartbeats
-// that nsqd still sent on the old stream, and owes a NOP for each:
+// that nsqd still sent on the old stream, and owes a NOP for them:
 //
 //  1. nsqd replies to IDENTIFY, or says OK on a new stream. The link goes on to the
 //     next upgrade.
@@ -131,7 +131,7 @@ func (u *upgradeReader) skipHeartbeats() error {
 		switch {
 		case bytes.HasPrefix(u.ahead, heartbeatFrame):
 			u.ahead = u.ahead[len(heartbeatFrame):]
-			u.h.owedNops++
+			u.h.owesNop = true
 		case bytes.HasPrefix(heartbeatFrame, u.ahead): // a part of one, or nothing
 			u.ahead = slices.Grow(u.ahead, len(heartbeatFrame))
 			n, err := u.src.Read(u.ahead[len(u.ahead):cap(u.ahead)])

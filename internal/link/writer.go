@@ -1,7 +1,6 @@
 package link
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"runtime"
@@ -22,12 +21,11 @@ func (l *Link) writeLoop() {
 		}
 		for i, chunk := range out {
 			n, err := l.out.Write(chunk)
+			l.countWritten(n)
 			if err != nil {
-				l.countWritten(n, out[i:])
 				l.writeFailed(err)
 				return
 			}
-			l.countWritten(n, nil)
 			releaseChunk(chunk)
 			out[i] = nil
 		}
@@ -76,16 +74,11 @@ func (l *Link) takePending(empty [][]byte) (out [][]byte, done bool) {
 	}
 }
 
-// countWritten counts n bytes that the socket took. After a failed Write, unsent begins
-// with the chunk that those bytes belong to. All that follows the last whole command
-// among them is kept for closeAccounts.
-func (l *Link) countWritten(n int, unsent [][]byte) {
+// countWritten counts n bytes that the socket took.
+func (l *Link) countWritten(n int) {
 	l.mu.Lock()
 	l.sent += uint64(n) // #nosec G115 -- not negative
-	if len(unsent) > 0 {
-		unsent[0] = unsent[0][bytes.LastIndexByte(unsent[0][:n], '\n')+1:]
-		l.unsent = unsent
-	}
+	l.acks.forgetSent(l.sent)
 	l.signalProgress()
 	l.mu.Unlock()
 }

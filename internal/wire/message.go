@@ -16,6 +16,20 @@ const messageHeaderLen = 8 + 2 + IDLen
 // uses lower-case hex digits.
 type ID [IDLen]byte
 
+// Printable reports whether all bytes of the ID are printable ASCII and none is a space.
+// An ID with others may not be readable in a command.
+func (id *ID) Printable() bool { return printable(id[:8]) && printable(id[8:]) }
+
+// printable reports whether each of 8 bytes is between '!' and '~'. It looks at all of
+// them at once: the highest bit of a byte tells of a fault.
+func printable(b []byte) bool {
+	const each = 0x0101010101010101
+	x := binary.LittleEndian.Uint64(b)
+	above := x | (x + (0x7f-'~')*each) // a byte after '~' has the bit, or gets it
+	below := x - '!'*each              // a byte before '!' borrows it
+	return (above|below)&(0x80*each) == 0
+}
+
 // A Message is the data of a message frame.
 type Message struct {
 	Timestamp int64  // when it was published, by nsqd's clock, in Unix nanoseconds
