@@ -54,8 +54,9 @@ type Conn struct {
 // A Conn calls its delegate on two goroutines. One reports what arrives, in the
 // order in which nsqd sent it. The other reports acks and requeues, in the order
 // in which Finish and Requeue were called. Neither holds up the connection or the
-// other, so a method may block, and may call the Conn's methods. Reports that wait
-// for a method to return are kept in memory, without a bound.
+// other, so a method may block, and may call the Conn's methods. What arrives while a
+// method runs is kept in memory, up to 32 MiB. Beyond that the Conn reads nothing and
+// replies to no heartbeat until methods return, so nsqd may close the connection.
 type ConnDelegate interface {
 	// OnResponse is called with the data of a response frame: OK, CLOSE_WAIT, or
 	// JSON. Responses come in the order of the commands that have one. An error

@@ -65,9 +65,18 @@ func (e *connEvents) call(what func(ConnDelegate)) {
 	}
 }
 
-// postArrival posts a call of the delegate that reports a frame.
-func (e *connEvents) postArrival(what func(ConnDelegate)) {
-	e.arrivals.post(func(time.Time) { e.call(what) })
+// reportOverhead is about what a waiting report costs beside its data, in bytes.
+const reportOverhead = 256
+
+// postArrival posts a call that reports a frame with that much data. Until it has
+// returned, the link counts the data as held.
+func (e *connEvents) postArrival(data int, report func()) {
+	size := data + reportOverhead
+	e.link.Hold(size)
+	e.arrivals.post(func(time.Time) {
+		report()
+		e.link.Hold(-size)
+	})
 }
 
 // Messages copies the messages that the link has read, and posts them.
@@ -79,7 +88,7 @@ func (e *connEvents) Messages(batch []wire.Message) {
 			ID: MessageID(w.ID), Body: bytes.Clone(w.Body), Timestamp: w.Timestamp, Attempts: w.Attempts,
 			NSQDAddress: e.c.addr, Delegate: e,
 		}
-		e.arrivals.post(func(time.Time) { e.passOn(m) })
+		e.postArrival(len(m.Body), func() { e.passOn(m) })
 	}
 }
 
@@ -113,12 +122,12 @@ func (e *connEvents) Frame(f wire.Frame) {
 	switch {
 	case f.IsHeartbeat():
 		e.c.log.Debug("heartbeat received")
-		e.postArrival(func(d ConnDelegate) { d.OnHeartbeat(e.c) })
+		e.postArrival(0, func() { e.call(func(d ConnDelegate) { d.OnHeartbeat(e.c) }) })
 	case f.Type == wire.FrameError:
 		e.c.log.Error("nsqd reported an error", "err", wire.ParseError(data))
-		e.postArrival(func(d ConnDelegate) { d.OnError(e.c, data) })
+		e.postArrival(len(data), func() { e.call(func(d ConnDelegate) { d.OnError(e.c, data) }) })
 	default:
-		e.postArrival(func(d ConnDelegate) { d.OnResponse(e.c, data) })
+		e.postArrival(len(data), func() { e.call(func(d ConnDelegate) { d.OnResponse(e.c, data) }) })
 	}
 }
 
