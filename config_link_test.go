@@ -147,7 +147,7 @@ func TestTLSRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer p.Stop()
-		err = p.Publish("t", []byte("hello"))
+		err = p.PublishContext(t.Context(), "t", []byte("hello"))
 		identify, ok := errors.AsType[ErrIdentify](err)
 		if !errors.Is(err, ErrTLSRefused) || !ok || !strings.Contains(identify.Reason, "TLS") {
 			t.Errorf("%T %v", err, err)

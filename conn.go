@@ -160,9 +160,6 @@ func (c *Conn) linkEnded() {
 // IsClosing reports whether Close was called.
 func (c *Conn) IsClosing() bool { return c.closing.Load() }
 
-// closingError wraps ErrClosing with the address.
-func (c *Conn) closingError() error { return fmt.Errorf("[%s] %w", c.addr, ErrClosing) }
-
 // RDY returns the count that SetRDY was last given.
 func (c *Conn) RDY() int64 { return c.rdy.Load() }
 
@@ -230,9 +227,9 @@ func (c *Conn) writable() error {
 	case c.link != nil && !c.ended:
 		return nil
 	case c.ended || c.closing.Load():
-		return c.closingError()
+		return ErrClosing
 	}
-	return fmt.Errorf("[%s] %w", c.addr, ErrNotConnected)
+	return ErrNotConnected
 }
 
 // Flush sends what Write was given, and waits as WriteCommand does.
@@ -242,8 +239,8 @@ func (c *Conn) Flush() error { return c.send(nil) }
 // socket takes no data for write_timeout, the connection ends, and with it the
 // wait. nsqd's reply goes to the delegate.
 //
-// The error is ErrNotConnected before Connect, and [ErrClosing] if the connection
-// has ended or is about to. Any other error says why the connection ended while
+// As in go-nsq, errors are not wrapped. The error is ErrNotConnected before Connect, and
+// [ErrClosing] if the connection has ended or is about to. Any other error says why the connection ended while
 // WriteCommand waited: nsqd may or may not have received the command.
 func (c *Conn) WriteCommand(cmd *Command) error { return c.send(cmd.appendTo(nil)) }
 
@@ -258,10 +255,10 @@ func (c *Conn) send(command []byte) error {
 	c.unflushed = nil
 	c.mu.Unlock()
 	if !ok {
-		return c.closingError()
+		return ErrClosing
 	}
 	if err := l.Sent(end); err != nil {
-		return fmt.Errorf("[%s] write: %w", c.addr, reason(err))
+		return reason(err)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package nsq
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/rdyhq/nsq/internal/link"
 )
@@ -28,8 +27,9 @@ type AuthResponse struct {
 // AUTH, as the config asks and nsqd grants. After that the delegate is called. The
 // response is nil if nsqd replied to IDENTIFY with OK alone.
 //
-// Connect validates the options first. If the handshake fails, the error is an
-// [ErrIdentify] or, if AUTH failed, wraps the cause; the delegate is not called.
+// Connect validates the options first. Errors are not wrapped, as in go-nsq: if the dial
+// fails, the error is the dial's; if the handshake fails, it is an [ErrIdentify] or, if
+// nsqd refuses AUTH, wraps the cause. The delegate is not called then.
 // After a failure Connect may be called again; after a success it returns
 // ErrAlreadyConnected. If Close was called, before Connect or meanwhile, it
 // returns ErrClosing.
@@ -47,10 +47,10 @@ func (c *Conn) Connect() (*IdentifyResponse, error) {
 		if l != nil {
 			l.Close(nil)
 		}
-		return nil, c.closingError()
+		return nil, ErrClosing
 	}
 	if err != nil {
-		return nil, connectError(c.addr, "", "", err)
+		return nil, bareConnectError(connectError(c.addr, "", "", err))
 	}
 	if auth, ok := l.Auth(); ok {
 		c.log.Info("auth accepted", "identity", auth.Identity, "permissions", auth.PermissionCount)
@@ -70,9 +70,9 @@ func (c *Conn) beginConnect(cancel context.CancelCauseFunc) error {
 	defer c.mu.Unlock()
 	switch {
 	case c.closing.Load():
-		return c.closingError()
+		return ErrClosing
 	case c.link != nil || c.cancel != nil:
-		return fmt.Errorf("[%s] %w", c.addr, ErrAlreadyConnected)
+		return ErrAlreadyConnected
 	}
 	c.cancel = cancel
 	return nil

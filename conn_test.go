@@ -251,7 +251,7 @@ func TestConnClose(t *testing.T) {
 			if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() || !strings.Contains(err.Error(), "a:1") {
 				t.Errorf("%v", err)
 			}
-			s.expectHeard("io "+errors.Unwrap(err).Error(), "close")
+			s.expectHeard("io "+err.Error(), "close")
 			s.expectOpen(0)
 		})
 	})
@@ -343,7 +343,7 @@ func TestConnBeforeConnect(t *testing.T) {
 		}
 		_, err := c.Write([]byte("NOP\n"))
 		for _, err := range []error{err, c.Flush(), c.WriteCommand(Nop())} {
-			if !errors.Is(err, ErrNotConnected) || !strings.Contains(err.Error(), "a:1") {
+			if err != ErrNotConnected { //nolint:errorlint // go-nsq's users compare
 				t.Error(err)
 			}
 		}

@@ -119,8 +119,12 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 //
 //   - [ErrAlreadyConnected] if the address is connected and an earlier call returned
 //     nil for it, or if another call is waiting for it;
+//   - the dial's error, as the dial returns it, if it fails;
 //   - [ErrIdentify] if the handshake fails;
-//   - one that wraps a [*ProtocolError] if nsqd refuses the subscription.
+//   - one that wraps a [*ProtocolError] if nsqd refuses AUTH or the subscription.
+//
+// The first three are not wrapped, for programs that compare with == or use type
+// assertions. [Consumer.Snapshot] and the log name the address as well.
 func (c *Consumer) ConnectToNSQD(addr string) error {
 	if err := c.beginConnecting(); err != nil {
 		return err
@@ -133,16 +137,45 @@ func (c *Consumer) ConnectToNSQD(addr string) error {
 }
 
 // ConnectToNSQDs calls [Consumer.ConnectToNSQD] for several addresses at once and
-// waits for all of them. It joins their errors; one that fails does not keep the
-// others from being connected.
+// waits for all of them. One that fails does not keep the others from being connected.
+// If several fail, their errors are joined, each with its address, unless all of them
+// are [ErrAlreadyConnected]. If one fails, its error is returned as it is.
 func (c *Consumer) ConnectToNSQDs(addresses []string) error {
+	if len(addresses) == 0 {
+		return nil
+	}
+	if err := c.beginConnecting(); err != nil {
+		return err
+	}
 	errs := make([]error, len(addresses))
 	var wg sync.WaitGroup
 	for i, addr := range addresses {
 		wg.Go(func() { errs[i] = c.ConnectToNSQD(addr) })
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return joinConnectErrors(addresses, errs)
+}
+
+// joinConnectErrors joins the errors of several addresses. As programs for go-nsq
+// compare with ==, it returns a single error, or ErrAlreadyConnected if all are, itself.
+func joinConnectErrors(addresses []string, errs []error) error {
+	var failed []error
+	var last error
+	connected := 0
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			continue
+		case errors.Is(err, ErrAlreadyConnected):
+			connected++
+		}
+		last = err
+		failed = append(failed, fmt.Errorf("[%s] %w", addresses[i], err))
+	}
+	if len(failed) == 1 || connected == len(failed) {
+		return last
+	}
+	return errors.Join(failed...)
 }
 
 // elapsed reads the Consumer's clock.

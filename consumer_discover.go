@@ -64,8 +64,8 @@ func (c *Consumer) ConnectToNSQLookupd(addr string) error {
 }
 
 // ConnectToNSQLookupds is [Consumer.ConnectToNSQLookupd] for several addresses at
-// once. It returns soon after the first response. It joins the errors of invalid
-// addresses, and asks the others.
+// once. It returns soon after the first response. It returns the error of an invalid
+// address, joined if there are several, and asks the others.
 func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 	if err := c.beginConnecting(); err != nil {
 		return err
@@ -93,6 +93,9 @@ func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 		case <-settled: //nolint:errcheck // it only says that the wait is over
 		case <-ctx.Done():
 		}
+	}
+	if len(errs) == 1 {
+		return errs[0]
 	}
 	return errors.Join(errs...)
 }

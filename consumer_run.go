@@ -177,7 +177,7 @@ func callError(r control.Reply) error {
 	case control.Stopped:
 		return errConsumerStopped
 	}
-	return r.Err // nil for OK
+	return bareConnectError(r.Err) // nil for OK
 }
 
 // dial starts a dial, which posts its result as an event.

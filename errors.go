@@ -8,14 +8,20 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
+// Methods that go-nsq has return go-nsq's values and types, unwrapped, so that programs
+// may compare with == and use type assertions. The reasons are in the errors of the
+// methods with a context, and in ProducerTransaction.Cause.
+
 var (
-	// ErrNotConnected reports that there is no connection to the nsqd. A publish
-	// that cannot be completed returns it, and so does a disconnect from an
-	// address that the Consumer does not know.
+	// ErrNotConnected reports that there is no connection to the nsqd.
+	// [Producer.Publish] returns it, unwrapped, if the connection was lost before nsqd
+	// replied: nsqd may have the message or not. So do a disconnect from an address
+	// that the Consumer does not know, and a [Conn] that is not connected.
 	ErrNotConnected = errors.New("not connected")
 	// ErrStopped reports that the Consumer or Producer was stopped.
 	ErrStopped = errors.New("stopped")
-	// ErrClosing reports that the connection is closing or closed.
+	// ErrClosing reports that the connection is closing or closed. A [Conn] returns it
+	// unwrapped.
 	ErrClosing = errors.New("closing")
 	// ErrAlreadyConnected reports that the Consumer is connected to the address, or
 	// that another call is connecting to it.
@@ -25,7 +31,8 @@ var (
 	ErrOverMaxInFlight = errors.New("over configure max-inflight")
 
 	// ErrNotSent reports that a publish failed and that nsqd has not taken the
-	// message: publishing it again cannot make a duplicate. Either no byte of it was
+	// message. [Producer.PublishContext] and the other methods with a context wrap it:
+	// publishing it again cannot make a duplicate. Either no byte of it was
 	// sent, or it followed a publish that nsqd refused, after which nsqd closes the
 	// connection and reads no more. ErrNotSent also matches ErrNotConnected.
 	ErrNotSent = fmt.Errorf("%w: nothing was published", ErrNotConnected)
@@ -100,7 +107,26 @@ func reason(err error) error {
 	return err
 }
 
-// connectError returns the public error for an error of link.Dial. It uses topic
+// connectFailure is the error of an attempt to connect. Its text names the address.
+type connectFailure struct {
+	error
+	bare error // what go-nsq returns for this failure
+}
+
+// Unwrap returns the error without what go-nsq returns for it.
+func (e connectFailure) Unwrap() error { return e.error }
+
+// bareConnectError returns what go-nsq returns for the same failure to connect: the
+// dial's error as the dial returned it, an ErrIdentify as such. An error that is no
+// connectFailure is returned as it is.
+func bareConnectError(err error) error {
+	if failed, ok := errors.AsType[connectFailure](err); ok {
+		return failed.bare
+	}
+	return err
+}
+
+// connectError returns a connectFailure for an error of link.Dial. It uses topic
 // and channel only if SUB failed.
 func connectError(addr, topic, channel string, err error) error {
 	cause := reason(err)
@@ -110,13 +136,29 @@ func connectError(addr, topic, channel string, err error) error {
 	}
 	switch op {
 	case link.OpIdentify:
-		return ErrIdentify{Reason: fmt.Sprintf("%v (nsqd %s)", cause, addr), cause: cause}
+		return identifyFailure(addr, ErrIdentify{Reason: cause.Error(), cause: cause})
 	case link.OpTLS, link.OpSnappy, link.OpDeflate:
-		return ErrIdentify{Reason: fmt.Sprintf("%s: %v (nsqd %s)", op, cause, addr), cause: cause}
+		return identifyFailure(addr, ErrIdentify{Reason: fmt.Sprintf("%s: %v", op, cause), cause: cause})
 	case link.OpSub:
-		return fmt.Errorf("[%s] failed to subscribe to %s:%s - %w", addr, topic, channel, cause)
+		subscribe := fmt.Errorf("[%s] failed to subscribe to %s:%s - %w", addr, topic, channel, cause)
+		return connectFailure{error: subscribe, bare: subscribe}
 	case link.OpAuth:
-		return fmt.Errorf("[%s] failed to authenticate - %w", addr, cause)
+		return authFailure(addr, cause)
 	}
-	return fmt.Errorf("[%s] failed to connect - %w", addr, cause)
+	return connectFailure{error: fmt.Errorf("[%s] failed to connect - %w", addr, cause), bare: cause}
+}
+
+func identifyFailure(addr string, err ErrIdentify) connectFailure {
+	return connectFailure{error: fmt.Errorf("[%s] %w", addr, err), bare: err}
+}
+
+// authFailure is a failed AUTH. go-nsq returns an error of the connection unwrapped. For
+// a refusal, and for a missing secret, it has a text only.
+func authFailure(addr string, cause error) connectFailure {
+	failed := connectFailure{error: fmt.Errorf("[%s] failed to authenticate - %w", addr, cause), bare: cause}
+	_, refused := errors.AsType[*ProtocolError](cause)
+	if refused || errors.Is(cause, link.ErrAuthRequired) {
+		failed.bare = failed.error
+	}
+	return failed
 }

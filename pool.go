@@ -167,7 +167,7 @@ func (pool *ProducerPool) probe(m *poolMember) {
 		case <-pool.alive.Done():
 			return
 		}
-		err := m.p.Ping()
+		err := m.p.nsqd.ping()
 		if errors.Is(err, ErrStopped) {
 			return
 		}

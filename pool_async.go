@@ -80,9 +80,9 @@ func (pool *ProducerPool) replied(t *ProducerTransaction) {
 	a := t.Args[0].(*poolTransaction)
 	ctx := context.Background()
 	switch {
-	case t.Error == nil:
+	case t.Cause == nil:
 		pool.complete(a, nil)
-	case !pool.noteFailure(ctx, &a.tries, a.at, t.Error):
+	case !pool.noteFailure(ctx, &a.tries, a.at, t.Cause):
 		pool.complete(a, triesError(&a.tries, nil))
 	default:
 		pool.async.retries.Go(func() {
@@ -95,6 +95,6 @@ func (pool *ProducerPool) replied(t *ProducerTransaction) {
 
 // complete delivers the result of a publish to its doneChan.
 func (pool *ProducerPool) complete(a *poolTransaction, err error) {
-	a.t.Error = err
+	a.t.Error, a.t.Cause = asGoNSQ(err), err
 	pool.async.queues.post(a.queue, a.t)
 }

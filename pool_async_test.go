@@ -237,7 +237,7 @@ func randomAsyncPoolLife(s *pooling, rng *rand.Rand) {
 			if _, twice := results[body]; twice {
 				s.Errorf("the transaction of %q came twice", body)
 			}
-			results[body] = t.Error
+			results[body] = t.Cause
 		}
 	})
 	for range 4 {

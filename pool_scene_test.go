@@ -105,7 +105,7 @@ func (s *pooling) collect(done chan *ProducerTransaction, count int) map[any]err
 		if _, twice := results[t.Args[0]]; twice {
 			s.Errorf("the transaction of %v came twice", t.Args)
 		}
-		results[t.Args[0]] = t.Error
+		results[t.Args[0]] = t.Cause
 	}
 	synctest.Wait()
 	if len(done) > 0 {

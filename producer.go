@@ -63,9 +63,10 @@ func newProducer(addr string, cfg *Config, logs *logs) *Producer {
 func (p *Producer) String() string { return p.addr }
 
 // Ping connects if there is no connection, and sends nsqd a NOP. nsqd does not
-// reply to a NOP, so a nil error says only that there is a connection. Otherwise
-// the error is [ErrNotSent], wrapped with the reason, or [ErrStopped].
-func (p *Producer) Ping() error { return p.nsqd.ping() }
+// reply to a NOP, so a nil error says only that there is a connection. Otherwise the
+// error is that of the dial, an [ErrIdentify], or [ErrStopped], unwrapped as with
+// [Producer.Publish].
+func (p *Producer) Ping() error { return asGoNSQ(p.nsqd.ping()) }
 
 // Stop stops the Producer. New publishes fail with [ErrStopped]. Stop waits for
 // nsqd's replies to those under way, then closes the connection and waits until

@@ -10,13 +10,14 @@ import (
 // PublishAsync publishes a message without waiting for nsqd's reply. If it returns
 // nil, exactly one transaction with args and the result is sent on doneChan, unless
 // doneChan is nil. If it returns an error, nothing is published and no transaction
-// follows; the errors are those of [Producer.PublishContext]. The body may be changed
-// as soon as the call returns.
+// follows. The errors are those of [Producer.Publish]. The body may be changed as soon
+// as the call returns.
 //
 // It blocks while a connection is made, and while too much is outstanding: 16 MiB to
 // which nsqd has not replied, over all publishes of the Producer, or 10,000
 // transactions not yet received from this doneChan. If there is still no room after
-// read_timeout, it returns [ErrNotSent].
+// read_timeout, it returns [ErrNotSent], wrapped together with the reason; go-nsq would
+// block for ever.
 //
 // A doneChan that is not received from delays only its own transactions, which come
 // in the order of nsqd's replies. Do not close it before all have arrived. A doneChan
@@ -26,28 +27,28 @@ import (
 // should give it a buffer of 1.
 //
 // When the connection is lost, messages that were queued on it are not published
-// again. If their transactions say [ErrNotSent], the caller can publish them again
+// again. If the Cause of their transactions is [ErrNotSent], the caller can publish them again
 // without making duplicates. [Producer.Stop] waits as long as outstanding transactions
 // are being received; it drops those of a doneChan from which none is received for a
 // second.
 func (p *Producer) PublishAsync(topic string, body []byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
-	return p.publishAsync(pub(topic, body), doneChan, args)
+	return asGoNSQ(p.publishAsync(pub(topic, body), doneChan, args))
 }
 
 // MultiPublishAsync publishes messages as one command without waiting for nsqd's
-// reply. It reports like [Producer.PublishAsync], with the errors of
-// [Producer.MultiPublishContext].
+// reply. It reports like [Producer.PublishAsync].
 func (p *Producer) MultiPublishAsync(topic string, body [][]byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
-	return p.publishAsync(mpub(topic, body), doneChan, args)
+	return asGoNSQ(p.publishAsync(mpub(topic, body), doneChan, args))
 }
 
 // DeferredPublishAsync publishes a message that nsqd delivers after a delay,
-// without waiting for nsqd's reply. It reports like [Producer.PublishAsync], with the
-// errors of [Producer.DeferredPublishContext].
+// without waiting for nsqd's reply. It reports like [Producer.PublishAsync].
 func (p *Producer) DeferredPublishAsync(topic string, delay time.Duration, body []byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
-	return p.publishAsync(dpub(topic, delay, body), doneChan, args)
+	return asGoNSQ(p.publishAsync(dpub(topic, delay, body), doneChan, args))
 }
 
+// publishAsync queues a publish whose transaction is sent on done. Its errors are those
+// of publish.
 func (p *Producer) publishAsync(m *publication, done chan *ProducerTransaction, args []any) error {
 	if err := p.check(m); err != nil {
 		return err
@@ -82,6 +83,7 @@ type transactionReply struct {
 
 // Reply completes the transaction.
 func (r *transactionReply) Reply(data []byte, err error) {
-	r.t.Error = publishError(r.p.addr, r.topic, r.conn.replied(r.size, data, err))
+	r.t.Cause = publishError(r.p.addr, r.topic, r.conn.replied(r.size, data, err))
+	r.t.Error = asGoNSQ(r.t.Cause)
 	r.p.queues.post(r.queue, &r.t)
 }

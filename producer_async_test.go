@@ -66,7 +66,7 @@ func TestAsyncRefusedHere(t *testing.T) {
 			s.Errorf("%d dials", n)
 		}
 		s.net.Refuse("a:1", nil)
-		if err := s.p.PublishAsync("t", m, done); !errors.Is(err, ErrNotSent) {
+		if err := s.p.publishAsync(pub("t", m), done, nil); !errors.Is(err, ErrNotSent) {
 			s.Errorf("without nsqd: %v", err)
 		}
 		s.p.Stop()

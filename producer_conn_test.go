@@ -1,6 +1,7 @@
 package nsq
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -37,7 +38,7 @@ func TestConcurrentPublishes(t *testing.T) {
 			wg.Go(func() {
 				for j := range each {
 					body := fmt.Sprint(i, " ", j)
-					if err := s.p.Publish("t", []byte(body)); err != nil {
+					if err := s.p.PublishContext(s.Context(), "t", []byte(body)); err != nil {
 						s.Error(err)
 					}
 					note(replied, body)
@@ -70,7 +71,7 @@ func TestPublishesAreCoalesced(t *testing.T) {
 		var wg sync.WaitGroup
 		publish := func(body string) {
 			wg.Go(func() {
-				if err := s.p.Publish("t", []byte(body)); err != nil {
+				if err := s.p.PublishContext(s.Context(), "t", []byte(body)); err != nil {
 					s.Error(err)
 				}
 			})
@@ -128,7 +129,7 @@ func TestStrayFrameWhenIdle(t *testing.T) {
 					s.Errorf("%d connections are open, want none", n)
 				}
 				s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Reply: nsqtest.ErrorFrame("E_PUB_FAILED", ""), Close: true})
-				if err := s.p.Publish("t", []byte("m")); err == nil || err.Error() != "E_PUB_FAILED" {
+				if err := s.p.PublishContext(s.Context(), "t", []byte("m")); err == nil || err.Error() != "E_PUB_FAILED" {
 					s.Errorf("not its own reply: %v", err)
 				}
 				s.publishes()
@@ -149,7 +150,7 @@ func TestStrayFrameAmongReplies(t *testing.T) {
 					var wg sync.WaitGroup
 					for range 3 {
 						wg.Go(func() {
-							if err := s.p.Publish("t", []byte("m")); !errors.Is(err, ErrUnknownOutcome) {
+							if err := s.p.PublishContext(s.Context(), "t", []byte("m")); !errors.Is(err, ErrUnknownOutcome) {
 								s.Errorf("%v", err)
 							}
 						})
@@ -170,10 +171,10 @@ func TestPublishRightAfterRefusal(t *testing.T) {
 	produce(t, func(s *producing) {
 		for i := range 500 {
 			s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Reply: nsqtest.ErrorFrame("E_PUB_FAILED", ""), Close: true})
-			if _, ok := errors.AsType[ErrProtocol](s.p.Publish("t", []byte("m"))); !ok {
+			if _, ok := errors.AsType[ErrProtocol](s.p.PublishContext(s.Context(), "t", []byte("m"))); !ok {
 				s.Fatalf("%d: not refused", i)
 			}
-			if err := s.p.Publish("t", []byte("m")); err != nil {
+			if err := s.p.PublishContext(s.Context(), "t", []byte("m")); err != nil {
 				s.Fatalf("%d: %v", i, err)
 			}
 			s.d.ClearFaults()
@@ -189,7 +190,7 @@ func TestCloseAfterIdentify(t *testing.T) {
 		start := time.Now()
 		for s.net.Dials() < 10_000 && !s.Failed() {
 			before := s.net.Dials()
-			err := s.p.Publish("t", []byte("m"))
+			err := s.p.PublishContext(s.Context(), "t", []byte("m"))
 			if err == nil {
 				s.Error("a publish succeeds")
 			}
@@ -197,7 +198,7 @@ func TestCloseAfterIdentify(t *testing.T) {
 			if n := s.net.Dials() - before; n > 2 {
 				s.Errorf("%d dials for one publish, want 2 at most", n)
 			}
-			if err := s.p.Ping(); err != nil && !errors.Is(err, ErrNotSent) {
+			if err := s.p.nsqd.ping(); err != nil && !errors.Is(err, ErrNotSent) {
 				s.Errorf("ping: %v", err)
 			}
 		}
@@ -222,13 +223,13 @@ func TestCloseAfterIdentifyNowAndThen(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 8 {
 				wg.Go(func() {
-					if err := s.p.Publish("t", []byte("m")); err == nil {
+					if err := s.p.PublishContext(s.Context(), "t", []byte("m")); err == nil {
 						stored.Add(1)
 					}
 				})
 			}
 			wg.Wait()
-			_ = s.p.Publish("t", []byte("last")) // nsqd refuses it and closes
+			_ = s.p.PublishContext(s.Context(), "t", []byte("last")) // nsqd refuses it and closes
 		}
 		if n := int(stored.Load()); n < 8*100 || n > len(s.stored()) {
 			s.Errorf("%d published, %d stored", n, len(s.stored()))
@@ -241,7 +242,7 @@ func TestReconnect(t *testing.T) {
 	produce(t, func(s *producing) {
 		for i := range 200 {
 			before := len(s.stored())
-			err := s.p.Publish("t", []byte("m")) // the loss may not have been noticed yet
+			err := s.p.PublishContext(s.Context(), "t", []byte("m")) // the loss may not have been noticed yet
 			expectVerdict(s.T, err, len(s.stored()) > before)
 			if err != nil {
 				synctest.Wait()
@@ -265,7 +266,7 @@ func TestNSQDRestarts(t *testing.T) {
 			synctest.Wait()
 			for range 5 {
 				redialAllowed()
-				if err := s.p.Publish("t", []byte("m")); !errors.Is(err, ErrNotSent) || !errors.Is(err, syscall.ECONNREFUSED) {
+				if err := s.p.PublishContext(s.Context(), "t", []byte("m")); !errors.Is(err, ErrNotSent) || !errors.Is(err, syscall.ECONNREFUSED) {
 					s.Errorf("while nsqd is down: %v", err)
 				}
 			}
@@ -283,29 +284,29 @@ func TestNSQDRestarts(t *testing.T) {
 func TestCutAtEveryByte(t *testing.T) {
 	helloSent, helloReceived := helloSizes(t)
 	one, many := []byte("hi"), [][]byte{[]byte("a"), []byte("bc")}
-	async := func(publish func(done chan *ProducerTransaction) error) error {
+	async := func(p *Producer, m *publication) error {
 		done := make(chan *ProducerTransaction)
-		if err := publish(done); err != nil {
+		if err := p.publishAsync(m, done, nil); err != nil {
 			return err
 		}
-		return (<-done).Error
+		return (<-done).Cause
 	}
-	pub := wire.AppendPub(nil, "t", one)
+	command := wire.AppendPub(nil, "t", one)
 	commands := map[string]struct {
 		size, messages int
 		publish        func(p *Producer) error
 	}{
-		"PUB":  {len(pub), 1, func(p *Producer) error { return p.Publish("t", one) }},
-		"MPUB": {len(wire.AppendMpub(nil, "t", many)), 2, func(p *Producer) error { return p.MultiPublish("t", many) }},
-		"DPUB": {len(wire.AppendDpub(nil, "t", 60_000, one)), 1, func(p *Producer) error { return p.DeferredPublish("t", time.Minute, one) }},
-		"PUB, async": {len(pub), 1, func(p *Producer) error {
-			return async(func(done chan *ProducerTransaction) error { return p.PublishAsync("t", one, done) })
+		"PUB":  {len(command), 1, func(p *Producer) error { return p.PublishContext(context.Background(), "t", one) }},
+		"MPUB": {len(wire.AppendMpub(nil, "t", many)), 2, func(p *Producer) error { return p.MultiPublishContext(context.Background(), "t", many) }},
+		"DPUB": {len(wire.AppendDpub(nil, "t", 60_000, one)), 1, func(p *Producer) error { return p.DeferredPublishContext(context.Background(), "t", time.Minute, one) }},
+		"PUB, async": {len(command), 1, func(p *Producer) error {
+			return async(p, pub("t", one))
 		}},
 		"MPUB, async": {len(wire.AppendMpub(nil, "t", many)), 2, func(p *Producer) error {
-			return async(func(done chan *ProducerTransaction) error { return p.MultiPublishAsync("t", many, done) })
+			return async(p, mpub("t", many))
 		}},
 		"DPUB, async": {len(wire.AppendDpub(nil, "t", 0, one)), 1, func(p *Producer) error {
-			return async(func(done chan *ProducerTransaction) error { return p.DeferredPublishAsync("t", 0, one, done) })
+			return async(p, dpub("t", 0, one))
 		}},
 	}
 	reply := len(nsqtest.ResponseFrame("OK"))
@@ -370,7 +371,7 @@ func TestUnsentPublishes(t *testing.T) {
 				var wg sync.WaitGroup
 				publish := func(size int, want error) {
 					wg.Go(func() {
-						err := s.p.Publish("t", make([]byte, size))
+						err := s.p.PublishContext(s.Context(), "t", make([]byte, size))
 						if !errors.Is(err, want) || !strings.Contains(err.Error(), tt.reason) {
 							s.Errorf("%d bytes: %v", size, err)
 						}
@@ -430,7 +431,7 @@ func TestSilentNSQD(t *testing.T) {
 		s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Mute: true})
 		s.d.StopHeartbeats()
 		start := time.Now()
-		err := s.p.Publish("t", []byte("m"))
+		err := s.p.PublishContext(s.Context(), "t", []byte("m"))
 		if d := time.Since(start); d != s.cfg.ReadTimeout || !errors.Is(err, ErrUnknownOutcome) {
 			s.Errorf("%v after %v", err, d)
 		}

@@ -35,7 +35,7 @@ func TestPublishContextEnds(t *testing.T) {
 			s.Errorf("%q, want it to begin with %q", err, want)
 		}
 		copy(body, "over")
-		if err := s.p.Publish("t", []byte("m")); err == nil || err.Error() != "E_PUB_FAILED" {
+		if err := s.p.PublishContext(s.Context(), "t", []byte("m")); err == nil || err.Error() != "E_PUB_FAILED" {
 			s.Errorf("not its own reply: %v", err)
 		}
 		if d := time.Since(start); d != 10*time.Second {
@@ -149,7 +149,7 @@ func TestBlackHole(t *testing.T) {
 				}
 			})
 			patient.Go(func() {
-				if err := s.p.Publish("t", []byte("m")); !errors.Is(err, ErrStopped) {
+				if err := s.p.PublishContext(s.Context(), "t", []byte("m")); !errors.Is(err, ErrStopped) {
 					s.Errorf("stopped: %v", err)
 				}
 			})
@@ -174,7 +174,7 @@ func TestBlackHoleTimesOut(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				err := s.p.Publish("t", []byte("m"))
+				err := s.p.PublishContext(s.Context(), "t", []byte("m"))
 				if d := time.Since(start); err == nil || d != s.cfg.DialTimeout {
 					s.Errorf("%v after %v", err, d)
 				}

@@ -26,8 +26,8 @@ func TestRefusedPublish(t *testing.T) {
 		for _, desc := range []string{"", `PUB topic "x" is no good`} {
 			produce(t, func(s *producing) {
 				for name, publish := range map[string]func() error{
-					"PUB":  func() error { return s.p.Publish("t", []byte("m")) },
-					"MPUB": func() error { return s.p.MultiPublish("t", [][]byte{[]byte("m"), []byte("n")}) },
+					"PUB":  func() error { return s.p.PublishContext(s.Context(), "t", []byte("m")) },
+					"MPUB": func() error { return s.p.MultiPublishContext(s.Context(), "t", [][]byte{[]byte("m"), []byte("n")}) },
 				} {
 					s.d.Inject(nsqtest.Fault{Command: name, Times: 1, Reply: nsqtest.ErrorFrame(code, desc), Close: true})
 					err := publish()
@@ -56,9 +56,9 @@ func TestRefusalHurtsNobodyElse(t *testing.T) {
 			wg.Go(func() {
 				sleep(time.Duration(i) * time.Millisecond)
 				if i == 3 {
-					errs[i] = s.p.DeferredPublish("t", 2*time.Hour, []byte("no"))
+					errs[i] = s.p.DeferredPublishContext(s.Context(), "t", 2*time.Hour, []byte("no"))
 				} else {
-					errs[i] = s.p.Publish("t", fmt.Append(nil, i))
+					errs[i] = s.p.PublishContext(s.Context(), "t", fmt.Append(nil, i))
 				}
 			})
 		}
@@ -87,9 +87,9 @@ func TestRefusalsHurtNobodyElse(t *testing.T) {
 			wg.Go(func() {
 				sleep(time.Duration(i) * time.Millisecond)
 				if i < 10 {
-					errs[i] = s.p.DeferredPublish("t", 2*time.Hour, []byte("no"))
+					errs[i] = s.p.DeferredPublishContext(s.Context(), "t", 2*time.Hour, []byte("no"))
 				} else {
-					errs[i] = s.p.Publish("t", fmt.Append(nil, i))
+					errs[i] = s.p.PublishContext(s.Context(), "t", fmt.Append(nil, i))
 				}
 			})
 		}
@@ -115,7 +115,7 @@ func TestUnknownRefusal(t *testing.T) {
 		for i := range errs {
 			wg.Go(func() {
 				sleep(time.Duration(i) * time.Millisecond)
-				errs[i] = s.p.Publish("t", fmt.Append(nil, i))
+				errs[i] = s.p.PublishContext(s.Context(), "t", fmt.Append(nil, i))
 			})
 		}
 		wg.Wait()
@@ -172,8 +172,8 @@ func TestProducerConnectErrors(t *testing.T) {
 			produce(t, func(s *producing) {
 				tt.prepare(s)
 				for _, call := range []func() error{
-					s.p.Ping,
-					func() error { return s.p.Publish("t", []byte("m")) },
+					s.p.nsqd.ping,
+					func() error { return s.p.PublishContext(s.Context(), "t", []byte("m")) },
 				} {
 					for range 3 { // the last two do not dial
 						if err := call(); !errors.Is(err, ErrNotSent) || !strings.Contains(err.Error(), tt.text) || !tt.check(err) {
@@ -198,9 +198,9 @@ func TestProducerConnectErrors(t *testing.T) {
 func TestRefusedWhileSending(t *testing.T) {
 	produce(t, func(s *producing) {
 		for want, publish := range map[string]func() error{
-			"E_BAD_MESSAGE PUB message too big 2097152 > 1048576": func() error { return s.p.Publish("t", make([]byte, 2<<20)) },
+			"E_BAD_MESSAGE PUB message too big 2097152 > 1048576": func() error { return s.p.PublishContext(s.Context(), "t", make([]byte, 2<<20)) },
 			"E_BAD_BODY MPUB body too big 6291484 > 5242880": func() error {
-				return s.p.MultiPublish("t", slices.Repeat([][]byte{make([]byte, 1<<20)}, 6))
+				return s.p.MultiPublishContext(s.Context(), "t", slices.Repeat([][]byte{make([]byte, 1<<20)}, 6))
 			},
 		} {
 			err := publish()

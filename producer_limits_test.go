@@ -19,11 +19,11 @@ import (
 func TestDelayLimit(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	produce(t, func(s *producing) {
-		err := s.p.DeferredPublish("t", year, []byte("m"))
+		err := s.p.DeferredPublishContext(s.Context(), "t", year, []byte("m"))
 		if !isRefusal(err, "E_INVALID") {
 			s.Errorf("a year: %v, want nsqd's refusal", err)
 		}
-		if err := s.p.DeferredPublish("t", year+1, []byte("m")); err == nil || !strings.Contains(err.Error(), "out of range") {
+		if err := s.p.DeferredPublishContext(s.Context(), "t", year+1, []byte("m")); err == nil || !strings.Contains(err.Error(), "out of range") {
 			s.Errorf("over a year: %v", err)
 		}
 		if got := commands(s.d, "DPUB"); !slices.Equal(got, []string{"DPUB t 31536000000"}) {

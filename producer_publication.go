@@ -57,24 +57,38 @@ func (m *publication) clone() publication {
 	return c
 }
 
-// contentError says that one body, or all bodies together, cannot be published. Other
-// bodies of the same publication may still be published by themselves.
-type contentError string
+// invalidError is the error of a publish that nsqd would refuse, so that nothing is sent.
+type invalidError struct {
+	text    string
+	reply   string // nsqd's reply, which go-nsq returns as an ErrProtocol
+	content bool   // other bodies of the same publication may be published by themselves
+}
 
-func (e contentError) Error() string { return string(e) }
+func (e *invalidError) Error() string { return e.text }
+
+// invalid returns an invalidError. The reply names the command after the code.
+func (m *publication) invalid(text string, code wire.Code, desc string, args ...any) *invalidError {
+	return &invalidError{
+		text:  fmt.Sprintf("publish to %q: %s", m.topic, text),
+		reply: fmt.Sprintf("%s %s %s", code, m.command, fmt.Sprintf(desc, args...)),
+	}
+}
 
 // check returns an error if nsqd would refuse the publication. After a refusal nsqd
 // closes the connection, which other publishes share. limit is the longest body.
 func (m *publication) check(limit int) error {
 	switch {
 	case !wire.ValidName(m.topic):
-		return fmt.Errorf("publish: invalid topic name %q", m.topic)
+		e := m.invalid("", wire.BadTopic, "topic name %q is not valid", m.topic)
+		e.text = fmt.Sprintf("publish: invalid topic name %q", m.topic)
+		return e
 	case m.delay < 0 || m.delay > maxDelay:
-		return fmt.Errorf("publish to %q: delay %v out of range 0-%v", m.topic, m.delay, maxDelay)
+		return m.invalid(fmt.Sprintf("delay %v out of range 0-%v", m.delay, maxDelay),
+			wire.Invalid, "timeout %d out of range 0-%d", m.delay.Milliseconds(), maxDelay.Milliseconds())
 	case m.command != wire.CmdMpub:
 		return m.checkBody(m.body, limit)
 	case len(m.bodies) == 0:
-		return fmt.Errorf("publish to %q: no messages", m.topic)
+		return m.invalid("no messages", wire.BadBody, "invalid message count 0")
 	}
 	for _, b := range m.bodies {
 		if err := m.checkBody(b, limit); err != nil {
@@ -82,20 +96,26 @@ func (m *publication) check(limit int) error {
 		}
 	}
 	if n := m.size - commandSize; n > maxLen {
-		return contentError(fmt.Sprintf("publish to %q: %d bytes exceed what one command can hold", m.topic, n))
+		e := m.invalid(fmt.Sprintf("%d bytes exceed what one command can hold", n), wire.BadBody, "body too big %d > %d", n, maxLen)
+		e.content = true
+		return e
 	}
 	return nil
 }
 
 func (m *publication) checkBody(body []byte, limit int) error {
-	if len(body) == 0 {
-		return contentError(fmt.Sprintf("publish to %q: empty message body", m.topic))
+	var e *invalidError
+	switch {
+	case len(body) == 0:
+		e = m.invalid("empty message body", wire.BadMessage, "invalid message body size 0")
+	case len(body) > limit:
+		e = m.invalid(fmt.Sprintf("message body of %d bytes exceeds max_msg_size %d", len(body), limit),
+			wire.BadMessage, "message too big %d > %d", len(body), limit)
+	default:
+		return nil
 	}
-	if len(body) > limit {
-		return contentError(fmt.Sprintf("publish to %q: message body of %d bytes exceeds max_msg_size %d",
-			m.topic, len(body), limit))
-	}
-	return nil
+	e.content = true
+	return e
 }
 
 // maxBody returns the longest body that may be published.

@@ -7,10 +7,20 @@ import (
 	"github.com/rdyhq/nsq/internal/link"
 )
 
-// Publish publishes a message and waits for nsqd's reply. See
-// [Producer.PublishContext] for the errors.
+// Publish publishes a message and waits for nsqd's reply. A nil error means that nsqd
+// has the message.
+//
+// The errors are go-nsq's, unwrapped, for programs that compare with == or use type
+// assertions:
+//   - an [ErrProtocol] if nsqd refuses the message, or would: see PublishContext,
+//   - [ErrNotConnected] if the connection is lost before nsqd's reply,
+//   - the error of the dial, or an [ErrIdentify], if no connection can be made,
+//   - [ErrStopped] after Stop.
+//
+// After ErrNotConnected nsqd may have the message or not. [Producer.PublishContext]
+// tells which, with [ErrNotSent] or [ErrUnknownOutcome].
 func (p *Producer) Publish(topic string, body []byte) error {
-	return p.PublishContext(context.Background(), topic, body)
+	return asGoNSQ(p.publish(context.Background(), pub(topic, body)))
 }
 
 // PublishContext publishes a message and waits for nsqd's reply until ctx ends. A
@@ -31,10 +41,10 @@ func (p *Producer) PublishContext(ctx context.Context, topic string, body []byte
 	return p.publish(ctx, pub(topic, body))
 }
 
-// MultiPublish publishes messages as one command and waits for nsqd's reply. See
-// [Producer.MultiPublishContext] for the errors.
+// MultiPublish publishes messages as one command and waits for nsqd's reply. The
+// errors are those of [Producer.Publish].
 func (p *Producer) MultiPublish(topic string, body [][]byte) error {
-	return p.MultiPublishContext(context.Background(), topic, body)
+	return asGoNSQ(p.publish(context.Background(), mpub(topic, body)))
 }
 
 // MultiPublishContext publishes messages as one command and waits for nsqd's reply
@@ -45,9 +55,10 @@ func (p *Producer) MultiPublishContext(ctx context.Context, topic string, body [
 }
 
 // DeferredPublish publishes a message that nsqd delivers after a delay, and waits
-// for nsqd's reply. See [Producer.DeferredPublishContext].
+// for nsqd's reply. The errors are those of [Producer.Publish]. For the delay see
+// [Producer.DeferredPublishContext].
 func (p *Producer) DeferredPublish(topic string, delay time.Duration, body []byte) error {
-	return p.DeferredPublishContext(context.Background(), topic, delay, body)
+	return asGoNSQ(p.publish(context.Background(), dpub(topic, delay, body)))
 }
 
 // DeferredPublishContext publishes a message that nsqd delivers after a delay, and

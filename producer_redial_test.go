@@ -21,7 +21,7 @@ func TestFailFast(t *testing.T) {
 			*dials = nil
 			for range 10_000 {
 				start := time.Now()
-				for _, err := range []error{s.p.Publish("t", []byte("m")), s.p.Ping(), s.p.PublishAsync("t", []byte("m"), nil)} {
+				for _, err := range []error{s.p.PublishContext(s.Context(), "t", []byte("m")), s.p.nsqd.ping(), s.p.publishAsync(pub("t", []byte("m")), nil, nil)} {
 					if !errors.Is(err, ErrNotSent) || !strings.Contains(err.Error(), "connection refused") {
 						s.Fatalf("%v", err)
 					}
@@ -56,9 +56,9 @@ func TestFailFastAfterBlackHole(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.net.Blackhole("a:1")
 		start := time.Now()
-		_ = s.p.Publish("t", []byte("m"))
+		_ = s.p.PublishContext(s.Context(), "t", []byte("m"))
 		for range 100 {
-			if err := s.p.Publish("t", []byte("m")); !errors.Is(err, context.DeadlineExceeded) {
+			if err := s.p.PublishContext(s.Context(), "t", []byte("m")); !errors.Is(err, context.DeadlineExceeded) {
 				s.Errorf("%v", err)
 			}
 		}
@@ -80,7 +80,7 @@ func TestUnsentIsSentAgain(t *testing.T) {
 		var wg sync.WaitGroup
 		publish := func(body string, want error) {
 			wg.Go(func() {
-				if err := s.p.Publish("t", []byte(body)); !errors.Is(err, want) {
+				if err := s.p.PublishContext(s.Context(), "t", []byte(body)); !errors.Is(err, want) {
 					s.Errorf("%.3s: %v", body, err)
 				}
 			})

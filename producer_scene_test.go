@@ -138,15 +138,18 @@ func (t tap) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// result receives a transaction and returns its error. It checks that the transaction
-// belongs to the call with these args.
+// result receives a transaction and returns its Cause. It checks that the transaction
+// belongs to the call with these args, and that Error is what go-nsq reports for Cause.
 func (s *producing) result(done chan *ProducerTransaction, args ...any) error {
 	s.Helper()
 	t := <-done
 	if !slices.Equal(t.Args, args) {
 		s.Errorf("transaction of the call with %v, want %v", t.Args, args)
 	}
-	return t.Error
+	if want := asGoNSQ(t.Cause); t.Error != want { //nolint:errorlint // go-nsq's users compare
+		s.Errorf("the transaction's Error is %v, want %v", t.Error, want)
+	}
+	return t.Cause
 }
 
 // expectNoQueues checks that no doneChan has a queue, as none has an outstanding

@@ -25,7 +25,7 @@ func TestStopDrains(t *testing.T) {
 		var publishers, stops sync.WaitGroup
 		for range 20 {
 			publishers.Go(func() {
-				if err := s.p.Publish("t", []byte("m")); err != nil {
+				if err := s.p.PublishContext(s.Context(), "t", []byte("m")); err != nil {
 					s.Error(err)
 				}
 			})
@@ -59,7 +59,7 @@ func TestStopTimeoutOfProducer(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 3 {
 				wg.Go(func() {
-					if err := s.p.Publish("t", []byte("m")); !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, errStopTimeout) {
+					if err := s.p.PublishContext(s.Context(), "t", []byte("m")); !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, errStopTimeout) {
 						s.Errorf("%v", err)
 					}
 				})
@@ -138,7 +138,7 @@ func TestStopRacesPublish(t *testing.T) {
 				errs := make([]error, 6)
 				var wg sync.WaitGroup
 				for j := range errs {
-					wg.Go(func() { errs[j] = p.Publish("t", fmt.Append(nil, i, j)) })
+					wg.Go(func() { errs[j] = p.PublishContext(context.Background(), "t", fmt.Append(nil, i, j)) })
 				}
 				for range stops {
 					wg.Go(func() {
@@ -220,7 +220,7 @@ func randomProducerLife(s *producing, rng *rand.Rand) {
 					err = s.p.DeferredPublishContext(ctx, "t", time.Hour, []byte(body))
 				case 2:
 					if err = s.p.PublishAsync("t", []byte(body), done, body); err == nil {
-						err = (<-done).Error
+						err = (<-done).Cause
 					}
 				}
 				cancel()

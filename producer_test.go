@@ -1,6 +1,7 @@
 package nsq
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -26,11 +27,11 @@ func TestPublish(t *testing.T) {
 		var want []string
 		for i := range 10 {
 			body := fmt.Sprint("one ", i)
-			if err := s.p.Publish("t", []byte(body)); err != nil {
+			if err := s.p.PublishContext(s.Context(), "t", []byte(body)); err != nil {
 				s.Error(err)
 			}
 			many := [][]byte{fmt.Appendf(nil, "two %d", i), fmt.Appendf(nil, "three %d", i)}
-			if err := s.p.MultiPublish("t", many); err != nil {
+			if err := s.p.MultiPublishContext(s.Context(), "t", many); err != nil {
 				s.Error(err)
 			}
 			want = append(want, body, string(many[0]), string(many[1]))
@@ -55,7 +56,7 @@ func TestDeferredPublish(t *testing.T) {
 		})
 		s.connect(s.d)
 		for _, delay := range []time.Duration{0, time.Millisecond, time.Minute, time.Hour} {
-			if err := s.p.DeferredPublish("t", delay, fmt.Append(nil, delay)); err != nil {
+			if err := s.p.DeferredPublishContext(s.Context(), "t", delay, fmt.Append(nil, delay)); err != nil {
 				s.Error(err)
 			}
 		}
@@ -63,7 +64,7 @@ func TestDeferredPublish(t *testing.T) {
 		if want := "map[0s:0s 1h0m0s:1h0m0s 1m0s:1m0s 1ms:1ms]"; fmt.Sprint(got) != want {
 			s.Errorf("delivered after %v, want %s", got, want)
 		}
-		err := s.p.DeferredPublish("t", time.Hour+time.Millisecond, []byte("m"))
+		err := s.p.DeferredPublishContext(s.Context(), "t", time.Hour+time.Millisecond, []byte("m"))
 		if refused, ok := errors.AsType[*ProtocolError](err); !ok || refused.Code != "E_INVALID" {
 			s.Errorf("a delay over nsqd's limit: %v, want E_INVALID", err)
 		}
@@ -79,7 +80,7 @@ func TestPublishedIsConsumed(t *testing.T) {
 			return nil
 		})
 		s.connect(s.d)
-		if err := errors.Join(s.p.Publish("t", []byte("a")), s.p.MultiPublish("t", [][]byte{[]byte("b"), {0, '\n'}})); err != nil {
+		if err := errors.Join(s.p.PublishContext(s.Context(), "t", []byte("a")), s.p.MultiPublishContext(s.Context(), "t", [][]byte{[]byte("b"), {0, '\n'}})); err != nil {
 			s.Error(err)
 		}
 		synctest.Wait()
@@ -124,10 +125,10 @@ func TestPublishBytes(t *testing.T) {
 	var tr *traffic
 	produce(t, func(s *producing) {
 		err := errors.Join(
-			s.p.Publish("t", []byte("hi")),
-			s.p.MultiPublish("t", [][]byte{[]byte("a"), []byte("bc")}),
-			s.p.DeferredPublish("t", 250*time.Millisecond+999*time.Microsecond, []byte("x")),
-			s.p.DeferredPublish("t", 999*time.Microsecond, []byte("x")),
+			s.p.PublishContext(s.Context(), "t", []byte("hi")),
+			s.p.MultiPublishContext(s.Context(), "t", [][]byte{[]byte("a"), []byte("bc")}),
+			s.p.DeferredPublishContext(s.Context(), "t", 250*time.Millisecond+999*time.Microsecond, []byte("x")),
+			s.p.DeferredPublishContext(s.Context(), "t", 999*time.Microsecond, []byte("x")),
 			s.p.Ping())
 		if err != nil {
 			s.Error(err)
@@ -187,21 +188,29 @@ func TestInvalidPublishesStayHere(t *testing.T) {
 	body, tooBig := []byte("0123456789"), []byte("0123456789a")
 	mebibyte := make([]byte, 1<<20)
 	calls := map[string]func(p *Producer) error{
-		`invalid topic name ""`:      func(p *Producer) error { return p.Publish("", body) },
-		`invalid topic name "a b"`:   func(p *Producer) error { return p.Publish("a b", body) },
-		`invalid topic name "t\nFIN`: func(p *Producer) error { return p.Publish("t\nFIN", body) },
+		`invalid topic name ""`:      func(p *Producer) error { return p.PublishContext(context.Background(), "", body) },
+		`invalid topic name "a b"`:   func(p *Producer) error { return p.PublishContext(context.Background(), "a b", body) },
+		`invalid topic name "t\nFIN`: func(p *Producer) error { return p.PublishContext(context.Background(), "t\nFIN", body) },
 		`invalid topic name "` + strings.Repeat("x", 65): func(p *Producer) error {
-			return p.MultiPublish(strings.Repeat("x", 65), [][]byte{body})
+			return p.MultiPublishContext(context.Background(), strings.Repeat("x", 65), [][]byte{body})
 		},
-		`to "nil": empty message body`:       func(p *Producer) error { return p.Publish("nil", nil) },
-		`to "empty": empty message body`:     func(p *Producer) error { return p.Publish("empty", []byte{}) },
-		`to "none": no messages`:             func(p *Producer) error { return p.MultiPublish("none", nil) },
-		`to "list": empty message body`:      func(p *Producer) error { return p.MultiPublish("list", [][]byte{body, {}, body}) },
-		`11 bytes exceeds max_msg_size 10`:   func(p *Producer) error { return p.Publish("t", tooBig) },
-		`"m": message body of 11 bytes exce`: func(p *Producer) error { return p.MultiPublish("m", [][]byte{body, tooBig}) },
-		`"neg": delay -1ns out of range`:     func(p *Producer) error { return p.DeferredPublish("neg", -1, body) },
-		`"far": delay 2562047h47m16.854`:     func(p *Producer) error { return p.DeferredPublish("far", math.MaxInt64, body) },
-		`to "def": empty message body`:       func(p *Producer) error { return p.DeferredPublish("def", time.Second, nil) },
+		`to "nil": empty message body`:   func(p *Producer) error { return p.PublishContext(context.Background(), "nil", nil) },
+		`to "empty": empty message body`: func(p *Producer) error { return p.PublishContext(context.Background(), "empty", []byte{}) },
+		`to "none": no messages`:         func(p *Producer) error { return p.MultiPublishContext(context.Background(), "none", nil) },
+		`to "list": empty message body`: func(p *Producer) error {
+			return p.MultiPublishContext(context.Background(), "list", [][]byte{body, {}, body})
+		},
+		`11 bytes exceeds max_msg_size 10`: func(p *Producer) error { return p.PublishContext(context.Background(), "t", tooBig) },
+		`"m": message body of 11 bytes exce`: func(p *Producer) error {
+			return p.MultiPublishContext(context.Background(), "m", [][]byte{body, tooBig})
+		},
+		`"neg": delay -1ns out of range`: func(p *Producer) error { return p.DeferredPublishContext(context.Background(), "neg", -1, body) },
+		`"far": delay 2562047h47m16.854`: func(p *Producer) error {
+			return p.DeferredPublishContext(context.Background(), "far", math.MaxInt64, body)
+		},
+		`to "def": empty message body`: func(p *Producer) error {
+			return p.DeferredPublishContext(context.Background(), "def", time.Second, nil)
+		},
 	}
 	produce(t, func(s *producing) {
 		for want, call := range calls {
@@ -216,7 +225,7 @@ func TestInvalidPublishesStayHere(t *testing.T) {
 		var others sync.WaitGroup
 		for range 8 {
 			others.Go(func() {
-				if err := s.p.Publish("t", body); err != nil {
+				if err := s.p.PublishContext(s.Context(), "t", body); err != nil {
 					s.Errorf("bystander: %v", err)
 				}
 			})
@@ -239,10 +248,10 @@ func TestInvalidPublishesStayHere(t *testing.T) {
 	// Without max_msg_size only the 32-bit lengths are a limit.
 	produce(t, func(s *producing) {
 		many := slices.Repeat([][]byte{mebibyte}, math.MaxInt32/len(mebibyte)+1)
-		if err := s.p.MultiPublish("t", many); err == nil || s.net.Attempts("a:1") != 0 {
+		if err := s.p.MultiPublishContext(s.Context(), "t", many); err == nil || s.net.Attempts("a:1") != 0 {
 			s.Errorf("over 2 GiB: %v, %d dials", err, s.net.Attempts("a:1"))
 		}
-		if err := s.p.Publish("t", mebibyte); err != nil || len(s.stored()) != 1 {
+		if err := s.p.PublishContext(s.Context(), "t", mebibyte); err != nil || len(s.stored()) != 1 {
 			s.Errorf("1 MiB: %v, %d stored", err, len(s.stored()))
 		}
 	})

@@ -20,8 +20,14 @@ const (
 
 // ProducerTransaction is the result of an asynchronous publish.
 type ProducerTransaction struct {
-	Error error         // what the method that waits for nsqd's reply would have returned
+	// Error is nil if nsqd has the message. Otherwise it is go-nsq's error, unwrapped:
+	// what [Producer.Publish] would have returned.
+	Error error
 	Args  []interface{} // the args of the call
+	// Cause is what [Producer.PublishContext], or [ProducerPool.PublishContext] of a
+	// pool, would have returned: an [ErrNotSent] or [ErrUnknownOutcome] with the reason
+	// where Error is just [ErrNotConnected]. It is nil if Error is.
+	Cause error
 }
 
 // transactionQueues deliver transactions to the callers' doneChans, without making

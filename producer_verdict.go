@@ -47,6 +47,38 @@ func unknownOutcome(addr, topic string, cause error) error {
 	return fmt.Errorf("[%s] publish to %q: %w: %w", addr, topic, ErrUnknownOutcome, cause)
 }
 
+// asGoNSQ returns the error that go-nsq returns for a failed publish. err is the error of
+// a publish, which names the reason.
+//
+// go-nsq has no error for a publish that finds no room: there it blocks. That error stays
+// as it is.
+func asGoNSQ(err error) error {
+	if err == nil {
+		return nil
+	}
+	if invalid, ok := errors.AsType[*invalidError](err); ok {
+		return ErrProtocol{Reason: invalid.reply}
+	}
+	switch _, wasConnected := errors.AsType[lostError](err); {
+	case errors.Is(err, ErrStopped):
+		return ErrStopped
+	case errors.Is(err, errNoRoom):
+		return err
+	case wasConnected, errors.Is(err, ErrUnknownOutcome):
+		return ErrNotConnected
+	}
+	if failed, ok := errors.AsType[connectFailure](err); ok {
+		return failed.bare
+	}
+	if errors.Is(err, ErrNotConnected) {
+		return ErrNotConnected
+	}
+	if refused, ok := errors.AsType[ErrProtocol](err); ok { // a pool joins those of its nsqds
+		return refused
+	}
+	return err
+}
+
 // verdictOf returns the verdict on a publish that failed with err. err comes from this
 // package or from a user's own Publisher.
 func verdictOf(err error) publishing.Verdict {
@@ -56,7 +88,7 @@ func verdictOf(err error) publishing.Verdict {
 	case errors.Is(err, ErrNotSent):
 		return publishing.NotSent
 	}
-	if _, ok := errors.AsType[contentError](err); ok {
+	if invalid, ok := errors.AsType[*invalidError](err); ok && invalid.content {
 		return publishing.Content
 	}
 	refusal, ok := errors.AsType[*ProtocolError](err)

@@ -118,7 +118,7 @@ func TestOutstandingBytesAreBounded(t *testing.T) {
 		for i := range 16 {
 			wg.Go(func() {
 				body := make([]byte, size)
-				if err := s.p.Publish("t", body); err != nil {
+				if err := s.p.PublishContext(s.Context(), "t", body); err != nil {
 					s.Errorf("%d: %v", i, err)
 				}
 			})
@@ -138,7 +138,7 @@ func TestOutstandingBytesAreBounded(t *testing.T) {
 		}
 		for range 4 {
 			wg.Go(func() {
-				if err := s.p.Publish("t", make([]byte, size)); err != nil {
+				if err := s.p.PublishContext(s.Context(), "t", make([]byte, size)); err != nil {
 					s.Error(err)
 				}
 			})
@@ -150,10 +150,10 @@ func TestOutstandingBytesAreBounded(t *testing.T) {
 			s.Errorf("%d stored, want 20; %d bytes are left of the window", n, s.p.nsqd.outstanding.used)
 		}
 		s.d.StopReading() // a publish that waits for room when Stop is called is not sent
-		wg.Go(func() { _ = s.p.MultiPublish("t", slices.Repeat([][]byte{make([]byte, size)}, 20)) })
+		wg.Go(func() { _ = s.p.MultiPublishContext(s.Context(), "t", slices.Repeat([][]byte{make([]byte, size)}, 20)) })
 		synctest.Wait()
 		wg.Go(func() {
-			if err := s.p.Publish("t", []byte("m")); !errors.Is(err, ErrStopped) {
+			if err := s.p.PublishContext(s.Context(), "t", []byte("m")); !errors.Is(err, ErrStopped) {
 				s.Errorf("stopped: %v", err)
 			}
 		})
