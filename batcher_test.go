@@ -223,7 +223,7 @@ func TestBatcherRefusedBatch(t *testing.T) {
 // the messages may be stored it is ErrUnknownOutcome.
 func TestBatcherRefusals(t *testing.T) {
 	for refusal, unknown := range map[string]bool{
-		"E_MPUB_FAILED MPUB failed exiting":     false,
+		"E_MPUB_FAILED MPUB failed exiting":     true,
 		"E_MPUB_FAILED disk is full":            true,
 		"E_UNAUTHORIZED AUTH failed":            false,
 		"E_INVALID cannot MPUB":                 false,

@@ -101,7 +101,7 @@ func TestPoolRefusals(t *testing.T) {
 		"PUB E_PUB_FAILED PUB failed exiting":       true,
 		"PUB E_PUB_FAILED disk is full":             true,
 		"DPUB E_DPUB_FAILED disk is full":           true,
-		"MPUB E_MPUB_FAILED MPUB failed exiting":    true,
+		"MPUB E_MPUB_FAILED MPUB failed exiting":    false,
 		"MPUB E_MPUB_FAILED disk is full":           false,
 		"PUB E_BAD_TOPIC no":                        false,
 		"PUB E_BAD_MESSAGE too big":                 false,

@@ -227,7 +227,7 @@ func TestVerdictOf(t *testing.T) {
 		"refused":                      {refused("E_BAD_TOPIC"), publishing.Final},
 		"content":                      {refused("E_BAD_MESSAGE too big"), publishing.Content},
 		"not stored":                   {refused("E_PUB_FAILED disk is full"), publishing.StoreFailed},
-		"not stored, several":          {refused("E_MPUB_FAILED MPUB failed exiting"), publishing.StoreFailed},
+		"stored in part, exiting":      {refused("E_MPUB_FAILED MPUB failed exiting"), publishing.StoredInPart},
 		"stored in part":               {refused("E_MPUB_FAILED MPUB failed disk is full"), publishing.StoredInPart},
 		"stored in part, own error":    {&ProtocolError{Code: "E_MPUB_FAILED", Desc: "disk is full"}, publishing.StoredInPart},
 		"empty body":                   {pub("t", nil).check(10), publishing.Content},

@@ -26,16 +26,18 @@ func onDisk(o *nsqd.Options) {
 func publishForm(ctx context.Context, p *nsq.Producer, i int, body []byte, done chan *nsq.ProducerTransaction) error {
 	switch i % 4 {
 	case 0:
-		return p.Publish(topic, body)
+		return p.PublishContext(context.Background(), topic, body)
 	case 1:
 		return p.PublishContext(ctx, topic, body)
 	case 2:
-		return p.MultiPublish(topic, [][]byte{body})
+		return p.MultiPublishContext(ctx, topic, [][]byte{body})
 	}
-	if err := p.PublishAsync(topic, body, done); err != nil {
+	if err := p.PublishAsync(topic, body, done); errors.Is(err, nsq.ErrStopped) {
 		return err
+	} else if err != nil { // as in go-nsq, without a word that nothing was sent
+		return fmt.Errorf("%w: %w", nsq.ErrNotSent, err)
 	}
-	return (<-done).Error
+	return (<-done).Cause
 }
 
 // D52: nsqd is killed and restarted ten times while 64 goroutines publish. Every
@@ -144,7 +146,7 @@ func TestRefusalsOfRealNSQDHurtNobodyElse(t *testing.T) {
 	for range 16 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				switch err := p.Publish(topic, []byte("good")); {
+				switch err := p.PublishContext(context.Background(), topic, []byte("good")); {
 				case err == nil:
 					published.Add(1)
 				case errors.Is(err, nsq.ErrNotSent):

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/rdyhq/nsq"
@@ -43,10 +42,7 @@ func classify(err error) outcome {
 		return refused
 	case "E_PUB_FAILED", "E_DPUB_FAILED":
 		return retryable
-	case "E_MPUB_FAILED":
-		if strings.HasSuffix(reply.Desc, "exiting") {
-			return retryable // nsqd checks this before it stores the first message
-		}
+	case "E_MPUB_FAILED": // nsqd stores one message after the other
 		return unknown
 	}
 	return fatal

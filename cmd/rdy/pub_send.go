@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -247,13 +248,14 @@ func (s *sender) sendBatch(lines []line) {
 		s.outstanding++
 		t := &nsq.ProducerTransaction{Args: []any{b, to}}
 		if p, ok := to.(*nsq.Producer); ok {
-			if t.Error = s.publishAsync(p, bodies, t.Args); t.Error != nil {
+			if err := s.publishAsync(p, bodies, t.Args); err != nil {
+				t.Cause = notSent(err)
 				s.handleResult(t)
 			}
 			continue
 		}
 		s.calls.Go(func() {
-			t.Error = s.publishAndWait(to, bodies)
+			t.Cause = s.publishAndWait(to, bodies)
 			s.results <- t
 		})
 	}
@@ -279,6 +281,15 @@ func (s *sender) publishAsync(p *nsq.Producer, bodies [][]byte, args []any) erro
 	return p.MultiPublishAsync(s.topic, bodies, s.results, args...)
 }
 
+// notSent adds to the error of a call that has sent nothing that this is so, unless a
+// retry would not help.
+func notSent(err error) error {
+	if _, refused := errors.AsType[nsq.ErrProtocol](err); refused || errors.Is(err, nsq.ErrStopped) || errors.Is(err, nsq.ErrNotSent) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", nsq.ErrNotSent, err)
+}
+
 // publishAndWait publishes and waits for the reply.
 func (s *sender) publishAndWait(to publisher, bodies [][]byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
@@ -296,8 +307,8 @@ func (s *sender) publishAndWait(to publisher, bodies [][]byte) error {
 func (s *sender) handleResult(t *nsq.ProducerTransaction) {
 	s.outstanding--
 	b, to := t.Args[0].(*batch), t.Args[1].(publisher)
-	if t.Error != nil {
-		s.failures = append(s.failures, failure{b, to, t.Error})
+	if t.Cause != nil {
+		s.failures = append(s.failures, failure{b, to, t.Cause})
 		return
 	}
 	delete(s.failingSince, to)

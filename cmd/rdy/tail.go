@@ -128,7 +128,7 @@ func (t *tail) run(ctx context.Context) error {
 // be reachable. connect reports the others, and the consumer keeps dialling them.
 func (t *tail) connect(ctx context.Context, consumer *nsq.Consumer, level *slog.LevelVar) error {
 	t.mute(level) // failures are reported below
-	err := consumer.ConnectToNSQDs(t.nsqds)
+	err := withAddresses(consumer, consumer.ConnectToNSQDs(t.nsqds))
 	if len(t.lookupds) > 0 {
 		level.Set(t.level)
 		err = errors.Join(err, consumer.ConnectToNSQLookupds(t.lookupds))
@@ -150,6 +150,21 @@ func (t *tail) connect(ctx context.Context, consumer *nsq.Consumer, level *slog.
 		}
 	}
 	return nil
+}
+
+// withAddresses returns the reasons why nsqds are not connected, each with its address,
+// which a single error of ConnectToNSQDs need not name.
+func withAddresses(consumer *nsq.Consumer, err error) error {
+	var failed []error
+	for _, conn := range consumer.Snapshot().Connections {
+		if conn.LastError != nil {
+			failed = append(failed, conn.LastError)
+		}
+	}
+	if err == nil || len(failed) == 0 {
+		return err
+	}
+	return errors.Join(failed...)
 }
 
 // printer is the handler of tail. It finishes a message after it has written its

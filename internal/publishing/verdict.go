@@ -37,12 +37,6 @@ const (
 	Unknown
 )
 
-// exiting is the description with which nsqd 1.3.0 refuses an MPUB because the topic,
-// or nsqd itself, is exiting: protocol_v2.go sends "MPUB failed " and the error of
-// Topic.PutMessages, which is "exiting" if that returns before it has stored a message.
-// Any other description is a storage error, and messages before it may be stored.
-const exiting = "MPUB failed exiting"
-
 // OfRefusal returns the verdict on a publish to which nsqd replied with an error.
 func OfRefusal(e *wire.Error) Verdict {
 	switch e.Code {
@@ -51,9 +45,8 @@ func OfRefusal(e *wire.Error) Verdict {
 	case wire.PubFailed, wire.DpubFailed:
 		return StoreFailed
 	case wire.MpubFailed:
-		if e.Desc == exiting {
-			return StoreFailed
-		}
+		// Even "exiting" may come midway: nsqd's Topic.PutMessages stores one message after
+		// the other, and a disk queue that closes meanwhile says the same as the topic.
 		return StoredInPart
 	}
 	return Final
