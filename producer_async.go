@@ -58,10 +58,10 @@ func (p *Producer) publishAsync(m *publication, done chan *ProducerTransaction, 
 		return err
 	}
 	m.patience = p.queues.patience
-	r := &transactionReply{p: p, topic: m.topic, size: m.size, queue: q, t: ProducerTransaction{Args: args}}
+	r := &transactionReply{p: p, topic: m.topic, queue: q, t: ProducerTransaction{Args: args}}
 	err = retryLost(func() error {
-		return p.enqueue(context.Background(), m, func(c *producerConn) link.Replier {
-			r.conn = c
+		return p.enqueue(context.Background(), m, func(way passage) link.Replier {
+			r.passage = way
 			return r
 		})
 	})
@@ -73,17 +73,16 @@ func (p *Producer) publishAsync(m *publication, done chan *ProducerTransaction, 
 
 // transactionReply receives the reply to one asynchronous publish.
 type transactionReply struct {
+	passage
 	p     *Producer
-	conn  *producerConn
 	topic string
-	size  int64
 	queue *transactionQueue // nil without a doneChan
 	t     ProducerTransaction
 }
 
 // Reply completes the transaction.
 func (r *transactionReply) Reply(data []byte, err error) {
-	r.t.Cause = publishError(r.p.addr, r.topic, r.conn.replied(r.size, data, err))
+	r.t.Cause = publishError(r.p.addr, r.topic, r.replied(data, err))
 	r.t.Error = asGoNSQ(r.t.Cause)
 	r.p.queues.post(r.queue, &r.t)
 }

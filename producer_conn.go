@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/fleet"
@@ -32,6 +33,7 @@ type connector struct {
 	mu       sync.Mutex    // guards what follows
 	conn     *producerConn // nil while not connected
 	dial     *producerDial // nil unless an attempt to connect is under way
+	limits   publishing.Limits
 	failed   error         // of the last attempt; nil if it succeeded
 	redial   *fleet.Redial // says whether there may be another attempt
 	stopping bool          // set by refuse: no connection is made or adopted any longer
@@ -103,7 +105,7 @@ func (n *connector) dialNSQD(d *producerDial) {
 	n.log.Info("connecting to nsqd")
 	l, err := link.Dial(n.alive, n.cfg.linkConfig(n.addr))
 	if err == nil {
-		d.conn = &producerConn{from: n, link: l}
+		d.conn = n.newConn(l)
 		n.wg.Add(1)     // until Down
 		l.Start(d.conn) // before anyone can use it
 	} else {
@@ -229,7 +231,8 @@ func (n *connector) drain(limit context.Context) {
 type producerConn struct {
 	from   *connector
 	link   *link.Link
-	broken error // why later replies cannot be trusted; only the link's goroutines use it
+	sure   atomic.Pointer[publishing.Weight] // what nsqd surely accepts: see passage
+	broken error                             // why later replies cannot be trusted; only the link's goroutines use it
 }
 
 // fail ends the connection.
@@ -251,27 +254,11 @@ func (c *producerConn) Failed(*wire.Error) { c.fail(link.ErrUnexpectedReply) }
 // Down drops the connection, so that the next publish makes a new one.
 func (c *producerConn) Down(err error) {
 	c.from.drop(c)
+	if _, refused := errors.AsType[*wire.Error](err); !refused {
+		c.from.doubtLimits() // nsqd may have restarted
+	}
 	if err != nil {
 		c.from.log.Warn("connection to nsqd lost", "err", reason(err))
 	}
 	c.from.wg.Done()
-}
-
-// replied returns the error that a reply to a publish stands for, nil if nsqd has the
-// messages. An error ends the connection: after an error of its own nsqd closes it,
-// and after an unexpected reply the later ones cannot be matched to their commands. The
-// connection is dropped before the publish's caller learns of the error, so that a
-// caller that publishes again gets a new one.
-func (c *producerConn) replied(size int64, data []byte, err error) error {
-	if err == nil && string(data) != wire.OK {
-		err = fmt.Errorf("%w: %q", link.ErrUnexpectedReply, data)
-	}
-	if err == nil {
-		err = c.broken // this reply was read along with what broke the connection
-	}
-	if err != nil {
-		c.fail(err)
-	}
-	c.from.outstanding.release(size)
-	return err
 }

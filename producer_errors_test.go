@@ -45,18 +45,26 @@ func TestRefusedPublish(t *testing.T) {
 	}
 }
 
+// refuseSlowly has nsqd refuse a command, a second after it arrives, for a reason that no
+// limit explains.
+func refuseSlowly(s *producing, command string, times int) {
+	s.d.Inject(nsqtest.Fault{
+		Command: command, Times: times, Delay: time.Second, Reply: nsqtest.ErrorFrame("E_INVALID", "no"), Close: true,
+	})
+}
+
 // D53: nsqd refuses one publish while the commands of others are queued behind it. It
 // closes the connection without executing them: each is published once, over a new one.
 func TestRefusalHurtsNobodyElse(t *testing.T) {
 	produce(t, func(s *producing) {
-		s.d.Inject(nsqtest.Fault{Command: "DPUB", Times: 1, Delay: time.Second})
+		refuseSlowly(s, "DPUB", 1)
 		errs := make([]error, 9)
 		var wg sync.WaitGroup
 		for i := range errs {
 			wg.Go(func() {
 				sleep(time.Duration(i) * time.Millisecond)
 				if i == 3 {
-					errs[i] = s.p.DeferredPublishContext(s.Context(), "t", 2*time.Hour, []byte("no"))
+					errs[i] = s.p.DeferredPublishContext(s.Context(), "t", time.Hour, []byte("no"))
 				} else {
 					errs[i] = s.p.PublishContext(s.Context(), "t", fmt.Append(nil, i))
 				}
@@ -80,14 +88,14 @@ func TestRefusalHurtsNobodyElse(t *testing.T) {
 // them.
 func TestRefusalsHurtNobodyElse(t *testing.T) {
 	produce(t, func(s *producing) {
-		s.d.Inject(nsqtest.Fault{Command: "DPUB", Delay: time.Second})
+		refuseSlowly(s, "DPUB", 10)
 		errs := make([]error, 20)
 		var wg sync.WaitGroup
 		for i := range errs {
 			wg.Go(func() {
 				sleep(time.Duration(i) * time.Millisecond)
 				if i < 10 {
-					errs[i] = s.p.DeferredPublishContext(s.Context(), "t", 2*time.Hour, []byte("no"))
+					errs[i] = s.p.DeferredPublishContext(s.Context(), "t", time.Hour, []byte("no"))
 				} else {
 					errs[i] = s.p.PublishContext(s.Context(), "t", fmt.Append(nil, i))
 				}

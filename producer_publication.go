@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/publishing"
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
@@ -44,6 +45,18 @@ func mpub(topic string, bodies [][]byte) *publication {
 
 func dpub(topic string, delay time.Duration, body []byte) *publication {
 	return &publication{command: wire.CmdDpub, topic: topic, delay: delay, body: body, size: commandSize + int64(len(body))}
+}
+
+// weight returns what nsqd looks at before it has read all of the publication.
+func (m *publication) weight() publishing.Weight {
+	w := publishing.Weight{Message: int64(len(m.body)), Delay: m.delay}
+	if m.command == wire.CmdMpub {
+		w.Body = m.size - commandSize
+		for _, b := range m.bodies {
+			w.Message = max(w.Message, int64(len(b)))
+		}
+	}
+	return w
 }
 
 // clone returns a copy with bodies of its own.

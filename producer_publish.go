@@ -87,8 +87,8 @@ func (p *Producer) publish(ctx context.Context, m *publication) error {
 		if r == nil {
 			r = &publishReply{done: make(chan error, 1)}
 		}
-		err := p.enqueue(ctx, m, func(c *producerConn) link.Replier {
-			r.conn, r.size = c, m.size
+		err := p.enqueue(ctx, m, func(way passage) link.Replier {
+			r.passage = way
 			return r
 		})
 		if err != nil {
@@ -112,33 +112,43 @@ func (p *Producer) await(ctx context.Context, topic string, r *publishReply) err
 			return unknownOutcome(p.addr, topic, context.Cause(ctx))
 		}
 	}
-	r.conn = nil
+	r.passage = passage{}
 	p.replies.Put(r)
 	return publishError(p.addr, topic, err)
 }
 
 // publishReply receives the reply to one publish.
 type publishReply struct {
-	conn *producerConn
-	size int64
+	passage
 	done chan error // buffers the result, so that the link never waits
 }
 
 // Reply passes the result on to await.
-func (r *publishReply) Reply(data []byte, err error) { r.done <- r.conn.replied(r.size, data, err) }
+func (r *publishReply) Reply(data []byte, err error) { r.done <- r.replied(data, err) }
 
 // enqueue waits for a connection and for room, and queues a command. replier returns
-// the command's Replier for that connection.
-func (p *Producer) enqueue(ctx context.Context, m *publication, replier func(*producerConn) link.Replier) error {
+// the command's Replier for its passage.
+func (p *Producer) enqueue(ctx context.Context, m *publication, replier func(passage) link.Replier) error {
 	c, err := p.nsqd.connect(ctx)
 	if err != nil {
 		return err
 	}
-	if err := p.nsqd.reserve(ctx, m.size, m.patience); err != nil {
+	way, err := c.passage(m)
+	if err != nil {
 		return err
 	}
-	if !m.sendOn(c.link, replier(c)) {
-		return p.nsqd.notTaken(c, m.size)
+	if err := p.nsqd.reserve(ctx, way.size, m.patience); err != nil {
+		return err
+	}
+	if way.alone {
+		// Another one may have been refused while this one waited.
+		if err := p.nsqd.refusal(m); err != nil {
+			p.nsqd.outstanding.release(way.size)
+			return err
+		}
+	}
+	if !m.sendOn(c.link, replier(way)) {
+		return p.nsqd.notTaken(c, way.size)
 	}
 	return nil
 }

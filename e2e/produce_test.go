@@ -127,8 +127,8 @@ func TestNSQDKilledUnderPublishers(t *testing.T) {
 	}
 }
 
-// D53: nsqd closes the connection after each publish that it refuses. Other
-// callers' publishes on that connection succeed all the same, except a few. All
+// D53: nsqd refuses 50 publishes: the first closes the connection, and the limit that nsqd
+// names is remembered for the others. Other callers' publishes succeed all the same. All
 // results are true: no message is lost, and none is stored twice.
 func TestRefusalsOfRealNSQDHurtNobodyElse(t *testing.T) {
 	n := StartNSQD(t, nil)

@@ -39,7 +39,7 @@ var rooms = []room{
 	},
 	{
 		dir:   "internal/publishing",
-		std:   []string{"errors", "slices", "time"},
+		std:   []string{"errors", "fmt", "slices", "strconv", "strings", "time"},
 		rooms: []string{"internal/wire"},
 		pure:  true,
 	},

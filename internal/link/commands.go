@@ -124,7 +124,7 @@ func (l *Link) Pub(topic string, body []byte, to Replier) bool {
 	if !l.expectReply(to) {
 		return false
 	}
-	l.appendCommand(wire.AppendPubHead(l.pending.reserve(lineSize), topic, len(body)), body)
+	l.appendPublish(wire.AppendPubHead(l.pending.reserve(lineSize), topic, len(body)), body, false)
 	return true
 }
 
@@ -136,7 +136,8 @@ func (l *Link) Dpub(topic string, delay time.Duration, body []byte, to Replier) 
 	if !l.expectReply(to) {
 		return false
 	}
-	l.appendCommand(wire.AppendDpubHead(l.pending.reserve(lineSize), topic, delay.Milliseconds(), len(body)), body)
+	head := wire.AppendDpubHead(l.pending.reserve(lineSize), topic, delay.Milliseconds(), len(body))
+	l.appendPublish(head, body, delay > l.limits.Delay)
 	return true
 }
 
@@ -149,8 +150,14 @@ func (l *Link) Mpub(topic string, bodies [][]byte, to Replier) bool {
 	}
 	before := l.pending.len
 	l.pending.commit(wire.AppendMpubHead(l.pending.reserve(lineSize), topic, bodies))
+	l.pauseIf(wire.MpubLen(bodies) > l.limits.Body, before)
+	largest := l.limits.Message
 	for _, body := range bodies {
 		l.pending.commit(wire.AppendBodyHead(l.pending.reserve(lineSize), len(body)))
+		if size := int64(len(body)); size > largest { // a smaller one would have been refused before
+			largest = size
+			l.pauseIf(true, before)
+		}
 		l.pending.appendBytes(body)
 	}
 	l.appended(before)

@@ -72,7 +72,9 @@ func (h *handshake) identify() error {
 	if err != nil {
 		return err
 	}
+	start := time.Now()
 	data, err := h.exchange(out)
+	h.roundTrip = time.Since(start)
 	if err != nil {
 		return err
 	}

@@ -94,6 +94,9 @@ type Link struct {
 	// of TLS and compression above it.
 	out output
 
+	// Used by the writer alone: where it has to pause. See wary.go.
+	ahead []uint64
+
 	// Set by Start before the loops run. Only the loops read them.
 	receiver Receiver
 	frames   FrameReceiver // the receiver, if it is one; otherwise nil
@@ -116,6 +119,8 @@ type Link struct {
 	progress   *sync.Cond // signalled by signalProgress; nil until the first waitProgress
 	pending    outgoing   // appended and not yet taken by the writer
 	queued     uint64     // bytes ever appended to pending
+	limits     Limits     // see SetLimits
+	pauses     []uint64   // where in pending the writer has to pause, counted as queued is
 	sent       uint64     // bytes ever given to the socket
 	nopEnd     uint64     // where the last NOP ends, counted as queued is
 	acks       ackRuns    // FINs and REQs not yet sent; for closeAccounts and awaitRoom
@@ -153,7 +158,7 @@ func Dial(ctx context.Context, cfg Config) (*Link, error) {
 	if err != nil {
 		return nil, &Error{Addr: cfg.Addr, Op: OpDial, Err: err}
 	}
-	l := &Link{cfg: cfg, conn: newConn(socket)}
+	l := &Link{cfg: cfg, conn: newConn(socket), limits: noLimits}
 	l.writerWake = sync.NewCond(&l.mu)
 	l.in.init(l.conn, cfg.MaxBody)
 	l.in.noMessages = true

@@ -3,6 +3,7 @@ package link
 import (
 	"crypto/tls"
 	"math"
+	"time"
 
 	"github.com/rdyhq/nsq/internal/wire"
 )
@@ -14,6 +15,7 @@ type session struct {
 	tls         *tls.Conn             // nil without TLS
 	compression string                // OpSnappy, OpDeflate or empty
 	auth        *wire.AuthResponse    // nil if nsqd did not ask for AUTH
+	roundTrip   time.Duration         // nsqd took so long to reply to IDENTIFY
 }
 
 // inRange returns what nsqd granted with limits that the client can reckon with. A

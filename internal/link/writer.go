@@ -20,7 +20,7 @@ func (l *Link) writeLoop() {
 			return
 		}
 		for i, chunk := range out {
-			n, err := l.out.Write(chunk)
+			n, err := l.write(chunk, l.sent)
 			l.countWritten(n)
 			if err != nil {
 				l.writeFailed(err)
@@ -62,6 +62,7 @@ func (l *Link) takePending(empty [][]byte) (out [][]byte, done bool) {
 			l.mu.Lock()
 		case l.pending.len > 0:
 			out = l.pending.takeAll(empty)
+			l.ahead, l.pauses = append(l.ahead, l.pauses...), nil
 			l.stats.Writes += uint64(len(out))
 			return out, false
 		case l.drained():

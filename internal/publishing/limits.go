@@ -1,0 +1,117 @@
+package publishing
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// Weight is what an nsqd with limits looks at in a publish before it has read all of it.
+type Weight struct {
+	Message int64         // bytes of the largest body
+	Body    int64         // bytes of the body of an MPUB; 0 of other commands
+	Delay   time.Duration // of a DPUB
+}
+
+// DefaultLimits are nsqd's limits unless its operator sets others: max-msg-size,
+// max-body-size and max-req-timeout.
+var DefaultLimits = Weight{Message: 1 << 20, Body: 5 << 20, Delay: time.Hour}
+
+// Within reports whether nothing of w exceeds limits.
+func (w Weight) Within(limits Weight) bool {
+	return w.Message <= limits.Message && w.Body <= limits.Body && w.Delay <= limits.Delay
+}
+
+// Max returns the greater of each figure.
+func (w Weight) Max(other Weight) Weight {
+	return Weight{max(w.Message, other.Message), max(w.Body, other.Body), max(w.Delay, other.Delay)}
+}
+
+// limitMemory is how long a limit that nsqd has named is believed. nsqd has none but its
+// own word: one that was restarted with a higher limit is asked again after that time at
+// the latest.
+const limitMemory = time.Minute
+
+// Limits remembers which limits an nsqd has named in its refusals. The zero value
+// remembers nothing.
+type Limits struct {
+	message, body, delay namedLimit
+}
+
+// namedLimit is one limit; zero if nsqd has not named it. It is believed until a time,
+// and afterwards still counts as one that nsqd may have.
+type namedLimit struct {
+	limit int64 // bytes, or milliseconds
+	until time.Time
+}
+
+// Sure returns limits that nsqd surely has not gone below: its defaults, or those that it
+// has named if they are lower.
+func (l *Limits) Sure() Weight {
+	sure := DefaultLimits
+	if l.message.limit > 0 {
+		sure.Message = min(sure.Message, l.message.limit)
+	}
+	if l.body.limit > 0 {
+		sure.Body = min(sure.Body, l.body.limit)
+	}
+	if l.delay.limit > 0 {
+		sure.Delay = min(sure.Delay, time.Duration(l.delay.limit)*time.Millisecond)
+	}
+	return sure
+}
+
+// Learn notes the limit that a refusal names, if it names one. nsqd 1.3.0 says
+//
+//	E_BAD_MESSAGE PUB message too big 1048577 > 1048576
+//	E_BAD_BODY MPUB body too big 5242881 > 5242880
+//	E_INVALID DPUB timeout 3600001 out of range 0-3600000
+func (l *Limits) Learn(now time.Time, e *wire.Error) {
+	_, desc, _ := strings.Cut(e.Desc, " ") // without the command
+	named, marker := (*namedLimit)(nil), " > "
+	switch {
+	case e.Code == wire.BadMessage && strings.HasPrefix(desc, "message too big "):
+		named = &l.message
+	case e.Code == wire.BadBody && strings.HasPrefix(desc, "body too big "):
+		named = &l.body
+	case e.Code == wire.Invalid && strings.HasPrefix(desc, "timeout "):
+		named, marker = &l.delay, " out of range 0-"
+	default:
+		return
+	}
+	_, figure, _ := strings.Cut(desc, marker)
+	if limit, err := strconv.ParseInt(figure, 10, 64); err == nil && limit > 0 {
+		*named = namedLimit{limit: limit, until: now.Add(limitMemory)}
+	}
+}
+
+// Doubt makes what nsqd has named count as unsure: nsqd may have restarted with higher
+// limits.
+func (l *Limits) Doubt() {
+	for _, named := range []*namedLimit{&l.message, &l.body, &l.delay} {
+		named.until = time.Time{}
+	}
+}
+
+// Refusal returns what nsqd would reply to a command, or nil if nsqd has named no limit
+// lately that the command exceeds.
+func (l *Limits) Refusal(now time.Time, command string, w Weight) *wire.Error {
+	switch {
+	case l.delay.exceeded(now, w.Delay.Milliseconds()):
+		return &wire.Error{Code: wire.Invalid,
+			Desc: fmt.Sprintf("%s timeout %d out of range 0-%d", command, w.Delay.Milliseconds(), l.delay.limit)}
+	case l.body.exceeded(now, w.Body):
+		return &wire.Error{Code: wire.BadBody, Desc: fmt.Sprintf("%s body too big %d > %d", command, w.Body, l.body.limit)}
+	case l.message.exceeded(now, w.Message):
+		return &wire.Error{Code: wire.BadMessage,
+			Desc: fmt.Sprintf("%s message too big %d > %d", command, w.Message, l.message.limit)}
+	}
+	return nil
+}
+
+func (n namedLimit) exceeded(now time.Time, figure int64) bool {
+	return figure > n.limit && now.Before(n.until)
+}

@@ -1,0 +1,107 @@
+package nsq
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/publishing"
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// nsqd refuses a publish over its limits before it has read all of it, and closes the
+// connection. The replies to other publishes may be lost then. So a publish that nsqd may
+// refuse goes alone: when nothing else is outstanding, and nothing follows it until nsqd's
+// reply. What nsqd is known to accept does not:
+//
+//   - what nsqd's default limits allow, and lower ones that it has named;
+//   - what it has accepted on this connection. It cannot change its limits while the
+//     connection lasts, as that takes a restart.
+
+// passage is the way of one publish over a connection.
+type passage struct {
+	conn  *producerConn
+	size  int64 // of the room that it takes
+	alone bool
+	// proven is what nsqd accepts if it accepts this publish; zero unless it goes alone.
+	proven publishing.Weight
+}
+
+// newConn returns a connection that has just been made.
+func (n *connector) newConn(l *link.Link) *producerConn {
+	c := &producerConn{from: n, link: l}
+	n.mu.Lock()
+	sure := n.limits.Sure()
+	n.mu.Unlock()
+	c.setSure(sure)
+	return c
+}
+
+func (c *producerConn) setSure(w publishing.Weight) {
+	c.link.SetLimits(link.Limits{Message: w.Message, Body: w.Body, Delay: w.Delay})
+	c.sure.Store(&w)
+}
+
+// passage returns the way of a publish, or nsqd's refusal if that is known.
+func (c *producerConn) passage(m *publication) (passage, error) {
+	w := m.weight()
+	if w.Within(*c.sure.Load()) {
+		return passage{conn: c, size: m.size}, nil
+	}
+	// The window grants this much while nothing else is outstanding, and then nothing else.
+	return passage{conn: c, size: max(m.size, maxOutstanding), alone: true, proven: w}, c.from.refusal(m)
+}
+
+// refusal returns nsqd's refusal of a publish if nsqd has lately named a limit that the
+// publish exceeds.
+func (n *connector) refusal(m *publication) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if refused := n.limits.Refusal(time.Now(), m.command, m.weight()); refused != nil {
+		return ErrProtocol{Reason: refused.Error()}
+	}
+	return nil
+}
+
+// doubtLimits stops publishes from being refused here.
+func (n *connector) doubtLimits() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.limits.Doubt()
+}
+
+// replied returns the error that a reply to a publish stands for, nil if nsqd has the
+// messages. An error ends the connection: after an error of its own nsqd closes it,
+// and after an unexpected reply the later ones cannot be matched to their commands. The
+// connection is dropped before the publish's caller learns of the error, so that a
+// caller that publishes again gets a new one.
+func (way *passage) replied(data []byte, err error) error {
+	c := way.conn
+	if err == nil && string(data) != wire.OK {
+		err = fmt.Errorf("%w: %q", link.ErrUnexpectedReply, data)
+	}
+	if err == nil {
+		err = c.broken // this reply was read along with what broke the connection
+	}
+	if err != nil {
+		c.from.learn(err)
+		c.fail(err)
+	} else if way.alone {
+		c.setSure(c.sure.Load().Max(way.proven)) // no other reply comes meanwhile
+	}
+	c.from.outstanding.release(way.size)
+	return err
+}
+
+// learn notes the limit that nsqd's reply to a publish names, if it names one.
+func (n *connector) learn(err error) {
+	if _, unanswered := errors.AsType[*link.UnansweredError](err); unanswered {
+		return
+	}
+	if refused, ok := errors.AsType[*wire.Error](err); ok {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.limits.Learn(time.Now(), refused)
+	}
+}
