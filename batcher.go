@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -99,8 +100,9 @@ type Batcher struct {
 	stop, kill    context.CancelCauseFunc
 	wg            sync.WaitGroup // batches in flight
 
-	mu     sync.Mutex // guards what follows, the batches and the messages in them
-	topics map[string]*batchTopic
+	mu       sync.Mutex // guards what follows, the batches and the messages in them
+	topics   map[string]*batchTopic
+	reported uint64 // messages that have got their result
 }
 
 // batchTopic is the state of a topic. It exists while the topic has a batch.
@@ -143,8 +145,12 @@ const (
 )
 
 // NewBatcher returns a Batcher that publishes through a [Producer] or a
-// [ProducerPool], which it does not stop. It fails if an option is out of range.
+// [ProducerPool], which it does not stop. It fails if there is none, or if an option is
+// out of range.
 func NewBatcher(to Publisher, opts BatchOptions) (*Batcher, error) {
+	if v := reflect.ValueOf(to); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, errors.New("batcher: no Publisher")
+	}
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
@@ -428,14 +434,23 @@ func (b *Batcher) report(m *batchedMessage, err error) {
 		m.batch.waiting--
 	}
 	m.state = batchedDone
+	b.reported++
 	b.mu.Unlock()
 	b.room.release(m.size)
 	m.done <- err
 }
 
+// results returns how many messages have got their result.
+func (b *Batcher) results() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.reported
+}
+
 // Stop stops the Batcher. New publishes fail with [ErrStopped], open batches are
-// sent at once, and Stop waits for all in flight, 30 seconds at most. Stop the
-// Producer or ProducerPool after that. A second call only waits.
+// sent at once, and Stop waits for all in flight, 30 seconds at most. If none of their
+// messages gets a result for 5 seconds, Stop cancels those that are left. Stop the Producer
+// or ProducerPool after that. A second call only waits.
 func (b *Batcher) Stop() {
 	b.stop(ErrStopped)
 	b.mu.Lock()
@@ -446,7 +461,9 @@ func (b *Batcher) Stop() {
 	}
 	b.mu.Unlock()
 	limit := time.AfterFunc(batchStopTimeout, func() { b.kill(errStopTimeout) })
+	silence := newStopWatch(b.stopped, func() any { return b.results() }, func() { b.kill(errLifeless) })
 	b.wg.Wait()
+	silence.end()
 	limit.Stop()
 	b.kill(ErrStopped)
 }

@@ -311,22 +311,37 @@ func TestBatcherStop(t *testing.T) {
 	})
 }
 
-// Stop gives up on an nsqd that does not reply.
+// N16: Stop gives up on an nsqd that replies to nothing for 5 seconds, and after 30 seconds
+// in any case.
 func TestBatcherStopTimeout(t *testing.T) {
-	inBatcher(t, BatchOptions{}, func(s *batching) {
-		s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Hour})
-		s.publishAll(0, 3)
-		start := time.Now()
-		s.b.Stop()
-		if d := time.Since(start); d != 30*time.Second {
-			s.Errorf("took %v, want 30s", d)
-		}
-		for i := range 3 {
-			if err := s.result(fmt.Sprint(i)); !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, errStopTimeout) {
-				s.Errorf("%d: %v", i, err)
+	for delay, tt := range map[time.Duration]struct {
+		took    time.Duration
+		replied int
+		cause   error
+	}{
+		time.Hour:       {5 * time.Second, 0, errLifeless},
+		4 * time.Second: {30 * time.Second, 7, errStopTimeout},
+	} {
+		inBatcher(t, BatchOptions{MaxMessages: 1}, func(s *batching) {
+			s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: delay})
+			for i := range 10 {
+				s.publishAll(i, i+1)
+				synctest.Wait()
 			}
-		}
-	})
+			start := time.Now()
+			s.b.Stop()
+			if d := time.Since(start); d != tt.took {
+				s.Errorf("took %v, want %v", d, tt.took)
+			}
+			for i := range 10 {
+				err := s.result(fmt.Sprint(i))
+				lost := errors.Is(err, ErrUnknownOutcome) && errors.Is(err, tt.cause)
+				if i < tt.replied && err != nil || i >= tt.replied && !lost {
+					s.Errorf("%d: %v", i, err)
+				}
+			}
+		})
+	}
 }
 
 func TestNewBatcherRefuses(t *testing.T) {

@@ -111,15 +111,19 @@ func (c *Consumer) giveUp(w *worker, m *Message) {
 }
 
 // AddHandler adds a goroutine that calls the handler. Call it any number of times
-// before the first connect call; after that it panics.
+// before the first connect call; after that it panics. It also panics if the handler is
+// nil.
 func (c *Consumer) AddHandler(handler Handler) { c.AddConcurrentHandlers(handler, 1) }
 
 // AddConcurrentHandlers adds several goroutines that call the handler, which must
-// be safe for concurrent use. It panics after the first connect call. From then on,
-// [Consumer.SetConcurrency] changes their number.
+// be safe for concurrent use. It panics after the first connect call, and if the handler
+// is nil. From the first connect call on, [Consumer.SetConcurrency] changes their number.
 //
 // Goroutines beyond max_in_flight have nothing to do.
 func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {
+	if handler == nil {
+		panic("nil handler")
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.connecting {

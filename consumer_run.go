@@ -79,6 +79,16 @@ func (l *runLoop) run() {
 		l.carryOut()
 	}
 	l.c.queue.stopTimer()
+	l.closeStopChan()
+}
+
+// closeStopChan closes StopChan, unless the user, who must only receive from it, has.
+func (l *runLoop) closeStopChan() {
+	defer func() {
+		if p := recover(); p != nil {
+			l.c.log.Error("StopChan was closed by the program: Stop and Shutdown cannot be waited for", "panic", p)
+		}
+	}()
 	close(l.c.StopChan)
 }
 

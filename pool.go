@@ -135,7 +135,7 @@ func (pool *ProducerPool) replaceMembers(listed, gone []string) (removed []*pool
 // now gets ErrStopped, and goes to another nsqd.
 func (pool *ProducerPool) letGo(m *poolMember) {
 	pool.log.Info("nsqd is not listed any more, disconnecting", "nsqd", m.p.addr)
-	pool.wg.Go(m.p.Stop)
+	pool.wg.Go(func() { m.p.stop(pool.alive) })
 }
 
 // broadcast wakes the publishes that wait for a member. Callers hold the mutex.

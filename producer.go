@@ -71,9 +71,17 @@ func (p *Producer) Ping() error { return asGoNSQ(p.nsqd.ping()) }
 // Stop stops the Producer. New publishes fail with [ErrStopped]. Stop waits for
 // nsqd's replies to those under way, then closes the connection and waits until
 // the transactions of asynchronous publishes are received (see
-// [Producer.PublishAsync]). All this is bounded by stop_timeout. A second call
-// waits for the first.
+// [Producer.PublishAsync]). All this is bounded by stop_timeout. An nsqd that takes
+// nothing and says nothing for 5 seconds is not waited for any longer; its replies to
+// the publishes under way are lost. A second call waits for the first.
 func (p *Producer) Stop() {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	p.stop(now)
+}
+
+// stop is Stop, but waits for an nsqd that shows no life until urgent has ended.
+func (p *Producer) stop(urgent context.Context) {
 	if !p.nsqd.refuse() {
 		<-p.stopped
 		return
@@ -82,7 +90,7 @@ func (p *Producer) Stop() {
 	p.log.Info("stopping")
 	limit, cancel := context.WithTimeout(context.Background(), p.cfg.StopTimeout)
 	defer cancel()
-	p.nsqd.drain(limit)
+	p.nsqd.drain(limit, urgent)
 	p.queues.deliverRest(limit)
 }
 

@@ -20,7 +20,8 @@ import (
 // block for ever.
 //
 // A doneChan that is not received from delays only its own transactions, which come
-// in the order of nsqd's replies. Do not close it before all have arrived. A doneChan
+// in the order of nsqd's replies. Do not close it before all have arrived: the rest is
+// dropped then, and an error is logged. A doneChan
 // costs a goroutine only while a transaction for it can be neither received nor
 // buffered. If the doneChan is abandoned then, the goroutine and its transactions stay
 // until Stop: a caller that makes a doneChan for each call and may stop receiving

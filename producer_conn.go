@@ -207,26 +207,6 @@ func (n *connector) notTaken(c *producerConn, size int64) error {
 	return n.dropEnded(c)
 }
 
-// drain waits until nsqd has replied to all commands and the connection has
-// ended. limit bounds it. Call it once, after refuse.
-func (n *connector) drain(limit context.Context) {
-	n.mu.Lock()
-	c, d := n.conn, n.dial
-	n.mu.Unlock()
-	if c != nil {
-		c.link.Drain()
-		defer context.AfterFunc(limit, func() { c.link.Close(errStopTimeout) })()
-	}
-	if d != nil {
-		select {
-		case <-d.done:
-		case <-limit.Done(): // a DialContext that ignores its context; dialNSQD closes what it returns
-			return
-		}
-	}
-	n.wg.Wait()
-}
-
 // producerConn is a connection of a Producer, and the Receiver of its link.
 type producerConn struct {
 	from   *connector

@@ -51,20 +51,20 @@ func TestStopDrains(t *testing.T) {
 	})
 }
 
-// D50: an nsqd that does not reply keeps Stop for stop_timeout.
+// D50: stop_timeout bounds Stop, whatever nsqd still replies.
 func TestStopTimeoutOfProducer(t *testing.T) {
-	for _, timeout := range []time.Duration{0, 10 * time.Second} {
+	for timeout, replied := range map[time.Duration]int{0: 0, 10 * time.Second: 3} {
 		produce(t, func(s *producing) {
-			s.d.Inject(nsqtest.Fault{Command: "PUB", Mute: true})
+			s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: 3 * time.Second})
+			errs := make([]error, 6)
 			var wg sync.WaitGroup
-			for range 3 {
+			for i := range errs {
 				wg.Go(func() {
-					if err := s.p.PublishContext(s.Context(), "t", []byte("m")); !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, errStopTimeout) {
-						s.Errorf("%v", err)
-					}
+					sleep(time.Duration(i))
+					errs[i] = s.p.PublishContext(s.Context(), "t", []byte("m"))
 				})
 			}
-			synctest.Wait()
+			after(6)
 			start := time.Now()
 			for range 2 {
 				wg.Go(func() {
@@ -76,6 +76,12 @@ func TestStopTimeoutOfProducer(t *testing.T) {
 				after(timeout / 3)
 			}
 			wg.Wait()
+			for i, err := range errs {
+				lost := errors.Is(err, ErrUnknownOutcome) && errors.Is(err, errStopTimeout)
+				if i < replied && err != nil || i >= replied && !lost {
+					s.Errorf("%d: %v", i, err)
+				}
+			}
 			expectStopped(s.T, s.p)
 		}, func(s *scene) { s.cfg.StopTimeout = timeout })
 	}

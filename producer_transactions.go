@@ -64,6 +64,7 @@ type transactionQueue struct {
 	// that they overtake none.
 	posted     []*ProducerTransaction
 	delivering bool
+	closed     bool // doneChan is closed, which is logged once
 }
 
 func newTransactionQueues(alive context.Context, log *slog.Logger, owner string, patience time.Duration) *transactionQueues {
@@ -141,11 +142,9 @@ func (qs *transactionQueues) post(q *transactionQueue, t *ProducerTransaction) {
 	if delivering {
 		return
 	}
-	select {
-	case q.done <- t:
+	if qs.trySend(q, t) {
 		qs.release(q)
 		return
-	default:
 	}
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
@@ -153,6 +152,34 @@ func (qs *transactionQueues) post(q *transactionQueue, t *ProducerTransaction) {
 	if !q.delivering && !qs.closed {
 		q.delivering = true
 		qs.wg.Go(func() { qs.deliverPosted(q) })
+	}
+}
+
+// trySend sends a transaction if doneChan takes it at once, and reports whether it is dealt
+// with: one for a closed doneChan is dropped.
+func (qs *transactionQueues) trySend(q *transactionQueue, t *ProducerTransaction) (done bool) {
+	defer qs.dropIfClosed(q, &done)
+	select {
+	case q.done <- t:
+		return true
+	default:
+		return false
+	}
+}
+
+// dropIfClosed recovers from a send on a doneChan that its owner has closed too early, and
+// sets done. It is deferred by functions that do nothing but send.
+func (qs *transactionQueues) dropIfClosed(q *transactionQueue, done *bool) {
+	if recover() == nil {
+		return
+	}
+	*done = true
+	qs.mu.Lock()
+	first := !q.closed
+	q.closed = true
+	qs.mu.Unlock()
+	if first {
+		qs.log.Error("dropping transactions of asynchronous publishes: their doneChan is closed while publishes are outstanding")
 	}
 }
 
@@ -180,9 +207,10 @@ func (qs *transactionQueues) deliverPosted(q *transactionQueue) {
 	}
 }
 
-// offer waits until a transaction is received, and reports whether it was. Once no
-// more are posted it waits for deliveryGrace at most.
-func (qs *transactionQueues) offer(q *transactionQueue, t *ProducerTransaction) bool {
+// offer waits until a transaction is received, and reports whether it was, or whether
+// doneChan is closed. Once no more are posted it waits for deliveryGrace at most.
+func (qs *transactionQueues) offer(q *transactionQueue, t *ProducerTransaction) (done bool) {
+	defer qs.dropIfClosed(q, &done)
 	select {
 	case q.done <- t:
 		return true

@@ -62,6 +62,21 @@ func (l *Link) Flushed() bool {
 	return l.sent == l.queued
 }
 
+// Progress changes whenever nsqd takes bytes or says something, and when the owner sends
+// something.
+type Progress struct {
+	queued, sent uint64
+	awaited      int
+}
+
+// Progress returns the link's Progress so far. An owner that waits for a drain compares it
+// with an earlier one to find out whether nsqd is alive.
+func (l *Link) Progress() Progress {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Progress{queued: l.queued, sent: l.sent, awaited: l.awaited.len()}
+}
+
 // drained reports whether a drain has nothing left to wait for. The writer asks when
 // pending is empty, and half-closes then. Callers hold the mutex.
 //

@@ -1,0 +1,84 @@
+package nsq
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// stopSilence is how long a stop waits for an nsqd that shows no life: it takes nothing and
+// says nothing. Between heartbeats, 30 s by default, a stop cannot tell an nsqd that is slow
+// from one that is frozen or cut off, and a process has about that time to end.
+const stopSilence = 5 * time.Second
+
+var errLifeless = fmt.Errorf("nsqd has shown no life for %v during a stop", stopSilence)
+
+// stopWatch calls expired once, if a figure has not changed for stopSilence since the stop
+// became urgent. It has a goroutine of its own, for which end waits.
+type stopWatch struct {
+	ended chan struct{}
+	wg    sync.WaitGroup
+}
+
+// newStopWatch returns a running stopWatch. The stop is urgent once a context has ended.
+// figure returns a comparable value.
+func newStopWatch(urgent context.Context, figure func() any, expired func()) *stopWatch {
+	w := &stopWatch{ended: make(chan struct{})}
+	w.wg.Go(func() {
+		select {
+		case <-urgent.Done():
+			w.watch(figure, expired)
+		case <-w.ended:
+		}
+	})
+	return w
+}
+
+func (w *stopWatch) watch(figure func() any, expired func()) {
+	last, since := figure(), time.Now()
+	tick := time.NewTicker(stopSilence / 10)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.ended:
+			return
+		case now := <-tick.C:
+			if next := figure(); next != last {
+				last, since = next, now
+			} else if now.Sub(since) >= stopSilence {
+				expired()
+				return
+			}
+		}
+	}
+}
+
+// end stops the watch.
+func (w *stopWatch) end() {
+	close(w.ended)
+	w.wg.Wait()
+}
+
+// drain waits until nsqd has replied to all commands and the connection has
+// ended. limit bounds it; once urgent has ended, so does an nsqd that shows no life. Call it
+// once, after refuse.
+func (n *connector) drain(limit, urgent context.Context) {
+	n.mu.Lock()
+	c, d := n.conn, n.dial
+	n.mu.Unlock()
+	if c != nil {
+		c.link.Drain()
+		defer context.AfterFunc(limit, func() { c.link.Close(errStopTimeout) })()
+		silence := newStopWatch(urgent, func() any { return c.link.Progress() }, func() { c.link.Close(errLifeless) })
+		defer silence.end()
+	}
+	if d != nil {
+		select {
+		case <-d.done:
+		case <-limit.Done(): // a DialContext that ignores its context; dialNSQD closes what it returns
+			return
+		}
+	}
+	n.wg.Wait()
+}
