@@ -5,14 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"github.com/rdyhq/nsq/internal/fleet"
 )
 
 // ProducerPool publishes to several nsqds in turn: to those whose addresses it was
@@ -23,7 +17,14 @@ import (
 //
 // After such a failure the nsqd is passed over until a ping succeeds. The first
 // ping is sent after about 100 ms; an nsqd that cannot be reached is dialled about
-// once a second. While all nsqds are passed over, all are tried.
+// once a second. An nsqd at which the context of a publish ends is passed over until it
+// next replies to a publish. While all nsqds are passed over, all are tried.
+//
+// Of two nsqds that take their turns, publishes that come at the same time prefer the
+// one that owes fewer replies: an nsqd that hangs keeps few of them.
+//
+// A publish whose context has a deadline waits for a connection to one nsqd for half of
+// the time that is left, and then tries another.
 //
 // When all nsqds have failed, a publish whose context has a deadline tries again as
 // soon as one of them can be pinged, until the context ends. A publish without a
@@ -55,12 +56,17 @@ type ProducerPool struct {
 type poolMember struct {
 	p *Producer
 
+	owes atomic.Int32 // publishes that wait at the nsqd
+
 	unhealthy bool  // a publish failed, and a goroutine probes the nsqd
 	lastError error // of the last publish or probe that failed
 }
 
 // Healthy reports whether the nsqd takes its turns. Callers hold the pool's mutex.
 func (m *poolMember) Healthy() bool { return !m.unhealthy }
+
+// Owes returns how many publishes wait at the nsqd.
+func (m *poolMember) Owes() int { return int(m.owes.Load()) }
 
 // NewProducerPool returns a pool of the nsqds at the addresses, host:port or
 // unix:path, which must be distinct. It does not connect yet. The config applies to
@@ -69,10 +75,12 @@ func NewProducerPool(addrs []string, config *Config) (*ProducerPool, error) {
 	if len(addrs) == 0 {
 		return nil, errors.New("producer pool: no addresses")
 	}
-	for i, addr := range addrs {
-		if slices.Contains(addrs[:i], addr) {
+	seen := make(map[string]bool, len(addrs))
+	for _, addr := range addrs {
+		if seen[addr] {
 			return nil, fmt.Errorf("producer pool: duplicate address %s", addr)
 		}
+		seen[addr] = true
 	}
 	pool, err := newProducerPool(config)
 	if err != nil {
@@ -108,28 +116,6 @@ func (pool *ProducerPool) newMember(addr string) *poolMember {
 // is not tried again. Publishes under way may use either setting.
 func (pool *ProducerPool) AllowDuplicates(allow bool) { pool.duplicates.Store(allow) }
 
-// replaceMembers adds a member for each listed address that has none, and removes and
-// returns the members whose addresses are gone. Callers hold the mutex.
-func (pool *ProducerPool) replaceMembers(listed, gone []string) (removed []*poolMember) {
-	var members []*poolMember
-	for _, m := range pool.members {
-		if slices.Contains(gone, m.p.addr) {
-			removed = append(removed, m)
-		} else {
-			members = append(members, m)
-		}
-	}
-	for _, addr := range listed {
-		if !slices.ContainsFunc(members, func(m *poolMember) bool { return m.p.addr == addr }) {
-			members = append(members, pool.newMember(addr))
-		}
-	}
-	slices.SortFunc(members, func(a, b *poolMember) int { return strings.Compare(a.p.addr, b.p.addr) })
-	pool.members = members
-	pool.broadcast()
-	return removed
-}
-
 // letGo stops the Producer of a member that was removed. Publishes under way there
 // get their replies. One that chose the member before but queues its command only
 // now gets ErrStopped, and goes to another nsqd.
@@ -142,47 +128,6 @@ func (pool *ProducerPool) letGo(m *poolMember) {
 func (pool *ProducerPool) broadcast() {
 	close(pool.changed)
 	pool.changed = make(chan struct{})
-}
-
-// passOver makes an nsqd unhealthy until it can be pinged.
-func (pool *ProducerPool) passOver(m *poolMember, err error) {
-	pool.mu.Lock()
-	defer pool.mu.Unlock()
-	m.lastError = err
-	if m.unhealthy || pool.stopping {
-		return
-	}
-	m.unhealthy = true
-	pool.wg.Go(func() { pool.probe(m) })
-	pool.discovery.pollSoon()
-}
-
-// probe pings an nsqd until that succeeds, or until its Producer is stopped. A ping
-// dials only as often as the Producer allows.
-func (pool *ProducerPool) probe(m *poolMember) {
-	redial := fleet.NewRedial(rand.Uint64()) // #nosec G404 -- jitter
-	for {
-		select {
-		case <-time.After(redial.ProbeDelay()):
-		case <-pool.alive.Done():
-			return
-		}
-		err := m.p.nsqd.ping()
-		if errors.Is(err, ErrStopped) {
-			return
-		}
-		pool.mu.Lock()
-		m.unhealthy = err != nil
-		if err != nil {
-			m.lastError = err
-		} else {
-			pool.broadcast()
-		}
-		pool.mu.Unlock()
-		if err == nil {
-			return
-		}
-	}
 }
 
 // Stop stops the pool. It stops the Producers of all nsqds at the same time, as

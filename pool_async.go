@@ -54,7 +54,12 @@ func (pool *ProducerPool) publishAsync(m *publication, done chan *ProducerTransa
 	a := &poolTransaction{m: m.clone(), queue: q, t: &ProducerTransaction{Args: args}}
 	err = pool.tryMembers(context.Background(), &a.tries, func(to *poolMember) error {
 		a.at = to
-		return to.p.publishAsync(&a.m, async.posted, []any{a})
+		to.owes.Add(1) // until replied
+		err := to.p.publishAsync(&a.m, async.posted, []any{a})
+		if err != nil {
+			to.owes.Add(-1)
+		}
+		return err
 	})
 	if err != nil {
 		async.queues.release(q)
@@ -78,6 +83,7 @@ func (pool *ProducerPool) startAsync() bool {
 // does that on a new goroutine, so that the transactions behind it do not wait.
 func (pool *ProducerPool) replied(t *ProducerTransaction) {
 	a := t.Args[0].(*poolTransaction)
+	a.at.owes.Add(-1)
 	ctx := context.Background()
 	switch {
 	case t.Cause == nil:

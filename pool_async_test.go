@@ -38,7 +38,10 @@ func TestPoolAsync(t *testing.T) {
 				s.Errorf("%v: %v", i, err)
 			}
 		}
-		s.expectStored(12, 11, 11)
+		// Those that owe fewer replies are preferred, so the turns are not quite even.
+		if got := s.stored(); got[0]+got[1]+got[2] != 34 || slices.Min(got) < 6 {
+			s.Errorf("stored %v, want 34 in all and at least 6 at each", got)
+		}
 		for _, d := range s.nsqds {
 			if slices.ContainsFunc(d.Queued("t", ""), func(m string) bool { return m[0] == 'x' }) {
 				s.Errorf("stored %q", d.Queued("t", ""))

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/rdyhq/nsq/internal/discover"
+	"github.com/rdyhq/nsq/internal/publishing"
 )
 
 // NewDiscoveredProducerPool returns a pool of all nsqds that the nsqlookupds at the
@@ -62,13 +64,22 @@ func (pool *ProducerPool) discovered(result discover.Result) {
 	}
 }
 
-// update replaces the members after a poll, and returns those to let go.
+// update replaces the members after a poll, and returns those to let go. Only the
+// poller's goroutine calls it, and only it replaces members. So the new list is made
+// without the mutex, and publishes go on meanwhile.
 func (pool *ProducerPool) update(result *discover.Result, listed, gone []string) []*poolMember {
+	pool.mu.Lock()
+	members := pool.members
+	pool.mu.Unlock()
+	slices.Sort(listed)
+	members, removed := publishing.Merge(members, listed, gone, func(m *poolMember) string { return m.p.addr }, pool.newMember)
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
 	if pool.stopping { // Stop has its list of members already
 		return nil
 	}
 	pool.discovery.remember(result)
-	return pool.replaceMembers(listed, gone)
+	pool.members = members
+	pool.broadcast()
+	return removed
 }

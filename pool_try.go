@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/rdyhq/nsq/internal/publishing"
 )
@@ -15,7 +16,7 @@ type poolTries = publishing.Tries[*poolMember]
 // other may be tried.
 func (pool *ProducerPool) tryMembers(ctx context.Context, t *poolTries, publish func(*poolMember) error) error {
 	for {
-		m, err := pool.choose(t)
+		m, err := pool.choose(ctx, t)
 		if err == nil && m == nil {
 			if err = pool.waitForMember(ctx, t); err == nil {
 				continue
@@ -26,7 +27,7 @@ func (pool *ProducerPool) tryMembers(ctx context.Context, t *poolTries, publish 
 		} else if err != nil {
 			return triesError(t, err)
 		}
-		if err = publish(m); err == nil {
+		if err = pool.tryMember(ctx, m, publish); err == nil {
 			return nil
 		}
 		if retry := pool.noteFailure(ctx, t, m, err); !retry {
@@ -35,9 +36,41 @@ func (pool *ProducerPool) tryMembers(ctx context.Context, t *poolTries, publish 
 	}
 }
 
+// tryMember publishes to an nsqd that choose returned, once there is a connection to it.
+func (pool *ProducerPool) tryMember(ctx context.Context, m *poolMember, publish func(*poolMember) error) error {
+	defer m.owes.Add(-1)
+	if err := pool.reach(ctx, m); err != nil {
+		return err
+	}
+	return publish(m)
+}
+
+// reach waits for a connection to an nsqd, for half of the time that ctx leaves: the
+// other half is for another nsqd.
+func (pool *ProducerPool) reach(ctx context.Context, m *poolMember) error {
+	if m.p.nsqd.connected() {
+		return nil
+	}
+	ctx, cancel := halfOf(ctx)
+	defer cancel()
+	_, err := m.p.nsqd.connect(ctx)
+	return err
+}
+
+// halfOf returns a context that ends when half of the time until ctx's deadline is over.
+func halfOf(ctx context.Context) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithTimeout(ctx, time.Until(deadline)/2)
+	}
+	return ctx, func() {}
+}
+
 // choose returns the nsqd to try next, and uses up its turn. It returns nil if there is
 // none to try now.
-func (pool *ProducerPool) choose(t *poolTries) (*poolMember, error) {
+func (pool *ProducerPool) choose(ctx context.Context, t *poolTries) (*poolMember, error) {
+	if ctx.Err() != nil { // its end must not count against an nsqd
+		return nil, fmt.Errorf("producer pool: %w: %w", ErrNotSent, context.Cause(ctx))
+	}
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
 	if pool.stopping {
@@ -51,6 +84,7 @@ func (pool *ProducerPool) choose(t *poolTries) (*poolMember, error) {
 		return nil, nil
 	}
 	pool.turn = i + 1
+	pool.members[i].owes.Add(1) // until tryMember returns
 	return pool.members[i], nil
 }
 
@@ -97,12 +131,16 @@ func (pool *ProducerPool) noteFailure(ctx context.Context, t *poolTries, m *pool
 		t.LetGo(m)
 		return true
 	}
-	verdict := verdictOf(err)
-	retry = t.Failed(m, err, verdict, pool.duplicates.Load()) && ctx.Err() == nil
-	switch {
-	case retry:
+	verdict, ended := verdictOf(err), ctx.Err() != nil
+	retry = t.Failed(m, err, verdict, pool.duplicates.Load())
+	if retry || verdict == publishing.Unknown {
 		pool.passOver(m, err)
-	case verdict.MayBeStored():
+		if !ended { // a short context is no reason to ask nsqlookupds
+			pool.discovery.pollSoon()
+		}
+	}
+	retry = retry && !ended
+	if !retry && verdict.MayBeStored() {
 		t.Forget() // if this nsqd has the message, the errors of others do not matter
 	}
 	return retry

@@ -187,7 +187,7 @@ func TestPoolWaitSeesTheLatest(t *testing.T) {
 		if err := s.pool.waitForMember(s.Context(), tries); err != nil {
 			s.Errorf("%v, and the publish would return %v", err, triesError(tries, nil))
 		}
-		if m, err := s.pool.choose(tries); m == nil || err != nil {
+		if m, err := s.pool.choose(s.Context(), tries); m == nil || err != nil {
 			s.Errorf("chose %v, %v", m, err)
 		}
 	})

@@ -97,6 +97,13 @@ func (n *connector) look() (*producerConn, *producerDial, error) {
 	return nil, n.dial, nil
 }
 
+// connected reports whether there is a connection.
+func (n *connector) connected() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.conn != nil
+}
+
 func (n *connector) notSent(ctx context.Context) error {
 	return fmt.Errorf("[%s] %w: %w", n.addr, ErrNotSent, context.Cause(ctx))
 }

@@ -23,7 +23,8 @@ type window struct {
 
 	mu      sync.Mutex // guards what follows
 	used    int64
-	waiting []*claim // oldest first
+	waiting []*claim      // oldest first
+	settled chan struct{} // of nextRelease; nil if no caller waits
 }
 
 // claim is a caller that waits for room. The window closes granted when the claim
@@ -89,6 +90,9 @@ func (w *window) withdraw(c *claim) {
 		w.waiting = slices.Delete(w.waiting, i, i+1)
 	} else {
 		w.used -= c.size
+		if w.used == 0 { // nothing is left to be released
+			w.settle()
+		}
 	}
 	w.grant() // the claims behind it may fit
 }
@@ -98,7 +102,30 @@ func (w *window) release(size int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.used -= size
+	w.settle()
 	w.grant()
+}
+
+// settle wakes the callers of nextRelease. Callers hold the mutex.
+func (w *window) settle() {
+	if w.settled != nil {
+		close(w.settled)
+		w.settled = nil
+	}
+}
+
+// nextRelease returns a channel that is closed when room is released next, or when none
+// is claimed any longer. It returns nil if none is claimed.
+func (w *window) nextRelease() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.used == 0 {
+		return nil
+	}
+	if w.settled == nil {
+		w.settled = make(chan struct{})
+	}
+	return w.settled
 }
 
 // grant grants the oldest claims as long as they fit. Callers hold the mutex.

@@ -7,6 +7,9 @@ type Member interface {
 	comparable
 	// Healthy reports whether the last publish to it succeeded, or a probe since then.
 	Healthy() bool
+	// Owes returns how many publishes wait at the nsqd, for its connection or for its
+	// reply.
+	Owes() int
 }
 
 // Tries records the tries of one publish, at one nsqd of a pool after another. The zero
@@ -17,9 +20,14 @@ type Tries[M Member] struct {
 	// Unknown is the error of the last nsqd that may have stored the message.
 	Unknown error
 
-	tried []try[M] // the latest try at each nsqd, in the order of the first tries
-	again bool     // all were tried, so healthy ones are tried again
+	tried []try[M]  // the latest try at each nsqd, in the order of the first tries
+	index map[M]int // where each nsqd is in tried; nil while tried is short
+	again bool      // all were tried, so healthy ones are tried again
 }
+
+// shortTries is how many tries are searched one by one. With more there is an index: a
+// publish that fails at each of 50,000 nsqds would otherwise compare a billion times.
+const shortTries = 8
 
 // try is the latest try at one nsqd.
 type try[M Member] struct {
@@ -28,17 +36,29 @@ type try[M Member] struct {
 }
 
 // Next returns the index of the nsqd to try: going round from turn, the first that is
-// healthy and untried, or else the first that is untried. After Look has found that all
-// were tried, it is the first that is healthy. ok is false if there is none.
+// healthy and untried, or else the first that is untried. If that one is healthy and
+// owes replies, and the next healthy one owes fewer, it is the next: publishes do not
+// pile up at an nsqd that hangs while no caller has given up on it yet. After Look has
+// found that all were tried, only healthy ones count. ok is false if there is none.
 func (t *Tries[M]) Next(members []M, turn int) (index int, ok bool) {
+	owed := 0 // by members[index]; 0 until a healthy one is found
 	for i := range members {
 		i = (turn + i) % len(members)
 		switch m := members[i]; {
 		case !t.again && t.at(m) >= 0:
-		case m.Healthy():
-			return i, true
-		case !ok && !t.again:
+		case !m.Healthy():
+			if !ok && !t.again {
+				index, ok = i, true
+			}
+		case owed == 0:
+			if owed = m.Owes(); owed == 0 {
+				return i, true
+			}
 			index, ok = i, true
+		case m.Owes() < owed:
+			return i, true
+		default:
+			return index, true
 		}
 	}
 	return index, ok
@@ -76,7 +96,7 @@ func (t *Tries[M]) Failed(m M, err error, v Verdict, duplicates bool) (retry boo
 }
 
 // Forget drops the tries so far, and with them what Errors returns.
-func (t *Tries[M]) Forget() { t.tried = nil }
+func (t *Tries[M]) Forget() { t.tried, t.index = nil, nil }
 
 // Errors returns the latest error of each nsqd whose latest try stored nothing.
 func (t *Tries[M]) Errors() []error {
@@ -91,13 +111,28 @@ func (t *Tries[M]) Errors() []error {
 
 // at returns the index in tried of the try at an nsqd, -1 if there is none.
 func (t *Tries[M]) at(m M) int {
-	return slices.IndexFunc(t.tried, func(try try[M]) bool { return try.at == m })
+	if t.index == nil {
+		return slices.IndexFunc(t.tried, func(try try[M]) bool { return try.at == m })
+	}
+	if i, ok := t.index[m]; ok {
+		return i
+	}
+	return -1
 }
 
 func (t *Tries[M]) note(m M, err error) {
 	if i := t.at(m); i >= 0 {
 		t.tried[i].err = err
-	} else {
-		t.tried = append(t.tried, try[M]{m, err})
+		return
+	}
+	t.tried = append(t.tried, try[M]{m, err})
+	switch {
+	case t.index != nil:
+		t.index[m] = len(t.tried) - 1
+	case len(t.tried) > shortTries:
+		t.index = make(map[M]int)
+		for i, try := range t.tried {
+			t.index[try.at] = i
+		}
 	}
 }

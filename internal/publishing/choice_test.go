@@ -13,9 +13,11 @@ import (
 type member struct {
 	name      string
 	unhealthy bool
+	owes      int
 }
 
 func (m *member) Healthy() bool { return !m.unhealthy }
+func (m *member) Owes() int     { return m.owes }
 
 // pool is members with a turn, as a ProducerPool has them.
 type pool struct {
@@ -28,7 +30,7 @@ func newPool(names string) *pool {
 	p := &pool{}
 	for name := range strings.FieldsSeq(names) {
 		name, unhealthy := strings.CutSuffix(name, "-")
-		p.members = append(p.members, &member{name, unhealthy})
+		p.members = append(p.members, &member{name: name, unhealthy: unhealthy})
 	}
 	return p
 }
@@ -56,6 +58,7 @@ var errDown = errors.New("down")
 //	look     call Look
 //	anew     begin another publish
 //	b- b+    b becomes unhealthy, healthy
+//	b=2      b owes two replies
 //	+d -d    d joins, leaves
 func play(p *pool, script string) string {
 	t := &Tries[*member]{}
@@ -81,6 +84,8 @@ func play(p *pool, script string) string {
 			p.members = append(p.members, &member{name: name})
 		case word[0] == '-':
 			p.members = slices.DeleteFunc(p.members, func(m *member) bool { return m.name == name })
+		case strings.Contains(word, "="):
+			p.find(word[:1]).owes = int(word[2] - '0')
 		default:
 			p.find(name).unhealthy = word[len(word)-1] == '-'
 		}
@@ -105,6 +110,15 @@ func TestChoice(t *testing.T) {
 		{"one joins: it is tried, then all were", "a b", "next next a- b- look +c look next next look", "a b all ready c none ready-all"},
 		{"all leave, one joins", "a", "next -a look next +b look next", "a  none ready b"},
 		{"one leaves before its turn", "a b c", "next -b next anew next", "a c a"},
+		{"owing replies costs no turn if others owe as many", "a b", "a=1 b=1 next anew next anew next", "a b a"},
+		{"who owes more is left out", "a b", "b=1 next anew next anew next", "a a a"},
+		{"an even load is given in turn", "a b c", "a=2 b=2 c=2 next anew next anew next", "a b c"},
+		{"the next healthy one is compared", "a b- c d", "a=2 c=3 next anew a=3 c=2 next anew next", "a d c"},
+		{"fewer replies owed comes before the turn", "a b- c", "a=2 c=1 next anew next", "c c"},
+		{"health comes before what is owed", "a b-", "a=9 next anew next", "a a"},
+		{"one that owes is tried all the same", "a b", "a=9 next next next", "b a none"},
+		{"again: the healthy one that owes fewer", "a b c", "next next next look a=2 b=1 next", "a b c ready-all b"},
+		{"again: one that owes, none else is healthy", "a b", "next next b- look a=2 next", "a b ready-all a"},
 		{"the turn is beyond the end", "a b c", "next next next -c anew next", "a b c b"},
 	} {
 		if got := play(newPool(tt.members), tt.script); got != tt.want {
@@ -160,6 +174,7 @@ func TestTriesRemember(t *testing.T) {
 // TestChoiceWalk has publishes in progress while members join, leave, fail and
 // recover, and checks after each choice that:
 //   - a healthy member comes before an unhealthy one, in the order of turns;
+//   - of the next two healthy members the second is chosen only if it owes fewer replies;
 //   - no member is tried again before all were tried, and then only healthy ones;
 //   - while all members are healthy and none joins or leaves, publishes go round them
 //     evenly.
@@ -171,7 +186,7 @@ func TestChoiceWalk(t *testing.T) {
 		for step := range 5000 {
 			switch rng.IntN(20) {
 			case 0:
-				if len(p.members) < 8 {
+				if len(p.members) < 3*shortTries {
 					at := rng.IntN(len(p.members) + 1)
 					p.members = slices.Insert(p.members, at, &member{name: fmt.Sprint(step)})
 				}
@@ -184,6 +199,10 @@ func TestChoiceWalk(t *testing.T) {
 				if len(p.members) > 0 {
 					m := p.members[rng.IntN(len(p.members))]
 					m.unhealthy = !m.unhealthy
+				}
+			case 6, 7:
+				if len(p.members) > 0 {
+					p.members[rng.IntN(len(p.members))].owes = rng.IntN(3)
 				}
 			case 5:
 				evenly(t, p)
@@ -212,14 +231,14 @@ type walker struct {
 func (w *walker) step(t *testing.T, p *pool, down bool) {
 	turn := p.turn
 	var want *member
-	for _, wantHealthy := range []bool{true, false} {
-		for i := range p.members {
-			m := p.members[(turn+i)%len(p.members)]
-			eligible := m.Healthy() && (w.again || !w.tried[m]) || !wantHealthy && !w.again && !w.tried[m]
-			if want == nil && eligible {
-				want = m
-			}
-		}
+	healthy := w.eligible(p, turn, true)
+	switch untried := w.eligible(p, turn, false); {
+	case len(healthy) > 1 && healthy[1].owes < healthy[0].owes:
+		want = healthy[1]
+	case len(healthy) > 0:
+		want = healthy[0]
+	case len(untried) > 0:
+		want = untried[0]
 	}
 	got := p.next(&w.tries)
 	if got != want {
@@ -234,13 +253,13 @@ func (w *walker) step(t *testing.T, p *pool, down bool) {
 	if p.turn != turn {
 		t.Error("a turn was used up although no member was tried")
 	}
-	allTried, healthy := len(p.members) > 0, false
+	allTried, anyHealthy := len(p.members) > 0, false
 	for _, m := range p.members {
 		allTried = allTried && w.tried[m]
-		healthy = healthy || m.Healthy()
+		anyHealthy = anyHealthy || m.Healthy()
 	}
 	ready, all := w.tries.Look(p.members)
-	if all != allTried || ready != (len(p.members) > 0 && (!allTried || healthy)) {
+	if all != allTried || ready != (len(p.members) > 0 && (!allTried || anyHealthy)) {
 		t.Errorf("ready %v, all tried %v, of %v and %v", ready, all, p.members, w.tried)
 	}
 	w.again = len(w.tried) > 0 && (allTried || len(p.members) == 0)
@@ -249,11 +268,23 @@ func (w *walker) step(t *testing.T, p *pool, down bool) {
 	}
 }
 
-// evenly makes all members healthy and begins three publishes per member. Each member
+// eligible returns, in the order of turns, the members that may be tried next: only
+// healthy ones, or any that was not tried.
+func (w *walker) eligible(p *pool, turn int, healthy bool) (members []*member) {
+	for i := range p.members {
+		m := p.members[(turn+i)%len(p.members)]
+		if healthy && m.Healthy() && (w.again || !w.tried[m]) || !healthy && !w.again && !w.tried[m] {
+			members = append(members, m)
+		}
+	}
+	return members
+}
+
+// evenly makes all members healthy, has all owe the same, and begins three publishes per member. Each member
 // must get three.
 func evenly(t *testing.T, p *pool) {
 	for _, m := range p.members {
-		m.unhealthy = false
+		m.unhealthy, m.owes = false, 1
 	}
 	got := map[*member]int{}
 	for range 3 * len(p.members) {

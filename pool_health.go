@@ -1,0 +1,75 @@
+package nsq
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/fleet"
+)
+
+// passOver makes an nsqd unhealthy until probe finds that it works.
+func (pool *ProducerPool) passOver(m *poolMember, err error) {
+	pool.mu.Lock()
+	defer pool.mu.Unlock()
+	m.lastError = err
+	if m.unhealthy || pool.stopping {
+		return
+	}
+	m.unhealthy = true
+	pool.wg.Go(func() { pool.probe(m) })
+}
+
+// probe makes an nsqd healthy again, or returns when its Producer is stopped. If the
+// nsqd owes replies to publishes, its next reply shows that it works; a NOP would show
+// nothing, since nsqd does not reply to it. Otherwise a ping shows it. A ping dials only
+// as often as the Producer allows.
+func (pool *ProducerPool) probe(m *poolMember) {
+	redial := fleet.NewRedial(rand.Uint64()) // #nosec G404 -- jitter
+	for {
+		if pool.awaitReply(m) {
+			pool.recovered(m)
+			return
+		}
+		select {
+		case <-time.After(redial.ProbeDelay()):
+		case <-pool.alive.Done():
+			return
+		}
+		err := m.p.nsqd.ping()
+		if err == nil {
+			pool.recovered(m)
+			return
+		}
+		if errors.Is(err, ErrStopped) {
+			return
+		}
+		pool.mu.Lock()
+		m.lastError = err
+		pool.mu.Unlock()
+	}
+}
+
+// awaitReply waits for the next reply to a publish that an nsqd owes, and reports
+// whether it came. It reports false at once if the nsqd owes none, and when the
+// connection ends instead.
+func (pool *ProducerPool) awaitReply(m *poolMember) bool {
+	settled := m.p.nsqd.outstanding.nextRelease()
+	if settled == nil {
+		return false
+	}
+	select {
+	case <-settled:
+		return m.p.nsqd.connected()
+	case <-pool.alive.Done():
+		return false
+	}
+}
+
+// recovered makes an nsqd healthy, and wakes the publishes that wait for one.
+func (pool *ProducerPool) recovered(m *poolMember) {
+	pool.mu.Lock()
+	defer pool.mu.Unlock()
+	m.unhealthy = false
+	pool.broadcast()
+}
