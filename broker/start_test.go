@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/nsqio/nsq/nsqd"
 )
@@ -131,6 +131,20 @@ func TestUnusableData(t *testing.T) {
 	})
 }
 
+// onLine is the handler of a log that calls its function with the text of each line.
+type onLine struct {
+	slog.Handler
+	line func(string)
+}
+
+func (h onLine) Enabled(context.Context, slog.Level) bool { return true }
+func (h onLine) WithAttrs([]slog.Attr) slog.Handler       { return h }
+
+func (h onLine) Handle(_ context.Context, r slog.Record) error {
+	h.line(r.Message)
+	return nil
+}
+
 func TestContext(t *testing.T) {
 	t.Run("ended before Start", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -154,11 +168,17 @@ func TestContext(t *testing.T) {
 		}
 	})
 	t.Run("ends before registration", func(t *testing.T) {
-		// nsqlookupd refuses an nsqd without a broadcast address.
+		// nsqlookupd refuses an nsqd without a broadcast address. It logs each request for
+		// the nsqds that it lists, which Start sends only while it waits for that nsqd.
 		cause := errors.New("enough")
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, cause)
-		defer cancel()
-		err := startFails(t, ctx, Options{Lookupds: 1, Configure: func(_ int, o *nsqd.Options) { o.BroadcastAddress = "" }})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		log := slog.New(onLine{slog.DiscardHandler, func(line string) {
+			if strings.Contains(line, "GET /nodes") {
+				cancel(cause)
+			}
+		}})
+		err := startFails(t, ctx, Options{Lookupds: 1, Logger: log, Configure: func(_ int, o *nsqd.Options) { o.BroadcastAddress = "" }})
 		if !errors.Is(err, cause) || !strings.Contains(err.Error(), "not registered") {
 			t.Errorf("error %q, want the context's cause and what was waited for", err)
 		}

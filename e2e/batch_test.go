@@ -25,7 +25,7 @@ func TestBatcherOverADiscoveredPool(t *testing.T) {
 	}
 	defer pool.Stop()
 	// nsqds register some time after they have started.
-	eventually(t, 30*time.Second, func() bool {
+	eventually(t, patience, func() bool {
 		_ = pool.Publish(topic, []byte("warming up"))
 		return len(pool.Snapshot()) == len(nsqds)
 	})
@@ -60,7 +60,7 @@ func TestBatcherOverADiscoveredPool(t *testing.T) {
 		}
 		return nil
 	}, nsqds...)
-	eventually(t, 30*time.Second, func() bool {
+	eventually(t, patience, func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(got) == good

@@ -42,8 +42,8 @@ func next[T any](t *testing.T, from <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-from:
-	case <-time.After(30 * time.Second):
-		t.Fatal("nothing came within 30s")
+	case <-time.After(patience):
+		t.Fatalf("nothing came within %v", patience)
 	}
 	return v
 }
@@ -110,7 +110,7 @@ func TestCommandsOnASocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = socket.Close() }()
-	_ = socket.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = socket.SetDeadline(time.Now().Add(patience))
 	out := bytes.NewBuffer(nsq.MagicV2[:4:4])
 	identify, err := nsq.Identify(map[string]any{"client_id": "c", "feature_negotiation": false})
 	if err != nil {

@@ -77,7 +77,7 @@ func stop(t *testing.T, c *nsq.Consumer) {
 	c.Stop()
 	select {
 	case <-c.StopChan:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Error("the consumer did not stop")
 	}
 }
@@ -120,10 +120,10 @@ func TestTenThousandMessagesThroughTwoNSQDs(t *testing.T) {
 	}, a, b)
 	publish(t, a, "a", each)
 	publish(t, b, "b", each)
-	eventually(t, 60*time.Second, func() bool { return handled.distinct() == 2*each })
+	eventually(t, patience, func() bool { return handled.distinct() == 2*each })
 	stop(t, c)
 	for _, n := range []*NSQD{a, b} {
-		eventually(t, 5*time.Second, func() bool {
+		eventually(t, patience, func() bool {
 			s := n.Stats(topic, "c")
 			return s.Depth == 0 && s.InFlight == 0 && s.Deferred == 0 && len(s.Clients) == 0
 		})
@@ -149,16 +149,16 @@ func TestNSQDKilledAndRestarted(t *testing.T) {
 	}, steady, victim)
 	publish(t, steady, "steady", 100)
 	publish(t, victim, "before", 100)
-	eventually(t, 10*time.Second, func() bool { return handled.distinct() == 200 })
+	eventually(t, patience, func() bool { return handled.distinct() == 200 })
 
 	for round := range 3 {
 		victim.Kill()
 		publish(t, steady, fmt.Sprint("during-", round), 100)
 		want := 200 + round*200 + 100
-		eventually(t, 10*time.Second, func() bool { return handled.distinct() == want })
+		eventually(t, patience, func() bool { return handled.distinct() == want })
 		victim.Start()
 		publish(t, victim, fmt.Sprint("after-", round), 100)
-		eventually(t, 10*time.Second, func() bool { return handled.distinct() == want+100 })
+		eventually(t, patience, func() bool { return handled.distinct() == want+100 })
 	}
 }
 
@@ -174,10 +174,10 @@ func TestNSQDStoppedUnderLoad(t *testing.T) {
 		handled.add(m.Body)
 		return nil
 	}, n)
-	eventually(t, 10*time.Second, func() bool { return handled.distinct() > count/10 })
+	eventually(t, patience, func() bool { return handled.distinct() > count/10 })
 	n.Stop()
 	n.Start()
-	eventually(t, 60*time.Second, func() bool { return handled.distinct() == count })
+	eventually(t, patience, func() bool { return handled.distinct() == count })
 }
 
 func TestPublishErrorsOfRealNSQD(t *testing.T) {
@@ -206,5 +206,5 @@ func TestPublishErrorsOfRealNSQD(t *testing.T) {
 	}
 	n.Start()
 	// After a failed dial the Producer waits before it dials again.
-	eventually(t, 5*time.Second, func() bool { return p.Publish(topic, []byte("back")) == nil })
+	eventually(t, patience, func() bool { return p.Publish(topic, []byte("back")) == nil })
 }

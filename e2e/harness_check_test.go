@@ -7,14 +7,11 @@ import (
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/nsqio/nsq/nsqd"
 )
 
 // The tests in this file test the harness itself.
-
-const soon = 30 * time.Second
 
 func refused(addr string) bool {
 	conn, err := net.Dial("tcp", addr)
@@ -50,7 +47,7 @@ func createChannel(n *NSQD) {
 func TestHarnessPublish(t *testing.T) {
 	n := startWithChannel(t, nil)
 	n.Publish("orders", numbered(100)...)
-	eventually(t, soon, func() bool { return n.Stats("orders", "archive").Depth == 100 })
+	eventually(t, patience, func() bool { return n.Stats("orders", "archive").Depth == 100 })
 	if got := n.Stats("orders", "archive"); got.MessageCount != 100 || got.InFlight != 0 || len(got.Clients) != 0 {
 		t.Errorf("stats %+v, want 100 messages and no client", got)
 	}
@@ -62,7 +59,7 @@ func TestHarnessPublish(t *testing.T) {
 func TestHarnessConfigure(t *testing.T) {
 	n := startWithChannel(t, func(o *nsqd.Options) { o.MemQueueSize = 10 })
 	n.Publish("orders", numbered(30)...)
-	eventually(t, soon, func() bool { return n.Stats("orders", "archive").Depth == 30 })
+	eventually(t, patience, func() bool { return n.Stats("orders", "archive").Depth == 30 })
 	if got := n.Stats("orders", "archive").BackendDepth; got == 0 {
 		t.Error("no message went to disk, although memory has room for only 10 of 30")
 	}
@@ -81,14 +78,14 @@ func TestHarnessStopKeepsMessages(t *testing.T) {
 		if refused(tcp) || n.TCPAddr() != tcp || n.HTTPAddr() != http {
 			t.Fatalf("nsqd is at %s and %s after the restart, was at %s and %s", n.TCPAddr(), n.HTTPAddr(), tcp, http)
 		}
-		eventually(t, soon, func() bool { return n.Stats("orders", "archive").Depth == 1000 })
+		eventually(t, patience, func() bool { return n.Stats("orders", "archive").Depth == 1000 })
 	}
 }
 
 func TestHarnessKill(t *testing.T) {
 	n := startWithChannel(t, nil)
 	n.Publish("orders", numbered(10)...)
-	eventually(t, soon, func() bool { return n.Stats("orders", "archive").Depth == 10 })
+	eventually(t, patience, func() bool { return n.Stats("orders", "archive").Depth == 10 })
 	n.Kill()
 	if !refused(n.TCPAddr()) || !refused(n.HTTPAddr()) {
 		t.Fatal("a killed nsqd accepts connections")
@@ -99,7 +96,7 @@ func TestHarnessKill(t *testing.T) {
 		t.Errorf("%d messages that were only in memory survived: nsqd was stopped, not killed", got)
 	}
 	n.Publish("orders", "after")
-	eventually(t, soon, func() bool { return n.Stats("orders", "archive").Depth == 1 })
+	eventually(t, patience, func() bool { return n.Stats("orders", "archive").Depth == 1 })
 }
 
 // A child exits when its standard input is closed, as it is when a test is killed.
@@ -136,13 +133,13 @@ func TestHarnessLookupd(t *testing.T) {
 		}
 	}
 	both := listed(nsqds[0].TCPAddr(), nsqds[1].TCPAddr())
-	eventually(t, time.Minute, both)
+	eventually(t, patience, both)
 	nsqds[0].Kill()
-	eventually(t, soon, listed(nsqds[1].TCPAddr()))
+	eventually(t, patience, listed(nsqds[1].TCPAddr()))
 	nsqds[0].Start()
-	eventually(t, soon, both)
+	eventually(t, patience, both)
 	nsqds[1].Stop()
-	eventually(t, soon, listed(nsqds[0].TCPAddr()))
+	eventually(t, patience, listed(nsqds[0].TCPAddr()))
 
 	lookupds[0].Stop()
 	if !refused(lookupds[0].HTTPAddr()) {
@@ -150,5 +147,5 @@ func TestHarnessLookupd(t *testing.T) {
 	}
 	lookupds[0].Start()
 	nsqds[1].Start()
-	eventually(t, soon, func() bool { return slices.Contains(lookupds[0].Nodes(), nsqds[1].TCPAddr()) })
+	eventually(t, patience, func() bool { return slices.Contains(lookupds[0].Nodes(), nsqds[1].TCPAddr()) })
 }

@@ -149,6 +149,10 @@ func (l *Lookupd) Nodes() []string {
 	return addrs
 }
 
+// patience bounds waits in tests that are not about time. It ends a test that hangs, and
+// is far longer than any wait takes on a busy machine with a slow disk.
+const patience = 2 * time.Minute
+
 // eventually calls cond again and again until it returns true. It ends the test
 // if that takes longer than the timeout.
 func eventually(t testing.TB, timeout time.Duration, cond func() bool) {
@@ -164,7 +168,7 @@ func eventually(t testing.TB, timeout time.Duration, cond func() bool) {
 // dead.
 var client = &http.Client{
 	Transport: &http.Transport{DisableKeepAlives: true},
-	Timeout:   10 * time.Second,
+	Timeout:   patience,
 }
 
 func (p *process) get(path string, result any) {

@@ -40,8 +40,8 @@ func TestAutoTouchKeepsTheLease(t *testing.T) {
 		return nil
 	}, n)
 	n.Publish(topic, "m")
-	eventually(t, 10*time.Second, func() bool { return c.Snapshot().Finished == 1 })
-	eventually(t, 10*time.Second, func() bool { s := n.Stats(topic, "c"); return s.InFlight == 0 && s.Depth == 0 })
+	eventually(t, patience, func() bool { return c.Snapshot().Finished == 1 })
+	eventually(t, patience, func() bool { s := n.Stats(topic, "c"); return s.InFlight == 0 && s.Depth == 0 })
 	if s := n.Stats(topic, "c"); s.TimeoutCount != 0 || !slices.Equal(deliveries.seen(), []uint16{1}) {
 		t.Errorf("%d timeouts, attempts %v", s.TimeoutCount, deliveries.seen())
 	}
@@ -65,8 +65,8 @@ func TestWithoutAutoTouchItComesAgain(t *testing.T) {
 		return nil
 	}, n)
 	n.Publish(topic, "m")
-	eventually(t, 10*time.Second, func() bool { return c.Snapshot().Finished == 1 })
-	time.Sleep(2500 * time.Millisecond) // until the first handler returns
+	eventually(t, patience, func() bool { return c.Snapshot().Finished == 1 })
+	eventually(t, patience, func() bool { return c.Snapshot().Lost == 1 }) // the first handler has returned
 	if s := n.Stats(topic, "c"); s.TimeoutCount != 1 || !slices.Equal(deliveries.seen(), []uint16{1, 2}) {
 		t.Errorf("%d timeouts, attempts %v", s.TimeoutCount, deliveries.seen())
 	}
@@ -92,8 +92,8 @@ func TestShutdownHandsPrefetchedMessagesOver(t *testing.T) {
 		handled.add(m.Body)
 		return nil
 	}, n)
-	eventually(t, 10*time.Second, func() bool { return n.Stats(topic, "c").InFlight == prefetched })
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	eventually(t, patience, func() bool { return n.Stats(topic, "c").InFlight == prefetched })
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	begin := time.Now()
 	if err := first.Shutdown(ctx); err != nil {
@@ -110,7 +110,7 @@ func TestShutdownHandsPrefetchedMessagesOver(t *testing.T) {
 		handled.add(m.Body)
 		return nil
 	}, n)
-	eventually(t, 10*time.Second, func() bool { return handled.distinct() == prefetched })
+	eventually(t, patience, func() bool { return handled.distinct() == prefetched })
 	for _, a := range deliveries.seen() {
 		if a != 2 {
 			t.Errorf("attempts %d, want 2 for all", a)

@@ -19,12 +19,6 @@ import (
 	"time"
 )
 
-const (
-	// The timeouts are generous: the machine may be busy with other tests.
-	startTimeout = 30 * time.Second
-	stopTimeout  = 30 * time.Second
-)
-
 // process is a daemon in a child process. It keeps its addresses and its data
 // over restarts. Only the test's goroutine may call its methods, which end the
 // test when they fail.
@@ -81,7 +75,7 @@ func (p *process) Start() {
 	}
 	p.cmd, p.stdin = cmd, stdin
 
-	late := time.AfterFunc(startTimeout, func() { _ = cmd.Process.Kill() })
+	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if !late.Stop() || err != nil {
 		_ = cmd.Process.Kill()
@@ -122,7 +116,7 @@ func (p *process) command() (cmd *exec.Cmd, stdin io.Closer, stdout io.Reader, e
 func (p *process) Stop() {
 	p.t.Helper()
 	child := p.signal(syscall.SIGTERM)
-	late := time.AfterFunc(stopTimeout, func() { _ = child.Kill() })
+	late := time.AfterFunc(patience, func() { _ = child.Kill() })
 	defer late.Stop()
 	if err := p.wait(); err != nil {
 		p.t.Fatalf("%s did not stop cleanly: %v", p, err)

@@ -90,12 +90,12 @@ func TestNSQDKilledUnderPublishers(t *testing.T) {
 	}
 	for range restarts {
 		before := count()
-		eventually(t, 30*time.Second, func() bool { return count() > before+publishers })
+		eventually(t, patience, func() bool { return count() > before+publishers })
 		n.Kill()
 		n.Start()
 	}
 	before := count()
-	eventually(t, 30*time.Second, func() bool { return count() > before })
+	eventually(t, patience, func() bool { return count() > before })
 	p.Stop()
 	wg.Wait()
 
@@ -115,8 +115,8 @@ func TestNSQDKilledUnderPublishers(t *testing.T) {
 	defer func() {
 		t.Logf("%d published, %d not sent, %d unknown; %d missing", len(published), len(notSent), unknown, len(missing()))
 	}()
-	eventually(t, 30*time.Second, func() bool { return len(missing()) == 0 })
-	eventually(t, 30*time.Second, func() bool { s := n.Stats(topic, "c"); return s.Depth+s.InFlight == 0 })
+	eventually(t, patience, func() bool { return len(missing()) == 0 })
+	eventually(t, patience, func() bool { s := n.Stats(topic, "c"); return s.Depth+s.InFlight == 0 })
 	for body := range notSent {
 		if got.has(body) {
 			t.Errorf("%s: the error said not sent, but it is stored", body)
@@ -161,7 +161,7 @@ func TestRefusalsOfRealNSQDHurtNobodyElse(t *testing.T) {
 	}
 	for range 50 {
 		before := published.Load()
-		eventually(t, 10*time.Second, func() bool { return published.Load() > before+100 })
+		eventually(t, patience, func() bool { return published.Load() > before+100 })
 		if err := p.DeferredPublish(topic, 2*time.Hour, []byte("late")); err == nil {
 			t.Error("not refused")
 		}
@@ -170,7 +170,7 @@ func TestRefusalsOfRealNSQDHurtNobodyElse(t *testing.T) {
 	wg.Wait()
 	ok, maybe, depth := int(published.Load()), int(unknown.Load()), 0
 	// nsqd first has to move the messages from the topic to the channel.
-	eventually(t, 10*time.Second, func() bool {
+	eventually(t, patience, func() bool {
 		before := depth
 		depth = n.Stats(topic, "c").Depth
 		return depth >= ok && depth == before

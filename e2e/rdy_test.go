@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,9 +38,9 @@ func TestDrainFollowsMessages(t *testing.T) {
 			return nil
 		}, busy, StartNSQD(t, nil), StartNSQD(t, nil))
 		if strategy == nsq.RDYAdaptive {
-			eventually(t, 10*time.Second, func() bool { rdy, _ := ready(busy); return rdy == handlers-2 })
+			eventually(t, patience, func() bool { rdy, _ := ready(busy); return rdy == handlers-2 })
 		}
-		eventually(t, 2*time.Minute, func() bool { return handled.distinct() == count })
+		eventually(t, patience, func() bool { return handled.distinct() == count })
 		took[strategy] = time.Since(begin)
 		if rdy, _ := ready(busy); strategy == nsq.RDYUniform && rdy != handlers/3 {
 			t.Errorf("uniform: RDY %d, want a third of %d", rdy, handlers)
@@ -58,7 +60,12 @@ func TestLoweringHolds(t *testing.T) {
 	}
 	cfg := testConfig(t)
 	cfg.MaxInFlight = 60
+	var atWork, most atomic.Int32
 	c := consume(t, cfg, 60, func(*nsq.Message) error {
+		n := atWork.Add(1)
+		defer atWork.Add(-1)
+		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+		}
 		time.Sleep(10 * time.Millisecond)
 		return nil
 	}, nsqds...)
@@ -69,15 +76,28 @@ func TestLoweringHolds(t *testing.T) {
 		}
 		return rdy, inFlight
 	}
-	eventually(t, 10*time.Second, func() bool { _, n := total(); return n >= 55 })
+	eventually(t, patience, func() bool { _, n := total(); return n >= 55 })
 	c.ChangeMaxInFlight(6)
-	eventually(t, 10*time.Second, func() bool { rdy, n := total(); return rdy <= 6 && n <= 6 })
+	eventually(t, patience, func() bool { rdy, n := total(); return rdy <= 6 && n <= 6 })
 	finished := c.Stats().MessagesFinished
+	most.Store(0)
+	var sums []int
 	for range 100 {
-		if rdy, n := total(); rdy > 6 || n > 6 {
-			t.Errorf("RDY %d, in flight %d, want at most 6", rdy, n)
+		for _, n := range nsqds {
+			if rdy, inFlight := ready(n); rdy > 6 || inFlight > 6 {
+				t.Errorf("%s: RDY %d, in flight %d, want at most 6", n, rdy, inFlight)
+			}
 		}
+		rdy, n := total()
+		sums = append(sums, max(rdy, n))
 		time.Sleep(10 * time.Millisecond)
+	}
+	// The nsqds are asked one after the other, so a slot that moves may be seen twice.
+	if slices.Sort(sums); sums[len(sums)/2] > 6 {
+		t.Errorf("RDY and in flight, sorted: %v, want mostly at most 6", sums)
+	}
+	if n := most.Load(); n > 6 {
+		t.Errorf("%d handlers at work, want at most 6", n)
 	}
 	if c.Stats().MessagesFinished == finished {
 		t.Error("no message was handled meanwhile")
@@ -101,11 +121,11 @@ func TestTurnsReachAll(t *testing.T) {
 		for i, n := range nsqds {
 			n.Publish(topic, string(rune('a'+round))+string(rune('0'+i)))
 			want := round*len(nsqds) + i + 1
-			eventually(t, 5*time.Second, func() bool { return handled.distinct() == want })
+			eventually(t, patience, func() bool { return handled.distinct() == want })
 		}
 	}
 	for i, n := range nsqds { // so is a backlog on each
 		publish(t, n, string(rune('A'+i)), 500)
 	}
-	eventually(t, time.Minute, func() bool { return handled.distinct() == 20+2000 })
+	eventually(t, patience, func() bool { return handled.distinct() == 20+2000 })
 }

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nsqio/nsq/nsqd"
 
@@ -117,7 +116,7 @@ func TestTransports(t *testing.T) {
 				if err := produce(t, cfg, n, bodies...); err != nil {
 					t.Fatal(err)
 				}
-				eventually(t, 30*time.Second, func() bool { return handled.distinct() == count })
+				eventually(t, patience, func() bool { return handled.distinct() == count })
 				for _, body := range bodies {
 					if handled.done[body] != 1 {
 						t.Errorf("a message of %d bytes was handled %d times", len(body), handled.done[body])
@@ -129,7 +128,7 @@ func TestTransports(t *testing.T) {
 					t.Errorf("connected as %+v", client)
 				}
 				stop(t, c)
-				eventually(t, 5*time.Second, func() bool {
+				eventually(t, patience, func() bool {
 					s := n.Stats(topic, "c")
 					return s.Depth == 0 && s.InFlight == 0 && s.TimeoutCount == 0 && len(s.Clients) == 0
 				})
@@ -237,7 +236,7 @@ func TestAuth(t *testing.T) {
 	if err := produce(t, config("open sesame"), n, "hello"); err != nil {
 		t.Error(err)
 	}
-	eventually(t, 10*time.Second, func() bool { return handled.distinct() == 1 })
+	eventually(t, patience, func() bool { return handled.distinct() == 1 })
 	if got := n.Stats(topic, "c").Clients[0].AuthIdentity; got != "ali" {
 		t.Errorf("authenticated as %q", got)
 	}

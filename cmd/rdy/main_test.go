@@ -23,7 +23,7 @@ const runMainEnv = "RDY_TEST_AS_MAIN"
 
 // testTimeout bounds every wait in the tests. It is far longer than any wait
 // takes.
-const testTimeout = 30 * time.Second
+const testTimeout = 2 * time.Minute
 
 func TestMain(m *testing.M) {
 	if os.Getenv(runMainEnv) != "" {
