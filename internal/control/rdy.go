@@ -77,7 +77,7 @@ func (m *Machine) apply(now time.Time) {
 // coming. So connections are sampled again once the flag is up, and if a message has
 // arrived since the last samples, Tick wakes flow.
 func (m *Machine) listen() {
-	flags := SetFlags{Epoch: m.flow.Epoch(), Reporting: m.flow.Reporting(), Listening: m.flow.Asleep()}
+	flags := SetFlags{Epoch: m.flow.Epoch(), Reporting: m.flow.Reporting(), Listening: m.flow.Listening()}
 	if flags == m.flags {
 		return
 	}

@@ -15,7 +15,7 @@ func BenchmarkTick(b *testing.B) {
 			for b.Loop() {
 				c.tick()
 			}
-			if c.m.Asleep() {
+			if c.m.Listening() {
 				b.Fatal("the machine is asleep")
 			}
 		})

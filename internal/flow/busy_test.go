@@ -153,7 +153,7 @@ func TestTurnsWithASlotForEach(t *testing.T) {
 		w.run(2 * time.Second)
 		writes = w.writes
 		w.run(time.Minute)
-		if changes != 2 || w.m.mode != sharing || w.writes != writes || !w.m.Asleep() {
+		if changes != 2 || w.m.mode != sharing || w.writes != writes || !w.m.Listening() {
 			t.Errorf("max_in_flight %d: %d changes of mode, %d RDYs without traffic", slots, changes, w.writes-writes)
 		}
 	}

@@ -213,7 +213,7 @@ func (m *Machine) Up(now time.Time, id ID, maxRDY int) {
 	m.open++
 	m.stale = true
 	if m.lookAt.IsZero() && now.Before(m.planAt) {
-		m.Wake(now) // Asleep is false until the plan, so no message would wake the machine
+		m.Wake(now) // Listening is false until the plan, so no message would wake the machine
 	}
 }
 
@@ -272,6 +272,9 @@ func (m *Machine) Sample(now time.Time, id ID, s Sample) {
 	if s.LastMessage.After(c.last) {
 		c.last = s.LastMessage
 	}
+	if s.Received > c.received || s.InFlight < c.inFlight {
+		m.hear(now)
+	}
 	c.inFlight = s.InFlight
 	c.peak = max(c.peak, s.Peak, s.InFlight)
 	if c.leftover > c.inFlight {
@@ -319,13 +322,18 @@ func earlier(a time.Time, aOK bool, b time.Time, bOK bool) (time.Time, bool) {
 	return a, aOK
 }
 
-// Asleep reports whether the machine has stopped looking, because no connection has
-// had a message for a while. The owner calls Wake when the next message arrives.
-// While a plan is pending the machine is awake: the plan sets the next look.
-func (m *Machine) Asleep() bool { return m.watches() && m.lookAt.IsZero() && !m.stale }
+// Listening reports whether the owner must call Wake when the next message arrives: no
+// connection has had one for a while, and so the machine has stopped looking, or has
+// slowed turns down. While a plan is pending the machine is not asleep: the plan sets
+// the next look.
+func (m *Machine) Listening() bool {
+	return m.turns.silence.slow || m.watches() && m.lookAt.IsZero() && !m.stale
+}
 
-// Wake makes the machine look again, after a delay in which more messages may follow.
+// Wake reports that a message arrived. Slow turns go at full speed again, and the
+// machine looks again after a delay in which more messages may follow.
 func (m *Machine) Wake(now time.Time) {
+	m.hear(now)
 	if m.watches() {
 		m.lookAt = now.Add(min(visitTime, m.cfg.Look))
 	}
@@ -359,7 +367,7 @@ func (m *Machine) plan(now time.Time) {
 		m.turns.clear()
 		m.share(limit)
 	}
-	if !m.watches() {
+	if !m.watches() || m.turns.silence.slow {
 		m.lookAt = time.Time{}
 	} else if m.lookAt.IsZero() {
 		m.lookAt = now.Add(m.cfg.Look)

@@ -7,6 +7,7 @@ func (w *world) checkInvariants() {
 	w.checkWants()
 	w.checkPause()
 	w.checkProbe()
+	w.checkSilence()
 }
 
 // checkRDYs: the sum of all RDYs is at most max_in_flight, and no connection has
@@ -57,6 +58,21 @@ func (w *world) checkWants() {
 	}
 	if queued := m.turns.cold.len() + m.turns.hot.len(); waiting != queued || m.mode != turning && waiting > 0 {
 		w.Fatalf("%v: %d connections wait, %d are in queues", w.clock(), waiting, queued)
+	}
+}
+
+// checkSilence: turns are slow only after no message came for a while, are no faster for
+// long after that, and listen for the next message while they are slow.
+func (w *world) checkSilence() {
+	m, s := w.m, w.m.turns.silence
+	silent := w.now.Sub(w.lastArrival)
+	switch {
+	case s.slow && (m.mode != turning || !m.lookAt.IsZero() || !m.Listening()):
+		w.Fatalf("%v: slow turns in mode %d, next look %v, listening %v", w.clock(), m.mode, m.lookAt, m.Listening())
+	case s.slow && silent < slowAfter:
+		w.Fatalf("%v: slow turns %v after a message", w.clock(), silent)
+	case !s.slow && m.mode == turning && !m.stale && w.now.Sub(s.since) > slowAfter+slowWithin+2*visitTime:
+		w.Fatalf("%v: turns at full speed after %v of silence", w.clock(), w.now.Sub(s.since))
 	}
 }
 

@@ -127,7 +127,7 @@ func (k *market) deliver(nsqd int) {
 			s.Peak = max(s.Peak, s.InFlight)
 			s.Received++
 			s.LastMessage = k.now
-			if c.m.Asleep() {
+			if c.m.Listening() {
 				c.m.Wake(k.now)
 			}
 			k.after(time.Duration(k.rand.Int64N(int64(2*k.takes))), func() {

@@ -52,7 +52,7 @@ type player struct {
 func newPlayer(t *testing.T, words []string) *player {
 	p := &player{T: t, nodes: make(map[string]*node), own: make(map[string]Result)}
 	cfg := Config{MaxBackoff: 2 * time.Minute, Seed: 1}
-	unit, trace, sleep := time.Second, false, false
+	unit, trace, listen := time.Second, false, false
 	delay, buffer, lease := time.Duration(0), time.Duration(0), time.Minute
 	for _, word := range words {
 		key, value, _ := strings.Cut(word, "=")
@@ -75,8 +75,8 @@ func newPlayer(t *testing.T, words []string) *player {
 			lease = p.duration(value)
 		case "trace":
 			trace = true
-		case "sleep":
-			sleep = true
+		case "listen":
+			listen = true
 		default:
 			t.Fatalf("unknown option %q", word)
 		}
@@ -97,9 +97,9 @@ func newPlayer(t *testing.T, words []string) *player {
 			p.print(n.name + " " + map[Result]string{Success: "FIN", discard: "FIN", Failure: "REQ", Continue: "REQ"}[o])
 		}
 	}
-	if sleep {
-		p.w.slept = func(asleep bool) {
-			p.print(map[bool]string{true: "asleep", false: "awake"}[asleep])
+	if listen {
+		p.w.listened = func(listening bool) {
+			p.print(map[bool]string{true: "listening", false: "awake"}[listening])
 		}
 	}
 	return p

@@ -194,7 +194,7 @@ func TestEveryNSQDIsVisited(t *testing.T) {
 		nsqds, slots, busy int
 		handler, most      time.Duration
 	}{
-		{10, 1, 0, time.Millisecond, 500 * time.Millisecond},
+		{10, 1, 0, time.Millisecond, 3750 * time.Millisecond}, // slow turns: see silence.go
 		{10, 1, 1, time.Millisecond, 3 * time.Second},
 		{10, 1, 5, time.Millisecond, 3 * time.Second},
 		{10, 3, 5, time.Millisecond, time.Second},
@@ -205,6 +205,11 @@ func TestEveryNSQDIsVisited(t *testing.T) {
 		{10, 10, 1, 10 * time.Millisecond, time.Second},
 		{10, 15, 2, time.Second, 2 * time.Second},
 		{10, 1, 5, time.Second, 15 * time.Second},
+		{10, 1, 1, 5 * time.Second, 6 * time.Second},
+		{10, 1, 1, 20 * time.Second, 21 * time.Second},
+		{10, 2, 1, 20 * time.Second, 21 * time.Second},
+		{10, 3, 10, 20 * time.Second, 81 * time.Second},
+		{10, 15, 3, 20 * time.Second, 21 * time.Second},
 	} {
 		name := fmt.Sprintf("%d of %d nsqds busy, max_in_flight %d, handlers take %v", tt.busy, tt.nsqds, tt.slots, tt.handler)
 		for seed := range uint64(2) {

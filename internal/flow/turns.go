@@ -45,6 +45,7 @@ type turns struct {
 	due       time.Time     // the next rotate
 	credit    time.Duration // slot time saved up for visits
 	at        time.Time     // credit is counted up to then
+	silence   silence
 }
 
 // queue holds waiting connections, the next one first.
@@ -108,6 +109,7 @@ func (t *turns) dequeue(c *conn) {
 func (t *turns) clear() {
 	t.cold.clear()
 	t.hot.clear()
+	t.silence.slow = false
 }
 
 // enqueueNew inserts a new connection at a random place in the cold queue, so that
@@ -126,11 +128,13 @@ func (m *Machine) assignTurns(now time.Time, slots int, beginning bool) {
 	if beginning {
 		m.turns.clear()
 		m.turns.credit, m.turns.at = 0, now
+		m.hear(now)
 	}
 	m.trim(slots)
 	for _, c := range m.conns {
 		if !c.draining && c.want == 0 && c.place == nowhere {
 			m.turns.enqueueNew(c, m.chance)
+			m.hear(now) // it may well have messages
 		}
 	}
 	if beginning {
@@ -172,10 +176,12 @@ func (m *Machine) trim(slots int) {
 //  6. any other visits.
 func (m *Machine) rotate(now time.Time) {
 	t := &m.turns
+	if t.silence.slow {
+		m.rotateSlowly(now)
+		return
+	}
 	slots := m.limit()
-	earned := now.Sub(t.at) * time.Duration(slots) / visitShare
-	t.credit = min(t.credit+earned, max(visitCost, m.cfg.Turn*time.Duration(slots)))
-	t.at = now
+	m.earn(now, slots)
 	t.due = now.Add(visitTime)
 	free, visits := m.releaseSlots(now)
 	owed := m.giveVisits(now, min(free, int(t.credit/visitCost)))
@@ -192,6 +198,15 @@ func (m *Machine) rotate(now time.Time) {
 	case t.hot.len() == 0: // otherwise ending turns will even things out
 		m.rebalance(now)
 	}
+	m.slowDown(now)
+}
+
+// earn adds the credit of so many slots since the last call.
+func (m *Machine) earn(now time.Time, slots int) {
+	t := &m.turns
+	earned := now.Sub(t.at) * time.Duration(slots) / visitShare
+	t.credit = min(t.credit+earned, max(visitCost, m.cfg.Turn*time.Duration(m.limit())))
+	t.at = now
 }
 
 // giveVisits gives at most that many slots, one each, to the connections that have

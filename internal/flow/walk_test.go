@@ -155,7 +155,11 @@ func (w *walk) something() {
 	default:
 		w.publish(n, w.rand.IntN(1<<w.rand.IntN(8)))
 	}
-	w.after(time.Duration(w.rand.ExpFloat64()*float64(60*time.Millisecond)), w.something)
+	mean := 60 * time.Millisecond
+	if w.rand.IntN(40) == 0 {
+		mean = 20 * time.Second // a silence
+	}
+	w.after(time.Duration(w.rand.ExpFloat64()*float64(mean)), w.something)
 }
 
 // finish checks that the walk has left nothing behind.

@@ -37,11 +37,14 @@ type world struct {
 	decided   func(n *node, rdy int)       // on each decision
 	arrived   func(n *node)                // on each message that reaches the consumer
 	completed func(n *node, result Result) // on each ack and requeue that the consumer sends
-	slept     func(asleep bool)            // when Asleep changes
+	listened  func(listening bool)         // when Listening changes
 	check     func()                       // after each event
 	finished  int
+
+	lastArrival time.Time // when a message last reached the consumer
+
 	writes    int // decisions taken
-	asleep    bool
+	listening bool
 	dst       []Decision
 }
 
@@ -226,13 +229,13 @@ func (w *world) take() {
 		}
 		w.sendRDY(n, d.RDY)
 	}
-	if asleep := w.m.Asleep(); asleep != w.asleep {
-		if asleep && w.m.stale {
-			w.Fatalf("%v: asleep while a plan is pending", w.clock())
+	if listening := w.m.Listening(); listening != w.listening {
+		if listening && w.m.stale {
+			w.Fatalf("%v: listening from now on while a plan is pending", w.clock())
 		}
-		w.asleep = asleep
-		if w.slept != nil {
-			w.slept(asleep)
+		w.listening = listening
+		if w.listened != nil {
+			w.listened(listening)
 		}
 	}
 	if w.check != nil {
@@ -356,8 +359,8 @@ func (w *world) flush(n *node) {
 		n.held += count
 		n.peak = max(n.peak, n.held)
 		n.received += uint64(count)
-		n.lastMessage = w.now
-		if w.m.Asleep() {
+		n.lastMessage, w.lastArrival = w.now, w.now
+		if w.m.Listening() {
 			w.m.Wake(w.now)
 		}
 		for range count {
