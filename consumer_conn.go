@@ -106,7 +106,7 @@ func slabSize(batch []wire.Message, most int) (n, bytes int) {
 	return n, bytes
 }
 
-// enqueue queues one slab of messages, and wakes flow if it is asleep.
+// enqueue queues one slab of messages, and wakes the machine if it is listening.
 func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 	messages := make([]Message, len(batch))
 	var mem []byte

@@ -12,7 +12,8 @@ type flowFlags struct {
 	epoch atomic.Uint32
 	// reporting makes handlers report successes to flow, not only failures.
 	reporting atomic.Bool
-	// listening makes the reader of the next message wake flow.
+	// listening makes the reader of the next message wake the machine, which has little
+	// to do while none comes.
 	listening atomic.Bool
 }
 
@@ -23,7 +24,7 @@ func (f *flowFlags) set(epoch uint32, reporting, listening bool) {
 	f.listening.Store(listening)
 }
 
-// claimWake reports whether the caller, which has read a message, must wake flow. It
+// claimWake reports whether the caller, which has read a message, must wake the machine. It
 // lowers the listening flag, so only one reader does.
 func (f *flowFlags) claimWake() bool {
 	return f.listening.Load() && f.listening.CompareAndSwap(true, false)

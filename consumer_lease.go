@@ -15,7 +15,8 @@ import (
 //
 // No message has a timer. The run loop sweeps: it checks all messages in hand when the
 // first of their leases can end. The lease of a message that arrives before that sweep
-// ends after it.
+// ends after it. While no message is in flight there are no sweeps: see
+// internal/control/leases.go.
 
 // sweepQuantum is the least time between two sweeps, however close together leases end.
 const sweepQuantum = 5 * time.Millisecond

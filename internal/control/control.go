@@ -123,7 +123,9 @@ type Machine struct {
 	over     bool // Done was commanded
 
 	awaitingDials []Call    // callers that wait until no dial is under way
-	sweepAt       time.Time // when the next sweep of the leases is due; zero: never
+	sweepAt       time.Time // when the next sweep of the leases is due; zero: see leases.go
+	swept         bool      // a sweep was made since the last Tick
+	inFlight      int       // messages in flight as of the samples after that sweep
 
 	flags   SetFlags // as last commanded
 	recheck bool     // take samples once more: see listen
@@ -196,7 +198,7 @@ func (m *Machine) Needs(now time.Time) Needs {
 		w.Sweep = m.shortestLease()
 	}
 	if m.phase == Active {
-		w.Samples = m.recheck || m.flowDue(now)
+		w.Samples = m.recheck || m.swept || m.flowDue(now)
 	} else {
 		w.Workers = true
 	}
@@ -217,6 +219,7 @@ func (m *Machine) Sample(now time.Time, id ID, s flow.Sample) {
 	l := m.links[id]
 	m.moved = m.moved || l.received != s.Received
 	l.received = s.Received
+	m.inFlight += s.InFlight
 	m.flow.Sample(now, id, s)
 }
 
@@ -227,8 +230,9 @@ func (m *Machine) Tick(now time.Time) {
 		m.finish()
 		return
 	}
+	m.restSweeps()
 	if m.recheck && m.moved {
-		m.flow.Wake(now)
+		m.wake(now)
 	}
 	m.recheck, m.moved = false, false
 	if m.flowDue(now) {

@@ -62,7 +62,7 @@ func (m *Machine) Dialled(now time.Time, id ID, lim Limits) {
 	n.failed = false
 	m.fleet.Up(now, l.addr)
 	m.flow.Up(now, id, cmp.Or(lim.MaxRDY, assumedMaxRDY))
-	m.sweepBy(now.Add(l.lease / 2))
+	m.opened(now, l)
 	if lim.MaxRDY > 0 && lim.MaxRDY < m.maxInFlight {
 		m.tell(LowMaxRDY{ID: id, Addr: l.addr, MaxRDY: lim.MaxRDY, MaxInFlight: m.maxInFlight})
 	}

@@ -36,6 +36,7 @@ type player struct {
 	workers Workers
 	expired int // number of expired messages that the next sweep finds
 	slips   ID  // gets a message right before the listening flag is next raised
+	rdys    int // number of RDYs so far
 	done    bool
 	begun   ID // of the last DialBegun
 }
@@ -135,6 +136,10 @@ func (p *player) play(fields []string) []string {
 		p.expired = p.number(first)
 	case "run":
 		return p.pass(p.duration(first))
+	case "pass":
+		before := p.rdys
+		p.pass(p.duration(first))
+		return []string{fmt.Sprintf("%d RDYs", p.rdys-before)}
 	case "state":
 		return p.state()
 	default:
@@ -340,6 +345,7 @@ func (p *player) do(c Command) {
 		}
 		p.say("%s %s", how, p.names[c.ID])
 	case SetRDY:
+		p.rdys++
 		p.say("%s RDY %d", p.names[c.ID], c.RDY)
 	case SetFlags:
 		if c.Listening && p.slips != 0 {

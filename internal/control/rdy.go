@@ -50,8 +50,13 @@ func (m *Machine) Result(now time.Time, id ID, r flow.Result, epoch uint32) {
 // another flag may have raised it again. So the next flags lower it once more.
 func (m *Machine) Wake(now time.Time) {
 	if m.phase == Active {
-		m.flow.Wake(now)
+		m.wake(now)
 	}
+}
+
+func (m *Machine) wake(now time.Time) {
+	m.planSweep(now)
+	m.flow.Wake(now)
 }
 
 // apply commands the flags and RDYs that flow has decided on. The flags go first: a
@@ -69,15 +74,16 @@ func (m *Machine) apply(now time.Time) {
 // more round of samples, because of this race:
 //
 //  1. flow looks at the samples, sees that no message has come for a while, and
-//     falls asleep.
+//     falls asleep or slows turns down. Or the samples after a sweep show no message in
+//     flight, and sweeps rest.
 //  2. A message arrives. Its reader finds the flag down and does not call Wake.
 //  3. The owner raises the flag.
 //
 // If handlers are slow, the next message, and with it the next Wake, may be long in
 // coming. So connections are sampled again once the flag is up, and if a message has
-// arrived since the last samples, Tick wakes flow.
+// arrived since the last samples, Tick does what Wake does.
 func (m *Machine) listen() {
-	flags := SetFlags{Epoch: m.flow.Epoch(), Reporting: m.flow.Reporting(), Listening: m.flow.Listening()}
+	flags := SetFlags{Epoch: m.flow.Epoch(), Reporting: m.flow.Reporting(), Listening: m.flow.Listening() || m.sweepsRest()}
 	if flags == m.flags {
 		return
 	}
@@ -105,36 +111,4 @@ func (m *Machine) tellFewSlots() {
 	}
 	m.toldFewSlots = true
 	m.tell(FewSlots{MaxInFlight: m.maxInFlight, Handlers: m.handlers, NSQDs: len(m.nsqds)})
-}
-
-// sweepBy makes the next sweep of the leases due at a time or earlier.
-func (m *Machine) sweepBy(at time.Time) {
-	if m.sweepAt.IsZero() || at.Before(m.sweepAt) {
-		m.sweepAt = at
-	}
-}
-
-// shortestLease returns the shortest lease of all connections, 0 without one.
-func (m *Machine) shortestLease() (shortest time.Duration) {
-	for _, l := range m.links {
-		if l.open && (shortest == 0 || l.lease < shortest) {
-			shortest = l.lease
-		}
-	}
-	return shortest
-}
-
-// Swept supplies the result of a sweep: when the next sweep is due, and how many
-// messages expired before a handler was free.
-func (m *Machine) Swept(now, next time.Time, expired int) {
-	m.sweepAt = next
-	if expired == 0 {
-		return
-	}
-	lease := m.shortestLease()
-	m.flow.Overload(now, lease)
-	if !m.toldOverloaded && m.phase == Active {
-		m.toldOverloaded = true
-		m.tell(Overload{MaxInFlight: m.maxInFlight, Handlers: m.handlers, Lease: lease})
-	}
 }

@@ -25,6 +25,7 @@ func (m *Machine) Stop(now, deadline time.Time) {
 			m.drain(now, l)
 		}
 	}
+	m.planSweep(now) // Wake no longer does
 	// 3. Handlers begin no more messages. Readers requeue those that still arrive.
 	m.give(StopHandlers{})
 }

@@ -196,7 +196,7 @@ func (w *walker) message(id ID) {
 		s.InFlight++
 		s.Peak = max(s.Peak, s.InFlight)
 		s.LastMessage = w.now
-		if w.flags.Listening && w.rand.IntN(4) > 0 { // otherwise its reader looked too early
+		if w.flags.Listening && (!w.m.recheck || w.rand.IntN(2) == 0) { // otherwise its reader looked too early
 			w.flags.Listening = false
 			w.m.Wake(w.now)
 		}
@@ -382,6 +382,11 @@ func (w *walker) check() {
 			w.Fatalf("call %d for %q waits although the Consumer is stopping", call, addr)
 		}
 		return
+	}
+	for id, s := range w.samples {
+		if s.InFlight > 0 && w.m.sweepAt.IsZero() && !w.m.recheck {
+			w.Fatalf("no sweep is planned although %s has a message in flight", w.conns[id])
+		}
 	}
 	dialling := 0
 	for _, n := range w.m.NSQDs() {
