@@ -44,6 +44,8 @@ type consumerConn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	lane lane // the queue's, of this connection; guarded by the queue's mutex
+
 	draining atomic.Bool   // set by the run loop when it sends CLS
 	refused  atomic.Uint64 // FINs, REQs and TOUCHes that nsqd refused
 }

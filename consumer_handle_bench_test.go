@@ -192,13 +192,13 @@ func BenchmarkTake(b *testing.B) {
 	for _, slow := range []int{0, 10_000} {
 		b.Run(fmt.Sprintf("slow=%d", slow), func(b *testing.B) {
 			d := newQueue(1<<20, 0, frozenClock)
-			w := &worker{batchSize: 1}
+			w, conn := &worker{batchSize: 1}, &consumerConn{}
 			for range slow {
-				d.put(numbered(nil, 0, 1))
+				d.put(numbered(conn, 0, 1))
 				d.take(&worker{batchSize: 2})
 				d.take(w)
 			}
-			messages := numbered(nil, 0)
+			messages := numbered(conn, 0)
 			for b.Loop() {
 				d.put(messages)
 				d.take(w)

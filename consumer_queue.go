@@ -17,7 +17,8 @@ import (
 //
 // # Batches
 //
-// Messages come in slabs. A worker takes a batch from the front of a slab: as many
+// Messages come in slabs. A worker takes a batch from the front of a slab of the
+// connection whose turn it is (see lanes): as many
 // messages as its handler can deal with within batchSlice, or one if the handler is
 // slow. Other workers may still get those that it has not begun:
 //
@@ -51,11 +52,10 @@ type deliveryQueue struct {
 	mu   sync.Mutex // guards the fields below, down to detached
 	work sync.Cond  // signalled when a worker may have something to do
 
-	queue  [][]Message
-	head   int  // queue[head:] is what waits
-	idle   int  // number of workers that wait in take
-	waking bool // one of them was woken and has not run yet; it will wake the next
-	closed bool // workers begin no more messages
+	lanes  lanes // what waits
+	idle   int   // number of workers that wait in take
+	waking bool  // one of them was woken and has not run yet; it will wake the next
+	closed bool  // workers begin no more messages
 
 	workers []*worker
 	busy    []*worker // those with a message
@@ -99,12 +99,7 @@ func (d *deliveryQueue) put(messages []Message) bool {
 	if d.closed {
 		return false
 	}
-	if d.head > len(d.queue)/2 && len(d.queue) == cap(d.queue) {
-		n := copy(d.queue, d.queue[d.head:])
-		clear(d.queue[n:])
-		d.queue, d.head = d.queue[:n], 0
-	}
-	d.queue = append(d.queue, messages)
+	d.lanes.push(messages)
 	d.wakeOne()
 	return true
 }
@@ -189,7 +184,7 @@ func (d *deliveryQueue) endBatch(w *worker) {
 	if w.batch == nil {
 		return
 	}
-	d.putBack(w.unclaimAll())
+	d.lanes.putBack(w.unclaimAll())
 	switch took := w.now - w.since; {
 	case took >= batchSlice:
 		w.batchSize = 1
@@ -216,23 +211,11 @@ func (d *deliveryQueue) assign(w *worker, batch []Message) {
 	}
 }
 
-// putBack puts messages at the front of the queue.
-func (d *deliveryQueue) putBack(messages []Message) {
-	if len(messages) == 0 {
-		return
-	}
-	if d.head == 0 {
-		d.queue, d.head = append([][]Message{nil}, d.queue...), 1
-	}
-	d.head--
-	d.queue[d.head] = messages
-}
-
 // refill gives a worker a batch and reports whether it found one. It takes from the
 // first of these that has messages:
 //
 //  1. a stalled worker: half of those that it has not begun;
-//  2. the queue;
+//  2. the lane whose turn it is;
 //  3. any other worker: half of those that it has not begun.
 func (d *deliveryQueue) refill(w *worker) bool {
 	if len(d.busy) >= d.limit {
@@ -244,18 +227,8 @@ func (d *deliveryQueue) refill(w *worker) bool {
 			return true
 		}
 	}
-	if d.head < len(d.queue) {
-		slab := d.queue[d.head]
-		n := min(len(slab), w.batchSize)
-		d.assign(w, slab[:n:n])
-		if n < len(slab) {
-			d.queue[d.head] = slab[n:]
-			return true
-		}
-		d.queue[d.head] = nil
-		if d.head++; d.head == len(d.queue) {
-			d.queue, d.head = d.queue[:0], 0
-		}
+	if !d.lanes.empty() {
+		d.assign(w, d.lanes.take(w.batchSize))
 		return true
 	}
 	return slices.ContainsFunc(d.prefetching, func(other *worker) bool { return d.stealHalf(other, w) })
@@ -283,7 +256,7 @@ func (d *deliveryQueue) wakeOne() {
 
 // hasUnbegun reports whether there is a message that no worker has begun.
 func (d *deliveryQueue) hasUnbegun() bool {
-	return d.head < len(d.queue) || slices.ContainsFunc(d.prefetching, func(w *worker) bool { return w.unclaimed() > 0 })
+	return !d.lanes.empty() || slices.ContainsFunc(d.prefetching, func(w *worker) bool { return w.unclaimed() > 0 })
 }
 
 // forgetDetached forgets a detached message that was acked.
@@ -305,32 +278,15 @@ func (d *deliveryQueue) remove(from *consumerConn) []*Message {
 // queue. Callers hold the mutex.
 func (d *deliveryQueue) unclaimAll() {
 	for _, w := range d.prefetching {
-		d.putBack(w.unclaimAll())
+		d.lanes.putBack(w.unclaimAll())
 	}
 }
 
 // extract takes the matching messages that no worker has begun out of the queue, and
 // returns them. Callers hold the mutex.
-func (d *deliveryQueue) extract(match func(*Message) bool) (out []*Message) {
+func (d *deliveryQueue) extract(match func(*Message) bool) []*Message {
 	d.unclaimAll()
-	var kept [][]Message
-	for _, slab := range d.queue[d.head:] {
-		from := 0
-		for i := range slab {
-			if match(&slab[i]) {
-				out = append(out, &slab[i])
-				if i > from {
-					kept = append(kept, slab[from:i])
-				}
-				from = i + 1
-			}
-		}
-		if from < len(slab) {
-			kept = append(kept, slab[from:])
-		}
-	}
-	d.queue, d.head = kept, 0
-	return out
+	return d.lanes.extract(match)
 }
 
 // expireBegun marks the matching messages that were begun and not acked as timed out,

@@ -34,8 +34,8 @@ func ticking() func() time.Duration {
 //
 //   - each busy worker has a batch and knows its place in busy;
 //   - each worker with messages to steal is in prefetching, once;
-//   - no slab that waits is empty, and the queue's memory holds no slab that has
-//     left it.
+//   - each lane with messages has one turn, no slab in it is empty, and its memory
+//     holds no slab that has left it.
 func (d *deliveryQueue) expectInvariants(t *testing.T) {
 	t.Helper()
 	d.mu.Lock()
@@ -53,21 +53,40 @@ func (d *deliveryQueue) expectInvariants(t *testing.T) {
 			t.Errorf("worker %d in prefetching has a batch of %d, or is there twice", i, len(w.batch))
 		}
 	}
-	for i, slab := range d.queue[:cap(d.queue)] {
-		waits := i >= d.head && i < len(d.queue)
+	turns := d.lanes.turns
+	for i, of := range turns.entries[:cap(turns.entries)] {
+		waits := i >= turns.head && i < len(turns.entries)
+		if waits != (of != nil) {
+			t.Errorf("turn %d of %d-%d: %v", i, turns.head, len(turns.entries), of)
+		}
+		if !waits {
+			continue
+		}
+		if of.slabs.len() == 0 || slices.Index(turns.entries, of) != i {
+			t.Errorf("the lane of turn %d has %d slabs, or has two turns", i, of.slabs.len())
+		}
+		of.expectSlabs(t)
+	}
+}
+
+// expectSlabs reports an empty slab in a lane, and one that has left it.
+func (l *lane) expectSlabs(t *testing.T) {
+	t.Helper()
+	for i, slab := range l.slabs.entries[:cap(l.slabs.entries)] {
+		waits := i >= l.slabs.head && i < len(l.slabs.entries)
 		if waits != (len(slab) > 0) {
-			t.Errorf("slab %d of %d-%d has %d messages", i, d.head, len(d.queue), len(slab))
+			t.Errorf("slab %d of %d-%d has %d messages", i, l.slabs.head, len(l.slabs.entries), len(slab))
 		}
 	}
 }
 
 // However fast messages come and go, they are taken in their order.
 func TestQueueKeepsOrder(t *testing.T) {
-	d, w := newQueue(1, 0, frozenClock), &worker{batchSize: 1}
+	d, w, conn := newQueue(1, 0, frozenClock), &worker{batchSize: 1}, &consumerConn{}
 	var next, expected int64
 	for round := range 200 {
 		for range round % 7 {
-			d.put(numbered(nil, next, next+1, next+2))
+			d.put(numbered(conn, next, next+1, next+2))
 			next += 3
 		}
 		for range min(round%11, int(next-expected)) {
@@ -86,14 +105,14 @@ func TestQueueKeepsOrder(t *testing.T) {
 // A queue in which few slabs wait at a time needs little memory, even if it never
 // becomes empty.
 func TestQueueMovesWithinItsMemory(t *testing.T) {
-	d, w := newQueue(1, 0, frozenClock), &worker{batchSize: 1}
-	d.put(numbered(nil, 0))
+	d, w, conn := newQueue(1, 0, frozenClock), &worker{batchSize: 1}, &consumerConn{}
+	d.put(numbered(conn, 0))
 	for range 1000 {
-		d.put(numbered(nil, 0))
+		d.put(numbered(conn, 0))
 		d.take(w)
 	}
-	if n := cap(d.queue); n > 8 {
-		t.Errorf("memory for %d slabs while 2 wait at most", n)
+	if n := cap(conn.lane.slabs.entries) + cap(d.lanes.turns.entries); n > 16 {
+		t.Errorf("memory for %d slabs and turns while 2 wait at most", n)
 	}
 }
 
@@ -103,7 +122,7 @@ func TestQueueWakesWorkers(t *testing.T) {
 	for _, workers := range []int{1, 4, 64} {
 		t.Run(fmt.Sprint(workers), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newQueue(1000, 0, ticking())
+				d, conn := newQueue(1000, 0, ticking()), &consumerConn{}
 				var wg sync.WaitGroup
 				var mu sync.Mutex
 				times := map[int64]int{}
@@ -120,7 +139,7 @@ func TestQueueWakesWorkers(t *testing.T) {
 				}
 				synctest.Wait()
 				for i := range int64(workers) {
-					d.put(numbered(nil, 2*i, 2*i+1))
+					d.put(numbered(conn, 2*i, 2*i+1))
 				}
 				after(2 * time.Second) // two rounds if all workers work
 				d.close()
@@ -146,7 +165,7 @@ func TestQueueLeavesNothingBehindASlowMessage(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tt), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newQueue(1000, 0, ticking())
+				d, conn := newQueue(1000, 0, ticking()), &consumerConn{}
 				var wg sync.WaitGroup
 				var mu sync.Mutex
 				var begun []int64
@@ -166,7 +185,7 @@ func TestQueueLeavesNothingBehindASlowMessage(t *testing.T) {
 				synctest.Wait()
 				next := int64(0)
 				slab := func() []Message {
-					messages := numbered(nil, make([]int64, messageSlab)...)
+					messages := numbered(conn, make([]int64, messageSlab)...)
 					for i := range messages {
 						messages[i].Timestamp = next
 						next++
