@@ -32,6 +32,9 @@ func dialFailure(err error) fleet.Failure {
 // If it says why first, with an error, it does not close because its topic goes. Layers
 // above the socket report an EOF as unexpected.
 func connLoss(err error) fleet.Loss {
+	if errors.Is(err, link.ErrBeyondRDY) {
+		return fleet.Violated
+	}
 	if _, said := errors.AsType[*wire.Error](err); said {
 		return fleet.Broken
 	}

@@ -2,6 +2,7 @@ package nsq
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -27,7 +28,11 @@ func logEvent(log *slog.Logger, event control.Event, transport func(control.ID) 
 		log.Info("connected to nsqd",
 			"nsqd", e.Addr, "version", how.Version, "tls", how.TLS, "compression", how.Compression)
 	case control.ConnLost:
-		log.Warn("connection to nsqd lost", "nsqd", e.Addr, "err", e.Err, "retry_in", e.Retry.Round(time.Millisecond))
+		level := slog.LevelWarn
+		if errors.Is(e.Err, ErrBeyondRDY) { // that does not pass by itself
+			level = slog.LevelError
+		}
+		log.Log(context.Background(), level, "connection to nsqd lost", "nsqd", e.Addr, "err", e.Err, "retry_in", e.Retry.Round(time.Millisecond))
 	case control.ConnClosed:
 		log.Info("disconnected from nsqd", "nsqd", e.Addr)
 		if e.Err != nil {

@@ -227,6 +227,7 @@ func (l *runLoop) open(id control.ID) {
 	delete(l.dials, id)
 	l.conns[id] = conn
 	l.show()
+	conn.link.EnforceRDY(conn.msgTimeout)
 	conn.link.Start(conn)
 }
 

@@ -45,6 +45,11 @@ var (
 	// for it. Only IDENTIFY was sent.
 	ErrTLSRefused = link.ErrTLSRefused
 
+	// ErrBeyondRDY reports that a Consumer has closed a connection because the nsqd had
+	// far more messages in flight than RDY allowed within the last two leases: more than
+	// twice as many, and more than 16 beyond. [ConnectionSnapshot] has it as LastError.
+	ErrBeyondRDY = link.ErrBeyondRDY
+
 	errStopTimeout = errors.New("stop_timeout exceeded")
 )
 

@@ -182,7 +182,7 @@ func word(now time.Time, addrs []string, complete bool) fleet.Word {
 
 // aboutLink reports an event of a dial or a connection.
 func (p *player) aboutLink(verb string, id ID, words []string) bool {
-	if l := p.m.links[id]; l == nil || l.open != slices.Contains([]string{"down", "eof", "receives", "slips", "acks", "result"}, verb) {
+	if l := p.m.links[id]; l == nil || l.open != slices.Contains([]string{"down", "eof", "violates", "receives", "slips", "acks", "result"}, verb) {
 		p.Fatalf("%s %s: not in a state for that", verb, p.names[id])
 	}
 	switch verb {
@@ -205,6 +205,9 @@ func (p *player) aboutLink(verb string, id ID, words []string) bool {
 		}
 		delete(p.samples, id)
 		p.m.Down(p.now, id, fleet.Broken, err)
+	case "violates":
+		delete(p.samples, id)
+		p.m.Down(p.now, id, fleet.Violated, errors.New("too many messages"))
 	case "receives":
 		p.receive(id)
 		if p.flags.Listening { // as its reader does

@@ -182,7 +182,7 @@ func (w *walker) connEnds(id ID) {
 	if w.rand.IntN(2) == 0 {
 		err = errors.New("reset")
 	}
-	w.m.Down(w.now, id, Loss(w.rand.IntN(2)), err)
+	w.m.Down(w.now, id, Loss(w.rand.IntN(3)), err)
 }
 
 func (w *walker) message(id ID) {

@@ -29,8 +29,9 @@
 // half of that range, so that many consumers do not return to a restarted nsqd in step.
 // A connection that lasted 10 s ends the trouble; a shorter one is part of it. An nsqd
 // that refused a connection is unlikely to accept one within a second, so RefusedDelay
-// takes the place of MinDelay. Addresses that accepted the last dial and then said
-// nothing are dialled after all others.
+// takes the place of MinDelay. After an nsqd has broken the protocol, MaxDelay does.
+// Addresses that accepted the last dial and then said nothing are dialled after all
+// others.
 //
 // An address that is only listed is redialled only with the consent of an nsqlookupd:
 // see Word. While such an address waits, nsqlookupds are asked ahead of their schedule:
@@ -254,6 +255,7 @@ type Loss uint8
 const (
 	Broken       Loss = iota
 	ClosedByNSQD      // nsqd closed it without a word
+	Violated          // nsqd broke the protocol
 )
 
 // Lost reports that a connection ended. It returns when the next dial is due, as Look
@@ -270,14 +272,19 @@ func (m *Machine) Lost(now time.Time, addr string, kind Loss) time.Time {
 	if now.Sub(n.since) >= healthy {
 		n.trouble = time.Time{}
 	}
-	if kind == ClosedByNSQD {
+	least := m.cfg.MinDelay
+	switch kind {
+	case ClosedByNSQD:
 		n.removing = now.Add(removal)
+	case Violated:
+		least = m.cfg.MaxDelay // it would do the same again
+	case Broken:
 	}
-	return m.scheduleRedial(now, n, m.cfg.MinDelay)
+	return m.scheduleRedial(now, n, least)
 }
 
 // scheduleRedial draws the delay until the next dial of n. least is MinDelay or
-// RefusedDelay.
+// what takes its place.
 func (m *Machine) scheduleRedial(now time.Time, n *nsqd, least time.Duration) time.Time {
 	fresh := n.trouble.IsZero()
 	if fresh {

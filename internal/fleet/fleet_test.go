@@ -156,7 +156,7 @@ func (w *walker) event(addr string) {
 	case event == 4 && w.up[addr]:
 		delete(w.up, addr)
 		w.parted[addr] = w.now
-		w.m.Lost(w.now, addr, Loss(w.rand.IntN(2)))
+		w.m.Lost(w.now, addr, Loss(w.rand.IntN(3)))
 	default:
 		w.now = w.now.Add(time.Duration(w.rand.Int64N(int64(5 * s))))
 	}

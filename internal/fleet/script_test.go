@@ -167,12 +167,13 @@ var commands = map[string]func(p *player, addrs []string){
 			p.m.Up(p.now, addr)
 		}
 	},
-	"fail":   func(p *player, addrs []string) { p.fail(Unreachable, addrs) },
-	"closed": func(p *player, addrs []string) { p.fail(NotListening, addrs) },
-	"refuse": func(p *player, addrs []string) { p.fail(Refused, addrs) },
-	"hang":   func(p *player, addrs []string) { p.fail(Hung, addrs) },
-	"lose":   func(p *player, addrs []string) { p.lose(Broken, addrs) },
-	"eof":    func(p *player, addrs []string) { p.lose(ClosedByNSQD, addrs) },
+	"fail":    func(p *player, addrs []string) { p.fail(Unreachable, addrs) },
+	"closed":  func(p *player, addrs []string) { p.fail(NotListening, addrs) },
+	"refuse":  func(p *player, addrs []string) { p.fail(Refused, addrs) },
+	"hang":    func(p *player, addrs []string) { p.fail(Hung, addrs) },
+	"lose":    func(p *player, addrs []string) { p.lose(Broken, addrs) },
+	"eof":     func(p *player, addrs []string) { p.lose(ClosedByNSQD, addrs) },
+	"violate": func(p *player, addrs []string) { p.lose(Violated, addrs) },
 	"down": func(p *player, addrs []string) {
 		for _, addr := range addrs {
 			p.down[addr] = true

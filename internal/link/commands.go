@@ -42,18 +42,6 @@ func (l *Link) expectReply(to Replier) bool {
 	return true
 }
 
-// Rdy allows nsqd to have up to n messages in flight on this link.
-func (l *Link) Rdy(n int) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.sealed {
-		return false
-	}
-	l.stats.RDY = n
-	l.appendCommand(wire.AppendRdy(l.pending.reserve(lineSize), n), nil)
-	return true
-}
-
 // Fin finishes a message. It returns false if the link accepts no more commands, so
 // that nsqd will not learn of it. The caller finishes or requeues each message once.
 func (l *Link) Fin(id *wire.ID) bool {

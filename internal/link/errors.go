@@ -31,6 +31,9 @@ var (
 	// ErrAuthRequired says that nsqd asks for AUTH and the Config has no secret.
 	ErrAuthRequired = errors.New("auth required")
 
+	// ErrBeyondRDY says that nsqd ignores RDY: see [Link.EnforceRDY].
+	ErrBeyondRDY = errors.New("nsqd sends more messages than RDY allows")
+
 	// ErrTLSRefused says that nsqd does not offer the TLS that the Config asks for.
 	ErrTLSRefused = errors.New("nsqd does not offer TLS")
 

@@ -131,6 +131,7 @@ type Link struct {
 	awaited replyQueue
 
 	stats Stats
+	limit rdyLimit
 
 	// How far the end has come. No flag is ever cleared. sealed is set before closing
 	// or with it; settled is set last.

@@ -80,33 +80,43 @@ func (l *Link) handleOutsized(err error, batch *[]wire.Message) error {
 		return err
 	}
 	l.passOn(batch)
-	l.countReceived(1)
-	l.receiver.TooBig(m.message, m.size)
+	if l.countReceived(1) {
+		l.receiver.TooBig(m.message, m.size)
+	}
 	l.awaitRoom()
 	return nil
 }
 
 // passOn counts the messages of batch, gives them to the receiver, and empties
-// batch. They are counted first: the receiver may finish them at once.
+// batch. They are counted first: the receiver may finish them at once. If nsqd should not
+// have sent them, the link ends, and they are dropped.
 func (l *Link) passOn(batch *[]wire.Message) {
 	if len(*batch) == 0 {
 		return
 	}
-	l.countReceived(len(*batch))
-	l.receiver.Messages(*batch)
+	if l.countReceived(len(*batch)) {
+		l.receiver.Messages(*batch)
+	}
 	clear(*batch) // their bodies would keep the read buffer alive
 	*batch = (*batch)[:0]
 	l.awaitRoom()
 }
 
-func (l *Link) countReceived(messages int) {
+// countReceived counts messages that have arrived. It reports false, and ends the link,
+// if nsqd has more in flight than it may.
+func (l *Link) countReceived(messages int) bool {
 	now := time.Now()
 	l.mu.Lock()
 	l.stats.Received += uint64(messages) // #nosec G115 -- positive
 	l.stats.InFlight += messages
 	l.stats.Peak = max(l.stats.Peak, l.stats.InFlight)
 	l.stats.LastMessage = now
+	err := l.checkRDY(now, messages)
 	l.mu.Unlock()
+	if err != nil {
+		l.fail(err)
+	}
+	return err == nil
 }
 
 // handleReply handles a response or an error. Replies come in the order of the

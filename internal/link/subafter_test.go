@@ -29,7 +29,7 @@ func TestSubAfter(t *testing.T) {
 		p.expectNothing()
 		pass(time.Millisecond)
 		synctest.Wait()
-		p.expect("NOP\nNOP\n") // what is owed for the first heartbeat, and one more
+		p.expect("NOP\n") // it is also the one that is owed for the first heartbeat
 		p.expectNothing()
 		pass(time.Second)
 		p.expect("NOP\n")
