@@ -16,6 +16,7 @@
 //     go round. It also does so when there are hardly more slots than connections
 //     and a busy connection could use the slots of idle ones.
 //   - backoff.go and overload.go limit how many slots there are.
+//   - bytes.go limits them too, and each RDY, if bodies are heavy.
 //
 // grant.go turns wants into RDYs. RDY is a ceiling on what nsqd may have in
 // flight on a connection, not a credit, and nsqd does not confirm it. A decrease
@@ -70,6 +71,8 @@ type Decision struct {
 type Config struct {
 	// MaxInFlight bounds the sum of all RDYs; 0 pauses.
 	MaxInFlight int
+	// MaxBytes bounds what the bodies in flight are expected to weigh; 0 is no bound.
+	MaxBytes int64
 	// Uniform keeps the split even whatever the traffic.
 	Uniform bool
 	// Idle is how long after its last message a connection becomes idle. It must
@@ -99,13 +102,17 @@ type Sample struct {
 	// the leases, since it knows of TOUCHes. A message counted here keeps its slot.
 	InFlight    int
 	Peak        int       // the largest InFlight since the last Sample
+	Bytes       uint64    // of the bodies of Received
 	LastMessage time.Time // when the last message arrived
+	// BytesInFlight is what of Bytes is still in memory. A body may be, for a while,
+	// although its message is no longer in flight.
+	BytesInFlight int64
 }
 
 // conn is one connection. The fields that every look reads come first: there may
 // be thousands of connections.
 type conn struct {
-	maxRDY   int  // nsqd's max_rdy_count
+	maxRDY   int  // the largest RDY: nsqd's max_rdy_count, or less if the byte budget says so
 	draining bool // it gets no more RDY; its messages in flight still count
 	use      use
 
@@ -124,6 +131,9 @@ type conn struct {
 	keep         int     // slots that it keeps even if others need more
 	need         int     // slots that it can use
 	lo, hi, next int     // bounds and result of the split being made
+
+	nsqdMax int // nsqd's max_rdy_count
+	cargo   cargo
 
 	id        ID
 	received  uint64
@@ -178,6 +188,7 @@ type Machine struct {
 	turns    turns
 	backoff  backoff
 	overload overload
+	budget   budget
 }
 
 // New returns a machine without connections.
@@ -203,7 +214,7 @@ func bounded(d, bound time.Duration) time.Duration {
 
 // Up adds a connection to an nsqd whose max_rdy_count is maxRDY.
 func (m *Machine) Up(now time.Time, id ID, maxRDY int) {
-	c := &conn{id: id, maxRDY: maxRDY, since: now}
+	c := &conn{id: id, maxRDY: maxRDY, nsqdMax: maxRDY, since: now}
 	c.need, c.load = 1, unknownLoad
 	if !m.cfg.Uniform {
 		c.need = max(m.limit()/(m.open+1), 1) // its even share, until a look has measured it
@@ -280,6 +291,7 @@ func (m *Machine) Sample(now time.Time, id ID, s Sample) {
 	if c.leftover > c.inFlight {
 		c.leftover, m.changed = c.inFlight, true
 	}
+	c.cargo.sample(s, s.Received-c.received)
 	c.fresh += s.Received - c.received
 	c.received = s.Received
 	m.updateHeld(now, c)
@@ -302,6 +314,9 @@ func (m *Machine) Tick(now time.Time) {
 	if m.mode == turning {
 		m.rotate(now)
 	}
+	if !m.budget.weighAt.IsZero() && !now.Before(m.budget.weighAt) {
+		m.weigh(now)
+	}
 }
 
 // Next returns when Tick has something to do. ok is false while only events can
@@ -312,6 +327,7 @@ func (m *Machine) Next() (due time.Time, ok bool) {
 	due, ok = earlier(due, ok, m.planAt, m.stale)
 	due, ok = earlier(due, ok, m.retryAt, m.waiting)
 	due, ok = earlier(due, ok, m.lookAt, !m.lookAt.IsZero())
+	due, ok = earlier(due, ok, m.budget.weighAt, !m.budget.weighAt.IsZero())
 	return earlier(due, ok, m.turns.due, m.mode == turning)
 }
 
@@ -344,16 +360,20 @@ func (m *Machine) watches() bool { return !m.cfg.Uniform && m.open > 1 && m.mode
 
 // limit returns how many slots there are.
 func (m *Machine) limit() int {
-	if m.overload.slots > 0 {
-		return min(m.max, m.backoff.slots, m.overload.slots)
+	slots := min(m.max, m.backoff.slots)
+	for _, bound := range [...]int{m.overload.slots, m.budget.slots} {
+		if bound > 0 {
+			slots = min(slots, bound)
+		}
 	}
-	return min(m.max, m.backoff.slots)
+	return slots
 }
 
 // plan sets all wants from scratch. It runs when the connections or the number of
 // slots changed.
 func (m *Machine) plan(now time.Time) {
 	m.stale, m.changed = false, true
+	m.applyBudget()
 	limit, before := m.limit(), m.mode
 	switch {
 	case limit == 0:

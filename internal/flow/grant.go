@@ -50,11 +50,11 @@ func (m *Machine) owes(c *conn) bool {
 	return c.rdy < c.aim && (c.rdy == 0 || m.mode == turning)
 }
 
-// grant raises the RDY of connections below their aim, as far as the free slots go.
-// The owed connections get one slot each before any connection gets more. Each
+// grant raises the RDY of connections below their aim, as far as the free slots and
+// the byte budget go. The owed connections get one slot each before any gets more. Each
 // grant begins after the connection that last got an owed slot.
 func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decision {
-	waiting := false
+	waiting, purse := false, m.openPurse()
 	start := m.grantFrom
 	for i := range m.conns {
 		i = (start + i) % len(m.conns)
@@ -71,7 +71,7 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 				keeps = min(own, c.rdy) // what it holds beyond its RDY goes to others that wait
 			}
 		}
-		rdy := min(c.aim, covered+keeps+max(more, 0))
+		rdy := purse.affords(c, min(c.aim, covered+keeps+max(more, 0)))
 		if rdy > max(c.rdy, covered) && free >= 0 {
 			if m.owes(c) {
 				m.grantFrom = i + 1
@@ -80,7 +80,9 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 				c.since = now
 			}
 			free -= max(rdy-covered-own, 0)
+			held := c.held
 			c.rdy, c.held = rdy, max(c.held, rdy)
+			purse.pay(c, held)
 			dst = append(dst, Decision{c.id, rdy})
 		}
 		waiting = waiting || c.rdy < c.aim

@@ -34,7 +34,7 @@ func (w *walk) outOfOrder() {
 		w.m.Tick(w.now)
 	case 1: // samples without a tick
 		if n.up {
-			s := Sample{Received: n.received, InFlight: n.held, Peak: n.peak, LastMessage: n.lastMessage}
+			s := w.sample(n)
 			w.m.Sample(w.now, n.id, s)
 			w.m.Sample(w.now, n.id, s)
 		}

@@ -46,11 +46,12 @@ type player struct {
 	result Result            // of all messages for which next and own have none
 	next   []Result          // of the next messages, in order; comes before own
 	own    map[string]Result // of the messages of an nsqd, by its name
+	sizes  map[string]int    // of the bodies of an nsqd, by its name
 }
 
 // newPlayer makes a consumer from options such as max=10 and uniform.
 func newPlayer(t *testing.T, words []string) *player {
-	p := &player{T: t, nodes: make(map[string]*node), own: make(map[string]Result)}
+	p := &player{T: t, nodes: make(map[string]*node), own: make(map[string]Result), sizes: make(map[string]int)}
 	cfg := Config{MaxBackoff: 2 * time.Minute, Seed: 1}
 	unit, trace, listen := time.Second, false, false
 	delay, buffer, lease := time.Duration(0), time.Duration(0), time.Minute
@@ -59,6 +60,8 @@ func newPlayer(t *testing.T, words []string) *player {
 		switch key {
 		case "max":
 			cfg.MaxInFlight = p.number(value)
+		case "bytes":
+			cfg.MaxBytes = int64(p.size(value))
 		case "uniform":
 			cfg.Uniform = true
 		case "adaptive":
@@ -86,6 +89,7 @@ func newPlayer(t *testing.T, words []string) *player {
 	p.w.delay, p.w.buffer, p.w.lease = delay, buffer, lease
 	p.takes, p.result = 10*time.Millisecond, Success
 	p.w.handle = p.handle
+	p.w.size = func(n *node) int { return p.sizes[n.name] }
 	p.w.decided = func(n *node, rdy int) {
 		p.rdys++
 		if !p.quiet {
@@ -132,6 +136,16 @@ func (p *player) number(s string) int {
 		p.Fatal(err)
 	}
 	return n
+}
+
+// size returns a number of bytes such as 200 or 64M.
+func (p *player) size(s string) int {
+	for unit, factor := range map[string]int{"K": 1 << 10, "M": 1 << 20} {
+		if n, ok := strings.CutSuffix(s, unit); ok {
+			return p.number(n) * factor
+		}
+	}
+	return p.number(s)
 }
 
 func (p *player) duration(s string) time.Duration {
@@ -199,6 +213,14 @@ var commands = map[string]func(p *player, args []string){
 		p.out = append(p.out, fmt.Sprintf("level %d, until %v", level, until.Sub(epochStart)))
 	},
 	"visits": (*player).visits,
+	"size":   func(p *player, args []string) { p.sizes[args[0]] = p.size(args[1]) },
+	"weight": func(p *player, _ []string) {
+		var s []string
+		for _, n := range p.w.nodes {
+			s = append(s, fmt.Sprintf("%s %.1f MiB", n.name, float64(n.heldBytes)/(1<<20)))
+		}
+		p.out = append(p.out, "in flight: "+strings.Join(s, ", "))
+	},
 }
 
 // up connects nsqds. Those after max=N have that max_rdy_count.

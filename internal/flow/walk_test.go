@@ -73,6 +73,10 @@ func newWalk(t *testing.T, seed uint64) *walk {
 	w.lease = pick(2*time.Second, 10*time.Second)
 	w.workers = r.IntN(4)
 	w.handle = w.handler
+	if r.IntN(2) == 0 {
+		w.m.cfg.MaxBytes = 1 << (16 + r.IntN(12))
+		w.size = w.anySize
+	}
 	w.check = w.checkInvariants
 	for range 1 + r.IntN(7) {
 		w.add(false)
@@ -126,6 +130,15 @@ func (w *walk) handler(*node) (time.Duration, Result) {
 		}
 	}
 	return takes, Success
+}
+
+// anySize returns a size from 16 bytes to 4 MiB. Each nsqd has its own mix, and now and
+// then another.
+func (w *walk) anySize(n *node) int {
+	if w.rand.IntN(300) == 0 {
+		n.sizes = w.rand.IntN(19)
+	}
+	return 16 << w.rand.IntN(n.sizes+1)
 }
 
 // something plays a random event, now and at random times after that.
@@ -191,7 +204,7 @@ func (w *walk) finish() {
 			return w.m.backoff.level == 0
 		})
 	}
-	if w.seed%4 == 0 {
+	if w.seed%4 == 0 && w.m.cfg.MaxBytes == 0 { // a byte budget may not have room for more
 		w.single()
 	}
 	w.world.run(2*w.lease + time.Second)

@@ -20,7 +20,8 @@ type world struct {
 	delay   time.Duration // on the wire, one way
 	buffer  time.Duration // nsqd's output buffer timeout
 	handle  func(n *node) (time.Duration, Result)
-	workers int // how many handlers; 0 is one for each message
+	size    func(n *node) int // of a body; nil: bodies weigh nothing
+	workers int               // how many handlers; 0 is one for each message
 
 	lease      time.Duration // nsqd's msg_timeout
 	nodes      []*node
@@ -66,6 +67,9 @@ type node struct {
 	held        int // received, not completed, lease not over
 	peak        int
 	received    uint64
+	bytes       uint64 // of received
+	heldBytes   int64  // of held
+	sizes       int    // of the bodies: see anySize
 	lastMessage time.Time
 	generation  int // of the connection
 }
@@ -76,6 +80,7 @@ type arrival struct {
 	id         ID
 	generation int
 	epoch      uint32
+	size       int
 	ends       time.Time // its lease
 }
 
@@ -189,7 +194,7 @@ func (w *world) tick() {
 	w.ticks++
 	for _, n := range w.nodes {
 		if n.up {
-			w.m.Sample(w.now, n.id, Sample{Received: n.received, InFlight: n.held, Peak: n.peak, LastMessage: n.lastMessage})
+			w.m.Sample(w.now, n.id, w.sample(n))
 			n.peak = n.held
 		}
 	}
@@ -200,11 +205,20 @@ func (w *world) tick() {
 	}
 }
 
+func (w *world) sample(n *node) Sample {
+	return Sample{
+		Received: n.received, InFlight: n.held, Peak: n.peak, LastMessage: n.lastMessage,
+		Bytes: n.bytes, BytesInFlight: n.heldBytes,
+	}
+}
+
 func (w *world) clock() time.Duration { return w.now.Sub(epochStart) }
 
 // take checks and carries out the machine's decisions.
 func (w *world) take() {
+	before := w.committed()
 	w.dst = w.m.Take(w.now, w.dst[:0])
+	w.boundBytes(before)
 	rising := false
 	for _, d := range w.dst {
 		n := w.node(d.Conn)
@@ -254,6 +268,38 @@ func (w *world) bound() {
 	}
 }
 
+// boundBytes checks that the RDYs of a Take, before which the machine had committed so many
+// bytes, keep to the byte budget, as far as the machine can know: it has weighed the
+// messages up to its last samples. Only if these are heavier than expected may it have
+// committed too much before.
+func (w *world) boundBytes(before float64) {
+	most := float64(w.m.cfg.MaxBytes)
+	if most == 0 || w.max < 2 || w.delay >= assumedDelay {
+		return
+	}
+	slots, sum := 0, w.committed()
+	for _, c := range w.m.conns {
+		slots += max(c.rdy, c.held, c.inFlight)
+		if w.m.budget.weight == 0 && c.held <= 1 {
+			sum -= unknownWeight // until the first message each may have an RDY of 1
+		}
+	}
+	if sum > max(most, before) && slots > 1 {
+		for _, c := range w.m.conns {
+			w.Logf("RDY %d, wants %d, holds %d, %d in flight, %+v", c.rdy, c.want, c.held, c.inFlight, c.cargo)
+		}
+		w.Fatalf("%v: RDYs allow for %.0f bytes of %.0f, before %.0f: %v", w.clock(), sum, most, before, w.dst)
+	}
+}
+
+// committed returns what the machine expects all to weigh that is in flight or may come.
+func (w *world) committed() (sum float64) {
+	for _, c := range w.m.conns {
+		sum += float64(c.cargo.inFlight) + w.m.expects(c)*float64(max(c.rdy, c.held, c.inFlight)-c.inFlight)
+	}
+	return sum
+}
+
 // slots returns the sum over all connections of what is in flight or may be.
 func (w *world) slots() (sum int) {
 	for _, n := range w.nodes {
@@ -278,7 +324,7 @@ func (w *world) add(up bool) *node {
 
 func (w *world) connect(n *node, maxRDY int) {
 	w.lastID++
-	*n = node{id: w.lastID, name: n.name, up: true, depth: n.depth, ticking: n.ticking, generation: n.generation + 1}
+	*n = node{id: w.lastID, name: n.name, up: true, depth: n.depth, ticking: n.ticking, sizes: n.sizes, generation: n.generation + 1}
 	w.conns[n.id] = n
 	w.m.Up(w.now, n.id, maxRDY)
 	w.take()
@@ -367,7 +413,12 @@ func (w *world) flush(n *node) {
 			if w.arrived != nil {
 				w.arrived(n)
 			}
-			a := &arrival{n, n.id, generation, w.m.Epoch(), w.now.Add(w.lease)}
+			a := &arrival{n, n.id, generation, w.m.Epoch(), 0, w.now.Add(w.lease)}
+			if w.size != nil {
+				a.size = w.size(n)
+			}
+			n.bytes += uint64(a.size) // #nosec G115 -- not negative
+			n.heldBytes += int64(a.size)
 			w.inHand[a] = true
 			w.queue = append(w.queue, a)
 			w.leases = append(w.leases, a)
@@ -375,8 +426,21 @@ func (w *world) flush(n *node) {
 				w.after(w.lease, w.expire)
 			}
 		}
+		if at := w.m.WeighAt(); at > 0 && w.heldBytes() >= at {
+			w.m.Weigh(w.now)
+		}
 		w.work()
 	})
+}
+
+// heldBytes returns what the bodies in flight weigh, over all connections.
+func (w *world) heldBytes() (sum int64) {
+	for _, n := range w.nodes {
+		if n.up {
+			sum += n.heldBytes
+		}
+	}
+	return sum
 }
 
 // work lets free handlers begin messages.
@@ -427,6 +491,7 @@ func (w *world) release(a *arrival) bool {
 		return false
 	}
 	a.n.held--
+	a.n.heldBytes -= int64(a.size)
 	return true
 }
 

@@ -1,0 +1,88 @@
+package flow
+
+import (
+	"testing"
+	"time"
+)
+
+// What messages are expected to weigh follows heavier ones at once, and lighter ones when
+// many have come.
+func TestLearnWeight(t *testing.T) {
+	var w weight
+	for i, tt := range []struct{ n, bytes, want uint64 }{
+		{0, 0, 0},
+		{6, 6 * 100, 460}, // before, 1000 was expected
+		{1, 1040, 750},    // the first heavier one counts as much as all before
+		{9, 9 * 1750, 1650},
+		{8, 0, 1100},
+		{1600, 1600 * 10, 20},
+		{1 << 40, 0, 1},
+	} {
+		if w.learn(tt.n, tt.bytes, 1000); uint64(w) != tt.want {
+			t.Errorf("%d: after %d messages of %d bytes in all: %v, want %d", i, tt.n, tt.bytes, w, tt.want)
+		}
+	}
+}
+
+// N8: bodies of 16 B to 4 MiB, mixed, from four nsqds to slow handlers. What is in flight
+// stays about the budget, never twice it, and the handlers are never out of work.
+func TestMixedBodies(t *testing.T) {
+	const budget = 64 << 20
+	for seed := range uint64(20) {
+		w := newWorld(t, Config{MaxInFlight: 2500, MaxBytes: budget, Seed: seed})
+		w.workers = 4
+		w.handle = func(*node) (time.Duration, Result) { return 5 * time.Millisecond, Success }
+		w.size = func(*node) int { return 16 << w.rand.IntN(19) }
+		for range 4 {
+			w.publish(w.add(true), 1_000_000)
+		}
+		w.run(2 * time.Second)
+		before := w.finished
+		var most, sum int64
+		const looks = 1000
+		for range looks {
+			w.run(10 * time.Millisecond)
+			held := w.heldBytes()
+			most, sum = max(most, held), sum+held
+		}
+		if seed == 0 {
+			t.Logf("%d MiB in flight on average, %d at most; %d messages handled in 10 s", sum/looks>>20, most>>20, w.finished-before)
+		}
+		if sum/looks > budget*51/50 || most > 2*budget {
+			t.Errorf("seed %d: %d MiB in flight on average, %d at most", seed, sum/looks>>20, most>>20)
+		}
+		if w.finished-before < 7900 {
+			t.Errorf("seed %d: %d messages handled, want 8,000", seed, w.finished-before)
+		}
+	}
+}
+
+// N8: with small bodies the machine is not woken for their weight: it learns once that
+// they are small.
+func TestSmallBodiesAreNotWeighed(t *testing.T) {
+	w := newWorld(t, Config{MaxInFlight: 2500, MaxBytes: 64 << 20})
+	w.size = func(*node) int { return 200 }
+	w.publish(w.add(true), 1_000_000)
+	w.run(time.Second)
+	ticks := w.ticks
+	w.run(time.Minute)
+	if w.ticks != ticks || w.m.WeighAt() != 16<<20 {
+		t.Errorf("%d ticks in a minute, weighs at %d", w.ticks-ticks, w.m.WeighAt())
+	}
+}
+
+// Without a budget, with one that allows single messages only, and without connections
+// nothing is weighed.
+func TestNothingToWeigh(t *testing.T) {
+	for _, cfg := range []Config{{MaxInFlight: 10}, {MaxInFlight: 1, MaxBytes: 1}, {MaxInFlight: 10, MaxBytes: 1}} {
+		m := New(cfg)
+		if cfg.MaxInFlight == 1 || cfg.MaxBytes == 0 {
+			m.Up(epochStart, 1, 2500)
+			m.Take(epochStart, nil)
+		}
+		m.Weigh(epochStart)
+		if _, due := m.Next(); due || m.WeighAt() != 0 {
+			t.Errorf("%+v: weighs at %d, due %v", cfg, m.WeighAt(), due)
+		}
+	}
+}
