@@ -40,6 +40,7 @@ type (
 		Epoch     uint32 // the stamp of messages that arrive from now on
 		Reporting bool   // handlers report successes too, not only failures
 		Listening bool   // the reader of the next message calls Wake
+		WeighAt   int64  // the reader that brings so many bytes into memory calls Weigh; 0: none does
 	}
 	// Drain writes CLS. Messages that still arrive are requeued.
 	Drain struct{ ID ID }

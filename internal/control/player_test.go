@@ -52,7 +52,7 @@ func newPlayer(tb testing.TB, words []string) *player {
 	cfg := Config{
 		Flow: flow.Config{
 			MaxInFlight: p.number(cmp.Or(option(words, "max"), "10")), Idle: 500 * time.Millisecond, Seed: 1,
-			MaxBackoff: 2 * time.Minute,
+			MaxBackoff: 2 * time.Minute, MaxBytes: int64(p.number(cmp.Or(option(words, "bytes"), "0"))),
 		},
 		Fleet: fleet.Config{
 			MinDelay: 100 * time.Millisecond, MaxDelay: time.Minute, RefusedDelay: 2 * time.Second,
@@ -209,7 +209,12 @@ func (p *player) aboutLink(verb string, id ID, words []string) bool {
 		delete(p.samples, id)
 		p.m.Down(p.now, id, fleet.Violated, errors.New("too many messages"))
 	case "receives":
-		p.receive(id)
+		p.receive(id, p.number(cmp.Or(option(words, "bytes"), "0")))
+		if p.flags.WeighAt > 0 && p.weight() >= p.flags.WeighAt {
+			p.flags.WeighAt = 0
+			p.m.Weigh(p.now)
+			p.carryOut()
+		}
 		if p.flags.Listening { // as its reader does
 			p.flags.Listening = false
 			p.m.Wake(p.now)
@@ -218,6 +223,7 @@ func (p *player) aboutLink(verb string, id ID, words []string) bool {
 		p.slips = id
 	case "acks":
 		p.samples[id].InFlight--
+		p.samples[id].BytesInFlight -= int64(p.number(cmp.Or(option(words, "bytes"), "0")))
 	case "result":
 		r := map[string]flow.Result{"success": flow.Success, "fail": flow.Failure, "continue": flow.Continue}[words[0]]
 		p.m.Result(p.now, id, r, p.flags.Epoch)
@@ -229,9 +235,19 @@ func (p *player) aboutLink(verb string, id ID, words []string) bool {
 	return true
 }
 
-func (p *player) receive(id ID) {
+// weight returns what the bodies in memory weigh.
+func (p *player) weight() (sum int64) {
+	for _, s := range p.samples {
+		sum += s.BytesInFlight
+	}
+	return sum
+}
+
+func (p *player) receive(id ID, bytes int) {
 	s := p.samples[id]
 	s.Received++
+	s.Bytes += uint64(bytes) // #nosec G115 -- not negative
+	s.BytesInFlight += int64(bytes)
 	s.InFlight++
 	s.Peak = max(s.Peak, s.InFlight)
 	s.LastMessage = p.now
@@ -352,12 +368,16 @@ func (p *player) do(c Command) {
 		p.say("%s RDY %d", p.names[c.ID], c.RDY)
 	case SetFlags:
 		if c.Listening && p.slips != 0 {
-			p.receive(p.slips)
+			p.receive(p.slips, 0)
 			p.slips = 0
 		}
 		p.flags = c
-		p.say("flags epoch=%d%s%s", c.Epoch, map[bool]string{true: " reporting"}[c.Reporting],
-			map[bool]string{true: " listening"}[c.Listening])
+		weigh := ""
+		if c.WeighAt > 0 {
+			weigh = fmt.Sprintf(" weigh at %d", c.WeighAt)
+		}
+		p.say("flags epoch=%d%s%s%s", c.Epoch, map[bool]string{true: " reporting"}[c.Reporting],
+			map[bool]string{true: " listening"}[c.Listening], weigh)
 	case Drain:
 		p.say("%s CLS", p.names[c.ID])
 	case Requeue:

@@ -59,6 +59,16 @@ func (m *Machine) wake(now time.Time) {
 	m.flow.Wake(now)
 }
 
+// Weigh reports that the bodies in memory weigh as much as the flags say, and that no
+// reader will call Weigh again until the next flags say so. The next flags follow at once:
+// when the machine has weighed, it may want the same again, which must then be a change.
+func (m *Machine) Weigh(now time.Time) {
+	if m.phase == Active {
+		m.flow.Weigh(now)
+		m.listen()
+	}
+}
+
 // apply commands the flags and RDYs that flow has decided on. The flags go first: a
 // message that comes by a new RDY must be stamped with the new epoch.
 func (m *Machine) apply(now time.Time) {
@@ -83,7 +93,10 @@ func (m *Machine) apply(now time.Time) {
 // coming. So connections are sampled again once the flag is up, and if a message has
 // arrived since the last samples, Tick does what Wake does.
 func (m *Machine) listen() {
-	flags := SetFlags{Epoch: m.flow.Epoch(), Reporting: m.flow.Reporting(), Listening: m.flow.Listening() || m.sweepsRest()}
+	flags := SetFlags{
+		Epoch: m.flow.Epoch(), Reporting: m.flow.Reporting(),
+		Listening: m.flow.Listening() || m.sweepsRest(), WeighAt: m.flow.WeighAt(),
+	}
 	if flags == m.flags {
 		return
 	}

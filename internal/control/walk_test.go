@@ -53,6 +53,7 @@ func newWalker(tb testing.TB, r *rand.Rand, keep bool) *walker {
 		Flow: flow.Config{
 			MaxInFlight: w.max, Idle: 500 * time.Millisecond, Seed: r.Uint64(), MaxBackoff: time.Minute,
 			Backoff:  func(level int, _ *rand.Rand) time.Duration { return time.Second << level },
+			MaxBytes: 1000 * r.Int64N(2),
 			Adaptive: r.IntN(2) == 0, Uniform: r.IntN(4) == 0,
 		},
 		Fleet: fleet.Config{
@@ -190,12 +191,19 @@ func (w *walker) message(id ID) {
 	switch {
 	case s == nil:
 	case w.rand.IntN(2) == 0 && s.InFlight > 0:
+		s.BytesInFlight -= s.BytesInFlight / int64(s.InFlight)
 		s.InFlight--
 	default:
+		size := 1 + w.rand.Int64N(500)
+		s.Bytes, s.BytesInFlight = s.Bytes+uint64(size), s.BytesInFlight+size // #nosec G115 -- positive
 		s.Received++
 		s.InFlight++
 		s.Peak = max(s.Peak, s.InFlight)
 		s.LastMessage = w.now
+		if at := w.flags.WeighAt; at > 0 && s.BytesInFlight >= at {
+			w.flags.WeighAt = 0
+			w.m.Weigh(w.now)
+		}
 		if w.flags.Listening && (!w.m.recheck || w.rand.IntN(2) == 0) { // otherwise its reader looked too early
 			w.flags.Listening = false
 			w.m.Wake(w.now)
