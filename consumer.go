@@ -59,6 +59,9 @@ type Consumer struct {
 	dialling     context.Context
 	stopDialling context.CancelCauseFunc
 
+	// running is a child of the context of Run, nil before it: see watch.
+	running atomic.Pointer[context.Context]
+
 	// connected is the run loop's connections, for Stats and IsStarved. When one
 	// comes or goes, the run loop stores a new value.
 	connected atomic.Pointer[connections]
@@ -195,12 +198,10 @@ func (c *Consumer) reportWorkers() {
 func (c *Consumer) beginConnecting() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	select {
-	case <-c.dialling.Done():
+	switch {
+	case c.queue.isSealed(): // workers may be gone, so this comes first
 		return errConsumerStopped
-	default:
-	}
-	if c.queue.workerCount() == 0 {
+	case c.queue.workerCount() == 0:
 		return errNoHandlers
 	}
 	c.connecting = true
@@ -209,8 +210,9 @@ func (c *Consumer) beginConnecting() error {
 
 // DisconnectFromNSQD gives up an nsqd that the Consumer connects to. It returns at
 // once. The connection takes no more messages. Messages that no handler has begun
-// are requeued, and the connection closes when the others are acked. It returns
-// [ErrNotConnected] for an address that the Consumer does not connect to.
+// are requeued before DisconnectFromNSQD returns, and the connection closes when the
+// others are acked. It returns [ErrNotConnected] for an address that the Consumer does
+// not connect to.
 func (c *Consumer) DisconnectFromNSQD(addr string) error {
 	result := make(chan error, 1)
 	if !c.post(func(now time.Time) { c.loop.machine.Disconnect(now, addr, c.loop.call(result)) }) {
@@ -229,8 +231,8 @@ func (c *Consumer) ChangeMaxInFlight(maxInFlight int) {
 	})
 }
 
-// Pause keeps new messages from coming until [Consumer.Resume]. Connections stay,
-// and messages in flight are handled.
+// Pause keeps new messages from coming until [Consumer.Resume]. Connections stay. Pause
+// returns at once: messages in flight, up to max_in_flight of them, are still handled.
 func (c *Consumer) Pause() { c.post(func(now time.Time) { c.loop.machine.Pause(now, true) }) }
 
 // Resume ends a [Consumer.Pause].

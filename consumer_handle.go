@@ -25,6 +25,11 @@ func (c *Consumer) work(w *worker) {
 			over = true
 			return
 		}
+		if c.runEnded() {
+			c.queue.seal()
+			c.queue.giveBack(w)
+			continue
+		}
 		if c.begin(w, m) {
 			c.handle(w, m)
 		}
@@ -148,7 +153,7 @@ func (c *Consumer) SetConcurrency(n int) error {
 		return fmt.Errorf("concurrency %d: want 1 or more", n)
 	case len(c.handlers) == 0:
 		return errNoHandlers
-	case c.dialling.Err() != nil:
+	case c.queue.isSealed():
 		return errConsumerStopped
 	}
 	for i := range c.handlers {

@@ -55,7 +55,8 @@ type deliveryQueue struct {
 	lanes  lanes // what waits
 	idle   int   // number of workers that wait in take
 	waking bool  // one of them was woken and has not run yet; it will wake the next
-	closed bool  // workers begin no more messages
+	sealed bool  // workers begin no more messages
+	closed bool  // nor are any put in
 
 	workers []*worker
 	busy    []*worker // those with a message
@@ -120,14 +121,14 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.endBatch(w)
-	for !w.quit && !d.closed && !d.refill(w) {
+	for !w.quit && !d.sealed && !d.refill(w) {
 		d.idle++
 		d.work.Wait()
 		d.idle--
 		d.waking = false
 		w.now = d.clock()
 	}
-	if w.quit || d.closed {
+	if w.quit || d.sealed {
 		d.wakeOne() // in case this worker was woken for a message
 		w.gone = true
 		return nil, false
@@ -317,12 +318,12 @@ func (d *deliveryQueue) orphan(from *consumerConn) []*Message {
 	return append(unbegun, d.expireBegun(its)...)
 }
 
-// close makes every take return false, and returns the messages that no worker has
+// close seals the queue, makes put refuse messages, and returns those that no worker has
 // begun.
 func (d *deliveryQueue) close() []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.closed = true
+	d.sealed, d.closed = true, true
 	d.work.Broadcast()
 	return d.extract(func(*Message) bool { return true })
 }
@@ -366,7 +367,7 @@ func (d *deliveryQueue) setWorkers(handler, n int) (added []*worker) {
 		}
 	}
 	for ; n > 0; n-- {
-		w := &worker{handler: handler, batchSize: 1}
+		w := &worker{handler: handler, index: len(d.workers), batchSize: 1}
 		d.workers = append(d.workers, w)
 		added = append(added, w)
 	}
@@ -377,7 +378,10 @@ func (d *deliveryQueue) setWorkers(handler, n int) (added []*worker) {
 // removeWorker removes a worker whose goroutine is about to end.
 func (d *deliveryQueue) removeWorker(w *worker) {
 	d.mu.Lock()
-	d.workers = slices.DeleteFunc(d.workers, func(o *worker) bool { return o == w })
+	last := len(d.workers) - 1
+	d.workers[w.index], d.workers[last].index = d.workers[last], w.index
+	d.workers[last] = nil
+	d.workers = d.workers[:last]
 	d.mu.Unlock()
 }
 

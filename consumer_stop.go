@@ -10,13 +10,17 @@ import (
 // Stop begins to stop the Consumer and returns at once. StopChan is closed when the
 // Consumer has stopped. A second call does nothing.
 //
-// The Consumer takes no more messages and requeues those that no handler has begun,
-// without backoff. Handlers have stop_timeout to finish the messages that they have
-// begun. Then the contexts of messages end with cause [ErrStopped], and handlers that
-// asked for one get another half a second. When StopChan closes, all connections are
-// closed. The only handlers still running are those that took longer; nsqd delivers
-// their messages again.
+// Once Stop has returned, handlers begin no more messages: with one handler goroutine, a
+// handler that calls Stop is called for the last time. With more, those on other
+// goroutines that have just taken a message still handle it. The Consumer requeues what
+// no handler has begun, without backoff.
+//
+// Handlers have stop_timeout to finish the messages that they have begun. Then the
+// contexts of messages end with cause [ErrStopped], and handlers that asked for one get
+// another half a second. When StopChan closes, all connections are closed. The only
+// handlers still running are those that took longer; nsqd delivers their messages again.
 func (c *Consumer) Stop() {
+	c.queue.seal()
 	c.post(func(now time.Time) { c.loop.machine.Stop(now, now.Add(c.cfg.StopTimeout)) })
 }
 
@@ -29,6 +33,7 @@ func (c *Consumer) Stop() {
 // [*StopError], which wraps the context's cause. A handler must not call Shutdown: it
 // would wait for itself.
 func (c *Consumer) Shutdown(ctx context.Context) error {
+	c.queue.seal()
 	c.post(func(now time.Time) { c.loop.machine.Stop(now, time.Time{}) })
 	select {
 	case <-c.StopChan:
@@ -42,7 +47,13 @@ func (c *Consumer) Shutdown(ctx context.Context) error {
 // Run waits until ctx ends, stops the Consumer as [Consumer.Stop] does and waits until
 // it has stopped. If the Consumer is stopped in another way, it waits for that. It
 // returns what [Consumer.Shutdown] returns. Connect before Run or during it.
+//
+// Handlers begin no more messages once ctx has ended, with the same exception as for
+// Stop: a handler may end the Consumer by cancelling ctx. That holds for contexts of
+// package context and those that embed one; for others, and for the contexts of further
+// calls of Run at the same time, handlers may begin messages until Run has seen the end.
 func (c *Consumer) Run(ctx context.Context) error {
+	defer c.watch(ctx)()
 	select {
 	case <-c.StopChan:
 	case <-ctx.Done():

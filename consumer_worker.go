@@ -16,6 +16,7 @@ type worker struct {
 	call    Handler // the handler itself; set before the goroutine starts
 
 	// Guarded by the queue's mutex:
+	index int    // its index in the queue's workers
 	quit  bool   // it must end
 	gone  bool   // take has returned false to it
 	place int    // its index in the queue's busy, while it is there

@@ -1,0 +1,60 @@
+package nsq
+
+import "context"
+
+// A stop seals the queue on the goroutine that asks for it, before the run loop hears of
+// the stop, which may take a while: from then on no handler begins a message. A sealed
+// queue still accepts messages. If it refused them, they would be requeued before CLS,
+// and nsqd would send them right back. The run loop closes the queue after CLS.
+
+// seal makes every take return false from now on.
+func (d *deliveryQueue) seal() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sealed = true
+	d.unclaimAll() // a worker takes what it has claimed without asking
+	d.work.Broadcast()
+}
+
+// isSealed reports whether the queue is sealed: a stop has begun, or is about to.
+func (d *deliveryQueue) isSealed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sealed
+}
+
+// giveBack ends a worker's batch and puts back the message that take has just returned,
+// and with it those that the worker has not claimed. Only the worker calls it.
+func (d *deliveryQueue) giveBack(w *worker) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	claimed, _ := unpack(w.claims.Load())
+	taken := w.batch[claimed-1 : claimed : claimed]
+	d.endBatch(w)
+	d.lanes.putBack(taken)
+}
+
+// watch makes handlers begin no message once ctx has ended. The Consumer watches one
+// context, the first.
+//
+// The workers ask the context itself. A function that is called when the context ends
+// would run later, and the handler that ended the context would begin more messages.
+// They ask a child, whose Err costs a few nanoseconds: a parent that package context made
+// ends it before the cancel function returns.
+func (c *Consumer) watch(ctx context.Context) (unwatch func()) {
+	child, cancel := context.WithCancel(ctx)
+	if !c.running.CompareAndSwap(nil, &child) {
+		cancel()
+		return func() {}
+	}
+	return func() {
+		c.running.Store(nil)
+		cancel()
+	}
+}
+
+// runEnded reports whether the context of Run has ended.
+func (c *Consumer) runEnded() bool {
+	ctx := c.running.Load()
+	return ctx != nil && (*ctx).Err() != nil
+}
