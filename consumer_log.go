@@ -35,7 +35,10 @@ func logEvent(log *slog.Logger, event control.Event, transport func(control.ID) 
 		log.Log(context.Background(), level, "connection to nsqd lost", "nsqd", e.Addr, "err", e.Err, "retry_in", e.Retry.Round(time.Millisecond))
 	case control.ConnClosed:
 		log.Info("disconnected from nsqd", "nsqd", e.Addr)
-		if e.Err != nil {
+		switch {
+		case errors.Is(e.Err, errNoCloseWait):
+			log.Warn("nsqd did not reply to CLS, disconnected without waiting for it", "nsqd", e.Addr)
+		case e.Err != nil:
 			log.Warn("disconnected before every message was acked", "nsqd", e.Addr, "err", e.Err)
 		}
 	case control.Unlisted:

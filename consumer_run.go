@@ -108,6 +108,14 @@ func (l *runLoop) tick(now time.Time) {
 			})
 		}
 	}
+	if want.Drains {
+		for id, conn := range l.conns {
+			if conn.draining.Load() {
+				received, waiting := conn.link.AwaitsCloseWait()
+				l.machine.SetDrain(now, id, control.DrainState{Received: received, Waiting: waiting})
+			}
+		}
+	}
 	if want.Workers {
 		l.machine.SetWorkers(control.Workers{
 			Total: l.c.queue.workerCount(), Idle: l.c.queue.idleWorkers(), Contexts: l.c.contexts.any(),
@@ -231,18 +239,21 @@ func (l *runLoop) open(id control.ID) {
 	conn.link.Start(conn)
 }
 
-// close closes the link of an unwanted dial, or cuts a connection.
+// close closes the link of an unwanted dial, or a connection that a stop or a drain does
+// not wait for any longer.
 func (l *runLoop) close(do control.Close) {
-	if !do.Cut {
+	switch conn := l.conns[do.ID]; {
+	case do.Silent:
+		conn.link.Close(errNoCloseWait)
+	case do.Cut:
+		if !conn.link.Flushed() {
+			l.noteUnfinished(StopError{Cut: []string{conn.addr}})
+		}
+		conn.link.Close(errStopTimeout)
+	default:
 		l.dials[do.ID].link.Close(nil)
 		delete(l.dials, do.ID)
-		return
 	}
-	conn := l.conns[do.ID]
-	if !conn.link.Flushed() {
-		l.noteUnfinished(StopError{Cut: []string{conn.addr}})
-	}
-	conn.link.Close(errStopTimeout)
 }
 
 // down removes a connection that has ended, and reports that to the machine.

@@ -17,8 +17,10 @@ import (
 //
 // Handlers have stop_timeout to finish the messages that they have begun. Then the
 // contexts of messages end with cause [ErrStopped], and handlers that asked for one get
-// another half a second. When StopChan closes, all connections are closed. The only
-// handlers still running are those that took longer; nsqd delivers their messages again.
+// another half a second. An nsqd that is frozen delays the stop by about a second if no
+// message of its connection is in flight. When StopChan closes, all connections are
+// closed. The only handlers still running are those that took longer; nsqd delivers
+// their messages again.
 func (c *Consumer) Stop() {
 	c.queue.seal()
 	c.post(func(now time.Time) { c.loop.machine.Stop(now, now.Add(c.cfg.StopTimeout)) })

@@ -183,20 +183,6 @@ func TestStopRequeuesWhatNobodyBegan(t *testing.T) {
 	}
 }
 
-// D12: an nsqd that does not reply to CLS delays a stop by stop_timeout at most.
-func TestStopWithHungNSQD(t *testing.T) {
-	inScene(t, func(s *scene) {
-		s.cfg.StopTimeout = 2 * time.Second
-		d := s.nsqd("a:1")
-		d.Inject(nsqtest.Fault{Command: "CLS", Reply: []byte{}})
-		s.consumer(1, noError)
-		s.connect(d)
-		if took := s.stopped(); took != 2*time.Second {
-			s.Errorf("took %v", took)
-		}
-	})
-}
-
 // D15: a DialContext that ignores its context delays a stop by stop_timeout at most. The
 // connection that it returns later is closed.
 func TestStopWithDialThatIgnoresItsContext(t *testing.T) {

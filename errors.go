@@ -51,6 +51,7 @@ var (
 	ErrBeyondRDY = link.ErrBeyondRDY
 
 	errStopTimeout = errors.New("stop_timeout exceeded")
+	errNoCloseWait = errors.New("nsqd did not reply to CLS")
 )
 
 // ErrIdentify reports that the handshake with nsqd failed. errors.Is and errors.As

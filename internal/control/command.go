@@ -22,12 +22,14 @@ type (
 	// Open starts reading from a connection whose dial succeeded. The owner's last
 	// report about the connection is Down.
 	Open struct{ ID ID }
-	// Close closes a link at once. Without Cut, the link comes from a dial whose
-	// address is no longer wanted: it was never opened, and no Down follows. With
-	// Cut, it is an open connection that a stop cannot wait for, and Down follows.
+	// Close closes a link at once. Without Cut and Silent, the link comes from a dial
+	// whose address is no longer wanted: it was never opened, and no Down follows. With
+	// Cut, it is an open connection that a stop cannot wait for. With Silent, it is a
+	// draining connection that has nothing left to do and gets no CLOSE_WAIT. With
+	// either, Down follows.
 	Close struct {
-		ID  ID
-		Cut bool
+		ID          ID
+		Cut, Silent bool
 	}
 	// SetRDY writes an RDY.
 	SetRDY struct {

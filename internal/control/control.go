@@ -126,6 +126,7 @@ type Machine struct {
 	sweepAt       time.Time // when the next sweep of the leases is due; zero: see leases.go
 	swept         bool      // a sweep was made since the last Tick
 	inFlight      int       // messages in flight as of the samples after that sweep
+	drainsAt      time.Time // when to look at draining connections; zero: never
 
 	flags   SetFlags // as last commanded
 	recheck bool     // take samples once more: see listen
@@ -159,6 +160,11 @@ type link struct {
 	draining bool
 	lease    time.Duration
 	received uint64 // number of messages, as of the last Sample
+
+	// Of a draining connection: see closeSilent.
+	waitsSince time.Time // since when it waits for nothing but CLOSE_WAIT; zero: it does not
+	drained    uint64    // number of messages, as of the last SetDrain
+	closed     bool      // Close was commanded
 }
 
 // New returns a machine without nsqds.
@@ -186,6 +192,8 @@ type Needs struct {
 	Sweep time.Duration
 	// Samples asks for a Sample of every open connection.
 	Samples bool
+	// Drains asks for SetDrain of every draining connection.
+	Drains bool
 	// Workers asks for SetWorkers. Only a stop does.
 	Workers bool
 }
@@ -193,7 +201,7 @@ type Needs struct {
 // Needs returns which facts to supply before Tick. Do a sweep first, and call Needs
 // again after Swept: a sweep gives up messages, which changes the samples.
 func (m *Machine) Needs(now time.Time) Needs {
-	var w Needs
+	w := Needs{Drains: m.looksAtDrains(now)}
 	if !m.sweepAt.IsZero() && !now.Before(m.sweepAt) {
 		w.Sweep = m.shortestLease()
 	}
@@ -227,10 +235,12 @@ func (m *Machine) Sample(now time.Time, id ID, s flow.Sample) {
 func (m *Machine) Tick(now time.Time) {
 	if m.phase != Active {
 		m.advance(now)
+		m.closeSilent(now)
 		m.finish()
 		return
 	}
 	m.restSweeps()
+	m.closeSilent(now)
 	if m.recheck && m.moved {
 		m.wake(now)
 	}
@@ -247,7 +257,7 @@ func (m *Machine) Tick(now time.Time) {
 // Next returns when Tick is due if no event comes first. ok is false if there is
 // no such time.
 func (m *Machine) Next() (due time.Time, ok bool) {
-	due, ok = m.sweepAt, !m.sweepAt.IsZero()
+	due, ok = earlier(m.sweepAt, !m.sweepAt.IsZero(), m.drainsAt, !m.drainsAt.IsZero())
 	switch {
 	case m.phase != Active:
 		return earlier(due, ok, m.deadline, !m.deadline.IsZero())

@@ -150,14 +150,6 @@ func (m *Machine) disconnect(now time.Time, addr string) {
 	}
 }
 
-// drain begins to end a connection: nsqd sends no more messages, and those in flight
-// may still be acked.
-func (m *Machine) drain(now time.Time, l *link) {
-	l.draining = true
-	m.flow.Drain(now, l.id)
-	m.give(Drain{l.id})
-}
-
 // open returns the open connections, draining ones included, ordered by ID.
 func (m *Machine) open() []*link {
 	var open []*link

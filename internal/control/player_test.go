@@ -24,21 +24,22 @@ type player struct {
 	zero time.Time
 	now  time.Time
 
-	out     []string // commands that are not in lines yet
-	lines   []string
-	names   map[ID]string
-	ids     map[string]ID
-	dials   map[string]int // number of dials of each address
-	calls   map[Call]string
-	call    Call
-	samples map[ID]*flow.Sample // of open connections
-	flags   SetFlags
-	workers Workers
-	expired int // number of expired messages that the next sweep finds
-	slips   ID  // gets a message right before the listening flag is next raised
-	rdys    int // number of RDYs so far
-	done    bool
-	begun   ID // of the last DialBegun
+	out       []string // commands that are not in lines yet
+	lines     []string
+	names     map[ID]string
+	ids       map[string]ID
+	dials     map[string]int // number of dials of each address
+	calls     map[Call]string
+	call      Call
+	samples   map[ID]*flow.Sample // of open connections
+	flags     SetFlags
+	workers   Workers
+	expired   int         // number of expired messages that the next sweep finds
+	confirmed map[ID]bool // CLOSE_WAIT has come
+	slips     ID          // gets a message right before the listening flag is next raised
+	rdys      int         // number of RDYs so far
+	done      bool
+	begun     ID // of the last DialBegun
 }
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -47,7 +48,7 @@ func newPlayer(tb testing.TB, words []string) *player {
 	p := &player{
 		TB: tb, zero: epoch, now: epoch,
 		names: map[ID]string{}, ids: map[string]ID{}, dials: map[string]int{}, calls: map[Call]string{},
-		samples: map[ID]*flow.Sample{},
+		samples: map[ID]*flow.Sample{}, confirmed: map[ID]bool{},
 	}
 	cfg := Config{
 		Flow: flow.Config{
@@ -182,7 +183,7 @@ func word(now time.Time, addrs []string, complete bool) fleet.Word {
 
 // aboutLink reports an event of a dial or a connection.
 func (p *player) aboutLink(verb string, id ID, words []string) bool {
-	if l := p.m.links[id]; l == nil || l.open != slices.Contains([]string{"down", "eof", "violates", "receives", "slips", "acks", "result"}, verb) {
+	if l := p.m.links[id]; l == nil || l.open != slices.Contains([]string{"down", "eof", "violates", "receives", "slips", "acks", "confirms", "result"}, verb) {
 		p.Fatalf("%s %s: not in a state for that", verb, p.names[id])
 	}
 	switch verb {
@@ -221,6 +222,8 @@ func (p *player) aboutLink(verb string, id ID, words []string) bool {
 		}
 	case "slips":
 		p.slips = id
+	case "confirms":
+		p.confirmed[id] = true
 	case "acks":
 		p.samples[id].InFlight--
 		p.samples[id].BytesInFlight -= int64(p.number(cmp.Or(option(words, "bytes"), "0")))
@@ -311,6 +314,13 @@ func (p *player) tick() {
 			s.Peak = s.InFlight
 		}
 	}
+	if w.Drains {
+		for _, id := range sortedKeys(p.samples) {
+			if s := p.samples[id]; p.m.links[id].draining {
+				p.m.SetDrain(p.now, id, DrainState{Received: s.Received, Waiting: s.InFlight == 0 && !p.confirmed[id]})
+			}
+		}
+	}
 	if w.Workers {
 		p.m.SetWorkers(p.workers)
 	}
@@ -359,8 +369,11 @@ func (p *player) do(c Command) {
 		p.say("open %s", p.names[c.ID])
 	case Close:
 		how := "close"
-		if c.Cut {
+		switch {
+		case c.Cut:
 			how = "cut"
+		case c.Silent:
+			how = "close silent"
 		}
 		p.say("%s %s", how, p.names[c.ID])
 	case SetRDY:

@@ -26,6 +26,7 @@ type walker struct {
 	dials    map[ID]string // addresses of dials under way
 	conns    map[ID]string // addresses of open connections
 	draining map[ID]bool
+	waiting  map[ID]bool // draining ones that wait for nothing but CLOSE_WAIT
 	samples  map[ID]*flow.Sample
 	told     map[string]bool // addresses for which a Connect got OK
 	calls    map[Call]string // calls without a reply; the address of a Connect, or what else it is
@@ -45,7 +46,7 @@ type walker struct {
 func newWalker(tb testing.TB, r *rand.Rand, keep bool) *walker {
 	w := &walker{
 		TB: tb, rand: r, now: epoch, keep: keep,
-		dials: map[ID]string{}, conns: map[ID]string{}, draining: map[ID]bool{}, samples: map[ID]*flow.Sample{},
+		dials: map[ID]string{}, conns: map[ID]string{}, draining: map[ID]bool{}, waiting: map[ID]bool{}, samples: map[ID]*flow.Sample{},
 		told: map[string]bool{}, calls: map[Call]string{},
 		max: 1 + r.IntN(20), maxDials: 1 + r.IntN(4),
 	}
@@ -235,6 +236,15 @@ func (w *walker) tick() {
 			w.samples[id].Peak = w.samples[id].InFlight
 		}
 	}
+	if want.Drains {
+		for _, id := range sortedKeys(w.draining) {
+			if w.conns[id] != "" {
+				s := w.samples[id]
+				w.waiting[id] = s.InFlight == 0 && w.rand.IntN(4) > 0
+				w.m.SetDrain(w.now, id, DrainState{Received: s.Received, Waiting: w.waiting[id]})
+			}
+		}
+	}
 	if want.Workers {
 		w.m.SetWorkers(w.workers)
 	}
@@ -251,7 +261,7 @@ func (w *walker) wait() {
 	}
 	if due.After(w.now) {
 		w.now = w.now.Add(w.upTo(due.Sub(w.now)))
-		if got := w.m.Needs(w.now); !w.done && (got.Samples || got.Sweep > 0) {
+		if got := w.m.Needs(w.now); !w.done && (got.Samples || got.Drains || got.Sweep > 0) {
 			w.Fatalf("%+v is wanted before Next", got)
 		}
 		w.m.Tick(w.now)
@@ -315,7 +325,15 @@ func (w *walker) do(c Command) {
 		w.conns[c.ID], w.samples[c.ID] = w.dials[c.ID], &flow.Sample{}
 		delete(w.dials, c.ID)
 	case Close:
-		w.must(c.Cut && w.conns[c.ID] != "" && w.m.Phase() == Cut || !c.Cut && w.dials[c.ID] != "", c)
+		switch {
+		case c.Cut:
+			w.must(w.conns[c.ID] != "" && w.m.Phase() == Cut, c)
+		case c.Silent:
+			w.must(w.conns[c.ID] != "" && w.draining[c.ID] && w.waiting[c.ID] && w.m.Phase() < Abandoned, c)
+			w.waiting[c.ID] = false // once
+		default:
+			w.must(w.dials[c.ID] != "", c)
+		}
 		delete(w.dials, c.ID)
 	case SetRDY:
 		w.must(w.conns[c.ID] != "" && !w.draining[c.ID] && c.RDY >= 0, c)

@@ -77,6 +77,15 @@ func (l *Link) Progress() Progress {
 	return Progress{queued: l.queued, sent: l.sent, awaited: l.awaited.len()}
 }
 
+// AwaitsCloseWait reports whether a drain waits for nothing but CLOSE_WAIT: no message is
+// in flight, and all commands are sent. It also returns how many messages have arrived:
+// as long as there are more, nsqd is alive.
+func (l *Link) AwaitsCloseWait() (received uint64, waits bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stats.Received, l.drain.requested && l.straggler == nil && l.stats.InFlight <= 0 && l.sent == l.queued
+}
+
 // drained reports whether a drain has nothing left to wait for. The writer asks when
 // pending is empty, and half-closes then. Callers hold the mutex.
 //

@@ -70,6 +70,42 @@ func expectNoTimers(t *testing.T, l *Link) {
 	}
 }
 
+// A drain waits for nothing but CLOSE_WAIT once all is sent and nothing is in flight, and
+// not after CLOSE_WAIT.
+func TestAwaitsCloseWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		p.network.Capacity = 16 // less than a FIN
+		l, r := p.connect(p.config())
+		expect := func(when string, want bool) {
+			t.Helper()
+			synctest.Wait()
+			if received, waits := l.AwaitsCloseWait(); waits != want || received != l.Stats().Received {
+				t.Errorf("%s: waits %v, want %v; %d received", when, waits, want, received)
+			}
+		}
+		expect("before", false)
+		p.send(message("a", "x"))
+		synctest.Wait()
+		l.Drain()
+		expect("a message in flight", false)
+		p.expect("CLS\n")
+		id := testID("a")
+		l.Fin(&id)
+		expect("a FIN not sent", false)
+		p.expect(fin("a"))
+		expect("all sent", true)
+		p.send(closeWaitFrame)
+		expect("after CLOSE_WAIT", false)
+		pass(stragglerWait)
+		p.expectEOF()
+		_ = p.conn.Close()
+		if err := r.wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A link with nothing in flight still waits for the straggler.
 func TestDrainListens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
