@@ -55,7 +55,7 @@ type Conn struct {
 // order in which nsqd sent it. The other reports acks and requeues, in the order
 // in which Finish and Requeue were called. Neither holds up the connection or the
 // other, so a method may block, and may call the Conn's methods. What arrives while a
-// method runs is kept in memory, up to 32 MiB. Beyond that the Conn reads nothing and
+// method runs is kept in memory, up to 16 MiB. Beyond that the Conn reads nothing and
 // replies to no heartbeat until methods return, so nsqd may close the connection.
 type ConnDelegate interface {
 	// OnResponse is called with the data of a response frame: OK, CLOSE_WAIT, or

@@ -54,7 +54,7 @@ func newConsumerConn(c *Consumer, id control.ID, l *link.Link) *consumerConn {
 	cc := &consumerConn{c: c, id: id, addr: l.Addr(), link: l, log: c.log.With("nsqd", l.Addr())}
 	granted, _ := l.Granted()
 	cc.msgTimeout = c.lease(granted)
-	cc.maxMsgTimeout = max(cc.msgTimeout, cmp.Or(fromMilliseconds(granted.MaxMsgTimeout), defaultMaxMsgTimeout))
+	cc.maxMsgTimeout = cmp.Or(fromMilliseconds(granted.MaxMsgTimeout), defaultMaxMsgTimeout)
 	cc.ctx, cc.cancel = context.WithCancelCause(c.handling)
 	return cc
 }

@@ -229,11 +229,11 @@ func (c *producerConn) fail(err error) {
 	c.from.drop(c)
 }
 
-// Messages ends the connection: nsqd sends messages to subscribers only.
-func (c *producerConn) Messages([]wire.Message) { c.fail(link.ErrUnexpectedReply) }
+// Messages is never called: a link without a subscription ends at the header of a message.
+func (c *producerConn) Messages([]wire.Message) {}
 
-// TooBig ends the connection, for the same reason.
-func (c *producerConn) TooBig(wire.Message, int) { c.fail(link.ErrUnexpectedReply) }
+// TooBig is never called, for the same reason.
+func (c *producerConn) TooBig(wire.Message, int) {}
 
 // Failed ends the connection: a Producer sends no FIN, REQ or TOUCH.
 func (c *producerConn) Failed(*wire.Error) { c.fail(link.ErrUnexpectedReply) }

@@ -6,7 +6,7 @@ const (
 	// in flight.
 	maxUnsent = 1 << 20
 	// maxHeld is how many bytes a FrameReceiver may hold before the reader stops.
-	maxHeld = 32 << 20
+	maxHeld = 16 << 20
 )
 
 // awaitRoom waits while the reader should not read: nsqd sends and does not take what it

@@ -2,7 +2,6 @@ package link
 
 import (
 	"crypto/tls"
-	"math"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/wire"
@@ -19,12 +18,13 @@ type session struct {
 }
 
 // inRange returns what nsqd granted with limits that the client can reckon with. A
-// limit below 0 stands for none, as 0 does. Timeouts, in milliseconds, fit 32 bits: that
-// is seven weeks.
+// limit below 0 stands for none, as 0 does. Counts fit an int everywhere, and timeouts,
+// in milliseconds, 32 bits: that is seven weeks.
 func inRange(r wire.IdentifyResponse) wire.IdentifyResponse {
-	r.MaxRdyCount = min(max(r.MaxRdyCount, 0), math.MaxInt32)
-	r.MsgTimeout = min(max(r.MsgTimeout, 0), math.MaxUint32)
-	r.MaxMsgTimeout = min(max(r.MaxMsgTimeout, 0), math.MaxUint32)
+	const most31, most32 = 1<<31 - 1, 1<<32 - 1
+	r.MaxRdyCount = min(max(r.MaxRdyCount, 0), most31)
+	r.MsgTimeout = min(max(r.MsgTimeout, 0), most32)
+	r.MaxMsgTimeout = min(max(r.MaxMsgTimeout, 0), most32)
 	return r
 }
 
