@@ -4,7 +4,7 @@ go 1.26
 
 require (
 	github.com/nsqio/nsq v1.3.0
-	github.com/rdyhq/nsq/broker v0.0.0
+	github.com/rdyhq/nsq/broker v0.1.0
 	go.uber.org/goleak v1.3.0
 )
 
@@ -17,9 +17,5 @@ require (
 	github.com/julienschmidt/httprouter v1.3.0 // indirect
 	github.com/nsqio/go-diskqueue v1.1.0 // indirect
 	github.com/nsqio/go-nsq v1.1.0 // indirect
-	github.com/rdyhq/nsq v0.0.0
+	github.com/rdyhq/nsq v0.1.0
 )
-
-replace github.com/rdyhq/nsq/broker => ../broker
-
-replace github.com/rdyhq/nsq => ..

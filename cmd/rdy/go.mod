@@ -4,8 +4,8 @@ go 1.26
 
 require (
 	github.com/nsqio/nsq v1.3.0
-	github.com/rdyhq/nsq v0.0.0
-	github.com/rdyhq/nsq/broker v0.0.0
+	github.com/rdyhq/nsq v0.1.0
+	github.com/rdyhq/nsq/broker v0.1.0
 	github.com/schollz/progressbar/v3 v3.19.1
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.9
@@ -26,9 +26,4 @@ require (
 	github.com/nsqio/go-nsq v1.1.0 // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
 	golang.org/x/sys v0.46.0 // indirect
-)
-
-replace (
-	github.com/rdyhq/nsq => ../..
-	github.com/rdyhq/nsq/broker => ../../broker
 )

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"go/types"
 	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,11 +22,17 @@ import (
 // with the same descriptions.
 type surface map[string]string
 
-// load loads a package by its import path, resolved in a directory.
+// load loads a package by its import path, resolved in a directory, and in the
+// workspace that the directory may hold.
 func load(dir, path string) (*types.Package, error) {
+	workspace := "GOWORK=off"
+	if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
+		workspace = "GOWORK=" // the go command looks for it
+	}
 	pkgs, err := packages.Load(&packages.Config{
 		Mode: packages.NeedName | packages.NeedTypes | packages.NeedImports | packages.NeedDeps,
 		Dir:  dir,
+		Env:  append(os.Environ(), workspace),
 	}, path)
 	if err != nil {
 		return nil, err

@@ -3,8 +3,6 @@ module github.com/nsqio/go-nsq
 
 go 1.26
 
-require github.com/rdyhq/nsq v0.0.0
+require github.com/rdyhq/nsq v0.1.0
 
 require github.com/klauspost/compress v1.20.4 // indirect
-
-replace github.com/rdyhq/nsq => ../..

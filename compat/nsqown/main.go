@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -20,7 +21,8 @@ import (
 const usage = `Usage: go run . [flags]    (in compat/nsqown)
 
 Makes two copies of github.com/nsqio/nsq, in the version that go.mod pins, in a
-temporary directory: one as it is, one with compat/go-nsq in place of go-nsq. Then
+temporary directory: one as it is, one with compat/go-nsq in place of go-nsq, by the
+commands that docs/MIGRATION.md prints for a checkout. Then
 
   1. runs all tests of both copies and compares the results test by test;
   2. builds nsqd, nsqlookupd, to_nsq, nsq_to_nsq, nsq_to_http, nsq_to_file and
@@ -96,17 +98,34 @@ func copySource(ctx context.Context, dir string) (original, switched string, err
 			return "", "", err
 		}
 	}
-	edit := []string{"mod", "edit",
-		"-replace", "github.com/nsqio/go-nsq=" + filepath.Join(root, "compat/go-nsq"),
-		"-replace", "github.com/rdyhq/nsq=" + root,
-		// Our module raises the go line and with it the defaults of GODEBUG, which
-		// reject some of the tests' old certificates.
-		"-godebug", "default=go1.20"}
-	if _, err := goOutput(ctx, switched, edit...); err != nil {
+	recipe, err := checkoutRecipe(root)
+	if err != nil {
 		return "", "", err
 	}
-	_, err = goOutput(ctx, switched, "mod", "tidy")
-	return original, switched, err
+	if err := os.Symlink(root, filepath.Join(dir, "nsq")); err != nil { // the recipe's ../nsq
+		return "", "", err
+	}
+	cmd := command(ctx, switched, "sh", "-ec", recipe)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", "", fmt.Errorf("%s: %w: %s", cmd, err, out)
+	}
+	return original, switched, nil
+}
+
+// checkoutRecipe returns the commands by which docs/MIGRATION.md switches a program
+// to a checkout at ../nsq.
+func checkoutRecipe(root string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "MIGRATION.md"))
+	if err != nil {
+		return "", err
+	}
+	_, rest, _ := strings.Cut(string(text), "\nUntil the first release")
+	_, rest, _ = strings.Cut(rest, "\n```sh\n")
+	recipe, _, found := strings.Cut(rest, "```")
+	if !found {
+		return "", errors.New("docs/MIGRATION.md has no recipe for a checkout")
+	}
+	return recipe, nil
 }
 
 // step starts a step. The returned function prints how the step ended and how
@@ -124,7 +143,12 @@ func step(name string) func(*error) {
 
 // goCommand returns a go command that ignores this repository's go.work.
 func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "go", args...)
+	return command(ctx, dir, "go", args...)
+}
+
+// command returns a command whose go commands ignore this repository's go.work.
+func command(ctx context.Context, dir, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	cmd.WaitDelay = 10 * time.Second
