@@ -146,7 +146,7 @@ func (s *Counts) add(cc *consumerConn) {
 }
 
 // ConsumerStats is a Consumer's counts since it was made. [Consumer.Snapshot] has
-// more.
+// more. MessagesFinished and MessagesRequeued can go down: see [Counts].
 type ConsumerStats struct {
 	MessagesReceived uint64 // deliveries, redeliveries included
 	MessagesFinished uint64 // FINs given to a connection

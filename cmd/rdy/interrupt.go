@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -22,22 +23,24 @@ const (
 var errInterrupted = errors.New("interrupted")
 
 // watchSignals cancels a command's context at the first signal, so that the
-// command drains and returns. At the second signal it exits.
+// command drains and returns. At the second signal it exits, unless that is a
+// hangup: when a terminal goes away, both the shell and the kernel send one, and
+// service managers send one behind SIGTERM. Nobody is there to press Ctrl-C again.
 func watchSignals(signals <-chan os.Signal, stderr io.Writer, cancel context.CancelCauseFunc, exit func(code int)) {
 	<-signals
 	cancel(errInterrupted)
-	for first := time.After(sameSignal); first != nil; {
+	same, notice := time.After(sameSignal), time.After(noticeDelay)
+	for {
 		select {
-		case <-signals:
-		case <-first:
-			first = nil
+		case s := <-signals:
+			if same == nil && s != syscall.SIGHUP {
+				exit(exitInterrupted)
+				return
+			}
+		case <-same:
+			same = nil
+		case <-notice:
+			_, _ = fmt.Fprintln(stderr, "rdy: still stopping; press Ctrl-C again to exit at once")
 		}
 	}
-	select {
-	case <-signals:
-	case <-time.After(noticeDelay - sameSignal):
-		_, _ = fmt.Fprintln(stderr, "rdy: still stopping; press Ctrl-C again to exit at once")
-		<-signals
-	}
-	exit(exitInterrupted)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,14 +16,17 @@ func TestWatchSignals(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		second time.Duration // after the first
+		signal os.Signal     // the second
 		exits  bool
 		notice bool
 	}{
-		{"no second signal", time.Hour, false, true},
-		{"the same signal twice", sameSignal / 2, false, true},
-		{"second signal at once", sameSignal + time.Millisecond, true, false},
-		{"second signal before the notice", noticeDelay - time.Millisecond, true, false},
-		{"second signal after the notice", noticeDelay + time.Second, true, true},
+		{"no second signal", time.Hour, nil, false, true},
+		{"the same signal twice", sameSignal / 2, os.Interrupt, false, true},
+		{"second signal at once", sameSignal + time.Millisecond, os.Interrupt, true, false},
+		{"second signal before the notice", noticeDelay - time.Millisecond, os.Interrupt, true, false},
+		{"second signal after the notice", noticeDelay + time.Second, os.Interrupt, true, true},
+		{"the kernel's hangup after the shell's", noticeDelay / 2, syscall.SIGHUP, false, true},
+		{"SIGTERM after a hangup", noticeDelay / 2, syscall.SIGTERM, true, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -41,8 +45,8 @@ func TestWatchSignals(t *testing.T) {
 					t.Fatalf("after the first signal the context has cause %v", context.Cause(ctx))
 				}
 				time.Sleep(tc.second) //nolint:forbidigo // inside a synctest bubble
-				if tc.second < time.Hour {
-					signals <- os.Interrupt
+				if tc.signal != nil {
+					signals <- tc.signal
 				}
 				time.Sleep(time.Minute) //nolint:forbidigo // inside a synctest bubble
 				synctest.Wait()

@@ -145,11 +145,18 @@ type process struct {
 	stderr output
 }
 
-func launch(t *testing.T, stdout io.Writer, args ...string) *process {
+// prepare returns a process that is still to be started.
+func prepare(t *testing.T, stdout io.Writer, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.CommandContext(t.Context(), os.Args[0], args...)}
 	p.Env = append(os.Environ(), runMainEnv+"=1")
 	p.Stdout, p.Stderr = stdout, &p.stderr
+	return p
+}
+
+func launch(t *testing.T, stdout io.Writer, args ...string) *process {
+	t.Helper()
+	p := prepare(t, stdout, args...)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,8 @@ publishes lines, prints the messages of a topic, and runs a cluster for
 development. nsqd and nsqlookupd are built in; there is nothing to install.
 
 Results go to standard output, progress and log lines to standard error.
-Ctrl-C stops a command gracefully, a second Ctrl-C at once.
+Ctrl-C, SIGTERM and, except under nohup, a closed terminal stop a command
+gracefully. A second Ctrl-C stops it at once.
 
 Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 		Example: `  rdy demo

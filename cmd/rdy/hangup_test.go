@@ -1,0 +1,77 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func (p *process) hangUp(t *testing.T) {
+	t.Helper()
+	if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A closed terminal ends a broker as Ctrl-C does: the messages that its nsqd has
+// confirmed are there again with the next broker.
+func TestHangupKeepsTheBrokersMessages(t *testing.T) {
+	const messages = 100
+	args := []string{"broker", "--data-dir", t.TempDir(), "--lookupds", "0", "--json"}
+	var stdout output
+	p := launch(t, &stdout, args...)
+	stdout.await(t, "\n")
+	var a addresses
+	if err := json.Unmarshal([]byte(stdout.String()), &a); err != nil {
+		t.Fatal(err)
+	}
+	post(t, a.NSQDs[0].HTTP, "/topic/create?topic=kept", "")
+	post(t, a.NSQDs[0].HTTP, "/channel/create?topic=kept&channel=c", "")
+	for range messages {
+		post(t, a.NSQDs[0].HTTP, "/pub?topic=kept", "m")
+	}
+	p.hangUp(t)
+	if code := p.wait(t); code != exitOK {
+		t.Errorf("exit code %d, stderr: %s", code, p.stderr.String())
+	}
+
+	c := start(t, args...)
+	c.stdout.await(t, "\n")
+	if err := json.Unmarshal([]byte(c.stdout.String()), &a); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := depth(t.Context(), a.NSQDs[0].HTTP, "kept", "c"); err != nil || n != messages {
+		t.Errorf("the next broker has %d messages, want %d; error %v", n, messages, err)
+	}
+	c.interrupt(errInterrupted)
+	c.wait(t)
+}
+
+// A hangup that was ignored at the start stays ignored, as nohup wants it.
+func TestHangupIgnored(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, "nohup", "ch", "one")
+	var stdout output
+	p := prepare(t, &stdout, append(c.flags(), "tail", "nohup", "--channel", "ch")...)
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Path, p.Args = shell, slices.Concat([]string{"sh", "-c", `trap "" HUP; exec "$@"`, "sh"}, p.Args)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stdout.await(t, "one\n")
+	p.hangUp(t)
+	c.publish(t, 0, "nohup", "", "two")
+	stdout.await(t, "two\n")
+	p.signal(t)
+	if code := p.wait(t); code != exitOK || !strings.HasSuffix(stdout.String(), "one\ntwo\n") {
+		t.Errorf("exit code %d, stdout %q, stderr: %s", code, stdout.String(), p.stderr.String())
+	}
+}
