@@ -58,7 +58,13 @@ func (a *app) config(log *slog.Logger) *nsq.Config {
 // notice tells the user something that is not a result. An error of the write is
 // ignored: there is nowhere to report it.
 func (a *app) notice(format string, args ...any) {
-	_, _ = fmt.Fprintf(a.stderr, format+"\n", args...)
+	_, _ = a.stderr.Write(noticeLine(format, args...))
+}
+
+// noticeLine returns a line for the user. What it quotes may come from nsqd or
+// nsqlookupd, and must neither steer a terminal nor pass for a line of its own.
+func noticeLine(format string, args ...any) []byte {
+	return append(visible(fmt.Appendf(nil, format, args...), ""), '\n')
 }
 
 // printJSON writes v as one line of JSON.

@@ -77,7 +77,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		_, err = d.stdout.Write(r.table())
 	}
 	if err == nil && r.Lost > 0 {
-		err = fmt.Errorf("%d of %d messages were lost", r.Lost, r.Published)
+		err = fmt.Errorf("%d of %s %s lost", r.Lost, count(r.Published, "message"), verb(r.Lost, "was", "were"))
 	}
 	return err
 }
@@ -284,7 +284,8 @@ func (d *demo) watch(ctx context.Context, start time.Time) {
 
 // printInstructions tells the user how to use the cluster that --keep keeps.
 func (d *demo) printInstructions() {
-	d.notice("All %d messages are handled. The consumer keeps running.\n", d.messages)
+	d.notice("%s %s handled. The consumer keeps running.", count(d.messages, "message"), verb(d.messages, "is", "are"))
+	d.notice("")
 	_ = printAddresses(d.stderr, d.cluster, demoTopic)
 }
 

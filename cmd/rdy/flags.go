@@ -168,32 +168,5 @@ func (d *delimiterFlag) Set(s string) error {
 	return nil
 }
 
-// settings is a flag that takes an option of nsq.Config with its value, and may be
-// repeated.
-type settings []string
-
-const settingsUsage = "option of the client library, such as snappy,true or tls_root_ca_file,ca.pem; repeat the flag for more"
-
-func (s *settings) String() string { return "" }
-func (s *settings) Type() string   { return "option,value" }
-
-func (s *settings) Set(option string) error {
-	if err := (&nsq.ConfigFlag{Config: nsq.NewConfig()}).Set(option); err != nil {
-		return err
-	}
-	*s = append(*s, option)
-	return nil
-}
-
-// apply sets the options in cfg.
-func (s *settings) apply(cfg *nsq.Config) error {
-	for _, option := range *s {
-		if err := (&nsq.ConfigFlag{Config: cfg}).Set(option); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // nameRule describes the valid names of topics and channels.
 const nameRule = "1 to 64 letters, digits, '.', '_' or '-', with #ephemeral allowed at the end"

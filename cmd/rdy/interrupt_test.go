@@ -92,7 +92,7 @@ func TestSecondSignal(t *testing.T) {
 func TestSignalEndsDemo(t *testing.T) {
 	var stdout output
 	p := launch(t, &stdout, "demo", "--keep", "--messages", "500", "--fail-rate", "0.1")
-	p.stderr.await(t, "All 500 messages are handled")
+	p.stderr.await(t, "500 messages are handled")
 	p.signal(t)
 	if code := p.wait(t); code != exitOK {
 		t.Errorf("exit code %d, stderr: %s", code, p.stderr.String())

@@ -134,7 +134,13 @@ func (c *command) wait(t *testing.T) int {
 // execute runs a command line to its end.
 func execute(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	c := start(t, args...)
+	return executeWith(t, "", args...)
+}
+
+// executeWith runs a command line to its end with the given standard input.
+func executeWith(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	c := startWith(t, strings.NewReader(stdin), args...)
 	code = c.wait(t)
 	return code, c.stdout.String(), c.stderr.String()
 }

@@ -44,7 +44,7 @@ type pub struct {
 	batch      int
 	maxMsgSize int
 	retryFor   time.Duration
-	settings   settings
+	client     clientFlags
 	quiet      bool
 
 	tally *tally
@@ -75,14 +75,16 @@ The command stops, and reports at which line, when nothing could be published fo
 
 The exit code is 0 only if every line was published. After Ctrl-C the command
 completes the publishes under way and exits with code 1, because the remaining
-lines were not published.`
+lines were not published.
+
+` + clientHelp
 
 const pubExamples = `  rdy pub --topic orders --nsqd 127.0.0.1:4150 orders.jsonl --json-lines
   tail -F app.log | rdy pub --topic log --nsqd nsqd1:4150 --nsqd nsqd2:4150
   find . -print0 | rdy pub --topic files --nsqd 127.0.0.1:4150 --delimiter '\0'
   seq 1000000 | rdy pub --topic numbers --nsqd 127.0.0.1:4150 --rate 5000 --json
   echo later | rdy pub --topic t --nsqd 127.0.0.1:4150 --defer 5m
-  rdy pub --topic t --nsqd nsqd:4150 --set tls_root_ca_file,ca.pem --set auth_secret,s3cret dump.txt`
+  rdy pub --topic t --nsqd nsqd:4150 --set tls_root_ca_file,ca.pem --auth-secret-file secret dump.txt`
 
 func newPub(a *app) *cobra.Command {
 	p := &pub{
@@ -125,7 +127,7 @@ func (p *pub) addFlags(f *pflag.FlagSet) {
 	f.Var(intFlag(&p.batch, 1, maxBatch), "batch", "maximum messages in a batch")
 	f.Var(intFlag(&p.maxMsgSize, 1, math.MaxInt32), "max-msg-size", "maximum length of a line in bytes; the default is also nsqd's")
 	f.Var(durationFlag(&p.retryFor, 0, maxRetryFor), "retry-for", "how long to keep trying while nothing can be published; 0 stops at once")
-	f.Var(&p.settings, "set", settingsUsage)
+	p.client.add(f)
 	f.BoolVarP(&p.quiet, "quiet", "q", false, "print neither progress nor summary")
 }
 
@@ -158,7 +160,7 @@ func (p *pub) producerConfig() (*nsq.Config, error) {
 	p.mute(level) // the command itself reports what fails
 	cfg := p.config(log)
 	cfg.HeartbeatInterval, cfg.ReadTimeout, cfg.WriteTimeout = pubHeartbeat, 2*pubHeartbeat, 2*pubHeartbeat
-	if err := p.settings.apply(cfg); err != nil {
+	if err := p.client.apply(cfg); err != nil {
 		return nil, err
 	}
 	cfg.MaxMsgSize = int32(p.maxMsgSize) // #nosec G115 -- the flag's range
@@ -183,7 +185,7 @@ func (p *pub) run(ctx context.Context, cfg *nsq.Config) error {
 	endProgress()
 	r := p.tally.result(time.Since(start))
 	if err != nil {
-		err = fmt.Errorf("%w; %d lines were published", err, r.Published)
+		err = fmt.Errorf("%w; %s %s published", err, count(r.Published, "line"), verb(r.Published, "was", "were"))
 	} else {
 		err = r.err()
 	}

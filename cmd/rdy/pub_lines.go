@@ -202,7 +202,7 @@ func (p *pub) rejectUnpublishable(lines []line, read int64) []line {
 	for _, l := range lines {
 		switch {
 		case l.body == nil:
-			p.tally.reject(l.at, fmt.Sprintf("longer than %d bytes", p.maxMsgSize))
+			p.tally.reject(l.at, "longer than "+count(p.maxMsgSize, "byte"))
 		case len(l.body) == 0:
 			skipped++
 		case p.jsonLines && !json.Valid(l.body):

@@ -99,7 +99,7 @@ func (t *tally) report(format string, args ...any) {
 // print writes a line. An error of the write is ignored: there is nowhere to
 // report it. The caller holds mu.
 func (t *tally) print(format string, args ...any) {
-	_, _ = fmt.Fprintf(t.w, "rdy: "+format+"\n", args...)
+	_, _ = t.w.Write(noticeLine("rdy: "+format, args...))
 }
 
 // now returns the counts so far.
@@ -124,7 +124,8 @@ func (r *pubResult) err() error {
 	if r.Failed+r.Unknown == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d lines failed, %d have an unknown outcome, %d were published", r.Failed, r.Unknown, r.Published)
+	return fmt.Errorf("%s failed, %d %s an unknown outcome, %d %s published", count(r.Failed, "line"),
+		r.Unknown, verb(r.Unknown, "has", "have"), r.Published, verb(r.Published, "was", "were"))
 }
 
 // table returns the result as text for people.

@@ -53,6 +53,23 @@ func (e *usageError) Error() string {
 
 func (e *usageError) Unwrap() error { return e.err }
 
+// joined returns the errors that errors.Join has made one.
+func joined(err error) []error {
+	j, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	var texts []string
+	for _, e := range j.Unwrap() {
+		all, texts = append(all, joined(e)...), append(texts, e.Error())
+	}
+	if strings.Join(texts, "\n") != err.Error() { // an error that wraps several, but has a text of its own
+		return []error{err}
+	}
+	return all
+}
+
 // oneLine returns the text of an error on one line, joined errors included.
 func oneLine(err error) string {
 	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
@@ -84,7 +101,7 @@ Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%w", err) })
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as JSON")
 	root.PersistentFlags().Var((*levelFlag)(&a.level), "log-level", "lowest `level` to log: debug, info, warn or error")
 	root.AddCommand(newDemo(a), newPub(a), newTail(a), newBroker(a), newVersion(a))

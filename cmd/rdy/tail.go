@@ -29,7 +29,7 @@ type tail struct {
 	lookupds       []string
 	count          int // 0 means no limit
 	maxInFlight    int
-	settings       settings
+	client         clientFlags
 }
 
 func newTail(a *app) *cobra.Command {
@@ -49,7 +49,9 @@ it prints is finished, and they never see it.
 With --json each line is an object with id, attempts, timestamp, nsqd and body, or
 body_base64 if the body is not valid UTF-8.
 
-nsqd creates the topic if it does not exist.`,
+nsqd creates the topic if it does not exist.
+
+` + clientHelp,
 		Example: `  rdy tail orders --nsqd 127.0.0.1:4150
   rdy tail orders --nsqd nsqd1:4150 --nsqd nsqd2:4150 -n 10 --json
   rdy tail orders --lookupd nsqlookupd:4161
@@ -73,7 +75,7 @@ nsqd creates the topic if it does not exist.`,
 	f.Var((*channelFlag)(&t.channel), "channel", "channel to read from (default a new ephemeral one)")
 	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after this many messages; 0 means no limit")
 	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages fetched ahead of printing")
-	f.Var(&t.settings, "set", settingsUsage)
+	t.client.add(f)
 	return cmd
 }
 
@@ -90,7 +92,7 @@ func oneTopic(cmd *cobra.Command, args []string) error {
 func (t *tail) run(ctx context.Context) error {
 	log, level := t.logger()
 	cfg := t.config(log)
-	if err := t.settings.apply(cfg); err != nil {
+	if err := t.client.apply(cfg); err != nil {
 		return err
 	}
 	cfg.MaxInFlight = t.maxInFlight
