@@ -55,6 +55,7 @@ func TestUsageErrors(t *testing.T) {
 		{"tail t --nsqd " + addr + " -n many", "a whole number"},
 		{"tail t --nsqd " + addr + " --max-in-flight 0", "from 1 to"},
 		{"tail t --nsqd " + addr + " --set bogus,1", `"--set"`},
+		{"tail t --nsqd " + addr + " --set snappy --set deflate", "both Deflate and Snappy"},
 		{"pub --nsqd " + addr, "--topic is missing"},
 		{"pub --topic t", "--nsqd is missing"},
 		{"pub --topic a$b --nsqd " + addr, "letters, digits"},

@@ -1,14 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"net/http"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -28,23 +30,43 @@ type tail struct {
 	nsqds          []string
 	lookupds       []string
 	count          int // 0 means no limit
-	maxInFlight    int
+	maxInFlight    int // 0 means the default
+	raw            bool
 	client         clientFlags
 }
 
+// The defaults of --max-in-flight. A channel that the user names has other consumers,
+// which wait for what tail holds.
+const (
+	ownInFlight   = 200
+	namedInFlight = 1
+)
+
 func newTail(a *app) *cobra.Command {
-	t := &tail{app: a, maxInFlight: 200}
+	t := &tail{app: a}
 	cmd := &cobra.Command{
 		Use:   "tail TOPIC (--nsqd host:port | --lookupd host:port)",
 		Short: "Print the messages of a topic as they arrive",
 		Long: `Print the messages of a topic as they arrive, each followed by a newline, until
-Ctrl-C or, with -n, until that many are printed. Exactly the printed messages are
-finished; all others go back to nsqd at once.
+Ctrl-C or, with -n, until that many are printed. It also ends when the program that
+reads its output ends. Exactly the printed messages are finished; all others go back
+to nsqd at once.
 
 By default tail reads from a new channel, which nsqd deletes at the end. That
 channel receives a copy of every message from now on, so other consumers lose
-none. With --channel tail competes with the other consumers of that channel: what
-it prints is finished, and they never see it.
+none.
+
+With --channel tail competes with the other consumers of that channel: what it prints
+is finished, and they never see it. It takes one message at a time, unless
+--max-in-flight says otherwise. If the output goes to another program, a message is
+finished only when that program has taken its line from the pipe, and goes back to
+nsqd if the program ends before that. Only Linux tells what a program has taken, and
+at once that it has ended. On other systems a line counts as printed when it is in
+the pipe, and the end shows with the next line.
+
+On a terminal control characters of a message are shown as escapes such as \x1b,
+except tabs and newlines. Files and pipes get the bytes as they are, and so does a
+terminal with --raw.
 
 With --json each line is an object with id, attempts, timestamp, nsqd and body, or
 body_base64 if the body is not valid UTF-8.
@@ -62,10 +84,22 @@ nsqd creates the topic if it does not exist.
 				return usage(cmd, "--nsqd or --lookupd is missing; give an address such as 127.0.0.1:4150")
 			}
 			t.topic = args[0]
-			if t.channel == "" {
+			if closedAtStart(t.stdout) {
+				return errClosedAtStart
+			}
+			log, level := t.logger()
+			cfg, err := t.consumerConfig(log)
+			if err != nil {
+				return usage(cmd, "%w", err)
+			}
+			named := t.channel != ""
+			if named {
+				t.notice("rdy: what is printed here is finished: other consumers of channel %s never get it; tail holds at most %s",
+					t.channel, count(cfg.MaxInFlight, "message"))
+			} else {
 				t.channel = fmt.Sprintf("tail%08x#ephemeral", rand.Uint32()) // #nosec G404 -- a name
 			}
-			return t.run(cmd.Context())
+			return t.run(cmd.Context(), cfg, level, named)
 		},
 	}
 	f := cmd.Flags()
@@ -74,7 +108,8 @@ nsqd creates the topic if it does not exist.
 	f.Var((*addrsFlag)(&t.lookupds), "lookupd", "HTTP address of an nsqlookupd that lists the nsqds; repeat the flag for more")
 	f.Var((*channelFlag)(&t.channel), "channel", "channel to read from (default a new ephemeral one)")
 	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after this many messages; 0 means no limit")
-	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages fetched ahead of printing")
+	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages that tail holds at a time (default 200; with --channel 1)")
+	f.BoolVar(&t.raw, "raw", false, "print control characters as they are, also on a terminal")
 	t.client.add(f)
 	return cmd
 }
@@ -89,36 +124,59 @@ func oneTopic(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func (t *tail) run(ctx context.Context) error {
-	log, level := t.logger()
+// consumerConfig returns the config of the consumer. Options that the user sets by name
+// go before tail's own defaults, and flags before both.
+func (t *tail) consumerConfig(log *slog.Logger) (*nsq.Config, error) {
 	cfg := t.config(log)
-	if err := t.client.apply(cfg); err != nil {
-		return err
-	}
-	cfg.MaxInFlight = t.maxInFlight
 	cfg.LookupdPollInterval = tailPollInterval
-	if t.count > 0 { // fetch no more than needed, from any nsqd
-		cfg.MaxInFlight = min(t.maxInFlight, t.count)
+	cfg.MaxInFlight = ownInFlight
+	if t.channel != "" {
+		cfg.MaxInFlight = namedInFlight
 	}
+	if err := t.client.apply(cfg); err != nil {
+		return nil, err
+	}
+	cfg.MaxInFlight = cmp.Or(t.maxInFlight, cfg.MaxInFlight)
+	if t.count > 0 { // fetch no more than needed, from any nsqd
+		cfg.MaxInFlight = min(cfg.MaxInFlight, t.count)
+	}
+	return cfg, cfg.Validate()
+}
+
+// run prints messages. named says that the channel is the user's, so that no message
+// may be lost on its way to the reader of standard output.
+func (t *tail) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, named bool) error {
 	consumer, err := nsq.NewConsumer(t.topic, t.channel, cfg)
 	if err != nil {
 		return err
 	}
-	ctx, end := context.WithCancelCause(ctx)
-	// A single handler prints one line at a time, whichever nsqd it is from.
-	consumer.AddHandler(&printer{w: t.stdout, json: t.json, limit: t.count, end: func(reason error) {
-		end(reason)
+	ctx, cancel := context.WithCancelCause(ctx)
+	end := func(reason error) {
+		cancel(reason)
 		for _, conn := range consumer.Snapshot().Connections {
 			// Once this returns, the nsqd sends no more messages. What the printer
 			// requeues from now on therefore does not come straight back.
 			_ = consumer.DisconnectFromNSQD(conn.Addr)
 		}
-	}})
+	}
+	p := &printer{w: t.stdout, json: t.json, visible: columns(t.stdout) > 0 && !t.raw, limit: t.count, end: end}
+	if r := readerOf(t.stdout); r != nil {
+		endWatch, err := r.watch(func() { end(&writeError{syscall.EPIPE}) })
+		if err != nil {
+			return err
+		}
+		defer endWatch()
+		if named {
+			p.taken = func() bool { return r.awaitTaken(ctx) }
+		}
+	}
+	// A single handler prints one line at a time, whichever nsqd it is from.
+	consumer.AddHandler(p)
 	context.AfterFunc(ctx, consumer.Stop)
 	if err = t.connect(ctx, consumer, level); err == nil {
 		<-ctx.Done()
 	}
-	end(nil)
+	cancel(nil)
 	<-consumer.StopChan
 	if failed, ok := errors.AsType[*writeError](context.Cause(ctx)); ok && !errors.Is(failed, syscall.EPIPE) {
 		return failed
@@ -127,29 +185,31 @@ func (t *tail) run(ctx context.Context) error {
 }
 
 // connect connects to the nsqds. Without nsqlookupds at least one of them has to
-// be reachable. connect reports the others, and the consumer keeps dialling them.
+// be reachable. connect reports the others, and nsqlookupds that do not respond; the
+// consumer keeps trying them.
 func (t *tail) connect(ctx context.Context, consumer *nsq.Consumer, level *slog.LevelVar) error {
 	t.mute(level) // failures are reported below
 	err := withAddresses(consumer, consumer.ConnectToNSQDs(t.nsqds))
+	watch := newLookupdWatch(func(addr string) { t.notice("rdy: nsqlookupd %s responds now", addr) })
 	if len(t.lookupds) > 0 {
-		level.Set(t.level)
+		consumer.SetLookupdHttpClient(&http.Client{Transport: watch})
 		err = errors.Join(err, consumer.ConnectToNSQLookupds(t.lookupds))
 	}
 	if ctx.Err() != nil {
 		return nil // interrupted while connecting
 	}
 	found := consumer.Stats().Connections
-	if found == 0 && len(t.lookupds) > 0 {
-		t.notice("rdy: no nsqd has the topic %s yet; waiting", t.topic)
-	}
 	if err != nil && found == 0 && len(t.lookupds) == 0 {
 		return fmt.Errorf("no nsqd is reachable: %w", err)
 	}
 	level.Set(t.level)
 	if err != nil {
-		for line := range strings.Lines(err.Error()) {
-			t.notice("rdy: still trying: %s", strings.TrimSpace(line))
+		for _, one := range joined(err) {
+			t.notice("rdy: still trying: %v", one)
 		}
+	}
+	if len(t.lookupds) > 0 {
+		t.reportDiscovery(consumer.Snapshot().Connections, watch.failures(t.lookupds))
 	}
 	return nil
 }
@@ -169,13 +229,35 @@ func withAddresses(consumer *nsq.Consumer, err error) error {
 	return errors.Join(failed...)
 }
 
-// printer is the handler of tail. It finishes a message after it has written its
-// line, and requeues it otherwise.
+// reportDiscovery reports which nsqlookupds do not respond, which of the nsqds that the
+// others list are not connected, and that none is known.
+func (t *tail) reportDiscovery(nsqds []nsq.ConnectionSnapshot, failures map[string]error) {
+	for _, addr := range slices.Sorted(maps.Keys(failures)) {
+		t.notice("rdy: nsqlookupd %s does not respond, still asking: %v", addr, failures[addr])
+	}
+	for _, n := range nsqds {
+		if n.LastError != nil && n.State != nsq.ConnectionUp && !slices.Contains(t.nsqds, n.Addr) {
+			t.notice("rdy: still trying: %v", n.LastError)
+		}
+	}
+	switch {
+	case len(nsqds) > 0 || len(failures) == len(t.lookupds):
+	case len(failures) > 0:
+		t.notice("rdy: the nsqlookupds that respond know no nsqd with the topic %s yet; waiting", t.topic)
+	default:
+		t.notice("rdy: no nsqd has the topic %s yet; waiting", t.topic)
+	}
+}
+
+// printer is the handler of tail. It finishes a message after its line was written
+// and taken, and requeues it otherwise.
 type printer struct {
-	w     io.Writer
-	json  bool
-	limit int         // maximum messages; 0 means no limit
-	end   func(error) // called once, after the last line; the error is nil or a *writeError
+	w       io.Writer
+	json    bool
+	visible bool        // control characters are written as escapes
+	limit   int         // maximum messages; 0 means no limit
+	taken   func() bool // waits until the reader has the line, and reports whether it has; nil if that does not matter
+	end     func(error) // called once, after the last line; the error is nil or a *writeError
 
 	printed int
 	ended   bool // end was called
@@ -190,6 +272,9 @@ func (p *printer) HandleMessage(m *nsq.Message) error {
 	line, err := p.line(m)
 	if err == nil {
 		_, err = p.w.Write(line)
+	}
+	if err == nil && p.taken != nil && !p.taken() {
+		err = syscall.EPIPE
 	}
 	if err != nil {
 		p.ended = true
@@ -222,7 +307,11 @@ type tailLine struct {
 
 func (p *printer) line(m *nsq.Message) ([]byte, error) {
 	if !p.json {
-		return append(slices.Clip(m.Body), '\n'), nil
+		body := m.Body
+		if p.visible {
+			body = visible(body, "\t\n")
+		}
+		return append(slices.Clip(body), '\n'), nil
 	}
 	l := tailLine{
 		ID: string(m.ID[:]), Attempts: m.Attempts,
@@ -233,5 +322,9 @@ func (p *printer) line(m *nsq.Message) ([]byte, error) {
 	} else {
 		l.BodyBase64 = m.Body
 	}
-	return jsonLine(l)
+	line, err := jsonLine(l)
+	if p.visible {
+		line = visible(line, "\n")
+	}
+	return line, err
 }

@@ -3,6 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -17,6 +20,12 @@ func numbered(prefix string, n int) []string {
 		bodies[i] = fmt.Sprintf("%s%03d", prefix, i)
 	}
 	return bodies
+}
+
+// takesFrom is what tail tells the user of a channel that has other consumers.
+func takesFrom(channel string, inFlight int) string {
+	return fmt.Sprintf("rdy: what is printed here is finished: other consumers of channel %s never get it; tail holds at most %s\n",
+		channel, count(inFlight, "message"))
 }
 
 // With -n, tail finishes exactly the messages that it printed. All others are back
@@ -34,7 +43,7 @@ func TestTailCount(t *testing.T) {
 			}
 			args := append([]string{"tail", "count", "--channel", "ch", "-n", fmt.Sprint(n)}, c.flags()...)
 			code, stdout, stderr := execute(t, args...)
-			if code != exitOK || stderr != "" {
+			if code != exitOK || stderr != takesFrom("ch", 1) {
 				t.Errorf("exit code %d, stderr %q", code, stderr)
 			}
 			lines := strings.Fields(stdout)
@@ -61,7 +70,7 @@ func TestTailCountBelowNSQDs(t *testing.T) {
 	c := startCluster(t, 3)
 	c.publish(t, 2, "few", "ch", "m", "m")
 	code, stdout, stderr := execute(t, append(c.flags(), "tail", "few", "--channel", "ch", "-n", "1")...)
-	if code != exitOK || stdout != "m\n" || stderr != "" {
+	if code != exitOK || stdout != "m\n" || stderr != takesFrom("ch", 1) {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	if got, want := c.stats(t, "few"), (channelStats{Depth: 1, Messages: 2}); got != want {
@@ -120,16 +129,10 @@ func TestTailJSON(t *testing.T) {
 func TestTailPrintsWhateverTheAttempts(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "attempts", "ch", "m")
-	broken, write, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = broken.Close()
-	defer func() { _ = write.Close() }()
 	args := append(c.flags(), "tail", "attempts", "--channel", "ch", "-n", "1")
 	const failures = 7
 	for range failures {
-		if code := run(t.Context(), args, nil, write, t.Output()); code != exitOK {
+		if code := run(t.Context(), args, nil, brokenWriter{}, t.Output()); code != exitFailure {
 			t.Fatalf("exit code %d", code)
 		}
 	}
@@ -147,7 +150,7 @@ func TestTailInterrupted(t *testing.T) {
 	c.publish(t, 0, "interrupt", "", "three")
 	p.stdout.await(t, "three\n")
 	p.interrupt(errInterrupted)
-	if code := p.wait(t); code != exitOK || p.stderr.String() != "" {
+	if code := p.wait(t); code != exitOK || p.stderr.String() != takesFrom("ch", 1) {
 		t.Errorf("exit code %d, stderr %q", code, p.stderr.String())
 	}
 	if got, want := c.stats(t, "interrupt"), (channelStats{Messages: 3}); got != want {
@@ -199,7 +202,7 @@ func TestTailBrokenPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = read.Close()
-	if code := p.wait(t); code != exitOK || p.stderr.String() != "" {
+	if code := p.wait(t); code != exitOK || p.stderr.String() != takesFrom("ch", 1) {
 		t.Errorf("exit code %d, stderr %q", code, p.stderr.String())
 	}
 	if got, want := c.stats(t, "pipe"), (channelStats{Depth: 6, Messages: 6}); got != want {
@@ -220,7 +223,7 @@ func TestTailCannotPrint(t *testing.T) {
 	if code != exitFailure || !strings.Contains(stderr.String(), "standard output") {
 		t.Errorf("exit code %d, stderr %q", code, stderr.String())
 	}
-	expectOneLine(t, stderr.String())
+	expectOneLine(t, strings.TrimPrefix(stderr.String(), takesFrom("ch", 1)))
 	if got, want := c.stats(t, "full"), (channelStats{Depth: 1, Messages: 1}); got != want {
 		t.Errorf("nsqd has %+v, want %+v", got, want)
 	}
@@ -261,16 +264,78 @@ func TestTailLookupd(t *testing.T) {
 	code, stdout, stderr := execute(t, args...)
 	lines := strings.Fields(stdout)
 	slices.Sort(lines)
-	if code != exitOK || stderr != "" || !slices.Equal(lines, []string{"one", "three", "two"}) {
+	if code != exitOK || stderr != takesFrom("ch", 1) || !slices.Equal(lines, []string{"one", "three", "two"}) {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	if got, want := c.stats(t, "listed"), (channelStats{Messages: 3}); got != want {
 		t.Errorf("nsqd has %+v, want %+v", got, want)
 	}
-	p := start(t, "tail", "later", "--lookupd", c.lookupds[0], "--lookupd", unreachable)
-	p.stderr.await(t, "no nsqd has the topic later yet")
+}
+
+// While tail has no nsqd it says why, and never that no nsqd has the topic when it
+// cannot know that.
+func TestTailLookupdSaysWhatIsTrue(t *testing.T) {
+	c := startCluster(t, 1)
+	const no = "rdy: nsqlookupd " + unreachable + " does not respond, still asking: "
+	for _, tc := range []struct {
+		name     string
+		lookupds []string
+		want     []string // parts of the lines, in order
+	}{
+		{"no topic", c.lookupds, []string{"rdy: no nsqd has the topic later yet; waiting"}},
+		{"one dead", []string{c.lookupds[0], unreachable}, []string{no, "rdy: the nsqlookupds that respond know no nsqd with the topic later yet; waiting"}},
+		{"all dead", []string{unreachable}, []string{no}},
+		{"an nsqd", []string{c.nsqds[0].HTTPAddr}, []string{"rdy: nsqlookupd " + c.nsqds[0].HTTPAddr + " does not respond, still asking: HTTP status 404"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			args := []string{"tail", "later"}
+			for _, addr := range tc.lookupds {
+				args = append(args, "--lookupd", addr)
+			}
+			p := start(t, args...)
+			p.stderr.await(t, tc.want[len(tc.want)-1])
+			p.interrupt(errInterrupted)
+			if code := p.wait(t); code != exitOK {
+				t.Errorf("exit code %d", code)
+			}
+			lines := strings.Split(strings.TrimSuffix(p.stderr.String(), "\n"), "\n")
+			if !slices.EqualFunc(lines, tc.want, strings.Contains) {
+				t.Errorf("stderr %q, want %q", lines, tc.want)
+			}
+		})
+	}
+}
+
+// An nsqlookupd that responds at last is reported, and so is an nsqd that it lists and
+// that cannot be reached.
+func TestTailLookupdRecovers(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	polls := 0
+	lookupd := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if polls++; polls == 1 {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		_, _ = w.Write([]byte(`{"producers":[{"broadcast_address":"127.0.0.1","tcp_port":1}]}`))
+	}))
+	lookupd.Listener = l
+	lookupd.Start()
+	defer lookupd.Close()
+	addr := l.Addr().String()
+	args := []string{"tail", "t", "--lookupd", addr, "--set", "lookupd_poll_interval,10ms"}
+	p := start(t, args...)
+	p.stderr.await(t, "rdy: nsqlookupd "+addr+" does not respond, still asking: HTTP status 502")
+	p.stderr.await(t, "rdy: nsqlookupd "+addr+" responds now\n")
 	p.interrupt(errInterrupted)
-	if code := p.wait(t); code != exitOK {
-		t.Errorf("exit code %d, stderr %q", code, p.stderr.String())
+	p.wait(t)
+
+	p = start(t, args...)
+	p.stderr.await(t, "rdy: still trying: ["+unreachable+"]")
+	p.interrupt(errInterrupted)
+	if p.wait(t); strings.Contains(p.stderr.String(), "has the topic") {
+		t.Errorf("stderr %q", p.stderr.String())
 	}
 }

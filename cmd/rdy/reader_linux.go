@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// unread returns how many bytes were written that the reader has not taken: 0 if
+// Linux does not tell. For a TCP socket it counts the bytes that the other machine has
+// not acknowledged.
+func (r *reader) unread() int {
+	request := uint(unix.SIOCOUTQ)
+	if r.isPipe {
+		request = unix.TIOCINQ // a pipe tells both its ends how much it holds
+	}
+	n := 0
+	r.control(func(fd int) {
+		if held, err := unix.IoctlGetInt(fd, request); err == nil {
+			n = held
+		}
+	})
+	return n
+}
+
+// gone reports whether no one can read any more what is written.
+func (r *reader) gone() bool { return r.poll(nil, 0) }
+
+// watch calls gone, in a goroutine of its own, as soon as no one can read any more. The
+// returned function ends the watch and waits for the goroutine.
+func (r *reader) watch(gone func()) (end func(), err error) {
+	wake, wakeWriter, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if r.poll(wake, -1) {
+			gone()
+		}
+	}()
+	return func() {
+		_ = wakeWriter.Close() // ends the poll
+		<-done
+		_ = wake.Close()
+	}, nil
+}
+
+// poll waits until no one can read any more, wake ends, or the timeout in milliseconds
+// is over; -1 is none. It reports whether no one can read.
+func (r *reader) poll(wake *os.File, timeout int) (gone bool) {
+	r.control(func(fd int) {
+		fds := []unix.PollFd{{Fd: int32(fd)}} // #nosec G115 -- a descriptor. POLLERR and POLLHUP need no asking.
+		if wake != nil {
+			fds = append(fds, unix.PollFd{Fd: int32(wake.Fd()), Events: unix.POLLIN}) // #nosec G115 -- as above
+		}
+		for {
+			if _, err := unix.Poll(fds, timeout); !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+		gone = fds[0].Revents != 0
+	})
+	return gone
+}
+
+func (r *reader) control(use func(fd int)) {
+	if conn, err := r.f.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) { use(int(fd)) }) // #nosec G115 -- a descriptor
+	}
+}
