@@ -87,17 +87,33 @@ func jsonLine(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// columns returns the width of the terminal w, or 0 if w is not a terminal.
-func columns(w io.Writer) int {
-	f, ok := w.(*os.File)
-	if !ok {
-		return 0
-	}
-	n, _, err := term.GetSize(int(f.Fd()))
-	if err != nil {
-		return 0
-	}
+// isTerminal reports whether file is a terminal.
+func isTerminal(file any) (is bool) {
+	withDescriptor(file, func(fd int) { is = term.IsTerminal(fd) })
+	return is
+}
+
+// columns returns the width of a terminal, or 0 if file is not a terminal or does not
+// tell its width.
+func columns(file any) (n int) {
+	withDescriptor(file, func(fd int) {
+		if width, _, err := term.GetSize(fd); err == nil {
+			n = width
+		}
+	})
 	return n
+}
+
+// withDescriptor calls use with the descriptor of file, if that is an *os.File. Unlike
+// File.Fd it does not make reads of a pipe block for good.
+func withDescriptor(file any, use func(fd int)) {
+	f, ok := file.(*os.File)
+	if !ok {
+		return
+	}
+	if conn, err := f.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) { use(int(fd)) }) // #nosec G115 -- a descriptor
+	}
 }
 
 // logWriter returns a writer for lines that go to w beside a progress bar.

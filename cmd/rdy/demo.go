@@ -40,7 +40,7 @@ of the messages. The exit code is 0 only if no message was lost.
   requeued    deliveries that a handler failed; nsqd delivers the message again
   duplicates  deliveries of messages that had already been handled
   lost        messages that no handler has handled
-  left        after Ctrl-C: unhandled messages that the nsqds still have
+  left        after Ctrl-C or an error: unhandled messages that the nsqds still have
   connection  how the consumer was connected to the nsqds
 
 A message that a handler fails is requeued without delay and without backoff, so

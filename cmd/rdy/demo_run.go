@@ -27,10 +27,11 @@ const (
 	batchBytes     = 256 << 10
 	batchMessages  = 500
 
-	// statsTimeout is how long nsqds may take until their statistics include
-	// requeued messages.
-	statsTimeout  = 500 * time.Millisecond
+	// statsSettle is how long nsqds may take until their statistics include
+	// requeued messages. statsTimeout is how long they may take to respond.
+	statsSettle   = 500 * time.Millisecond
 	statsInterval = 10 * time.Millisecond
+	statsTimeout  = 10 * time.Second
 )
 
 // demo is one run of "rdy demo".
@@ -68,9 +69,14 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	r, err := d.measure(ctx)
-	if err != nil {
+	if r == nil {
 		return err
 	}
+	return errors.Join(err, d.report(r))
+}
+
+// report prints the result. It returns an error if messages were lost.
+func (d *demo) report(r *demoResult) (err error) {
 	if d.json {
 		err = d.printJSON(r)
 	} else {
@@ -116,7 +122,8 @@ func (d *demo) addrs() []string {
 
 // measure publishes and consumes until all messages are handled, no message has
 // been handled for too long, or parent ends. It returns after the consumer has
-// stopped.
+// stopped. The result is nil only if nothing was consumed; an error goes with the
+// result of what was done until then.
 func (d *demo) measure(parent context.Context) (*demoResult, error) {
 	ctx, stop := context.WithCancel(parent)
 	defer stop()
@@ -139,10 +146,9 @@ func (d *demo) measure(parent context.Context) (*demoResult, error) {
 	stop()
 	publishers.Wait()
 	<-consumer.StopChan
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return d.result(parent, start, connection)
+	published := errors.Join(errs...)
+	r, err := d.result(context.WithoutCancel(parent), parent.Err() != nil || published != nil, start, connection)
+	return r, errors.Join(published, err)
 }
 
 // consume starts a consumer that stops when ctx ends.
@@ -289,9 +295,10 @@ func (d *demo) printInstructions() {
 	_ = printAddresses(d.stderr, d.cluster, demoTopic)
 }
 
-// result returns what became of the messages. After an interruption, messages
-// that the nsqds still have count as left, not as lost.
-func (d *demo) result(ctx context.Context, start time.Time, connection string) (*demoResult, error) {
+// result returns what became of the messages. If the demo was cut short, messages
+// that the nsqds still have count as left, not as lost. If it cannot be found out
+// which they are, all unhandled messages count as left, and there is an error.
+func (d *demo) result(ctx context.Context, cutShort bool, start time.Time, connection string) (*demoResult, error) {
 	t := d.ledger.totals()
 	r := &demoResult{
 		Found: t.found, Published: t.published, Handled: t.handled, Requeued: t.requeued, Duplicates: t.duplicates,
@@ -304,23 +311,26 @@ func (d *demo) result(ctx context.Context, start time.Time, connection string) (
 		r.Seconds = t.last.Sub(start).Seconds()
 		r.Rate = float64(t.handled) / r.Seconds
 	}
-	r.Lost = t.published - t.handled
-	if r.Lost > 0 && ctx.Err() != nil {
-		left, err := d.countHeld(context.WithoutCancel(ctx), r.Lost)
-		if err != nil {
-			return nil, err
-		}
-		r.Left, r.Lost = left, r.Lost-left
+	unhandled := max(t.published-t.handled, 0) // a publish may have failed, and its messages be stored
+	if unhandled == 0 || !cutShort {
+		r.Lost = unhandled
+		return r, nil
 	}
+	held, err := d.countHeld(ctx, unhandled)
+	if err != nil {
+		r.Left = unhandled
+		return r, fmt.Errorf("it is not certain that the nsqds still have what is left: %w", err)
+	}
+	r.Left, r.Lost = held, unhandled-held
 	return r, nil
 }
 
 // countHeld returns how many of the unhandled messages the nsqds have. It asks
-// until they have all of them or statsTimeout has passed.
+// until they have all of them or statsSettle has passed.
 func (d *demo) countHeld(ctx context.Context, unhandled int) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, statsTimeout)
 	defer cancel()
-	for {
+	for settled := time.After(statsSettle); ; {
 		held := 0
 		for _, n := range d.cluster.NSQDs() {
 			has, err := depth(ctx, n.HTTPAddr, demoTopic, demoChannel)
@@ -333,7 +343,7 @@ func (d *demo) countHeld(ctx context.Context, unhandled int) (int, error) {
 			return unhandled, nil
 		}
 		select {
-		case <-ctx.Done():
+		case <-settled:
 			return held, nil
 		case <-time.After(statsInterval):
 		}

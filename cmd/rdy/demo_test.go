@@ -3,10 +3,15 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"io"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rdyhq/nsq/broker"
+	"github.com/schollz/progressbar/v3"
 )
 
 // parseResult parses the one JSON object that a demo prints and checks its sums.
@@ -105,6 +110,35 @@ func TestDemoInterrupted(t *testing.T) {
 		t.Errorf("exit code %d, stderr %q", code, c.stderr.String())
 	}
 	if r := parseResult(t, c.stdout.String()); r.Lost != 0 || r.Left == 0 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// An interrupted demo keeps its result when the nsqds do not say what they still have,
+// as when they are too busy, and when a publish fails.
+func TestDemoKeepsItsResult(t *testing.T) {
+	var stdout, stderr output
+	b, stop, err := (&app{stderr: &stderr, level: defaultLogLevel}).startBroker(t.Context(), broker.Options{NSQDs: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &demo{
+		app:         &app{stdout: &stdout, stderr: &stderr, json: true, level: defaultLogLevel},
+		demoOptions: demoOptions{messages: 9, size: 50, nsqds: 1, handlers: 1, maxInFlight: 1},
+		cluster:     b, ledger: newLedger(newBodies(9, 50, runName()), []string{b.NSQDs()[0].TCPAddr}),
+	}
+	d.ledger.recordPublished(b.NSQDs()[0].TCPAddr, 7)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := d.result(t.Context(), true, time.Now(), "plain")
+	if err == nil || !strings.Contains(err.Error(), "not certain") {
+		t.Errorf("error %v", err)
+	}
+	if err := d.report(r); err != nil {
+		t.Error(err)
+	}
+	if r := parseResult(t, stdout.String()); r.Published != 7 || r.Left != 7 || r.Lost != 0 {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -224,6 +258,47 @@ nsqd             published  handled  requeued
 `
 	if got := string(r.table()); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// On a narrow terminal lines are cut rather than wrapped, and a bar gives way when the
+// terminal gets too narrow for it.
+func TestProgressOnANarrowTerminal(t *testing.T) {
+	var out output
+	begin := time.Now()
+	p := newProgress(&out, begin, 100)
+	width := barColumns
+	p.width = func() int { return width }
+	p.bar = progressbar.NewOptions64(100, progressbar.OptionSetWriter(io.Discard))
+	p.show(begin.Add(2*time.Second), 10, "published 10")
+	if p.bar == nil || out.String() != "" {
+		t.Errorf("no bar: %q", out.String())
+	}
+	width = 20
+	p.show(begin.Add(4*time.Second), 20, "published 20  handled 20")
+	if want := "   4s  published 20 \n"; p.bar != nil || out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
+// While lines are typed there is no progress to mix with them.
+func TestNoProgressWhileTyping(t *testing.T) {
+	terminal := &os.File{}
+	isTerminal := func(file any) bool { return file == any(terminal) }
+	for _, tc := range []struct {
+		stdin io.Reader
+		files []string
+		typed bool
+	}{
+		{terminal, []string{stdinName}, true},
+		{terminal, []string{"file", stdinName}, true},
+		{terminal, []string{"file"}, false},
+		{strings.NewReader(""), []string{stdinName}, false},
+	} {
+		p := &pub{app: &app{stdin: tc.stdin}, files: tc.files}
+		if got := p.typed(isTerminal); got != tc.typed {
+			t.Errorf("%v: got %v", tc.files, got)
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ const (
 // enough, as lines elsewhere.
 type progress struct {
 	w     io.Writer
+	width func() int               // columns of the terminal now, 0 for none
 	bar   *progressbar.ProgressBar // nil for lines
 	start time.Time
 	total int64
@@ -28,8 +29,8 @@ type progress struct {
 
 // newProgress shows progress towards a total, which is -1 if it is not known.
 func newProgress(w io.Writer, start time.Time, total int64, options ...progressbar.Option) *progress {
-	p := &progress{w: w, start: start, total: total, next: start.Add(lineInterval)}
-	if columns(w) >= barColumns {
+	p := &progress{w: w, width: func() int { return columns(w) }, start: start, total: total, next: start.Add(lineInterval)}
+	if p.width() >= barColumns {
 		p.bar = progressbar.NewOptions64(total, append([]progressbar.Option{
 			progressbar.OptionSetWriter(w),
 			progressbar.OptionSetWidth(30),
@@ -56,8 +57,13 @@ func messagesBar(description string) []progressbar.Option {
 var bytesBar = []progressbar.Option{progressbar.OptionSetDescription("read"), progressbar.OptionShowBytes(true)}
 
 // show moves the bar to done. Without a bar it prints counts as a line, if they
-// have changed and the last line is at least lineInterval old.
+// have changed and the last line is at least lineInterval old. A terminal that was made
+// too narrow for the bar gets lines, cut to its width.
 func (p *progress) show(now time.Time, done int64, counts string) {
+	width := p.width()
+	if p.bar != nil && width < barColumns {
+		p.clearBar()
+	}
 	if p.bar != nil {
 		if p.total > 0 {
 			done = min(done, p.total)
@@ -69,7 +75,11 @@ func (p *progress) show(now time.Time, done int64, counts string) {
 		return
 	}
 	p.shown, p.next = counts, now.Add(lineInterval)
-	_, _ = fmt.Fprintf(p.w, "%4.0fs  %s\n", now.Sub(p.start).Seconds(), counts)
+	line := fmt.Sprintf("%4.0fs  %s", now.Sub(p.start).Seconds(), counts)
+	if width > 0 {
+		line = line[:min(len(line), width)]
+	}
+	_, _ = fmt.Fprintln(p.w, line)
 }
 
 // clearBar removes the bar. From then on show prints lines.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/rdyhq/nsq"
@@ -218,7 +219,7 @@ func (p *pub) publishers(cfg *nsq.Config) ([]publisher, error) {
 // showProgress shows progress until the returned function is called. That waits
 // until the last line is written.
 func (p *pub) showProgress(start time.Time) (end func()) {
-	if p.quiet {
+	if p.quiet || p.typed(isTerminal) {
 		return func() {}
 	}
 	total := p.totalBytes()
@@ -249,6 +250,12 @@ func (p *pub) showProgress(start time.Time) (end func()) {
 		}
 	}()
 	return func() { close(stop); <-done }
+}
+
+// typed reports whether lines come from a terminal. Progress would mix with what is
+// typed there.
+func (p *pub) typed(isTerminal func(file any) bool) bool {
+	return slices.Contains(p.files, stdinName) && isTerminal(p.stdin)
 }
 
 // totalBytes returns the size of the input, or 0 if it is not known.

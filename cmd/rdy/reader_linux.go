@@ -16,7 +16,7 @@ func (r *reader) unread() int {
 		request = unix.TIOCINQ // a pipe tells both its ends how much it holds
 	}
 	n := 0
-	r.control(func(fd int) {
+	withDescriptor(r.f, func(fd int) {
 		if held, err := unix.IoctlGetInt(fd, request); err == nil {
 			n = held
 		}
@@ -51,7 +51,7 @@ func (r *reader) watch(gone func()) (end func(), err error) {
 // poll waits until no one can read any more, wake ends, or the timeout in milliseconds
 // is over; -1 is none. It reports whether no one can read.
 func (r *reader) poll(wake *os.File, timeout int) (gone bool) {
-	r.control(func(fd int) {
+	withDescriptor(r.f, func(fd int) {
 		fds := []unix.PollFd{{Fd: int32(fd)}} // #nosec G115 -- a descriptor. POLLERR and POLLHUP need no asking.
 		if wake != nil {
 			fds = append(fds, unix.PollFd{Fd: int32(wake.Fd()), Events: unix.POLLIN}) // #nosec G115 -- as above
@@ -64,10 +64,4 @@ func (r *reader) poll(wake *os.File, timeout int) (gone bool) {
 		gone = fds[0].Revents != 0
 	})
 	return gone
-}
-
-func (r *reader) control(use func(fd int)) {
-	if conn, err := r.f.SyscallConn(); err == nil {
-		_ = conn.Control(func(fd uintptr) { use(int(fd)) }) // #nosec G115 -- a descriptor
-	}
 }

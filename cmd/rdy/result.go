@@ -14,7 +14,7 @@ type demoResult struct {
 	Requeued   int       `json:"requeued"`
 	Duplicates int       `json:"duplicates"`
 	Lost       int       `json:"lost"`
-	Left       int       `json:"left"`
+	Left       int       `json:"left"`    // still on the nsqds after a demo that was cut short
 	Seconds    float64   `json:"seconds"` // from the first publish to the last handled message
 	Rate       float64   `json:"rate"`    // handled messages per second
 	Connection string    `json:"connection"`

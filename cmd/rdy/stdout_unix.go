@@ -12,7 +12,7 @@ import (
 // closedAtStart reports whether w is a standard output that was closed when the process
 // started. Go's runtime opens the null device in its place, for reading and writing. A
 // shell's redirection opens it for writing only.
-func closedAtStart(w io.Writer) bool {
+func closedAtStart(w io.Writer) (closed bool) {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false
@@ -25,6 +25,10 @@ func closedAtStart(w io.Writer) bool {
 	if err != nil || !os.SameFile(null, info) {
 		return err != nil
 	}
-	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
-	return err == nil && flags&unix.O_ACCMODE == unix.O_RDWR
+	withDescriptor(f, func(fd int) {
+		var flags int
+		flags, err = unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0) // #nosec G115 -- a descriptor
+		closed = err == nil && flags&unix.O_ACCMODE == unix.O_RDWR
+	})
+	return closed
 }

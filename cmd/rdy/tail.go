@@ -159,7 +159,7 @@ func (t *tail) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, n
 			_ = consumer.DisconnectFromNSQD(conn.Addr)
 		}
 	}
-	p := &printer{w: t.stdout, json: t.json, visible: columns(t.stdout) > 0 && !t.raw, limit: t.count, end: end}
+	p := &printer{w: t.stdout, json: t.json, visible: isTerminal(t.stdout) && !t.raw, limit: t.count, end: end}
 	if r := readerOf(t.stdout); r != nil {
 		endWatch, err := r.watch(func() { end(&writeError{syscall.EPIPE}) })
 		if err != nil {
