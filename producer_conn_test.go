@@ -359,7 +359,7 @@ func TestUnsentPublishes(t *testing.T) {
 	}{
 		"disconnect":    {func(s *producing) { s.d.Disconnect(1) }, "reset"},
 		"write timeout": {func(*producing) { sleep(time.Minute) }, "timeout"},
-		"stop timeout":  {func(s *producing) { s.p.Stop() }, "stop_timeout exceeded"},
+		"stop":          {func(s *producing) { s.p.Stop() }, "nsqd has shown no life for 5s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			produce(t, func(s *producing) {

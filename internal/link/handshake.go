@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/wire"
@@ -130,6 +131,8 @@ func (h *handshake) readReply() ([]byte, error) {
 		switch {
 		case errors.Is(err, ErrUnexpectedMessage):
 			return nil, fmt.Errorf("%w: a message before RDY", wire.ErrFrame)
+		case errors.Is(err, io.EOF) && h.in.w > h.in.r: // cut within a frame
+			return nil, io.ErrUnexpectedEOF
 		case err != nil:
 			return nil, err
 		case f.IsHeartbeat():

@@ -28,7 +28,11 @@ func TestHandshakeCutWhileReading(t *testing.T) {
 			if n >= len(identifyFrame) {
 				op = OpSub
 			}
-			expectError(t, err, op, io.EOF)
+			cause := io.ErrUnexpectedEOF
+			if n == 0 || n == len(identifyFrame) || n == len(identifyFrame)+len(heartbeat) { // between frames
+				cause = io.EOF
+			}
+			expectError(t, err, op, cause)
 		})
 	}
 }
