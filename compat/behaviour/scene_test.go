@@ -3,8 +3,12 @@ package behaviour
 import (
 	"context"
 	"fmt"
+	"go/token"
+	"io"
 	"maps"
+	"net"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -36,6 +40,9 @@ type scenario struct {
 	// differ, and differs is the first cell of the row of docs/MIGRATION.md that
 	// explains why.
 	differs string
+	// errors is the same for the values and types of errors. Empty means that they must
+	// be equal, also if the transcripts differ.
+	errors string
 }
 
 // scene is one run of a scenario.
@@ -48,6 +55,7 @@ type scene struct {
 	mu     sync.Mutex        // guards the fields below
 	bodies map[string]string // message bodies by ID, which they replace in the transcript
 	calls  []string          // lines that note has added
+	kinds  []string          // values and types of errors that result has noted
 }
 
 // compare plays scenarios with both clients and compares the transcripts.
@@ -56,16 +64,27 @@ func compare(t *testing.T, scenarios []scenario) {
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			if s.differs != "" && !rows[s.differs] {
-				t.Errorf("docs/MIGRATION.md has no row %q", s.differs)
+			for _, row := range []string{s.differs, s.errors} {
+				if row != "" && !rows[row] {
+					t.Errorf("docs/MIGRATION.md has no row %q", row)
+				}
 			}
-			theirs, ours := s.transcript(t, gonsq.Client{}), s.transcript(t, rdy.Client{})
-			if same := theirs == ours; same != (s.differs == "") {
-				t.Errorf("intended difference: %q; go-nsq:\n%s\nhere:\n%s", s.differs, theirs, ours)
-			} else if !same {
-				t.Logf("intended difference (%s); go-nsq:\n%s\nhere:\n%s", s.differs, theirs, ours)
-			}
+			theirs, ours := s.run(t, gonsq.Client{}), s.run(t, rdy.Client{})
+			expectDifference(t, s.differs, theirs.transcript(), ours.transcript())
+			expectDifference(t, s.errors, strings.Join(theirs.kinds, "\n"), strings.Join(ours.kinds, "\n"))
 		})
+	}
+}
+
+// expectDifference checks that what both clients did is equal without a row of
+// docs/MIGRATION.md, and differs with one.
+func expectDifference(t *testing.T, row, theirs, ours string) {
+	t.Helper()
+	switch same := theirs == ours; {
+	case same != (row == ""):
+		t.Errorf("intended difference: %q; go-nsq:\n%s\nhere:\n%s", row, theirs, ours)
+	case !same:
+		t.Logf("intended difference (%s); go-nsq:\n%s\nhere:\n%s", row, theirs, ours)
 	}
 }
 
@@ -83,8 +102,8 @@ func migrationRows(t *testing.T) map[string]bool {
 	return rows
 }
 
-// transcript plays the scenario with a client and returns the transcript.
-func (s scenario) transcript(t *testing.T, c client.Client) string {
+// run plays the scenario with a client.
+func (s scenario) run(t *testing.T, c client.Client) *scene {
 	t.Helper()
 	sc := &scene{t: t, client: c, config: c.NewConfig(), bodies: make(map[string]string)}
 	for _, option := range slices.Sorted(maps.Keys(s.options)) {
@@ -101,7 +120,7 @@ func (s scenario) transcript(t *testing.T, c client.Client) string {
 	}()
 	s.play(sc)
 	played = true
-	return sc.transcript()
+	return sc
 }
 
 // transcript returns the notes of the scene, and then all commands that nsqd has
@@ -135,17 +154,56 @@ func (s *scene) note(format string, args ...any) {
 }
 
 // result notes the result of a call as programs see it: the text of the error, and
-// its variable or type if the package exports one.
+// its variable or type if the package exports one. The values and types that programs can
+// name are noted once more, to be compared for themselves.
 func (s *scene) result(call string, err error) {
+	kind := s.kind(err)
+	s.mu.Lock()
+	s.kinds = append(s.kinds, call+": "+kind)
+	s.mu.Unlock()
 	if err == nil {
 		s.note("%s: ok", call)
 		return
 	}
-	kind := s.client.ErrorName(err)
-	if kind == "" {
-		kind, _ = s.client.Type(err)
-	}
 	s.note("%s: %s %q", call, kind, err)
+}
+
+// kind returns the name of the variable that err equals, or of its type, if a program can
+// name one: it compares with == and asserts types, as programs for go-nsq do.
+func (s *scene) kind(err error) string { return kind(s.client, err) }
+
+func kind(c client.Client, err error) string {
+	if err == nil {
+		return "ok"
+	}
+	if name := c.ErrorName(err); name != "" {
+		return name
+	}
+	if name, _ := c.Type(err); name != "" {
+		return name
+	}
+	for name, value := range map[string]error{
+		"io.EOF": io.EOF, "io.ErrUnexpectedEOF": io.ErrUnexpectedEOF, "net.ErrClosed": net.ErrClosed,
+		"context.Canceled": context.Canceled, "context.DeadlineExceeded": context.DeadlineExceeded,
+	} {
+		if err == value { //nolint:errorlint // that is the point
+			return name
+		}
+	}
+	t := reflect.TypeOf(err)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if token.IsExported(t.Name()) && !strings.Contains(t.PkgPath(), "internal") && !strings.Contains(t.PkgPath(), "nsq") {
+		return reflect.TypeOf(err).String()
+	}
+	return "an error" // whose type no program can name
+}
+
+// panics notes what a call panics with.
+func (s *scene) panics(call string, f func()) {
+	defer func() { s.note("%s: panic %v", call, recover()) }()
+	f()
 }
 
 func (s *scene) publish(bodies ...string) {

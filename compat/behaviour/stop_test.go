@@ -100,49 +100,6 @@ func TestConnecting(t *testing.T) {
 	})
 }
 
-func TestConnectErrors(t *testing.T) {
-	compare(t, []scenario{
-		{name: "a refused SUB", differs: "`ConnectToNSQD`", play: func(s *scene) {
-			s.nsqd.Reject("SUB", "E_BAD_TOPIC", "no such luck")
-			c := s.consumer(finish)
-			s.result("connect", c.ConnectToNSQD(s.nsqd.Addr()))
-			c.Stop()
-			await(s.t, c.Stopped())
-		}},
-		{name: "a refused IDENTIFY", differs: "connect errors", play: func(s *scene) {
-			s.nsqd.Reject("IDENTIFY", "E_BAD_BODY", "no such luck")
-			c := s.consumer(finish)
-			s.result("connect", c.ConnectToNSQD(s.nsqd.Addr()))
-			c.Stop()
-			await(s.t, c.Stopped())
-		}},
-		{name: "a refused dial", differs: "connect errors", play: func(s *scene) {
-			s.nsqd.Kill()
-			c := s.consumer(finish)
-			s.result("connect", c.ConnectToNSQD(s.nsqd.Addr()))
-			c.Stop()
-			await(s.t, c.Stopped())
-		}},
-		{name: "TLS that is not offered", options: options{"tls_v1": true, "tls_insecure_skip_verify": true},
-			differs: "TLS that nsqd does not offer", play: func(s *scene) {
-				c := s.consumer(finish)
-				s.result("connect", c.ConnectToNSQD(s.nsqd.Addr()))
-				c.Stop()
-				await(s.t, c.Stopped())
-			}},
-		{name: "compression that is not offered", options: options{"snappy": true}, play: func(s *scene) {
-			s.consume(finish, func(client.Consumer) { publishOneByOne(s, "a") })
-		}},
-		{name: "AUTH without a secret", nsqd: nsqtest.Options{AuthSecret: "secret"}, differs: "connect errors",
-			play: func(s *scene) {
-				c := s.consumer(finish)
-				s.result("connect", c.ConnectToNSQD(s.nsqd.Addr()))
-				c.Stop()
-				await(s.t, c.Stopped())
-			}},
-	})
-}
-
 func TestMaxInFlight(t *testing.T) {
 	change := func(steps ...int) func(*scene) {
 		return func(s *scene) {

@@ -13,6 +13,7 @@ type Client interface {
 	NewConfig() Config
 	NewConsumer(topic, channel string, config Config) (Consumer, error)
 	NewProducer(addr string, config Config) (Producer, error)
+	NewConn(addr string, config Config) Conn
 	// ErrorName returns the name of the package's error variable that err equals,
 	// such as ErrStopped, or "".
 	ErrorName(err error) string
@@ -39,14 +40,26 @@ type Consumer interface {
 	ConnectToNSQD(addr string) error
 	ConnectToNSQDs(addrs []string) error
 	ConnectToNSQLookupd(addr string) error
+	ConnectToNSQLookupds(addrs []string) error
 	DisconnectFromNSQD(addr string) error
 	DisconnectFromNSQLookupd(addr string) error
 	IsStarved() bool
+	SetBehaviorDelegate(delegate any)
 	Stop()
 
+	HandleNothing() // adds a nil handler
 	Handle(handle func(Delivery) error, failed func(Delivery), concurrency int)
 	Stopped() <-chan int
 	Stats() Stats
+}
+
+// Conn is a *nsq.Conn, with wrappers for methods that have types of its package.
+type Conn interface {
+	Connect() error
+	Close() error
+	Flush() error
+	Nop() error
+	Write(p []byte) (int, error)
 }
 
 // Stats holds the counts of a *nsq.ConsumerStats.

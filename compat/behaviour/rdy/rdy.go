@@ -62,7 +62,37 @@ func (Client) Type(err error) (name, reason string) {
 	return "", ""
 }
 
+// NewConn returns a Conn whose delegate drops everything.
+func (Client) NewConn(addr string, config client.Config) client.Conn {
+	return conn{nsq.NewConn(addr, config.(*nsq.Config), delegate{})}
+}
+
+type conn struct{ *nsq.Conn }
+
+func (c conn) Connect() error {
+	_, err := c.Conn.Connect()
+	return err
+}
+
+func (c conn) Nop() error { return c.WriteCommand(nsq.Nop()) }
+
+type delegate struct{}
+
+func (delegate) OnResponse(*nsq.Conn, []byte)              {}
+func (delegate) OnError(*nsq.Conn, []byte)                 {}
+func (delegate) OnMessage(*nsq.Conn, *nsq.Message)         {}
+func (delegate) OnMessageFinished(*nsq.Conn, *nsq.Message) {}
+func (delegate) OnMessageRequeued(*nsq.Conn, *nsq.Message) {}
+func (delegate) OnBackoff(*nsq.Conn)                       {}
+func (delegate) OnContinue(*nsq.Conn)                      {}
+func (delegate) OnResume(*nsq.Conn)                        {}
+func (delegate) OnIOError(*nsq.Conn, error)                {}
+func (delegate) OnHeartbeat(*nsq.Conn)                     {}
+func (delegate) OnClose(*nsq.Conn)                         {}
+
 type consumer struct{ *nsq.Consumer }
+
+func (c consumer) HandleNothing() { c.AddHandler(nil) }
 
 func (c consumer) Handle(handle func(client.Delivery) error, failed func(client.Delivery), concurrency int) {
 	c.AddConcurrentHandlers(handler{handle, failed}, concurrency)
