@@ -1,9 +1,12 @@
 package nsq
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -249,4 +252,35 @@ func TestDiscoveryChurnWithADeadLookupd(t *testing.T) {
 			s.Errorf("%d nsqds are left, the first one %+v", len(shown), shown[0])
 		}
 	})
+}
+
+// N6: only hosts and ports of TCP are dialled. What else nsqlookupd lists, or N5: a list of more
+// than 100,000 nsqds, is worth a log line, which is one line.
+func TestUnusableAddressesAreNotDialled(t *testing.T) {
+	list := func(host, port string) string {
+		return `{"producers":[{"hostname":` + host + `,"broadcast_address":` + host + `,"tcp_port":` + port + `}]}`
+	}
+	for name, reply := range map[string]string{
+		"unix":     list(`"unix"`, "4150"),
+		"path":     list(`"/run/nsqd.sock"`, "4150"),
+		"newline":  list(`"a\nERR forged"`, "4150"),
+		"escape":   list(`"\u001b[31ma"`, "4150"),
+		"port 0":   list(`"a"`, "0"),
+		"too many": `{"producers":[` + strings.Repeat(`{"broadcast_address":"a","tcp_port":1},`, 100_000) + `{}]}`,
+	} {
+		inScene(t, func(s *scene) {
+			s.cfg.DialContext = func(_ context.Context, network, addr string) (net.Conn, error) {
+				s.Errorf("%s: dial of %s %q", name, network, addr)
+				return nil, errBoom
+			}
+			s.lookupd("l:1").Reply(reply)
+			s.consumer(1, noError)
+			log := s.logged(LogLevelInfo)
+			s.discover("l:1")
+			after(10 * time.Minute)
+			if got := log.take(); len(got) != 1 || strings.ContainsAny(got[0], "\n\x1b") {
+				s.Errorf("%s: logged %q, want one line", name, got)
+			}
+		})
+	}
 }

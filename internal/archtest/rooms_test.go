@@ -56,7 +56,7 @@ var rooms = []room{
 		dir: "internal/discover",
 		std: []string{
 			"bytes", "cmp", "context", "encoding/json", "errors", "fmt", "io", "math/rand/v2", "net", "net/http",
-			"net/url", "slices", "strconv", "strings", "sync", "time",
+			"net/netip", "net/url", "slices", "strconv", "strings", "sync", "time", "unicode",
 		},
 	},
 	{

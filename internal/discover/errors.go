@@ -11,6 +11,10 @@ var (
 	// ErrTooLarge means that a response is too large to be read.
 	ErrTooLarge = fmt.Errorf("response of more than %d MiB", maxResponse>>20)
 
+	// ErrTooMany means that a response lists more nsqds than are used.
+	ErrTooMany = fmt.Errorf("response lists more than %d nsqds", maxProducers)
+
+	errNotAList    = errors.New("producers are not a list")
 	errNoProducers = errors.New("response without a list of producers")
 	errNotTLS      = errors.New("redirected from https to http")
 	errRedirects   = errors.New("stopped after 10 redirects")
@@ -19,6 +23,8 @@ var (
 	errMissingPort = errors.New("missing port")
 	errNoAddress   = errors.New("no broadcast_address")
 	errPort        = errors.New("tcp_port out of range")
+	errLongHost    = fmt.Errorf("broadcast_address of more than %d bytes", maxHost)
+	errUnixHost    = errors.New(`broadcast_address is "unix", which would mean a socket's path`)
 )
 
 // Error is a failure of one nsqlookupd: its address is invalid, the request
@@ -62,7 +68,7 @@ type ProducerError struct {
 }
 
 func (e *ProducerError) Error() string {
-	return fmt.Sprintf("producer %q (%s) ignored: %v", e.Hostname, e.RemoteAddress, e.Err)
+	return fmt.Sprintf("producer %q (%q) ignored: %v", e.Hostname, e.RemoteAddress, e.Err)
 }
 
 // Unwrap returns the cause.

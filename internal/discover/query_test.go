@@ -32,7 +32,7 @@ func TestResponses(t *testing.T) {
 			_, _ = w.Write([]byte(`{"producers":[`))
 		}, failed + "unexpected EOF"},
 		{"skipped", text(listing(entry(`"b"`, "1"), entry(`"a"`, "0"))),
-			`b:1 0 of 1 waiting, skipped [http://l:1/lookup] producer "h" (r:1) ignored: tcp_port out of range`},
+			`b:1 0 of 1 waiting, skipped [http://l:1/lookup] producer "h" ("r:1") ignored: tcp_port out of range`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inScene(t, func(s *scene) {

@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"net"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -16,6 +13,9 @@ const (
 	topicNotFound = "TOPIC_NOT_FOUND"
 	// maxText is how many bytes an error keeps of a message or a name.
 	maxText = 200
+	// maxProducers is how many nsqds a response may list. Each is remembered, dialled and
+	// shown.
+	maxProducers = 100_000
 	// maxSkipped is how many unusable producers of one response are reported.
 	maxSkipped = 10
 )
@@ -89,24 +89,30 @@ func parseResponse(status int, v1 bool, body []byte) (producers []Producer, skip
 
 func truncate(s string) string { return s[:min(len(s), maxText)] }
 
+// parseProducers reads the list of a response, of which it keeps no copy.
 func parseProducers(list []byte) (producers []Producer, skipped []*ProducerError, err error) {
-	var entries []json.RawMessage
-	if err := json.Unmarshal(list, &entries); err != nil {
+	entries := json.NewDecoder(bytes.NewReader(list))
+	switch begin, err := entries.Token(); {
+	case err != nil:
 		return nil, nil, err
+	case begin == nil: // null
+		return nil, nil, nil
+	case begin != json.Delim('['):
+		return nil, nil, errNotAList
 	}
-	for _, entry := range entries {
+	var entry json.RawMessage
+	for n := 0; entries.More(); n++ {
+		if n == maxProducers {
+			return nil, nil, ErrTooMany
+		}
+		if err := entries.Decode(&entry); err != nil {
+			return nil, nil, err
+		}
 		var p producer
+		var addr string
 		err := json.Unmarshal(entry, &p)
-		host := strings.Trim(p.BroadcastAddress, "[]") // an IPv6 address may be in brackets
-		addr := net.JoinHostPort(host, strconv.Itoa(p.TCPPort))
-		switch {
-		case err != nil:
-		case host == "":
-			err = errNoAddress
-		case p.TCPPort < 1 || p.TCPPort > 65535:
-			err = errPort
-		default:
-			_, _, err = net.SplitHostPort(addr)
+		if err == nil {
+			addr, err = dialAddr(p.BroadcastAddress, p.TCPPort)
 		}
 		if err != nil {
 			if len(skipped) < maxSkipped {

@@ -66,7 +66,7 @@ func TestParseResponse(t *testing.T) {
 		{"JSON of another service", 200, false, `{"status":"ok"}`, nil, errNoProducers.Error()},
 		{"null", 200, true, "null", nil, errNoProducers.Error()},
 		{"an array", 200, true, "[]", nil, "json: cannot unmarshal array into Go value of type discover.document"},
-		{"producers not a list", 200, true, `{"producers":{"a":1}}`, nil, "json: cannot unmarshal object into Go value of type []json.RawMessage"},
+		{"producers not a list", 200, true, `{"producers":{"a":1}}`, nil, "producers are not a list"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, skipped, err := parseResponse(tt.status, tt.v1, []byte(tt.body))
@@ -83,16 +83,16 @@ func TestParseResponse(t *testing.T) {
 func TestUnusableProducersAreSkipped(t *testing.T) {
 	good := entry(`"good"`, "4150")
 	for _, tt := range []struct{ name, entry, err string }{
-		{"no address", entry(`""`, "4150"), `producer "h" (r:1) ignored: no broadcast_address`},
-		{"only brackets", entry(`"[]"`, "4150"), `producer "h" (r:1) ignored: no broadcast_address`},
-		{"half a bracket", entry(`"a[b"`, "1"), `producer "h" (r:1) ignored: address a[b:1: unexpected '[' in address`},
-		{"no port", entry(`"a"`, "0"), `producer "h" (r:1) ignored: tcp_port out of range`},
-		{"unix socket", entry(`"a"`, "-1"), `producer "h" (r:1) ignored: tcp_port out of range`},
-		{"large port", entry(`"a"`, "65536"), `producer "h" (r:1) ignored: tcp_port out of range`},
+		{"no address", entry(`""`, "4150"), `producer "h" ("r:1") ignored: no broadcast_address`},
+		{"only brackets", entry(`"[]"`, "4150"), `producer "h" ("r:1") ignored: no broadcast_address`},
+		{"half a bracket", entry(`"a[b"`, "1"), `producer "h" ("r:1") ignored: broadcast_address "a[b" has a '['`},
+		{"no port", entry(`"a"`, "0"), `producer "h" ("r:1") ignored: tcp_port out of range`},
+		{"unix socket", entry(`"a"`, "-1"), `producer "h" ("r:1") ignored: tcp_port out of range`},
+		{"large port", entry(`"a"`, "65536"), `producer "h" ("r:1") ignored: tcp_port out of range`},
 		{"port as text", entry(`"a"`, `"4150"`),
-			`producer "h" (r:1) ignored: json: cannot unmarshal string into Go struct field producer.tcp_port of type int`},
-		{"null", "null", `producer "" () ignored: no broadcast_address`},
-		{"a string", `"nsqd"`, `producer "" () ignored: json: cannot unmarshal string into Go value of type discover.producer`},
+			`producer "h" ("r:1") ignored: json: cannot unmarshal string into Go struct field producer.tcp_port of type int`},
+		{"null", "null", `producer "" ("") ignored: no broadcast_address`},
+		{"a string", `"nsqd"`, `producer "" ("") ignored: json: cannot unmarshal string into Go value of type discover.producer`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, skipped, err := parseResponse(200, true, []byte(listing(tt.entry, good)))
@@ -140,6 +140,10 @@ func FuzzParseLookup(f *testing.F) {
 			host, port, err := net.SplitHostPort(p.Addr)
 			if n, _ := strconv.Atoi(port); err != nil || host == "" || n < 1 || n > 65535 {
 				t.Errorf("address %q cannot be dialled", p.Addr)
+			}
+			if strings.HasPrefix(p.Addr, "unix:") || strings.Trim(strconv.QuoteToGraphic(p.Addr), `"`) != p.Addr ||
+				strings.ContainsAny(p.Addr, " /@\\?#") {
+				t.Errorf("address %q is not host and port", p.Addr)
 			}
 		}
 		if len(got) == 0 || !v1 {
