@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/nsqio/nsq/nsqadmin"
 	"github.com/nsqio/nsq/nsqd"
 	"github.com/nsqio/nsq/nsqlookupd"
 	"go.uber.org/goleak"
@@ -39,12 +40,16 @@ const (
 type order struct {
 	NSQD    *nsqd.Options       `json:",omitempty"`
 	Lookupd *nsqlookupd.Options `json:",omitempty"`
+	Admin   *nsqadmin.Options   `json:",omitempty"`
 }
 
 // daemon returns the daemon's name.
 func (o order) daemon() string {
-	if o.NSQD != nil {
+	switch {
+	case o.NSQD != nil:
 		return "nsqd"
+	case o.Admin != nil:
+		return "nsqadmin"
 	}
 	return "nsqlookupd"
 }
@@ -77,8 +82,11 @@ func runChild(text string) error {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return fmt.Errorf("order: %w", err)
 	}
-	if o.NSQD != nil {
+	switch {
+	case o.NSQD != nil:
 		return runNSQD(ctx, o.NSQD)
+	case o.Admin != nil:
+		return runAdmin(ctx, o.Admin)
 	}
 	return runLookupd(ctx, o.Lookupd)
 }
@@ -110,5 +118,18 @@ func runLookupd(ctx context.Context, opts *nsqlookupd.Options) error {
 	fmt.Print(readyLine)
 	<-ctx.Done()
 	l.Exit()
+	return <-ended
+}
+
+func runAdmin(ctx context.Context, opts *nsqadmin.Options) error {
+	a, err := nsqadmin.New(opts)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- a.Main() }()
+	fmt.Print(readyLine)
+	<-ctx.Done()
+	a.Exit()
 	return <-ended
 }

@@ -9,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nsqio/nsq/nsqadmin"
 	"github.com/nsqio/nsq/nsqd"
 	"github.com/nsqio/nsq/nsqlookupd"
 )
@@ -132,21 +134,70 @@ func (l *Lookupd) post(path string) {
 	l.request(http.MethodPost, path, nil, nil)
 }
 
+// Lists reports whether the nsqlookupd lists an nsqd for a topic.
+func (l *Lookupd) Lists(topic, addr string) bool {
+	l.t.Helper()
+	var topics struct {
+		Topics []string `json:"topics"`
+	}
+	l.get("/topics", &topics)
+	if !slices.Contains(topics.Topics, topic) {
+		return false // /lookup would respond with an error
+	}
+	var found struct {
+		Producers []producer `json:"producers"`
+	}
+	l.get("/lookup?topic="+url.QueryEscape(topic), &found)
+	return slices.ContainsFunc(found.Producers, func(p producer) bool { return p.addr() == addr })
+}
+
+// producer is an nsqd that an nsqlookupd lists.
+type producer struct {
+	BroadcastAddress string `json:"broadcast_address"`
+	TCPPort          int    `json:"tcp_port"`
+}
+
+func (p producer) addr() string { return net.JoinHostPort(p.BroadcastAddress, strconv.Itoa(p.TCPPort)) }
+
 // Nodes returns the TCP addresses of the registered nsqds.
 func (l *Lookupd) Nodes() []string {
 	l.t.Helper()
 	var nodes struct {
-		Producers []struct {
-			BroadcastAddress string `json:"broadcast_address"`
-			TCPPort          int    `json:"tcp_port"`
-		} `json:"producers"`
+		Producers []producer `json:"producers"`
 	}
 	l.get("/nodes", &nodes)
 	var addrs []string
 	for _, p := range nodes.Producers {
-		addrs = append(addrs, net.JoinHostPort(p.BroadcastAddress, strconv.Itoa(p.TCPPort)))
+		addrs = append(addrs, p.addr())
 	}
 	return addrs
+}
+
+// Admin is an nsqadmin, through whose API operators delete topics.
+type Admin struct{ *process }
+
+// StartAdmin starts an nsqadmin of a cluster. It ends with the test.
+func StartAdmin(t testing.TB, lookupds ...*Lookupd) *Admin {
+	t.Helper()
+	o := nsqadmin.NewOptions()
+	o.HTTPAddress = freeAddr(t)
+	for _, l := range lookupds {
+		o.NSQLookupdHTTPAddresses = append(o.NSQLookupdHTTPAddresses, l.HTTPAddr())
+	}
+	return &Admin{startProcess(t, order{Admin: o}, "", o.HTTPAddress)}
+}
+
+// DeleteTopic deletes a topic from all nsqlookupds, and then from all nsqds.
+func (a *Admin) DeleteTopic(topic string) {
+	a.t.Helper()
+	a.request(http.MethodDelete, "/api/topics/"+topic, nil, nil)
+}
+
+// Tombstone has all nsqlookupds stop listing an nsqd for a topic, and then deletes the
+// topic from that nsqd.
+func (a *Admin) Tombstone(topic string, n *NSQD) {
+	a.t.Helper()
+	a.request(http.MethodDelete, "/api/nodes/"+n.HTTPAddr(), []byte(`{"topic":"`+topic+`"}`), nil)
 }
 
 // patience bounds waits in tests that are not about time. It ends a test that hangs, and
