@@ -60,6 +60,8 @@
 // nsqlookupd: [Lookupd.Hang], [Lookupd.Fail], [Lookupd.Reply] and
 // [Lookupd.Handle] replace its responses, [Lookupd.Kill] takes it down.
 //
+// For peers that break the protocol's rules see package nsqtest/hostile.
+//
 // [Network.Dials], [Network.Closes] and [Network.OpenConns] show whether a client
 // closes what it opens.
 package nsqtest

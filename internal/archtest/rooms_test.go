@@ -73,6 +73,12 @@ var rooms = []room{
 		deps:  []string{"github.com/klauspost/compress/..."},
 	},
 	{
+		dir:   "nsqtest/hostile",
+		std:   anyStd,
+		rooms: []string{"nsqtest", "internal/wire"},
+		deps:  []string{"github.com/klauspost/compress/..."},
+	},
+	{
 		dir:   "examples/...",
 		std:   anyStd,
 		rooms: []string{".", "nsqtest"},
