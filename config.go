@@ -204,6 +204,19 @@ type Config struct {
 	// handlers, some of them stay idle.
 	MaxInFlight int `opt:"max_in_flight" min:"0" default:"1"`
 
+	// MaxBytesInFlight bounds the memory that the bodies of messages in hand take, in
+	// bytes: those that wait for a handler, and those whose messages are not yet acked or
+	// requeued. RDY falls before that is exceeded, so fewer than MaxInFlight messages
+	// come if bodies are large. What a message weighs is known only when it has come: the
+	// first ones are taken for 1 MiB each, others for what those before them weighed. A
+	// message that is larger than MaxBytesInFlight comes while nothing else is in hand.
+	//
+	// If messages are so much heavier than expected that twice MaxBytesInFlight is in
+	// hand, connections are read at a trickle only, until there is less. A body above
+	// that size is not read at all, but requeued and reported, unless MaxMsgSize is set
+	// and allows it. 0 means no bound.
+	MaxBytesInFlight int64 `opt:"max_bytes_in_flight" min:"0" default:"67108864"`
+
 	// MsgTimeout is how long nsqd waits for a message to be finished or requeued
 	// before it delivers the message again. nsqd accepts 1s up to its own maximum,
 	// 15m by default. 0 means nsqd's default.
@@ -228,7 +241,8 @@ type Config struct {
 	RecycleBodies bool `opt:"recycle_bodies"`
 
 	// MaxMsgSize is the largest message body in bytes that is accepted, from nsqd
-	// and by the publish methods. 0 means no limit.
+	// and by the publish methods. 0 means no limit, except that a Consumer does not read
+	// a body of more than twice MaxBytesInFlight.
 	MaxMsgSize int32 `opt:"max_msg_size" min:"0"`
 
 	// AuthSecret is sent to an nsqd that asks for authentication. With TlsV1 it is

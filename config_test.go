@@ -59,6 +59,7 @@ var optionSpecs = []optionSpec{
 	{"output_buffer_size", "OutputBufferSize", int64(16384), nil, nil},
 	{"output_buffer_timeout", "OutputBufferTimeout", 250 * time.Millisecond, nil, nil},
 	{"max_in_flight", "MaxInFlight", 1, 0, nil},
+	{"max_bytes_in_flight", "MaxBytesInFlight", int64(64 << 20), int64(0), nil},
 	{"msg_timeout", "MsgTimeout", time.Duration(0), time.Duration(0), nil},
 	{"auto_touch", "AutoTouch", time.Duration(0), time.Duration(0), nil},
 	{"recycle_bodies", "RecycleBodies", false, nil, nil},

@@ -44,6 +44,7 @@ type Consumer struct {
 
 	mail      *mailbox
 	flags     flowFlags
+	memory    memory
 	queue     *deliveryQueue
 	contexts  contexts
 	discovery *discovery
@@ -101,6 +102,7 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 		mail:     newMailbox(),
 		contexts: newContexts(),
 	}
+	c.memory.most = readersStopAt(c.cfg)
 	c.queue = newQueue(c.cfg.MaxInFlight, c.cfg.AutoTouch, c.elapsed)
 	c.logs = newLogs(c.cfg.Logger)
 	c.log = c.logs.logger.With("topic", topic, "channel", channel)

@@ -44,6 +44,8 @@ type consumerConn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	bytes atomic.Int64 // what the bodies weigh that came over it and are still held
+
 	lane lane // the queue's, of this connection; guarded by the queue's mutex
 
 	draining atomic.Bool   // set by the run loop when it sends CLS
@@ -63,6 +65,7 @@ func newConsumerConn(c *Consumer, id control.ID, l *link.Link) *consumerConn {
 func (c *Consumer) linkConfig(addr string) link.Config {
 	cfg := c.cfg.linkConfig(addr)
 	cfg.Topic, cfg.Channel, cfg.OwnAbove = c.topic, c.channel, largestSlab(c.cfg)
+	cfg.MaxBody, cfg.Room = longestBody(c.cfg), c.memory.room
 	return cfg
 }
 
@@ -78,6 +81,7 @@ func fromMilliseconds(ms int64) time.Duration { return time.Duration(ms) * time.
 func (cc *consumerConn) drain() {
 	cc.draining.Store(true)
 	cc.link.Drain()
+	cc.c.memory.wake() // its reader waits no longer
 }
 
 // Messages queues the messages of one read for the handlers. It copies the bodies,
@@ -125,9 +129,12 @@ func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 	}
 	epoch, received := cc.c.flags.epoch.Load(), cc.c.elapsed()
 	lease := milliseconds32(cc.msgTimeout)
+	held := int64(0)
 	for i := range batch {
 		w, m := &batch[i], &messages[i]
 		body := w.Body
+		m.weight = weigh(len(body))
+		held += m.weight.bytes()
 		if !own {
 			from := len(mem)
 			mem = append(mem, body...)
@@ -139,6 +146,7 @@ func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 		m.original, m.conn, m.bodies = m, cc, shared
 		m.epoch, m.received, m.lease = epoch, received, lease
 	}
+	cc.add(held)
 	if cc.draining.Load() || !cc.c.queue.put(messages) { // a drain or a stop
 		for i := range messages {
 			requeueUnbegun(&messages[i])
@@ -149,11 +157,17 @@ func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 	}
 }
 
-// TooBig requeues a message whose body exceeds max_msg_size. However many attempts
-// it has had, it is not acked: another consumer may have room for it.
+// TooBig requeues a message whose body exceeds max_msg_size, or is too long to be read
+// without one. However many attempts it has had, it is not acked: another consumer may
+// have room for it.
 func (cc *consumerConn) TooBig(w wire.Message, size int) {
-	cc.log.Error("message not read: body exceeds max_msg_size", "id", string(w.ID[:]),
-		"bytes", size, "max_msg_size", cc.c.cfg.MaxMsgSize, "attempts", w.Attempts)
+	if most := cc.c.cfg.MaxMsgSize; most > 0 {
+		cc.log.Error("message not read: body exceeds max_msg_size", "id", string(w.ID[:]),
+			"bytes", size, "max_msg_size", most, "attempts", w.Attempts)
+	} else {
+		cc.log.Error("message not read: body exceeds twice max_bytes_in_flight, set max_msg_size to allow it",
+			"id", string(w.ID[:]), "bytes", size, "max_bytes_in_flight", cc.c.cfg.MaxBytesInFlight, "attempts", w.Attempts)
+	}
 	m := &Message{ID: MessageID(w.ID), Attempts: w.Attempts}
 	cc.conclude(nil, m, outcome{fate: unbegun, delay: autoDelay})
 }
@@ -186,7 +200,11 @@ func (cc *consumerConn) cleanUp(m *Message, state uint32) {
 // a drain.
 func (cc *consumerConn) lost() {
 	cc.cancel(fmt.Errorf("nsqd %s: %w", cc.addr, ErrConnectionLost))
-	for _, m := range cc.c.queue.orphan(cc) {
+	unbegun, begun := cc.c.queue.orphan(cc)
+	for _, m := range unbegun {
+		cc.release(m.weight.bytes())
+	}
+	for _, m := range append(unbegun, begun...) {
 		cc.conclude(nil, m, outcome{fate: connectionLost})
 	}
 }

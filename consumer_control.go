@@ -29,6 +29,7 @@ func (c *Consumer) flowConfig() flow.Config {
 	buffered := cmp.Or(max(cfg.OutputBufferTimeout, 0), defaultOutputBuffer)
 	return flow.Config{
 		MaxInFlight: cfg.MaxInFlight,
+		MaxBytes:    cfg.MaxBytesInFlight,
 		Uniform:     cfg.RDYStrategy == RDYUniform,
 		Idle:        min(2*buffered, cfg.LowRdyIdleTimeout),
 		Turn:        cfg.LowRdyTimeout,

@@ -1,6 +1,10 @@
 package nsq
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/rdyhq/nsq/internal/control"
+)
 
 // flowFlags are set by the run loop and read by readers and handlers. Outside backoff
 // they hardly ever change. They are the only state that messages share on the success
@@ -15,13 +19,24 @@ type flowFlags struct {
 	// listening makes the reader of the next message wake the machine, which has little
 	// to do while none comes.
 	listening atomic.Bool
+	// weighAt makes the reader that brings so many bytes into memory have flow weigh
+	// them. 0: none does.
+	weighAt atomic.Int64
 }
 
 // set sets all flags. Only the run loop calls it.
-func (f *flowFlags) set(epoch uint32, reporting, listening bool) {
-	f.epoch.Store(epoch)
-	f.reporting.Store(reporting)
-	f.listening.Store(listening)
+func (f *flowFlags) set(flags control.SetFlags) {
+	f.epoch.Store(flags.Epoch)
+	f.reporting.Store(flags.Reporting)
+	f.listening.Store(flags.Listening)
+	f.weighAt.Store(flags.WeighAt)
+}
+
+// claimWeighing reports whether the caller must have flow weigh the bytes in memory,
+// which are so many now. It resets weighAt, so only one caller does.
+func (f *flowFlags) claimWeighing(bytes int64) bool {
+	at := f.weighAt.Load()
+	return at > 0 && bytes >= at && f.weighAt.CompareAndSwap(at, 0)
 }
 
 // claimWake reports whether the caller, which has read a message, must wake the machine. It

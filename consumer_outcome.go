@@ -47,12 +47,16 @@ func (cc *consumerConn) conclude(w *worker, m *Message, o outcome) {
 		cc.c.queue.addFin(w, m)
 	} else {
 		cc.link.Fin((*wire.ID)(&m.ID))
+		cc.release(m.weight.bytes())
 	}
 }
 
 // concludeRest is the rest of conclude: all but a success outside backoff, for which a
 // large function costs time.
 func (cc *consumerConn) concludeRest(m *Message, o outcome, late bool) {
+	if !late || o.fate >= timedOutUnacked && m.is(detached) { // see memory
+		cc.release(m.weight.bytes())
+	}
 	switch o.fate {
 	case expired:
 		cc.link.Expire()

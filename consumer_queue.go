@@ -108,8 +108,13 @@ func (d *deliveryQueue) put(messages []Message) bool {
 // take ends a worker's work on its message, and waits for the next one. It reports
 // false if the worker must end. It sets w.now to the time at which it returns.
 func (d *deliveryQueue) take(w *worker) (*Message, bool) {
-	if m := w.current(); m != nil && !m.is(responded|timedOut) {
-		d.detach(m)
+	if m := w.current(); m != nil {
+		if !m.is(responded | timedOut) {
+			d.detach(m)
+		}
+		if m.is(timedOut) && !m.is(detached) { // while the handler ran
+			m.conn.release(m.weight.bytes())
+		}
 	}
 	w.now = d.clock()
 	if w.now-w.since < batchSlice {
@@ -141,7 +146,7 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 
 // addFin adds the FIN of a worker's message to those of its batch.
 func (d *deliveryQueue) addFin(w *worker, m *Message) {
-	if w.fins.add(m.conn.link, m.ID) && w.unclaimed() > 0 && !d.flushScheduled.Swap(true) {
+	if w.fins.add(m) && w.unclaimed() > 0 && !d.flushScheduled.Swap(true) {
 		d.flushTimer.Reset(batchSlice)
 	}
 }
@@ -310,12 +315,12 @@ func (d *deliveryQueue) expireBegun(match func(*Message) bool) (marked []*Messag
 // orphan gives up the messages of a connection that has ended. It takes those that no
 // worker has begun out of the queue, marks all unacked messages as timed out, and
 // returns these.
-func (d *deliveryQueue) orphan(from *consumerConn) []*Message {
+func (d *deliveryQueue) orphan(from *consumerConn) (unbegun, begun []*Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	its := func(m *Message) bool { return m.conn == from }
-	unbegun := slices.DeleteFunc(d.extract(its), func(m *Message) bool { return !m.expire() })
-	return append(unbegun, d.expireBegun(its)...)
+	unbegun = slices.DeleteFunc(d.extract(its), func(m *Message) bool { return !m.expire() })
+	return unbegun, d.expireBegun(its)
 }
 
 // close seals the queue, makes put refuse messages, and returns those that no worker has

@@ -225,7 +225,8 @@ func (p *queuePlayer) play(verb string, words []string) {
 	case "remove":
 		p.result("removed %s", formatMessages(d.remove(p.conn(first).consumerConn)))
 	case "lost":
-		p.result("cut off %s", formatMessages(d.orphan(p.conn(first).consumerConn)))
+		unbegun, begun := d.orphan(p.conn(first).consumerConn)
+		p.result("cut off %s", formatMessages(append(unbegun, begun...)))
 	case "sweep":
 		found := d.sweep(p.c.elapsed(), time.Minute)
 		p.result("expired %s, overdue %s", formatMessages(found.expired), formatMessages(found.overdue))

@@ -368,7 +368,7 @@ func TestNeverMoreInFlightThanAllowed(t *testing.T) {
 // second, and shares it once another one has messages. In between no RDY is sent.
 func TestRDYFollowsMessages(t *testing.T) {
 	inScene(t, func(s *scene) {
-		s.cfg.MaxInFlight = 80
+		s.cfg.MaxInFlight, s.cfg.MaxBytesInFlight = 80, 0 // before the first message the budget is 64
 		nsqds := s.nsqds(8)
 		s.consumer(80, func(*Message) error { sleep(offBeat); return nil })
 		s.connect(nsqds...)
@@ -511,7 +511,7 @@ func TestSnapshot(t *testing.T) {
 		if len(got.Connections) != 3 {
 			s.Fatalf("%+v, want 3 connections", got.Connections)
 		}
-		want := ConnectionSnapshot{Addr: "a:1", State: ConnectionUp, Version: "1.3.0", RDY: 5, InFlight: 3, LastMessage: start, Counts: Counts{Received: 3}}
+		want := ConnectionSnapshot{Addr: "a:1", State: ConnectionUp, Version: "1.3.0", RDY: 5, InFlight: 3, BytesInFlight: 3, LastMessage: start, Counts: Counts{Received: 3}}
 		if got.Connections[0] != want {
 			s.Errorf("%+v, want %+v", got.Connections[0], want)
 		}

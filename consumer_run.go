@@ -105,6 +105,7 @@ func (l *runLoop) tick(now time.Time) {
 			s := conn.link.Sample()
 			l.machine.Sample(now, id, flow.Sample{
 				Received: s.Received, InFlight: s.InFlight, Peak: s.Peak, LastMessage: s.LastMessage,
+				Bytes: s.Bytes, BytesInFlight: conn.bytes.Load(),
 			})
 		}
 	}
@@ -147,7 +148,7 @@ func (l *runLoop) do(command control.Command) {
 	case control.SetRDY:
 		l.conns[do.ID].link.Rdy(do.RDY)
 	case control.SetFlags:
-		l.c.flags.set(do.Epoch, do.Reporting, do.Listening)
+		l.setFlags(do)
 	case control.Drain:
 		l.conns[do.ID].drain()
 	case control.Requeue:
@@ -173,6 +174,15 @@ func (l *runLoop) do(command control.Command) {
 		logEvent(l.c.log, do.Event, func(id control.ID) link.Transport { return l.dials[id].link.Transport() })
 	case control.Done:
 		l.over = true
+	}
+}
+
+// setFlags sets the flags for readers and handlers. A reader that has brought bytes into
+// memory before weighAt was set has not seen it, so the loop looks itself.
+func (l *runLoop) setFlags(flags control.SetFlags) {
+	l.c.flags.set(flags)
+	if l.c.flags.claimWeighing(l.c.memory.held.Load()) {
+		l.c.post(l.machine.Weigh)
 	}
 }
 

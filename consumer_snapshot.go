@@ -17,6 +17,13 @@ type Snapshot struct {
 	Paused      bool // by Pause
 	InFlight    int  // messages received and not acked or requeued, over all connections
 
+	MaxBytesInFlight int64 // the Config's
+	// BytesInFlight is what the bodies of the messages in hand take, over all connections
+	// and those that have ended. Bodies over 2 KiB are rounded up by less than a
+	// thousandth. A body counts until its message is acked or requeued, or as long as a
+	// handler runs that was given it in time.
+	BytesInFlight int64
+
 	// Connections has every nsqd that the Consumer is connected to or tries to connect
 	// to, and the connections that are being closed, sorted by address. From the
 	// beginning of a stop it has only the latter.
@@ -65,6 +72,8 @@ type ConnectionSnapshot struct {
 	InFlight    int       // messages received and not acked or requeued
 	LastMessage time.Time // zero before the first message of this connection
 
+	BytesInFlight int64 // what the bodies in hand take that came over this connection
+
 	Version     string // nsqd's; empty without a connection
 	TLS         string // its version, such as "TLS 1.3"; empty without
 	Compression string // "snappy", "deflate" or empty
@@ -87,7 +96,10 @@ func (c *Consumer) Snapshot() Snapshot {
 }
 
 func (l *runLoop) snapshot(now time.Time) Snapshot {
-	s := Snapshot{Topic: l.c.topic, Channel: l.c.channel, Counts: l.past}
+	s := Snapshot{
+		Topic: l.c.topic, Channel: l.c.channel, Counts: l.past,
+		MaxBytesInFlight: l.c.cfg.MaxBytesInFlight, BytesInFlight: l.c.memory.held.Load(),
+	}
 	s.MaxInFlight, s.Paused = l.machine.MaxInFlight()
 	var until time.Time
 	if s.BackoffLevel, until = l.machine.Backoff(); until.After(now) {
@@ -126,7 +138,8 @@ func (cc *consumerConn) snapshot() ConnectionSnapshot {
 	s := ConnectionSnapshot{
 		Addr: cc.addr, State: ConnectionUp,
 		RDY: l.RDY, InFlight: l.InFlight, LastMessage: l.LastMessage,
-		Version: how.Version, TLS: how.TLS, Compression: how.Compression,
+		BytesInFlight: cc.bytes.Load(),
+		Version:       how.Version, TLS: how.TLS, Compression: how.Compression,
 	}
 	if cc.draining.Load() {
 		s.State, s.RDY = ConnectionClosing, 0

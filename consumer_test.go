@@ -521,7 +521,7 @@ func TestRDYStaysWithinMaxRDYCount(t *testing.T) {
 		s.consumer(1, noError)
 		log := s.logged(LogLevelWarning)
 		s.connect(small, large)
-		for _, limit := range []int{50, 100, 9} {
+		for _, limit := range []int{50, 64, 9} {
 			s.c.ChangeMaxInFlight(limit)
 			after(rdyMoves)
 			if a, b := rdyOf(small), rdyOf(large); a > 7 || a+b != limit {

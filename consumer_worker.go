@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/rdyhq/nsq/internal/link"
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
@@ -47,30 +46,34 @@ type worker struct {
 // finBatch holds the FINs that a worker has not yet given to the link. However slow the
 // handler, they wait no longer than about batchSlice: see deliveryQueue.
 type finBatch struct {
-	mu    sync.Mutex // guards link and ids
-	link  *link.Link
+	mu    sync.Mutex // guards conn, ids and bytes
+	conn  *consumerConn
 	ids   []wire.ID
+	bytes int64     // what the bodies of the messages weigh
 	spare []wire.ID // the previous ids, for reuse; only the worker uses it
 }
 
-// add adds a FIN, and reports whether it is the first. Only the worker calls it. All FINs
-// of a batch go to one link, since all messages of a slab came over one.
-func (b *finBatch) add(l *link.Link, id MessageID) (first bool) {
+// add adds the FIN of a message, and reports whether it is the first. Only the worker
+// calls it. All FINs of a batch go to one link, since all messages of a slab came over
+// one connection.
+func (b *finBatch) add(m *Message) (first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.link = l
-	b.ids = append(b.ids, wire.ID(id))
+	b.conn = m.conn
+	b.ids = append(b.ids, wire.ID(m.ID))
+	b.bytes += m.weight.bytes()
 	return len(b.ids) == 1
 }
 
 // flush gives the FINs to the link. Only the worker calls it.
 func (b *finBatch) flush() {
 	b.mu.Lock()
-	l, ids := b.link, b.ids
-	b.ids = b.spare[:0]
+	conn, ids, bytes := b.conn, b.ids, b.bytes
+	b.ids, b.bytes = b.spare[:0], 0
 	b.mu.Unlock()
 	if len(ids) > 0 {
-		l.Fins(ids)
+		conn.link.Fins(ids)
+		conn.release(bytes)
 	}
 	b.spare = ids
 }
@@ -78,11 +81,12 @@ func (b *finBatch) flush() {
 // flushFor gives the FINs to the link on behalf of a worker whose handler is running.
 func (b *finBatch) flushFor() {
 	b.mu.Lock()
-	l, ids := b.link, slices.Clone(b.ids)
-	b.ids = b.ids[:0]
+	conn, ids, bytes := b.conn, slices.Clone(b.ids), b.bytes
+	b.ids, b.bytes = b.ids[:0], 0
 	b.mu.Unlock()
 	if len(ids) > 0 {
-		l.Fins(ids)
+		conn.link.Fins(ids)
+		conn.release(bytes)
 	}
 }
 

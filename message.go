@@ -37,7 +37,8 @@ type Message struct {
 	Body        []byte
 	Timestamp   int64  // when it was published, in nanoseconds since 1970
 	Attempts    uint16 // deliveries so far; 1 on the first
-	lease       uint32 // milliseconds after received; accessed atomically; here it fills a gap
+	weight      weight // of Body when it was received; this and lease fill a gap
+	lease       uint32 // milliseconds after received; accessed atomically
 	NSQDAddress string // of the nsqd that delivered it
 
 	// Delegate receives the acks. It is exported for tests that make their own

@@ -220,12 +220,11 @@ func (c *client) ready() bool {
 // the connection.
 func (c *client) writeLoop() {
 	for {
-		batch, stream, deadline := c.nextBatch()
+		batch, stream, interval := c.nextBatch()
 		if len(batch) == 0 {
 			break
 		}
-		_ = c.conn.SetWriteDeadline(deadline)
-		if _, err := stream.Write(batch); err != nil {
+		if err := c.send(stream, batch, interval); err != nil {
 			c.cut()
 			break
 		}
@@ -233,10 +232,28 @@ func (c *client) writeLoop() {
 	_ = c.conn.Close()
 }
 
+// send writes a batch in pieces. As in nsqd, which writes message by message, each has
+// one heartbeat interval.
+func (c *client) send(stream io.Writer, batch []byte, interval time.Duration) error {
+	const piece = 64 << 10
+	for len(batch) > 0 {
+		var deadline time.Time
+		if interval > 0 {
+			deadline = time.Now().Add(interval)
+		}
+		_ = c.conn.SetWriteDeadline(deadline)
+		n := min(len(batch), piece)
+		if _, err := stream.Write(batch[:n]); err != nil {
+			return err
+		}
+		batch = batch[n:]
+	}
+	return nil
+}
+
 // nextBatch waits for output that may be sent, and returns it with the stream to
-// send it on. An empty batch means that the client has ended. As in nsqd, the
-// deadline is one heartbeat interval away.
-func (c *client) nextBatch() (batch []byte, stream io.ReadWriter, deadline time.Time) {
+// send it on, and the heartbeat interval. An empty batch means that the client has ended.
+func (c *client) nextBatch() (batch []byte, stream io.ReadWriter, interval time.Duration) {
 	c.nsqd.mu.Lock()
 	defer c.nsqd.mu.Unlock()
 	c.writing = false
@@ -244,14 +261,11 @@ func (c *client) nextBatch() (batch []byte, stream io.ReadWriter, deadline time.
 	for c.sendable() == 0 && !c.ending {
 		c.wake.Wait()
 	}
-	if c.interval > 0 {
-		deadline = time.Now().Add(c.interval)
-	}
 	n := c.sendable()
 	batch, c.out = c.out[:n:n], c.out[n:]
 	c.sendLimit = min(c.sendLimit, 0)
 	c.writing = true
-	return batch, c.stream, deadline
+	return batch, c.stream, c.interval
 }
 
 // sendable returns how many bytes of out may be sent. Callers hold the mutex.

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"cmp"
 	"slices"
 	"time"
 )
@@ -126,7 +125,7 @@ func (m *Machine) weigh(now time.Time) {
 	var inFlight int64
 	for _, c := range m.conns {
 		messages, bytes = messages+c.cargo.messages, bytes+c.cargo.bytes
-		c.cargo.weight.learn(c.cargo.messages, c.cargo.bytes, cmp.Or(b.weight, unknownWeight))
+		c.cargo.weight.learn(c.cargo.messages, c.cargo.bytes, b.expected())
 		c.cargo.messages, c.cargo.bytes = 0, 0
 		inFlight += c.cargo.inFlight
 	}
@@ -174,7 +173,19 @@ func (m *Machine) applyBudget() {
 
 // expects returns what one more message of a connection is expected to weigh.
 func (m *Machine) expects(c *conn) float64 {
-	return float64(cmp.Or(c.cargo.weight, m.budget.weight, unknownWeight))
+	if c.cargo.weight > 0 {
+		return float64(c.cargo.weight)
+	}
+	return float64(m.budget.expected())
+}
+
+// expected returns what a message of a connection that has brought none is expected to
+// weigh.
+func (b *budget) expected() weight {
+	if b.weight > 0 {
+		return b.weight
+	}
+	return unknownWeight
 }
 
 // shareBudget sets the rooms, and how many slots there are.

@@ -13,6 +13,7 @@ type Stats struct {
 	Expired  uint64 // messages that Expire gave up
 	Lost     uint64 // messages that Lose gave up, or whose FIN or REQ was never sent
 	Writes   uint64 // Write calls of the link
+	Bytes    uint64 // of the bodies of messages given to the receiver
 
 	InFlight    int       // messages received and not yet counted otherwise
 	Peak        int       // the highest InFlight since the last Sample

@@ -55,6 +55,9 @@ type Config struct {
 	WriteTimeout time.Duration
 	// MaxBody is the largest message body that is read; 0 is no limit.
 	MaxBody int
+	// Room, if not nil, is asked before each read. It returns nil if the receiver can take
+	// more, and otherwise a channel that is closed when it is worth asking again.
+	Room func() <-chan struct{}
 	// OwnAbove is the length above which a body gets memory of its own, which the
 	// receiver may keep. With 0, none does.
 	OwnAbove int
@@ -100,6 +103,8 @@ type Link struct {
 	// Set by Start before the loops run. Only the loops read them.
 	receiver Receiver
 	frames   FrameReceiver // the receiver, if it is one; otherwise nil
+
+	lastNop time.Time // when the reader last sent a NOP without being asked; used by it alone
 
 	// Set by the handshake, within Dial, and not changed after that. Any goroutine may
 	// read it.

@@ -16,6 +16,7 @@ func (l *Link) readLoop() {
 	for {
 		err := l.handleFrames(&batch)
 		if err == nil {
+			l.trickle()
 			err = l.in.fill()
 		}
 		if err != nil {
@@ -80,7 +81,7 @@ func (l *Link) handleOutsized(err error, batch *[]wire.Message) error {
 		return err
 	}
 	l.passOn(batch)
-	if l.countReceived(1) {
+	if l.countReceived(1, 0) {
 		l.receiver.TooBig(m.message, m.size)
 	}
 	l.awaitRoom()
@@ -94,7 +95,11 @@ func (l *Link) passOn(batch *[]wire.Message) {
 	if len(*batch) == 0 {
 		return
 	}
-	if l.countReceived(len(*batch)) {
+	bytes := 0
+	for i := range *batch {
+		bytes += len((*batch)[i].Body)
+	}
+	if l.countReceived(len(*batch), bytes) {
 		l.receiver.Messages(*batch)
 	}
 	clear(*batch) // their bodies would keep the read buffer alive
@@ -102,12 +107,13 @@ func (l *Link) passOn(batch *[]wire.Message) {
 	l.awaitRoom()
 }
 
-// countReceived counts messages that have arrived. It reports false, and ends the link,
+// countReceived counts messages that have arrived, and their bodies. It reports false, and ends the link,
 // if nsqd has more in flight than it may.
-func (l *Link) countReceived(messages int) bool {
+func (l *Link) countReceived(messages, bytes int) bool {
 	now := time.Now()
 	l.mu.Lock()
 	l.stats.Received += uint64(messages) // #nosec G115 -- positive
+	l.stats.Bytes += uint64(bytes)       // #nosec G115 -- not negative
 	l.stats.InFlight += messages
 	l.stats.Peak = max(l.stats.Peak, l.stats.InFlight)
 	l.stats.LastMessage = now

@@ -1,0 +1,66 @@
+package link
+
+import "time"
+
+// While the receiver has no room, the reader reads at a trickle. That is enough to keep
+// the connection, and so little that what it adds does not matter:
+//
+//   - nsqd expects a command within two heartbeat intervals. Its heartbeats may be stuck
+//     behind messages, so the reader sends a NOP at each interval, asked or not.
+//   - nsqd gives up a connection's messages, for good and without a word, if a write
+//     takes longer than one heartbeat interval. The longest write is that of one message,
+//     1 MiB unless nsqd's max-msg-size is raised. So the reader makes 32 reads of up to
+//     64 KiB in each interval: 2 MiB.
+
+const (
+	trickleReads = 32 // in a heartbeat interval
+	// usualHeartbeat is the interval of an nsqd that was not asked for one.
+	usualHeartbeat = 30 * time.Second
+)
+
+// trickle waits until the receiver has room, the next read of a trickle is due, or the
+// link ends.
+func (l *Link) trickle() {
+	freed := l.full()
+	if freed == nil {
+		return
+	}
+	heartbeat := time.Duration(l.cfg.Identify.HeartbeatInterval) * time.Millisecond
+	if heartbeat <= 0 {
+		heartbeat = usualHeartbeat
+	}
+	if now := time.Now(); now.Sub(l.lastNop) >= heartbeat {
+		l.lastNop = now
+		l.Nop()
+	}
+	next := time.NewTimer(heartbeat / trickleReads)
+	defer next.Stop()
+	for freed != nil {
+		select {
+		case <-freed:
+			freed = l.full()
+		case <-next.C:
+			return
+		case <-l.conn.closed:
+			return
+		}
+	}
+}
+
+// full returns what Room does. But a link that drains reads on, since its receiver keeps
+// no more messages.
+func (l *Link) full() <-chan struct{} {
+	if l.cfg.Room == nil {
+		return nil
+	}
+	freed := l.cfg.Room()
+	if freed == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.drain.requested {
+		return nil
+	}
+	return freed
+}

@@ -1,0 +1,128 @@
+package link
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// crowded is a receiver without room, until leave.
+type crowded struct {
+	mu    sync.Mutex // guards freed
+	freed chan struct{}
+	asked atomic.Int64
+}
+
+func (c *crowded) room() <-chan struct{} {
+	c.asked.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.freed
+}
+
+func (c *crowded) leave() {
+	c.mu.Lock()
+	close(c.freed)
+	c.freed = nil
+	c.mu.Unlock()
+}
+
+func newCrowdedLink(p *peer, heartbeat time.Duration) (*Link, *recorder, *crowded) {
+	c := &crowded{freed: make(chan struct{})}
+	cfg := p.config()
+	cfg.Room, cfg.Identify.HeartbeatInterval = c.room, heartbeat.Milliseconds()
+	l, r := p.connect(cfg)
+	return l, r, c
+}
+
+// N8: while the receiver has no room, the reader makes 32 reads in a heartbeat interval,
+// and keeps the connection with a NOP in each. Then it reads on at once.
+func TestReaderWaitsForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		l, r, c := newCrowdedLink(p, time.Second)
+		p.expect("NOP\n")
+		frames := 0
+		go func() {
+			for range 2000 { // more than is read in 5 s, and more than the network buffers
+				p.send(message("a", strings.Repeat("x", 10_000)))
+				frames++
+			}
+		}()
+		pass(900 * time.Millisecond)
+		p.expectNothing()
+		pass(99 * time.Millisecond)
+		if s := l.Stats(); s.Bytes > 32*64<<10 || s.Bytes == 0 {
+			t.Errorf("%d bytes read in an interval", s.Bytes)
+		}
+		pass(4 * time.Second)
+		p.expect(strings.Repeat("NOP\n", 4))
+		asked := c.asked.Load()
+		c.leave()
+		synctest.Wait()
+		if s := l.Stats(); s.Received != 2000 || frames != 2000 {
+			t.Errorf("%d messages sent, %d read", frames, s.Received)
+		}
+		if n := c.asked.Load() - asked; n == 0 {
+			t.Error("the receiver was not asked again")
+		}
+		l.Close(nil)
+		_ = r.wait()
+	})
+}
+
+// A reader that waits holds up neither the end of its link nor a drain.
+func TestWaitingReaderEnds(t *testing.T) {
+	for _, drain := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPeer(t)
+			l, r, c := newCrowdedLink(p, time.Minute)
+			start := time.Now()
+			p.expect("NOP\n")
+			if drain {
+				l.Drain()
+				p.expect("CLS\n")
+				p.send(closeWaitFrame)
+				c.leave() // as its owner does, though there still is no room
+				c.mu.Lock()
+				c.freed = make(chan struct{})
+				c.mu.Unlock()
+				p.expectEOF()
+				_ = p.conn.Close()
+			} else {
+				l.Close(nil)
+			}
+			if err := r.wait(); err != nil || time.Since(start) > 2*stragglerWait {
+				t.Errorf("ended after %v with %v", time.Since(start), err)
+			}
+		})
+	}
+}
+
+// Without an interval of its own, a link takes nsqd's default for the trickle.
+func TestTrickleWithoutHeartbeatInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c := &crowded{freed: make(chan struct{})}
+		cfg := p.config()
+		cfg.Room, cfg.Identify = c.room, wire.Identify{ClientID: "c", FeatureNegotiation: true}
+		l, r := p.connect(cfg)
+		go func() {
+			for range 500 {
+				_, _ = p.conn.Write(message("a", strings.Repeat("x", 10_000)))
+			}
+		}()
+		p.expect("NOP\n")
+		pass(29 * time.Second)
+		p.expectNothing()
+		pass(2 * time.Second)
+		p.expect("NOP\n")
+		l.Close(nil)
+		_ = r.wait()
+	})
+}
