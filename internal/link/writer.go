@@ -29,6 +29,7 @@ func (l *Link) writeLoop() {
 			releaseChunk(chunk)
 			out[i] = nil
 		}
+		l.conn.rest()
 	}
 }
 
