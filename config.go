@@ -124,7 +124,10 @@ type Config struct {
 	// LowRdyIdleTimeout bounds how long an nsqd without messages keeps RDY that other
 	// nsqds could use: more than a probe of 1 or, if MaxInFlight is less than the number
 	// of nsqds, any at all. The time is usually far shorter: twice OutputBufferTimeout,
-	// or 25 ms for an RDY of 1.
+	// or 25 ms for an RDY of 1. While no nsqd has messages for seconds, nothing else could
+	// use it, and with MaxInFlight less than the number of nsqds it moves on more and more
+	// seldom: after a minute a round of n nsqds takes 2.5 s + n × 125 ms, whatever this
+	// option says. The first message then waits for one round at most.
 	LowRdyIdleTimeout time.Duration `opt:"low_rdy_idle_timeout" min:"1s" max:"5m" default:"10s"`
 
 	// LowRdyTimeout bounds how long an nsqd with messages keeps its RDY while others

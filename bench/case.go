@@ -12,6 +12,7 @@ const (
 	latency = "latency" // receives messages at a given rate, and measures their age
 	publish = "publish" // publishes as fast as the server replies
 	idle    = "idle"    // is connected and replies to heartbeats
+	silence = "silence" // is connected, and receives no message for minutes
 	connect = "connect" // discovers nsqds through an nsqlookupd and connects to them
 )
 
@@ -24,6 +25,7 @@ type Case struct {
 	InFlight  int           // max_in_flight
 	Handlers  int           // goroutines that handle messages, or that publish
 	Conns     int           // number of nsqds
+	Consumers int           // for silence: consumers in the client's process
 	Transport string        // "", "tls", "snappy" or "deflate"
 	Handler   string        // "" returns at once, "1ms" sleeps, "async" acks in another goroutine
 	Mode      string        // for publish: "sync", "async" or "multi", 100 messages at a time
@@ -45,7 +47,8 @@ func (c Case) Name() string {
 	add(c.Body > 0, "%s", size(c.Body))
 	add(c.InFlight > 0, "mif=%d", c.InFlight)
 	add(c.Handlers > 0, "x%d", c.Handlers)
-	add(c.Conns > 1, "conns=%d", c.Conns)
+	add(c.Conns > 1 || c.Kind == silence, "conns=%d", c.Conns)
+	add(c.Consumers > 0, "consumers=%d", c.Consumers)
 	add(c.Transport != "", "%s", c.Transport)
 	add(c.Handler != "", "handler=%s", c.Handler)
 	add(c.Rate > 0, "rate=%d", c.Rate)
@@ -72,6 +75,8 @@ type Result struct {
 
 	P50, P99, P999 time.Duration // for latency: age of the messages
 	Took           time.Duration // for connect: until the client reports all connections ready
+
+	RDYs, NOPs uint64 // for silence: commands that the server has received
 
 	Goroutines int   // for idle: per connection
 	RSS        int64 // for idle: bytes per connection

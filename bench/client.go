@@ -68,7 +68,7 @@ func runClient(name string, c Case, where addresses) error {
 		return fmt.Errorf("no client is called %q", name)
 	}
 	run := map[string]func(library, Case, addresses) (Result, error){
-		consume: runConsume, latency: runLatency, publish: runPublish, idle: runIdle, connect: runConnect,
+		consume: runConsume, latency: runLatency, publish: runPublish, idle: runIdle, silence: runSilence, connect: runConnect,
 	}[c.Kind]
 	r, err := run(libraries[i].lib, c, where)
 	if err != nil {

@@ -37,7 +37,7 @@ func (lib rdyLibrary) consume(c Case, where addresses, handle func(byte, []byte)
 	ready := func() bool {
 		n := 0
 		for _, conn := range consumer.Snapshot().Connections {
-			if conn.RDY > 0 {
+			if conn.RDY > 0 || c.InFlight < c.Conns {
 				n++
 			}
 		}

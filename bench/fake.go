@@ -26,6 +26,8 @@ type fake struct {
 	feed *feed
 	tls  *tls.Config
 
+	counts liveCounts
+
 	// The fake sends messages only after all connections have subscribed. While
 	// messages flow, go-nsq takes minutes to make 1,000 connections and gives up
 	// on some.
@@ -68,6 +70,9 @@ func (f *fake) serve(l net.Listener) {
 // client's figures.
 func (f *fake) handle(conn net.Conn) {
 	in := newScanner(conn)
+	if f.c.Kind == silence { // there may be 10,000 connections
+		in.buf = make([]byte, 1<<10)
+	}
 	if magic, err := in.take(4); err != nil || string(magic) != wire.MagicV2 {
 		return
 	}
@@ -89,8 +94,11 @@ func (f *fake) handle(conn net.Conn) {
 			if upgraded != nil {
 				in = newScanner(upgraded)
 			}
-			if f.c.Kind == idle {
-				go c.beat()
+			switch f.c.Kind {
+			case idle:
+				go c.beat(heartbeat)
+			case silence:
+				go c.beat(nsqdHeartbeat)
 			}
 		case wire.CmdSub:
 			if _, err := c.conn.Write(f.feed.ok); err != nil {
@@ -108,7 +116,10 @@ func (f *fake) handle(conn net.Conn) {
 			}
 			_ = in.readProducer(c.conn)
 			return
+		case wire.CmdNop:
+			f.counts.nops.Add(1)
 		case wire.CmdRdy:
+			f.counts.rdys.Add(1)
 			c.setRdy(atoi([]byte(cmd.Params[0])))
 			_ = in.readConsumer(c)
 			return
@@ -239,17 +250,18 @@ func (c *fakeConn) pace() {
 	}
 }
 
-// beat sends heartbeats, much more often than nsqd does.
-func (c *fakeConn) beat() {
+// beat sends heartbeats.
+func (c *fakeConn) beat(interval time.Duration) {
 	frame := wire.AppendFrame(nil, wire.FrameResponse, []byte(wire.Heartbeat))
-	for range time.Tick(heartbeat) {
+	for range time.Tick(interval) {
 		if _, err := c.conn.Write(frame); err != nil {
 			return
 		}
 	}
 }
 
-// heartbeat is the interval between heartbeats to an idle client.
+// heartbeat is the interval between heartbeats to a client of the idle case: much shorter
+// than nsqd's.
 const heartbeat = 500 * time.Millisecond
 
 // scanner reads commands.
@@ -325,7 +337,10 @@ func (s *scanner) readConsumer(c *fakeConn) error {
 				break
 			}
 			switch line := b[:end]; {
+			case string(line) == wire.CmdNop:
+				c.f.counts.nops.Add(1)
 			case bytes.HasPrefix(line, []byte("RDY ")):
+				c.f.counts.rdys.Add(1)
 				c.setRdy(atoi(line[4:]))
 			case bytes.HasPrefix(line, []byte("REQ ")):
 				finished++

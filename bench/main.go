@@ -37,6 +37,7 @@ func run() error {
 // options are the command line's.
 type options struct {
 	quick  bool
+	idle   bool
 	json   bool
 	list   bool
 	runs   int
@@ -52,10 +53,11 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.BoolVar(&o.quick, "quick", false, "run a small part of the matrix, in less than a minute, and compare it with the committed ratios")
+	flags.BoolVar(&o.idle, "idle", false, "measure consumers that no message reaches, in about six minutes, instead of the matrix")
 	flags.BoolVar(&o.json, "json", false, "print JSON instead of Markdown")
 	flags.BoolVar(&o.list, "list", false, "print the names of the cases and exit")
-	flags.IntVar(&o.runs, "runs", 0, "how often each client runs each case (default 3, with -quick 2)")
-	flags.DurationVar(&o.window, "window", 0, "how long to measure each run (default 400ms, with -quick 300ms)")
+	flags.IntVar(&o.runs, "runs", 0, "how often each client runs each case (default 3, with -quick 2, with -idle 1)")
+	flags.DurationVar(&o.window, "window", 0, "how long to measure each run (default 400ms, with -quick 300ms, with -idle 1m)")
 	only := flags.String("only", "", "run only cases whose name matches this `regexp`")
 	client := flags.String("client", "", "run only clients whose name matches this `regexp`")
 	flags.StringVar(&o.profile, "profile", "", "write a CPU profile of each client and case to this `directory`")
@@ -67,7 +69,10 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	runs, window := 3, 400*time.Millisecond
-	if o.quick {
+	switch {
+	case o.idle:
+		runs, window = 1, time.Minute
+	case o.quick:
 		runs, window = 2, 300*time.Millisecond
 	}
 	if o.runs <= 0 {
@@ -85,7 +90,11 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 
 // selectSpecs returns the part of the matrix that the options ask for.
 func (o options) selectSpecs() (specs []spec) {
-	for _, s := range matrix(o.window) {
+	cases := matrix
+	if o.idle {
+		cases = silentMatrix
+	}
+	for _, s := range cases(o.window) {
 		s.clients = slices.DeleteFunc(slices.Clone(s.clients), func(name string) bool {
 			return !o.client.MatchString(name) || o.quick && name != goNSQ && name != rdy
 		})
@@ -119,6 +128,10 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	start := time.Now()
 	var measurements []measurement
 	var failures []error
+	if o.idle {
+		measurements, err = measureTogether(ctx, specs, o.runs, stderr)
+		failures, specs = append(failures, err), nil
+	}
 	for i, s := range specs {
 		_, _ = fmt.Fprintf(stderr, "%3d/%d %4.0fs  %s\n", i+1, len(specs), time.Since(start).Seconds(), s.Name())
 		done, err := measure(ctx, s, o.runs)

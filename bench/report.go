@@ -50,6 +50,17 @@ func columns(kind string) []column {
 			since("p99 µs", func(r Result) time.Duration { return r.P99 }),
 			since("p99.9 µs", func(r Result) time.Duration { return r.P999 }),
 		}, costs...)
+	case silence:
+		perSecond := func(total func(Result) uint64) func(Result) float64 {
+			return func(r Result) float64 { return float64(total(r)) / r.Seconds }
+		}
+		return []column{
+			{"CPU ms/minute", func(r Result) float64 { return r.CPU * 1000 * 60 / r.Seconds }, short},
+			{"RDYs/s", perSecond(func(r Result) uint64 { return r.RDYs }), short},
+			{"NOPs/s", perSecond(func(r Result) uint64 { return r.NOPs }), short},
+			{"writes/s", perSecond(func(r Result) uint64 { return r.Writes }), short},
+			{"reads/s", perSecond(func(r Result) uint64 { return r.Reads }), short},
+		}
 	case connect:
 		return []column{
 			since("connected µs", func(r Result) time.Duration { return r.Took }),
@@ -67,7 +78,7 @@ func columns(kind string) []column {
 }
 
 func writeMarkdown(w io.Writer, measurements []measurement) {
-	for _, kind := range []string{consume, latency, idle, connect, publish} {
+	for _, kind := range []string{consume, latency, idle, silence, connect, publish} {
 		cols := columns(kind)
 		header := false
 		for _, o := range measurements {

@@ -32,6 +32,7 @@ const (
 type addresses struct {
 	NSQDs   []string
 	Lookupd string // for connect
+	Counts  string // for silence: where the counts of commands are read
 }
 
 // serve is the server process. It prints its addresses as one line of JSON, and
@@ -70,6 +71,14 @@ func startFakes(ctx context.Context, c Case) (where addresses, stop func(), err 
 		}
 		where.NSQDs = append(where.NSQDs, l.Addr().String())
 		go f.serve(l)
+	}
+	if c.Kind == silence {
+		l, err := listening.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return where, nil, err
+		}
+		where.Counts = l.Addr().String()
+		go f.counts.serve(l)
 	}
 	if c.Kind == connect {
 		l, err := listening.Listen(ctx, "tcp", "127.0.0.1:0")
