@@ -84,7 +84,8 @@
 // A Producer connects when it has something to publish. A nil error means that nsqd
 // has the message. Otherwise the error tells a message that nsqd refused
 // ([ErrProtocol]) from one that it never got ([ErrNotSent]) and one that it may have
-// stored ([ErrUnknownOutcome]).
+// stored ([ErrUnknownOutcome]). [Producer.Publish], without a context, returns go-nsq's
+// errors instead, which do not tell the last two apart.
 //
 // For throughput, publish from many goroutines, with [Producer.MultiPublish], or
 // asynchronously: commands that are pending together are sent together. A

@@ -6,8 +6,8 @@ import (
 )
 
 // PublishAsync publishes a message to one of the nsqds without waiting for its
-// reply. It reports like [Producer.PublishAsync], with the errors of
-// [ProducerPool.PublishContext]. When it returns nil the command is queued for an
+// reply. It reports like [Producer.PublishAsync], except that the errors of the call are
+// those of [ProducerPool.PublishContext], as the Causes of transactions are. When it returns nil the command is queued for an
 // nsqd; if that nsqd turns out not to have stored the message, another is tried before
 // the transaction is delivered. Until then the pool keeps a copy of the message: up to
 // 16 MiB for each nsqd.
@@ -16,15 +16,13 @@ func (pool *ProducerPool) PublishAsync(topic string, body []byte, doneChan chan 
 }
 
 // MultiPublishAsync publishes messages as one command to one of the nsqds without
-// waiting for its reply. It reports like [ProducerPool.PublishAsync], with the errors
-// of [ProducerPool.MultiPublishContext].
+// waiting for its reply. It reports like [ProducerPool.PublishAsync].
 func (pool *ProducerPool) MultiPublishAsync(topic string, body [][]byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
 	return pool.publishAsync(mpub(topic, body), doneChan, args)
 }
 
 // DeferredPublishAsync publishes a message that the nsqd delivers after a delay,
-// without waiting for its reply. It reports like [ProducerPool.PublishAsync], with the
-// errors of [ProducerPool.DeferredPublishContext].
+// without waiting for its reply. It reports like [ProducerPool.PublishAsync].
 func (pool *ProducerPool) DeferredPublishAsync(topic string, delay time.Duration, body []byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
 	return pool.publishAsync(dpub(topic, delay, body), doneChan, args)
 }

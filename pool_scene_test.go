@@ -95,7 +95,7 @@ func (s *pooling) publish(count int) {
 	}
 }
 
-// collect receives count transactions and returns their errors by the first of
+// collect receives count transactions and returns their Causes by the first of
 // their args.
 func (s *pooling) collect(done chan *ProducerTransaction, count int) map[any]error {
 	s.Helper()
@@ -104,6 +104,9 @@ func (s *pooling) collect(done chan *ProducerTransaction, count int) map[any]err
 		t := <-done
 		if _, twice := results[t.Args[0]]; twice {
 			s.Errorf("the transaction of %v came twice", t.Args)
+		}
+		if want := asGoNSQ(t.Cause); t.Error != want { //nolint:errorlint // go-nsq's users compare
+			s.Errorf("the transaction's Error is %v, want %v", t.Error, want)
 		}
 		results[t.Args[0]] = t.Cause
 	}

@@ -21,11 +21,11 @@ import (
 
 // passage is the way of one publish over a connection.
 type passage struct {
-	conn  *producerConn
-	size  int64 // of the room that it takes
-	alone bool
-	// proven is what nsqd accepts if it accepts this publish; zero unless it goes alone.
-	proven publishing.Weight
+	conn *producerConn
+	size int64 // of the room that it takes
+	// alone is the weight of a publish that goes alone: if nsqd accepts the publish, it
+	// accepts the weight. It is nil for others.
+	alone *publishing.Weight
 }
 
 // newConn returns a connection that has just been made.
@@ -45,12 +45,12 @@ func (c *producerConn) setSure(w publishing.Weight) {
 
 // passage returns the way of a publish, or nsqd's refusal if that is known.
 func (c *producerConn) passage(m *publication) (passage, error) {
-	w := m.weight()
-	if w.Within(*c.sure.Load()) {
+	if m.weight().Within(*c.sure.Load()) {
 		return passage{conn: c, size: m.size}, nil
 	}
+	w := m.weight()
 	// The window grants this much while nothing else is outstanding, and then nothing else.
-	return passage{conn: c, size: max(m.size, maxOutstanding), alone: true, proven: w}, c.from.refusal(m)
+	return passage{conn: c, size: max(m.size, maxOutstanding), alone: &w}, c.from.refusal(m)
 }
 
 // refusal returns nsqd's refusal of a publish if nsqd has lately named a limit that the
@@ -87,8 +87,8 @@ func (way *passage) replied(data []byte, err error) error {
 	if err != nil {
 		c.from.learn(err)
 		c.fail(err)
-	} else if way.alone {
-		c.setSure(c.sure.Load().Max(way.proven)) // no other reply comes meanwhile
+	} else if way.alone != nil {
+		c.setSure(c.sure.Load().Max(*way.alone)) // no other reply comes meanwhile
 	}
 	c.from.outstanding.release(way.size)
 	return err

@@ -37,6 +37,12 @@ func (p *Producer) Publish(topic string, body []byte) error {
 //
 // ErrNotSent and ErrUnknownOutcome are wrapped together with the reason: compare with
 // errors.Is.
+//
+// A body over 1 MiB or, in MultiPublish, bodies over 5 MiB together exceed nsqd's default
+// limits. Such a publish is sent when nothing else is outstanding, and nothing follows it
+// until nsqd's reply, unless nsqd has accepted as much on this connection. When nsqd
+// refuses one, it names its limit. For a minute, or until the connection is lost for
+// another reason, the Producer refuses what exceeds it, with nsqd's error.
 func (p *Producer) PublishContext(ctx context.Context, topic string, body []byte) error {
 	return p.publish(ctx, pub(topic, body))
 }
@@ -67,8 +73,9 @@ func (p *Producer) DeferredPublish(topic string, delay time.Duration, body []byt
 //
 // The errors are those of [Producer.PublishContext]. A delay below 0 or over a year
 // is an error before anything is sent. nsqd refuses a delay over its
-// max-req-timeout, an hour by default, with E_INVALID. After a restart, nsqd delivers
-// deferred messages without waiting for the rest of their delays.
+// max-req-timeout, an hour by default, with E_INVALID; a delay over an hour is sent like
+// a body over nsqd's limits. After a restart, nsqd delivers deferred messages without
+// waiting for the rest of their delays.
 func (p *Producer) DeferredPublishContext(ctx context.Context, topic string, delay time.Duration, body []byte) error {
 	return p.publish(ctx, dpub(topic, delay, body))
 }
@@ -140,7 +147,7 @@ func (p *Producer) enqueue(ctx context.Context, m *publication, replier func(pas
 	if err := p.nsqd.reserve(ctx, way.size, m.patience); err != nil {
 		return err
 	}
-	if way.alone {
+	if way.alone != nil {
 		// Another one may have been refused while this one waited.
 		if err := p.nsqd.refusal(m); err != nil {
 			p.nsqd.outstanding.release(way.size)

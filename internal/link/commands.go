@@ -18,6 +18,7 @@ const finSize = len(wire.CmdFin+" \n") + wire.IDLen
 func (l *Link) appendCommand(chunk []byte, body []byte) {
 	before := l.pending.len
 	l.pending.commit(chunk)
+	l.pauseIf(int64(len(body)) > l.limits.Message, before)
 	l.pending.appendBytes(body)
 	l.appended(before)
 }
@@ -112,7 +113,7 @@ func (l *Link) Pub(topic string, body []byte, to Replier) bool {
 	if !l.expectReply(to) {
 		return false
 	}
-	l.appendPublish(wire.AppendPubHead(l.pending.reserve(lineSize), topic, len(body)), body, false)
+	l.appendCommand(wire.AppendPubHead(l.pending.reserve(lineSize), topic, len(body)), body)
 	return true
 }
 
@@ -125,7 +126,15 @@ func (l *Link) Dpub(topic string, delay time.Duration, body []byte, to Replier) 
 		return false
 	}
 	head := wire.AppendDpubHead(l.pending.reserve(lineSize), topic, delay.Milliseconds(), len(body))
-	l.appendPublish(head, body, delay > l.limits.Delay)
+	if delay > l.limits.Delay {
+		before := l.pending.len
+		l.pending.commit(head)
+		l.pauseIf(true, before)
+		l.pending.appendBytes(body)
+		l.appended(before)
+	} else {
+		l.appendCommand(head, body)
+	}
 	return true
 }
 

@@ -40,16 +40,6 @@ func (l *Link) SetLimits(limits Limits) {
 	l.mu.Unlock()
 }
 
-// appendPublish is appendCommand for the head and the body of a publish. Callers hold the
-// mutex.
-func (l *Link) appendPublish(head, body []byte, doubtful bool) {
-	before := l.pending.len
-	l.pending.commit(head)
-	l.pauseIf(doubtful || int64(len(body)) > l.limits.Message, before)
-	l.pending.appendBytes(body)
-	l.appended(before)
-}
-
 // pauseIf has the writer pause at the end of what is pending, if doubtful. before is the
 // length of pending that queued accounts for. Callers hold the mutex.
 func (l *Link) pauseIf(doubtful bool, before int) {
