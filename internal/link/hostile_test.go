@@ -405,7 +405,7 @@ func TestUnsentIsCountedByAppending(t *testing.T) {
 
 // N21: limits that nsqd reports are brought into range where they come in.
 func TestGrantedLimits(t *testing.T) {
-	const low, high = -1 << 63, 1<<63 - 1
+	const low, high int64 = -1 << 63, 1<<63 - 1
 	for json, want := range map[string]wire.IdentifyResponse{
 		fmt.Sprintf(`{"max_rdy_count":%d,"msg_timeout":%[1]d,"max_msg_timeout":%[1]d}`, low):  {},
 		fmt.Sprintf(`{"max_rdy_count":%d,"msg_timeout":%[1]d,"max_msg_timeout":%[1]d}`, high): {MaxRdyCount: math.MaxInt32, MsgTimeout: math.MaxUint32, MaxMsgTimeout: math.MaxUint32},

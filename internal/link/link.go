@@ -128,7 +128,7 @@ type Link struct {
 	pauses     []uint64   // where in pending the writer has to pause, counted as queued is
 	sent       uint64     // bytes ever given to the socket
 	nopEnd     uint64     // where the last NOP ends, counted as queued is
-	acks       ackRuns    // FINs and REQs not yet sent; for closeAccounts and awaitRoom
+	acks       ackRuns    // FINs and REQs not yet sent; for closeAccounts and awaitBacklog
 	held       int        // see Hold
 
 	// awaited are the commands that nsqd has yet to reply to. Publishes and Drain

@@ -21,13 +21,10 @@ func (f frames) Frame(frame wire.Frame) { f.note("frame %d %s", frame.Type, fram
 
 // raw plays the handshake of a link that does not subscribe, and starts it with a
 // FrameReceiver.
-func (p *peer) raw(change ...func(*Config)) (*Link, *recorder) {
+func (p *peer) raw() (*Link, *recorder) {
 	p.t.Helper()
 	cfg := p.config()
 	cfg.Topic = ""
-	for _, f := range change {
-		f(&cfg)
-	}
 	l, r := p.handshake(cfg), newRecorder()
 	l.Start(frames{r})
 	return l, r

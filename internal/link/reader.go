@@ -9,14 +9,16 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// readLoop reads until the link ends. It waits for nothing but the socket.
+// readLoop reads until the link ends. It waits for the socket, and while too much of what
+// it has read is left to do: see awaitBacklog and awaitRoom.
 func (l *Link) readLoop() {
 	defer l.loopEnded()
 	var batch []wire.Message
 	for {
 		err := l.handleFrames(&batch)
 		if err == nil {
-			l.trickle()
+			l.awaitBacklog()
+			l.awaitRoom()
 			err = l.in.fill()
 		}
 		if err != nil {
@@ -58,7 +60,6 @@ func (l *Link) handleFrames(batch *[]wire.Message) error {
 			if l.frames != nil {
 				l.passOn(batch)
 				l.frames.Frame(f)
-				l.awaitRoom()
 			}
 		default:
 			l.passOn(batch)
@@ -84,7 +85,6 @@ func (l *Link) handleOutsized(err error, batch *[]wire.Message) error {
 	if l.countReceived(1, 0) {
 		l.receiver.TooBig(m.message, m.size)
 	}
-	l.awaitRoom()
 	return nil
 }
 
@@ -104,7 +104,6 @@ func (l *Link) passOn(batch *[]wire.Message) {
 	}
 	clear(*batch) // their bodies would keep the read buffer alive
 	*batch = (*batch)[:0]
-	l.awaitRoom()
 }
 
 // countReceived counts messages that have arrived, and their bodies. It reports false, and ends the link,
@@ -131,7 +130,6 @@ func (l *Link) countReceived(messages, bytes int) bool {
 func (l *Link) handleReply(f wire.Frame) error {
 	if l.frames != nil {
 		l.frames.Frame(f)
-		l.awaitRoom()
 		return nil
 	}
 	if f.Type == wire.FrameError {

@@ -1,34 +1,66 @@
 package link
 
+import "time"
+
+// While the receiver has no room, the reader reads at a trickle. That is enough to keep
+// the connection, and so little that what it adds does not matter:
+//
+//   - nsqd expects a command within two heartbeat intervals. Its heartbeats may be stuck
+//     behind messages, so the reader sends a NOP at each interval, asked or not.
+//   - nsqd gives up a connection's messages, for good and without a word, if a write
+//     takes longer than one heartbeat interval. The longest write is that of one message,
+//     1 MiB unless nsqd's max-msg-size is raised. So the reader makes 32 reads of up to
+//     64 KiB in each interval: 2 MiB.
+
 const (
-	// maxUnsent is how many bytes may wait for the socket, acks among them, before the
-	// reader stops: some 50,000 FINs, far more than nsqd's default max-rdy-count lets be
-	// in flight.
-	maxUnsent = 1 << 20
-	// maxHeld is how many bytes a FrameReceiver may hold before the reader stops.
-	maxHeld = 16 << 20
+	trickleReads = 32 // in a heartbeat interval
+	// usualHeartbeat is the interval of an nsqd that was not asked for one.
+	usualHeartbeat = 30 * time.Second
 )
 
-// awaitRoom waits while the reader should not read: nsqd sends and does not take what it
-// causes, or the owner does not keep up. It also ends when the link accepts no command
-// any more. The reader calls it after it has told the receiver something.
-//
-// Without it an nsqd that sends messages and takes no acks would have acks pile up for as
-// long as WriteTimeout lasts. Nothing is waited for in a circle: nsqd takes acks whether
-// or not its messages are read.
+// awaitRoom waits until the receiver has room, the next read of a trickle is due, or the
+// link ends.
 func (l *Link) awaitRoom() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for !l.sealed && (l.held > maxHeld || l.queued-l.sent > maxUnsent && !l.acks.empty()) {
-		l.waitProgress()
+	freed := l.full()
+	if freed == nil {
+		return
+	}
+	heartbeat := time.Duration(l.cfg.Identify.HeartbeatInterval) * time.Millisecond
+	if heartbeat <= 0 {
+		heartbeat = usualHeartbeat
+	}
+	if now := time.Now(); now.Sub(l.lastNop) >= heartbeat {
+		l.lastNop = now
+		l.Nop()
+	}
+	next := time.NewTimer(heartbeat / trickleReads)
+	defer next.Stop()
+	for freed != nil {
+		select {
+		case <-freed:
+			freed = l.full()
+		case <-next.C:
+			return
+		case <-l.conn.closed:
+			return
+		}
 	}
 }
 
-// Hold tells the link that its owner keeps n bytes more of what it was told or, if n is
-// negative, fewer. While they exceed maxHeld, the link reads nothing.
-func (l *Link) Hold(n int) {
+// full returns what Room does. But a link that drains reads on, since its receiver keeps
+// no more messages.
+func (l *Link) full() <-chan struct{} {
+	if l.cfg.Room == nil {
+		return nil
+	}
+	freed := l.cfg.Room()
+	if freed == nil {
+		return nil
+	}
 	l.mu.Lock()
-	l.held += n
-	l.signalProgress()
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	if l.drain.requested {
+		return nil
+	}
+	return freed
 }

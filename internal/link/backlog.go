@@ -1,0 +1,34 @@
+package link
+
+const (
+	// maxUnsent is how many bytes may wait for the socket, acks among them, before the
+	// reader stops: some 50,000 FINs, far more than nsqd's default max-rdy-count lets be
+	// in flight.
+	maxUnsent = 1 << 20
+	// maxHeld is how many bytes a FrameReceiver may hold before the reader stops.
+	maxHeld = 16 << 20
+)
+
+// awaitBacklog waits while the reader should not read: nsqd sends and does not take what
+// it causes, or the owner does not keep up. It also ends when the link accepts no command
+// any more. The reader calls it before each read.
+//
+// Without it an nsqd that sends messages and takes no acks would have acks pile up for as
+// long as WriteTimeout lasts. Nothing is waited for in a circle: nsqd takes acks whether
+// or not its messages are read.
+func (l *Link) awaitBacklog() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !l.sealed && (l.held > maxHeld || l.queued-l.sent > maxUnsent && !l.acks.empty()) {
+		l.waitProgress()
+	}
+}
+
+// Hold tells the link that its owner keeps n bytes more of what it was told or, if n is
+// negative, fewer. While they exceed maxHeld, the link reads nothing.
+func (l *Link) Hold(n int) {
+	l.mu.Lock()
+	l.held += n
+	l.signalProgress()
+	l.mu.Unlock()
+}
