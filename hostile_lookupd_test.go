@@ -1,7 +1,10 @@
 package nsq
 
 import (
+	"context"
+	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 
 // hostileResponses are what an nsqlookupd may respond with.
 var hostileResponses = map[string]http.HandlerFunc{
+	"a listing of 100,001 nsqds":   hostile.Listing(100_001),
 	"a listing of a million nsqds": hostile.Listing(1_000_000),
 	"endless":                      hostile.Endless(`{"channels":[],`, 1<<30),
 	"a byte now and then":          hostile.Drip(`{"channels":[],"producers":[]}`, 7*time.Second),
@@ -68,4 +72,36 @@ func TestHostileLookupd(t *testing.T) {
 			})
 		}
 	}
+}
+
+// N6: of what an nsqlookupd lists, only hosts and ports of TCP are dialled, and the rest
+// reaches a line log quoted.
+func TestHostileHosts(t *testing.T) {
+	odd := []nsqtest.Producer{
+		{BroadcastAddress: "unix", TCPPort: 1}, {BroadcastAddress: "unix:/tmp/x", TCPPort: 1}, {BroadcastAddress: "", TCPPort: 1},
+		{BroadcastAddress: "zero", TCPPort: 0}, {BroadcastAddress: "negative", TCPPort: -1}, {BroadcastAddress: "large", TCPPort: 65536},
+		{BroadcastAddress: "es\x1bcape", TCPPort: 1}, {BroadcastAddress: "new\nline", TCPPort: 1}, {BroadcastAddress: "sp ace", TCPPort: 1},
+	}
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		l := s.lookupd("good:1", d)
+		for _, p := range odd {
+			l.RegisterProducer("t", p)
+		}
+		s.cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if network != "tcp" || addr != "a:1" && addr != "good:1" {
+				s.Errorf("dialled %s %q", network, addr)
+			}
+			return s.net.DialContext(ctx, network, addr)
+		}
+		s.consumer(1, noError)
+		logged := s.logged(LogLevelDebug)
+		s.discover("good:1")
+		after(10 * time.Minute)
+		for _, line := range logged.take() {
+			if strings.ContainsAny(line, "\x1b\n") {
+				s.Errorf("raw: %q", line)
+			}
+		}
+	})
 }

@@ -93,11 +93,12 @@ func TestHostileNSQD(t *testing.T) {
 		{name: "frame of no known type", script: announces(7)},
 		{name: "frame without a type", script: sends([]byte{0, 0, 0, 3, 0, 0, 0})},
 		{name: "message IDs with newlines", script: floods(hostile.MessageFrame("0\nRDY 2500\nFIN 0", []byte("x")))},
-		{
-			name: "messages, no ack is read", script: floods(hostile.MessageFrame("", []byte("x"))),
-			only: []string{"Consumer", "Producer", "Pool", "slow Conn"}, most: heldByConn,
+		{name: "messages, no ack is read", script: floods(hostile.MessageFrame("", []byte("x"))), most: heldByConn},
+		{name: "messages beyond RDY", script: floods(hostile.MessageFrame("", make([]byte, 1<<10))), most: heldByConn},
+		{ // a Conn reads it: see max_msg_size
+			name: "message of 2 GiB", script: announces(hostile.Message),
+			only: []string{"Consumer", "slow Consumer", "Producer", "Pool"},
 		},
-		{name: "message of 2 GiB", script: announces(hostile.Message), only: []string{"Producer", "Pool"}},
 	}
 	for _, method := range []string{"snappy", "deflate"} {
 		opts, config := compressed(method)
@@ -161,6 +162,50 @@ func TestSilentNSQDIsNoticed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// N5: an nsqd that accepts and says nothing does not hold up a connect for read_timeout.
+func TestSilentHandshakeIsShort(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := hostile.NewNsqd(s, hostile.Options{Network: s.net, Addr: "a:1"}, (*hostile.Peer).Hang)
+		defer d.Close()
+		start := time.Now()
+		if err := s.consumer(1, noError).ConnectToNSQD("a:1"); err == nil {
+			s.Error("no error")
+		}
+		if took := time.Since(start); took > s.cfg.DialTimeout+10*time.Second {
+			s.Errorf("took %v", took)
+		}
+	})
+}
+
+// N23: what an nsqd says reaches a line log quoted, and forges no line.
+func TestHostileTexts(t *testing.T) {
+	const text = "\x1b[2J\n2026/01/01 00:00:00 INF all is well"
+	inScene(t, func(s *scene) {
+		d := hostile.NewNsqd(s, hostile.Options{Network: s.net, Addr: "a:1"}, onFirst(func(p *hostile.Peer) {
+			if p.Subscribe() && p.Send(nsqtest.ErrorFrame("E_FIN_FAILED", text), nsqtest.ErrorFrame("E_INVALID", text)) {
+				p.Discard()
+			}
+		}))
+		defer d.Close()
+		s.consumer(1, noError)
+		logged := s.logged(LogLevelDebug)
+		_ = s.c.ConnectToNSQD("a:1")
+		after(time.Minute)
+		found := 0
+		for _, line := range logged.take() {
+			if strings.Contains(line, "all is well") {
+				found++
+			}
+			if strings.ContainsAny(line, "\x1b\n") {
+				s.Errorf("raw: %q", line)
+			}
+		}
+		if found == 0 {
+			s.Error("nothing was logged of it")
+		}
+	})
 }
 
 // N10: replies to publishes that nsqd has not read make no room for more.
