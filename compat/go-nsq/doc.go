@@ -1,5 +1,5 @@
 // Package nsq is github.com/rdyhq/nsq under the import path of go-nsq. Programs
-// switch to it with one line in their go.mod and without a change of source. Every
+// switch to it in their go.mod, as README.md shows, without a change of source. Every
 // name stands for the one in github.com/rdyhq/nsq, which documents it. The
 // signatures are those of go-nsq v1.1.0.
 package nsq
