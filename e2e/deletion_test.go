@@ -173,6 +173,7 @@ func TestMovedNSQDIsFoundSoon(t *testing.T) {
 	eventually(t, 10*time.Second, func() bool { return c.Stats().Connections == 1 })
 	for round := range 5 {
 		old.Stop()
+		time.Sleep(time.Duration(round) * time.Second)
 		moved := startListedNSQD(t, l)
 		body := fmt.Sprint("round ", round)
 		moved.Publish(topic, body)

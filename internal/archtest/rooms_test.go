@@ -34,7 +34,7 @@ var rooms = []room{
 	},
 	{
 		dir:  "internal/fleet",
-		std:  []string{"math", "math/rand/v2", "slices", "time"},
+		std:  []string{"container/heap", "math", "math/rand/v2", "slices", "time"},
 		pure: true,
 	},
 	{

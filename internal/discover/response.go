@@ -100,17 +100,15 @@ func parseProducers(list []byte) (producers []Producer, skipped []*ProducerError
 	case begin != json.Delim('['):
 		return nil, nil, errNotAList
 	}
-	var entry json.RawMessage
 	for n := 0; entries.More(); n++ {
 		if n == maxProducers {
 			return nil, nil, ErrTooMany
 		}
-		if err := entries.Decode(&entry); err != nil {
-			return nil, nil, err
-		}
 		var p producer
 		var addr string
-		err := json.Unmarshal(entry, &p)
+		// The list is valid JSON: an error is one of this entry's type, and the next
+		// Decode goes on behind it.
+		err := entries.Decode(&p)
 		if err == nil {
 			addr, err = dialAddr(p.BroadcastAddress, p.TCPPort)
 		}

@@ -40,7 +40,6 @@ package fleet
 
 import (
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
@@ -88,6 +87,11 @@ type nsqd struct {
 	due     time.Time // if Waiting: when its next dial is due, if it is allowed
 	since   time.Time // if Connected: when the connection came up
 	trouble time.Time // when the trouble began; zero without trouble
+
+	// Written by place and unplace.
+	queue *dialQueue // nil if it does not wait, or may not be dialled
+	index int        // in the queue
+	lost  bool       // it counts in Machine.lost
 }
 
 // Machine is the set of wanted addresses.
@@ -100,14 +104,11 @@ type Machine struct {
 	word     Word               // the last one, without its list; Answered never goes back
 	dials    int                // number of nsqds that are Dialling
 
-	pollAt time.Time // when Poll is due while an nsqd is lost; zero: it is not
+	pollAt   time.Time // when Poll is due while an nsqd is lost; zero: it is not
+	lost     int       // nsqds that polls ahead of schedule look for: listed ones that wait again
+	lastLoss time.Time // when the latest of their troubles began, as of the last Word, or later
 
-	// What look computes from the nsqds if stale is set.
-	stale   bool
-	nextDue time.Time // the earliest due of those that may be dialled; zero if none may be
-	lost    time.Time // when the latest trouble of the lost nsqds began; zero if none is lost
-
-	ready []*nsqd // scratch of Take
+	ready, hung dialQueue // the nsqds that may be dialled, and those of them that hung
 }
 
 // New returns a machine that wants nothing yet.
@@ -132,8 +133,8 @@ func (m *Machine) Add(now time.Time, addr string) {
 	}
 	if n.state == Waiting {
 		n.due = now
-		m.stale = true
 	}
+	m.place(n)
 }
 
 // Wants reports whether an address is wanted.
@@ -169,12 +170,12 @@ func (m *Machine) dueOf(n *nsqd) time.Time {
 }
 
 // track returns the nsqd of an address, which it adds if need be. A new one is due now.
+// The caller places it.
 func (m *Machine) track(now time.Time, addr string) *nsqd {
 	n := m.nsqds[addr]
 	if n == nil {
 		n = &nsqd{addr: addr, due: now}
 		m.nsqds[addr] = n
-		m.stale = true
 	}
 	return n
 }
@@ -197,8 +198,8 @@ func (m *Machine) Remove(now time.Time, addr string) bool {
 // drop deletes an nsqd.
 func (m *Machine) drop(n *nsqd) {
 	m.dialEnded(n)
+	m.unplace(n)
 	delete(m.nsqds, n.addr)
-	m.stale = true
 }
 
 // dialEnded counts a dial of n as ended, if one is under way. The caller then sets the
@@ -214,7 +215,7 @@ func (m *Machine) Up(now time.Time, addr string) {
 	if n := m.nsqds[addr]; n != nil {
 		m.dialEnded(n)
 		n.state, n.since, n.hung = Connected, now, false
-		m.stale = true
+		m.place(n)
 	}
 }
 
@@ -294,82 +295,7 @@ func (m *Machine) scheduleRedial(now time.Time, n *nsqd, least time.Duration) ti
 	delay := min(least+now.Sub(n.trouble)*2/5, m.cfg.MaxDelay)
 	n.state, n.parted = Waiting, now
 	n.due = now.Add(delay - time.Duration(m.rand.Int64N(int64(delay)/2+1)))
-	m.stale = true
+	m.place(n)
 	m.schedulePoll(now, n, fresh)
 	return m.dueOf(n)
-}
-
-// look computes what depends on all nsqds, unless it is known.
-func (m *Machine) look() {
-	if !m.stale {
-		return
-	}
-	m.stale, m.nextDue, m.lost = false, time.Time{}, time.Time{}
-	for _, n := range m.nsqds {
-		if n.state != Waiting {
-			continue
-		}
-		if m.allowed(n) && (m.nextDue.IsZero() || n.due.Before(m.nextDue)) {
-			m.nextDue = n.due
-		}
-		if n.isLost() && n.trouble.After(m.lost) {
-			m.lost = n.trouble
-		}
-	}
-}
-
-// Next returns when Take has an address to dial. ok is false while no address waits
-// that may be dialled, or MaxDials dials are under way.
-func (m *Machine) Next() (due time.Time, ok bool) {
-	m.look()
-	return m.nextDue, !m.nextDue.IsZero() && m.dials < m.cfg.MaxDials
-}
-
-// Take appends the addresses to dial now, those due longest first and those that hung
-// last. Each counts as being dialled until Up or Failed is called for it.
-func (m *Machine) Take(now time.Time, dst []string) []string {
-	if due, ok := m.Next(); !ok || due.After(now) {
-		return dst
-	}
-	room := m.cfg.MaxDials - m.dials
-	for _, n := range m.nsqds {
-		if n.state != Waiting || n.due.After(now) || !m.allowed(n) {
-			continue
-		}
-		// The first of many: only as many as can be dialled are kept in order.
-		at, _ := slices.BinarySearchFunc(m.ready, n, dialOrder)
-		if at == room {
-			continue
-		}
-		if len(m.ready) == room {
-			m.ready = m.ready[:room-1]
-		}
-		m.ready = slices.Insert(m.ready, at, n)
-	}
-	for _, n := range m.ready {
-		n.state = Dialling
-		m.dials++
-		dst = append(dst, n.addr)
-	}
-	clear(m.ready)
-	m.ready = m.ready[:0]
-	m.stale = true
-	return dst
-}
-
-// dialOrder orders the addresses that are due. No two are equal.
-func dialOrder(a, b *nsqd) int {
-	switch {
-	case a.hung != b.hung && a.hung:
-		return 1
-	case a.hung != b.hung:
-		return -1
-	}
-	if c := a.due.Compare(b.due); c != 0 {
-		return c
-	}
-	if a.addr < b.addr {
-		return -1
-	}
-	return 1
 }

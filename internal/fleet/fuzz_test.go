@@ -89,12 +89,48 @@ func feed(t *testing.T, cfg Config, events []byte) {
 		if dials != m.dials || dials > cfg.MaxDials {
 			t.Fatalf("%d dials under way, %d counted, at most %d wanted", dials, m.dials, cfg.MaxDials)
 		}
+		checkQueues(t, m)
 		due, ok := m.Next()
 		if poll, ok := m.NextPoll(); ok && m.Poll(now) && !m.pollAt.IsZero() && !m.pollAt.After(now) {
 			t.Fatalf("a poll was due at %v and is so again", poll)
 		}
 		if ok != (waiting > 0 && dials < cfg.MaxDials) || ok && !due.After(now) {
 			t.Fatalf("next dial in %v, %v, with %d addresses waiting and %d dials", due.Sub(now), ok, waiting, dials)
+		}
+	}
+}
+
+// checkQueues compares what place maintains with what it should.
+func checkQueues(t *testing.T, m *Machine) {
+	t.Helper()
+	lost := 0
+	for _, n := range m.nsqds {
+		var want *dialQueue
+		switch {
+		case n.state != Waiting || !m.allowed(n):
+		case n.hung:
+			want = &m.hung
+		default:
+			want = &m.ready
+		}
+		if n.queue != want || want != nil && (*want)[n.index] != n {
+			t.Fatalf("%+v is in the wrong queue", n)
+		}
+		if n.state == Waiting && n.listed && !n.parted.IsZero() {
+			lost++
+			if n.trouble.After(m.lastLoss) {
+				t.Fatalf("the last loss was at %v: %+v", m.lastLoss, n)
+			}
+		}
+	}
+	if lost != m.lost {
+		t.Fatalf("%d nsqds are lost, %d counted", lost, m.lost)
+	}
+	for _, q := range []dialQueue{m.ready, m.hung} {
+		for i := range q {
+			if m.nsqds[q[i].addr] != q[i] || q.Less(i, (i-1)/2) {
+				t.Fatalf("queue out of order: %+v", q[i])
+			}
 		}
 	}
 }

@@ -20,9 +20,6 @@ const (
 	pollGrowth = 10
 )
 
-// isLost reports whether polls ahead of schedule look for an nsqd that is Waiting.
-func (n *nsqd) isLost() bool { return n.listed && !n.parted.IsZero() }
-
 // schedulePoll makes Poll due because n, which was dialled or connected, waits again.
 // fresh says that its trouble begins now.
 func (m *Machine) schedulePoll(now time.Time, n *nsqd, fresh bool) {
@@ -41,8 +38,7 @@ func (m *Machine) schedulePoll(now time.Time, n *nsqd, fresh bool) {
 // nextPoll draws when the poll after one at now is due; zero: the regular ones are
 // enough.
 func (m *Machine) nextPoll(now time.Time) time.Time {
-	m.look()
-	delay := briskPoll + max(0, now.Sub(m.lost)-brisk)/pollGrowth
+	delay := briskPoll + max(0, now.Sub(m.lastLoss)-brisk)/pollGrowth
 	if delay >= m.cfg.MaxDelay {
 		return time.Time{}
 	}
@@ -52,8 +48,7 @@ func (m *Machine) nextPoll(now time.Time) time.Time {
 // NextPoll returns when Poll is due. ok is false while no nsqd is lost, or the regular
 // polls are enough.
 func (m *Machine) NextPoll() (due time.Time, ok bool) {
-	m.look()
-	return m.pollAt, !m.pollAt.IsZero() && !m.lost.IsZero() && !m.word.None
+	return m.pollAt, !m.pollAt.IsZero() && m.lost > 0 && !m.word.None
 }
 
 // Poll reports whether to ask all nsqlookupds now, ahead of schedule, because a listed

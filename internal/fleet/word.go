@@ -103,7 +103,7 @@ func (m *Machine) Discovered(now time.Time, w Word, gone []string) []string {
 		m.listed(now, &w, l)
 	}
 	w.Listed = nil
-	m.word, m.stale = w, true
+	m.word = w
 	m.forgetRemoved(now, news)
 	from := len(gone)
 	for _, n := range m.nsqds {
@@ -118,8 +118,11 @@ func (m *Machine) Discovered(now time.Time, w Word, gone []string) []string {
 		if !n.direct {
 			m.drop(n)
 			gone = append(gone, n.addr)
+		} else {
+			m.place(n)
 		}
 	}
+	m.placeAll()
 	slices.Sort(gone[from:])
 	return gone
 }
@@ -142,6 +145,7 @@ func (m *Machine) listed(now time.Time, w *Word, l Listing) {
 		return // all others have forgotten it
 	}
 	n := m.track(now, l.Addr)
+	changed := !n.listed
 	if !w.Complete && n.listed && !l.Asked.After(n.asked) && w.Answered.After(n.asked) {
 		return
 	}
@@ -153,10 +157,13 @@ func (m *Machine) listed(now time.Time, w *Word, l Listing) {
 			n.removing = time.Time{} // nsqd has registered again: see Lost
 		}
 		if n.state == Waiting {
-			n.due = now
+			n.due, changed = now, true
 		}
 	}
 	n.listed, n.round, n.missing, n.unheard, n.absent = true, m.round, absence{}, absence{}, time.Time{}
+	if changed { // otherwise placeAll does what is left to do
+		m.place(n)
+	}
 }
 
 // missed notes that a Word does not list an address. news says that a request has had
