@@ -12,8 +12,9 @@ const (
 	firstPoll   = 100 * time.Millisecond
 	firstSpread = 400 * time.Millisecond
 	// The next ones follow each other after briskPoll at most, for as long as restarts
-	// take. With the request and the dial an nsqd is then found within a second.
-	briskPoll = 800 * time.Millisecond
+	// take. An nsqd is then consumed from within a second of its registration: nsqd may
+	// hold back the first message for 0.25 s (output-buffer-timeout).
+	briskPoll = 650 * time.Millisecond
 	brisk     = 30 * time.Second
 	// After that, a tenth of the time beyond brisk is added. When that would exceed
 	// MaxDelay, the regular polls are enough.
@@ -42,7 +43,7 @@ func (m *Machine) nextPoll(now time.Time) time.Time {
 	if delay >= m.cfg.MaxDelay {
 		return time.Time{}
 	}
-	return now.Add(delay - time.Duration(m.rand.Int64N(int64(delay)/2)))
+	return now.Add(delay - time.Duration(m.rand.Int64N(int64(delay)/4)))
 }
 
 // NextPoll returns when Poll is due. ok is false while no nsqd is lost, or the regular
@@ -53,8 +54,8 @@ func (m *Machine) NextPoll() (due time.Time, ok bool) {
 
 // Poll reports whether to ask all nsqlookupds now, ahead of schedule, because a listed
 // nsqd is lost: it has been connected or dialled, and waits. The delays between such
-// polls are 0.1 to 0.5 s at first, 0.8 s at most for 30 s, and then grow by a tenth of
-// the time that has passed since, up to MaxDelay.
+// polls are 0.1 to 0.5 s at first, 0.65 s at most for 30 s, and then grow by a tenth of
+// the time that has passed since, up to MaxDelay. Each is drawn from the upper quarter.
 func (m *Machine) Poll(now time.Time) bool {
 	if due, ok := m.NextPoll(); !ok || due.After(now) {
 		return false
