@@ -74,8 +74,9 @@ type Config struct {
 	// name at once.
 	LocalAddr net.Addr `opt:"local_addr"`
 
-	// LookupdPollInterval is the time between two polls of nsqlookupd. It is also
-	// the longest delay between two attempts to reconnect to an nsqd.
+	// LookupdPollInterval is the time between two regular polls of nsqlookupd; more
+	// follow the loss of an nsqd. It is also the longest delay between two attempts to
+	// reconnect to an nsqd.
 	LookupdPollInterval time.Duration `opt:"lookupd_poll_interval" min:"10ms" max:"5m" default:"60s"`
 
 	// LookupdPollJitter bounds the random delay added to polls, as a share of

@@ -49,11 +49,22 @@ func newDiscovery(log *slog.Logger) *discovery {
 // with scheme http or https for another path or TLS. An address that was added
 // before is ignored.
 //
-// The Consumer asks all nsqlookupds at once, then every lookupd_poll_interval, and
-// soon after it loses a connection. It connects to every nsqd that any of them lists.
-// If none has listed an nsqd for three intervals, during which all of them responded,
-// the Consumer disconnects from it as [Consumer.DisconnectFromNSQD] does, unless its
-// address was given to ConnectToNSQD.
+// The Consumer asks all nsqlookupds at once, then every lookupd_poll_interval. It
+// connects to every nsqd that any of them lists. If none has listed an nsqd for three
+// intervals, during which all of them responded, the Consumer disconnects from it as
+// [Consumer.DisconnectFromNSQD] does, unless its address was given to ConnectToNSQD.
+//
+// A lost nsqd is dialled again only if an nsqlookupd that was asked after the loss lists
+// it, or if none responds. So a topic that was deleted stays deleted, and another
+// cluster's nsqd at the old address is left alone. If nsqd closed the connection itself,
+// it may be removing the topic: unless it turns out to have restarted, the Consumer
+// waits three seconds before it subscribes again.
+//
+// While an nsqd is lost, nsqlookupds are asked after 0.1 to 0.5 s, then every 0.65 s at
+// most for half a minute, then ever more rarely. An nsqd that restarts or moves within
+// that half minute is found within a second after it has registered; one that was away
+// for longer, within a second and a tenth of the time beyond, or lookupd_poll_interval
+// if that is less.
 //
 // The call returns when the nsqlookupd has responded and each of its nsqds is
 // connected or has failed once, but after at most two seconds. An nsqlookupd that
@@ -121,7 +132,7 @@ func waitForPolls(ctx context.Context, polls []<-chan struct{}) {
 
 // DisconnectFromNSQLookupd stops asking an nsqlookupd. Connections to nsqds that it
 // listed stay until the remaining nsqlookupds have not listed them for a while; after
-// the last nsqlookupd is removed they stay. go-nsq refuses to remove the last one;
+// the last nsqlookupd is removed they stay, and are redialled when lost. go-nsq refuses to remove the last one;
 // this package does not. For an address that was not added it returns
 // [ErrNotConnected].
 func (c *Consumer) DisconnectFromNSQLookupd(addr string) error {

@@ -79,7 +79,7 @@ type ConnectionSnapshot struct {
 	Compression string // "snappy", "deflate" or empty
 
 	LastError error     // from the last failed dial or lost connection; nil for none
-	NextDial  time.Time // zero unless waiting
+	NextDial  time.Time // zero unless waiting; not before then if an nsqlookupd has to list the nsqd first
 
 	Counts // of this connection; zero without one
 }
