@@ -120,7 +120,9 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 //
 // After an error the Consumer keeps dialling the address until it is connected or
 // [Consumer.DisconnectFromNSQD] is called. Another ConnectToNSQD meanwhile dials at
-// once and waits for the result. The errors are:
+// once and waits for the result. If nsqd closes the connection and accepts the next one,
+// it may be removing the topic, so the Consumer waits three seconds before it subscribes
+// again. The errors are:
 //
 //   - [ErrAlreadyConnected] if the address is connected and an earlier call returned
 //     nil for it, or if another call is waiting for it;
