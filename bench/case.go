@@ -13,6 +13,7 @@ const (
 	publish = "publish" // publishes as fast as the server replies
 	idle    = "idle"    // is connected and replies to heartbeats
 	silence = "silence" // is connected, and receives no message for minutes
+	memory  = "memory"  // receives large messages that slow handlers hold up
 	connect = "connect" // discovers nsqds through an nsqlookupd and connects to them
 )
 
@@ -27,11 +28,11 @@ type Case struct {
 	Conns     int           // number of nsqds
 	Consumers int           // for silence: consumers in the client's process
 	Transport string        // "", "tls", "snappy" or "deflate"
-	Handler   string        // "" returns at once, "1ms" sleeps, "async" acks in another goroutine
+	Handler   string        // "" returns at once, "1ms" or "10ms" sleeps, "async" acks in another goroutine
 	Mode      string        // for publish: "sync", "async" or "multi", 100 messages at a time
 	Rate      int           // for latency: messages per second
 	RTT       time.Duration // for connect: how long the server takes to reply to IDENTIFY
-	Messages  int           // for consume from nsqd: messages in the channel, all to be consumed
+	Messages  int           // for memory, and for consume from nsqd: how many are consumed
 	Window    time.Duration // how long to measure if Messages is 0
 }
 
@@ -57,6 +58,9 @@ func (c Case) Name() string {
 }
 
 func size(bytes int) string {
+	if bytes >= 1<<20 {
+		return fmt.Sprintf("%dMiB", bytes>>20)
+	}
 	if bytes >= 1<<10 {
 		return fmt.Sprintf("%dKiB", bytes>>10)
 	}
@@ -79,5 +83,5 @@ type Result struct {
 	RDYs, NOPs uint64 // for silence: commands that the server has received
 
 	Goroutines int   // for idle: per connection
-	RSS        int64 // for idle: bytes per connection
+	RSS        int64 // for idle: bytes per connection; for memory: the most that was resident
 }

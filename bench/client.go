@@ -68,7 +68,8 @@ func runClient(name string, c Case, where addresses) error {
 		return fmt.Errorf("no client is called %q", name)
 	}
 	run := map[string]func(library, Case, addresses) (Result, error){
-		consume: runConsume, latency: runLatency, publish: runPublish, idle: runIdle, silence: runSilence, connect: runConnect,
+		consume: runConsume, latency: runLatency, publish: runPublish,
+		idle: runIdle, silence: runSilence, memory: runMemory, connect: runConnect,
 	}[c.Kind]
 	r, err := run(libraries[i].lib, c, where)
 	if err != nil {
@@ -224,6 +225,20 @@ func runIdle(lib library, c Case, where addresses) (Result, error) {
 	r.Goroutines = (runtime.NumGoroutine() - goroutines) / c.Conns
 	debug.FreeOSMemory() // so that RSS excludes garbage of the connecting phase
 	r.RSS = (resident() - rss) / int64(c.Conns)
+	return r, nil
+}
+
+func runMemory(lib library, c Case, where addresses) (Result, error) {
+	var handled counters
+	before := readMeter()
+	if _, err := lib.consume(c, where, func(id byte, _ []byte) { handled.add(id) }); err != nil {
+		return Result{}, err
+	}
+	if err := waitUntil(func() bool { return handled.sum() >= c.Messages }); err != nil {
+		return Result{}, fmt.Errorf("received %d of %d messages: %w", handled.sum(), c.Messages, err)
+	}
+	r := readMeter().since(before, handled.sum())
+	r.RSS = mostResident()
 	return r, nil
 }
 

@@ -42,9 +42,10 @@ func (lib goNSQLibrary) consume(c Case, where addresses, handle func(byte, []byt
 
 func goNSQHandler(how string, handle func(byte, []byte)) nsq.HandlerFunc {
 	switch how {
-	case "1ms":
+	case "1ms", "10ms":
+		takes, _ := time.ParseDuration(how)
 		return func(m *nsq.Message) error {
-			time.Sleep(time.Millisecond)
+			time.Sleep(takes)
 			handle(m.ID[15], m.Body)
 			return nil
 		}

@@ -51,9 +51,10 @@ func (lib rdyLibrary) consume(c Case, where addresses, handle func(byte, []byte)
 
 func rdyHandler(how string, handle func(byte, []byte)) nsq.HandlerFunc {
 	switch how {
-	case "1ms":
+	case "1ms", "10ms":
+		takes, _ := time.ParseDuration(how)
 		return func(m *nsq.Message) error {
-			time.Sleep(time.Millisecond)
+			time.Sleep(takes)
 			handle(m.ID[15], m.Body)
 			return nil
 		}

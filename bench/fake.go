@@ -107,7 +107,7 @@ func (f *fake) handle(conn net.Conn) {
 			if f.unsubscribed.Add(-1) == 0 {
 				close(f.allSubscribed)
 			}
-			if f.c.Kind == consume || f.c.Kind == latency {
+			if f.c.Kind == consume || f.c.Kind == latency || f.c.Kind == memory {
 				go c.send()
 			}
 		case wire.CmdPub, wire.CmdMpub:
@@ -202,7 +202,7 @@ func (c *fakeConn) send() {
 		return
 	}
 	for at := 0; ; {
-		n := c.awaitReady(c.f.feed.len() - at)
+		n := c.awaitReady(min(c.f.feed.len()-at, c.f.feed.atOnce()))
 		if n == 0 {
 			return
 		}

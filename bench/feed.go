@@ -56,6 +56,10 @@ func newFeed(body int, transport string) *feed {
 
 func (f *feed) len() int { return f.count }
 
+// atOnce is how many messages are sent at once: no more of large ones than what fits into
+// ringBytes, since a real nsqd sends them one by one and sees a lower RDY in between.
+func (f *feed) atOnce() int { return max(ringBytes/f.frameLen, 1) }
+
 // cut returns the encoding of up to n messages, from index at on, and their
 // number.
 func (f *feed) cut(at, n int) ([]byte, int) {

@@ -50,6 +50,11 @@ func matrix(window time.Duration) []spec {
 		add(false, every, Case{Kind: consume, Server: "nsqd", Body: 200, InFlight: drain.inFlight, Handlers: drain.handlers, Conns: 1, Messages: drain.messages})
 	}
 	add(false, both, Case{Kind: idle, InFlight: 2500, Handlers: 1, Conns: 1000})
+	for _, conns := range []int{1, 10} {
+		add(false, []string{goNSQ, rdy, rdyRecycle}, Case{
+			Kind: memory, Body: 1 << 20, InFlight: 600, Handlers: 4, Handler: "10ms", Conns: conns, Messages: 600,
+		})
+	}
 	add(false, both, Case{Kind: connect, InFlight: 2500, Handlers: 1, Conns: 200, RTT: 20 * time.Millisecond})
 	add(false, both, Case{Kind: connect, InFlight: 2500, Handlers: 1, Conns: 1000})
 	for _, how := range []struct {

@@ -54,6 +54,12 @@ func resident() int64 {
 	return int64(procValue("/proc/self/status", "VmRSS:")) << 10 // #nosec G115 -- far from overflow
 }
 
+// mostResident returns the most resident memory that this process has had so far, in
+// bytes. On systems other than Linux it returns 0.
+func mostResident() int64 {
+	return int64(procValue("/proc/self/status", "VmHWM:")) << 10 // #nosec G115 -- far from overflow
+}
+
 // procValue returns the number in the line of a /proc file that begins with name.
 func procValue(file, name string) uint64 {
 	data, err := os.ReadFile(file) // #nosec G304 -- constant names

@@ -66,6 +66,12 @@ func columns(kind string) []column {
 			since("connected µs", func(r Result) time.Duration { return r.Took }),
 			{"CPU µs/nsqd", cpuPerMessage, short},
 		}
+	case memory:
+		return []column{
+			{"most RSS MiB", func(r Result) float64 { return float64(r.RSS) / (1 << 20) }, short},
+			{"msgs/s", rate, short},
+			{"CPU µs/msg", cpuPerMessage, short},
+		}
 	case idle:
 		return []column{
 			{"RSS KiB/conn", func(r Result) float64 { return float64(r.RSS) / 1024 }, short},
@@ -78,7 +84,7 @@ func columns(kind string) []column {
 }
 
 func writeMarkdown(w io.Writer, measurements []measurement) {
-	for _, kind := range []string{consume, latency, idle, silence, connect, publish} {
+	for _, kind := range []string{consume, latency, idle, silence, memory, connect, publish} {
 		cols := columns(kind)
 		header := false
 		for _, o := range measurements {

@@ -33,9 +33,9 @@ import (
 const (
 	// unknownWeight is what a message is expected to weigh before any has come.
 	unknownWeight = 1 << 20
-	// What is expected at first counts as much as firstMemory messages that have come.
-	// Later it rises as if riseMemory messages of the old weight had come just before,
-	// and falls as if fallMemory had.
+	// What is expected without knowing counts as much as firstMemory messages that have
+	// come. What is known rises as if riseMemory messages of the old weight had come just
+	// before, and falls as if fallMemory had.
 	firstMemory, riseMemory, fallMemory = 4, 1, 16
 	// weighShare of the budget in flight makes the machine weigh.
 	weighShare = 4
@@ -52,23 +52,29 @@ type budget struct {
 	weighed time.Time // the last one
 }
 
-// weight is what messages are expected to weigh, in bytes. 0 is unknown.
-type weight float64
+// weight is what messages have weighed.
+type weight struct {
+	mean float64 // bytes; the last messages count most
+	seen float64 // how many messages there were
+}
 
-// learn adjusts w to n messages that weigh bytes together. first is what it was expected
-// to be while it was unknown.
-func (w *weight) learn(n, bytes uint64, first weight) {
+// learn takes in n messages that weigh bytes together.
+func (w *weight) learn(n, bytes uint64) {
 	if n == 0 {
 		return
 	}
-	memory := weight(fallMemory)
-	if *w == 0 {
-		*w, memory = first, firstMemory
+	memory := min(fallMemory, w.seen)
+	if float64(bytes) > w.mean*float64(n) {
+		memory = min(riseMemory, w.seen)
 	}
-	if weight(bytes) > *w*weight(n) {
-		memory = riseMemory
-	}
-	*w = max((*w*memory+weight(bytes))/(memory+weight(n)), 1)
+	w.mean = (w.mean*memory + float64(bytes)) / (memory + float64(n))
+	w.seen += float64(n)
+}
+
+// expects returns what the next message is expected to weigh if, as far as w does not say,
+// that is first.
+func (w weight) expects(first float64) float64 {
+	return max((first*firstMemory+w.mean*w.seen)/(firstMemory+w.seen), 1)
 }
 
 // cargo is what a connection has brought since the last weighing, and has in flight.
@@ -125,11 +131,11 @@ func (m *Machine) weigh(now time.Time) {
 	var inFlight int64
 	for _, c := range m.conns {
 		messages, bytes = messages+c.cargo.messages, bytes+c.cargo.bytes
-		c.cargo.weight.learn(c.cargo.messages, c.cargo.bytes, b.expected())
+		c.cargo.weight.learn(c.cargo.messages, c.cargo.bytes)
 		c.cargo.messages, c.cargo.bytes = 0, 0
 		inFlight += c.cargo.inFlight
 	}
-	b.weight.learn(messages, bytes, unknownWeight)
+	b.weight.learn(messages, bytes)
 	slots := b.slots
 	m.shareBudget()
 	moved := b.slots != slots
@@ -171,21 +177,10 @@ func (m *Machine) applyBudget() {
 	}
 }
 
-// expects returns what one more message of a connection is expected to weigh.
+// expects returns what one more message of a connection is expected to weigh: what its
+// last ones did, and as far as there were none, what those of all connections did.
 func (m *Machine) expects(c *conn) float64 {
-	if c.cargo.weight > 0 {
-		return float64(c.cargo.weight)
-	}
-	return float64(m.budget.expected())
-}
-
-// expected returns what a message of a connection that has brought none is expected to
-// weigh.
-func (b *budget) expected() weight {
-	if b.weight > 0 {
-		return b.weight
-	}
-	return unknownWeight
+	return c.cargo.weight.expects(m.budget.weight.expects(unknownWeight))
 }
 
 // shareBudget sets the rooms, and how many slots there are.
@@ -207,7 +202,7 @@ func (m *Machine) shareBudget() {
 		return
 	}
 	b.bounds = true
-	if b.weight > 0 && ones > all {
+	if b.weight.seen > 0 && ones > all {
 		b.slots = max(int(all/heaviest), 1)
 		for _, c := range m.conns {
 			c.cargo.room = 1
@@ -324,7 +319,7 @@ func (p *purse) affords(c *conn, rdy int) int {
 	if p.bytes > 0 {
 		most += int(min(p.bytes/p.m.expects(c), float64(rdy)))
 	}
-	if p.unused || p.m.budget.weight == 0 {
+	if p.unused || p.m.budget.weight.seen == 0 {
 		most = max(most, 1)
 	}
 	return min(rdy, most)

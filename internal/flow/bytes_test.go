@@ -9,17 +9,18 @@ import (
 // many have come.
 func TestLearnWeight(t *testing.T) {
 	var w weight
-	for i, tt := range []struct{ n, bytes, want uint64 }{
-		{0, 0, 0},
-		{6, 6 * 100, 460}, // before, 1000 was expected
-		{1, 1040, 750},    // the first heavier one counts as much as all before
-		{9, 9 * 1750, 1650},
-		{8, 0, 1100},
-		{1600, 1600 * 10, 20},
-		{1 << 40, 0, 1},
+	for i, tt := range []struct{ n, bytes, mean, expects uint64 }{
+		{0, 0, 0, 1000}, // 1000 is expected without knowing
+		{6, 6 * 100, 100, 460},
+		{1, 1100, 600, 745}, // the first heavier one counts as much as all before
+		{9, 9 * 1600, 1500, 1400},
+		{16, 0, 750, 777},
+		{1600, 1600 * 10, 17, 19},
+		{1 << 40, 0, 0, 1},
 	} {
-		if w.learn(tt.n, tt.bytes, 1000); uint64(w) != tt.want {
-			t.Errorf("%d: after %d messages of %d bytes in all: %v, want %d", i, tt.n, tt.bytes, w, tt.want)
+		w.learn(tt.n, tt.bytes)
+		if mean, expects := uint64(w.mean), uint64(w.expects(1000)); mean != tt.mean || expects != tt.expects {
+			t.Errorf("%d: after %d messages of %d bytes in all: %d, and %d is expected", i, tt.n, tt.bytes, mean, expects)
 		}
 	}
 }

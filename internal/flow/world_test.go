@@ -280,7 +280,7 @@ func (w *world) boundBytes(before float64) {
 	slots, sum := 0, w.committed()
 	for _, c := range w.m.conns {
 		slots += max(c.rdy, c.held, c.inFlight)
-		if w.m.budget.weight == 0 && c.held <= 1 {
+		if w.m.budget.weight.seen == 0 && c.held <= 1 {
 			sum -= unknownWeight // until the first message each may have an RDY of 1
 		}
 	}
