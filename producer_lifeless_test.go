@@ -147,15 +147,26 @@ func TestClosedDoneChan(t *testing.T) {
 func TestClosedDoneChanOfPool(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		s.nsqds[0].Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})
-		done := make(chan *ProducerTransaction)
-		for range 10 {
+		done, other := make(chan *ProducerTransaction), make(chan *ProducerTransaction, 10)
+		publish := func(done chan *ProducerTransaction) {
 			if err := s.pool.PublishAsync("t", []byte("m"), done); err != nil {
 				s.Error(err)
 			}
 		}
+		for range 10 {
+			publish(done)
+		}
+		synctest.Wait()
 		close(done)
+		for range 3 {
+			publish(other)
+		}
+		for range 3 {
+			if tr := <-other; tr.Error != nil {
+				s.Error(tr.Cause)
+			}
+		}
 		after(time.Minute)
-		s.publish(1)
 	}, quietly)
 }
 
