@@ -54,6 +54,7 @@ func (e *connEvents) run() {
 	close(arrivalsReported)
 	outcomes.Wait()
 	e.outcomes.close() // events that are left cannot be sent
+	e.c.logs.writeRest()
 	e.c.log.Info("connection closed")
 	e.call(func(d ConnDelegate) { d.OnClose(e.c) })
 }
@@ -111,7 +112,7 @@ func (e *connEvents) passOn(m *Message) {
 
 // TooBig requeues a message whose body exceeds max_msg_size and was not read.
 func (e *connEvents) TooBig(w wire.Message, size int) {
-	e.c.log.Error("message not read: body exceeds max_msg_size", "id", string(w.ID[:]),
+	e.c.log.ErrorContext(repeating, "message not read: body exceeds max_msg_size", "id", string(w.ID[:]),
 		"bytes", size, "max_msg_size", e.c.cfg.MaxMsgSize, "attempts", w.Attempts)
 	e.link.Req(&w.ID, e.c.cfg.requeueDelay(w.Attempts))
 }
@@ -124,7 +125,7 @@ func (e *connEvents) Frame(f wire.Frame) {
 		e.c.log.Debug("heartbeat received")
 		e.postArrival(0, func() { e.call(func(d ConnDelegate) { d.OnHeartbeat(e.c) }) })
 	case f.Type == wire.FrameError:
-		e.c.log.Error("nsqd reported an error", "err", wire.ParseError(data))
+		e.c.log.ErrorContext(repeating, "nsqd reported an error", "err", wire.ParseError(data))
 		e.postArrival(len(data), func() { e.call(func(d ConnDelegate) { d.OnError(e.c, data) }) })
 	default:
 		e.postArrival(len(data), func() { e.call(func(d ConnDelegate) { d.OnResponse(e.c, data) }) })
@@ -185,7 +186,7 @@ func (e *connEvents) postOutcome(m *Message, command string, send func() bool) {
 }
 
 func (e *connEvents) logUnsent(m *Message, command string) {
-	e.c.log.Warn("connection ended before the command was sent, nsqd delivers the message again",
+	e.c.log.WarnContext(repeating, "connection ended before the command was sent, nsqd delivers the message again",
 		"command", command, "id", string(m.ID[:]))
 }
 

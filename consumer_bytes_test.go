@@ -213,7 +213,7 @@ func TestBodyBeyondTwiceTheBudget(t *testing.T) {
 			}
 			lines := log.take()
 			told := slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "set max_msg_size to allow it") })
-			if len(lines) != tt.requeued || told != (tt.requeued > 0 && tt.most == 0) {
+			if len(lines) != min(tt.requeued, 1) || told != (tt.requeued > 0 && tt.most == 0) { // repeats are folded
 				s.Errorf("%+v: logged %q", tt, lines)
 			}
 		})

@@ -162,10 +162,10 @@ func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 // have room for it.
 func (cc *consumerConn) TooBig(w wire.Message, size int) {
 	if most := cc.c.cfg.MaxMsgSize; most > 0 {
-		cc.log.Error("message not read: body exceeds max_msg_size", "id", string(w.ID[:]),
+		cc.log.ErrorContext(repeating, "message not read: body exceeds max_msg_size", "id", string(w.ID[:]),
 			"bytes", size, "max_msg_size", most, "attempts", w.Attempts)
 	} else {
-		cc.log.Error("message not read: body exceeds twice max_bytes_in_flight, set max_msg_size to allow it",
+		cc.log.ErrorContext(repeating, "message not read: body exceeds twice max_bytes_in_flight, set max_msg_size to allow it",
 			"id", string(w.ID[:]), "bytes", size, "max_bytes_in_flight", cc.c.cfg.MaxBytesInFlight, "attempts", w.Attempts)
 	}
 	m := &Message{ID: MessageID(w.ID), Attempts: w.Attempts}
@@ -175,7 +175,7 @@ func (cc *consumerConn) TooBig(w wire.Message, size int) {
 // Failed counts a FIN, REQ or TOUCH that nsqd refused because it came too late.
 func (cc *consumerConn) Failed(err *wire.Error) {
 	cc.refused.Add(1)
-	cc.log.Warn("nsqd refused an ack that came too late", "err", err)
+	cc.log.WarnContext(repeating, "nsqd refused an ack that came too late", "err", err)
 }
 
 // Down tells the run loop that the link has ended.

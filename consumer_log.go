@@ -17,34 +17,30 @@ func logEvent(log *slog.Logger, event control.Event, transport func(control.ID) 
 	case control.DialBegun:
 		log.Debug("connecting to nsqd", "nsqd", e.Addr)
 	case control.DialFailed:
-		level := slog.LevelInfo
-		if e.First { // the failures that follow it are not worth an error
-			level = slog.LevelError
-		}
-		log.Log(context.Background(), level, "not connected to nsqd",
-			"nsqd", e.Addr, "err", e.Err, "retry_in", e.Retry.Round(time.Millisecond))
+		logDialFailed(log, e.Err, e.First, "nsqd", e.Addr, "retry_in", e.Retry.Round(time.Millisecond))
 	case control.ConnUp:
 		how := transport(e.ID)
-		log.Info("connected to nsqd",
+		log.InfoContext(repeating, connectedText,
 			"nsqd", e.Addr, "version", how.Version, "tls", how.TLS, "compression", how.Compression)
 	case control.ConnLost:
 		level := slog.LevelWarn
 		if errors.Is(e.Err, ErrBeyondRDY) { // that does not pass by itself
 			level = slog.LevelError
 		}
-		log.Log(context.Background(), level, "connection to nsqd lost", "nsqd", e.Addr, "err", e.Err, "retry_in", e.Retry.Round(time.Millisecond))
+		log.Log(repeatable{Context: context.Background(), recovery: connectedText}, level, "connection to nsqd lost",
+			"nsqd", e.Addr, "err", e.Err, "retry_in", e.Retry.Round(time.Millisecond))
 	case control.ConnClosed:
-		log.Info("disconnected from nsqd", "nsqd", e.Addr)
+		log.InfoContext(repeating, "disconnected from nsqd", "nsqd", e.Addr)
 		switch {
 		case errors.Is(e.Err, errNoCloseWait):
-			log.Warn("nsqd did not reply to CLS, disconnected without waiting for it", "nsqd", e.Addr)
+			log.WarnContext(repeating, "nsqd did not reply to CLS, disconnected without waiting for it", "nsqd", e.Addr)
 		case e.Err != nil:
-			log.Warn("disconnected before every message was acked", "nsqd", e.Addr, "err", e.Err)
+			log.WarnContext(repeating, "disconnected before every message was acked", "nsqd", e.Addr, "err", e.Err)
 		}
 	case control.Unlisted:
-		log.Info("nsqd is not listed any more, disconnecting", "nsqd", e.Addr)
+		log.InfoContext(repeating, "nsqd is not listed any more, disconnecting", "nsqd", e.Addr)
 	case control.LowMaxRDY:
-		log.Warn("nsqd's max-rdy-count is below max_in_flight",
+		log.WarnContext(repeating, "nsqd's max-rdy-count is below max_in_flight",
 			"nsqd", e.Addr, "max_rdy_count", e.MaxRDY, "max_in_flight", e.MaxInFlight)
 	case control.FewSlots:
 		log.Warn("max_in_flight is below the number of handlers or of nsqds, some will wait",

@@ -130,7 +130,7 @@ func (cc *consumerConn) tooLate(m *Message, f fate) {
 	if f == finished {
 		ack = "FIN"
 	}
-	cc.log.Warn("message acked too late, nsqd delivers it again", "ack", ack,
+	cc.log.WarnContext(repeating, "message acked too late, nsqd delivers it again", "ack", ack,
 		"id", string(m.ID[:]), "attempts", m.Attempts, "after", cc.c.elapsed()-m.received)
 }
 

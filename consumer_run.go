@@ -171,6 +171,9 @@ func (l *runLoop) do(command control.Command) {
 		running, unanswered := l.c.queue.unfinished()
 		l.noteUnfinished(StopError{Running: running, Unanswered: unanswered})
 	case control.Tell:
+		if _, ends := do.Event.(control.StopEnded); ends {
+			l.c.logs.writeRest()
+		}
 		logEvent(l.c.log, do.Event, func(id control.ID) link.Transport { return l.dials[id].link.Transport() })
 	case control.Done:
 		l.over = true

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
 )
 
 // Stop begins to stop the Consumer and returns at once. StopChan is closed when the
@@ -95,11 +97,15 @@ func (e *StopError) Error() string {
 	for _, left := range []struct {
 		what     string
 		messages []Unfinished
-	}{{"handlers running", e.Running}, {"messages not acked", e.Unanswered}} {
+	}{{"handler%s running", e.Running}, {"message%s not acked", e.Unanswered}} {
 		if n := len(left.messages); n > 0 {
-			fmt.Fprintf(&b, ", %d %s:", n, left.what)
+			plural := "s"
+			if n == 1 {
+				plural = ""
+			}
+			fmt.Fprintf(&b, ", %d "+left.what+":", n, plural)
 			for _, u := range left.messages[:min(n, 5)] {
-				fmt.Fprintf(&b, " %s of %s", u.ID[:], u.NSQDAddress)
+				fmt.Fprintf(&b, " %s of %s", wire.Printable(string(u.ID[:])), u.NSQDAddress)
 			}
 			if n > 5 {
 				b.WriteString(" ...")

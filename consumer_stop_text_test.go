@@ -27,17 +27,21 @@ func TestStopErrorText(t *testing.T) {
 	}{
 		{StopError{}, ""},
 		{StopError{cause: cause}, ": late"},
-		{StopError{Running: unfinished(1)}, ", 1 handlers running:" + one},
+		{StopError{Running: unfinished(1)}, ", 1 handler running:" + one},
 		{StopError{Running: unfinished(5)}, ", 5 handlers running:" + five},
 		{StopError{Running: unfinished(6)}, ", 6 handlers running:" + five + " ..."},
-		{StopError{Unanswered: unfinished(1)}, ", 1 messages not acked:" + one},
+		{StopError{Unanswered: unfinished(1)}, ", 1 message not acked:" + one},
+		{
+			StopError{Running: []Unfinished{{ID: MessageID([]byte("\x1b[2J0123456\nERR ")), NSQDAddress: "a:1"}}},
+			`, 1 handler running: \x1b[2J0123456\nERR  of a:1`,
+		},
 		{StopError{Unanswered: unfinished(5)}, ", 5 messages not acked:" + five},
 		{StopError{Unanswered: unfinished(1000)}, ", 1000 messages not acked:" + five + " ..."},
 		{StopError{Cut: []string{"a:1"}}, ", acks not taken by a:1"},
 		{StopError{Cut: []string{"a:1", "b:2"}, cause: cause}, ", acks not taken by a:1 b:2: late"},
 		{
 			StopError{Running: unfinished(1), Unanswered: unfinished(6), Cut: []string{"b:2"}, cause: cause},
-			", 1 handlers running:" + one + ", 6 messages not acked:" + five + " ..., acks not taken by b:2: late",
+			", 1 handler running:" + one + ", 6 messages not acked:" + five + " ..., acks not taken by b:2: late",
 		},
 	} {
 		tc.left.Topic, tc.left.Channel = "t", "c"

@@ -69,13 +69,14 @@ func (e ErrIdentify) Error() string { return "failed to IDENTIFY - " + e.Reason 
 func (e ErrIdentify) Unwrap() error { return e.cause }
 
 // ErrProtocol is the error of a publish that nsqd refused. Reason is the text of
-// nsqd's error frame. errors.As finds a [*ProtocolError] in it.
+// nsqd's error frame, as nsqd sent it. errors.As finds a [*ProtocolError] in it.
 type ErrProtocol struct {
 	Reason string
 }
 
-// Error returns the reason.
-func (e ErrProtocol) Error() string { return e.Reason }
+// Error returns the reason. What is not printable is escaped, and a very long reason is
+// cut.
+func (e ErrProtocol) Error() string { return wire.Printable(e.Reason) }
 
 // As lets errors.As find a [*ProtocolError].
 func (e ErrProtocol) As(target any) bool {
@@ -89,10 +90,11 @@ func (e ErrProtocol) As(target any) bool {
 // ProtocolError is an error that nsqd reported.
 type ProtocolError struct {
 	Code string // an error code of NSQ's protocol, such as E_BAD_TOPIC
-	Desc string // nsqd's description; may be empty
+	Desc string // nsqd's description, as nsqd sent it; may be empty
 }
 
-// Error returns the code and the description.
+// Error returns the code and the description. What is not printable is escaped, and a
+// very long text is cut.
 func (e *ProtocolError) Error() string {
 	return (&wire.Error{Code: wire.Code(e.Code), Desc: e.Desc}).Error()
 }

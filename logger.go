@@ -10,7 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // LogLevel is the importance of a log line.
@@ -65,6 +67,8 @@ type logs struct {
 	logger *slog.Logger
 	id     int64 // tells the lines of consumers and producers apart; 0 and not shown for a Conn
 	sinks  atomic.Pointer[sinks]
+
+	repeats repeats
 }
 
 // sinks says where records go. It is replaced and never changed, so that writing a
@@ -179,6 +183,12 @@ func (h *logHandler) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
+	if how, ok := ctx.(repeatable); ok {
+		if r, ok = h.fold(how, r); !ok {
+			return nil
+		}
+		ctx = how.Context
+	}
 	level := logLevel(r.Level)
 	switch to := h.logs.sink(level); {
 	case to.structured:
@@ -233,7 +243,7 @@ func (h *logHandler) line(level LogLevel, r slog.Record, prefix string) string {
 			fmt.Fprintf(&b, "[%s/%s] ", topic, channel)
 		}
 		if nsqd != "" {
-			fmt.Fprintf(&b, "(%s) ", nsqd)
+			fmt.Fprintf(&b, "(%s) ", quoted(nsqd))
 		}
 	}
 	b.WriteString(r.Message)
@@ -246,9 +256,17 @@ func (h *logHandler) line(level LogLevel, r slog.Record, prefix string) string {
 		case "nsqd":
 			continue
 		}
-		fmt.Fprintf(&b, " %s=%s", a.Key, quoted(a.Value.String()))
+		fmt.Fprintf(&b, " %s=%s", a.Key, quoted(attrText(a.Value)))
 	}
 	return b.String()
+}
+
+// attrText returns the text of an attr's value.
+func attrText(v slog.Value) string {
+	if v.Kind() == slog.KindTime {
+		return v.Time().Format(time.RFC3339)
+	}
+	return v.String()
 }
 
 // lastAttr returns the text of the last attr with this key, or "".
@@ -280,9 +298,11 @@ func appendFlat(dst []slog.Attr, prefix string, a slog.Attr) []slog.Attr {
 }
 
 // quoted returns s, in quotes unless s reads as one value on one line without them.
+// Texts of peers pass through here: a newline would forge a line, and an escape sequence
+// or a byte that is no UTF-8 would reach the terminal.
 func quoted(s string) string {
 	strange := func(r rune) bool { return r == '"' || r == '=' || unicode.IsSpace(r) || !unicode.IsPrint(r) }
-	if s == "" || strings.ContainsFunc(s, strange) {
+	if s == "" || !utf8.ValidString(s) || strings.ContainsFunc(s, strange) {
 		return strconv.Quote(s)
 	}
 	return s

@@ -1,6 +1,7 @@
 package nsq
 
 import (
+	"context"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -54,6 +55,9 @@ func (c *Config) warnOfToken(log *slog.Logger, u *url.URL) {
 	}
 }
 
+// recoveredText is what is logged once no nsqlookupd fails any more.
+const recoveredText = "all nsqlookupds have recovered"
+
 // lookupdLog logs a failure of an nsqlookupd once, when it begins, and not at each
 // poll. When all failures are over it logs that. Calls of note must not overlap.
 type lookupdLog struct {
@@ -66,7 +70,7 @@ func (l *lookupdLog) note(result *discover.Result) {
 	warnOnce := func(err *discover.Error, text string) {
 		key := text + err.Lookupd // without the error, whose text may name another local port each time
 		if !failing[key] && !l.failing[key] {
-			l.log.Warn(text, "lookupd", err.Lookupd, "err", err.Err)
+			l.log.WarnContext(repeatable{Context: context.Background(), recovery: recoveredText}, text, "lookupd", err.Lookupd, "err", err.Err)
 		}
 		failing[key] = true
 	}
@@ -77,7 +81,7 @@ func (l *lookupdLog) note(result *discover.Result) {
 		warnOnce(err, "nsqlookupd lists an nsqd with an unusable address")
 	}
 	if len(failing) == 0 && len(l.failing) > 0 {
-		l.log.Info("all nsqlookupds have recovered")
+		l.log.InfoContext(repeating, recoveredText)
 	}
 	l.failing = failing
 }

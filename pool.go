@@ -120,7 +120,7 @@ func (pool *ProducerPool) AllowDuplicates(allow bool) { pool.duplicates.Store(al
 // get their replies. One that chose the member before but queues its command only
 // now gets ErrStopped, and goes to another nsqd.
 func (pool *ProducerPool) letGo(m *poolMember) {
-	pool.log.Info("nsqd is not listed any more, disconnecting", "nsqd", m.p.addr)
+	pool.log.InfoContext(repeating, "nsqd is not listed any more, disconnecting", "nsqd", m.p.addr)
 	pool.wg.Go(func() { m.p.stop(pool.alive) })
 }
 
@@ -156,6 +156,7 @@ func (pool *ProducerPool) Stop() {
 	stops.Wait()
 	pool.wg.Wait()
 	pool.async.finish(limit)
+	pool.logs.writeRest()
 }
 
 // PoolMember is the state of one nsqd of a [ProducerPool].

@@ -92,6 +92,7 @@ func (p *Producer) stop(urgent context.Context) {
 	defer cancel()
 	p.nsqd.drain(limit, urgent)
 	p.queues.deliverRest(limit)
+	p.logs.writeRest()
 }
 
 // SetLogger sets where log lines go, and the lowest level that is logged. A nil

@@ -109,7 +109,7 @@ func (n *connector) notSent(ctx context.Context) error {
 }
 
 func (n *connector) dialNSQD(d *producerDial) {
-	n.log.Info("connecting to nsqd")
+	n.log.InfoContext(repeating, "connecting to nsqd")
 	l, err := link.Dial(n.alive, n.cfg.linkConfig(n.addr))
 	if err == nil {
 		d.conn = n.newConn(l)
@@ -125,11 +125,7 @@ func (n *connector) dialNSQD(d *producerDial) {
 		}
 		d.conn, d.err = nil, ErrStopped
 	} else if err != nil {
-		level := slog.LevelError
-		if d.again { // only the first failure in a row is logged as an error
-			level = slog.LevelInfo
-		}
-		n.log.Log(context.Background(), level, "not connected to nsqd", "err", err)
+		logDialFailed(n.log, err, !d.again)
 	}
 	close(d.done)
 }
@@ -245,7 +241,7 @@ func (c *producerConn) Down(err error) {
 		c.from.doubtLimits() // nsqd may have restarted
 	}
 	if err != nil {
-		c.from.log.Warn("connection to nsqd lost", "err", reason(err))
+		c.from.log.WarnContext(repeating, "connection to nsqd lost", "err", reason(err))
 	}
 	c.from.wg.Done()
 }

@@ -79,7 +79,7 @@ func (n *connector) doubtLimits() {
 func (way *passage) replied(data []byte, err error) error {
 	c := way.conn
 	if err == nil && string(data) != wire.OK {
-		err = fmt.Errorf("%w: %q", link.ErrUnexpectedReply, data)
+		err = fmt.Errorf("%w: %.200q", link.ErrUnexpectedReply, data)
 	}
 	if err == nil {
 		err = c.broken // this reply was read along with what broke the connection

@@ -263,6 +263,7 @@ func TestProducerLogs(t *testing.T) {
 		s.p.SetLogger(&all, LogLevelInfo)
 		s.p.SetLoggerForLevel(&failures, LogLevelError)
 		s.publishes()
+		after(time.Second)
 		s.d.Disconnect(1)
 		synctest.Wait()
 		s.net.Refuse("a:1", nil)

@@ -33,7 +33,7 @@ func publishError(addr, topic string, err error) error {
 	case lost:
 		verdict = publishing.OfLoss(unanswered.Sent, refusal)
 	case refusal != nil:
-		return ErrProtocol{Reason: refusal.Error()}
+		return ErrProtocol{Reason: refusal.Text()}
 	}
 	if verdict.MayBeStored() {
 		return unknownOutcome(addr, topic, reason(err))

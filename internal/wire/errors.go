@@ -45,7 +45,11 @@ type Error struct {
 	Desc string // all that follows the code and one space; may be empty
 }
 
-func (e *Error) Error() string {
+// Error returns the text as [Printable] shows it.
+func (e *Error) Error() string { return Printable(e.Text()) }
+
+// Text returns the data of the frame.
+func (e *Error) Text() string {
 	if e.Desc == "" {
 		return string(e.Code)
 	}

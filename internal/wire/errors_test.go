@@ -64,8 +64,8 @@ func TestParseError(t *testing.T) {
 		if text == "" {
 			text = tt.data
 		}
-		if e.Error() != text {
-			t.Errorf("%q: Error returns %q, want %q", tt.data, e, text)
+		if e.Text() != text {
+			t.Errorf("%q: Text returns %q, want %q", tt.data, e, text)
 		}
 		if f, _, err := ParseFrame(AppendError(nil, e)); err != nil || f.Type != FrameError || string(f.Data) != text {
 			t.Errorf("%q: appended as %+v, error %v", tt.data, f, err)

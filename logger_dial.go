@@ -1,0 +1,63 @@
+package nsq
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+
+	"github.com/rdyhq/nsq/internal/link"
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// needsPerson reports whether a dial failed in a way that does not pass by itself: nsqd
+// refused the client or its options, TLS or AUTH failed, or the address is none. err is
+// what connectError returned.
+func needsPerson(err error) bool {
+	if refusal, ok := errors.AsType[*ProtocolError](err); ok {
+		return wire.Code(refusal.Code) != wire.SubFailed // the topic is being deleted
+	}
+	if errors.Is(err, link.ErrAuthRequired) {
+		return true
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok { // of nsqd's; it comes as a net.Error
+		return true
+	}
+	if _, ok := errors.AsType[*net.AddrError](err); ok { // so does a missing port
+		return true
+	}
+	if _, ok := errors.AsType[ErrIdentify](err); !ok {
+		return false
+	}
+	_, network := errors.AsType[net.Error](err)
+	return !network && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, link.ErrHandshakeTimeout)
+}
+
+// dialTrouble returns what tells the failures of dials apart in the log: what nsqd said,
+// or whether it needs a person.
+func dialTrouble(err error) string {
+	if refusal, ok := errors.AsType[*ProtocolError](err); ok {
+		return refusal.Code[:min(len(refusal.Code), len(wire.IdentifyFailed))] // the longest
+	}
+	if needsPerson(err) {
+		return "refused"
+	}
+	return ""
+}
+
+// logDialFailed logs that a dial has failed. first is set if it is the first failure in a
+// row. What a person must mend is an error each time; the rest is one only the first
+// time.
+func logDialFailed(log *slog.Logger, err error, first bool, args ...any) {
+	level := slog.LevelWarn
+	if first || needsPerson(err) {
+		level = slog.LevelError
+	}
+	how := repeatable{Context: context.Background(), kind: dialTrouble(err), begins: first, recovery: connectedText}
+	log.Log(how, level, "not connected to nsqd", append(args, "err", err)...)
+}
+
+// connectedText is what a Consumer logs of a new connection.
+const connectedText = "connected to nsqd"
