@@ -3,6 +3,7 @@ package nsq
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"iter"
@@ -36,6 +37,15 @@ type Config struct {
 	// The paths given as tls_cert and tls_key. The key pair is loaded when both are
 	// known.
 	tlsCertFile, tlsKeyFile string
+
+	// What was read from the files of tls_cert and tls_key, and of tls_root_ca_file.
+	// nil without.
+	tlsPair  *tlsFile[*tls.Certificate]
+	tlsRoots *tlsFile[*x509.CertPool]
+
+	// tlsPairError is why the last Set of tls_cert or tls_key failed. Set has returned
+	// it. If the caller ignored that, Validate says it again.
+	tlsPairError error
 
 	// tlsDecided is true once tls_v1 was set by name. After that no other option
 	// switches TLS on.
@@ -176,9 +186,15 @@ type Config struct {
 	// TlsConfig with these options, never the caller's own:
 	//
 	//	tls_root_ca_file          PEM file with the roots to trust, not the system's
-	//	tls_cert, tls_key         PEM files of the client, loaded once both are set
+	//	tls_cert, tls_key         PEM files of the client; both or neither
 	//	tls_insecure_skip_verify  bool; accept any certificate
 	//	tls_min_version           tls1.0, tls1.1, tls1.2 or tls1.3; ssl3.0 means tls1.0
+	//
+	// Set reads these files and fails if they cannot be used. Each TLS handshake reads
+	// them again and uses what has changed: certificates may be renewed in place. A
+	// renewal that cannot be used, because it is half written, say, is logged, and the
+	// last good one is used. What replaces TlsConfig, its Certificates or RootCAs after
+	// Set is left alone.
 	TlsConfig *tls.Config `opt:"tls_config"`
 
 	// Deflate asks nsqd for deflate compression at DeflateLevel. The client compresses
@@ -333,6 +349,9 @@ func (c *Config) Validate() error {
 	case c.Deflate && c.Snappy:
 		return errors.New("cannot enable both Deflate and Snappy")
 	case (c.tlsCertFile == "") != (c.tlsKeyFile == ""):
+		if c.tlsPairError != nil {
+			return c.tlsPairError
+		}
 		return errors.New("tls_cert and tls_key must be set together")
 	}
 	return nil

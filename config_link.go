@@ -3,6 +3,7 @@ package nsq
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"net"
 	"time"
 
@@ -14,13 +15,15 @@ import (
 // half its client-timeout.
 const defaultHeartbeat = 30 * time.Second
 
-// linkConfig returns the configuration of a link to the nsqd at addr.
-func (c *Config) linkConfig(addr string) link.Config {
+// linkConfig returns the configuration of a link to the nsqd at addr. log is told of
+// renewed certificates.
+func (c *Config) linkConfig(addr string, log *slog.Logger) link.Config {
 	cfg := link.Config{
 		Addr:             addr,
 		Dial:             c.dialContext(),
 		Identify:         c.identify(),
 		TLS:              c.TlsConfig,
+		RenewTLS:         c.renewTLS(log),
 		AuthSecret:       c.AuthSecret,
 		HandshakeTimeout: c.handshakeTimeout(),
 		ReadTimeout:      c.ReadTimeout,

@@ -87,7 +87,7 @@ func TestLinkBounds(t *testing.T) {
 	} {
 		c := NewConfig()
 		c.ReadTimeout, c.HeartbeatInterval = tc.readTimeout, tc.heartbeat
-		l := c.linkConfig("a:1")
+		l := c.linkConfig("a:1", nil)
 		if l.ReadTimeout != tc.want || l.HandshakeTimeout != min(tc.readTimeout, 6*time.Second) || l.Identify.HeartbeatInterval != tc.asked {
 			t.Errorf("read_timeout %v, heartbeat_interval %v: %v, handshake %v, asked for %d", tc.readTimeout, tc.heartbeat,
 				l.ReadTimeout, l.HandshakeTimeout, l.Identify.HeartbeatInterval)
@@ -100,13 +100,13 @@ func TestLinkBounds(t *testing.T) {
 	} {
 		c := NewConfig()
 		c.DialTimeout, c.ReadTimeout = tc.dial, tc.read
-		if got := c.linkConfig("a:1").HandshakeTimeout; got != tc.want {
+		if got := c.linkConfig("a:1", nil).HandshakeTimeout; got != tc.want {
 			t.Errorf("dial_timeout %v, read_timeout %v: handshake within %v, want %v", tc.dial, tc.read, got, tc.want)
 		}
 	}
 	c := NewConfig()
 	c.MaxMsgSize, c.OutputBufferTimeout, c.MsgTimeout = math.MaxInt32, 250*time.Millisecond, 15*time.Minute
-	l := c.linkConfig("a:1")
+	l := c.linkConfig("a:1", nil)
 	if l.MaxBody != math.MaxInt32 || l.Identify.OutputBufferTimeout != 250 || l.Identify.MsgTimeout != 900_000 {
 		t.Errorf("%+v", l)
 	}

@@ -2,9 +2,8 @@ package nsq
 
 import (
 	"crypto/tls"
-	"crypto/x509"
+	"errors"
 	"fmt"
-	"os"
 )
 
 // tlsOptions are the options that have no field of their own: they edit TlsConfig. The
@@ -43,6 +42,9 @@ func (c *Config) setTLS(set func(*Config, string, any) error, option string, val
 		edited.TlsConfig = &tls.Config{}
 	}
 	if err := set(&edited, option, value); err != nil {
+		if option == "tls_cert" || option == "tls_key" {
+			c.tlsPairError = err // for Validate, if the caller ignores it
+		}
 		return err
 	}
 	*c = edited
@@ -54,15 +56,14 @@ func setTLSRoots(c *Config, option string, value any) error {
 	if err != nil {
 		return err
 	}
-	pem, err := os.ReadFile(path)
-	if err != nil {
+	roots, err := openTLSFile(parseRoots, path)
+	if errors.Is(err, errNoCertificate) {
+		return fmt.Errorf("ERROR: %s: %w in %s", option, errNoCertificate, path)
+	} else if err != nil {
 		return fmt.Errorf("ERROR: %s: %w", option, err)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("ERROR: %s: no certificate in %s", option, path)
-	}
-	c.TlsConfig.RootCAs = roots
+	c.tlsRoots = roots
+	c.TlsConfig.RootCAs = roots.first
 	c.implyTLS(true)
 	return nil
 }
@@ -83,15 +84,18 @@ func setTLSKey(c *Config, option string, value any) (err error) {
 	return c.loadKeyPair(option)
 }
 
+// loadKeyPair loads the client's certificate once both of its files are known.
 func (c *Config) loadKeyPair(option string) error {
+	c.tlsPairError = nil
 	if c.tlsCertFile == "" || c.tlsKeyFile == "" {
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(c.tlsCertFile, c.tlsKeyFile)
+	pair, err := openTLSFile(parseKeyPair, c.tlsCertFile, c.tlsKeyFile)
 	if err != nil {
 		return fmt.Errorf("ERROR: %s: %w", option, err)
 	}
-	c.TlsConfig.Certificates = []tls.Certificate{pair}
+	c.tlsPair = pair
+	c.TlsConfig.Certificates = []tls.Certificate{*pair.first}
 	return nil
 }
 

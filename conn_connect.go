@@ -42,7 +42,7 @@ func (c *Conn) Connect() (*IdentifyResponse, error) {
 	if err := c.beginConnect(cancel); err != nil {
 		return nil, err
 	}
-	l, err := link.Dial(ctx, c.cfg.linkConfig(c.addr))
+	l, err := link.Dial(ctx, c.cfg.linkConfig(c.addr, c.log))
 	if !c.finishConnect(l) {
 		if l != nil {
 			l.Close(nil)

@@ -63,7 +63,7 @@ func newConsumerConn(c *Consumer, id control.ID, l *link.Link) *consumerConn {
 
 // linkConfig returns the configuration of the Consumer's link to one nsqd.
 func (c *Consumer) linkConfig(addr string) link.Config {
-	cfg := c.cfg.linkConfig(addr)
+	cfg := c.cfg.linkConfig(addr, c.log)
 	cfg.Topic, cfg.Channel, cfg.OwnAbove = c.topic, c.channel, largestSlab(c.cfg)
 	cfg.MaxBody, cfg.Room = longestBody(c.cfg), c.memory.room
 	return cfg

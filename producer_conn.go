@@ -110,7 +110,7 @@ func (n *connector) notSent(ctx context.Context) error {
 
 func (n *connector) dialNSQD(d *producerDial) {
 	n.log.InfoContext(repeating, "connecting to nsqd")
-	l, err := link.Dial(n.alive, n.cfg.linkConfig(n.addr))
+	l, err := link.Dial(n.alive, n.cfg.linkConfig(n.addr, n.log))
 	if err == nil {
 		d.conn = n.newConn(l)
 		n.wg.Add(1)     // until Down

@@ -35,7 +35,10 @@ type Config struct {
 	// TLS, Dial fails with ErrTLSRefused and sends nothing after IDENTIFY. If nsqd does
 	// not offer the compression that Identify asks for, the link works uncompressed.
 	// Transport tells what the link got.
-	TLS        *tls.Config
+	TLS *tls.Config
+	// RenewTLS, if not nil, brings the copy of TLS that a handshake uses up to date. It
+	// may read files.
+	RenewTLS   func(*tls.Config)
 	AuthSecret string // sent if nsqd asks for it
 
 	// Topic and Channel are what to subscribe to. A link without a topic publishes.

@@ -52,6 +52,9 @@ func (h *handshake) tlsConfig() *tls.Config {
 	if h.cfg.TLS != nil {
 		cfg = h.cfg.TLS.Clone()
 	}
+	if h.cfg.RenewTLS != nil {
+		h.cfg.RenewTLS(cfg)
+	}
 	if cfg.ServerName == "" && !strings.HasPrefix(h.cfg.Addr, "unix:") {
 		// The name is set even if TLS itself verifies nothing: the owner's
 		// VerifyConnection may use it. A unix: address has no host: unless the owner
