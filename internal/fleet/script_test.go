@@ -157,7 +157,8 @@ var commands = map[string]func(p *player, addrs []string){
 		}
 	},
 	"poll":    (*player).poll,
-	"partial": (*player).partial,
+	"partial": func(p *player, addrs []string) { p.partial(addrs, false) },
+	"slow":    func(p *player, addrs []string) { p.partial(addrs, true) },
 	"deaf":    func(p *player, _ []string) { p.fails() },
 	"none":    func(p *player, _ []string) { p.say(Word{None: true}) },
 	"keen":    func(p *player, addrs []string) { p.answer, p.keen = addrs, true },
@@ -215,9 +216,10 @@ func (p *player) poll(addrs []string) {
 }
 
 // partial plays a poll to which not every nsqlookupd responds. The last response of the
-// others, which lists what was listed before, still counts.
-func (p *player) partial(addrs []string) {
-	w := Word{Answered: p.ask()}
+// others, which lists what was listed before, still counts. If they are slow, their
+// requests have not failed yet.
+func (p *player) partial(addrs []string, slow bool) {
+	w := Word{Answered: p.ask(), Pending: slow}
 	for _, addr := range addrs {
 		p.asked[addr] = w.Answered
 	}
