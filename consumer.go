@@ -23,6 +23,10 @@ import (
 // whose turn comes first. If max_in_flight is too low, the Consumer warns once and
 // names the figure to set.
 //
+// What the bodies of these messages take is bounded as well: see Config.MaxBytesInFlight. An
+// nsqd that sends far more than its RDY allows is disconnected, with [ErrBeyondRDY], and
+// dialled again after about lookupd_poll_interval.
+//
 // When a handler fails, the Consumer backs off, unless max_backoff_duration is 0: it
 // pauses, then tries one message at a time until one is handled. Failures of other
 // messages that were in hand at the first failure do not count. With backoff_policy
@@ -30,8 +34,8 @@ import (
 //
 // An nsqd whose connection is lost is dialled again: first after about 100 ms, then
 // at growing intervals up to lookupd_poll_interval, until a dial succeeds or
-// [Consumer.DisconnectFromNSQD] is called. Handlers never hold up a connection:
-// however long they take, the Consumer replies to heartbeats.
+// [Consumer.DisconnectFromNSQD] is called. Handlers never hold up a connection: however
+// long they take, it stays.
 type Consumer struct {
 	// StopChan is closed when the Consumer has stopped.
 	StopChan chan int

@@ -17,7 +17,7 @@ type Snapshot struct {
 	Paused      bool // by Pause
 	InFlight    int  // messages received and not acked or requeued, over all connections
 
-	MaxBytesInFlight int64 // the Config's
+	MaxBytesInFlight int64 // as configured; 0: no bound
 	// BytesInFlight is what the bodies of the messages in hand take, over all connections
 	// and those that have ended. Bodies over 2 KiB are rounded up by less than a
 	// thousandth. A body counts until its message is acked or requeued, or as long as a

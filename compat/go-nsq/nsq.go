@@ -53,6 +53,8 @@ var (
 	ErrUnknownOutcome = nsq.ErrUnknownOutcome
 	// ErrTLSRefused reports that nsqd does not offer TLS although Config.TlsV1 asks for it.
 	ErrTLSRefused = nsq.ErrTLSRefused
+	// ErrBeyondRDY reports that a Consumer has closed a connection because the nsqd had far more messages in flight than RDY allowed within the last two leases: more than twice as many, and more than 16 beyond.
+	ErrBeyondRDY = nsq.ErrBeyondRDY
 )
 
 // MagicV1 is the first thing that a client sends to nsqlookupd's TCP port.
