@@ -337,9 +337,9 @@ func TestMemoryOfLostConnections(t *testing.T) {
 // A weight is exact for small bodies, and never less than the body, nor much more.
 func TestWeight(t *testing.T) {
 	last := int64(-1)
-	for n := 0; n < 1<<31-1; n += 1 + n/1000 {
-		w := weigh(n).bytes()
-		if w < int64(n) || n < 2048 && w != int64(n) || w-int64(n) > int64(n)/1000 || w < last {
+	for n := int64(0); n < 1<<31-1; n += 1 + n/1000 {
+		w := weigh(int(n)).bytes()
+		if w < n || n < 2048 && w != n || w-n > n/1000 || w < last {
 			t.Fatalf("%d bytes weigh %d, after %d", n, w, last)
 		}
 		last = w
