@@ -49,6 +49,7 @@ type ProducerPool struct {
 	members  []*poolMember
 	turn     int           // index of the member whose turn it is, up to len(members)
 	changed  chan struct{} // closed and replaced by broadcast
+	news     uint64        // number of broadcasts
 	stopping bool          // members no longer changes
 }
 
@@ -126,6 +127,7 @@ func (pool *ProducerPool) letGo(m *poolMember) {
 
 // broadcast wakes the publishes that wait for a member. Callers hold the mutex.
 func (pool *ProducerPool) broadcast() {
+	pool.news++
 	close(pool.changed)
 	pool.changed = make(chan struct{})
 }

@@ -79,7 +79,7 @@ func (pool *ProducerPool) choose(ctx context.Context, t *poolTries) (*poolMember
 	if poll := pool.discovery.begin(); poll != nil { // the first publish of a discovered pool
 		pool.wg.Go(func() { poll(pool.alive) })
 	}
-	i, ok := t.Next(pool.members, pool.turn)
+	i, ok := t.Next(pool.members, pool.turn, pool.news)
 	if !ok {
 		return nil, nil
 	}

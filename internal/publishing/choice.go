@@ -23,6 +23,10 @@ type Tries[M Member] struct {
 	tried []try[M]  // the latest try at each nsqd, in the order of the first tries
 	index map[M]int // where each nsqd is in tried; nil while tried is short
 	again bool      // all were tried, so healthy ones are tried again
+
+	// barren is set if Next found no healthy member to try, as of news.
+	barren bool
+	news   uint64
 }
 
 // shortTries is how many tries are searched one by one. With more there is an index: a
@@ -40,7 +44,15 @@ type try[M Member] struct {
 // owes replies, and the next healthy one owes fewer, it is the next: publishes do not
 // pile up at an nsqd that hangs while no caller has given up on it yet. After Look has
 // found that all were tried, only healthy ones count. ok is false if there is none.
-func (t *Tries[M]) Next(members []M, turn int) (index int, ok bool) {
+//
+// news is a number that grows when a member joins or becomes healthy. While it stays the
+// same, a publish that goes from one unhealthy member to the next looks at each once.
+func (t *Tries[M]) Next(members []M, turn int, news uint64) (index int, ok bool) {
+	barren := t.barren && t.news == news
+	if barren && t.again {
+		return 0, false
+	}
+	t.barren, t.news = true, news
 	owed := 0 // by members[index]; 0 until a healthy one is found
 	for i := range members {
 		i = (turn + i) % len(members)
@@ -50,7 +62,11 @@ func (t *Tries[M]) Next(members []M, turn int) (index int, ok bool) {
 			if !ok && !t.again {
 				index, ok = i, true
 			}
+			if ok && barren {
+				return index, true
+			}
 		case owed == 0:
+			t.barren = false
 			if owed = m.Owes(); owed == 0 {
 				return i, true
 			}
@@ -70,7 +86,9 @@ func (t *Tries[M]) Next(members []M, turn int) (index int, ok bool) {
 // Look finds one that was not tried.
 func (t *Tries[M]) Look(members []M) (ready, allTried bool) {
 	untried := slices.ContainsFunc(members, func(m M) bool { return t.at(m) < 0 })
-	t.again = len(t.tried) > 0 && !untried
+	if again := len(t.tried) > 0 && !untried; again != t.again {
+		t.again, t.barren = again, false // others may be tried now
+	}
 	ready = slices.ContainsFunc(members, func(m M) bool { return !t.again || m.Healthy() })
 	return ready, t.again && len(members) > 0
 }
@@ -96,7 +114,7 @@ func (t *Tries[M]) Failed(m M, err error, v Verdict, duplicates bool) (retry boo
 }
 
 // Forget drops the tries so far, and with them what Errors returns.
-func (t *Tries[M]) Forget() { t.tried, t.index = nil, nil }
+func (t *Tries[M]) Forget() { t.tried, t.index, t.barren = nil, nil, false }
 
 // Errors returns the latest error of each nsqd whose latest try stored nothing.
 func (t *Tries[M]) Errors() []error {

@@ -14,15 +14,17 @@ type member struct {
 	name      string
 	unhealthy bool
 	owes      int
+	looks     int // calls of Healthy
 }
 
-func (m *member) Healthy() bool { return !m.unhealthy }
+func (m *member) Healthy() bool { m.looks++; return !m.unhealthy }
 func (m *member) Owes() int     { return m.owes }
 
 // pool is members with a turn, as a ProducerPool has them.
 type pool struct {
 	members []*member
 	turn    int
+	news    uint64
 }
 
 // newPool reads members like "a b- c", of which b is unhealthy.
@@ -42,7 +44,7 @@ func (p *pool) find(name string) *member {
 
 // next returns the member to try next, nil if there is none, and uses up its turn.
 func (p *pool) next(t *Tries[*member]) *member {
-	i, ok := t.Next(p.members, p.turn)
+	i, ok := t.Next(p.members, p.turn, p.news)
 	if !ok {
 		return nil
 	}
@@ -82,12 +84,16 @@ func play(p *pool, script string) string {
 			t = &Tries[*member]{}
 		case word[0] == '+':
 			p.members = append(p.members, &member{name: name})
+			p.news++
 		case word[0] == '-':
 			p.members = slices.DeleteFunc(p.members, func(m *member) bool { return m.name == name })
 		case strings.Contains(word, "="):
 			p.find(word[:1]).owes = int(word[2] - '0')
 		default:
 			p.find(name).unhealthy = word[len(word)-1] == '-'
+			if word[len(word)-1] == '+' {
+				p.news++
+			}
 		}
 	}
 	return strings.Join(out, " ")
@@ -171,6 +177,44 @@ func TestTriesRemember(t *testing.T) {
 	}
 }
 
+// N12: a publish that fails at each of very many unhealthy members looks at each a few
+// times only, and so does one that waits for any to recover.
+func TestTriesAreLinear(t *testing.T) {
+	const n = 20_000
+	p := &pool{}
+	for i := range n {
+		p.members = append(p.members, &member{name: fmt.Sprint(i), unhealthy: true})
+	}
+	tries := &Tries[*member]{}
+	for range n {
+		m := p.next(tries)
+		if m == nil {
+			t.Fatal("not all were tried")
+		}
+		tries.Failed(m, errDown, NotSent, false)
+	}
+	for range 100 {
+		if m := p.next(tries); m != nil {
+			t.Fatal("tried again")
+		}
+	}
+	if ready, all := tries.Look(p.members); ready || !all {
+		t.Errorf("ready %v, all tried %v", ready, all)
+	}
+	looks := 0
+	for _, m := range p.members {
+		looks += m.looks
+	}
+	if looks > 4*n {
+		t.Errorf("looked %d times at %d members", looks, n)
+	}
+	latest := errors.New("latest")
+	tries.Failed(p.members[n-1], latest, NotSent, false)
+	if errs := tries.Errors(); len(errs) != n || errs[n-1] != latest { //nolint:errorlint // identity
+		t.Errorf("%d errors, the last is %v", len(errs), errs[n-1])
+	}
+}
+
 // TestChoiceWalk has publishes in progress while members join, leave, fail and
 // recover, and checks after each choice that:
 //   - a healthy member comes before an unhealthy one, in the order of turns;
@@ -189,6 +233,7 @@ func TestChoiceWalk(t *testing.T) {
 				if len(p.members) < 3*shortTries {
 					at := rng.IntN(len(p.members) + 1)
 					p.members = slices.Insert(p.members, at, &member{name: fmt.Sprint(step)})
+					p.news++
 				}
 			case 1:
 				if len(p.members) > 0 {
@@ -198,7 +243,9 @@ func TestChoiceWalk(t *testing.T) {
 			case 2, 3, 4:
 				if len(p.members) > 0 {
 					m := p.members[rng.IntN(len(p.members))]
-					m.unhealthy = !m.unhealthy
+					if m.unhealthy = !m.unhealthy; !m.unhealthy {
+						p.news++
+					}
 				}
 			case 6, 7:
 				if len(p.members) > 0 {
@@ -246,6 +293,9 @@ func (w *walker) step(t *testing.T, p *pool, down bool) {
 	}
 	if got != nil {
 		w.tried[got] = true
+		if got.unhealthy && !down {
+			p.news++
+		}
 		got.unhealthy = down
 		w.tries.Failed(got, errDown, NotSent, false)
 		return
@@ -263,7 +313,7 @@ func (w *walker) step(t *testing.T, p *pool, down bool) {
 		t.Errorf("ready %v, all tried %v, of %v and %v", ready, all, p.members, w.tried)
 	}
 	w.again = len(w.tried) > 0 && (allTried || len(p.members) == 0)
-	if m, ok := w.tries.Next(p.members, turn); ok != ready {
+	if m, ok := w.tries.Next(p.members, turn, p.news); ok != ready {
 		t.Errorf("ready is %v, then the next is %v, %v", ready, m, ok)
 	}
 }
@@ -286,6 +336,7 @@ func evenly(t *testing.T, p *pool) {
 	for _, m := range p.members {
 		m.unhealthy, m.owes = false, 1
 	}
+	p.news++
 	got := map[*member]int{}
 	for range 3 * len(p.members) {
 		got[p.next(&Tries[*member]{})]++
