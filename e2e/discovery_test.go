@@ -44,7 +44,7 @@ func discover(t *testing.T, h nsq.HandlerFunc, lookupds ...*Lookupd) *nsq.Consum
 
 // A consumer starts before any nsqd. Three nsqds start, each is restarted in
 // turn, a fourth starts, and the nsqlookupds are killed. Whatever is published
-// meanwhile is handled soon.
+// meanwhile is handled. The log says how soon after a restart.
 func TestDiscoveryInACluster(t *testing.T) {
 	la, lb := StartLookupd(t), StartLookupd(t)
 	handled := newLedger()
@@ -55,9 +55,9 @@ func TestDiscoveryInACluster(t *testing.T) {
 		published++
 		n.Publish(topic, fmt.Sprint("m", published))
 	}
-	allHandled := func(within time.Duration) {
+	allHandled := func() {
 		t.Helper()
-		eventually(t, within, func() bool { return handled.distinct() == published })
+		eventually(t, patience, func() bool { return handled.distinct() == published })
 	}
 
 	// Each nsqd registers with one nsqlookupd or with both.
@@ -65,7 +65,7 @@ func TestDiscoveryInACluster(t *testing.T) {
 	for _, n := range nsqds {
 		publishOne(n) // creates the topic, which the nsqd then registers
 	}
-	allHandled(10 * time.Second)
+	allHandled()
 	if n := c.Stats().Connections; n != 3 {
 		t.Errorf("%d connections, want 3", n)
 	}
@@ -97,36 +97,36 @@ func TestDiscoveryInACluster(t *testing.T) {
 		back := time.Now()
 		publishOne(n)
 		want := fmt.Sprint("m", published)
-		eventually(t, 10*time.Second, func() bool { return handled.has(want) })
+		eventually(t, patience, func() bool { return handled.has(want) })
 		t.Logf("%s: message handled %v after the restart", n, time.Since(back).Round(time.Millisecond))
 		stopLoad.Store(true)
 		published += <-ended
 		load.Stop()
 	}
-	allHandled(10 * time.Second)
+	allHandled()
 
 	lb.Kill() // la lists two of the nsqds; the third stays connected
 	for _, n := range nsqds {
 		publishOne(n)
 	}
-	allHandled(5 * time.Second)
+	allHandled()
 	moved := startListedNSQD(t, la) // as if an nsqd had moved to another address
 	publishOne(moved)
-	allHandled(10 * time.Second)
+	allHandled()
 
 	la.Kill() // connections stay
 	time.Sleep(4 * time.Second)
 	for _, n := range append(nsqds, moved) {
 		publishOne(n)
 	}
-	allHandled(5 * time.Second)
+	allHandled()
 	if n := c.Stats().Connections; n != 4 {
 		t.Errorf("%d connections without nsqlookupds, want 4", n)
 	}
 	nsqds[0].Kill() // the consumer redials a lost nsqd even so
 	nsqds[0].Start()
 	publishOne(nsqds[0])
-	allHandled(10 * time.Second)
+	allHandled()
 }
 
 // The consumer disconnects from an nsqd that no nsqlookupd lists any more.
@@ -135,9 +135,9 @@ func TestTombstonedForGood(t *testing.T) {
 	n := startListedNSQD(t, l)
 	n.Post("/topic/create?topic=" + topic)
 	c := discover(t, func(*nsq.Message) error { return nil }, l)
-	eventually(t, 10*time.Second, func() bool { return c.Stats().Connections == 1 })
+	eventually(t, patience, func() bool { return c.Stats().Connections == 1 })
 	// The tombstone lasts 45 s. The consumer disconnects after 30 s.
 	l.post("/topic/tombstone?topic=" + topic + "&node=" + n.HTTPAddr())
 	eventually(t, 40*time.Second, func() bool { return c.Stats().Connections == 0 })
-	eventually(t, 10*time.Second, func() bool { return len(n.Stats(topic, "c").Clients) == 0 })
+	eventually(t, patience, func() bool { return len(n.Stats(topic, "c").Clients) == 0 })
 }

@@ -200,10 +200,6 @@ func (a *Admin) Tombstone(topic string, n *NSQD) {
 	a.request(http.MethodDelete, "/api/nodes/"+n.HTTPAddr(), []byte(`{"topic":"`+topic+`"}`), nil)
 }
 
-// patience bounds waits in tests that are not about time. It ends a test that hangs, and
-// is far longer than any wait takes on a busy machine with a slow disk.
-const patience = 2 * time.Minute
-
 // eventually calls cond again and again until it returns true. It ends the test
 // if that takes longer than the timeout.
 func eventually(t testing.TB, timeout time.Duration, cond func() bool) {

@@ -19,6 +19,10 @@ import (
 	"time"
 )
 
+// patience bounds waits in tests that are not about time. It ends a test that hangs, and
+// is far longer than any wait takes on a busy machine with a slow disk.
+const patience = 2 * time.Minute
+
 // process is a daemon in a child process. It keeps its addresses and its data
 // over restarts. Only the test's goroutine may call its methods, which end the
 // test when they fail.

@@ -120,7 +120,7 @@ func TestRetryLoop(t *testing.T) {
 		s.nsqd.Kill()
 		s.nsqd.Restart()
 		for s.kind(err) == "ErrNotConnected" || s.kind(err) == "*net.OpError" {
-			time.Sleep(10 * time.Millisecond)
+			await(s.t, time.After(10*time.Millisecond))
 			err = p.Publish(topic, []byte("b"))
 		}
 		s.result("retried", err)

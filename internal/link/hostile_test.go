@@ -35,6 +35,20 @@ func (p *peer) stuck(cfg Config) (*Link, *recorder, int) {
 	return l, r, fins * finSize
 }
 
+// queued returns how many bytes were ever appended to a link.
+func queued(l *Link) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queued
+}
+
+// unsent returns how many bytes wait for a link's socket.
+func unsent(l *Link) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queued - l.sent
+}
+
 // N10: while a NOP waits for the socket, a flood of heartbeats adds none.
 func TestHeartbeatFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -45,7 +59,7 @@ func TestHeartbeatFlood(t *testing.T) {
 			p.send(bytes.Repeat(heartbeat, 1000))
 		}
 		synctest.Wait()
-		if n := l.queued; n != uint64(given+len("NOP\n")) {
+		if n := queued(l); n != uint64(given+len("NOP\n")) {
 			t.Errorf("%d bytes appended after %d heartbeats, want %d and one NOP", n, flood, given)
 		}
 		_, _ = io.CopyN(io.Discard, p.conn, int64(given))
@@ -113,7 +127,7 @@ func TestUnsentAcksHoldUpTheReader(t *testing.T) {
 						_, _ = p.conn.Write(bytes.Repeat(frame, messages))
 					}()
 					synctest.Wait()
-					if waits := l.queued - l.sent; waits > 2*maxUnsent || waits <= maxUnsent {
+					if waits := unsent(l); waits > 2*maxUnsent || waits <= maxUnsent {
 						t.Errorf("%d bytes wait to be written, want somewhat more than %d", waits, maxUnsent)
 					}
 					if takes {
@@ -225,7 +239,7 @@ func TestUnsentTouches(t *testing.T) {
 				t.Fatal("TOUCHes pile up without end")
 			}
 		}
-		if waits := l.queued - l.sent; waits > maxUnsent+lineSize {
+		if waits := unsent(l); waits > maxUnsent+lineSize {
 			t.Errorf("%d bytes wait", waits)
 		}
 		_ = p.readFor(time.Second)
@@ -360,13 +374,13 @@ func TestUnsentIsCountedByAppending(t *testing.T) {
 				case 2, 3, 4:
 					delay := time.Duration(random.IntN(2000)) * time.Millisecond
 					l.Req(&id, delay)
-					acks = append(acks, command{l.queued, false})
+					acks = append(acks, command{queued(l), false})
 				case 5:
 					l.Fin(&id)
-					acks = append(acks, command{l.queued, true})
+					acks = append(acks, command{queued(l), true})
 				default:
 					n = 1 + random.IntN(4)
-					before := l.queued
+					before := queued(l)
 					l.Fins(slices.Repeat([]wire.ID{id}, n))
 					for i := range n {
 						acks = append(acks, command{before + uint64((i+1)*finSize), true})
