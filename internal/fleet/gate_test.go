@@ -1,0 +1,122 @@
+package fleet
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// word returns a Word after a request sent at a time. Each of listed is in the response.
+func word(at time.Time, listed ...string) Word {
+	w := Word{Answered: at, Complete: true}
+	for _, addr := range listed {
+		w.Listed = append(w.Listed, Listing{Addr: addr, Asked: at})
+	}
+	return w
+}
+
+// N4: an owner that dials by itself learns whether it may.
+func TestConsent(t *testing.T) {
+	m := New(ConsumerConfig(time.Minute, 1))
+	now := start
+	expect := func(want Consent) {
+		t.Helper()
+		if got := m.Consent("a"); got != want {
+			t.Errorf("consent %d, want %d", got, want)
+		}
+	}
+	expect(Withheld) // unknown
+	m.Discovered(now, word(now, "a", "b"), nil)
+	expect(Given)
+	m.Up(now, "a")
+	now = now.Add(time.Minute)
+	if !m.Parted(now, "a") {
+		t.Error("no poll after a loss")
+	}
+	if due, ok := m.NextPoll(); !ok || due.Sub(now) < firstPoll || due.Sub(now) > firstPoll+firstSpread {
+		t.Errorf("next poll in %v, %v", due.Sub(now), ok)
+	}
+	expect(Unasked)
+	m.Discovered(now, word(now, "a", "b"), nil) // sent at the same instant
+	expect(Unasked)
+	now = now.Add(time.Second)
+	partial := word(now, "b")
+	partial.Complete, partial.Pending = false, true
+	m.Discovered(now, partial, nil)
+	expect(Doubtful)
+	m.Discovered(now, word(now, "b"), nil)
+	expect(Withheld)
+	now = now.Add(time.Second)
+	m.Discovered(now, word(now, "a", "b"), nil)
+	expect(Given)
+	now = now.Add(time.Second)
+	m.Parted(now, "a") // a dial has failed
+	expect(Unasked)
+	now = now.Add(time.Second)
+	m.Discovered(now, Word{Answered: now.Add(-2 * time.Second), Deaf: now}, nil)
+	expect(Given)
+	m.Up(now, "a")
+	now = now.Add(time.Minute)
+	m.Discovered(now, word(now, "b"), nil)
+	now = now.Add(time.Second)
+	m.Parted(now, "a")
+	now = now.Add(time.Second)
+	m.Discovered(now, word(now, "b"), nil)
+	expect(Withheld)
+}
+
+// An address that was never dialled has consent as long as it is listed.
+func TestConsentBeforeTheFirstDial(t *testing.T) {
+	m := New(ConsumerConfig(time.Minute, 1))
+	m.Discovered(start, word(start, "a"), nil)
+	later := start.Add(time.Second)
+	m.Discovered(later, word(later), nil)
+	if got := m.Consent("a"); got != Withheld {
+		t.Errorf("consent %d, want it withheld", got)
+	}
+	if _, ok := m.NextPoll(); ok {
+		t.Error("polls for an nsqd that was not used")
+	}
+}
+
+// A second nsqd is lost after the first has come back, and before the poll that was due
+// for the first: the owner, which waits for no poll then, is told that there is one.
+func TestPartedTellsOfAPollThatWasDue(t *testing.T) {
+	m := New(ConsumerConfig(time.Minute, 1))
+	m.Discovered(start, word(start, "a", "b"), nil)
+	now := start.Add(time.Minute)
+	m.Up(start, "a")
+	m.Up(start, "b")
+	m.Parted(now, "a")
+	m.Up(now, "a")
+	if _, ok := m.NextPoll(); ok {
+		t.Error("a poll is due although no nsqd is lost")
+	}
+	for range 100 { // the first poll after a loss of its own may be due later or earlier
+		if !m.Parted(now, "b") {
+			t.Error("the owner is not told")
+		}
+		m.Up(now, "b")
+	}
+}
+
+// N12: the losses of very many nsqds at once change the schedule of polls a few times
+// only, so that its owner looks at it as often.
+func TestManyPartAtOnce(t *testing.T) {
+	const n = 50_000
+	m := New(ConsumerConfig(time.Minute, 1))
+	addrs := make([]string, n)
+	for i := range addrs {
+		addrs[i] = fmt.Sprint(i)
+	}
+	m.Discovered(start, word(start, addrs...), nil)
+	changes := 0
+	for _, addr := range addrs {
+		if m.Parted(start.Add(time.Minute), addr) {
+			changes++
+		}
+	}
+	if changes == 0 || changes > 50 {
+		t.Errorf("%d changes of the schedule, want a few", changes)
+	}
+}
