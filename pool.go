@@ -55,7 +55,8 @@ type ProducerPool struct {
 
 // poolMember is an nsqd of a pool.
 type poolMember struct {
-	p *Producer
+	p    *Producer
+	gate *memberGate // nil if the nsqds were given
 
 	owes atomic.Int32 // publishes that wait at the nsqd
 
@@ -108,7 +109,12 @@ func newProducerPool(config *Config) (*ProducerPool, error) {
 }
 
 func (pool *ProducerPool) newMember(addr string) *poolMember {
-	return &poolMember{p: newProducer(addr, pool.cfg, pool.logs)}
+	m := &poolMember{p: newProducer(addr, pool.cfg, pool.logs)}
+	if pool.discovery != nil {
+		m.gate = pool.discovery.gate.member(addr, func(err error) { pool.passOver(m, err) })
+		m.p.nsqd.gate = m.gate
+	}
+	return m
 }
 
 // AllowDuplicates sets whether a publish whose outcome is unknown

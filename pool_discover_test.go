@@ -160,7 +160,7 @@ func TestPoolLetsGo(t *testing.T) {
 // another.
 func TestPoolLetsGoWhileConnecting(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
-		s.pool.discovery.fleet = fleet.New(fleet.Config{Grace: time.Second})
+		s.pool.discovery.gate.fleet = fleet.New(fleet.Config{Grace: time.Second})
 		s.net.Blackhole("a:1")
 		s.la.Register("t", "a:1")
 		var wg sync.WaitGroup
@@ -242,7 +242,7 @@ func TestRandomLivesOfDiscoveredPools(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			inDiscoveredPool(t, func(s *poolDiscovering) {
 				s.la.Register("t", "a:1")
-				s.pool.discovery.fleet = fleet.New(fleet.Config{Grace: 200 * time.Millisecond})
+				s.pool.discovery.gate.fleet = fleet.New(fleet.Config{Grace: 200 * time.Millisecond})
 				rng := rand.New(rand.NewPCG(seed, 1))
 				churn := time.NewTicker(100 * time.Millisecond)
 				defer churn.Stop()

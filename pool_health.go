@@ -22,8 +22,8 @@ func (pool *ProducerPool) passOver(m *poolMember, err error) {
 
 // probe makes an nsqd healthy again, or returns when its Producer is stopped. If the
 // nsqd owes replies to publishes, its next reply shows that it works; a NOP would show
-// nothing, since nsqd does not reply to it. Otherwise a ping shows it. A ping dials only
-// as often as the Producer allows.
+// nothing, since nsqd does not reply to it. Otherwise a ping shows it, once nsqlookupds
+// let the nsqd be dialled. A ping dials only as often as the Producer allows.
 func (pool *ProducerPool) probe(m *poolMember) {
 	redial := fleet.NewRedial(rand.Uint64()) // #nosec G404 -- jitter
 	for {
@@ -34,6 +34,9 @@ func (pool *ProducerPool) probe(m *poolMember) {
 		select {
 		case <-time.After(redial.ProbeDelay()):
 		case <-pool.alive.Done():
+			return
+		}
+		if m.gate != nil && !m.p.nsqd.connected() && !m.gate.awaitOpen(pool.alive) {
 			return
 		}
 		err := m.p.nsqd.ping()

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/internal/discover"
-	"github.com/rdyhq/nsq/internal/fleet"
 )
 
 // unlistedGrace is the least time for which an nsqd must be unlisted before a pool
@@ -25,10 +24,8 @@ type poolDiscovery struct {
 	lookupds   []*url.URL
 	discovered func(discover.Result) // takes the result of each poll, on the poller's goroutine
 
-	// Owned by the poller's goroutine:
-
-	fleet *fleet.Machine // decides which nsqds are members; the pool dials by itself
-	log   lookupdLog
+	gate *poolGate  // decides which nsqds are members, and which may be dialled
+	log  lookupdLog // owned by the poller's goroutine
 
 	// Guarded by the mutex of the pool:
 
@@ -40,39 +37,38 @@ type poolDiscovery struct {
 
 func newPoolDiscovery(lookupds []*url.URL, cfg *Config, log *slog.Logger, discovered func(discover.Result)) *poolDiscovery {
 	d := &poolDiscovery{cfg: cfg, lookupds: lookupds, discovered: discovered}
-	d.fleet = fleet.New(fleet.Config{Grace: max(fleet.MissedPolls*cfg.LookupdPollInterval, unlistedGrace)})
+	d.gate = newPoolGate(cfg)
 	d.log.log = log
 	return d
 }
 
-// begin makes the poller and returns its loop. It returns nil if it was called before,
+// begin makes the poller and returns its loops. It returns nil if it was called before,
 // or if d is nil.
-func (d *poolDiscovery) begin() func(context.Context) {
+func (d *poolDiscovery) begin() []func(context.Context) {
 	if d == nil || d.poller != nil {
 		return nil
 	}
-	d.poller = discover.New(d.cfg.discoverConfig("", d.client, d.discovered))
+	poller := discover.New(d.cfg.discoverConfig("", d.client, d.discovered))
+	d.poller = poller
 	for _, u := range d.lookupds {
-		d.poller.Add(u)
+		poller.Add(u)
 	}
-	return func(ctx context.Context) {
+	poll := func(ctx context.Context) {
 		for _, u := range d.lookupds {
 			d.cfg.warnOfToken(d.log.log, u)
 		}
-		d.poller.Run(ctx)
+		poller.Run(ctx)
 	}
+	return []func(context.Context){poll, func(ctx context.Context) { d.gate.run(ctx, poller) }}
 }
 
 // compare returns the addresses that a poll lists, and those that the pool must let go.
 func (d *poolDiscovery) compare(result *discover.Result) (listed, gone []string) {
 	d.log.note(result)
-	now := time.Now()
-	gone = d.fleet.Discovered(now, lookupdWord(result), nil)
 	for _, p := range result.Producers {
 		listed = append(listed, p.Addr)
-		d.fleet.Up(now, p.Addr) // the pool dials by itself
 	}
-	return listed, gone
+	return listed, d.gate.discovered(result)
 }
 
 // remember records which nsqlookupds have responded or failed.
@@ -94,11 +90,4 @@ func (d *poolDiscovery) noNSQD() error {
 		return fmt.Errorf("producer pool: %w: no nsqd is known: %w", ErrNotSent, errors.Join(d.failed...))
 	}
 	return fmt.Errorf("producer pool: %w: nsqlookupd lists no nsqd", ErrNotSent)
-}
-
-// pollSoon asks for a poll ahead of schedule.
-func (d *poolDiscovery) pollSoon() {
-	if d != nil {
-		d.poller.Poke()
-	}
 }

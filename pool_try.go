@@ -76,8 +76,8 @@ func (pool *ProducerPool) choose(ctx context.Context, t *poolTries) (*poolMember
 	if pool.stopping {
 		return nil, ErrStopped
 	}
-	if poll := pool.discovery.begin(); poll != nil { // the first publish of a discovered pool
-		pool.wg.Go(func() { poll(pool.alive) })
+	for _, loop := range pool.discovery.begin() { // the first publish of a discovered pool
+		pool.wg.Go(func() { loop(pool.alive) })
 	}
 	i, ok := t.Next(pool.members, pool.turn, pool.news)
 	if !ok {
@@ -131,15 +131,12 @@ func (pool *ProducerPool) noteFailure(ctx context.Context, t *poolTries, m *pool
 		t.LetGo(m)
 		return true
 	}
-	verdict, ended := verdictOf(err), ctx.Err() != nil
+	verdict := verdictOf(err)
 	retry = t.Failed(m, err, verdict, pool.duplicates.Load())
 	if retry || verdict == publishing.Unknown {
 		pool.passOver(m, err)
-		if !ended { // a short context is no reason to ask nsqlookupds
-			pool.discovery.pollSoon()
-		}
 	}
-	retry = retry && !ended
+	retry = retry && ctx.Err() == nil
 	if !retry && verdict.MayBeStored() {
 		t.Forget() // if this nsqd has the message, the errors of others do not matter
 	}

@@ -21,6 +21,7 @@ type connector struct {
 	addr string
 	cfg  *Config
 	log  *slog.Logger
+	gate dialGate // nil if every dial is allowed
 
 	// alive ends when the Producer is stopped. The dial under way, and waits for a
 	// connection or for room, end with it.
@@ -87,7 +88,7 @@ func (n *connector) look() (*producerConn, *producerDial, error) {
 		return nil, nil, ErrStopped
 	case n.conn != nil:
 		return n.conn, nil, nil
-	case n.dial == nil && !n.redial.Allowed(time.Now()):
+	case n.dial == nil && !n.mayDial():
 		return nil, nil, n.failed
 	case n.dial == nil:
 		d := &producerDial{again: n.failed != nil, done: make(chan struct{})}
@@ -109,8 +110,12 @@ func (n *connector) notSent(ctx context.Context) error {
 }
 
 func (n *connector) dialNSQD(d *producerDial) {
-	n.log.InfoContext(repeating, "connecting to nsqd")
-	l, err := link.Dial(n.alive, n.cfg.linkConfig(n.addr, n.log))
+	var l *link.Link
+	err := n.awaitGate()
+	if err == nil {
+		n.log.InfoContext(repeating, "connecting to nsqd")
+		l, err = link.Dial(n.alive, n.cfg.linkConfig(n.addr, n.log))
+	}
 	if err == nil {
 		d.conn = n.newConn(l)
 		n.wg.Add(1)     // until Down
@@ -125,7 +130,11 @@ func (n *connector) dialNSQD(d *producerDial) {
 		}
 		d.conn, d.err = nil, ErrStopped
 	} else if err != nil {
-		logDialFailed(n.log, err, !d.again)
+		if errors.Is(err, errNoConsent) { // nsqd was not dialled
+			n.log.InfoContext(repeating, "not connected to nsqd", "err", err)
+		} else {
+			logDialFailed(n.log, err, !d.again)
+		}
 	}
 	close(d.done)
 }
@@ -140,11 +149,15 @@ func (n *connector) dialEnded(d *producerDial) bool {
 		return false
 	}
 	n.conn, n.failed = d.conn, d.err
-	if d.err == nil {
+	switch {
+	case d.err == nil:
 		n.redial.Succeeded()
-	} else {
+	case errors.Is(d.err, errNoConsent): // nsqd was not dialled
+		return true
+	default:
 		n.redial.Failed(time.Now())
 	}
+	n.tellGate(d.err == nil)
 	return true
 }
 
@@ -174,8 +187,12 @@ func (n *connector) reserve(ctx context.Context, size int64, patience time.Durat
 func (n *connector) drop(c *producerConn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.conn == c {
-		n.conn = nil
+	if n.conn != c {
+		return
+	}
+	n.conn = nil
+	if !c.alive.Load() {
+		n.tellGate(false)
 	}
 }
 
@@ -215,12 +232,14 @@ type producerConn struct {
 	from   *connector
 	link   *link.Link
 	sure   atomic.Pointer[publishing.Weight] // what nsqd surely accepts: see passage
+	alive  atomic.Bool                       // nsqd has refused a publish, and closes the connection because of that
 	broken error                             // why later replies cannot be trusted; only the link's goroutines use it
 }
 
 // fail ends the connection.
 func (c *producerConn) fail(err error) {
 	c.broken = err
+	c.alive.Store(showsLife(err))
 	c.link.Close(err)
 	c.from.drop(c)
 }
@@ -239,6 +258,9 @@ func (c *producerConn) Down(err error) {
 	c.from.drop(c)
 	if _, refused := errors.AsType[*wire.Error](err); !refused {
 		c.from.doubtLimits() // nsqd may have restarted
+	}
+	if err != nil && c.from.gate != nil {
+		c.from.gate.lost(err)
 	}
 	if err != nil {
 		c.from.log.WarnContext(repeating, "connection to nsqd lost", "err", reason(err))
