@@ -140,7 +140,7 @@ func TestTombstonedNodeUnderConsumers(t *testing.T) {
 	}
 	handled := newLedger()
 	c := discover(t, func(m *nsq.Message) error { handled.add(m.Body); return nil }, l)
-	eventually(t, 10*time.Second, func() bool { return c.Stats().Connections == 2 })
+	eventually(t, patience, func() bool { return c.Stats().Connections == 2 })
 	admin.Tombstone(topic, gone)
 	for range 50 {
 		if topicExists(gone) {
@@ -149,7 +149,7 @@ func TestTombstonedNodeUnderConsumers(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	kept.Publish(topic, "m")
-	eventually(t, 10*time.Second, func() bool { return handled.has("m") })
+	eventually(t, patience, func() bool { return handled.has("m") })
 }
 
 // N1: an nsqd that moved to another port is found soon after it has registered, long
@@ -158,7 +158,7 @@ func TestMovedNSQDIsFoundSoon(t *testing.T) {
 	l := StartLookupd(t)
 	old := startListedNSQD(t, l)
 	old.Post("/topic/create?topic=" + topic)
-	eventually(t, 10*time.Second, func() bool { return l.Lists(topic, old.TCPAddr()) })
+	eventually(t, patience, func() bool { return l.Lists(topic, old.TCPAddr()) })
 	cfg := testConfig(t)
 	handled := newLedger()
 	c, err := nsq.NewConsumer(topic, "c", cfg)
@@ -170,16 +170,16 @@ func TestMovedNSQDIsFoundSoon(t *testing.T) {
 	if err := c.ConnectToNSQLookupd(l.HTTPAddr()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() bool { return c.Stats().Connections == 1 })
+	eventually(t, patience, func() bool { return c.Stats().Connections == 1 })
 	for round := range 5 {
 		old.Stop()
 		time.Sleep(time.Duration(round) * time.Second)
 		moved := startListedNSQD(t, l)
 		body := fmt.Sprint("round ", round)
 		moved.Publish(topic, body)
-		eventually(t, 10*time.Second, func() bool { return l.Lists(topic, moved.TCPAddr()) })
+		eventually(t, patience, func() bool { return l.Lists(topic, moved.TCPAddr()) })
 		start := time.Now()
-		eventually(t, 20*time.Second, func() bool { return handled.has(body) })
+		eventually(t, patience, func() bool { return handled.has(body) })
 		t.Logf("round %d: message handled %v after the registration", round, time.Since(start).Round(time.Millisecond))
 		old = moved
 	}
@@ -193,7 +193,7 @@ func TestStrangerAtTheOldAddress(t *testing.T) {
 	n.Post("/topic/create?topic=" + topic)
 	handled := newLedger()
 	c := discover(t, func(m *nsq.Message) error { handled.add(m.Body); return nil }, la, lb)
-	eventually(t, 10*time.Second, func() bool { return c.Stats().Connections == 1 })
+	eventually(t, patience, func() bool { return c.Stats().Connections == 1 })
 	lb.Kill()
 	time.Sleep(2 * time.Second)
 	n.Stop()
