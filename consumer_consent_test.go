@@ -17,7 +17,7 @@ import (
 func (s *scene) finished(d *nsqtest.Nsqd, n int, within time.Duration, when string) {
 	s.Helper()
 	after(within)
-	if st := d.Stats("t", "c"); int(st.Finished) != n {
+	if st := d.Stats("t", "c"); st.Finished != n {
 		s.Errorf("%s: %d messages of %s finished within %v, want %d", when, st.Finished, d.Addr(), within, n)
 	}
 }

@@ -54,12 +54,11 @@ type Limits struct {
 // report its own.
 const assumedMaxRDY = 2500
 
-// Failure is how a dial failed. Loss is how a connection ended. The owner tells which;
-// fleet decides what follows.
-type (
-	Failure = fleet.Failure
-	Loss    = fleet.Loss
-)
+// Failure is how a dial failed. The owner tells; fleet decides what follows.
+type Failure = fleet.Failure
+
+// Loss is how a connection ended, likewise.
+type Loss = fleet.Loss
 
 // Result is the result of a call.
 type Result uint8

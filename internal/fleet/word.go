@@ -114,7 +114,7 @@ func (m *Machine) Discovered(now time.Time, w Word, gone []string) []string {
 		if !m.tooLongGone(now, n) {
 			continue
 		}
-		n.listed, n.consent.missing, n.consent.unheard = false, absence{}, absence{}
+		n.listed, n.missing, n.unheard = false, absence{}, absence{}
 		if !n.direct {
 			m.drop(n)
 			gone = append(gone, n.addr)
