@@ -23,7 +23,6 @@ func TestStorm(t *testing.T) {
 		{10 * s, 700 * ms, 19_000},
 		{30 * s, 700 * ms, 55_000},
 		{2 * time.Minute, 10 * s, 90_000},
-		{5 * time.Minute, time.Minute, 95_000},
 		{time.Hour, time.Minute, 95_000},
 	} {
 		var asked []time.Duration
