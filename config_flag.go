@@ -1,6 +1,9 @@
 package nsq
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // ConfigFlag sets options of a Config from the command line. It implements
 // flag.Value:
@@ -15,6 +18,9 @@ type ConfigFlag struct {
 // true. The value may contain commas.
 func (f *ConfigFlag) Set(opt string) error {
 	option, value, found := strings.Cut(opt, ",")
+	if name, _, ok := strings.Cut(option, "="); ok { // without the value, which may be a secret
+		return fmt.Errorf("invalid option %s: write %s,value", name, name)
+	}
 	if !found {
 		return f.Config.Set(option, true)
 	}

@@ -43,6 +43,7 @@ func (c *Conn) Connect() (*IdentifyResponse, error) {
 		return nil, err
 	}
 	l, err := link.Dial(ctx, c.cfg.linkConfig(c.addr, c.log))
+	c.cfg.warnOfClearAuth(c.log, c.addr, l, err)
 	if !c.finishConnect(l) {
 		if l != nil {
 			l.Close(nil)

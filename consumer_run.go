@@ -230,6 +230,7 @@ func (l *runLoop) dial(do control.Dial) {
 
 // dialled reports the result of a dial to the machine.
 func (l *runLoop) dialled(now time.Time, id control.ID, addr string, nsqd *link.Link, err error) {
+	l.c.cfg.warnOfClearAuth(l.c.log, addr, nsqd, err)
 	if err == nil {
 		l.dials[id].link = nsqd
 		granted, _ := nsqd.Granted()

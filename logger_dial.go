@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 
 	"github.com/rdyhq/nsq/internal/link"
 	"github.com/rdyhq/nsq/internal/wire"
@@ -61,3 +62,19 @@ func logDialFailed(log *slog.Logger, err error, first bool, args ...any) {
 
 // connectedText is what a Consumer logs of a new connection.
 const connectedText = "connected to nsqd"
+
+// warnOfClearAuth warns, once for each nsqd, that a dial has sent the secret over the
+// network unencrypted, whether or not nsqd accepted it. l and err are what link.Dial
+// returned.
+func (c *Config) warnOfClearAuth(log *slog.Logger, addr string, l *link.Link, err error) {
+	sent := false
+	if err == nil {
+		_, sent = l.Auth()
+	} else if failed, ok := errors.AsType[*link.Error](err); ok {
+		sent = failed.Op == link.OpAuth && !errors.Is(err, link.ErrAuthRequired)
+	}
+	if sent && !c.TlsV1 && !strings.HasPrefix(addr, "unix:") {
+		log.WarnContext(repeatable{Context: context.Background(), once: true},
+			"auth_secret was sent to nsqd in clear; set tls_v1", "nsqd", addr)
+	}
+}

@@ -34,6 +34,7 @@ const (
 type repeatable struct {
 	context.Context
 	kind   string
+	once   bool // only the first is written, and repeats are not counted
 	begins bool // an outage begins: the record waits for a minute at most
 	// recovery is the text of the record that says that this trouble is over. It is
 	// written if this one was.
@@ -80,6 +81,9 @@ func (rs *repeats) admit(now time.Time, key repeatKey, how repeatable, held *hel
 	}
 	more, since = r.more, r.written
 	switch {
+	case how.once && !since.IsZero():
+		r.came = now
+		return 0, since, false
 	case since.IsZero() || now.Sub(r.came) >= repeatsForget:
 		r.step = 0
 		write = true

@@ -115,6 +115,7 @@ func (n *connector) dialNSQD(d *producerDial) {
 	if err == nil {
 		n.log.InfoContext(repeating, "connecting to nsqd")
 		l, err = link.Dial(n.alive, n.cfg.linkConfig(n.addr, n.log))
+		n.cfg.warnOfClearAuth(n.log, n.addr, l, err)
 	}
 	if err == nil {
 		d.conn = n.newConn(l)

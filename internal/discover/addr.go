@@ -33,7 +33,11 @@ func ParseAddr(addr string) (*url.URL, error) {
 		err = errMissingPort
 	}
 	if err != nil {
-		return nil, &Error{Lookupd: addr, Err: err}
+		shown, secrets := redactText(addr)
+		if secrets && malformed != nil {
+			err = errMalformed // the parser's error quotes parts of the address
+		}
+		return nil, &Error{Lookupd: shown, Err: err}
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/lookup"

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
+	"strconv"
 )
 
 var (
@@ -31,17 +31,11 @@ var (
 // failed, the response cannot be read, or it lists a producer that cannot be used
 // (a [ProducerError]).
 type Error struct {
-	Lookupd string // its URL without the password, or the invalid address as given
+	Lookupd string // its URL, or the invalid address, without passwords and the query's values
 	Err     error
 }
 
-func (e *Error) Error() string {
-	err := e.Err
-	if failed, ok := errors.AsType[*url.Error](err); ok {
-		err = failed.Err // a *url.Error repeats the URL
-	}
-	return fmt.Sprintf("[%s] %v", e.Lookupd, err)
-}
+func (e *Error) Error() string { return fmt.Sprintf("[%s] %v", e.Lookupd, e.Err) }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
@@ -56,7 +50,7 @@ func (e *StatusError) Error() string {
 	if e.Message == "" {
 		return fmt.Sprintf("HTTP status %d %s", e.Status, http.StatusText(e.Status))
 	}
-	return fmt.Sprintf("HTTP status %d: %s", e.Status, e.Message)
+	return fmt.Sprintf("HTTP status %d: %s", e.Status, printable(e.Message))
 }
 
 // ProducerError is a producer whose address, as nsqlookupd lists it, cannot be
@@ -73,3 +67,12 @@ func (e *ProducerError) Error() string {
 
 // Unwrap returns the cause.
 func (e *ProducerError) Unwrap() error { return e.Err }
+
+// printable returns a text of nsqlookupd, escaped if it could forge a line of a log or
+// reach a terminal as an escape sequence.
+func printable(s string) string {
+	if quoted := strconv.Quote(s); quoted != `"`+s+`"` {
+		return quoted
+	}
+	return s
+}

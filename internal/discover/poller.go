@@ -86,7 +86,7 @@ type Poller struct {
 // A lookupd is one nsqlookupd, from Add to Remove.
 type lookupd struct {
 	key     string // the URL given to Add
-	name    string // the URL that errors name: without topic and password
+	name    string // the URL that errors name: without topic and secrets
 	request string // the URL that is requested
 
 	first      chan struct{} // closed when the first result is published or none will be
@@ -120,12 +120,12 @@ func New(cfg Config) *Poller {
 // neither will come because the nsqlookupd was removed or the Poller has ended.
 // added is false if the Poller has this nsqlookupd already, or has ended.
 func (p *Poller) Add(u *url.URL) (first <-chan struct{}, added bool) {
-	l := &lookupd{key: u.String(), name: u.Redacted(), first: make(chan struct{})}
+	l := &lookupd{key: u.String(), name: redact(u), first: make(chan struct{})}
 	if p.cfg.Topic != "" {
 		l.request = lookupURL(u, p.cfg.Topic)
 	} else {
 		nodes := nodesURL(u)
-		l.name, l.request = nodes.Redacted(), nodes.String()
+		l.name, l.request = redact(nodes), nodes.String()
 	}
 	l.closeFirst = sync.OnceFunc(func() { close(l.first) })
 	p.mu.Lock()

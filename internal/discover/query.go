@@ -39,7 +39,7 @@ func (p *Poller) query(ctx context.Context, l *lookupd) queryResult {
 	res := queryResult{from: l}
 	status, v1, body, err := p.get(ctx, l.request)
 	if err != nil {
-		res.err = err
+		res.err = withoutURL(err)
 		return res
 	}
 	res.producers, res.skipped, res.err = parseResponse(status, v1, body)

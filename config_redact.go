@@ -1,0 +1,47 @@
+package nsq
+
+import (
+	"fmt"
+	"log/slog"
+)
+
+// redacted stands in for AuthSecret.
+const redacted = "[redacted]"
+
+// Format prints the Config as package fmt prints any struct, for every verb, but with
+// "[redacted]" in place of AuthSecret.
+func (c Config) Format(f fmt.State, verb rune) {
+	type plain Config // without methods
+	if c.AuthSecret != "" {
+		c.AuthSecret = redacted
+	}
+	_, _ = fmt.Fprintf(f, fmt.FormatString(f, verb), plain(c))
+}
+
+// LogValue returns a group with the options by their names, for package slog. AuthSecret
+// is "[redacted]". Options that hold code or objects, such as logger and tls_config, show
+// only whether they are set.
+func (c Config) LogValue() slog.Value {
+	if c.AuthSecret != "" {
+		c.AuthSecret = redacted
+	}
+	var attrs []slog.Attr
+	for field, value := range c.options() {
+		name := field.Tag.Get("opt")
+		switch name {
+		case "dial_context", "tls_config", "logger":
+			attrs = append(attrs, slog.Bool(name, !value.IsNil()))
+		case "backoff_strategy":
+			attrs = append(attrs, slog.String(name, fmt.Sprintf("%T", c.BackoffStrategy)))
+		case "local_addr":
+			text := ""
+			if c.LocalAddr != nil {
+				text = c.LocalAddr.String()
+			}
+			attrs = append(attrs, slog.String(name, text))
+		default:
+			attrs = append(attrs, slog.Any(name, value.Interface()))
+		}
+	}
+	return slog.GroupValue(attrs...)
+}
