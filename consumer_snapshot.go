@@ -2,6 +2,7 @@ package nsq
 
 import (
 	"cmp"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -82,6 +83,15 @@ type ConnectionSnapshot struct {
 	NextDial  time.Time // zero unless waiting; not before then if an nsqlookupd has to list the nsqd first
 
 	Counts // of this connection; zero without one
+}
+
+// MarshalJSON writes LastError as its text, or null.
+func (s ConnectionSnapshot) MarshalJSON() ([]byte, error) {
+	type plain ConnectionSnapshot // without this method
+	return json.Marshal(struct {
+		plain
+		LastError *string // hides that of plain
+	}{plain(s), errorText(s.LastError)})
 }
 
 // Snapshot returns the state of the Consumer, also after it has stopped. The

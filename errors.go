@@ -170,3 +170,13 @@ func authFailure(addr string, cause error) connectFailure {
 	}
 	return failed
 }
+
+// errorText returns the text of an error for JSON, nil without an error. encoding/json
+// would write an error as the exported fields of its type, mostly none.
+func errorText(err error) *string {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	return &text
+}

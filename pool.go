@@ -2,6 +2,7 @@ package nsq
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -172,6 +173,15 @@ type PoolMember struct {
 	Addr      string // as given, or as listed
 	Healthy   bool   // it takes its turns
 	LastError error  // of the last publish or ping that failed; nil if none did
+}
+
+// MarshalJSON writes LastError as its text, or null.
+func (m PoolMember) MarshalJSON() ([]byte, error) {
+	type plain PoolMember // without this method
+	return json.Marshal(struct {
+		plain
+		LastError *string // hides that of plain
+	}{plain(m), errorText(m.LastError)})
 }
 
 // Snapshot returns the state of the nsqds in the order in which they were given.

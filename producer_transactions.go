@@ -2,6 +2,7 @@ package nsq
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,15 @@ type ProducerTransaction struct {
 	// pool, would have returned: an [ErrNotSent] or [ErrUnknownOutcome] with the reason
 	// where Error is just [ErrNotConnected]. It is nil if Error is.
 	Cause error
+}
+
+// MarshalJSON writes Error as its text, or null.
+func (t ProducerTransaction) MarshalJSON() ([]byte, error) {
+	type plain ProducerTransaction // without this method
+	return json.Marshal(struct {
+		plain
+		Error *string // hides that of plain
+	}{plain(t), errorText(t.Error)})
 }
 
 // transactionQueues deliver transactions to the callers' doneChans, without making
