@@ -268,7 +268,8 @@ type Config struct {
 	// AuthSecret is sent to an nsqd that asks for authentication. With TlsV1 it is
 	// never sent to an nsqd unencrypted; without, one warning for each nsqd says that it
 	// was. Package fmt and package slog show "[redacted]" in its place, but json.Marshal
-	// of a Config writes it, so that a Config can be stored.
+	// of a Config (one whose TlsConfig is nil: JSON cannot hold another) writes it, so that
+	// a Config can be stored.
 	AuthSecret string `opt:"auth_secret"`
 
 	// LookupdAuthorization sends AuthSecret to nsqlookupds as well, as a bearer
