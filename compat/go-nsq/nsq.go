@@ -47,7 +47,7 @@ var (
 	ErrAlreadyConnected = nsq.ErrAlreadyConnected
 	// ErrOverMaxInFlight reports an RDY count over max_in_flight.
 	ErrOverMaxInFlight = nsq.ErrOverMaxInFlight
-	// ErrNotSent reports that a publish failed and that nsqd has not taken the message: publishing it again cannot make a duplicate.
+	// ErrNotSent reports that a publish failed and that nsqd has not taken the message.
 	ErrNotSent = nsq.ErrNotSent
 	// ErrUnknownOutcome reports that a publish was sent, at least in part, and that nsqd's reply was not received: nsqd may have stored the message or not.
 	ErrUnknownOutcome = nsq.ErrUnknownOutcome
