@@ -102,7 +102,10 @@
 // # Logs
 //
 // Config.Logger takes a *slog.Logger. Without one, lines in go-nsq's format go to
-// standard error, and the SetLogger methods redirect them.
+// standard error, and the SetLogger methods redirect them. What repeats, such as the
+// failed dials of an nsqd that is down, is logged at once, and then at growing intervals,
+// up to ten minutes: the attribute more says how many there were in between, and since
+// says since when.
 //
 // # Testing
 //
