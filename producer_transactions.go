@@ -31,13 +31,13 @@ type ProducerTransaction struct {
 	Cause error
 }
 
-// MarshalJSON writes Error as its text, or null.
+// MarshalJSON writes Error and Cause as their texts, or null.
 func (t ProducerTransaction) MarshalJSON() ([]byte, error) {
 	type plain ProducerTransaction // without this method
 	return json.Marshal(struct {
 		plain
-		Error *string // hides that of plain
-	}{plain(t), errorText(t.Error)})
+		Error, Cause *string // hide those of plain
+	}{plain(t), errorText(t.Error), errorText(t.Cause)})
 }
 
 // transactionQueues deliver transactions to the callers' doneChans, without making

@@ -55,8 +55,8 @@ func TestSnapshotsAsJSON(t *testing.T) {
 	if got := whole["Connections"].([]any)[0].(map[string]any)["LastError"]; got != conn.LastError.Error() {
 		t.Errorf("in a Snapshot: %v", got)
 	}
-	transaction := asJSON(&ProducerTransaction{Error: ErrStopped, Args: []any{1}})
-	if got := transaction["Error"]; got != "stopped" || !reflect.DeepEqual(transaction["Args"], []any{1.0}) {
+	transaction := asJSON(&ProducerTransaction{Error: ErrStopped, Cause: ErrNotSent, Args: []any{1}})
+	if transaction["Error"] != "stopped" || transaction["Cause"] != ErrNotSent.Error() || !reflect.DeepEqual(transaction["Args"], []any{1.0}) {
 		t.Errorf("a transaction: %v", transaction)
 	}
 	if got := asJSON(ProducerTransaction{}); got["Error"] != nil {
