@@ -109,10 +109,12 @@ func (d *deliveryQueue) put(messages []Message) bool {
 // false if the worker must end. It sets w.now to the time at which it returns.
 func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	if m := w.current(); m != nil {
-		if !m.is(responded | timedOut) {
+		state := atomic.LoadUint32(&m.state)
+		if state&(responded|timedOut) == 0 {
 			d.detach(m)
+			state = atomic.LoadUint32(&m.state)
 		}
-		if m.is(timedOut) && !m.is(detached) { // while the handler ran
+		if state&(timedOut|detached) == timedOut { // while the handler ran
 			m.conn.release(m.weight.bytes())
 		}
 	}
