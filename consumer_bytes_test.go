@@ -139,7 +139,7 @@ func TestReadersStopAtTwiceTheBudget(t *testing.T) {
 				s.Errorf("%d bytes in hand, want about %d", n, 2*budget)
 			}
 			after(time.Minute)
-			if n := s.c.memory.held.Load(); n > 2*budget+6*32*64<<10 {
+			if n := s.c.memory.held.Load(); n > 2*budget+3*body+6*2<<20 {
 				s.Errorf("%d bytes in hand after a minute: more than a trickle", n)
 			}
 			if n := len(commands(d, "NOP")); n < 5 || s.net.Dials() != 1 {

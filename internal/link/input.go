@@ -37,6 +37,7 @@ type input struct {
 	buf   []byte
 	r, w  int           // buf[r:w] is read and not yet parsed
 	want  int           // how much to read at a time
+	last  int           // how much the last read brought
 	skip  int           // bytes to drop before the next frame
 	large *largeMessage // the one that is being read, if any
 }
@@ -202,6 +203,7 @@ func (in *input) readFrame() (wire.Frame, error) {
 // fill reads once. It invalidates the frames that were returned before.
 func (in *input) fill() error {
 	n, err := in.readOnce()
+	in.last = n
 	if n > 0 {
 		return nil // the next read returns the error again
 	}

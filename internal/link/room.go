@@ -9,11 +9,15 @@ import "time"
 //     behind messages, so the reader sends a NOP at each interval, asked or not.
 //   - nsqd gives up a connection's messages, for good and without a word, if a write
 //     takes longer than one heartbeat interval. The longest write is that of one message,
-//     1 MiB unless nsqd's max-msg-size is raised. So the reader makes 32 reads of up to
-//     64 KiB in each interval: 2 MiB.
+//     1 MiB unless nsqd's max-msg-size is raised. So the reader reads 2 MiB in each
+//     interval. It waits after each read in proportion to its length, since TLS and
+//     compression yield short ones.
 
 const (
-	trickleReads = 32 // in a heartbeat interval
+	trickleSize = 2 << 20 // bytes in a heartbeat interval
+	// longestRead is the longest read for which the reader waits. A longer one is part of
+	// a large body, which has its memory already.
+	longestRead = busyBuffer
 	// usualHeartbeat is the interval of an nsqd that was not asked for one.
 	usualHeartbeat = 30 * time.Second
 )
@@ -29,11 +33,12 @@ func (l *Link) awaitRoom() {
 	if heartbeat <= 0 {
 		heartbeat = usualHeartbeat
 	}
-	if now := time.Now(); now.Sub(l.lastNop) >= heartbeat {
-		l.lastNop = now
+	began := time.Now()
+	if began.Sub(l.lastNop) >= heartbeat {
+		l.lastNop = began
 		l.Nop()
 	}
-	next := time.NewTimer(heartbeat / trickleReads)
+	next := time.NewTimer(heartbeat * time.Duration(min(l.in.last, longestRead)) / trickleSize)
 	defer next.Stop()
 	for freed != nil {
 		select {

@@ -1,6 +1,8 @@
 package link
 
 import (
+	"context"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,7 +42,7 @@ func newCrowdedLink(p *peer, heartbeat time.Duration) (*Link, *recorder, *crowde
 	return l, r, c
 }
 
-// N8: while the receiver has no room, the reader makes 32 reads in a heartbeat interval,
+// N8: while the receiver has no room, the reader reads 2 MiB in a heartbeat interval,
 // and keeps the connection with a NOP in each. Then it reads on at once.
 func TestReaderWaitsForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -57,7 +59,7 @@ func TestReaderWaitsForRoom(t *testing.T) {
 		pass(900 * time.Millisecond)
 		p.expectNothing()
 		pass(99 * time.Millisecond)
-		if s := l.Stats(); s.Bytes > 32*64<<10 || s.Bytes == 0 {
+		if s := l.Stats(); s.Bytes > trickleSize+busyBuffer || s.Bytes == 0 {
 			t.Errorf("%d bytes read in an interval", s.Bytes)
 		}
 		pass(4 * time.Second)
@@ -70,6 +72,39 @@ func TestReaderWaitsForRoom(t *testing.T) {
 		}
 		if n := c.asked.Load() - asked; n == 0 {
 			t.Error("the receiver was not asked again")
+		}
+		l.Close(nil)
+		_ = r.wait()
+	})
+}
+
+// shortReads is a socket whose reads yield little, as those of TLS and compression do.
+type shortReads struct{ net.Conn }
+
+func (c shortReads) Read(p []byte) (int, error) { return c.Conn.Read(p[:min(len(p), 16<<10)]) }
+
+// N8: short reads bring as much in a heartbeat interval. nsqd gives up a connection's
+// messages if it cannot write one of 1 MiB in that time.
+func TestTrickleOfShortReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c := &crowded{freed: make(chan struct{})}
+		cfg := p.config()
+		dial := cfg.Dial
+		cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			return shortReads{conn}, err
+		}
+		cfg.Room, cfg.Identify.HeartbeatInterval = c.room, time.Second.Milliseconds()
+		l, r := p.connect(cfg)
+		go func() {
+			for range 2000 {
+				_, _ = p.conn.Write(message("a", strings.Repeat("x", 10_000)))
+			}
+		}()
+		pass(999 * time.Millisecond)
+		if s := l.Stats(); s.Bytes < 3<<19 || s.Bytes > trickleSize+busyBuffer {
+			t.Errorf("%d bytes read in an interval", s.Bytes)
 		}
 		l.Close(nil)
 		_ = r.wait()
