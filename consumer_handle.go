@@ -27,7 +27,7 @@ func (c *Consumer) work(w *worker) {
 		}
 		if c.runEnded() {
 			c.queue.seal()
-			c.queue.giveBack(w)
+			requeueUnbegun(c.queue.giveBack(w)...)
 			continue
 		}
 		if c.begin(w, m) {

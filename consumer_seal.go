@@ -24,14 +24,24 @@ func (d *deliveryQueue) isSealed() bool {
 }
 
 // giveBack ends a worker's batch and puts back the message that take has just returned,
-// and with it those that the worker has not claimed. Only the worker calls it.
-func (d *deliveryQueue) giveBack(w *worker) {
+// and with it those that the worker has not claimed. If the queue has been closed in the
+// meantime, nobody takes them out again: giveBack returns them, and the caller requeues
+// them. Only the worker calls it.
+func (d *deliveryQueue) giveBack(w *worker) (unbegun []*Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	claimed, _ := unpack(w.claims.Load())
 	taken := w.batch[claimed-1 : claimed : claimed]
 	d.endBatch(w)
-	d.lanes.putBack(taken)
+	if m := &taken[0]; m.is(timedOut) { // its lease or its connection has just ended
+		m.conn.release(m.weight.bytes())
+	} else {
+		d.lanes.putBack(taken)
+	}
+	if !d.closed {
+		return nil
+	}
+	return d.extract(func(*Message) bool { return true })
 }
 
 // watch makes handlers begin no message once ctx has ended. The Consumer watches one

@@ -153,6 +153,24 @@ func TestTakenBeforeRunEnded(t *testing.T) {
 	})
 }
 
+// N19: if the run loop has closed the queue before that, the message goes back to nsqd.
+// Nobody would take it out of the queue again until its lease ends, and the stop would
+// wait for it.
+func TestTakenBeforeTheQueueWasClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newQueuePlayer(t, nil)
+		p.tell("workers 1 batch=3", "put a 1-4", "take w1")
+		q := p.c.queue
+		if n := len(q.close()); n != 3 {
+			t.Errorf("%d messages left in the queue, want 3", n)
+		}
+		returned := q.giveBack(p.worker("w1").worker)
+		if len(returned) != 1 || returned[0].ID[MsgIDLength-1] != '1' || !q.lanes.empty() {
+			t.Errorf("%d messages returned, queue empty: %v", len(returned), q.lanes.empty())
+		}
+	})
+}
+
 // N19: when DisconnectFromNSQD returns, no handler begins another of the messages that
 // the nsqd has sent.
 func TestDisconnectBeginsNoMoreMessages(t *testing.T) {
