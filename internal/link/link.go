@@ -107,7 +107,9 @@ type Link struct {
 	receiver Receiver
 	frames   FrameReceiver // the receiver, if it is one; otherwise nil
 
-	lastNop time.Time // when the reader last sent a NOP without being asked; used by it alone
+	// Used by the reader alone.
+	lastNop time.Time // when it last sent a NOP without being asked
+	readAt  time.Time // when its last read ended; before that, when it started
 
 	// Set by the handshake, within Dial, and not changed after that. Any goroutine may
 	// read it.
@@ -192,6 +194,7 @@ func (l *Link) Start(r Receiver) {
 	l.frames, _ = r.(FrameReceiver)
 	l.in.noMessages = l.cfg.Topic == "" && l.frames == nil // a FrameReceiver subscribes by itself
 	l.running.Store(2)
+	l.readAt = time.Now()
 	go l.readLoop()
 	go l.writeLoop()
 }

@@ -3,6 +3,8 @@ package link
 import (
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,6 +40,15 @@ func (p *rdyPeer) deliver(n int) {
 		frames = append(frames, message(fmt.Sprint(p.sent), "x"))
 	}
 	p.send(frames...)
+	synctest.Wait()
+}
+
+// beat sends heartbeats for a while.
+func (p *rdyPeer) beat(d time.Duration) {
+	for ; d > 0; d -= rdyLease / 2 {
+		pass(min(d, rdyLease/2))
+		p.send(heartbeat)
+	}
 	synctest.Wait()
 }
 
@@ -145,6 +156,20 @@ func TestWithinRDY(t *testing.T) {
 			pass(rdyLease)
 			p.deliver(100)
 		},
+		"the network stood still, and leases ended at nsqd": func(p *rdyPeer) {
+			p.l.Rdy(100)
+			p.deliver(100)
+			pass(3*rdyLease + time.Second)
+			p.deliver(300)
+		},
+		"the network stood still before the first message": func(p *rdyPeer) {
+			p.l.Rdy(0)
+			p.l.Rdy(20)
+			pass(4*rdyLease + time.Second)
+			p.deliver(5 * 20)
+			pass(2*rdyLease + time.Second) // they are touched
+			p.deliver(20)
+		},
 		"nobody asked for RDY to be enforced": func(p *rdyPeer) {
 			p.l.mu.Lock()
 			p.l.limit.lease = 0
@@ -174,8 +199,65 @@ func TestFormerRDYIsForgotten(t *testing.T) {
 			id := testID(fmt.Sprint(i + 1))
 			p.l.Fins([]wire.ID{id})
 		}
-		pass(2*rdyLease + time.Second)
+		p.beat(2*rdyLease + time.Second)
 		p.deliver(18)
 		p.alive(false)
+	})
+}
+
+// So is a time in which nothing was read. What nsqd may have sent in it is bounded.
+func TestTimeWithoutReadIsForgotten(t *testing.T) {
+	for _, beats := range []time.Duration{0, 3 * rdyLease} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newRDYPeer(t)
+			p.l.Rdy(100)
+			pass(3*rdyLease + time.Second)
+			p.beat(beats)
+			n := 2 * 4 * 100
+			if beats > 0 {
+				n = 2 * 100
+			}
+			p.deliver(n)
+			p.deliver(1)
+			p.alive(false)
+			if got := len(p.r.events); got != n+1 {
+				t.Errorf("after %v the receiver was told %d things, want %d messages and the end", beats, got, n)
+			}
+		})
+	}
+}
+
+// N8, N9: what nsqd sends while the reader waits for room it may give up and send again,
+// lease after lease. All of that arrives when there is room.
+func TestBurstAfterRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &rdyPeer{peer: newPeer(t)}
+		c := &crowded{freed: make(chan struct{})}
+		cfg := p.config()
+		cfg.Room, cfg.Identify.HeartbeatInterval = c.room, (10 * time.Minute).Milliseconds()
+		p.l = p.handshake(cfg)
+		p.l.EnforceRDY(time.Second)
+		p.r = newRecorder()
+		p.l.Start(p.r)
+		p.l.Rdy(10)
+		go func() { _, _ = io.Copy(io.Discard, p.conn) }()
+		for range 8 {
+			for range 10 {
+				p.send(message("a", strings.Repeat("x", 1000)))
+			}
+			pass(time.Second)
+			for range p.l.Stats().InFlight {
+				p.l.Expire()
+			}
+		}
+		if s := p.l.Stats(); s.Received > 40 {
+			t.Fatalf("%d messages were read: the reader does not wait", s.Received)
+		}
+		c.leave()
+		synctest.Wait()
+		if s := p.l.Stats(); s.Received != 80 {
+			t.Errorf("%d messages were read, want all 80", s.Received)
+		}
+		p.alive(true)
 	})
 }

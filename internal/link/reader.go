@@ -20,6 +20,9 @@ func (l *Link) readLoop() {
 			l.awaitBacklog()
 			l.awaitRoom()
 			err = l.in.fill()
+			now := time.Now()
+			l.noteRead(now, now.Sub(l.readAt))
+			l.readAt = now
 		}
 		if err != nil {
 			l.readFailed(err)

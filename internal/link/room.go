@@ -38,6 +38,10 @@ func (l *Link) awaitRoom() {
 		l.lastNop = began
 		l.Nop()
 	}
+	defer func() {
+		now := time.Now()
+		l.noteLate(now, now.Sub(began), true)
+	}()
 	next := time.NewTimer(heartbeat * time.Duration(min(l.in.last, longestRead)) / trickleSize)
 	defer next.Stop()
 	for freed != nil {
