@@ -8,7 +8,8 @@ import (
 // The byte budget bounds what the bodies in flight weigh, as max_in_flight bounds their
 // number. Nobody knows what a message weighs before it comes, so a connection's messages
 // are expected to weigh what its last ones did. Those of a connection that has brought
-// none weigh what all others do, and before the first message of all, unknownWeight each.
+// none, or none for a while, weigh what all others do, and before the first message of all,
+// unknownWeight each.
 //
 // What a connection may weigh is what its bodies in flight do, and its free slots times
 // that weight. The budget is shared out as room: the RDY up to which a connection stays
@@ -37,6 +38,9 @@ const (
 	// come. What is known rises as if riseMemory messages of the old weight had come just
 	// before, and falls as if fallMemory had.
 	firstMemory, riseMemory, fallMemory = 4, 1, 16
+	// weightLife is how long a connection without messages is expected to bring heavier ones
+	// than others do.
+	weightLife = 10 * time.Second
 	// weighShare of the budget in flight makes the machine weigh.
 	weighShare = 4
 	// More room than before is worth new RDYs if it is 1/roomStep more.
@@ -136,6 +140,7 @@ func (m *Machine) weigh(now time.Time) {
 		inFlight += c.cargo.inFlight
 	}
 	b.weight.learn(messages, bytes)
+	m.forgetWeights(now)
 	slots := b.slots
 	m.shareBudget()
 	moved := b.slots != slots
@@ -150,6 +155,17 @@ func (m *Machine) weigh(now time.Time) {
 		b.weighAt = now.Add(m.cfg.Look)
 		if moved {
 			b.weighAt = now.Add(min(visitTime, m.cfg.Look))
+		}
+	}
+}
+
+// forgetWeights forgets what the messages of connections weighed that have had none for
+// weightLife, if that is more than others weigh. They may never have one again, and would
+// keep their part of the budget, or even the number of slots, from the others.
+func (m *Machine) forgetWeights(now time.Time) {
+	for _, c := range m.conns {
+		if w := &c.cargo.weight; w.mean > m.budget.weight.mean && c.cargo.inFlight == 0 && now.Sub(c.last) >= weightLife {
+			*w = weight{}
 		}
 	}
 }
