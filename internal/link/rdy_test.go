@@ -167,7 +167,7 @@ func TestWithinRDY(t *testing.T) {
 			p.l.Rdy(20)
 			pass(4*rdyLease + time.Second)
 			p.deliver(5 * 20)
-			pass(2*rdyLease + time.Second) // they are touched
+			p.beat(3 * rdyLease) // they are touched
 			p.deliver(20)
 		},
 		"nobody asked for RDY to be enforced": func(p *rdyPeer) {

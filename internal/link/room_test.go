@@ -117,8 +117,13 @@ func TestWaitingReaderEnds(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPeer(t)
 			l, r, c := newCrowdedLink(p, time.Minute)
-			start := time.Now()
 			p.expect("NOP\n")
+			p.send(message("a", strings.Repeat("x", 60_000)))
+			for l.Stats().Received == 0 {
+				pass(10 * time.Millisecond)
+			}
+			l.Expire()
+			start := time.Now()
 			if drain {
 				l.Drain()
 				p.expect("CLS\n")
