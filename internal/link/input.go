@@ -38,6 +38,7 @@ type input struct {
 	r, w  int           // buf[r:w] is read and not yet parsed
 	want  int           // how much to read at a time
 	last  int           // how much the last read brought
+	brief bool          // no read may bring more than busyBuffer
 	skip  int           // bytes to drop before the next frame
 	large *largeMessage // the one that is being read, if any
 }
@@ -77,12 +78,16 @@ func (m *largeMessage) copyFrom(b []byte) int {
 
 // readOnce reads once into the body. The body's memory at most doubles at a time, like
 // the buffer's, so a length that a peer only announces does not claim memory.
-func (m *largeMessage) readOnce(src io.Reader) (int, error) {
+func (m *largeMessage) readOnce(src io.Reader, brief bool) (int, error) {
 	body := m.message.Body
 	if len(body) == cap(body) {
 		body = append(make([]byte, 0, len(body)+min(len(body), m.size-len(body))), body...)
 	}
-	n, err := src.Read(body[len(body):min(cap(body), m.size)])
+	free := body[len(body):min(cap(body), m.size)]
+	if brief {
+		free = free[:min(len(free), busyBuffer)]
+	}
+	n, err := src.Read(free)
 	m.message.Body = body[:len(body)+n]
 	return n, err
 }
@@ -215,7 +220,7 @@ func (in *input) fill() error {
 
 func (in *input) readOnce() (int, error) {
 	if in.large != nil {
-		return in.large.readOnce(in.src)
+		return in.large.readOnce(in.src, in.brief)
 	}
 	in.makeRoom()
 	free := in.buf[in.w:min(in.w+in.want, len(in.buf))]

@@ -10,14 +10,11 @@ import "time"
 //   - nsqd gives up a connection's messages, for good and without a word, if a write
 //     takes longer than one heartbeat interval. The longest write is that of one message,
 //     1 MiB unless nsqd's max-msg-size is raised. So the reader reads 2 MiB in each
-//     interval. It waits after each read in proportion to its length, since TLS and
-//     compression yield short ones.
+//     interval, 64 KiB at a time at most. It waits after each read in proportion to its
+//     length, since TLS and compression yield short ones.
 
 const (
 	trickleSize = 2 << 20 // bytes in a heartbeat interval
-	// longestRead is the longest read for which the reader waits. A longer one is part of
-	// a large body, which has its memory already.
-	longestRead = busyBuffer
 	// usualHeartbeat is the interval of an nsqd that was not asked for one.
 	usualHeartbeat = 30 * time.Second
 )
@@ -26,6 +23,7 @@ const (
 // link ends.
 func (l *Link) awaitRoom() {
 	freed := l.full()
+	l.in.brief = freed != nil
 	if freed == nil {
 		return
 	}
@@ -42,12 +40,13 @@ func (l *Link) awaitRoom() {
 		now := time.Now()
 		l.noteLate(now, now.Sub(began), true)
 	}()
-	next := time.NewTimer(heartbeat * time.Duration(min(l.in.last, longestRead)) / trickleSize)
+	next := time.NewTimer(heartbeat * time.Duration(min(l.in.last, busyBuffer)) / trickleSize)
 	defer next.Stop()
 	for freed != nil {
 		select {
 		case <-freed:
 			freed = l.full()
+			l.in.brief = freed != nil
 		case <-next.C:
 			return
 		case <-l.conn.closed:

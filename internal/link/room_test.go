@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"strings"
@@ -109,6 +110,44 @@ func TestTrickleOfShortReads(t *testing.T) {
 		l.Close(nil)
 		_ = r.wait()
 	})
+}
+
+// N8: a body that gets memory of its own comes no faster.
+func TestTrickleOfLargeBodies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c := &crowded{freed: make(chan struct{})}
+		cfg := p.config()
+		cfg.Room, cfg.Identify.HeartbeatInterval, cfg.OwnAbove = c.room, time.Second.Milliseconds(), 16<<10
+		dial := cfg.Dial
+		stream := bytes.NewReader(bytes.Repeat(message("a", strings.Repeat("x", 1<<20)), 30))
+		cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			return &longReads{Conn: conn, stream: stream}, err
+		}
+		l, r := p.connect(cfg)
+		pass(1999 * time.Millisecond)
+		if s := l.Stats(); s.Received < 3 || s.Received > 4 {
+			t.Errorf("%d messages of 1 MiB read in two intervals", s.Received)
+		}
+		l.Close(nil)
+		_ = r.wait()
+	})
+}
+
+// longReads is a socket that has all of a stream to read after the handshake, of which the
+// link reads two replies.
+type longReads struct {
+	net.Conn
+	stream *bytes.Reader
+	reads  int
+}
+
+func (c *longReads) Read(p []byte) (int, error) {
+	if c.reads++; c.reads > 2 && c.stream.Len() > 0 {
+		return c.stream.Read(p)
+	}
+	return c.Conn.Read(p)
 }
 
 // A reader that waits holds up neither the end of its link nor a drain.
