@@ -132,7 +132,7 @@ func TestInvalidPublishesAreRefusals(t *testing.T) {
 			"E_BAD_MESSAGE MPUB message too big 101 > 100":            func() error { return s.p.MultiPublish("t", [][]byte{make([]byte, 101)}) },
 			"E_INVALID DPUB timeout -1000 out of range 0-31536000000": func() error { return s.p.DeferredPublish("t", -time.Second, []byte("m")) },
 			"E_BAD_MESSAGE DPUB invalid message body size 0":          func() error { return s.p.DeferredPublishAsync("t", time.Second, nil, nil) },
-			"E_BAD_MESSAGE MPUB invalid message body size 0":          func() error { return s.p.MultiPublishAsync("t", [][]byte{{}}, nil) },
+			"E_BAD_MESSAGE MPUB invalid message(1) body size 0":       func() error { return s.p.MultiPublishAsync("t", [][]byte{{'m'}, {}}, nil) },
 			`E_BAD_TOPIC PUB topic name "" is not valid`:              func() error { return s.p.PublishAsync("", nil, nil) },
 		} {
 			if err := call(); err != (ErrProtocol{Reason: want}) { //nolint:errorlint // go-nsq's users compare

@@ -99,12 +99,12 @@ func (m *publication) check(limit int) error {
 		return m.invalid(fmt.Sprintf("delay %v out of range 0-%v", m.delay, maxDelay),
 			wire.Invalid, "timeout %d out of range 0-%d", m.delay.Milliseconds(), maxDelay.Milliseconds())
 	case m.command != wire.CmdMpub:
-		return m.checkBody(m.body, limit)
+		return m.checkBody(m.body, limit, -1)
 	case len(m.bodies) == 0:
 		return m.invalid("no messages", wire.BadBody, "invalid message count 0")
 	}
-	for _, b := range m.bodies {
-		if err := m.checkBody(b, limit); err != nil {
+	for i, b := range m.bodies {
+		if err := m.checkBody(b, limit, i); err != nil {
 			return err
 		}
 	}
@@ -116,9 +116,13 @@ func (m *publication) check(limit int) error {
 	return nil
 }
 
-func (m *publication) checkBody(body []byte, limit int) error {
+// checkBody checks one body. index is its place in an MPUB, which nsqd's reply names, and
+// -1 in other commands.
+func (m *publication) checkBody(body []byte, limit, index int) error {
 	var e *invalidError
 	switch {
+	case len(body) == 0 && index >= 0:
+		e = m.invalid("empty message body", wire.BadMessage, "invalid message(%d) body size 0", index)
 	case len(body) == 0:
 		e = m.invalid("empty message body", wire.BadMessage, "invalid message body size 0")
 	case len(body) > limit:
