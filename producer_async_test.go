@@ -56,7 +56,7 @@ func TestAsyncRefusedHere(t *testing.T) {
 			s.p.PublishAsync("a b", m, done),
 			s.p.PublishAsync("t", nil, done),
 			s.p.MultiPublishAsync("t", nil, done),
-			s.p.DeferredPublishAsync("t", -1, m, done),
+			s.p.DeferredPublishAsync("t", -time.Millisecond, m, done),
 		} {
 			if err == nil {
 				s.Error("no error")

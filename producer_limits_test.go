@@ -15,6 +15,22 @@ import (
 // beyond it. The figures are literals on purpose. TestAsyncWindow checks those of
 // transactions, and internal/fleet those of redials.
 
+// A delay below 0 by less than a millisecond is sent as 0, as go-nsq sends it: what is left
+// until a time that has just passed.
+func TestDelayJustPassed(t *testing.T) {
+	produce(t, func(s *producing) {
+		if err := s.p.DeferredPublish("t", 1-time.Millisecond, []byte("m")); err != nil {
+			s.Error(err)
+		}
+		if err := s.p.DeferredPublish("t", -time.Millisecond, []byte("m")); err == nil {
+			s.Error("a delay of -1 ms was published")
+		}
+		if got := commands(s.d, "DPUB"); !slices.Equal(got, []string{"DPUB t 0"}) {
+			s.Errorf("nsqd got %q", got)
+		}
+	})
+}
+
 // A delay of a year is sent, a longer one is not.
 func TestDelayLimit(t *testing.T) {
 	const year = 365 * 24 * time.Hour

@@ -95,7 +95,7 @@ func (m *publication) check(limit int) error {
 		e := m.invalid("", wire.BadTopic, "topic name %q is not valid", m.topic)
 		e.text = fmt.Sprintf("publish: invalid topic name %q", m.topic)
 		return e
-	case m.delay < 0 || m.delay > maxDelay:
+	case m.delay <= -time.Millisecond || m.delay > maxDelay: // nsqd gets whole milliseconds
 		return m.invalid(fmt.Sprintf("delay %v out of range 0-%v", m.delay, maxDelay),
 			wire.Invalid, "timeout %d out of range 0-%d", m.delay.Milliseconds(), maxDelay.Milliseconds())
 	case m.command != wire.CmdMpub:

@@ -69,10 +69,10 @@ func (p *Producer) DeferredPublish(topic string, delay time.Duration, body []byt
 
 // DeferredPublishContext publishes a message that nsqd delivers after a delay, and
 // waits for nsqd's reply until ctx ends. The delay is sent in whole milliseconds,
-// rounded down.
+// rounded towards 0.
 //
-// The errors are those of [Producer.PublishContext]. A delay below 0 or over a year
-// is an error before anything is sent. nsqd refuses a delay over its
+// The errors are those of [Producer.PublishContext]. A delay of -1 ms or less, or over a
+// year, is an error before anything is sent. nsqd refuses a delay over its
 // max-req-timeout, an hour by default, with E_INVALID; a delay over an hour is sent like
 // a body over nsqd's limits. After a restart, nsqd delivers deferred messages without
 // waiting for the rest of their delays.

@@ -204,7 +204,9 @@ func TestInvalidPublishesStayHere(t *testing.T) {
 		`"m": message body of 11 bytes exce`: func(p *Producer) error {
 			return p.MultiPublishContext(context.Background(), "m", [][]byte{body, tooBig})
 		},
-		`"neg": delay -1ns out of range`: func(p *Producer) error { return p.DeferredPublishContext(context.Background(), "neg", -1, body) },
+		`"neg": delay -1ms out of range`: func(p *Producer) error {
+			return p.DeferredPublishContext(context.Background(), "neg", -time.Millisecond, body)
+		},
 		`"far": delay 2562047h47m16.854`: func(p *Producer) error {
 			return p.DeferredPublishContext(context.Background(), "far", math.MaxInt64, body)
 		},
