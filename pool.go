@@ -16,10 +16,10 @@ import (
 // the nsqd cannot be reached, ends the connection before it takes the message, or
 // replies that it failed to store it (E_PUB_FAILED and the like).
 //
-// After such a failure the nsqd is passed over until a ping succeeds. The first
-// ping is sent after about 100 ms; an nsqd that cannot be reached is dialled about
-// once a second. An nsqd at which the context of a publish ends is passed over until it
-// next replies to a publish. While all nsqds are passed over, all are tried.
+// After such a failure, or an E_MPUB_FAILED, the nsqd is passed over until a ping
+// succeeds. The first ping is sent after about 100 ms; an nsqd that cannot be reached is
+// dialled about once a second. An nsqd at which the context of a publish ends is passed
+// over until it next replies to a publish. While all nsqds are passed over, all are tried.
 //
 // Of two nsqds that take their turns, publishes that come at the same time prefer the
 // one that owes fewer replies: an nsqd that hangs keeps few of them.

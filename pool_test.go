@@ -134,10 +134,31 @@ func TestPoolRefusals(t *testing.T) {
 					s.Errorf("%v, want an ErrProtocol", err)
 				}
 				s.expectStored(0, 0, 0)
+				// An nsqd that fails midway is no healthier than one that stores nothing.
+				s.expectHealthy(part[1] != "E_MPUB_FAILED", true, true)
+				after(time.Second)
 				s.expectHealthy(true, true, true)
 			})
 		})
 	}
+}
+
+// An nsqd that fails to store MPUBs fails few of a pool's: it is passed over as one that
+// fails to store a message.
+func TestPoolPassesOverWhatFailsMidway(t *testing.T) {
+	inPool(t, func(s *pooling) {
+		s.nsqds[0].Reject("MPUB", "E_MPUB_FAILED", "disk is full")
+		failed := 0
+		for range 3000 {
+			if err := s.pool.MultiPublish("t", [][]byte{[]byte("m")}); err != nil {
+				failed++
+			}
+			sleep(time.Millisecond)
+		}
+		if failed < 1 || failed > 40 { // one for each ping, of which there is one in 75 ms at most
+			s.Errorf("%d of 3000 publishes failed", failed)
+		}
+	}, quietly)
 }
 
 // A message that may be stored is not published again.

@@ -133,7 +133,7 @@ func (pool *ProducerPool) noteFailure(ctx context.Context, t *poolTries, m *pool
 	}
 	verdict := verdictOf(err)
 	retry = t.Failed(m, err, verdict, pool.duplicates.Load())
-	if retry || verdict == publishing.Unknown {
+	if retry || verdict.MayBeStored() {
 		pool.passOver(m, err)
 	}
 	retry = retry && ctx.Err() == nil
