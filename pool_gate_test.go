@@ -312,6 +312,7 @@ func TestPoolLateConsent(t *testing.T) {
 		s.la.Register("t", "a:1")
 		s.publish(1)
 		s.la.Unregister("t", "a:1")
+		synctest.Wait() // lb has responded to the first request, too
 		s.lb.Handle(func(w http.ResponseWriter, _ *http.Request) {
 			sleep(5 * time.Second)
 			_, _ = w.Write([]byte(`{"producers":[{"broadcast_address":"a","tcp_port":1,"http_port":2}]}`))
