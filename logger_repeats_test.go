@@ -351,6 +351,55 @@ func TestDeadNSQDOfAProducer(t *testing.T) {
 	})
 }
 
+// N22: that nsqlookupd does not list an nsqd yet hides no failed dial. The first one of an
+// outage is an error, and there is no other.
+func TestDeadNSQDOfADiscoveredPool(t *testing.T) {
+	inDiscoveredPool(t, func(s *poolDiscovering) {
+		log := &logLines{}
+		s.pool.SetLogger(log, LogLevelInfo)
+		s.la.Register("t", "a:1")
+		s.publish(1)
+		s.la.Unregister("t", "a:1")
+		s.nsqds[0].Kill()
+		if err := s.pool.Publish("t", []byte("m")); !errors.Is(err, errNoConsent) {
+			s.Error(err)
+		}
+		s.la.Register("t", "a:1")
+		after(700 * time.Millisecond)
+		lines := matching(log.take(), "not connected to nsqd")
+		if len(lines) < 2 || !strings.HasPrefix(lines[0], "INF") || !strings.HasPrefix(lines[1], "ERR") {
+			s.Errorf("%q", lines)
+		}
+		s.la.Unregister("t", "a:1")
+		after(5 * time.Second)
+		s.la.Register("t", "a:1")
+		after(5 * time.Minute)
+		if lines := matching(log.take(), "not connected to nsqd"); len(lines) == 0 || len(matching(lines, "ERR")) > 0 {
+			s.Errorf("later: %q", lines)
+		}
+	})
+}
+
+// N22: an nsqd that a pool lets go does not have the pool write what it keeps back.
+func TestFoldingOutlastsMembers(t *testing.T) {
+	inPool(t, func(s *pooling) {
+		log := &logLines{}
+		s.pool.SetLogger(log, LogLevelInfo)
+		for range 3 {
+			s.pool.log.WarnContext(repeating, "kept back")
+		}
+		s.pool.letGo(s.pool.members[0])
+		after(time.Minute)
+		if lines := matching(log.take(), "kept back"); len(lines) != 1 {
+			s.Errorf("%q", lines)
+		}
+		s.pool.Stop()
+		if lines := matching(log.take(), "kept back"); len(lines) != 1 || events(lines) != 2 {
+			s.Errorf("at the end: %q", lines)
+		}
+	}, quietly)
+}
+
 // N22: an nsqlookupd that fails at every other poll.
 func TestFlappingLookupd(t *testing.T) {
 	inScene(t, func(s *scene) {

@@ -78,9 +78,11 @@ func (p *Producer) Stop() {
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
 	p.stop(now)
+	p.logs.writeRest()
 }
 
-// stop is Stop, but waits for an nsqd that shows no life until urgent has ended.
+// stop is Stop, but waits for an nsqd that shows no life until urgent has ended, and leaves
+// the logs alone, which others may share.
 func (p *Producer) stop(urgent context.Context) {
 	if !p.nsqd.refuse() {
 		<-p.stopped
@@ -92,7 +94,6 @@ func (p *Producer) stop(urgent context.Context) {
 	defer cancel()
 	p.nsqd.drain(limit, urgent)
 	p.queues.deliverRest(limit)
-	p.logs.writeRest()
 }
 
 // SetLogger sets where log lines go, and the lowest level that is logged. A nil

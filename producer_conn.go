@@ -36,6 +36,7 @@ type connector struct {
 	dial     *producerDial // nil unless an attempt to connect is under way
 	limits   publishing.Limits
 	failed   error         // of the last attempt; nil if it succeeded
+	outage   bool          // nsqd was dialled in vain since the last success
 	redial   *fleet.Redial // says whether there may be another attempt
 	stopping bool          // set by refuse: no connection is made or adopted any longer
 }
@@ -43,7 +44,7 @@ type connector struct {
 // producerDial is an attempt to connect. All callers wait for the same one. done
 // is closed once conn or err is set.
 type producerDial struct {
-	again bool // the previous attempt failed
+	again bool // nsqd was dialled in vain before, since the last success
 	done  chan struct{}
 	conn  *producerConn
 	err   error
@@ -91,7 +92,7 @@ func (n *connector) look() (*producerConn, *producerDial, error) {
 	case n.dial == nil && !n.mayDial():
 		return nil, nil, n.failed
 	case n.dial == nil:
-		d := &producerDial{again: n.failed != nil, done: make(chan struct{})}
+		d := &producerDial{again: n.outage, done: make(chan struct{})}
 		n.dial = d
 		n.wg.Go(func() { n.dialNSQD(d) })
 	}
@@ -132,7 +133,7 @@ func (n *connector) dialNSQD(d *producerDial) {
 		d.conn, d.err = nil, ErrStopped
 	} else if err != nil {
 		if errors.Is(err, errNoConsent) { // nsqd was not dialled
-			n.log.InfoContext(repeating, "not connected to nsqd", "err", err)
+			n.log.InfoContext(repeatable{Context: context.Background(), kind: "unlisted"}, "not connected to nsqd", "err", err)
 		} else {
 			logDialFailed(n.log, err, !d.again)
 		}
@@ -152,10 +153,12 @@ func (n *connector) dialEnded(d *producerDial) bool {
 	n.conn, n.failed = d.conn, d.err
 	switch {
 	case d.err == nil:
+		n.outage = false
 		n.redial.Succeeded()
 	case errors.Is(d.err, errNoConsent): // nsqd was not dialled
 		return true
 	default:
+		n.outage = true
 		n.redial.Failed(time.Now())
 	}
 	n.tellGate(d.err == nil)
