@@ -160,6 +160,7 @@ func (n *connector) dialEnded(d *producerDial) bool {
 	default:
 		n.outage = true
 		n.redial.Failed(time.Now())
+		n.limits.Doubt() // nsqd may restart
 	}
 	n.tellGate(d.err == nil)
 	return true

@@ -130,6 +130,28 @@ func TestLimitIsRemembered(t *testing.T) {
 	}
 }
 
+// N15: an nsqd that could not be reached may have restarted with a higher limit.
+func TestLimitIsForgottenWithoutNSQD(t *testing.T) {
+	produce(t, func(s *producing) {
+		publish := func() error { return s.p.Publish("t", make([]byte, mib+1)) }
+		if err := publish(); !isRefusal(err, "E_BAD_MESSAGE") {
+			s.Error(err)
+		}
+		s.net.Refuse("a:1", nil)
+		if err := s.p.Publish("t", []byte("m")); err == nil {
+			s.Error("published without nsqd")
+		}
+		s.net.Allow("a:1")
+		redialAllowed()
+		if err := publish(); !isRefusal(err, "E_BAD_MESSAGE") {
+			s.Error(err)
+		}
+		if n := len(commands(s.d, "PUB")); n != 2 {
+			s.Errorf("nsqd was asked %d times, want 2", n)
+		}
+	}, quietly)
+}
+
 // N15: what nsqd has accepted on a connection goes with others from then on, and without
 // a pause.
 func TestAcceptedPublishGoesWithOthers(t *testing.T) {

@@ -42,7 +42,7 @@ func (p *Producer) Publish(topic string, body []byte) error {
 // limits. Such a publish is sent when nothing else is outstanding, and nothing follows it
 // until nsqd's reply, unless nsqd has accepted as much on this connection. When nsqd
 // refuses one, it names its limit. For a minute, or until the connection is lost for
-// another reason, the Producer refuses what exceeds it, with nsqd's error.
+// another reason or a dial fails, the Producer refuses what exceeds it, with nsqd's error.
 func (p *Producer) PublishContext(ctx context.Context, topic string, body []byte) error {
 	return p.publish(ctx, pub(topic, body))
 }
