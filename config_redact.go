@@ -9,7 +9,8 @@ import (
 const redacted = "[redacted]"
 
 // Format prints the Config as package fmt prints any struct, for every verb, but with
-// "[redacted]" in place of AuthSecret.
+// "[redacted]" in place of AuthSecret. It cannot do so for a Config that lies by value in
+// an unexported field of another struct: of that, fmt calls no methods.
 func (c Config) Format(f fmt.State, verb rune) {
 	type plain Config // without methods
 	if c.AuthSecret != "" {
