@@ -47,8 +47,8 @@ func (a *ackRuns) forgetSent(sent uint64) {
 	}
 }
 
-// uncount takes those that do not end within the first sent bytes out of their counts,
-// forgets them, and returns how many they are.
+// uncount takes the commands that do not end within the first sent bytes out of their
+// counts, forgets all runs, and returns how many commands that were.
 func (a *ackRuns) uncount(sent uint64) (unsent uint64) {
 	for _, r := range a.list[a.head:] {
 		whole := uint64(0)
@@ -62,5 +62,5 @@ func (a *ackRuns) uncount(sent uint64) (unsent uint64) {
 	return unsent
 }
 
-// empty reports whether all were sent.
+// empty reports whether all of them were sent.
 func (a *ackRuns) empty() bool { return a.head == len(a.list) }

@@ -9,13 +9,13 @@ const (
 	maxHeld = 16 << 20
 )
 
-// awaitBacklog waits while the reader should not read: nsqd sends and does not take what
-// it causes, or the owner does not keep up. It also ends when the link accepts no command
-// any more. The reader calls it before each read.
+// awaitBacklog waits while the backlog is too large to read on: nsqd sends messages and
+// takes no acks, or the owner does not keep up. The wait also ends when the link accepts
+// no more commands. The reader calls it before each read.
 //
-// Without it an nsqd that sends messages and takes no acks would have acks pile up for as
-// long as WriteTimeout lasts. Nothing is waited for in a circle: nsqd takes acks whether
-// or not its messages are read.
+// Without it, the acks for an nsqd that sends messages and takes no acks would pile up
+// until WriteTimeout. The wait is no deadlock: nsqd takes acks whether or not its
+// messages are read.
 func (l *Link) awaitBacklog() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -24,8 +24,8 @@ func (l *Link) awaitBacklog() {
 	}
 }
 
-// Hold tells the link that its owner keeps n bytes more of what it was told or, if n is
-// negative, fewer. While they exceed maxHeld, the link reads nothing.
+// Hold tells the link that its owner keeps n more bytes of what the link has passed on or,
+// if n is negative, fewer. While it keeps more than maxHeld, the link reads nothing.
 func (l *Link) Hold(n int) {
 	l.mu.Lock()
 	l.held += n

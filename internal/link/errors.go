@@ -31,7 +31,7 @@ var (
 	// ErrAuthRequired says that nsqd asks for AUTH and the Config has no secret.
 	ErrAuthRequired = errors.New("auth required")
 
-	// ErrBeyondRDY says that nsqd ignores RDY: see [Link.EnforceRDY].
+	// ErrBeyondRDY says that nsqd ignores RDY. See [Link.EnforceRDY].
 	ErrBeyondRDY = errors.New("nsqd sends more messages than RDY allows")
 
 	// ErrTLSRefused says that nsqd does not offer the TLS that the Config asks for.

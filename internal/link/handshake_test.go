@@ -68,7 +68,7 @@ func TestHandshakePlainOK(t *testing.T) {
 	}
 }
 
-// Heartbeats may come anywhere between the replies. One NOP answers all that came since
+// Heartbeats may come anywhere between the replies. One NOP serves for all that came since
 // the last one (N10), but no NOP is sent before the reply to IDENTIFY.
 func TestHandshakeHeartbeats(t *testing.T) {
 	nop := func(heartbeats int) string { return strings.Repeat("NOP\n", min(heartbeats, 1)) }

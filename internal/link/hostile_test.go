@@ -72,7 +72,7 @@ func TestHeartbeatFlood(t *testing.T) {
 	})
 }
 
-// N10: heartbeats in a handshake are counted by none: one NOP answers a flood.
+// N10: heartbeats in a handshake are not counted: one NOP serves for a flood.
 func TestHeartbeatFloodInHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)

@@ -122,8 +122,8 @@ func (in *input) nextFrame() (wire.Frame, error) {
 	return f, err
 }
 
-// outsized reports whether a message is too long to be parsed in place, or unwanted. dataLen is the
-// length of its frame's data.
+// outsized reports whether a message is too long to be parsed in place, or unwanted.
+// dataLen is the length of its frame's data.
 func (in *input) outsized(dataLen int) bool {
 	size := dataLen - wire.MessageDataLen(0)
 	return in.noMessages || in.tooBig(size) || in.ownAbove > 0 && size > in.ownAbove

@@ -43,8 +43,9 @@ type Config struct {
 
 	// Topic and Channel are what to subscribe to. A link without a topic publishes.
 	Topic, Channel string
-	// SubAfter is the time before which Dial does not subscribe. It waits with the
-	// connection open, since a connection that is refused says something, too.
+	// SubAfter is the time before which Dial does not subscribe. Dial connects at once and
+	// waits with the connection open: if the connection is refused, the owner learns that
+	// nsqd has restarted.
 	SubAfter time.Time
 
 	// HandshakeTimeout bounds the time from the end of the dial to the end of Dial,
@@ -52,9 +53,9 @@ type Config struct {
 	HandshakeTimeout time.Duration
 	// ReadTimeout is how long nsqd may be silent; 0 is no limit.
 	ReadTimeout time.Duration
-	// WriteTimeout is how long nsqd may take no byte; 0 is no limit. The link notices
-	// within an eighth more over the kernel's sockets, and within twice that time over
-	// what else Dial may return.
+	// WriteTimeout is how long nsqd may take no byte; 0 is no limit. Over TCP and unix
+	// sockets the link ends an eighth later at most, over any other net.Conn within twice
+	// that time.
 	WriteTimeout time.Duration
 	// MaxBody is the largest message body that is read; 0 is no limit.
 	MaxBody int
@@ -100,7 +101,7 @@ type Link struct {
 	// of TLS and compression above it.
 	out output
 
-	// Used by the writer alone: where it has to pause. See wary.go.
+	// Used by the writer alone: where it has to pause. See pause.go.
 	ahead []uint64
 
 	// Set by Start before the loops run. Only the loops read them.
@@ -140,7 +141,7 @@ type Link struct {
 	// add to it; the reader removes from it, and at the end loopEnded.
 	awaited replyQueue
 
-	stats Stats
+	stats    Stats
 	limit rdyLimit
 
 	// How far the end has come. No flag is ever cleared. sealed is set before closing

@@ -109,8 +109,8 @@ func (l *Link) passOn(batch *[]wire.Message) {
 	*batch = (*batch)[:0]
 }
 
-// countReceived counts messages that have arrived, and their bodies. It reports false, and ends the link,
-// if nsqd has more in flight than it may.
+// countReceived counts messages that have arrived, and their bodies. It reports false,
+// and ends the link, if nsqd has more in flight than it may.
 func (l *Link) countReceived(messages, bytes int) bool {
 	now := time.Now()
 	l.mu.Lock()

@@ -55,8 +55,8 @@ func (l *Link) awaitRoom() {
 	}
 }
 
-// full returns what Room does. But a link that drains reads on, since its receiver keeps
-// no more messages.
+// full returns nil if the reader may read on, and otherwise the channel of Config.Room. A
+// link that drains always reads on, since its receiver keeps no more messages.
 func (l *Link) full() <-chan struct{} {
 	if l.cfg.Room == nil {
 		return nil

@@ -13,7 +13,7 @@ const nopInterval = time.Second
 
 // awaitSubAfter waits until SubAfter. Meanwhile it reads nothing, since a reader of TLS
 // or compressed data that is interrupted cannot go on. So it cannot see heartbeats, and
-// sends a NOP every second instead, which is also the one that may be owed.
+// sends a NOP every second instead. That also settles a NOP that is owed.
 func (h *handshake) awaitSubAfter(ctx context.Context) error {
 	for {
 		left := time.Until(h.cfg.SubAfter)

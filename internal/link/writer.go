@@ -29,7 +29,7 @@ func (l *Link) writeLoop() {
 			releaseChunk(chunk)
 			out[i] = nil
 		}
-		l.conn.rest()
+		l.conn.clearWriteDeadline()
 	}
 }
 
