@@ -11,7 +11,7 @@ type Command interface{ command() }
 
 type (
 	// Dial starts a dial, whose result the owner reports with Dialled or
-	// DialFailed. It must not subscribe before SubAfter, which may be zero or past.
+	// DialFailed. It must not subscribe before SubAfter, which may be zero or in the past.
 	Dial struct {
 		ID       ID
 		Addr     string

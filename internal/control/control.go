@@ -54,10 +54,10 @@ type Limits struct {
 // report its own.
 const assumedMaxRDY = 2500
 
-// Failure is how a dial failed. The owner tells; fleet decides what follows.
+// Failure is how a dial failed, as the owner reports it.
 type Failure = fleet.Failure
 
-// Loss is how a connection ended, likewise.
+// Loss is how a connection ended, as the owner reports it.
 type Loss = fleet.Loss
 
 // Result is the result of a call.

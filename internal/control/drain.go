@@ -7,8 +7,8 @@ const (
 	// is kept. An nsqd that is alive sends CLOSE_WAIT at once. One that is frozen may
 	// never send it, and there is nothing left to lose.
 	closeWait = time.Second
-	// drainLook is the time between two looks at draining connections. No event tells
-	// when the last message of one is acked.
+	// drainLook is the time between two looks at draining connections. There is no event
+	// for the ack of a connection's last message.
 	drainLook = 100 * time.Millisecond
 )
 

@@ -54,14 +54,15 @@ func (m *Machine) Wake(now time.Time) {
 	}
 }
 
+// wake plans a sweep of the leases, and wakes flow.
 func (m *Machine) wake(now time.Time) {
 	m.planSweep(now)
 	m.flow.Wake(now)
 }
 
-// Weigh reports that the bodies in memory weigh as much as the flags say, and that no
-// reader will call Weigh again until the next flags say so. The next flags follow at once:
-// when the machine has weighed, it may want the same again, which must then be a change.
+// Weigh reports that the bodies in memory weigh as much as the flags say. No reader calls
+// it again until new flags are set. They are set at once: after weighing, the machine may
+// want to hear of the same weight again, and equal flags would not be commanded.
 func (m *Machine) Weigh(now time.Time) {
 	if m.phase == Active {
 		m.flow.Weigh(now)

@@ -25,7 +25,7 @@ func (m *Machine) Stop(now, deadline time.Time) {
 			m.drain(now, l)
 		}
 	}
-	m.planSweep(now) // Wake no longer does
+	m.planSweep(now) // from now on Wake does nothing
 	// 3. Handlers begin no more messages. Readers requeue those that still arrive.
 	m.give(StopHandlers{})
 }

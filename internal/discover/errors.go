@@ -68,7 +68,7 @@ func (e *ProducerError) Error() string {
 // Unwrap returns the cause.
 func (e *ProducerError) Unwrap() error { return e.Err }
 
-// printable returns a text of nsqlookupd, escaped if it could forge a line of a log or
+// printable returns a text of nsqlookupd, quoted if it could forge a line of a log or
 // reach a terminal as an escape sequence.
 func printable(s string) string {
 	if quoted := strconv.Quote(s); quoted != `"`+s+`"` {

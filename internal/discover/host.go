@@ -17,8 +17,8 @@ const unixHost = "unix"
 const maxHost = 253
 
 // dialAddr returns the address of an nsqd, which is always one of TCP: a host name or an
-// IP address, and a port. What nsqlookupd lists comes from whoever connects to it, and is
-// dialled and logged.
+// IP address, and a port. It is strict, because any process that reaches nsqlookupd can
+// have it list an address, which is then dialled and logged.
 func dialAddr(broadcast string, port int) (string, error) {
 	host := strings.TrimSuffix(strings.TrimPrefix(broadcast, "["), "]") // an IPv6 address may be in brackets
 	switch {

@@ -8,8 +8,8 @@ import (
 
 const hidden = "xxxxx"
 
-// redact returns a URL as errors and logs may show it: without the password, or the user
-// if that is all (it may be a token), and without the values of the query.
+// redact returns a URL as errors and logs may show it: without the password, without a
+// user that has no password, which may be a token, and without the query.
 func redact(u *url.URL) string {
 	shown := *u
 	if u.User != nil {
@@ -27,9 +27,9 @@ func redact(u *url.URL) string {
 
 var errMalformed = errors.New("malformed URL")
 
-// redactText is redact for an address that is no URL. Where the password ends in it, or
-// the query begins, is a guess, so it hides more. secrets reports whether it hid anything:
-// then the error must not quote the address either.
+// redactText is redact for an address that does not parse as a URL. It can only guess
+// where the password ends and the query begins, so it hides more. secrets reports whether
+// it hid anything: then the error must not quote the address either.
 func redactText(addr string) (shown string, secrets bool) {
 	scheme, rest := "", addr
 	if i := strings.Index(addr, "://"); i >= 0 {

@@ -6,14 +6,14 @@ import (
 )
 
 // The byte budget bounds what the bodies in flight weigh, as max_in_flight bounds their
-// number. Nobody knows what a message weighs before it comes, so a connection's messages
+// number. What a message weighs is known only when it has come, so a connection's messages
 // are expected to weigh what its last ones did. Those of a connection that has brought
-// none, or none for a while, weigh what all others do, and before the first message of all,
-// unknownWeight each.
+// none, or none for a while, are expected to weigh what all others do and, before the
+// first message of all, unknownWeight each.
 //
-// What a connection may weigh is what its bodies in flight do, and its free slots times
-// that weight. The budget is shared out as room: the RDY up to which a connection stays
-// within its part.
+// What a connection may weigh is what its bodies in flight do, plus that weight for each
+// of its free slots. The budget is shared out as room: the RDY up to which a connection
+// stays within its part.
 //
 //   - While there is budget for max_in_flight messages of the heaviest kind, no
 //     connection is bounded.
@@ -25,8 +25,8 @@ import (
 // An RDY rises only if all that may then be in flight is expected to stay within the
 // budget. There are two exceptions: one message comes, whatever it weighs, while nothing
 // else is in flight or can come; and until the first message has come, each connection
-// may have an RDY of 1. And messages may be heavier than expected. What they then weigh
-// too much is taken off all RDYs at the next weighing.
+// may have an RDY of 1. Messages may also be heavier than expected. Then the next weighing
+// takes the excess off all RDYs.
 //
 // While little is in flight, and while nothing comes, the machine does not weigh: see
 // WeighAt. So it costs nothing when bodies are small.
@@ -34,8 +34,8 @@ import (
 const (
 	// unknownWeight is what a message is expected to weigh before any has come.
 	unknownWeight = 1 << 20
-	// What is expected without knowing counts as much as firstMemory messages that have
-	// come. What is known rises as if riseMemory messages of the old weight had come just
+	// What is expected before any message has come counts as much as firstMemory messages.
+	// The mean weight rises as if riseMemory messages of the old weight had come just
 	// before, and falls as if fallMemory had.
 	firstMemory, riseMemory, fallMemory = 4, 1, 16
 	// weightLife is how long a connection without messages is expected to bring heavier ones
@@ -75,8 +75,8 @@ func (w *weight) learn(n, bytes uint64) {
 	w.seen += float64(n)
 }
 
-// expects returns what the next message is expected to weigh if, as far as w does not say,
-// that is first.
+// expects returns what the next message is expected to weigh. first is what to expect
+// without any; it counts as much as firstMemory messages.
 func (w weight) expects(first float64) float64 {
 	return max((first*firstMemory+w.mean*w.seen)/(firstMemory+w.seen), 1)
 }

@@ -7,9 +7,10 @@ import (
 
 // Silence slows turns down. A slot that moves costs two RDYs, and while no nsqd has
 // messages all of them are for nothing. For slowAfter or a little longer after the last
-// message turns go at full speed. From then on single slots move, and the time from one move to the
-// next grows geometrically: to calmPace after calmAfter, and to its longest after
-// slowestAfter, when a round of all connections takes roundTime and calmPace for each.
+// message turns go at full speed. From then on single slots move, and the time from one
+// move to the next grows geometrically: to calmPace after calmAfter, and to its longest
+// after slowestAfter, when a round of all connections takes roundTime plus calmPace for
+// each.
 //
 // So after calmAfter there are at most 16 RDYs a second, however many slots and
 // connections there are. The first message after a silence waits for one round at
@@ -29,7 +30,7 @@ const (
 	mostMoves = 8
 )
 
-// silence is how long no message came, and what that has done to turns.
+// silence says since when no message has come, and how turns have slowed down.
 type silence struct {
 	since  time.Time // when a message last came or was acked, as far as is known
 	slowAt time.Time // when turns become slow; zero: not before slowAfter
@@ -37,7 +38,7 @@ type silence struct {
 	moveAt time.Time // when slow: the next move
 }
 
-// hear notes that a message came or was acked. Turns that had become slow go on at once.
+// hear notes that a message came or was acked. Slow turns go at full speed again, at once.
 func (m *Machine) hear(now time.Time) {
 	s := &m.turns.silence
 	s.since, s.slowAt = now, time.Time{}

@@ -330,8 +330,8 @@ func (w *walker) eligible(p *pool, turn int, healthy bool) (members []*member) {
 	return members
 }
 
-// evenly makes all members healthy, has all owe the same, and begins three publishes per member. Each member
-// must get three.
+// evenly makes all members healthy, has all owe the same, and begins three publishes per
+// member. Each member must get three.
 func evenly(t *testing.T, p *pool) {
 	for _, m := range p.members {
 		m.unhealthy, m.owes = false, 1

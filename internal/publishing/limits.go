@@ -30,9 +30,9 @@ func (w Weight) Max(other Weight) Weight {
 	return Weight{max(w.Message, other.Message), max(w.Body, other.Body), max(w.Delay, other.Delay)}
 }
 
-// limitMemory is how long a limit that nsqd has named is believed. nsqd has none but its
-// own word: one that was restarted with a higher limit is asked again after that time at
-// the latest.
+// limitMemory is how long a limit that nsqd has named is believed. Only refusals tell what
+// nsqd's limits are, so one that was restarted with a higher limit is tried again after
+// that time at the latest.
 const limitMemory = time.Minute
 
 // Limits remembers which limits an nsqd has named in its refusals. The zero value
@@ -41,15 +41,15 @@ type Limits struct {
 	message, body, delay namedLimit
 }
 
-// namedLimit is one limit; zero if nsqd has not named it. It is believed until a time,
-// and afterwards still counts as one that nsqd may have.
+// namedLimit is one limit; zero if nsqd has not named it. What exceeds it is refused until
+// a time. After that nsqd still may have the limit: see Sure.
 type namedLimit struct {
 	limit int64 // bytes, or milliseconds
 	until time.Time
 }
 
-// Sure returns limits that nsqd surely has not gone below: its defaults, or those that it
-// has named if they are lower.
+// Sure returns the limits within which a publish is taken for safe: nsqd's defaults, or
+// those that it has named if they are lower.
 func (l *Limits) Sure() Weight {
 	sure := DefaultLimits
 	if l.message.limit > 0 {
@@ -88,8 +88,8 @@ func (l *Limits) Learn(now time.Time, e *wire.Error) {
 	}
 }
 
-// Doubt makes what nsqd has named count as unsure: nsqd may have restarted with higher
-// limits.
+// Doubt makes Refusal return nil until nsqd names a limit again. Call it when nsqd may
+// have restarted with higher limits.
 func (l *Limits) Doubt() {
 	for _, named := range []*namedLimit{&l.message, &l.body, &l.delay} {
 		named.until = time.Time{}

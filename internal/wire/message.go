@@ -18,11 +18,11 @@ type ID [IDLen]byte
 
 // Printable reports whether all bytes of the ID are printable ASCII and none is a space.
 // An ID with others may not be readable in a command.
-func (id *ID) Printable() bool { return printable(id[:8]) && printable(id[8:]) }
+func (id *ID) Printable() bool { return printable8(id[:8]) && printable8(id[8:]) }
 
-// printable reports whether each of 8 bytes is between '!' and '~'. It looks at all of
-// them at once: the highest bit of a byte tells of a fault.
-func printable(b []byte) bool {
+// printable8 reports whether each of 8 bytes is between '!' and '~'. It looks at all of
+// them at once: the highest bit of a byte that is not gets set.
+func printable8(b []byte) bool {
 	const each = 0x0101010101010101
 	x := binary.LittleEndian.Uint64(b)
 	above := x | (x + (0x7f-'~')*each) // a byte after '~' has the bit, or gets it
