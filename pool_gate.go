@@ -10,8 +10,8 @@ import (
 	"github.com/rdyhq/nsq/internal/fleet"
 )
 
-// doubt is how long an nsqd that some nsqlookupds do not list waits for the responses
-// of others. One that hangs takes lookupd_poll_timeout.
+// doubt is how long a dial of an nsqd that some nsqlookupds do not list waits for the
+// responses of the others. One that hangs takes lookupd_poll_timeout.
 const doubt = time.Second
 
 // poolGate asks nsqlookupds before an nsqd of a discovered pool is dialled again:
@@ -64,13 +64,13 @@ func (g *poolGate) run(ctx context.Context, poller *discover.Poller) {
 		g.mu.Lock()
 		now := time.Now()
 		poll := g.fleet.Poll(now)
-		due, any := g.fleet.NextPoll()
+		due, ok := g.fleet.NextPoll()
 		g.mu.Unlock()
 		if poll {
 			poller.Poke()
 		}
 		timer.Stop()
-		if any {
+		if ok {
 			timer.Reset(due.Sub(now))
 		}
 		select {

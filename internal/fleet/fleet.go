@@ -105,7 +105,7 @@ type Machine struct {
 	dials    int                // number of nsqds that are Dialling
 
 	pollAt   time.Time // when Poll is due while an nsqd is lost; zero: it is not
-	lost     int       // nsqds that polls ahead of schedule look for: listed ones that wait again
+	lost     int       // number of listed nsqds that wait again: polls ahead of schedule look for them
 	lastLoss time.Time // when the latest of their troubles began, as of the last Word, or later
 
 	ready, hung dialQueue // the nsqds that may be dialled, and those of them that hung
@@ -154,7 +154,7 @@ func (m *Machine) Look(addr string) (state State, due time.Time, ok bool) {
 	return n.state, due, true
 }
 
-// dueOf returns what Look does.
+// dueOf returns the due time that Look returns for an nsqd that waits.
 func (m *Machine) dueOf(n *nsqd) time.Time {
 	if m.allowed(n) {
 		return n.due
@@ -224,7 +224,7 @@ type Failure uint8
 
 // The failures.
 const (
-	Unreachable  Failure = iota // no connection came about
+	Unreachable  Failure = iota // no connection could be made
 	NotListening                // likewise, because no process listens at the address
 	Refused                     // an nsqd responded, but a quick retry would fail too
 	Hung                        // the connection was accepted, and silence followed
@@ -254,16 +254,16 @@ type Loss uint8
 
 // The losses.
 const (
-	Broken       Loss = iota
-	ClosedByNSQD      // nsqd closed it without a word
-	Violated          // nsqd broke the protocol
+	Broken       Loss = iota // it failed, or nsqd said why it closes it
+	ClosedByNSQD             // nsqd closed it and did not say why
+	Violated                 // nsqd broke the protocol
 )
 
 // Lost reports that a connection ended. It returns when the next dial is due, as Look
 // does, or zero if the address is unwanted.
 //
-// An nsqd that removes a topic closes its consumers first. A SUB that comes before the
-// topic is gone is accepted, and gets no message ever: the connection is up and deaf.
+// An nsqd that removes a topic closes the connections of its consumers first. A SUB that
+// arrives before the topic is gone is accepted, but the connection never gets a message.
 // So after ClosedByNSQD the address is not subscribed to for some seconds: see SubAfter.
 func (m *Machine) Lost(now time.Time, addr string, kind Loss) time.Time {
 	n := m.nsqds[addr]

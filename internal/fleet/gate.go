@@ -35,12 +35,12 @@ func (m *Machine) Consent(addr string) Consent {
 // Parted reports that a connection or a dial of an address ended, and reports whether
 // NextPoll has changed. It is Lost and Failed for an owner that dials by itself.
 func (m *Machine) Parted(now time.Time, addr string) (poll bool) {
-	due, any := m.NextPoll()
-	if state, _, ok := m.Look(addr); ok && state == Connected {
+	due, ok := m.NextPoll()
+	if state, _, wanted := m.Look(addr); wanted && state == Connected {
 		m.Lost(now, addr, Broken)
 	} else {
 		m.Failed(now, addr, Unreachable)
 	}
-	newDue, newAny := m.NextPoll()
-	return newDue != due || newAny != any
+	newDue, newOK := m.NextPoll()
+	return newDue != due || newOK != ok
 }

@@ -7,7 +7,7 @@ import "time"
 // nsqds share the schedule, which follows the one that was lost last.
 const (
 	// The first poll follows a loss after firstPoll to firstPoll+firstSpread. An nsqd
-	// that deletes a topic, or ends, tells nsqlookupds within less; the spread keeps
+	// that deletes a topic, or ends, tells nsqlookupds sooner than that. The spread keeps
 	// many consumers that lose an nsqd together from asking together.
 	firstPoll   = 100 * time.Millisecond
 	firstSpread = 400 * time.Millisecond
@@ -16,13 +16,13 @@ const (
 	// hold back the first message for 0.25 s (output-buffer-timeout).
 	briskPoll = 650 * time.Millisecond
 	brisk     = 30 * time.Second
-	// After that, a tenth of the time beyond brisk is added. When that would exceed
-	// MaxDelay, the regular polls are enough.
+	// After that, the time beyond brisk is added, divided by pollGrowth. When the sum
+	// would exceed MaxDelay, the regular polls are enough.
 	pollGrowth = 10
 )
 
 // schedulePoll makes Poll due because n, which was dialled or connected, waits again.
-// fresh says that its trouble begins now.
+// fresh is true if its trouble begins now.
 func (m *Machine) schedulePoll(now time.Time, n *nsqd, fresh bool) {
 	switch {
 	case !n.listed:

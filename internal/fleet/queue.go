@@ -7,7 +7,7 @@ import (
 
 // dialQueue holds the nsqds that are Waiting and may be dialled, the one due first in
 // front. The machine has two, one of them for the nsqds that hung. A list may have 100,000
-// nsqds, so no event about one of them may look at all.
+// nsqds, so an event about one of them must not look at all of them.
 type dialQueue []*nsqd
 
 func (q dialQueue) Len() int { return len(q) }
@@ -100,7 +100,7 @@ func (m *Machine) placeAll() {
 // that may be dialled, or MaxDials dials are under way.
 func (m *Machine) Next() (due time.Time, ok bool) {
 	due, ok = m.ready.first()
-	if hung, any := m.hung.first(); any && (!ok || hung.Before(due)) {
+	if hung, found := m.hung.first(); found && (!ok || hung.Before(due)) {
 		due, ok = hung, true
 	}
 	return due, ok && m.dials < m.cfg.MaxDials

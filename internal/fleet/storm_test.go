@@ -8,10 +8,11 @@ import (
 )
 
 // TestStorm is N1: 1,000 consumers of ten nsqds lose one of them at the same time. It
-// counts what they ask nsqlookupd for ahead of schedule, until the nsqd has registered
-// again and all have dialled it. They do so within 0.7 s of the registration if it was away
-// for 30 s at most, which leaves time for the dial and for nsqd's output buffer. Later it takes a tenth of the time beyond that, too, and after
-// three regular polls without it, a regular poll.
+// counts the polls that they make ahead of schedule, until the nsqd has registered again
+// and all have dialled it. They do so within 0.7 s of the registration if it was away for
+// 30 s at most, which leaves time for the dial and for nsqd's output buffer. After a
+// longer absence it takes a tenth of the time beyond 30 s longer and, after three regular
+// polls without the nsqd, a regular poll.
 func TestStorm(t *testing.T) {
 	const peak = 2000 // requests in a second, by 1,000 consumers
 	for _, tt := range []struct {
