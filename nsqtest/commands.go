@@ -224,8 +224,8 @@ func (c *client) checkAuth(cmd *Command) *wire.Error {
 }
 
 // refusesLine reports whether nsqd refuses an MPUB before it reads what follows the line.
-// The command's execution finds the same and gives the reason. Only of an MPUB this
-// matters, whose messages may be endless: other bodies are short.
+// The command's execution finds the same and gives the reason. It matters only for MPUB,
+// whose messages may be endless: other bodies are short.
 func (c *client) refusesLine(cmd wire.Command) bool {
 	if cmd.Name != wire.CmdMpub {
 		return false

@@ -296,8 +296,8 @@ func (d *demo) printInstructions() {
 }
 
 // result returns what became of the messages. If the demo was cut short, messages
-// that the nsqds still have count as left, not as lost. If it cannot be found out
-// which they are, all unhandled messages count as left, and there is an error.
+// that the nsqds still have count as left, not as lost. If the nsqds do not say how many
+// they have, all unhandled messages count as left, and there is an error.
 func (d *demo) result(ctx context.Context, cutShort bool, start time.Time, connection string) (*demoResult, error) {
 	t := d.ledger.totals()
 	r := &demoResult{

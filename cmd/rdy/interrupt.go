@@ -25,7 +25,7 @@ var errInterrupted = errors.New("interrupted")
 // watchSignals cancels a command's context at the first signal, so that the
 // command drains and returns. At the second signal it exits, unless that is a
 // hangup: when a terminal goes away, both the shell and the kernel send one, and
-// service managers send one behind SIGTERM. Nobody is there to press Ctrl-C again.
+// service managers send one after SIGTERM. No user asks for a quick exit then.
 func watchSignals(signals <-chan os.Signal, stderr io.Writer, cancel context.CancelCauseFunc, exit func(code int)) {
 	<-signals
 	cancel(errInterrupted)

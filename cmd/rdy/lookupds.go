@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// maxNotFound is how much of a 404 is read to tell nsqlookupd's from any other.
+// maxNotFound is how many bytes of a 404 are read to tell nsqlookupd's from others.
 const maxNotFound = 1 << 10
 
 var errNoResponse = errors.New("no response yet")
@@ -57,8 +57,8 @@ func (w *lookupdWatch) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// judge returns an error unless the response can be nsqlookupd's. To a question for a
-// topic that it does not know nsqlookupd responds with TOPIC_NOT_FOUND.
+// judge returns an error unless the response can be nsqlookupd's. When asked for a topic
+// that it does not know, nsqlookupd responds with TOPIC_NOT_FOUND.
 func judge(resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil

@@ -281,8 +281,8 @@ func (s *sender) publishAsync(p *nsq.Producer, bodies [][]byte, args []any) erro
 	return p.MultiPublishAsync(s.topic, bodies, s.results, args...)
 }
 
-// notSent adds to the error of a call that has sent nothing that this is so, unless a
-// retry would not help.
+// notSent wraps ErrNotSent around the error of a call that has sent nothing, unless a retry
+// would not help.
 func notSent(err error) error {
 	if _, refused := errors.AsType[nsq.ErrProtocol](err); refused || errors.Is(err, nsq.ErrStopped) || errors.Is(err, nsq.ErrNotSent) {
 		return err

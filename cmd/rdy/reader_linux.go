@@ -24,11 +24,11 @@ func (r *reader) unread() int {
 	return n
 }
 
-// gone reports whether no one can read any more what is written.
+// gone reports whether the reader is gone: what is written now cannot be read.
 func (r *reader) gone() bool { return r.poll(nil, 0) }
 
-// watch calls gone, in a goroutine of its own, as soon as no one can read any more. The
-// returned function ends the watch and waits for the goroutine.
+// watch calls gone, on a goroutine of its own, as soon as the reader is gone. The returned
+// function ends the watch and waits for the goroutine.
 func (r *reader) watch(gone func()) (end func(), err error) {
 	wake, wakeWriter, err := os.Pipe()
 	if err != nil {
@@ -48,8 +48,8 @@ func (r *reader) watch(gone func()) (end func(), err error) {
 	}, nil
 }
 
-// poll waits until no one can read any more, wake ends, or the timeout in milliseconds
-// is over; -1 is none. It reports whether no one can read.
+// poll waits until the reader is gone, the other end of wake is closed, or the timeout in
+// milliseconds is over; -1 is none. It reports whether the reader is gone.
 func (r *reader) poll(wake *os.File, timeout int) (gone bool) {
 	withDescriptor(r.f, func(fd int) {
 		fds := []unix.PollFd{{Fd: int32(fd)}} // #nosec G115 -- a descriptor. POLLERR and POLLHUP need no asking.

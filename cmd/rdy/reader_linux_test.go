@@ -80,7 +80,7 @@ func drain(t *testing.T, c *cluster, topic string, n int) map[nsq.MessageID]uint
 	return attempts
 }
 
-// tail ends with its reader, also if no further message ever comes.
+// tail ends with its reader, even if no further message ever comes.
 func TestTailEndsWithItsReader(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "quiet", "ch")

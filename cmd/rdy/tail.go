@@ -124,8 +124,8 @@ func oneTopic(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// consumerConfig returns the config of the consumer. Options that the user sets by name
-// go before tail's own defaults, and flags before both.
+// consumerConfig returns the config of the consumer. Options that --set names override
+// tail's own defaults, and other flags override both.
 func (t *tail) consumerConfig(log *slog.Logger) (*nsq.Config, error) {
 	cfg := t.config(log)
 	cfg.LookupdPollInterval = tailPollInterval
@@ -143,8 +143,8 @@ func (t *tail) consumerConfig(log *slog.Logger) (*nsq.Config, error) {
 	return cfg, cfg.Validate()
 }
 
-// run prints messages. named says that the channel is the user's, so that no message
-// may be lost on its way to the reader of standard output.
+// run prints messages. named is true if the user named the channel: then no message may
+// be lost on its way to the reader of standard output.
 func (t *tail) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, named bool) error {
 	consumer, err := nsq.NewConsumer(t.topic, t.channel, cfg)
 	if err != nil {

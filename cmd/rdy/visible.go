@@ -10,9 +10,9 @@ import (
 
 // visible returns text with its control characters written as escapes, such as \x1b,
 // so that it cannot steer a terminal, reorder what is shown, or pass for another line.
-// keep lists control characters that stay. Bytes that are not UTF-8 are escaped, too.
-// JSON stays valid JSON with the same meaning: all that it may contain unescaped is
-// escaped as \u.
+// keep lists control characters that stay. Bytes that are not UTF-8 are escaped as well.
+// JSON stays valid JSON with the same meaning: what it may contain unescaped is written
+// as \u escapes.
 func visible(text []byte, keep string) []byte {
 	if bytes.IndexFunc(text, func(r rune) bool { return steers(r, keep) }) < 0 {
 		return text

@@ -15,7 +15,7 @@
 //
 // Everything else of a test, from the network to well-behaved nsqds, comes from package
 // nsqtest. Scripts run in virtual time in a testing/synctest bubble, as the fakes there
-// do. But time does not pass while a flood is under way, since somebody is always busy.
+// do. Time does not pass during a flood, since some goroutine is always busy.
 //
 // For an nsqlookupd, [Listing], [Drip], [Bomb] and [Endless] return handlers for
 // nsqtest.Lookupd.Handle. What can be said in plain JSON, such as odd hosts, needs only

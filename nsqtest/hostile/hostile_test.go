@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// a client is a connection of which the test sends and reads raw bytes.
+// A client is a connection of which the test sends and reads raw bytes.
 type client struct {
 	*testing.T
 	conn net.Conn

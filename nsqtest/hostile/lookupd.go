@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Listing returns a handler that lists n nsqds at addresses that nobody listens on, from
-// h0:4150 to h(n-1):4150, for whatever topic.
+// Listing returns a handler that lists n nsqds for any topic, at the addresses h0:4150 to
+// h(n-1):4150, which do not exist.
 func Listing(n int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		declare(w)
@@ -65,8 +65,8 @@ func Endless(chunk string, limit int) http.HandlerFunc {
 	}
 }
 
-// Bomb returns a handler whose response is compressed by gzip to a thousandth: size bytes
-// of a listing that goes on and on.
+// Bomb returns a handler that sends size bytes of a listing without an end, compressed by
+// gzip to a thousandth.
 func Bomb(size int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		declare(w)

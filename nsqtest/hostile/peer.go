@@ -53,8 +53,8 @@ func (p *Peer) Greet() bool {
 	return p.Send(nsqtest.ResponseFrame(reply)) && p.compress()
 }
 
-// Subscribe is Greet, and then replies OK to the client's SUB. Before it, it executes no
-// command.
+// Subscribe is Greet, and then replies OK to the client's SUB. It ignores commands before
+// SUB.
 func (p *Peer) Subscribe() bool {
 	if !p.Greet() {
 		return false
@@ -120,8 +120,8 @@ func (p *Peer) Send(frames ...[]byte) bool {
 	return true
 }
 
-// Flood sends a frame again and again until that have been about size bytes, before
-// compression. It reports whether the connection has taken them.
+// Flood sends a frame again and again, about size bytes before compression. It reports
+// whether the connection has taken them.
 func (p *Peer) Flood(frame []byte, size int) bool {
 	const atOnce = 64 << 10
 	block := slices.Repeat(frame, max(atOnce/len(frame), 1))
