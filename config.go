@@ -44,7 +44,7 @@ type Config struct {
 	tlsRoots *tlsFile[*x509.CertPool]
 
 	// tlsPairError is why the last Set of tls_cert or tls_key failed. Set has returned
-	// it. If the caller ignored that, Validate says it again.
+	// it. Validate returns it again, in case the caller ignored it.
 	tlsPairError error
 
 	// tlsDecided is true once tls_v1 was set by name. After that no other option
@@ -52,9 +52,9 @@ type Config struct {
 	tlsDecided bool
 
 	// DialTimeout bounds how long dialling an nsqd takes. The handshake that follows,
-	// including TLS and AUTH, may take 5 s longer than that, but no longer than
-	// ReadTimeout. With 0 only the operating system bounds the dial, and ReadTimeout the
-	// handshake.
+	// including TLS and AUTH, may take DialTimeout plus 5 s, but no longer than
+	// ReadTimeout. With 0 only the operating system bounds the dial, and ReadTimeout
+	// bounds the handshake.
 	DialTimeout time.Duration `opt:"dial_timeout" default:"1s"`
 
 	// DialContext opens the connection to an nsqd. network is "tcp" and addr is
@@ -135,10 +135,10 @@ type Config struct {
 	// LowRdyIdleTimeout bounds how long an nsqd without messages keeps RDY that other
 	// nsqds could use: more than a probe of 1 or, if MaxInFlight is less than the number
 	// of nsqds, any at all. The time is usually far shorter: twice OutputBufferTimeout,
-	// or 25 ms for an RDY of 1. While no nsqd has messages for seconds, nothing else could
-	// use it, and with MaxInFlight less than the number of nsqds it moves on more and more
-	// seldom: after a minute a round of n nsqds takes 2.5 s + n × 125 ms, whatever this
-	// option says. The first message then waits for one round at most.
+	// or 25 ms for an RDY of 1. When no nsqd has had messages for two seconds, and
+	// MaxInFlight is less than the number of nsqds, it moves on more and more seldom:
+	// after a minute a round of n nsqds takes 2.5 s + n × 125 ms, whatever this option
+	// says. The first message then waits for one round at most.
 	LowRdyIdleTimeout time.Duration `opt:"low_rdy_idle_timeout" min:"1s" max:"5m" default:"10s"`
 
 	// LowRdyTimeout bounds how long an nsqd with messages keeps its RDY while others
@@ -191,10 +191,10 @@ type Config struct {
 	//	tls_min_version           tls1.0, tls1.1, tls1.2 or tls1.3; ssl3.0 means tls1.0
 	//
 	// Set reads these files and fails if they cannot be used. Each TLS handshake reads
-	// them again and uses what has changed: certificates may be renewed in place. A
-	// renewal that cannot be used, because it is half written, say, is logged, and the
-	// last good one is used. What replaces TlsConfig, its Certificates or RootCAs after
-	// Set is left alone.
+	// them again and uses what has changed: certificates may be renewed in place. If a
+	// renewal cannot be used, for example because it is half written, that is logged and
+	// the last good one is used. A TlsConfig, Certificates or RootCAs that the program
+	// sets after that are left alone.
 	TlsConfig *tls.Config `opt:"tls_config"`
 
 	// Deflate asks nsqd for deflate compression at DeflateLevel. The client compresses
@@ -224,17 +224,17 @@ type Config struct {
 	// handlers, some of them stay idle.
 	MaxInFlight int `opt:"max_in_flight" min:"0" default:"1"`
 
-	// MaxBytesInFlight bounds the memory that the bodies of messages in hand take, in
-	// bytes: those that wait for a handler, and those whose messages are not yet acked or
-	// requeued. RDY falls before that is exceeded, so fewer than MaxInFlight messages
-	// come if bodies are large. What a message weighs is known only when it has come: the
-	// first ones are taken for 1 MiB each, others for what those before them weighed. A
-	// message that is larger than MaxBytesInFlight comes while nothing else is in hand.
+	// MaxBytesInFlight bounds the memory, in bytes, that the bodies of messages in hand
+	// take: those that wait for a handler, and those that are not yet acked or requeued.
+	// The default is 64 MiB; 0 means no bound. RDY falls before the bound is exceeded, so
+	// fewer than MaxInFlight messages come if bodies are large. A message's size is known
+	// only when it has come: the first ones are taken for 1 MiB each, later ones for the
+	// size of those before them. A message larger than MaxBytesInFlight comes alone.
 	//
-	// If messages are so much heavier than expected that twice MaxBytesInFlight is in
-	// hand, connections are read at a trickle only, until there is less. A body above
-	// that size is not read at all, but requeued and reported, unless MaxMsgSize is set
-	// and allows it. 0 means no bound.
+	// If messages are so much larger than expected that twice MaxBytesInFlight is in hand,
+	// connections are read at a trickle until there is less. A single body above that size
+	// is not read at all: its message is requeued and reported, unless MaxMsgSize is set
+	// and allows it.
 	MaxBytesInFlight int64 `opt:"max_bytes_in_flight" min:"0" default:"67108864"`
 
 	// MsgTimeout is how long nsqd waits for a message to be finished or requeued
@@ -267,9 +267,8 @@ type Config struct {
 
 	// AuthSecret is sent to an nsqd that asks for authentication. With TlsV1 it is
 	// never sent to an nsqd unencrypted; without, one warning for each nsqd says that it
-	// was. Package fmt and package slog show "[redacted]" in its place, but json.Marshal
-	// of a Config (one whose TlsConfig is nil: JSON cannot hold another) writes it, so that
-	// a Config can be stored.
+	// was. Package fmt and package slog show "[redacted]" in its place. json.Marshal writes
+	// it, so that a Config can be stored; it fails if TlsConfig is set.
 	AuthSecret string `opt:"auth_secret"`
 
 	// LookupdAuthorization sends AuthSecret to nsqlookupds as well, as a bearer

@@ -15,8 +15,8 @@ import (
 // half its client-timeout.
 const defaultHeartbeat = 30 * time.Second
 
-// linkConfig returns the configuration of a link to the nsqd at addr. log is told of
-// renewed certificates.
+// linkConfig returns the configuration of a link to the nsqd at addr. Renewals of
+// certificates are logged to log.
 func (c *Config) linkConfig(addr string, log *slog.Logger) link.Config {
 	cfg := link.Config{
 		Addr:             addr,

@@ -33,9 +33,9 @@ func openTLSFile[T any](parse func([][]byte) (T, error), paths ...string) (*tlsF
 	return f, err
 }
 
-// read reads the files again. If that fails, because a renewal is only half written, say,
-// it returns the error, and what was read before. changed reports whether they have
-// changed since the last time.
+// read reads the files again. If that fails, for example because a renewal is only half
+// written, it returns the error and the last value. changed reports whether the files have
+// changed since they were last parsed.
 func (f *tlsFile[T]) read() (value T, changed bool, err error) {
 	contents := make([][]byte, len(f.paths))
 	for i, path := range f.paths {
@@ -61,14 +61,14 @@ func (f *tlsFile[T]) read() (value T, changed bool, err error) {
 	return parsed, true, nil
 }
 
-// last returns what was last read.
+// last returns the value that was last parsed.
 func (f *tlsFile[T]) last() T {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.value
 }
 
-// renew is read for a handshake. It logs what it finds.
+// renew is read for a handshake. It logs a change, and a failure.
 func (f *tlsFile[T]) renew(log *slog.Logger, what string) T {
 	value, changed, err := f.read()
 	switch {
@@ -96,8 +96,8 @@ func parseRoots(contents [][]byte) (*x509.CertPool, error) {
 }
 
 // renewTLS returns a function that brings the tls.Config of a handshake up to date: the
-// client's certificate and the roots, if they came from files and no one has replaced
-// them since. It returns nil if there are no files.
+// client's certificate and the roots, if they came from files and the program has not
+// replaced them since. It returns nil if there are no files.
 func (c *Config) renewTLS(log *slog.Logger) func(*tls.Config) {
 	pair, roots := c.tlsPair, c.tlsRoots
 	if pair == nil && roots == nil {

@@ -239,9 +239,10 @@ func (c *Conn) Flush() error { return c.send(nil) }
 // socket takes no data for write_timeout, the connection ends, and with it the
 // wait. nsqd's reply goes to the delegate.
 //
-// As in go-nsq, errors are not wrapped. The error is ErrNotConnected before Connect, and
-// [ErrClosing] if the connection has ended or is about to. Any other error says why the connection ended while
-// WriteCommand waited: nsqd may or may not have received the command.
+// As in go-nsq, errors are not wrapped. The error is [ErrNotConnected] before Connect,
+// and [ErrClosing] if the connection has ended or is about to. Any other error says why
+// the connection ended while WriteCommand waited: nsqd may or may not have received the
+// command.
 func (c *Conn) WriteCommand(cmd *Command) error { return c.send(cmd.appendTo(nil)) }
 
 func (c *Conn) send(command []byte) error {

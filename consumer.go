@@ -23,9 +23,9 @@ import (
 // whose turn comes first. If max_in_flight is too low, the Consumer warns once and
 // names the figure to set.
 //
-// What the bodies of these messages take is bounded as well: see Config.MaxBytesInFlight. An
-// nsqd that sends far more than its RDY allows is disconnected, with [ErrBeyondRDY], and
-// dialled again after about lookupd_poll_interval.
+// The memory that the bodies of these messages take is bounded as well: see
+// Config.MaxBytesInFlight. An nsqd that sends far more than its RDY allows is
+// disconnected, with [ErrBeyondRDY], and dialled again after about lookupd_poll_interval.
 //
 // When a handler fails, the Consumer backs off, unless max_backoff_duration is 0: it
 // pauses, then tries one message at a time until one is handled. Failures of other
@@ -106,7 +106,7 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 		mail:     newMailbox(),
 		contexts: newContexts(),
 	}
-	c.memory.most = readersStopAt(c.cfg)
+	c.memory.limit = readersStopAt(c.cfg)
 	c.queue = newQueue(c.cfg.MaxInFlight, c.cfg.AutoTouch, c.elapsed)
 	c.logs = newLogs(c.cfg.Logger)
 	c.log = c.logs.logger.With("topic", topic, "channel", channel)
@@ -167,8 +167,9 @@ func (c *Consumer) ConnectToNSQDs(addresses []string) error {
 	return joinConnectErrors(addresses, errs)
 }
 
-// joinConnectErrors joins the errors of several addresses. As programs for go-nsq
-// compare with ==, it returns a single error, or ErrAlreadyConnected if all are, itself.
+// joinConnectErrors joins the errors of several addresses. Because programs for go-nsq
+// compare with ==, it returns a single error unwrapped, and ErrAlreadyConnected if all
+// errors are that.
 func joinConnectErrors(addresses []string, errs []error) error {
 	var failed []error
 	var last error

@@ -6,13 +6,12 @@ import (
 	"sync/atomic"
 )
 
-// What bodies weigh is counted from when a reader queues their message until they are
-// acked or requeued. If that is too late, a handler may still hold the body although nsqd
-// has given the message up, so it counts
+// A body counts from when a reader queues its message until the message is acked or
+// requeued. If its lease or its connection ends before that, the body counts
 //
-//   - until the handler returns, if it was running when the lease or the connection ended;
-//   - until the lease or the connection ended, if no handler had begun the message, or the
-//     handler had returned and left the ack for later.
+//   - until the handler returns, if it is running: it may still use the body;
+//   - until the end of the lease or the connection, if no handler has begun the message, or
+//     if the handler has returned and left the ack for later.
 //
 // Readers add a slab at a time, and workers subtract the FINs of a batch at a time, so
 // small messages cost nothing.
@@ -20,9 +19,8 @@ import (
 // memory is what the bodies in hand of a Consumer weigh, over all connections, including
 // those that have ended.
 type memory struct {
-	held atomic.Int64
-	// most is what readers stop at. 0: they never stop.
-	most int64
+	held  atomic.Int64
+	limit int64 // readers stop when so much is held; 0: they never stop
 
 	waiting atomic.Bool // freed is not nil
 	mu      sync.Mutex  // guards freed
@@ -31,14 +29,14 @@ type memory struct {
 
 // release subtracts what is no longer held, and lets readers go on if there is room.
 //
-// No reader waits for ever:
+// No reader waits forever:
 //
-//  1. room sets waiting, and then finds held at most or above.
-//  2. release lowers held below most, and then finds waiting set.
-//
-// If release had not found waiting set, room would have found held below most.
+//  1. room sets waiting, and then finds that held has reached the limit.
+//  2. release lowers held below the limit, and then finds waiting set.
+//  3. If release had come too early to find waiting set, room would have found held below
+//     the limit.
 func (m *memory) release(bytes int64) {
-	if m.held.Add(-bytes) < m.most && m.waiting.Load() {
+	if m.held.Add(-bytes) < m.limit && m.waiting.Load() {
 		m.wake()
 	}
 }
@@ -56,7 +54,7 @@ func (m *memory) wake() {
 }
 
 // full reports whether readers must wait.
-func (m *memory) full() bool { return m.most > 0 && m.held.Load() >= m.most }
+func (m *memory) full() bool { return m.limit > 0 && m.held.Load() >= m.limit }
 
 // room returns nil if readers may read on, and otherwise a channel that is closed when
 // they may ask again.
@@ -76,9 +74,9 @@ func (m *memory) room() <-chan struct{} {
 	return m.freed
 }
 
-// add counts the bodies of a slab that a reader is about to queue. It has the run loop
-// weigh what is in hand if that has come to where flow wants to know.
-func (cc *consumerConn) add(bytes int64) {
+// holdBodies counts the bodies of a slab that a reader is about to queue. If that reaches
+// what flow waits for, it has the run loop weigh what is in hand.
+func (cc *consumerConn) holdBodies(bytes int64) {
 	cc.bytes.Add(bytes)
 	total := cc.c.memory.held.Add(bytes)
 	if cc.c.flags.claimWeighing(total) {
@@ -86,8 +84,8 @@ func (cc *consumerConn) add(bytes int64) {
 	}
 }
 
-// release counts bodies as no longer held.
-func (cc *consumerConn) release(bytes int64) {
+// releaseBodies counts bodies as no longer held.
+func (cc *consumerConn) releaseBodies(bytes int64) {
 	if bytes > 0 {
 		cc.bytes.Add(-bytes)
 		cc.c.memory.release(bytes)

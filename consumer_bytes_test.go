@@ -351,7 +351,7 @@ func TestWeight(t *testing.T) {
 
 // Readers that wait go on when there is room, however release and room interleave.
 func TestMemoryWakesReaders(t *testing.T) {
-	m := &memory{most: 10}
+	m := &memory{limit: 10}
 	const readers, rounds = 4, 20_000
 	var wg sync.WaitGroup
 	taken := make(chan struct{}, readers)

@@ -146,7 +146,7 @@ func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 		m.original, m.conn, m.bodies = m, cc, shared
 		m.epoch, m.received, m.lease = epoch, received, lease
 	}
-	cc.add(held)
+	cc.holdBodies(held)
 	if cc.draining.Load() || !cc.c.queue.put(messages) { // a drain or a stop
 		for i := range messages {
 			requeueUnbegun(&messages[i])
@@ -202,7 +202,7 @@ func (cc *consumerConn) lost() {
 	cc.cancel(fmt.Errorf("nsqd %s: %w", cc.addr, ErrConnectionLost))
 	unbegun, begun := cc.c.queue.orphan(cc)
 	for _, m := range unbegun {
-		cc.release(m.weight.bytes())
+		cc.releaseBodies(m.weight.bytes())
 	}
 	for _, m := range append(unbegun, begun...) {
 		cc.conclude(nil, m, outcome{fate: connectionLost})

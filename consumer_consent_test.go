@@ -23,7 +23,7 @@ func (s *scene) finished(d *nsqtest.Nsqd, n int, within time.Duration, when stri
 }
 
 // N1: a topic that was deleted, or an nsqd that was tombstoned, is not subscribed to again,
-// however nsqlookupds answer otherwise. When the topic is used again, it is consumed again.
+// whatever else nsqlookupds list. When the topic is used again, it is consumed again.
 func TestDeletedTopicStaysDeleted(t *testing.T) {
 	for name, remove := range map[string]func(l *nsqtest.Lookupd){
 		"deleted":            func(l *nsqtest.Lookupd) { l.DeleteTopic("t") },
@@ -118,7 +118,7 @@ func TestStrangerOnTheOldAddress(t *testing.T) {
 	})
 }
 
-// N1: if no nsqlookupd answers, a lost nsqd is found at its old address.
+// N1: if no nsqlookupd responds, a lost nsqd is found at its old address.
 func TestRestartWithoutNsqlookupds(t *testing.T) {
 	for name, fail := range map[string]func(l *nsqtest.Lookupd){
 		"dead":   func(l *nsqtest.Lookupd) { l.Kill() },
@@ -254,8 +254,8 @@ func TestDiscoveryChurnWithADeadLookupd(t *testing.T) {
 	})
 }
 
-// N6: only hosts and ports of TCP are dialled. What else nsqlookupd lists, or N5: a list of more
-// than 100,000 nsqds, is worth a log line, which is one line.
+// N6: only hosts and ports of TCP are dialled. Anything else that nsqlookupd lists, and a
+// list of more than 100,000 nsqds (N5), is logged, on one line.
 func TestUnusableAddressesAreNotDialled(t *testing.T) {
 	list := func(host, port string) string {
 		return `{"producers":[{"hostname":` + host + `,"broadcast_address":` + host + `,"tcp_port":` + port + `}]}`

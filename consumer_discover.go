@@ -60,11 +60,11 @@ func newDiscovery(log *slog.Logger) *discovery {
 // it may be removing the topic: unless it turns out to have restarted, the Consumer
 // waits three seconds before it subscribes again.
 //
-// While an nsqd is lost, nsqlookupds are asked after 0.1 to 0.5 s, then every 0.65 s at
-// most for half a minute, then ever more rarely. An nsqd that restarts or moves within
-// that half minute is found within a second after it has registered; one that was away
-// for longer, within a second and a tenth of the time beyond, or lookupd_poll_interval
-// if that is less.
+// While an nsqd is lost, nsqlookupds are asked after 0.1 to 0.5 s, then at least every
+// 0.65 s for half a minute, then ever more rarely. An nsqd that restarts or moves within
+// that half minute is found within a second after it has registered. For one that was
+// away for longer, a tenth of the time beyond half a minute is added, up to
+// lookupd_poll_interval.
 //
 // The call returns when the nsqlookupd has responded and each of its nsqds is
 // connected or has failed once, but after at most two seconds. An nsqlookupd that
@@ -131,10 +131,10 @@ func waitForPolls(ctx context.Context, polls []<-chan struct{}) {
 }
 
 // DisconnectFromNSQLookupd stops asking an nsqlookupd. Connections to nsqds that it
-// listed stay until the remaining nsqlookupds have not listed them for a while; after
-// the last nsqlookupd is removed they stay, and are redialled when lost. go-nsq refuses to remove the last one;
-// this package does not. For an address that was not added it returns
-// [ErrNotConnected].
+// listed stay until the remaining nsqlookupds have not listed them for a while. After
+// the last nsqlookupd is removed they stay, and are redialled when lost. go-nsq refuses
+// to remove the last one; this package does not. For an address that was not added it
+// returns [ErrNotConnected].
 func (c *Consumer) DisconnectFromNSQLookupd(addr string) error {
 	u, err := discover.ParseAddr(addr)
 	if err != nil {

@@ -24,8 +24,8 @@ func (s *scene) silenceIsShort(took time.Duration) {
 	}
 }
 
-// D12, N18: an nsqd that does not reply to CLS delays the stop of an idle Consumer by a second.
-// Nothing is unfinished.
+// D12, N18: an nsqd that does not reply to CLS delays the stop of an idle Consumer by a
+// second. Nothing is unfinished.
 func TestStopWithHungNSQD(t *testing.T) {
 	inScene(t, func(s *scene) {
 		a, b := s.nsqd("a:1"), silent(s.nsqd("b:1"))

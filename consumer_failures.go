@@ -28,9 +28,9 @@ func dialFailure(err error) fleet.Failure {
 }
 
 // connLoss returns how a connection ended, given the error with which the link calls
-// Down. An nsqd that closes a connection resets it if it has not read all our commands.
-// If it says why first, with an error, it does not close because its topic goes. Layers
-// above the socket report an EOF as unexpected.
+// Down. An nsqd that closes a connection resets it if it has not read all our commands,
+// and layers above the socket report an EOF as unexpected. If nsqd has first said why,
+// with an error frame, the reason is not that it removes the topic.
 func connLoss(err error) fleet.Loss {
 	if errors.Is(err, link.ErrBeyondRDY) {
 		return fleet.Violated

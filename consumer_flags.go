@@ -19,7 +19,7 @@ type flowFlags struct {
 	// listening makes the reader of the next message wake the machine, which has little
 	// to do while none comes.
 	listening atomic.Bool
-	// weighAt makes the reader that brings so many bytes into memory have flow weigh
+	// weighAt makes the reader that brings this many bytes into memory have flow weigh
 	// them. 0: none does.
 	weighAt atomic.Int64
 }
@@ -32,8 +32,8 @@ func (f *flowFlags) set(flags control.SetFlags) {
 	f.weighAt.Store(flags.WeighAt)
 }
 
-// claimWeighing reports whether the caller must have flow weigh the bytes in memory,
-// which are so many now. It resets weighAt, so only one caller does.
+// claimWeighing reports whether the caller must have flow weigh what is in memory, now
+// that it is so many bytes. It resets weighAt, so only one caller does.
 func (f *flowFlags) claimWeighing(bytes int64) bool {
 	at := f.weighAt.Load()
 	return at > 0 && bytes >= at && f.weighAt.CompareAndSwap(at, 0)

@@ -47,15 +47,15 @@ func (cc *consumerConn) conclude(w *worker, m *Message, o outcome) {
 		cc.c.queue.addFin(w, m)
 	} else {
 		cc.link.Fin((*wire.ID)(&m.ID))
-		cc.release(m.weight.bytes())
+		cc.releaseBodies(m.weight.bytes())
 	}
 }
 
 // concludeRest is the rest of conclude: all but a success outside backoff, for which a
 // large function costs time.
 func (cc *consumerConn) concludeRest(m *Message, o outcome, late bool) {
-	if !late || o.fate >= timedOutUnacked && m.is(detached) { // see memory
-		cc.release(m.weight.bytes())
+	if !late || o.fate >= timedOutUnacked && m.is(detached) { // see consumer_bytes.go
+		cc.releaseBodies(m.weight.bytes())
 	}
 	switch o.fate {
 	case expired:
@@ -85,8 +85,9 @@ func (cc *consumerConn) concludeRest(m *Message, o outcome, late bool) {
 
 // backoffResult returns what to report to backoff about an outcome, and whether to
 // report anything. Failures are reported unless max_backoff_duration is 0, other results
-// only while backoff asks for them. Some outcomes say nothing about whether things go well: a message that is
-// given up or discarded, one that no handler began, and a success that came too late.
+// only while backoff asks for them. Some outcomes say nothing about whether things go
+// well: a message that is given up or discarded, one that no handler began, and a success
+// that came too late.
 func (c *Consumer) backoffResult(m *Message, o outcome, late bool) (result flow.Result, heard bool) {
 	switch on := c.flags.reporting.Load(); {
 	case o.fate == unbegun || m.is(givenUp):

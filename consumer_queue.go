@@ -18,9 +18,9 @@ import (
 // # Batches
 //
 // Messages come in slabs. A worker takes a batch from the front of a slab of the
-// connection whose turn it is (see lanes): as many
-// messages as its handler can deal with within batchSlice, or one if the handler is
-// slow. Other workers may still get those that it has not begun:
+// connection whose turn it is (see lanes): as many messages as its handler can deal with
+// within batchSlice, or one if the handler is slow. Other workers may still get those
+// that it has not begun:
 //
 //  1. When batchSlice is over, the worker puts them back before it takes another batch.
 //  2. A worker that finds this one stalled, or the queue empty, steals half of them.
@@ -115,7 +115,7 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 			state = atomic.LoadUint32(&m.state)
 		}
 		if state&(timedOut|detached) == timedOut { // while the handler ran
-			m.conn.release(m.weight.bytes())
+			m.conn.releaseBodies(m.weight.bytes())
 		}
 	}
 	w.now = d.clock()

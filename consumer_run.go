@@ -180,8 +180,8 @@ func (l *runLoop) do(command control.Command) {
 	}
 }
 
-// setFlags sets the flags for readers and handlers. A reader that has brought bytes into
-// memory before weighAt was set has not seen it, so the loop looks itself.
+// setFlags sets the flags for readers and handlers. A reader that brought bytes into
+// memory before weighAt was set did not see it, so the loop checks what is held.
 func (l *runLoop) setFlags(flags control.SetFlags) {
 	l.c.flags.set(flags)
 	if l.c.flags.claimWeighing(l.c.memory.held.Load()) {

@@ -16,7 +16,7 @@ func (d *deliveryQueue) seal() {
 	d.work.Broadcast()
 }
 
-// isSealed reports whether the queue is sealed: a stop has begun, or is about to.
+// isSealed reports whether the queue is sealed: a stop has begun or is about to begin.
 func (d *deliveryQueue) isSealed() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -34,7 +34,7 @@ func (d *deliveryQueue) giveBack(w *worker) (unbegun []*Message) {
 	taken := w.batch[claimed-1 : claimed : claimed]
 	d.endBatch(w)
 	if m := &taken[0]; m.is(timedOut) { // its lease or its connection has just ended
-		m.conn.release(m.weight.bytes())
+		m.conn.releaseBodies(m.weight.bytes())
 	} else {
 		d.lanes.putBack(taken)
 	}
@@ -45,12 +45,12 @@ func (d *deliveryQueue) giveBack(w *worker) (unbegun []*Message) {
 }
 
 // watch makes handlers begin no message once ctx has ended. The Consumer watches one
-// context, the first.
+// context at a time, the first.
 //
-// The workers ask the context itself. A function that is called when the context ends
-// would run later, and the handler that ended the context would begin more messages.
-// They ask a child, whose Err costs a few nanoseconds: a parent that package context made
-// ends it before the cancel function returns.
+// The workers check a context before each message. A function that is called when ctx ends
+// would run later, so the worker whose handler cancelled ctx could begin more messages.
+// They check a child of ctx, whose Err costs a few nanoseconds. If package context made
+// ctx, the child has ended when the cancel function returns.
 func (c *Consumer) watch(ctx context.Context) (unwatch func()) {
 	child, cancel := context.WithCancel(ctx)
 	if !c.running.CompareAndSwap(nil, &child) {

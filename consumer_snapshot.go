@@ -19,10 +19,10 @@ type Snapshot struct {
 	InFlight    int  // messages received and not acked or requeued, over all connections
 
 	MaxBytesInFlight int64 // as configured; 0: no bound
-	// BytesInFlight is what the bodies of the messages in hand take, over all connections
-	// and those that have ended. Bodies over 2 KiB are rounded up by less than a
-	// thousandth. A body counts until its message is acked or requeued, or as long as a
-	// handler runs that was given it in time.
+	// BytesInFlight is what the bodies of the messages in hand take, over all connections,
+	// including those that have ended. Bodies over 2 KiB are rounded up by less than a
+	// thousandth. A body counts until its message is acked, requeued or given up and, if a
+	// handler is at work on it by then, until that handler returns.
 	BytesInFlight int64
 
 	// Connections has every nsqd that the Consumer is connected to or tries to connect
@@ -80,7 +80,7 @@ type ConnectionSnapshot struct {
 	Compression string // "snappy", "deflate" or empty
 
 	LastError error     // from the last failed dial or lost connection; nil for none
-	NextDial  time.Time // zero unless waiting; not before then if an nsqlookupd has to list the nsqd first
+	NextDial  time.Time // zero unless waiting; the earliest time if an nsqlookupd has to list the nsqd first
 
 	Counts // of this connection; zero without one
 }

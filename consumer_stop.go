@@ -54,8 +54,9 @@ func (c *Consumer) Shutdown(ctx context.Context) error {
 //
 // Handlers begin no more messages once ctx has ended, with the same exception as for
 // Stop: a handler may end the Consumer by cancelling ctx. That holds for contexts of
-// package context and those that embed one; for others, and for the contexts of further
-// calls of Run at the same time, handlers may begin messages until Run has seen the end.
+// package context and those that embed one. For others, and for the contexts of further
+// calls of Run at the same time, handlers may begin messages until Run has noticed the
+// end.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.watch(ctx)()
 	select {

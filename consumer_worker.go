@@ -73,7 +73,7 @@ func (b *finBatch) flush() {
 	b.mu.Unlock()
 	if len(ids) > 0 {
 		conn.link.Fins(ids)
-		conn.release(bytes)
+		conn.releaseBodies(bytes)
 	}
 	b.spare = ids
 }
@@ -86,7 +86,7 @@ func (b *finBatch) flushFor() {
 	b.mu.Unlock()
 	if len(ids) > 0 {
 		conn.link.Fins(ids)
-		conn.release(bytes)
+		conn.releaseBodies(bytes)
 	}
 }
 

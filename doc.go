@@ -35,7 +35,8 @@
 //	err = consumer.Run(ctx) // until ctx ends; then running handlers may finish
 //
 // With ConnectToNSQLookupds instead, the Consumer finds the nsqds of its topic
-// itself, and follows them as they come and go.
+// itself, and follows them as they come and go. It does not redial an nsqd that
+// nsqlookupds no longer list, so a topic that was deleted stays deleted.
 //
 // # What happens to a message
 //
@@ -66,6 +67,8 @@
 // it to those that have messages. Set max_in_flight to at least the number of handlers.
 // A few times that keeps the handlers busy; far more makes messages wait in this
 // process while other consumers could handle them. The default of 1 is safe and slow.
+// max_bytes_in_flight, 64 MiB by default, bounds the memory that the bodies of these
+// messages take: if bodies are large, fewer messages are in flight.
 //
 // Handlers never hold up a connection. Its reader queues what arrives and replies to
 // heartbeats, however long handlers take. When handlers fail, the Consumer backs off:
@@ -102,10 +105,10 @@
 // # Logs
 //
 // Config.Logger takes a *slog.Logger. Without one, lines in go-nsq's format go to
-// standard error, and the SetLogger methods redirect them. What repeats, such as the
-// failed dials of an nsqd that is down, is logged at once, and then at growing intervals,
-// up to ten minutes: the attribute more says how many there were in between, and since
-// says since when.
+// standard error, and the SetLogger methods redirect them. What repeats, such as failed
+// dials of an nsqd that is down, is logged at once and then at growing intervals, up to
+// ten minutes. The attribute more counts the repeats that were not logged, and since is
+// the time of the last one that was.
 //
 // # Testing
 //

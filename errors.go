@@ -15,8 +15,9 @@ import (
 var (
 	// ErrNotConnected reports that there is no connection to the nsqd.
 	// [Producer.Publish] returns it, unwrapped, if the connection was lost before nsqd
-	// replied: nsqd may have the message or not. So do a disconnect from an address
-	// that the Consumer does not know, and a [Conn] that is not connected.
+	// replied: nsqd may have the message or not. [Consumer.DisconnectFromNSQD] returns it
+	// for an address that the Consumer does not know, and a [Conn] while it is not
+	// connected.
 	ErrNotConnected = errors.New("not connected")
 	// ErrStopped reports that the Consumer or Producer was stopped.
 	ErrStopped = errors.New("stopped")
@@ -121,7 +122,7 @@ type connectFailure struct {
 	bare error // what go-nsq returns for this failure
 }
 
-// Unwrap returns the error without what go-nsq returns for it.
+// Unwrap returns the error whose text names the address.
 func (e connectFailure) Unwrap() error { return e.error }
 
 // bareConnectError returns what go-nsq returns for the same failure to connect: the
@@ -172,7 +173,7 @@ func authFailure(addr string, cause error) connectFailure {
 }
 
 // errorText returns the text of an error for JSON, nil without an error. encoding/json
-// would write an error as the exported fields of its type, mostly none.
+// would write the exported fields of the error's type, of which there are mostly none.
 func errorText(err error) *string {
 	if err == nil {
 		return nil

@@ -26,8 +26,8 @@ var hostileResponses = map[string]http.HandlerFunc{
 	"deep JSON": hostile.Endless("[", 8<<20),
 }
 
-// What one nsqlookupd responds with fills no memory, and keeps nobody from what another
-// one lists.
+// Whatever one nsqlookupd responds with does not fill the memory, and does not hide what
+// another one lists.
 func TestHostileLookupd(t *testing.T) {
 	for name, response := range hostileResponses {
 		for client, run := range map[string]func(s *scene, d *nsqtest.Nsqd){

@@ -14,7 +14,7 @@ import (
 )
 
 // needsPerson reports whether a dial failed in a way that does not pass by itself: nsqd
-// refused the client or its options, TLS or AUTH failed, or the address is none. err is
+// refused the client or its options, TLS or AUTH failed, or the address is invalid. err is
 // what connectError returned.
 func needsPerson(err error) bool {
 	if refusal, ok := errors.AsType[*ProtocolError](err); ok {
@@ -23,10 +23,10 @@ func needsPerson(err error) bool {
 	if errors.Is(err, link.ErrAuthRequired) {
 		return true
 	}
-	if _, ok := errors.AsType[tls.AlertError](err); ok { // of nsqd's; it comes as a net.Error
+	if _, ok := errors.AsType[tls.AlertError](err); ok { // from nsqd; also a net.Error
 		return true
 	}
-	if _, ok := errors.AsType[*net.AddrError](err); ok { // so does a missing port
+	if _, ok := errors.AsType[*net.AddrError](err); ok { // such as a missing port; also a net.Error
 		return true
 	}
 	if _, ok := errors.AsType[ErrIdentify](err); !ok {
@@ -36,8 +36,8 @@ func needsPerson(err error) bool {
 	return !network && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, link.ErrHandshakeTimeout)
 }
 
-// dialTrouble returns what tells the failures of dials apart in the log: what nsqd said,
-// or whether it needs a person.
+// dialTrouble returns the kind that tells failures of dials apart in the log: the code of
+// nsqd's error, or whether the failure needs a person.
 func dialTrouble(err error) string {
 	if refusal, ok := errors.AsType[*ProtocolError](err); ok {
 		return refusal.Code[:min(len(refusal.Code), len(wire.IdentifyFailed))] // the longest
@@ -48,9 +48,9 @@ func dialTrouble(err error) string {
 	return ""
 }
 
-// logDialFailed logs that a dial has failed. first is set if it is the first failure in a
-// row. What a person must mend is an error each time; the rest is one only the first
-// time.
+// logDialFailed logs that a dial has failed. first is true if it is the first failure in a
+// row. What a person must fix is logged as an error each time, anything else as an error
+// the first time and then as a warning.
 func logDialFailed(log *slog.Logger, err error, first bool, args ...any) {
 	level := slog.LevelWarn
 	if first || needsPerson(err) {

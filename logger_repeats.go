@@ -20,9 +20,9 @@ const (
 	// beginsStep is the longest wait, as an index, of a record that begins something
 	// new.
 	beginsStep = 2
-	// repeatsForget is how long a record stays away before it counts as new.
-	// repeatsDrop is after which time the count of one that was not written is dropped,
-	// if the room is needed: that nsqd will not come back.
+	// A record that has not come for repeatsForget counts as new. If room is needed, what
+	// is known of one that has not come for repeatsDrop is dropped, even if repeats were
+	// not written yet: that nsqd will hardly come back.
 	repeatsForget, repeatsDrop = 10 * time.Minute, time.Hour
 	// mostRepeats is how many records are told apart. If there are more, those with the
 	// same text are folded whatever nsqd they are about.
@@ -41,7 +41,7 @@ type repeatable struct {
 	recovery string
 }
 
-// repeating is the context of a record that needs no more than its text and its nsqd.
+// repeating is the context of records that text, nsqd and nsqlookupd alone tell apart.
 var repeating context.Context = repeatable{Context: context.Background()}
 
 // repeatKey tells repeatable records apart.
@@ -71,7 +71,7 @@ type heldRecord struct {
 }
 
 // admit reports whether to write a record now. If so, more is how many were not written
-// since the last time. If not, held is kept for rest.
+// since the time since. If not, held is kept for rest.
 func (rs *repeats) admit(now time.Time, key repeatKey, how repeatable, held *heldRecord) (more int, since time.Time, write bool) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -98,7 +98,7 @@ func (rs *repeats) admit(now time.Time, key repeatKey, how repeatable, held *hel
 		return 0, since, false
 	}
 	r.written, r.more, r.due, r.held = now, 0, false, nil
-	for _, about := range []string{key.about, ""} { // some recoveries are those of all
+	for _, about := range []string{key.about, ""} { // some recoveries are about all nsqlookupds
 		if over := rs.known[repeatKey{text: how.recovery, about: about}]; over != nil {
 			over.due = true
 		}
@@ -182,7 +182,7 @@ func (h *logHandler) about(r slog.Record) (about string) {
 	return about
 }
 
-// writeRest writes what fold has kept back, at the end of the log's owner.
+// writeRest writes what fold has kept back. The log's owner calls it when it ends.
 func (l *logs) writeRest() {
 	for _, held := range l.repeats.rest() {
 		if ctx := context.Background(); held.by.Enabled(ctx, held.record.Level) {

@@ -26,7 +26,7 @@ func (c *Config) discoverConfig(topic string, client *http.Client, publish func(
 	}
 }
 
-// lookupdWord returns what a result says about which nsqds may be dialled.
+// lookupdWord returns what a poll says about which nsqds may be dialled.
 func lookupdWord(r *discover.Result) fleet.Word {
 	w := fleet.Word{
 		Answered: r.Answered, Deaf: r.Deaf,

@@ -7,10 +7,10 @@ import (
 
 // PublishAsync publishes a message to one of the nsqds without waiting for its
 // reply. It reports like [Producer.PublishAsync], except that the errors of the call are
-// those of [ProducerPool.PublishContext], as the Causes of transactions are. When it returns nil the command is queued for an
-// nsqd; if that nsqd turns out not to have stored the message, another is tried before
-// the transaction is delivered. Until then the pool keeps a copy of the message: up to
-// 16 MiB for each nsqd.
+// those of [ProducerPool.PublishContext], as the Causes of transactions are. When it
+// returns nil the command is queued for an nsqd. If that nsqd turns out not to have
+// stored the message, another is tried before the transaction is delivered. Until then
+// the pool keeps a copy of the message: up to 16 MiB for each nsqd.
 func (pool *ProducerPool) PublishAsync(topic string, body []byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
 	return pool.publishAsync(pub(topic, body), doneChan, args)
 }

@@ -150,7 +150,7 @@ func TestPoolDialsWithoutLookupds(t *testing.T) {
 	}, quietly)
 }
 
-// N4: a publish that waits for the word of an nsqlookupd obeys its context, others go to
+// N4: a publish that waits for the consent of an nsqlookupd obeys its context, others go to
 // other nsqds, and Stop waits for none of them.
 func TestPoolWaitsForConsent(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
@@ -235,8 +235,8 @@ func TestPoolOfOneThatIsDown(t *testing.T) {
 	}, quietly)
 }
 
-// N4: nsqd ends the connection of a publish that it refuses. It is there all the same:
-// no nsqlookupd is asked.
+// N4: nsqd ends the connection of a publish that it refuses. That nsqd still listens,
+// so no nsqlookupd is asked.
 func TestPoolRefusalNeedsNoConsent(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
 		s.la.Register("t", "a:1")

@@ -20,10 +20,11 @@ func (pool *ProducerPool) passOver(m *poolMember, err error) {
 	pool.wg.Go(func() { pool.probe(m) })
 }
 
-// probe makes an nsqd healthy again, or returns when its Producer is stopped. If the
-// nsqd owes replies to publishes, its next reply shows that it works; a NOP would show
-// nothing, since nsqd does not reply to it. Otherwise a ping shows it, once nsqlookupds
-// let the nsqd be dialled. A ping dials only as often as the Producer allows.
+// probe makes an nsqd healthy once it works again, or returns when its Producer is
+// stopped. If the nsqd owes replies to publishes, its next reply shows that it works. (A
+// ping would show nothing: nsqd does not reply to a NOP.) Otherwise a ping that connects
+// shows it, once nsqlookupds let the nsqd be dialled. A ping dials only as often as the
+// Producer allows.
 func (pool *ProducerPool) probe(m *poolMember) {
 	redial := fleet.NewRedial(rand.Uint64()) // #nosec G404 -- jitter
 	for {

@@ -16,22 +16,21 @@ import (
 // It blocks while a connection is made, and while too much is outstanding: 16 MiB to
 // which nsqd has not replied, over all publishes of the Producer, or 10,000
 // transactions not yet received from this doneChan. If there is still no room after
-// read_timeout, it returns [ErrNotSent], wrapped together with the reason; go-nsq would
-// block for ever.
+// read_timeout, it returns [ErrNotSent], wrapped together with the reason. go-nsq would
+// block forever.
 //
 // A doneChan that is not received from delays only its own transactions, which come
 // in the order of nsqd's replies. Do not close it before all have arrived: the rest is
-// dropped then, and an error is logged. A doneChan
-// costs a goroutine only while a transaction for it can be neither received nor
-// buffered. If the doneChan is abandoned then, the goroutine and its transactions stay
-// until Stop: a caller that makes a doneChan for each call and may stop receiving
-// should give it a buffer of 1.
+// dropped then, and an error is logged. A doneChan costs a goroutine only while a
+// transaction for it can be neither received nor buffered. If the doneChan is abandoned
+// then, the goroutine and its transactions stay until Stop: a caller that makes a
+// doneChan for each call and may stop receiving should give it a buffer of 1.
 //
 // When the connection is lost, messages that were queued on it are not published
-// again. If the Cause of their transactions is [ErrNotSent], the caller can publish them again
-// without making duplicates. [Producer.Stop] waits as long as outstanding transactions
-// are being received; it drops those of a doneChan from which none is received for a
-// second.
+// again. If the Cause of their transactions is [ErrNotSent], the caller can publish them
+// again without making duplicates. [Producer.Stop] waits as long as outstanding
+// transactions are being received; it drops those of a doneChan from which none is
+// received for a second.
 func (p *Producer) PublishAsync(topic string, body []byte, doneChan chan *ProducerTransaction, args ...interface{}) error {
 	return asGoNSQ(p.publishAsync(pub(topic, body), doneChan, args))
 }

@@ -196,7 +196,7 @@ func (n *connector) drop(c *producerConn) {
 		return
 	}
 	n.conn = nil
-	if !c.alive.Load() {
+	if !c.listens.Load() {
 		n.tellGate(false)
 	}
 }
@@ -234,17 +234,17 @@ func (n *connector) notTaken(c *producerConn, size int64) error {
 
 // producerConn is a connection of a Producer, and the Receiver of its link.
 type producerConn struct {
-	from   *connector
-	link   *link.Link
-	sure   atomic.Pointer[publishing.Weight] // what nsqd surely accepts: see passage
-	alive  atomic.Bool                       // nsqd has refused a publish, and closes the connection because of that
-	broken error                             // why later replies cannot be trusted; only the link's goroutines use it
+	from    *connector
+	link    *link.Link
+	sure    atomic.Pointer[publishing.Weight] // what nsqd is taken to accept: see passage
+	listens atomic.Bool                       // nsqd closes the connection only because it refused a publish
+	broken  error                             // why later replies cannot be trusted; only the link's goroutines use it
 }
 
 // fail ends the connection.
 func (c *producerConn) fail(err error) {
 	c.broken = err
-	c.alive.Store(showsLife(err))
+	c.listens.Store(stillListens(err))
 	c.link.Close(err)
 	c.from.drop(c)
 }

@@ -55,10 +55,10 @@ func (n *connector) tellGate(up bool) {
 	}
 }
 
-// showsLife reports whether a connection ends because nsqd refused a publish that no
+// stillListens reports whether a connection ends because nsqd refused a publish that no
 // nsqd would take. Then nsqd listens as before, and no nsqlookupd need be asked. One
 // that failed to store a message may be about to exit.
-func showsLife(err error) bool {
+func stillListens(err error) bool {
 	refusal, ok := errors.AsType[*wire.Error](err)
 	if !ok {
 		return false

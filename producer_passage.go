@@ -12,12 +12,12 @@ import (
 
 // nsqd refuses a publish over its limits before it has read all of it, and closes the
 // connection. The replies to other publishes may be lost then. So a publish that nsqd may
-// refuse goes alone: when nothing else is outstanding, and nothing follows it until nsqd's
-// reply. What nsqd is known to accept does not:
+// refuse goes alone: it is sent when nothing else is outstanding, and nothing follows it
+// until nsqd's reply. These publishes do not go alone:
 //
-//   - what nsqd's default limits allow, and lower ones that it has named;
-//   - what it has accepted on this connection. It cannot change its limits while the
-//     connection lasts, as that takes a restart.
+//   - those within nsqd's default limits, or within lower ones that it has named;
+//   - those within what it has accepted on this connection. It cannot change its limits
+//     while the connection lasts, as that takes a restart.
 
 // passage is the way of one publish over a connection.
 type passage struct {
@@ -64,7 +64,7 @@ func (n *connector) refusal(m *publication) error {
 	return nil
 }
 
-// doubtLimits stops publishes from being refused here.
+// doubtLimits makes refusal return nil until nsqd names a limit again.
 func (n *connector) doubtLimits() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// stopSilence is how long a stop waits for an nsqd that shows no life: it takes nothing and
-// says nothing. Between heartbeats, 30 s by default, a stop cannot tell an nsqd that is slow
-// from one that is frozen or cut off, and a process has about that time to end.
+// stopSilence is how long a stop waits for an nsqd that shows no life: it takes nothing
+// and says nothing. Between heartbeats, which are 30 s apart by default, a stop cannot
+// tell an nsqd that is slow from one that is frozen or cut off, and a process often has
+// no more than that time to end.
 const stopSilence = 5 * time.Second
 
 var errLifeless = fmt.Errorf("nsqd has shown no life for %v during a stop", stopSilence)
 
-// stopWatch calls expired once, if a figure has not changed for stopSilence since the stop
+// stopWatch calls a function once, if no progress was made for stopSilence after the stop
 // became urgent. It has a goroutine of its own, for which end waits.
 type stopWatch struct {
 	ended chan struct{}
@@ -22,21 +23,21 @@ type stopWatch struct {
 }
 
 // newStopWatch returns a running stopWatch. The stop is urgent once a context has ended.
-// figure returns a comparable value.
-func newStopWatch(urgent context.Context, figure func() any, expired func()) *stopWatch {
+// progress returns a comparable value, which changes with each progress.
+func newStopWatch(urgent context.Context, progress func() any, expired func()) *stopWatch {
 	w := &stopWatch{ended: make(chan struct{})}
 	w.wg.Go(func() {
 		select {
 		case <-urgent.Done():
-			w.watch(figure, expired)
+			w.watch(progress, expired)
 		case <-w.ended:
 		}
 	})
 	return w
 }
 
-func (w *stopWatch) watch(figure func() any, expired func()) {
-	last, since := figure(), time.Now()
+func (w *stopWatch) watch(progress func() any, expired func()) {
+	last, since := progress(), time.Now()
 	tick := time.NewTicker(stopSilence / 10)
 	defer tick.Stop()
 	for {
@@ -44,7 +45,7 @@ func (w *stopWatch) watch(figure func() any, expired func()) {
 		case <-w.ended:
 			return
 		case now := <-tick.C:
-			if next := figure(); next != last {
+			if next := progress(); next != last {
 				last, since = next, now
 			} else if now.Sub(since) >= stopSilence {
 				expired()
@@ -60,9 +61,9 @@ func (w *stopWatch) end() {
 	w.wg.Wait()
 }
 
-// drain waits until nsqd has replied to all commands and the connection has
-// ended. limit bounds it; once urgent has ended, so does an nsqd that shows no life. Call it
-// once, after refuse.
+// drain waits until nsqd has replied to all commands and the connection has ended, at
+// most until limit ends. Once urgent has ended it no longer waits for an nsqd that shows
+// no life. Call it once, after refuse.
 func (n *connector) drain(limit, urgent context.Context) {
 	n.mu.Lock()
 	c, d := n.conn, n.dial
