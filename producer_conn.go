@@ -236,9 +236,9 @@ func (n *connector) notTaken(c *producerConn, size int64) error {
 type producerConn struct {
 	from    *connector
 	link    *link.Link
-	sure    atomic.Pointer[publishing.Weight] // what nsqd is taken to accept: see passage
-	listens atomic.Bool                       // nsqd closes the connection only because it refused a publish
-	broken  error                             // why later replies cannot be trusted; only the link's goroutines use it
+	sure    atomic.Pointer[publishing.Figures] // what nsqd is taken to accept: see passage
+	listens atomic.Bool                        // nsqd closes the connection only because it refused a publish
+	broken  error                              // why later replies cannot be trusted; only the link's goroutines use it
 }
 
 // fail ends the connection.

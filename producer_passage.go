@@ -23,9 +23,9 @@ import (
 type passage struct {
 	conn *producerConn
 	size int64 // of the room that it takes
-	// alone is the weight of a publish that goes alone: if nsqd accepts the publish, it
-	// accepts the weight. It is nil for others.
-	alone *publishing.Weight
+	// alone has the figures of a publish that goes alone: if nsqd accepts the publish, it
+	// accepts these figures. It is nil for others.
+	alone *publishing.Figures
 }
 
 // newConn returns a connection that has just been made.
@@ -38,19 +38,19 @@ func (n *connector) newConn(l *link.Link) *producerConn {
 	return c
 }
 
-func (c *producerConn) setSure(w publishing.Weight) {
-	c.link.SetLimits(link.Limits{Message: w.Message, Body: w.Body, Delay: w.Delay})
-	c.sure.Store(&w)
+func (c *producerConn) setSure(f publishing.Figures) {
+	c.link.SetLimits(link.Limits{Message: f.Message, Body: f.Body, Delay: f.Delay})
+	c.sure.Store(&f)
 }
 
 // passage returns the way of a publish, or nsqd's refusal if that is known.
 func (c *producerConn) passage(m *publication) (passage, error) {
-	if m.weight().Within(*c.sure.Load()) {
+	if m.figures().Within(*c.sure.Load()) {
 		return passage{conn: c, size: m.size}, nil
 	}
-	w := m.weight()
+	f := m.figures() // not above: there each publish would allocate it
 	// The window grants this much while nothing else is outstanding, and then nothing else.
-	return passage{conn: c, size: max(m.size, maxOutstanding), alone: &w}, c.from.refusal(m)
+	return passage{conn: c, size: max(m.size, maxOutstanding), alone: &f}, c.from.refusal(m)
 }
 
 // refusal returns nsqd's refusal of a publish if nsqd has lately named a limit that the
@@ -58,7 +58,7 @@ func (c *producerConn) passage(m *publication) (passage, error) {
 func (n *connector) refusal(m *publication) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if refused := n.limits.Refusal(time.Now(), m.command, m.weight()); refused != nil {
+	if refused := n.limits.Refusal(time.Now(), m.command, m.figures()); refused != nil {
 		return ErrProtocol{Reason: refused.Error()}
 	}
 	return nil

@@ -47,16 +47,17 @@ func dpub(topic string, delay time.Duration, body []byte) *publication {
 	return &publication{command: wire.CmdDpub, topic: topic, delay: delay, body: body, size: commandSize + int64(len(body))}
 }
 
-// weight returns what nsqd looks at before it has read all of the publication.
-func (m *publication) weight() publishing.Weight {
-	w := publishing.Weight{Message: int64(len(m.body)), Delay: m.delay}
+// figures returns what nsqd compares with its limits before it has read all of the
+// publication.
+func (m *publication) figures() publishing.Figures {
+	f := publishing.Figures{Message: int64(len(m.body)), Delay: m.delay}
 	if m.command == wire.CmdMpub {
-		w.Body = m.size - commandSize
+		f.Body = m.size - commandSize
 		for _, b := range m.bodies {
-			w.Message = max(w.Message, int64(len(b)))
+			f.Message = max(f.Message, int64(len(b)))
 		}
 	}
-	return w
+	return f
 }
 
 // clone returns a copy with bodies of its own.

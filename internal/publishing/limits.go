@@ -9,8 +9,8 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// Weight is what an nsqd with limits looks at in a publish before it has read all of it.
-type Weight struct {
+// Figures are what nsqd compares with its limits before it has read all of a publish.
+type Figures struct {
 	Message int64         // bytes of the largest body
 	Body    int64         // bytes of the body of an MPUB; 0 of other commands
 	Delay   time.Duration // of a DPUB
@@ -18,16 +18,16 @@ type Weight struct {
 
 // DefaultLimits are nsqd's limits unless its operator sets others: max-msg-size,
 // max-body-size and max-req-timeout.
-var DefaultLimits = Weight{Message: 1 << 20, Body: 5 << 20, Delay: time.Hour}
+var DefaultLimits = Figures{Message: 1 << 20, Body: 5 << 20, Delay: time.Hour}
 
-// Within reports whether nothing of w exceeds limits.
-func (w Weight) Within(limits Weight) bool {
-	return w.Message <= limits.Message && w.Body <= limits.Body && w.Delay <= limits.Delay
+// Within reports whether nothing of f exceeds limits.
+func (f Figures) Within(limits Figures) bool {
+	return f.Message <= limits.Message && f.Body <= limits.Body && f.Delay <= limits.Delay
 }
 
 // Max returns the greater of each figure.
-func (w Weight) Max(other Weight) Weight {
-	return Weight{max(w.Message, other.Message), max(w.Body, other.Body), max(w.Delay, other.Delay)}
+func (f Figures) Max(other Figures) Figures {
+	return Figures{max(f.Message, other.Message), max(f.Body, other.Body), max(f.Delay, other.Delay)}
 }
 
 // limitMemory is how long a limit that nsqd has named is believed. Only refusals tell what
@@ -50,7 +50,7 @@ type namedLimit struct {
 
 // Sure returns the limits within which a publish is taken for safe: nsqd's defaults, or
 // those that it has named if they are lower.
-func (l *Limits) Sure() Weight {
+func (l *Limits) Sure() Figures {
 	sure := DefaultLimits
 	if l.message.limit > 0 {
 		sure.Message = min(sure.Message, l.message.limit)
@@ -98,16 +98,16 @@ func (l *Limits) Doubt() {
 
 // Refusal returns what nsqd would reply to a command, or nil if nsqd has named no limit
 // lately that the command exceeds.
-func (l *Limits) Refusal(now time.Time, command string, w Weight) *wire.Error {
+func (l *Limits) Refusal(now time.Time, command string, f Figures) *wire.Error {
 	switch {
-	case l.delay.exceeded(now, w.Delay.Milliseconds()):
+	case l.delay.exceeded(now, f.Delay.Milliseconds()):
 		return &wire.Error{Code: wire.Invalid,
-			Desc: fmt.Sprintf("%s timeout %d out of range 0-%d", command, w.Delay.Milliseconds(), l.delay.limit)}
-	case l.body.exceeded(now, w.Body):
-		return &wire.Error{Code: wire.BadBody, Desc: fmt.Sprintf("%s body too big %d > %d", command, w.Body, l.body.limit)}
-	case l.message.exceeded(now, w.Message):
+			Desc: fmt.Sprintf("%s timeout %d out of range 0-%d", command, f.Delay.Milliseconds(), l.delay.limit)}
+	case l.body.exceeded(now, f.Body):
+		return &wire.Error{Code: wire.BadBody, Desc: fmt.Sprintf("%s body too big %d > %d", command, f.Body, l.body.limit)}
+	case l.message.exceeded(now, f.Message):
 		return &wire.Error{Code: wire.BadMessage,
-			Desc: fmt.Sprintf("%s message too big %d > %d", command, w.Message, l.message.limit)}
+			Desc: fmt.Sprintf("%s message too big %d > %d", command, f.Message, l.message.limit)}
 	}
 	return nil
 }

@@ -11,21 +11,21 @@ import (
 // on its behalf, and for how long.
 func TestLimits(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	all := Weight{Message: 1 << 30, Body: 1 << 30, Delay: 1000 * time.Hour}
+	all := Figures{Message: 1 << 30, Body: 1 << 30, Delay: 1000 * time.Hour}
 	for said, want := range map[string]struct {
-		sure    Weight
+		sure    Figures
 		refusal string
 	}{
 		"E_BAD_MESSAGE PUB message too big 2000 > 1000": {
-			Weight{1000, 5 << 20, time.Hour}, "E_BAD_MESSAGE X message too big 1073741824 > 1000"},
+			Figures{1000, 5 << 20, time.Hour}, "E_BAD_MESSAGE X message too big 1073741824 > 1000"},
 		"E_BAD_MESSAGE MPUB message too big 2000 > 1000": {
-			Weight{1000, 5 << 20, time.Hour}, "E_BAD_MESSAGE X message too big 1073741824 > 1000"},
+			Figures{1000, 5 << 20, time.Hour}, "E_BAD_MESSAGE X message too big 1073741824 > 1000"},
 		"E_BAD_MESSAGE PUB message too big 9000000 > 8000000": {
-			Weight{1 << 20, 5 << 20, time.Hour}, "E_BAD_MESSAGE X message too big 1073741824 > 8000000"},
+			Figures{1 << 20, 5 << 20, time.Hour}, "E_BAD_MESSAGE X message too big 1073741824 > 8000000"},
 		"E_BAD_BODY MPUB body too big 7 > 6": {
-			Weight{1 << 20, 6, time.Hour}, "E_BAD_BODY X body too big 1073741824 > 6"},
+			Figures{1 << 20, 6, time.Hour}, "E_BAD_BODY X body too big 1073741824 > 6"},
 		"E_INVALID DPUB timeout 7200000 out of range 0-60000": {
-			Weight{1 << 20, 5 << 20, time.Minute}, "E_INVALID X timeout 3600000000 out of range 0-60000"},
+			Figures{1 << 20, 5 << 20, time.Minute}, "E_INVALID X timeout 3600000000 out of range 0-60000"},
 		"E_BAD_MESSAGE PUB invalid message body size 0":   {DefaultLimits, ""},
 		"E_BAD_MESSAGE PUB message too big 2000 > 1000 B": {DefaultLimits, ""},
 		"E_BAD_MESSAGE PUB message too big 2000 > -5":     {DefaultLimits, ""},
@@ -39,7 +39,7 @@ func TestLimits(t *testing.T) {
 		if got := l.Sure(); got != want.sure {
 			t.Errorf("%q: %+v is sure, want %+v", said, got, want.sure)
 		}
-		refusal := func(after time.Duration, w Weight) string {
+		refusal := func(after time.Duration, w Figures) string {
 			if e := l.Refusal(start.Add(after), "X", w); e != nil {
 				return e.Error()
 			}
@@ -61,9 +61,9 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-func TestWeight(t *testing.T) {
-	limits := Weight{Message: 3, Body: 4, Delay: 5}
-	for w, want := range map[Weight]bool{
+func TestFigures(t *testing.T) {
+	limits := Figures{Message: 3, Body: 4, Delay: 5}
+	for w, want := range map[Figures]bool{
 		{}:        true,
 		{3, 4, 5}: true,
 		{4, 0, 0}: false,
@@ -74,7 +74,7 @@ func TestWeight(t *testing.T) {
 			t.Errorf("%+v: %t", w, got)
 		}
 	}
-	if got := limits.Max(Weight{4, 3, 9}); got != (Weight{4, 4, 9}) {
+	if got := limits.Max(Figures{4, 3, 9}); got != (Figures{4, 4, 9}) {
 		t.Errorf("%+v", got)
 	}
 }
