@@ -187,25 +187,25 @@ func (c *Consumer) startDiscovery() *discover.Poller {
 // goroutine.
 func (c *Consumer) discovered(result discover.Result) {
 	c.discovery.lookupds.note(&result)
-	word := lookupdWord(&result)
+	responses := lookupdResponses(&result)
 	if filter := c.discovery.filter.Load(); filter != nil {
-		word.Listed = filtered(*filter, word)
+		responses.Listed = filtered(*filter, responses)
 	}
-	c.post(func(now time.Time) { c.loop.machine.Discovered(now, word) })
+	c.post(func(now time.Time) { c.loop.machine.Discovered(now, responses) })
 }
 
 // filtered returns the listings that a filter lets through. An address that it adds
 // counts as listed by the newest response.
-func filtered(filter DiscoveryFilter, word fleet.Word) []fleet.Listing {
-	addrs, asked := make([]string, len(word.Listed)), make(map[string]time.Time, len(word.Listed))
-	for i, l := range word.Listed {
+func filtered(filter DiscoveryFilter, responses fleet.Responses) []fleet.Listing {
+	addrs, asked := make([]string, len(responses.Listed)), make(map[string]time.Time, len(responses.Listed))
+	for i, l := range responses.Listed {
 		addrs[i], asked[l.Addr] = l.Addr, l.Asked
 	}
 	var kept []fleet.Listing
 	for _, addr := range filter.Filter(addrs) {
 		at, listed := asked[addr]
 		if !listed {
-			at = word.Answered
+			at = responses.Responded
 		}
 		kept = append(kept, fleet.Listing{Addr: addr, Asked: at})
 	}

@@ -26,17 +26,17 @@ func (c *Config) discoverConfig(topic string, client *http.Client, publish func(
 	}
 }
 
-// lookupdWord returns what a poll says about which nsqds may be dialled.
-func lookupdWord(r *discover.Result) fleet.Word {
-	w := fleet.Word{
-		Answered: r.Answered, Deaf: r.Deaf,
+// lookupdResponses returns what nsqlookupds say about which nsqds may be dialled.
+func lookupdResponses(r *discover.Result) fleet.Responses {
+	said := fleet.Responses{
+		Responded: r.Responded, AllFailed: r.AllFailed,
 		Complete: r.Conclusive(), Pending: r.Waiting > 0, None: r.Lookupds == 0,
 		Listed: make([]fleet.Listing, len(r.Producers)),
 	}
 	for i := range r.Producers {
-		w.Listed[i] = fleet.Listing{Addr: r.Producers[i].Addr, Asked: r.Producers[i].Asked}
+		said.Listed[i] = fleet.Listing{Addr: r.Producers[i].Addr, Asked: r.Producers[i].Asked}
 	}
-	return w
+	return said
 }
 
 // lookupdToken returns the bearer token for nsqlookupds, "" for none.

@@ -40,10 +40,10 @@ func newPoolGate(cfg *Config) *poolGate {
 // discovered reports the result of a poll. It returns the addresses that the pool must
 // let go.
 func (g *poolGate) discovered(result *discover.Result) (gone []string) {
-	word := lookupdWord(result)
+	responses := lookupdResponses(result)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	gone = g.fleet.Discovered(time.Now(), word, nil)
+	gone = g.fleet.Discovered(time.Now(), responses, nil)
 	for _, addr := range gone {
 		if m := g.members[addr]; m != nil { // its Producer may end its connection later
 			m.gone = true

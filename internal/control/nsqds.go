@@ -9,7 +9,7 @@ import (
 )
 
 // Discovered reports what nsqlookupds have said.
-func (m *Machine) Discovered(now time.Time, w fleet.Word) {
+func (m *Machine) Discovered(now time.Time, w fleet.Responses) {
 	if m.phase != Active {
 		return
 	}

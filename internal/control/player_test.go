@@ -126,7 +126,7 @@ func (p *player) play(fields []string) []string {
 	case "polling":
 		p.m.Polling(first == "on")
 	case "listed", "partly":
-		p.m.Discovered(p.now, word(p.now, words, verb == "listed"))
+		p.m.Discovered(p.now, responses(p.now, words, verb == "listed"))
 	case "handlers":
 		p.m.Handlers(p.number(first))
 	case "workers":
@@ -171,10 +171,10 @@ func (p *player) state() (lines []string) {
 	return lines
 }
 
-// word returns what nsqlookupds say that were asked now, and all responded at once, or
-// not all.
-func word(now time.Time, addrs []string, complete bool) fleet.Word {
-	w := fleet.Word{Answered: now, Complete: complete}
+// responses returns the Responses of nsqlookupds that were asked now, of which all have
+// responded, or not all.
+func responses(now time.Time, addrs []string, complete bool) fleet.Responses {
+	w := fleet.Responses{Responded: now, Complete: complete}
 	for _, addr := range addrs {
 		w.Listed = append(w.Listed, fleet.Listing{Addr: addr, Asked: now})
 	}
@@ -192,7 +192,7 @@ func (p *player) aboutLink(verb string, id ID, words []string) bool {
 		p.m.Dialled(p.now, id, Limits{MaxRDY: p.number(cmp.Or(option(words, "max"), "2500")), Lease: lease})
 	case "fails":
 		p.m.DialFailed(p.now, id, fleet.Unreachable, errors.New("connection refused"))
-	case "nobody":
+	case "unbound":
 		p.m.DialFailed(p.now, id, fleet.NotListening, errors.New("connection refused"))
 	case "refuses":
 		p.m.DialFailed(p.now, id, fleet.Refused, errors.New("E_BAD_CHANNEL"))

@@ -16,7 +16,7 @@ func TestRetryWithARegularPoll(t *testing.T) {
 		Flow:  flow.Config{MaxInFlight: 1, Idle: time.Second},
 		Fleet: fleet.Config{MinDelay: time.Millisecond, MaxDelay: 50 * time.Millisecond, MaxDials: 9, Grace: time.Hour},
 	})
-	m.Discovered(epoch, word(epoch, []string{"a"}, true))
+	m.Discovered(epoch, responses(epoch, []string{"a"}, true))
 	m.Tick(epoch)
 	m.DialFailed(epoch, 1, fleet.Unreachable, errors.New("no"))
 	for _, c := range m.Take(nil) {

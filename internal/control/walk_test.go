@@ -113,9 +113,9 @@ func (w *walker) event(n int) {
 				listed = append(listed, string(a))
 			}
 		}
-		said := word(w.now.Add(-w.upTo(2*time.Second)), listed, w.rand.IntN(4) > 0)
+		said := responses(w.now.Add(-w.upTo(2*time.Second)), listed, w.rand.IntN(4) > 0)
 		if w.rand.IntN(4) == 0 {
-			said = fleet.Word{Deaf: w.now, Pending: w.rand.IntN(2) == 0, None: w.rand.IntN(2) == 0}
+			said = fleet.Responses{AllFailed: w.now, Pending: w.rand.IntN(2) == 0, None: w.rand.IntN(2) == 0}
 		}
 		w.m.Discovered(w.now, said)
 	case n < 50:

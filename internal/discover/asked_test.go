@@ -21,7 +21,7 @@ func asked(r Result, begin time.Time) string {
 	for _, p := range r.Producers {
 		text += fmt.Sprintf("%s %s, ", p.Addr, since(p.Asked))
 	}
-	return fmt.Sprintf("%sanswered %s, deaf %s", text, since(r.Answered), since(r.Deaf))
+	return fmt.Sprintf("%sresponded %s, all failed %s", text, since(r.Responded), since(r.AllFailed))
 }
 
 // N1: a result says when the requests that it comes from were sent, not when they were
@@ -38,39 +38,39 @@ func TestTimesOfRequests(t *testing.T) {
 		l1, l2 := s.lookupd("l1:1", "a:1", "both:1"), s.lookupd("l2:1", "b:1", "both:1")
 		l2.Hang()
 		s.poller("l1:1", "l2:1")
-		want("a:1 0s, both:1 0s, answered 0s, deaf -")
+		want("a:1 0s, both:1 0s, responded 0s, all failed -")
 		sleep(10 * time.Second)
 		s.p.Poke()
-		want("a:1 10s, both:1 10s, answered 10s, deaf -") // l2 has not responded yet
+		want("a:1 10s, both:1 10s, responded 10s, all failed -") // l2 has not responded yet
 		sleep(20 * time.Second)
-		want("a:1 10s, both:1 10s, answered 10s, deaf -") // and has failed now
+		want("a:1 10s, both:1 10s, responded 10s, all failed -") // and has failed now
 		l2.Recover()
 		s.p.Poke()
-		want("a:1 30s, b:1 30s, both:1 30s, answered 30s, deaf -")
+		want("a:1 30s, b:1 30s, both:1 30s, responded 30s, all failed -")
 
 		l1.Kill()
 		sleep(time.Second)
 		s.p.Poke()
-		want("a:1 30s, b:1 31s, both:1 31s, answered 31s, deaf -")
+		want("a:1 30s, b:1 31s, both:1 31s, responded 31s, all failed -")
 		l2.Hang()
 		sleep(time.Second)
 		s.p.Poke()
-		want("a:1 30s, b:1 31s, both:1 31s, answered 31s, deaf -")
+		want("a:1 30s, b:1 31s, both:1 31s, responded 31s, all failed -")
 		sleep(time.Second)
 		s.p.Poke()              // asks l1 alone: at 33s, and with the schedule at 60s
 		sleep(29 * time.Second) // l2's request of 32s fails
-		want("a:1 30s, b:1 31s, both:1 31s, answered 31s, deaf 32s")
+		want("a:1 30s, b:1 31s, both:1 31s, responded 31s, all failed 32s")
 		s.p.Poke()
-		want("a:1 30s, b:1 31s, both:1 31s, answered 31s, deaf 32s")
+		want("a:1 30s, b:1 31s, both:1 31s, responded 31s, all failed 32s")
 		sleep(30 * time.Second)
-		want("a:1 30s, b:1 31s, both:1 31s, answered 31s, deaf 1m2s")
+		want("a:1 30s, b:1 31s, both:1 31s, responded 31s, all failed 1m2s")
 		l1.Restart()
 		s.p.Poke()
-		want("a:1 1m32s, b:1 31s, both:1 1m32s, answered 1m32s, deaf -")
+		want("a:1 1m32s, b:1 31s, both:1 1m32s, responded 1m32s, all failed -")
 		s.remove("l1:1")
-		want("b:1 31s, both:1 31s, answered 31s, deaf 1m2s")
+		want("b:1 31s, both:1 31s, responded 31s, all failed 1m2s")
 		s.remove("l2:1")
-		want("answered -, deaf -")
+		want("responded -, all failed -")
 	})
 }
 

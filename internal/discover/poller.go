@@ -47,10 +47,10 @@ type Result struct {
 	// by address, each address once.
 	Producers []Producer
 
-	// Answered is when the newest request that has had a response was sent, zero if none
-	// has. Deaf is zero unless the last request to each nsqlookupd has failed: then it
+	// Responded is when the newest request that has had a response was sent, zero if none
+	// has. AllFailed is zero unless the last request to each nsqlookupd has failed: then it
 	// is when the first of these was sent.
-	Answered, Deaf time.Time
+	Responded, AllFailed time.Time
 
 	Lookupds int      // how many the Poller has
 	Waiting  int      // how many of them have a request in flight

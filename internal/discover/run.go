@@ -161,8 +161,8 @@ func (r *run) handleResult(ctx context.Context, res queryResult) {
 func (r *run) publishMerged() {
 	result := Result{Lookupds: len(r.lookupds)}
 	for _, l := range r.lookupds {
-		if l.asked.After(result.Answered) {
-			result.Answered = l.asked
+		if l.asked.After(result.Responded) {
+			result.Responded = l.asked
 		}
 	}
 	for _, l := range r.lookupds {
@@ -171,7 +171,7 @@ func (r *run) publishMerged() {
 		}
 		if l.err != nil {
 			result.Failed = append(result.Failed, l.err)
-			if result.Answered.Sub(l.asked) > forgetAfter*r.cfg.Interval {
+			if result.Responded.Sub(l.asked) > forgetAfter*r.cfg.Interval {
 				l.producers, l.skipped = nil, nil
 			}
 		}
@@ -180,8 +180,8 @@ func (r *run) publishMerged() {
 	result.Producers = r.merged()
 	if len(result.Failed) == len(r.lookupds) {
 		for _, l := range r.lookupds {
-			if result.Deaf.IsZero() || l.ended.Before(result.Deaf) {
-				result.Deaf = l.ended
+			if result.AllFailed.IsZero() || l.ended.Before(result.AllFailed) {
+				result.AllFailed = l.ended
 			}
 		}
 	}

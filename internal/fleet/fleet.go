@@ -34,7 +34,7 @@
 // others.
 //
 // An address that is only listed is redialled only with the consent of an nsqlookupd:
-// see Word. While such an address waits, nsqlookupds are asked ahead of their schedule:
+// see Responses. While such an address waits, nsqlookupds are asked ahead of their schedule:
 // see Poll.
 package fleet
 
@@ -79,14 +79,14 @@ const (
 
 // nsqd is a wanted address.
 type nsqd struct {
-	addr    string
-	direct  bool // Add was called for it
-	consent      // what nsqlookupds have said about it
-	state   State
-	hung    bool      // its last dial did
-	due     time.Time // if Waiting: when its next dial is due, if it is allowed
-	since   time.Time // if Connected: when the connection came up
-	trouble time.Time // when the trouble began; zero without trouble
+	addr         string
+	direct       bool // Add was called for it
+	listingState      // what nsqlookupds have said about it
+	state        State
+	hung         bool      // its last dial did
+	due          time.Time // if Waiting: when its next dial is due, if it is allowed
+	since        time.Time // if Connected: when the connection came up
+	trouble      time.Time // when the trouble began; zero without trouble
 
 	// Written by place and unplace.
 	queue *dialQueue // nil if it does not wait, or may not be dialled
@@ -96,17 +96,17 @@ type nsqd struct {
 
 // Machine is the set of wanted addresses.
 type Machine struct {
-	cfg      Config
-	rand     *rand.Rand
-	nsqds    map[string]*nsqd   // the wanted addresses
-	unwanted map[string]removed // removed although listed
-	round    int                // number of Words
-	word     Word               // the last one, without its list; Answered never goes back
-	dials    int                // number of nsqds that are Dialling
+	cfg       Config
+	rand      *rand.Rand
+	nsqds     map[string]*nsqd   // the wanted addresses
+	unwanted  map[string]removed // removed although listed
+	round     int                // number of calls of Discovered
+	responses Responses          // the last ones, without their list; Responded never goes back
+	dials     int                // number of nsqds that are Dialling
 
 	pollAt   time.Time // when Poll is due while an nsqd is lost; zero: it is not
 	lost     int       // number of listed nsqds that wait again: polls ahead of schedule look for them
-	lastLoss time.Time // when the latest of their troubles began, as of the last Word, or later
+	lastLoss time.Time // when the latest of their troubles began, as of the last Responses, or later
 
 	ready, hung dialQueue // the nsqds that may be dialled, and those of them that hung
 }

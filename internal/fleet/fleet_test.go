@@ -70,20 +70,20 @@ func TestRandomWalk(t *testing.T) {
 // walker is one walk, and what it knows of the addresses.
 type walker struct {
 	*testing.T
-	rand     *rand.Rand
-	m        *Machine
-	now      time.Time
-	wanted   map[string]bool
-	direct   map[string]bool
-	removed  map[string]bool
-	dialled  map[string]bool
-	up       map[string]bool
-	parted   map[string]time.Time // when the last dial or connection ended
-	closed   map[string]time.Time // when nsqd closed it
-	asked    map[string]time.Time // of the newest request whose response lists it
-	answered time.Time
-	deaf     time.Time
-	down     bool // one of the two nsqlookupds does not respond
+	rand      *rand.Rand
+	m         *Machine
+	now       time.Time
+	wanted    map[string]bool
+	direct    map[string]bool
+	removed   map[string]bool
+	dialled   map[string]bool
+	up        map[string]bool
+	parted    map[string]time.Time // when the last dial or connection ended
+	closed    map[string]time.Time // when nsqd closed it
+	asked     map[string]time.Time // of the newest request whose response lists it
+	responded time.Time
+	allFailed time.Time
+	down      bool // one of the two nsqlookupds does not respond
 }
 
 // walk plays one walk and returns its dials.
@@ -127,10 +127,10 @@ func (w *walker) check(addr string, wrong bool, what string) {
 	}
 }
 
-// consented reports whether nsqlookupds allow a dial: see Word.
+// consented reports whether nsqlookupds allow a dial: see Responses.
 func (w *walker) consented(addr string) bool {
 	parted := w.parted[addr]
-	return w.direct[addr] || w.asked[addr].After(parted) || w.deaf.After(parted) && !w.answered.After(parted)
+	return w.direct[addr] || w.asked[addr].After(parted) || w.allFailed.After(parted) && !w.responded.After(parted)
 }
 
 func (w *walker) event(addr string) {
@@ -176,9 +176,9 @@ func (w *walker) poll() {
 	if w.rand.IntN(20) == 0 {
 		w.down = !w.down
 	}
-	word := Word{Answered: w.now, Complete: !w.down}
+	responses := Responses{Responded: w.now, Complete: !w.down}
 	if w.down && w.rand.IntN(3) == 0 {
-		word.Answered, word.Deaf = w.answered, w.now
+		responses.Responded, responses.AllFailed = w.responded, w.now
 	} else {
 		for i := range 10 {
 			if w.rand.IntN(2) == 0 {
@@ -187,17 +187,17 @@ func (w *walker) poll() {
 		}
 	}
 	for _, addr := range slices.Sorted(maps.Keys(w.asked)) {
-		if !word.Complete || w.asked[addr].Equal(w.now) {
-			word.Listed = append(word.Listed, Listing{addr, w.asked[addr]})
+		if !responses.Complete || w.asked[addr].Equal(w.now) {
+			responses.Listed = append(responses.Listed, Listing{addr, w.asked[addr]})
 		}
 	}
-	w.answered, w.deaf = word.Answered, word.Deaf
+	w.responded, w.allFailed = responses.Responded, responses.AllFailed
 	listed := func(addr string) bool { return w.asked[addr].Equal(w.now) }
-	for _, addr := range w.m.Discovered(w.now, word, nil) {
-		w.check(addr, !w.wanted[addr] || w.direct[addr] || !word.Complete && w.up[addr] || listed(addr), "let go")
+	for _, addr := range w.m.Discovered(w.now, responses, nil) {
+		w.check(addr, !w.wanted[addr] || w.direct[addr] || !responses.Complete && w.up[addr] || listed(addr), "let go")
 		w.forget(addr)
 	}
-	for _, l := range word.Listed {
+	for _, l := range responses.Listed {
 		w.check(l.Addr, listed(l.Addr) && w.m.nsqds[l.Addr] == nil && !w.removed[l.Addr], "listed and not wanted")
 		if w.m.nsqds[l.Addr] != nil { // a removed one may stay away
 			w.wanted[l.Addr] = true
@@ -221,7 +221,7 @@ func TestChurnLeavesNothing(t *testing.T) {
 		for i := range 100 {
 			listed = append(listed, Listing{fmt.Sprint(round*100 + i), now})
 		}
-		m.Discovered(now, Word{Listed: listed, Answered: now, Complete: true}, nil)
+		m.Discovered(now, Responses{Listed: listed, Responded: now, Complete: true}, nil)
 		for i, addr := range m.Take(now, nil) {
 			m.Up(now, addr)
 			if i%2 == 0 {
@@ -231,7 +231,7 @@ func TestChurnLeavesNothing(t *testing.T) {
 	}
 	for i := range 3 {
 		at := now.Add(1 + time.Duration(i)*30*s)
-		m.Discovered(at, Word{Answered: at, Complete: true}, nil)
+		m.Discovered(at, Responses{Responded: at, Complete: true}, nil)
 	}
 	checkEmpty(t, m)
 }
@@ -253,7 +253,7 @@ func TestChurnWithADeadLookupd(t *testing.T) {
 		if round == 0 {
 			dead = slices.Clone(listed)
 		}
-		m.Discovered(now, Word{Listed: append(listed, dead...), Answered: now}, nil)
+		m.Discovered(now, Responses{Listed: append(listed, dead...), Responded: now}, nil)
 		for i, addr := range m.Take(now, nil) {
 			switch i % 4 {
 			case 0:
@@ -272,7 +272,7 @@ func TestChurnWithADeadLookupd(t *testing.T) {
 	}
 	for range 12 {
 		now = now.Add(10 * s)
-		m.Discovered(now, Word{Listed: dead, Answered: now}, nil)
+		m.Discovered(now, Responses{Listed: dead, Responded: now}, nil)
 	}
 	checkEmpty(t, m)
 }

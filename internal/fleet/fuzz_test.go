@@ -54,12 +54,12 @@ func feed(t *testing.T, cfg Config, events []byte) {
 		case 6:
 			now = now.Add(time.Duration(e) * 100 * ms)
 		default:
-			w := Word{
-				Listed:   []Listing{{addr, now}, {"1", now.Add(-time.Duration(e) * s)}},
-				Answered: now, Complete: e&16 == 0, Pending: e&32 == 0, None: e == 0xff,
+			w := Responses{
+				Listed:    []Listing{{addr, now}, {"1", now.Add(-time.Duration(e) * s)}},
+				Responded: now, Complete: e&16 == 0, Pending: e&32 == 0, None: e == 0xff,
 			}
 			if e&64 == 0 {
-				w.Listed, w.Answered, w.Deaf = nil, time.Time{}, now
+				w.Listed, w.Responded, w.AllFailed = nil, time.Time{}, now
 			}
 			m.Discovered(now, w, nil)
 		}

@@ -13,7 +13,7 @@ const (
 	Unasked  Consent = iota // nothing yet: each response was to a request sent before the loss
 	Doubtful                // some do not list it; others have not responded
 	Withheld                // those that responded do not list it
-	Given                   // it may be dialled: see Word
+	Given                   // it may be dialled: see Responses
 )
 
 // Consent returns what nsqlookupds say about dialling an address now.
@@ -24,9 +24,9 @@ func (m *Machine) Consent(addr string) Consent {
 		return Withheld
 	case m.allowed(n):
 		return Given
-	case !m.word.Answered.After(n.parted):
+	case !m.responses.Responded.After(n.parted):
 		return Unasked
-	case m.word.Pending:
+	case m.responses.Pending:
 		return Doubtful
 	}
 	return Withheld

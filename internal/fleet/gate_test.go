@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// word returns a Word after a request sent at a time. Each of listed is in the response.
-func word(at time.Time, listed ...string) Word {
-	w := Word{Answered: at, Complete: true}
+// responses returns Responses after a request sent at a time. Each of listed is in the
+// response.
+func responses(at time.Time, listed ...string) Responses {
+	w := Responses{Responded: at, Complete: true}
 	for _, addr := range listed {
 		w.Listed = append(w.Listed, Listing{Addr: addr, Asked: at})
 	}
@@ -26,7 +27,7 @@ func TestConsent(t *testing.T) {
 		}
 	}
 	expect(Withheld) // unknown
-	m.Discovered(now, word(now, "a", "b"), nil)
+	m.Discovered(now, responses(now, "a", "b"), nil)
 	expect(Given)
 	m.Up(now, "a")
 	now = now.Add(time.Minute)
@@ -37,40 +38,40 @@ func TestConsent(t *testing.T) {
 		t.Errorf("next poll in %v, %v", due.Sub(now), ok)
 	}
 	expect(Unasked)
-	m.Discovered(now, word(now, "a", "b"), nil) // sent at the same instant
+	m.Discovered(now, responses(now, "a", "b"), nil) // sent at the same instant
 	expect(Unasked)
 	now = now.Add(time.Second)
-	partial := word(now, "b")
+	partial := responses(now, "b")
 	partial.Complete, partial.Pending = false, true
 	m.Discovered(now, partial, nil)
 	expect(Doubtful)
-	m.Discovered(now, word(now, "b"), nil)
+	m.Discovered(now, responses(now, "b"), nil)
 	expect(Withheld)
 	now = now.Add(time.Second)
-	m.Discovered(now, word(now, "a", "b"), nil)
+	m.Discovered(now, responses(now, "a", "b"), nil)
 	expect(Given)
 	now = now.Add(time.Second)
 	m.Parted(now, "a") // a dial has failed
 	expect(Unasked)
 	now = now.Add(time.Second)
-	m.Discovered(now, Word{Answered: now.Add(-2 * time.Second), Deaf: now}, nil)
+	m.Discovered(now, Responses{Responded: now.Add(-2 * time.Second), AllFailed: now}, nil)
 	expect(Given)
 	m.Up(now, "a")
 	now = now.Add(time.Minute)
-	m.Discovered(now, word(now, "b"), nil)
+	m.Discovered(now, responses(now, "b"), nil)
 	now = now.Add(time.Second)
 	m.Parted(now, "a")
 	now = now.Add(time.Second)
-	m.Discovered(now, word(now, "b"), nil)
+	m.Discovered(now, responses(now, "b"), nil)
 	expect(Withheld)
 }
 
 // An address that was never dialled has consent as long as it is listed.
 func TestConsentBeforeTheFirstDial(t *testing.T) {
 	m := New(ConsumerConfig(time.Minute, 1))
-	m.Discovered(start, word(start, "a"), nil)
+	m.Discovered(start, responses(start, "a"), nil)
 	later := start.Add(time.Second)
-	m.Discovered(later, word(later), nil)
+	m.Discovered(later, responses(later), nil)
 	if got := m.Consent("a"); got != Withheld {
 		t.Errorf("consent %d, want it withheld", got)
 	}
@@ -83,7 +84,7 @@ func TestConsentBeforeTheFirstDial(t *testing.T) {
 // for the first: the owner, which waits for no poll then, is told that there is one.
 func TestPartedTellsOfAPollThatWasDue(t *testing.T) {
 	m := New(ConsumerConfig(time.Minute, 1))
-	m.Discovered(start, word(start, "a", "b"), nil)
+	m.Discovered(start, responses(start, "a", "b"), nil)
 	now := start.Add(time.Minute)
 	m.Up(start, "a")
 	m.Up(start, "b")
@@ -109,7 +110,7 @@ func TestManyPartAtOnce(t *testing.T) {
 	for i := range addrs {
 		addrs[i] = fmt.Sprint(i)
 	}
-	m.Discovered(start, word(start, addrs...), nil)
+	m.Discovered(start, responses(start, addrs...), nil)
 	changes := 0
 	for _, addr := range addrs {
 		if m.Parted(start.Add(time.Minute), addr) {

@@ -49,7 +49,7 @@ func (m *Machine) nextPoll(now time.Time) time.Time {
 // NextPoll returns when Poll is due. ok is false while no nsqd is lost, or the regular
 // polls are enough.
 func (m *Machine) NextPoll() (due time.Time, ok bool) {
-	return m.pollAt, !m.pollAt.IsZero() && m.lost > 0 && !m.word.None
+	return m.pollAt, !m.pollAt.IsZero() && m.lost > 0 && !m.responses.None
 }
 
 // Poll reports whether to ask all nsqlookupds now, ahead of schedule, because a listed

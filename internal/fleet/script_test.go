@@ -36,15 +36,15 @@ func (p *player) play(words []string) []string {
 // it takes the addresses to dial and polls, then asks when the next is due.
 type player struct {
 	*testing.T
-	m      *Machine
-	now    time.Time
-	down   map[string]bool // nsqds whose dials fail at once
-	answer []string        // what nsqlookupds list in response to Poll
-	keen   bool            // they respond at once
-	asked  map[string]time.Time
-	word   Word // the last one
-	out    []string
-	at     time.Time // when the last line of out happened
+	m         *Machine
+	now       time.Time
+	down      map[string]bool // nsqds whose dials fail at once
+	listed    []string        // what nsqlookupds list in response to Poll
+	keen      bool            // they respond at once
+	asked     map[string]time.Time
+	responses Responses // the last ones
+	out       []string
+	at        time.Time // when the last line of out happened
 }
 
 // newPlayer makes a machine from options such as dials=3.
@@ -112,7 +112,7 @@ func (p *player) dial() (dials, polls int) {
 		polls++
 		p.print("poll")
 		if p.keen {
-			p.poll(p.answer)
+			p.poll(p.listed)
 			more, none := p.dial()
 			return dials + more, polls + none
 		}
@@ -159,9 +159,9 @@ var commands = map[string]func(p *player, addrs []string){
 	"poll":    (*player).poll,
 	"partial": func(p *player, addrs []string) { p.partial(addrs, false) },
 	"slow":    func(p *player, addrs []string) { p.partial(addrs, true) },
-	"deaf":    func(p *player, _ []string) { p.fails() },
-	"none":    func(p *player, _ []string) { p.say(Word{None: true}) },
-	"keen":    func(p *player, addrs []string) { p.answer, p.keen = addrs, true },
+	"allfail": func(p *player, _ []string) { p.fails() },
+	"none":    func(p *player, _ []string) { p.say(Responses{None: true}) },
+	"keen":    func(p *player, addrs []string) { p.listed, p.keen = addrs, true },
 	"mute":    func(p *player, _ []string) { p.keen = false },
 	"up": func(p *player, addrs []string) {
 		for _, addr := range addrs {
@@ -169,7 +169,7 @@ var commands = map[string]func(p *player, addrs []string){
 		}
 	},
 	"fail":    func(p *player, addrs []string) { p.fail(Unreachable, addrs) },
-	"closed":  func(p *player, addrs []string) { p.fail(NotListening, addrs) },
+	"unbound": func(p *player, addrs []string) { p.fail(NotListening, addrs) },
 	"refuse":  func(p *player, addrs []string) { p.fail(Refused, addrs) },
 	"hang":    func(p *player, addrs []string) { p.fail(Hung, addrs) },
 	"lose":    func(p *player, addrs []string) { p.lose(Broken, addrs) },
@@ -206,11 +206,11 @@ func (p *player) ask() time.Time {
 
 // poll plays a poll to which every nsqlookupd responds.
 func (p *player) poll(addrs []string) {
-	w := Word{Answered: p.ask(), Complete: true}
+	w := Responses{Responded: p.ask(), Complete: true}
 	clear(p.asked)
 	for _, addr := range addrs {
-		p.asked[addr] = w.Answered
-		w.Listed = append(w.Listed, Listing{addr, w.Answered})
+		p.asked[addr] = w.Responded
+		w.Listed = append(w.Listed, Listing{addr, w.Responded})
 	}
 	p.say(w)
 }
@@ -219,9 +219,9 @@ func (p *player) poll(addrs []string) {
 // others, which lists what was listed before, still counts. If they are slow, their
 // requests have not failed yet.
 func (p *player) partial(addrs []string, slow bool) {
-	w := Word{Answered: p.ask(), Pending: slow}
+	w := Responses{Responded: p.ask(), Pending: slow}
 	for _, addr := range addrs {
-		p.asked[addr] = w.Answered
+		p.asked[addr] = w.Responded
 	}
 	for _, addr := range slices.Sorted(maps.Keys(p.asked)) {
 		w.Listed = append(w.Listed, Listing{addr, p.asked[addr]})
@@ -231,14 +231,14 @@ func (p *player) partial(addrs []string, slow bool) {
 
 // fails plays a poll to which no nsqlookupd responds.
 func (p *player) fails() {
-	w := p.word
-	w.Deaf, w.Complete = p.ask(), false
+	w := p.responses
+	w.AllFailed, w.Complete = p.ask(), false
 	p.say(w)
 }
 
-// say passes a Word on, and prints what is let go.
-func (p *player) say(w Word) {
-	p.word = w
+// say passes Responses on, and prints what is let go.
+func (p *player) say(w Responses) {
+	p.responses = w
 	for _, addr := range p.m.Discovered(p.now, w, nil) {
 		p.print("let go of %s", addr)
 	}

@@ -80,7 +80,7 @@ func newStormy(i int) *stormy {
 
 // discover reports a response that lists n nsqds.
 func (c *stormy) discover(now time.Time, n int) {
-	w := Word{Answered: now, Complete: true}
+	w := Responses{Responded: now, Complete: true}
 	for i := range n {
 		w.Listed = append(w.Listed, Listing{fmt.Sprint(i), now})
 	}

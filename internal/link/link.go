@@ -141,7 +141,7 @@ type Link struct {
 	// add to it; the reader removes from it, and at the end loopEnded.
 	awaited replyQueue
 
-	stats    Stats
+	stats Stats
 	limit rdyLimit
 
 	// How far the end has come. No flag is ever cleared. sealed is set before closing

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Word is what nsqlookupds have said, as of one response or failure. Its times are those
-// at which requests were sent: what happened after that is not in their responses.
+// Responses are what nsqlookupds have said, as of one response or failure. Times are those
+// at which requests were sent: what happened after that is not in the responses.
 //
-// It decides whether an address that is only listed may be dialled again. Say that its
+// They decide whether an address that is only listed may be dialled again. Say that its
 // connection was lost, or its dial failed, at the time t.
 //
 //  1. If an nsqlookupd lists it in response to a request sent after t, it is dialled,
@@ -18,13 +18,13 @@ import (
 //     which knows the topic from elsewhere, may use the address now.
 //  3. If all requests sent after t have failed, the address is dialled: nsqlookupds may
 //     be down for longer than nsqds.
-type Word struct {
-	Listed   []Listing
-	Answered time.Time // of the newest request that has had a response; zero: none has
-	Deaf     time.Time // of the oldest of the last requests, if each of them failed; otherwise zero
-	Complete bool      // there are nsqlookupds, and each has responded to its last request
-	Pending  bool      // a request has neither failed nor had its response yet
-	None     bool      // there is no nsqlookupd to ask
+type Responses struct {
+	Listed    []Listing
+	Responded time.Time // of the newest request that has had a response; zero: none has
+	AllFailed time.Time // of the oldest of the last requests, if each of them failed; otherwise zero
+	Complete  bool      // there are nsqlookupds, and each has responded to its last request
+	Pending   bool      // a request has neither failed nor had its response yet
+	None      bool      // there is no nsqlookupd to ask
 }
 
 // Listing is an address that an nsqlookupd lists.
@@ -38,11 +38,11 @@ type Listing struct {
 // 0.2 s.
 const removal = 3 * time.Second
 
-// consent is what nsqlookupds have said about an nsqd, and what it is compared with.
-type consent struct {
+// listingState is what nsqlookupds have said about an nsqd, and what that is compared with.
+type listingState struct {
 	listed   bool      // an nsqlookupd listed it, and it has not been missing for too long
 	asked    time.Time // of the newest request whose response listed it
-	round    int       // the last Word that listed it
+	round    int       // Machine.round when it was last listed
 	missing  absence   // polls that did not list it, of those to which all responded
 	unheard  absence   // the same, of those to which any responded
 	absent   time.Time // if the last settled poll did not list it, when that was sent
@@ -72,12 +72,12 @@ func (a *absence) count(at time.Time) {
 // allowed reports whether an address may be dialled, at its due time.
 func (m *Machine) allowed(n *nsqd) bool {
 	switch {
-	case n.direct || m.word.None:
+	case n.direct || m.responses.None:
 		return true
 	case n.absent.IsZero() && n.asked.After(n.parted) && n.asked.After(n.removing):
 		return true
 	}
-	return m.word.Deaf.After(n.parted) && !m.word.Answered.After(n.parted)
+	return m.responses.AllFailed.After(n.parted) && !m.responses.Responded.After(n.parted)
 }
 
 // SubAfter returns the time before which a dial of an address must not subscribe, which
@@ -93,24 +93,24 @@ func (m *Machine) SubAfter(addr string) time.Time {
 
 // Discovered reports what nsqlookupds list. It appends to gone the addresses that it
 // lets go: they are no longer wanted.
-func (m *Machine) Discovered(now time.Time, w Word, gone []string) []string {
+func (m *Machine) Discovered(now time.Time, r Responses, gone []string) []string {
 	m.round++
-	news := w.Answered.After(m.word.Answered) // otherwise it misses nothing that the last Word did not
+	news := r.Responded.After(m.responses.Responded) // otherwise no more addresses are missing than before
 	if !news {
-		w.Answered = m.word.Answered
+		r.Responded = m.responses.Responded
 	}
-	for _, l := range w.Listed {
-		m.listed(now, &w, l)
+	for _, l := range r.Listed {
+		m.noteListed(now, &r, l)
 	}
-	w.Listed = nil
-	m.word = w
+	r.Listed = nil
+	m.responses = r
 	m.forgetRemoved(now, news)
 	from := len(gone)
 	for _, n := range m.nsqds {
 		if !n.listed || n.round == m.round {
 			continue
 		}
-		m.missed(now, n, news)
+		m.noteMissed(now, n, news)
 		if !m.tooLongGone(now, n) {
 			continue
 		}
@@ -130,23 +130,23 @@ func (m *Machine) Discovered(now time.Time, w Word, gone []string) []string {
 // partialGrace is the Grace of polls to which not every nsqlookupd responded.
 func (m *Machine) partialGrace() time.Duration { return m.cfg.Grace / misses * partialMisses }
 
-// listed notes that a Word lists an address. If not every nsqlookupd responded, the
+// noteListed notes that Responses list an address. If not every nsqlookupd responded, the
 // listing may come from the last response of one that is down, which says nothing new:
 // then it counts only if its request is newer than that of the last listing, or than any
 // response to that.
-func (m *Machine) listed(now time.Time, w *Word, l Listing) {
+func (m *Machine) noteListed(now time.Time, r *Responses, l Listing) {
 	if was, ok := m.unwanted[l.Addr]; ok {
 		if l.Asked.After(was.asked) {
 			m.unwanted[l.Addr] = removed{asked: l.Asked}
 		}
 		return
 	}
-	if !w.Complete && w.Answered.Sub(l.Asked) > m.partialGrace() {
+	if !r.Complete && r.Responded.Sub(l.Asked) > m.partialGrace() {
 		return // all others have forgotten it
 	}
 	n := m.track(now, l.Addr)
 	changed := !n.listed
-	if !w.Complete && n.listed && !l.Asked.After(n.asked) && w.Answered.After(n.asked) {
+	if !r.Complete && n.listed && !l.Asked.After(n.asked) && r.Responded.After(n.asked) {
 		return
 	}
 	if l.Asked.After(n.asked) {
@@ -166,48 +166,48 @@ func (m *Machine) listed(now time.Time, w *Word, l Listing) {
 	}
 }
 
-// missed notes that a Word does not list an address. news says that a request has had
-// its response since the last Word.
-func (m *Machine) missed(now time.Time, n *nsqd, news bool) {
-	w := &m.word
-	if w.Complete {
+// noteMissed notes that the last Responses do not list an address. news is true if they have
+// a newer response than those before.
+func (m *Machine) noteMissed(now time.Time, n *nsqd, news bool) {
+	r := &m.responses
+	if r.Complete {
 		n.missing.count(now)
 	}
-	if !w.Answered.After(n.asked) {
+	if !r.Responded.After(n.asked) {
 		return
 	}
 	if news {
-		n.unheard.count(w.Answered)
+		n.unheard.count(r.Responded)
 	}
-	if !w.Pending { // otherwise the nsqlookupd that lists it may only be slower
-		n.absent = w.Answered
+	if !r.Pending { // otherwise the nsqlookupd that lists it may only be slower
+		n.absent = r.Responded
 	}
 }
 
-// tooLongGone reports whether an address that the last Word missed is to be let go.
+// tooLongGone reports whether an address that the last Responses do not list is to be let go.
 func (m *Machine) tooLongGone(now time.Time, n *nsqd) bool {
 	if n.state == Connected {
-		return m.word.Complete && n.missing.polls >= misses && now.Sub(n.missing.since) >= max(m.cfg.Grace, connectedGrace)
+		return m.responses.Complete && n.missing.polls >= misses && now.Sub(n.missing.since) >= max(m.cfg.Grace, connectedGrace)
 	}
-	return m.word.Complete && n.missing.polls >= misses && now.Sub(n.missing.since) >= m.cfg.Grace ||
+	return m.responses.Complete && n.missing.polls >= misses && now.Sub(n.missing.since) >= m.cfg.Grace ||
 		m.unheard(&n.unheard)
 }
 
 // unheard reports whether those nsqlookupds that respond have not listed an address for
 // so long that the others do not matter.
 func (m *Machine) unheard(a *absence) bool {
-	return a.polls >= partialMisses && m.word.Answered.Sub(a.since) >= m.partialGrace()
+	return a.polls >= partialMisses && m.responses.Responded.Sub(a.since) >= m.partialGrace()
 }
 
 // forgetRemoved forgets the removed addresses that are not listed any more: the next time
 // that they are listed, they are wanted.
 func (m *Machine) forgetRemoved(now time.Time, news bool) {
 	for addr, was := range m.unwanted {
-		if news && m.word.Answered.After(was.asked) {
-			was.unheard.count(m.word.Answered)
+		if news && m.responses.Responded.After(was.asked) {
+			was.unheard.count(m.responses.Responded)
 			m.unwanted[addr] = was
 		}
-		if m.word.Complete && now.Sub(was.asked) > m.cfg.Grace || m.unheard(&was.unheard) {
+		if m.responses.Complete && now.Sub(was.asked) > m.cfg.Grace || m.unheard(&was.unheard) {
 			delete(m.unwanted, addr)
 		}
 	}
