@@ -95,7 +95,7 @@ func (m *Machine) SubAfter(addr string) time.Time {
 // lets go: they are no longer wanted.
 func (m *Machine) Discovered(now time.Time, r Responses, gone []string) []string {
 	m.round++
-	news := r.Responded.After(m.responses.Responded) // otherwise no more addresses are missing than before
+	news := r.Responded.After(m.responses.Responded) // without one, an absence says nothing new
 	if !news {
 		r.Responded = m.responses.Responded
 	}
