@@ -227,7 +227,7 @@ func TestDeadNSQDsInTheLog(t *testing.T) {
 	})
 }
 
-// N22: what a person must mend is an error each time that it is written.
+// N22: what a person must fix is an error each time that it is written.
 func TestRefusalsStayErrors(t *testing.T) {
 	for name, prepare := range map[string]func(s *scene, d *nsqtest.Nsqd){
 		"SUB": func(_ *scene, d *nsqtest.Nsqd) {

@@ -81,8 +81,8 @@ func (p *Producer) Stop() {
 	p.logs.writeRest()
 }
 
-// stop is Stop, but waits for an nsqd that shows no life until urgent has ended, and leaves
-// the logs alone, which others may share.
+// stop is Stop, but waits for an nsqd that shows no sign of life until urgent has ended,
+// and leaves the logs alone, which others may share.
 func (p *Producer) stop(urgent context.Context) {
 	if !p.nsqd.refuse() {
 		<-p.stopped

@@ -359,7 +359,7 @@ func TestUnsentPublishes(t *testing.T) {
 	}{
 		"disconnect":    {func(s *producing) { s.d.Disconnect(1) }, "reset"},
 		"write timeout": {func(*producing) { sleep(time.Minute) }, "timeout"},
-		"stop":          {func(s *producing) { s.p.Stop() }, "nsqd has shown no life for 5s"},
+		"stop":          {func(s *producing) { s.p.Stop() }, "nsqd has shown no sign of life for 5s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			produce(t, func(s *producing) {

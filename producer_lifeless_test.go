@@ -12,7 +12,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// N16: Stop waits 5 seconds for an nsqd that shows no life, and longer for one that does.
+// N16: Stop waits 5 seconds for an nsqd that shows no sign of life, and longer for one
+// that does.
 func TestStopWithALifelessNSQD(t *testing.T) {
 	for name, tt := range map[string]struct {
 		freeze func(s *producing)

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// stopSilence is how long a stop waits for an nsqd that shows no life: it takes nothing
-// and says nothing. Between heartbeats, which are 30 s apart by default, a stop cannot
-// tell an nsqd that is slow from one that is frozen or cut off, and a process often has
-// no more than that time to end.
+// stopSilence is how long a stop waits for an nsqd that shows no sign of life: it takes
+// nothing and says nothing. Between heartbeats, which are 30 s apart by default, a stop
+// cannot tell an nsqd that is slow from one that is frozen or cut off, and a process often
+// has no more than that time to end.
 const stopSilence = 5 * time.Second
 
-var errLifeless = fmt.Errorf("nsqd has shown no life for %v during a stop", stopSilence)
+var errLifeless = fmt.Errorf("nsqd has shown no sign of life for %v during a stop", stopSilence)
 
 // stopWatch calls a function once, if no progress was made for stopSilence after the stop
 // became urgent. It has a goroutine of its own, for which end waits.
@@ -63,7 +63,7 @@ func (w *stopWatch) end() {
 
 // drain waits until nsqd has replied to all commands and the connection has ended, at
 // most until limit ends. Once urgent has ended it no longer waits for an nsqd that shows
-// no life. Call it once, after refuse.
+// no sign of life. Call it once, after refuse.
 func (n *connector) drain(limit, urgent context.Context) {
 	n.mu.Lock()
 	c, d := n.conn, n.dial

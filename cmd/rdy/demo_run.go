@@ -319,7 +319,7 @@ func (d *demo) result(ctx context.Context, cutShort bool, start time.Time, conne
 	held, err := d.countHeld(ctx, unhandled)
 	if err != nil {
 		r.Left = unhandled
-		return r, fmt.Errorf("it is not certain that the nsqds still have what is left: %w", err)
+		return r, fmt.Errorf("cannot tell whether the nsqds still have what is left: %w", err)
 	}
 	r.Left, r.Lost = held, unhandled-held
 	return r, nil

@@ -132,7 +132,7 @@ func TestDemoKeepsItsResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := d.result(t.Context(), true, time.Now(), "plain")
-	if err == nil || !strings.Contains(err.Error(), "not certain") {
+	if err == nil || !strings.Contains(err.Error(), "cannot tell") {
 		t.Errorf("error %v", err)
 	}
 	if err := d.report(r); err != nil {

@@ -54,12 +54,6 @@ type Limits struct {
 // report its own.
 const assumedMaxRDY = 2500
 
-// Failure is how a dial failed, as the owner reports it.
-type Failure = fleet.Failure
-
-// Loss is how a connection ended, as the owner reports it.
-type Loss = fleet.Loss
-
 // Result is the result of a call.
 type Result uint8
 

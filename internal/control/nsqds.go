@@ -75,7 +75,7 @@ func (m *Machine) Dialled(now time.Time, id ID, lim Limits) {
 
 // DialFailed reports that a dial failed. The address is dialled again until a dial
 // succeeds or the address is unwanted.
-func (m *Machine) DialFailed(now time.Time, id ID, kind Failure, err error) {
+func (m *Machine) DialFailed(now time.Time, id ID, kind fleet.Failure, err error) {
 	l := m.links[id]
 	n := m.dialEnded(l)
 	delete(m.links, id)
@@ -99,7 +99,7 @@ func (m *Machine) dialEnded(l *link) *nsqd {
 }
 
 // Down reports that a connection ended. It is the last report about the connection.
-func (m *Machine) Down(now time.Time, id ID, kind Loss, err error) {
+func (m *Machine) Down(now time.Time, id ID, kind fleet.Loss, err error) {
 	l := m.links[id]
 	delete(m.links, id)
 	m.flow.Down(id)

@@ -164,7 +164,7 @@ func (w *walker) dialEnds(id ID) {
 	case 0:
 		if id != 0 {
 			delete(w.dials, id)
-			w.m.DialFailed(w.now, id, Failure(w.rand.IntN(4)), errors.New("no"))
+			w.m.DialFailed(w.now, id, fleet.Failure(w.rand.IntN(4)), errors.New("no"))
 		}
 	default:
 		if id != 0 {
@@ -184,7 +184,7 @@ func (w *walker) connEnds(id ID) {
 	if w.rand.IntN(2) == 0 {
 		err = errors.New("reset")
 	}
-	w.m.Down(w.now, id, Loss(w.rand.IntN(3)), err)
+	w.m.Down(w.now, id, fleet.Loss(w.rand.IntN(3)), err)
 }
 
 func (w *walker) message(id ID) {
