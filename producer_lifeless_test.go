@@ -75,8 +75,8 @@ func TestStopCountsHeartbeats(t *testing.T) {
 	}, quietly, func(s *scene) { s.cfg.HeartbeatInterval = 2 * time.Second })
 }
 
-// N16: one frozen nsqd keeps a pool's Stop for 5 seconds, whether it is a member or is being
-// let go.
+// N16: one frozen nsqd keeps a pool's Stop for 5 seconds, whether it is a member or is
+// being let go.
 func TestPoolStopWithALifelessNSQD(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		s.nsqds[1].Inject(nsqtest.Fault{Command: "PUB", Delay: time.Hour})

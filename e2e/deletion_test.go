@@ -131,7 +131,8 @@ func TestDeletedTopicUnderDirectConsumers(t *testing.T) {
 	cr.everyoneGets("after all rounds")
 }
 
-// N1: nsqadmin tombstones one of two nsqds. Its topic stays away, the other one is consumed.
+// N1: nsqadmin tombstones one of two nsqds. Its topic stays away, and the other nsqd is
+// consumed from.
 func TestTombstonedNodeUnderConsumers(t *testing.T) {
 	l := StartLookupd(t)
 	gone, kept, admin := startListedNSQD(t, l), startListedNSQD(t, l), StartAdmin(t, l)
@@ -185,8 +186,8 @@ func TestMovedNSQDIsFoundSoon(t *testing.T) {
 	}
 }
 
-// N3: our nsqd has left, and an nsqd that knows none of our nsqlookupds, one of which is down
-// for good, listens at its address. Nothing is taken from it.
+// N3: our nsqd has left, and an nsqd that knows none of our nsqlookupds, one of which is
+// down for good, listens at its address. Nothing is taken from it.
 func TestStrangerAtTheOldAddress(t *testing.T) {
 	la, lb := StartLookupd(t), StartLookupd(t)
 	n := startListedNSQD(t, la, lb)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Responses are what nsqlookupds have said, as of one response or failure. Times are those
-// at which requests were sent: what happened after that is not in the responses.
+// Responses are what nsqlookupds have said, as of one response or failure. The times are
+// those at which requests were sent: what happened after that is not in the responses.
 //
 // They decide whether an address that is only listed may be dialled again. Say that its
 // connection was lost, or its dial failed, at the time t.
@@ -14,8 +14,8 @@ import (
 //  1. If an nsqlookupd lists it in response to a request sent after t, it is dialled,
 //     unless a later poll no longer lists it.
 //  2. If an nsqlookupd has responded to a request sent after t, and none lists the
-//     address, it is not dialled: its topic may have been deleted, or another nsqd,
-//     which knows the topic from elsewhere, may use the address now.
+//     address, it is not dialled: its topic may have been deleted, or the nsqd of another
+//     cluster, with a topic of that name, may use the address now.
 //  3. If all requests sent after t have failed, the address is dialled: nsqlookupds may
 //     be down for longer than nsqds.
 type Responses struct {
@@ -131,9 +131,9 @@ func (m *Machine) Discovered(now time.Time, r Responses, gone []string) []string
 func (m *Machine) partialGrace() time.Duration { return m.cfg.Grace / misses * partialMisses }
 
 // noteListed notes that Responses list an address. If not every nsqlookupd responded, the
-// listing may come from the last response of one that is down, which says nothing new:
-// then it counts only if its request is newer than that of the last listing, or than any
-// response to that.
+// listing may come from the last response of one that is down, which says nothing new.
+// Then it counts only if its request is newer than that of the last listing, or if no
+// nsqlookupd has responded to a later request than that.
 func (m *Machine) noteListed(now time.Time, r *Responses, l Listing) {
 	if was, ok := m.unwanted[l.Addr]; ok {
 		if l.Asked.After(was.asked) {
@@ -166,8 +166,8 @@ func (m *Machine) noteListed(now time.Time, r *Responses, l Listing) {
 	}
 }
 
-// noteMissed notes that the last Responses do not list an address. news is true if they have
-// a newer response than those before.
+// noteMissed notes that the last Responses do not list an address. news is true if they
+// have a newer response than those before.
 func (m *Machine) noteMissed(now time.Time, n *nsqd, news bool) {
 	r := &m.responses
 	if r.Complete {
@@ -184,7 +184,7 @@ func (m *Machine) noteMissed(now time.Time, n *nsqd, news bool) {
 	}
 }
 
-// tooLongGone reports whether an address that the last Responses do not list is to be let go.
+// tooLongGone reports whether to let go an address that the last Responses do not list.
 func (m *Machine) tooLongGone(now time.Time, n *nsqd) bool {
 	if n.state == Connected {
 		return m.responses.Complete && n.missing.polls >= misses && now.Sub(n.missing.since) >= max(m.cfg.Grace, connectedGrace)

@@ -34,8 +34,8 @@
 // others.
 //
 // An address that is only listed is redialled only with the consent of an nsqlookupd:
-// see Responses. While such an address waits, nsqlookupds are asked ahead of their schedule:
-// see Poll.
+// see Responses. While such an address waits, nsqlookupds are asked ahead of their
+// schedule: see Poll.
 package fleet
 
 import (

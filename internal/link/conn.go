@@ -99,8 +99,8 @@ func (c *conn) CloseWrite() error {
 	return half.CloseWrite()
 }
 
-// clearWriteDeadline ends the deadline of the last Write. Otherwise it would pass later, and
-// a timer that fires wakes the process although nothing waits for it.
+// clearWriteDeadline ends the deadline of the last Write. When a deadline passes, its timer
+// wakes the process, even if no Write waits for it.
 func (c *conn) clearWriteDeadline() {
 	if c.writeTimeout > 0 {
 		_ = c.SetWriteDeadline(time.Time{})

@@ -41,9 +41,9 @@ type try[M Member] struct {
 
 // Next returns the index of the nsqd to try: going round from turn, the first that is
 // healthy and untried, or else the first that is untried. If that one is healthy and
-// owes replies, and the next healthy one owes fewer, it is the next: publishes do not
-// pile up at an nsqd that hangs while no caller has given up on it yet. After Look has
-// found that all were tried, only healthy ones count. ok is false if there is none.
+// owes replies, and the next healthy one owes fewer, Next returns the next one: otherwise
+// publishes would pile up at an nsqd that hangs until a caller gives up on it. After Look
+// has found that all were tried, only healthy ones count. ok is false if there is none.
 //
 // news is a number that grows when a member joins or becomes healthy. While it stays the
 // same, a publish that goes from one unhealthy member to the next looks at each once.
