@@ -43,7 +43,7 @@ type ProducerPool struct {
 	// alive ends when Stop is called. Probes, polls and waits for room end with it.
 	alive   context.Context
 	stop    context.CancelCauseFunc
-	wg      sync.WaitGroup // probes, the poller, and Producers of nsqds that are let go
+	wg      sync.WaitGroup // probes, the poller, poolGate.run, and Producers of nsqds that are let go
 	stopped chan struct{}  // closed when Stop is done
 
 	mu       sync.Mutex // guards what follows, and the state of the members

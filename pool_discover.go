@@ -20,20 +20,20 @@ import (
 // Nothing is queried before the first publish, which waits for the responses. All
 // nsqlookupds are queried at the same time, then every lookupd_poll_interval. An nsqd is a
 // member if any nsqlookupd lists it. The pool lets it go when it has been missing from
-// three polls in a row to which all nsqlookupds responded, and for three intervals and 30
-// seconds at least; one that is not connected also when those that respond have not
-// listed it for more than three times as long. Publishes under way there are waited for
-// as by [Producer.Stop].
+// three polls in a row to which all nsqlookupds responded, and for at least three
+// intervals and 30 seconds. It also lets go one that is not connected when those that
+// respond have not listed it for more than three times as long. It waits for publishes
+// under way there, as [Producer.Stop] does.
 //
 // An nsqd whose connection was lost is dialled again only if an nsqlookupd lists it in
 // response to a request that was sent after the loss, or if none responds at all:
 // otherwise another nsqd, of another cluster, may have its address. While it is lost,
 // nsqlookupds are queried ahead of schedule: 0.1 to 0.5 s after the loss, then every 0.5
 // to 0.65 s for 30 s, then at growing intervals. Meanwhile publishes go to the other
-// nsqds. A publish that has no other waits for the first of these responses, or until
-// its context ends; it fails with [ErrNotSent] if none lists the nsqd, a second after
-// the first response at the latest. Once that is known, or a dial has failed, publishes
-// without a deadline fail at once.
+// nsqds. A publish that has no other nsqd waits for these responses, until its context
+// ends or a second has passed since the first of them. If none lists the nsqd, it fails
+// with [ErrNotSent]. Once that is known, or a dial has failed, publishes without a
+// deadline fail at once.
 //
 // While there is no nsqd, a publish whose context has a deadline waits for one;
 // others fail with [ErrNotSent].

@@ -95,8 +95,8 @@ func (m *Machine) SubAfter(addr string) time.Time {
 // lets go: they are no longer wanted.
 func (m *Machine) Discovered(now time.Time, r Responses, gone []string) []string {
 	m.round++
-	news := r.Responded.After(m.responses.Responded) // without one, an absence says nothing new
-	if !news {
+	newer := r.Responded.After(m.responses.Responded) // without one, an absence says nothing new
+	if !newer {
 		r.Responded = m.responses.Responded
 	}
 	for _, l := range r.Listed {
@@ -104,13 +104,13 @@ func (m *Machine) Discovered(now time.Time, r Responses, gone []string) []string
 	}
 	r.Listed = nil
 	m.responses = r
-	m.forgetRemoved(now, news)
+	m.forgetRemoved(now, newer)
 	from := len(gone)
 	for _, n := range m.nsqds {
 		if !n.listed || n.round == m.round {
 			continue
 		}
-		m.noteMissed(now, n, news)
+		m.noteMissed(now, n, newer)
 		if !m.tooLongGone(now, n) {
 			continue
 		}
@@ -166,9 +166,9 @@ func (m *Machine) noteListed(now time.Time, r *Responses, l Listing) {
 	}
 }
 
-// noteMissed notes that the last Responses do not list an address. news is true if they
+// noteMissed notes that the last Responses do not list an address. newer is true if they
 // have a newer response than those before.
-func (m *Machine) noteMissed(now time.Time, n *nsqd, news bool) {
+func (m *Machine) noteMissed(now time.Time, n *nsqd, newer bool) {
 	r := &m.responses
 	if r.Complete {
 		n.missing.count(now)
@@ -176,7 +176,7 @@ func (m *Machine) noteMissed(now time.Time, n *nsqd, news bool) {
 	if !r.Responded.After(n.asked) {
 		return
 	}
-	if news {
+	if newer {
 		n.unheard.count(r.Responded)
 	}
 	if !r.Pending { // otherwise the nsqlookupd that lists it may only be slower
@@ -201,9 +201,9 @@ func (m *Machine) unheard(a *absence) bool {
 
 // forgetRemoved forgets the removed addresses that are not listed any more: the next time
 // that they are listed, they are wanted.
-func (m *Machine) forgetRemoved(now time.Time, news bool) {
+func (m *Machine) forgetRemoved(now time.Time, newer bool) {
 	for addr, was := range m.unwanted {
-		if news && m.responses.Responded.After(was.asked) {
+		if newer && m.responses.Responded.After(was.asked) {
 			was.unheard.count(m.responses.Responded)
 			m.unwanted[addr] = was
 		}
