@@ -66,17 +66,20 @@ func (m *Machine) advance(now time.Time) {
 }
 
 // finish commands Done once all that the stop waits for has ended: connections,
-// dials, the poller and workers. From Abandoned on it no longer waits for what user
-// code may hold up: dials, the poller and workers with a message.
+// dials, the poller and workers. From Abandoned on it no longer waits for workers with a
+// message, and after that phase not for dials and the poller either: user code may hold
+// them up. A dial that obeys its context ends at once when dialling stops, but not at the
+// same moment, so without that phase a stop that may not wait at all could end before the
+// dial has closed its socket.
 func (m *Machine) finish() {
+	working := m.workers.Total
+	if m.phase >= Abandoned {
+		working = m.workers.Idle // those without a message end by themselves
+	}
 	switch {
-	case m.over || len(m.links)-m.dials > 0:
+	case m.over || len(m.links)-m.dials > 0 || working > 0:
 		return
-	case m.phase >= Abandoned:
-		if m.workers.Idle > 0 {
-			return
-		}
-	case m.dials > 0 || m.polling || m.workers.Total > 0:
+	case m.phase <= Abandoned && (m.dials > 0 || m.polling):
 		return
 	}
 	m.over = true
