@@ -277,7 +277,7 @@ func TestUnusableAddressesAreNotDialled(t *testing.T) {
 			s.consumer(1, noError)
 			log := s.logged(LogLevelInfo)
 			s.discover("l:1")
-			after(10 * time.Minute)
+			after(2 * time.Minute)
 			if got := log.take(); len(got) != 1 || strings.ContainsAny(got[0], "\n\x1b") {
 				s.Errorf("%s: logged %q, want one line", name, got)
 			}

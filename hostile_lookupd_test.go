@@ -36,7 +36,7 @@ func TestHostileLookupd(t *testing.T) {
 				handled := 0
 				s.consumer(1, func(*Message) error { handled++; return nil })
 				_ = s.c.ConnectToNSQLookupds([]string{"bad:1", "good:1"})
-				after(10 * time.Minute)
+				after(2 * time.Minute)
 				if handled != 1 {
 					s.Error("the message was not handled")
 				}
@@ -50,7 +50,7 @@ func TestHostileLookupd(t *testing.T) {
 				if err := pool.Publish("t", []byte("well")); err != nil {
 					s.Error(err)
 				}
-				after(10 * time.Minute)
+				after(2 * time.Minute)
 				pool.Stop()
 			},
 		} {
@@ -97,7 +97,7 @@ func TestHostileHosts(t *testing.T) {
 		s.consumer(1, noError)
 		logged := s.logged(LogLevelDebug)
 		s.discover("good:1")
-		after(10 * time.Minute)
+		after(2 * time.Minute)
 		for _, line := range logged.take() {
 			if strings.ContainsAny(line, "\x1b\n") {
 				s.Errorf("raw: %q", line)
