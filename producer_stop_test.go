@@ -148,7 +148,7 @@ func TestStopRacesPublish(t *testing.T) {
 				}
 				for range stops {
 					wg.Go(func() {
-						for range i {
+						for range i * i / 30 { // now before the connection is up, now long after
 							runtime.Gosched()
 						}
 						p.Stop()
