@@ -108,27 +108,6 @@ func TestPublishLosesConnection(t *testing.T) {
 	compare(t, scenarios)
 }
 
-// A loop that retries on what go-nsq returns while nsqd is away publishes.
-func TestRetryLoop(t *testing.T) {
-	compare(t, []scenario{{name: "restart", play: func(s *scene) {
-		p := s.producer()
-		s.result("first", p.Publish(topic, []byte("a")))
-		rejected("PUB", []byte{})(s)
-		err := p.Publish(topic, []byte("b"))
-		s.result("lost", err)
-		s.nsqd.ClearFaults()
-		s.nsqd.Kill()
-		s.nsqd.Restart()
-		for s.kind(err) == "ErrNotConnected" || s.kind(err) == "*net.OpError" {
-			await(s.t, time.After(10*time.Millisecond))
-			err = p.Publish(topic, []byte("b"))
-		}
-		s.result("retried", err)
-		p.Stop()
-		s.note("%q", s.nsqd.Queued(topic, ""))
-	}}})
-}
-
 // ConnectToNSQD and, for one address, ConnectToNSQDs return the same errors.
 func TestConnectErrors(t *testing.T) {
 	for name, connect := range map[string]func(*scene, client.Consumer) error{
