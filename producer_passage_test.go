@@ -177,12 +177,14 @@ func TestAcceptedPublishGoesWithOthers(t *testing.T) {
 		publish(2*mib, 0)
 		publish(3*mib, 0)
 		publish(3*mib+1, onePause)
-		d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})
+		// nsqd reads nothing during a delay: it is to end well before a write times out.
+		delay := s.cfg.WriteTimeout / 2
+		d.Inject(nsqtest.Fault{Command: "PUB", Delay: delay})
 		var wg sync.WaitGroup
 		for i := range 4 {
 			wg.Go(func() {
 				sleep(time.Duration(i))
-				publish(2*mib, time.Duration(i+1)*time.Second-time.Duration(i))
+				publish(2*mib, time.Duration(i+1)*delay-time.Duration(i))
 			})
 		}
 		after(time.Millisecond)
