@@ -30,7 +30,7 @@ func (c *Config) discoverConfig(topic string, client *http.Client, publish func(
 func lookupdResponses(r *discover.Result) fleet.Responses {
 	said := fleet.Responses{
 		Responded: r.Responded, AllFailed: r.AllFailed,
-		Complete: r.Conclusive(), Pending: r.Waiting > 0, None: r.Lookupds == 0,
+		Complete: r.Conclusive(), Pending: r.Waiting > 0, None: len(r.Lookupds) == 0,
 		Listed: make([]fleet.Listing, len(r.Producers)),
 	}
 	for i := range r.Producers {

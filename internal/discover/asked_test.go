@@ -127,3 +127,43 @@ func TestChurnWithADeadLookupd(t *testing.T) {
 		}
 	})
 }
+
+// A result has the state of every nsqlookupd, and the request whose end made it.
+func TestStatesOfLookupds(t *testing.T) {
+	inScene(t, func(s *scene) {
+		begin := time.Now()
+		want := func(want string) {
+			t.Helper()
+			r := s.last()
+			got := ""
+			for _, l := range r.Lookupds {
+				responded := "never"
+				if !l.Responded.IsZero() {
+					responded = l.Responded.Sub(begin).String()
+				}
+				got += fmt.Sprintf("%s %s %d %t, ", l.Name, responded, l.Producers, l.Err != nil)
+			}
+			if e := r.Ended; e != nil {
+				got += fmt.Sprintf("ended %s after %v with %d %t", e.Lookupd, e.Took, e.Producers, e.Err != nil)
+			}
+			if got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		}
+		s.lookupd("l1:1", "a:1", "b:1")
+		l2 := s.lookupd("l2:1", "b:1")
+		l2.Hang()
+		s.poller("l1:1", "l2:1")
+		want("http://l1:1/lookup 0s 2 false, http://l2:1/lookup never 0 false, ended http://l1:1/lookup after 0s with 2 false")
+		sleep(30 * time.Second)
+		want("http://l1:1/lookup 0s 2 false, http://l2:1/lookup never 0 true, ended http://l2:1/lookup after 30s with 0 true")
+		l2.Recover()
+		s.remove("l1:1")
+		want("http://l2:1/lookup never 0 true, ")
+		sleep(30 * time.Second)
+		want("http://l2:1/lookup 1m0s 1 false, ended http://l2:1/lookup after 0s with 1 false")
+		l2.Kill()
+		sleep(time.Minute)
+		want("http://l2:1/lookup 1m0s 1 true, ended http://l2:1/lookup after 0s with 0 true")
+	})
+}

@@ -52,10 +52,27 @@ type Result struct {
 	// is when the first of these was sent.
 	Responded, AllFailed time.Time
 
-	Lookupds int      // how many the Poller has
-	Waiting  int      // how many of them have a request in flight
-	Failed   []*Error // of those whose last request failed
-	Skipped  []*Error // the last responses' unusable producers, as [ProducerError]
+	Lookupds []Lookupd // all that the Poller has, in the order of Add
+	Ended    *Request  // the request whose end made this result; nil for a removal
+	Waiting  int       // how many nsqlookupds have a request in flight
+	Failed   []*Error  // of those whose last request failed
+	Skipped  []*Error  // the last responses' unusable producers, as [ProducerError]
+}
+
+// A Lookupd is the state of one nsqlookupd.
+type Lookupd struct {
+	Name      string    // its URL, without passwords and the query's values
+	Responded time.Time // when its last response came; zero before the first
+	Producers int       // how many usable nsqds that response lists
+	Err       error     // of the last request that has ended; nil if it had a response
+}
+
+// A Request is a request to an nsqlookupd that has ended.
+type Request struct {
+	Lookupd   string // its URL, as in Lookupd
+	Took      time.Duration
+	Producers int // how many usable nsqds the response lists
+	Err       error
 }
 
 // Conclusive reports whether Producers is complete: there are nsqlookupds, and the
@@ -66,7 +83,7 @@ type Result struct {
 // other quickly ([Poller.Poke], [Poller.Add]). A caller that drops missing nsqds
 // should measure for how long they are missing, not only count in how many results.
 func (r *Result) Conclusive() bool {
-	return r.Lookupds > 0 && r.Waiting == 0 && len(r.Failed) == 0
+	return len(r.Lookupds) > 0 && r.Waiting == 0 && len(r.Failed) == 0
 }
 
 // A Poller polls a set of nsqlookupds. Make one with [New] and call [Poller.Run]
@@ -98,6 +115,7 @@ type lookupd struct {
 	sent      time.Time          // when the last request was sent
 	ended     time.Time          // when the last request that has ended was sent
 	asked     time.Time          // when the last request that succeeded was sent
+	responded time.Time          // when its response came
 	err       *Error             // of the last request that has ended; nil if it succeeded
 	producers []Producer         // of the last response
 	skipped   []*Error           // of the last response

@@ -41,7 +41,7 @@ func (p *Poller) Run(ctx context.Context) {
 		now := time.Now()
 		r.poll(ctx, now)
 		if removed {
-			r.publishMerged()
+			r.publishMerged(nil)
 		}
 		if r.due.IsZero() {
 			timer.Stop()
@@ -143,23 +143,25 @@ func (r *run) handleResult(ctx context.Context, res queryResult) {
 	if ctx.Err() != nil || !slices.Contains(r.lookupds, l) {
 		return
 	}
+	now := time.Now()
 	l.cancel()
 	l.cancel, l.err, l.ended = nil, nil, l.sent
 	if res.err != nil {
 		l.err = &Error{Lookupd: l.name, Err: res.err}
 	} else {
-		l.producers, l.skipped, l.asked = res.producers, nil, l.sent
+		l.producers, l.skipped, l.asked, l.responded = res.producers, nil, l.sent, now
 		for _, s := range res.skipped {
 			l.skipped = append(l.skipped, &Error{Lookupd: l.name, Err: s})
 		}
 	}
-	r.publishMerged()
+	r.publishMerged(&Request{Lookupd: l.name, Took: now.Sub(l.sent), Producers: len(res.producers), Err: res.err})
 	l.closeFirst()
 }
 
-// publishMerged publishes what all nsqlookupds list, and their failures.
-func (r *run) publishMerged() {
-	result := Result{Lookupds: len(r.lookupds)}
+// publishMerged publishes what all nsqlookupds list, and their failures. ended is the
+// request that has just ended, if one has.
+func (r *run) publishMerged(ended *Request) {
+	result := Result{Ended: ended}
 	for _, l := range r.lookupds {
 		if l.asked.After(result.Responded) {
 			result.Responded = l.asked
@@ -176,6 +178,11 @@ func (r *run) publishMerged() {
 			}
 		}
 		result.Skipped = append(result.Skipped, l.skipped...)
+		state := Lookupd{Name: l.name, Responded: l.responded, Producers: len(l.producers)}
+		if l.err != nil {
+			state.Err = l.err.Err
+		}
+		result.Lookupds = append(result.Lookupds, state)
 	}
 	result.Producers = r.merged()
 	if len(result.Failed) == len(r.lookupds) {

@@ -149,7 +149,7 @@ func describe(r Result) string {
 	for _, p := range r.Producers {
 		fmt.Fprintf(&b, "%s ", p.Addr)
 	}
-	fmt.Fprintf(&b, "%d of %d waiting", r.Waiting, r.Lookupds)
+	fmt.Fprintf(&b, "%d of %d waiting", r.Waiting, len(r.Lookupds))
 	for _, err := range r.Failed {
 		fmt.Fprintf(&b, ", failed %v", err)
 	}

@@ -144,7 +144,7 @@ func (w *walk) checkHealed() {
 	for _, p := range r.Producers {
 		got = append(got, p.Addr)
 	}
-	if !slices.Equal(got, want) || r.Lookupds != added || !r.Conclusive() {
+	if !slices.Equal(got, want) || len(r.Lookupds) != added || !r.Conclusive() {
 		w.Errorf("%s; want %v from %d nsqlookupds", describe(r), want, added)
 	}
 }
@@ -157,10 +157,10 @@ func (w *walk) checkResults() {
 			}
 			return 1 // so that two equal addresses count as unsorted
 		})
-		if !sorted || r.Waiting > r.Lookupds || len(r.Failed) > r.Lookupds || r.Lookupds > len(w.lookupds) {
+		if !sorted || r.Waiting > len(r.Lookupds) || len(r.Failed) > len(r.Lookupds) || len(r.Lookupds) > len(w.lookupds) {
 			w.Errorf("%s", describe(r))
 		}
-		if r.Lookupds == 0 && len(r.Producers) > 0 {
+		if len(r.Lookupds) == 0 && len(r.Producers) > 0 {
 			w.Errorf("%s: producers without an nsqlookupd", describe(r))
 		}
 	}

@@ -2,16 +2,17 @@ package link
 
 import "time"
 
-// Stats are the counts of one link. At any time Received is the sum of Finished,
-// Requeued, Expired, Lost and InFlight. While the link lives, the counts only grow,
-// except InFlight, Peak and RDY. At its end, messages whose FIN or REQ was not sent move
-// to Lost.
+// Stats are the counts of one link. At any time Received + Unsent is the sum of Finished,
+// Requeued, Expired, Lost and InFlight: a message whose FIN or REQ was accepted and not
+// sent is in both counts, and in Unsent. The counts only grow, except InFlight, Peak and
+// RDY.
 type Stats struct {
 	Received uint64 // messages that arrived
 	Finished uint64 // FINs accepted for sending
 	Requeued uint64 // REQs accepted for sending
 	Expired  uint64 // messages that Expire gave up
 	Lost     uint64 // messages that Lose gave up, or whose FIN or REQ was never sent
+	Unsent   uint64 // FINs and REQs accepted and, when the link had ended, not sent
 	Writes   uint64 // Write calls of the link
 	Bytes    uint64 // of the bodies of messages given to the receiver
 
@@ -52,7 +53,7 @@ func (l *Link) sendOutcome(count *uint64, appendTo func([]byte) []byte) bool {
 	l.countOutcome(count)
 	start := l.queued
 	l.appendCommand(appendTo(l.pending.reserve(lineSize)), nil)
-	l.acks.add(count, start, int(l.queued-start), 1) // #nosec G115 -- at most lineSize
+	l.acks.add(start, int(l.queued-start), 1) // #nosec G115 -- at most lineSize
 	return true
 }
 
@@ -90,8 +91,9 @@ func (l *Link) countOutcome(count *uint64) {
 //     message would be counted as lost twice.
 func (l *Link) closeAccounts() {
 	l.pending.takeAll(nil)
-	l.stats.Lost += l.acks.uncount(l.sent)
-	l.stats.Lost += uint64(max(l.stats.InFlight, 0)) // #nosec G115 -- not negative
+	unsent := l.acks.takeUnsent(l.sent)
+	l.stats.Unsent += unsent
+	l.stats.Lost += unsent + uint64(max(l.stats.InFlight, 0)) // #nosec G115 -- not negative
 	l.stats.InFlight = 0
 	l.settled = true
 }

@@ -37,7 +37,8 @@ func TestUnsentFinsAreLost(t *testing.T) {
 			sent := fin("a") + fin("b") + "REQ c--------------- 0\n"
 			taken := sent[:min(capacity, len(sent))]
 			whole := strings.Count(taken, "\n")
-			if int(s.Finished+s.Requeued) != whole || s.Expired != 1 || s.InFlight != 0 || int(s.Lost) != 5-whole {
+			if int(s.Finished+s.Requeued-s.Unsent) != whole || s.Finished != 3 || s.Requeued != 1 || s.Expired != 1 ||
+				s.InFlight != 0 || int(s.Lost) != 5-whole {
 				t.Errorf("capacity %d: %+v, want %d sent", capacity, s, whole)
 			}
 			l.Lose()

@@ -1,10 +1,9 @@
 package link
 
-// An ackRun is FINs, or REQs, of the same length, one directly after the other.
+// An ackRun is FINs and REQs of the same length, one directly after the other.
 type ackRun struct {
-	count *uint64 // what counts them: Finished or Requeued of the link's Stats
-	start uint64  // where the first begins, counted as Link.queued is
-	size  uint64  // the length of each
+	start uint64 // where the first begins, counted as Link.queued is
+	size  uint64 // the length of each
 	n     uint64
 }
 
@@ -19,10 +18,10 @@ type ackRuns struct {
 }
 
 // add notes n commands of size bytes each, of which the first begins at start.
-func (a *ackRuns) add(count *uint64, start uint64, size, n int) {
+func (a *ackRuns) add(start uint64, size, n int) {
 	each, more := uint64(size), uint64(n) // #nosec G115 -- positive
 	if len(a.list) > a.head {
-		if last := &a.list[len(a.list)-1]; last.count == count && last.size == each && last.end() == start {
+		if last := &a.list[len(a.list)-1]; last.size == each && last.end() == start {
 			last.n += more
 			return
 		}
@@ -30,7 +29,7 @@ func (a *ackRuns) add(count *uint64, start uint64, size, n int) {
 	if len(a.list) == cap(a.list) && a.head > len(a.list)/2 {
 		a.list, a.head = a.list[:copy(a.list, a.list[a.head:])], 0
 	}
-	a.list = append(a.list, ackRun{count, start, each, more})
+	a.list = append(a.list, ackRun{start, each, more})
 }
 
 // forgetSent drops the runs that end within the first sent bytes.
@@ -47,15 +46,14 @@ func (a *ackRuns) forgetSent(sent uint64) {
 	}
 }
 
-// uncount takes the commands that do not end within the first sent bytes out of their
-// counts, forgets all runs, and returns how many commands that were.
-func (a *ackRuns) uncount(sent uint64) (unsent uint64) {
+// takeUnsent returns how many commands do not end within the first sent bytes, and
+// forgets all runs.
+func (a *ackRuns) takeUnsent(sent uint64) (unsent uint64) {
 	for _, r := range a.list[a.head:] {
 		whole := uint64(0)
 		if sent > r.start {
 			whole = min((sent-r.start)/r.size, r.n)
 		}
-		*r.count -= r.n - whole
 		unsent += r.n - whole
 	}
 	*a = ackRuns{}

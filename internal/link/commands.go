@@ -66,7 +66,7 @@ func (l *Link) Fins(ids []wire.ID) {
 			l.pending.commit(wire.AppendFin(l.pending.reserve(lineSize), &ids[i]))
 		}
 		l.appended(before)
-		l.acks.add(&l.stats.Finished, start, finSize, len(ids))
+		l.acks.add(start, finSize, len(ids))
 	}
 }
 

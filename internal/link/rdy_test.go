@@ -61,7 +61,7 @@ func (p *rdyPeer) alive(want bool) {
 	if want != (err == nil) || err != nil && !errors.Is(err, ErrBeyondRDY) {
 		p.t.Errorf("the link ended with %v, want it alive: %v", err, want)
 	}
-	if s := p.l.Stats(); s.Received != s.Finished+s.Lost+s.Expired || s.InFlight != 0 {
+	if s := p.l.Stats(); s.Received+s.Unsent != s.Finished+s.Lost+s.Expired || s.InFlight != 0 {
 		p.t.Errorf("out of balance: %+v", s)
 	}
 }
