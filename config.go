@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -282,6 +283,9 @@ type Config struct {
 	// so it must not block, nor call back into the Consumer or Producer.
 	Logger *slog.Logger `opt:"logger"`
 
+	// Hooks are told of what happens, in this order: see Hooks.
+	Hooks []Hooks `opt:"hooks" json:"-" yaml:"-"`
+
 	// StopTimeout bounds how long Stop and Run wait for running handlers, and for
 	// nsqd to take the last FINs and REQs. With 0 they do not wait: nsqd delivers the
 	// messages of running handlers again after its msg-timeout. Shutdown is bounded by
@@ -384,6 +388,7 @@ func (c *Config) mustBeInitialized() {
 func (c *Config) clone() *Config {
 	d := *c
 	d.TlsConfig = c.TlsConfig.Clone()
+	d.Hooks = slices.Clone(c.Hooks)
 	d.BackoffStrategy = bindStrategy(c.BackoffStrategy, &d.BackoffMultiplier)
 	return &d
 }

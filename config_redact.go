@@ -21,7 +21,7 @@ func (c Config) Format(f fmt.State, verb rune) {
 
 // LogValue returns a group with the options by their names, for package slog. AuthSecret
 // is "[redacted]". Options that hold code or objects, such as logger and tls_config, show
-// only whether they are set.
+// only whether they are set, and hooks only their number.
 func (c Config) LogValue() slog.Value {
 	if c.AuthSecret != "" {
 		c.AuthSecret = redacted
@@ -32,6 +32,8 @@ func (c Config) LogValue() slog.Value {
 		switch name {
 		case "dial_context", "tls_config", "logger":
 			attrs = append(attrs, slog.Bool(name, !value.IsNil()))
+		case "hooks":
+			attrs = append(attrs, slog.Int(name, len(c.Hooks)))
 		case "backoff_strategy":
 			attrs = append(attrs, slog.String(name, fmt.Sprintf("%T", c.BackoffStrategy)))
 		case "local_addr":

@@ -67,6 +67,7 @@ var optionSpecs = []optionSpec{
 	{"auth_secret", "AuthSecret", "", nil, nil},
 	{"skip_lookupd_authorization", "LookupdAuthorization", true, nil, nil},
 	{"logger", "Logger", (*slog.Logger)(nil), nil, nil},
+	{"hooks", "Hooks", []Hooks(nil), nil, nil},
 	{"stop_timeout", "StopTimeout", 30 * time.Second, time.Duration(0), nil},
 }
 

@@ -49,6 +49,7 @@ type Consumer struct {
 	mail      *mailbox
 	flags     flowFlags
 	memory    memory
+	hooks     *hooks
 	queue     *deliveryQueue
 	contexts  contexts
 	discovery *discovery
@@ -110,6 +111,7 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 	c.queue = newQueue(c.cfg.MaxInFlight, c.cfg.AutoTouch, c.elapsed)
 	c.logs = newLogs(c.cfg.Logger)
 	c.log = c.logs.logger.With("topic", topic, "channel", channel)
+	c.hooks = newHooks(c.cfg.Hooks, c.log)
 	c.dialling, c.stopDialling = context.WithCancelCause(context.Background())
 	c.handling, c.stopHandling = context.WithCancelCause(context.Background())
 	c.connected.Store(&connections{})

@@ -50,6 +50,8 @@ type consumerConn struct {
 
 	draining atomic.Bool   // set by the run loop when it sends CLS
 	refused  atomic.Uint64 // FINs, REQs and TOUCHes that nsqd refused
+
+	givenUp, discarded, panics atomic.Uint64 // see Counts
 }
 
 func newConsumerConn(c *Consumer, id control.ID, l *link.Link) *consumerConn {
@@ -168,13 +170,15 @@ func (cc *consumerConn) TooBig(w wire.Message, size int) {
 		cc.log.ErrorContext(repeating, "message not read: body exceeds twice max_bytes_in_flight, set max_msg_size to allow it",
 			"id", string(w.ID[:]), "bytes", size, "max_bytes_in_flight", cc.c.cfg.MaxBytesInFlight, "attempts", w.Attempts)
 	}
-	m := &Message{ID: MessageID(w.ID), Attempts: w.Attempts}
+	m := &Message{ID: MessageID(w.ID), Attempts: w.Attempts, received: cc.c.elapsed()}
+	cc.tellAbandoned(m, false, ErrMessageTooBig)
 	cc.conclude(nil, m, outcome{fate: unbegun, delay: autoDelay})
 }
 
 // Failed counts a FIN, REQ or TOUCH that nsqd refused because it came too late.
 func (cc *consumerConn) Failed(err *wire.Error) {
 	cc.refused.Add(1)
+	cc.tellRefused(err)
 	cc.log.WarnContext(repeating, "nsqd refused an ack that came too late", "err", err)
 }
 
@@ -203,8 +207,9 @@ func (cc *consumerConn) lost() {
 	unbegun, begun := cc.c.queue.orphan(cc)
 	for _, m := range unbegun {
 		cc.releaseBodies(m.weight.bytes())
+		cc.conclude(nil, m, outcome{fate: lostUnbegun})
 	}
-	for _, m := range append(unbegun, begun...) {
+	for _, m := range begun {
 		cc.conclude(nil, m, outcome{fate: connectionLost})
 	}
 }

@@ -43,6 +43,9 @@ var (
 	// ErrConnectionLost is the cause of the end of a message's context, wrapped with
 	// nsqd's address, when the connection that delivered the message is gone.
 	ErrConnectionLost = errors.New("connection lost")
+	// ErrMessageTooBig is why a message was abandoned whose body was not read: see
+	// Config.MaxMsgSize and [AbandonedEvent].
+	ErrMessageTooBig = errors.New("body exceeds max_msg_size")
 )
 
 // contexts holds the contexts that handlers have asked for, of messages in hand. A

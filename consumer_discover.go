@@ -187,11 +187,16 @@ func (c *Consumer) startDiscovery() *discover.Poller {
 // goroutine.
 func (c *Consumer) discovered(result discover.Result) {
 	c.discovery.lookupds.note(&result)
+	c.hooks.tellLookedUp(c.topic, result.Ended)
 	responses := lookupdResponses(&result)
 	if filter := c.discovery.filter.Load(); filter != nil {
 		responses.Listed = filtered(*filter, responses)
 	}
-	c.post(func(now time.Time) { c.loop.machine.Discovered(now, responses) })
+	states := lookupdSnapshots(&result)
+	c.post(func(now time.Time) {
+		c.loop.lookupds = states
+		c.loop.machine.Discovered(now, responses)
+	})
 }
 
 // filtered returns the listings that a filter lets through. An address that it adds

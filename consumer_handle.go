@@ -36,7 +36,7 @@ func (c *Consumer) work(w *worker) {
 	}
 }
 
-// handle calls the handler for one message, and acks or requeues it.
+// handle calls the handler for one message, and does what its result asks for.
 func (c *Consumer) handle(w *worker, m *Message) {
 	if c.cfg.MaxAttempts > 0 && m.Attempts > c.cfg.MaxAttempts {
 		c.giveUp(w, m)
@@ -44,58 +44,109 @@ func (c *Consumer) handle(w *worker, m *Message) {
 	}
 	returned := false
 	defer func() {
-		if returned {
-			return
+		if !returned {
+			c.panicked(w, m, &PanicError{Value: recover(), Stack: debug.Stack()})
 		}
-		p := &PanicError{Value: recover(), Stack: debug.Stack()}
-		c.log.Error("handler panicked", "err", p, "id", string(m.ID[:]), "nsqd", m.NSQDAddress,
-			"stack", string(p.Stack))
-		// The message is requeued even if the handler disabled the automatic
-		// response: a handler that panicked will hardly respond later. If it has
-		// already responded, this has no effect.
-		c.ack(w, m, outcome{fate: requeued, delay: autoDelay, backoff: true})
 	}()
 	err := w.call.HandleMessage(m)
+	end := ending{as: OutcomeFinished}
 	if err != nil {
-		c.failed(w, m, err) // may panic too: it calls the error's methods
-	} else if !m.IsAutoResponseDisabled() {
-		c.ack(w, m, outcome{fate: finished})
+		end = c.failed(m, err) // may panic too: it calls the error's methods
 	}
 	returned = true
+	c.conclude(w, m, end)
+}
+
+// ending is how the handling of a message ends.
+type ending struct {
+	outcome          // for ack
+	as       Outcome // for hooks
+	err      error   // what the handler returned
+	insisted bool    // also if the handler has disabled the automatic response
+}
+
+// shownAs returns the outcome to tell hooks.
+func (end *ending) shownAs(m *Message) Outcome {
+	switch {
+	case end.as == OutcomeGivenUp:
+		return end.as
+	case m.HasResponded():
+		return OutcomeAnswered
+	case m.IsAutoResponseDisabled() && !end.insisted:
+		return OutcomePending
+	}
+	return end.as
+}
+
+// conclude is the end of every message that a worker has begun: it tells hooks how the
+// handling has ended, and then acks or requeues the message, unless the handler has done
+// so or does it later.
+func (c *Consumer) conclude(w *worker, m *Message, end ending) {
+	if len(c.hooks.handled) > 0 {
+		defer c.respond(w, m, end) // deferred for the case that a hook calls runtime.Goexit
+		c.tellHandled(w, m, end)
+		return
+	}
+	c.respond(w, m, end)
+}
+
+func (c *Consumer) respond(w *worker, m *Message, end ending) {
+	if m.IsAutoResponseDisabled() && !end.insisted {
+		return
+	}
+	if end.as == OutcomeDiscarded {
+		m.set(givenUp)
+		m.conn.discarded.Add(1)
+	}
+	c.ack(w, m, end.outcome)
 }
 
 // ack acks or requeues a message for the worker whose handler has returned, unless the
 // handler has done so. If the handler has replaced the Delegate, ack calls the new one.
 // Otherwise it skips the Delegate, which does not know the worker, and calls conclude.
 func (c *Consumer) ack(w *worker, m *Message, o outcome) {
-	switch {
-	case m.Delegate == MessageDelegate(m.conn):
+	if m.Delegate == MessageDelegate(m.conn) {
 		if m.respond() {
 			m.conn.conclude(w, m, o)
 		}
-	case o.fate == finished:
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("a message's Delegate panicked", "panic", p, "id", string(m.ID[:]), "stack", string(debug.Stack()))
+		}
+	}()
+	if o.fate == finished {
 		m.Finish()
-	default:
+	} else {
 		m.requeue(o.delay, o.backoff)
 	}
 }
 
-// failed requeues or discards a message, as the error of its handler asks for.
-func (c *Consumer) failed(w *worker, m *Message, err error) {
+// panicked ends a message whose handler panicked. It is requeued even if the handler
+// disabled the automatic response: a handler that panicked will hardly respond later.
+func (c *Consumer) panicked(w *worker, m *Message, p *PanicError) {
+	c.log.Error("handler panicked", "err", p, "id", string(m.ID[:]), "nsqd", m.NSQDAddress,
+		"stack", string(p.Stack))
+	m.conn.panics.Add(1)
+	c.conclude(w, m, ending{
+		outcome: outcome{fate: requeued, delay: autoDelay, backoff: true}, as: OutcomeRequeued, err: p, insisted: true,
+	})
+}
+
+// failed returns how a message ends whose handler returned an error.
+func (c *Consumer) failed(m *Message, err error) ending {
 	asked := resultOf(err)
 	text := "handler returned an error"
 	if asked.discard {
 		text = "message discarded by its handler"
 	}
 	c.log.Error(text, "err", err, "id", string(m.ID[:]), "attempts", m.Attempts, "nsqd", m.NSQDAddress)
-	switch {
-	case m.IsAutoResponseDisabled():
-	case asked.discard:
-		m.set(givenUp)
-		c.ack(w, m, outcome{fate: finished})
-	default:
-		c.ack(w, m, outcome{fate: requeued, delay: asked.delay, backoff: !asked.noBackoff})
+	if asked.discard {
+		return ending{as: OutcomeDiscarded, err: err}
 	}
+	o := outcome{fate: requeued, delay: asked.delay, backoff: !asked.noBackoff}
+	return ending{outcome: o, as: OutcomeRequeued, err: err}
 }
 
 // giveUp acks a message that was delivered more than max_attempts times. Only this and
@@ -104,11 +155,12 @@ func (c *Consumer) giveUp(w *worker, m *Message) {
 	c.log.Error("message given up: delivered more than max_attempts times",
 		"attempts", m.Attempts, "id", string(m.ID[:]), "bytes", len(m.Body), "nsqd", m.NSQDAddress)
 	m.set(givenUp) // before LogFailedMessage, which may ack or requeue it
+	m.conn.givenUp.Add(1)
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("LogFailedMessage panicked", "id", string(m.ID[:]), "panic", p)
 		}
-		c.ack(w, m, outcome{fate: finished})
+		c.conclude(w, m, ending{as: OutcomeGivenUp, insisted: true})
 	}()
 	if failed, ok := w.call.(FailedMessageLogger); ok {
 		failed.LogFailedMessage(m)

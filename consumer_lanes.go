@@ -21,6 +21,17 @@ type lane struct {
 // empty reports whether no message waits.
 func (l *lanes) empty() bool { return l.turns.len() == 0 }
 
+// len returns how many messages wait.
+func (l *lanes) len() (n int) {
+	for i := range l.turns.len() {
+		slabs := &(*l.turns.at(i)).slabs
+		for k := range slabs.len() {
+			n += len(*slabs.at(k))
+		}
+	}
+	return n
+}
+
 // push adds a slab, all of whose messages came over one connection, to that one's lane.
 func (l *lanes) push(slab []Message) {
 	of := &slab[0].conn.lane

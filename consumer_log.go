@@ -37,8 +37,10 @@ func logEvent(log *slog.Logger, event control.Event, transport func(control.ID) 
 		case e.Err != nil:
 			log.WarnContext(repeating, "disconnected before every message was acked", "nsqd", e.Addr, "err", e.Err)
 		}
-	case control.Unlisted:
-		log.InfoContext(repeating, "nsqd is not listed any more, disconnecting", "nsqd", e.Addr)
+	case control.Listed:
+		for _, addr := range e.Removed {
+			log.InfoContext(repeating, "nsqd is not listed any more, disconnecting", "nsqd", addr)
+		}
 	case control.LowMaxRDY:
 		log.WarnContext(repeating, "nsqd's max-rdy-count is below max_in_flight",
 			"nsqd", e.Addr, "max_rdy_count", e.MaxRDY, "max_in_flight", e.MaxInFlight)

@@ -23,7 +23,8 @@ const (
 	unbegun                     // requeued because no handler will begin it
 	expired                     // its lease ended before a handler began it
 	timedOutUnacked             // its lease ended after a handler began it
-	connectionLost              // its connection ended
+	connectionLost                  // its connection ended after a handler began it
+	lostUnbegun                     // its connection ended before a handler began it
 )
 
 // conclude carries out an outcome of a message. All outcomes pass through here, each
@@ -60,13 +61,16 @@ func (cc *consumerConn) concludeRest(m *Message, o outcome, late bool) {
 	switch o.fate {
 	case expired:
 		cc.link.Expire()
+		cc.tellAbandoned(m, false, ErrMessageTimedOut)
 		return
 	case timedOutUnacked:
 		cc.link.Lose()
 		cc.c.contexts.end(m, ErrMessageTimedOut)
+		cc.tellAbandoned(m, true, ErrMessageTimedOut)
 		return
-	case connectionLost: // the link has counted it
+	case connectionLost, lostUnbegun: // the link has counted it
 		cc.c.contexts.end(m, ErrConnectionLost)
+		cc.tellAbandoned(m, o.fate == connectionLost, ErrConnectionLost)
 		return
 	}
 	ack := func() { cc.requeue(m, o.delay) }

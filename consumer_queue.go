@@ -392,12 +392,6 @@ func (d *deliveryQueue) removeWorker(w *worker) {
 	d.mu.Unlock()
 }
 
-// Unfinished is a message that a handler had begun when a Consumer stopped.
-type Unfinished struct {
-	ID          MessageID
-	NSQDAddress string
-}
-
 // unfinished returns the messages whose handlers are running, and those whose handlers
 // have returned without an ack.
 func (d *deliveryQueue) unfinished() (running, unanswered []Unfinished) {
@@ -412,6 +406,21 @@ func (d *deliveryQueue) unfinished() (running, unanswered []Unfinished) {
 		unanswered = append(unanswered, Unfinished{ID: m.ID, NSQDAddress: m.conn.addr})
 	}
 	return running, unanswered
+}
+
+// load returns how many workers there are, how many have a message, how many messages no
+// worker has begun, and for how long the slowest worker has been at its message. That is
+// taken from when the worker took its batch: no message of a batch is begun later than
+// batchSlice after that.
+func (d *deliveryQueue) load() (workers, busy, queued int, oldest time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	queued = d.lanes.len()
+	for _, w := range d.busy {
+		queued += w.unclaimed()
+		oldest = max(oldest, d.clock()-w.since)
+	}
+	return len(d.workers), len(d.busy), queued, oldest
 }
 
 // idleWorkers returns how many workers have no message, or are about to end.

@@ -24,10 +24,14 @@ type runLoop struct {
 	conns    map[control.ID]*consumerConn  // from Open to Down
 	calls    map[control.Call]chan<- error // where waiting callers receive their results
 	lastCall control.Call
-	past     Counts     // sum over the connections that have ended
+	past     pastCounts
+	lookupds []LookupdSnapshot
 	left     *StopError // what a stop left unfinished; nil if nothing
+	justLost int        // messages that the connection that ended last has lost by its end
 	poller   *discover.Poller
 	over     bool // the machine has commanded Done
+
+	stopBegan time.Time
 
 	commands []control.Command // scratch
 }
@@ -45,6 +49,7 @@ func newRunLoop(c *Consumer) *runLoop {
 		dials:   make(map[control.ID]*dial),
 		conns:   make(map[control.ID]*consumerConn),
 		calls:   make(map[control.Call]chan<- error),
+		past:    pastCounts{byNSQD: make(map[string]Counts)},
 	}
 }
 
@@ -72,13 +77,14 @@ func (l *runLoop) run() {
 		case <-timer.C:
 		}
 	}
+	l.c.queue.stopTimer()
+	l.awaitHooks()
 	// The last events may be calls, which need a reply, and dials, whose links must be
 	// closed.
 	for _, event := range l.c.mail.close() {
 		event(time.Now())
 		l.carryOut()
 	}
-	l.c.queue.stopTimer()
 	l.closeStopChan()
 }
 
@@ -146,7 +152,7 @@ func (l *runLoop) do(command control.Command) {
 	case control.Close:
 		l.close(do)
 	case control.SetRDY:
-		l.conns[do.ID].link.Rdy(do.RDY)
+		l.setRDY(do)
 	case control.SetFlags:
 		l.setFlags(do)
 	case control.Drain:
@@ -175,6 +181,7 @@ func (l *runLoop) do(command control.Command) {
 			l.c.logs.writeRest()
 		}
 		logEvent(l.c.log, do.Event, func(id control.ID) link.Transport { return l.dials[id].link.Transport() })
+		l.tell(do.Event)
 	case control.Done:
 		l.over = true
 	}
@@ -274,7 +281,9 @@ func (l *runLoop) close(do control.Close) {
 func (l *runLoop) down(now time.Time, conn *consumerConn, err error) {
 	delete(l.conns, conn.id)
 	conn.lost()
-	l.past.add(conn)
+	l.past.add(conn.addr, conn.counts(), l.knows)
+	ended := conn.link.Stats()
+	l.justLost = int(ended.Unsent + ended.Orphaned) // #nosec G115 -- few
 	l.show()
 	l.machine.Down(now, conn.id, connLoss(err), reason(err))
 }

@@ -129,7 +129,7 @@ func (s *scene) balanced() Counts {
 	s.Helper()
 	shown := s.c.Snapshot()
 	c := shown.Counts
-	if int(c.Received) != int(c.Finished+c.Requeued+c.Expired+c.Lost)+shown.InFlight { // #nosec G115 -- few
+	if int(c.Received) != int(c.Finished+c.Requeued+c.Expired+c.Lost-c.Unsent)+shown.InFlight { // #nosec G115 -- few
 		s.Errorf("out of balance: %+v, %d in flight", c, shown.InFlight)
 	}
 	return c

@@ -133,7 +133,7 @@ func TestShutdownWithAFrozenNSQD(t *testing.T) {
 		if !ok || !slices.Equal(left.Cut, []string{"a:1"}) || len(left.Running) != 0 || took != 5100*time.Millisecond {
 			s.Errorf("error %v after %v, want a StopError with a:1 cut after 5.1 s", err, took)
 		}
-		if c := s.balanced(); c.Finished != 1 || c.Lost != 9 {
+		if c := s.balanced(); c.Finished != 10 || c.Lost != 9 || c.Unsent != 9 {
 			s.Errorf("%+v, want the one FIN that fits", c)
 		}
 		d.StartReading()

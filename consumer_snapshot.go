@@ -13,6 +13,16 @@ import (
 // Snapshot is the state of a Consumer when [Consumer.Snapshot] was called.
 type Snapshot struct {
 	Topic, Channel string
+	State          ConsumerState
+	Started        time.Time // when the Consumer was made
+
+	// Handlers is how many goroutines call handlers, Busy how many of them have a message.
+	Handlers, Busy int
+	// Queued is how many messages wait for a handler.
+	Queued int
+	// Oldest is for how long, to the millisecond, a handler has been at work on the message
+	// that it began first; 0 if none is at work.
+	Oldest time.Duration
 
 	MaxInFlight int  // as last set
 	Paused      bool // by Pause
@@ -36,21 +46,22 @@ type Snapshot struct {
 	// Without one it is zero; if the level is above 0, messages come one at a time.
 	BackoffUntil time.Time
 
+	// Lookupds has the nsqlookupds that the Consumer asks, in the order in which they were
+	// added.
+	Lookupds []LookupdSnapshot
+
 	Counts // over all connections, including those that have ended
 }
 
-// Counts say what became of messages. Received is the sum of Finished, Requeued,
-// Expired, Lost and the messages in flight. nsqd delivers requeued, expired and lost
-// messages again. When a connection ends, FINs and REQs that it has not sent move from
-// Finished and Requeued to Lost. Apart from that, counts only grow.
-type Counts struct {
-	Received uint64 // deliveries, redeliveries included
-	Finished uint64 // FINs given to a connection
-	Requeued uint64 // REQs given to a connection
-	Expired  uint64 // messages whose lease ended before a handler began them
-	Lost     uint64 // messages whose lease or connection ended before the FIN or REQ was sent
-	Refused  uint64 // FINs, REQs and TOUCHes that nsqd refused, mostly because they were late
-}
+// ConsumerState says how far the stop of a Consumer has come.
+type ConsumerState string
+
+// The states of a Consumer.
+const (
+	ConsumerRunning  ConsumerState = "running" // also before it has connected
+	ConsumerStopping ConsumerState = "stopping"
+	ConsumerStopped  ConsumerState = "stopped"
+)
 
 // ConnectionState is the state of a Consumer's connection to an nsqd.
 type ConnectionState string
@@ -82,7 +93,10 @@ type ConnectionSnapshot struct {
 	LastError error     // from the last failed dial or lost connection; nil for none
 	NextDial  time.Time // zero unless waiting; the earliest time if an nsqlookupd has to list the nsqd first
 
-	Counts // of this connection; zero without one
+	// Counts are over all connections to this nsqd since the Consumer has known it. While
+	// an old connection to it is being closed, there are two entries for the nsqd, of which
+	// each counts its own part.
+	Counts
 }
 
 // MarshalJSON writes LastError as its text, or null.
@@ -107,9 +121,11 @@ func (c *Consumer) Snapshot() Snapshot {
 
 func (l *runLoop) snapshot(now time.Time) Snapshot {
 	s := Snapshot{
-		Topic: l.c.topic, Channel: l.c.channel, Counts: l.past,
+		Topic: l.c.topic, Channel: l.c.channel, State: l.state(), Started: l.c.start,
+		Counts: l.past.sum, Lookupds: slices.Clone(l.lookupds),
 		MaxBytesInFlight: l.c.cfg.MaxBytesInFlight, BytesInFlight: l.c.memory.held.Load(),
 	}
+	s.Handlers, s.Busy, s.Queued, s.Oldest = l.c.queue.load()
 	s.MaxInFlight, s.Paused = l.machine.MaxInFlight()
 	var until time.Time
 	if s.BackoffLevel, until = l.machine.Backoff(); until.After(now) {
@@ -128,10 +144,24 @@ func (l *runLoop) snapshot(now time.Time) Snapshot {
 		shown.LastError = lastErrors[conn.id]
 		s.Connections = append(s.Connections, shown)
 		s.InFlight += shown.InFlight
-		s.add(conn)
+		s.add(conn.counts())
 	}
 	slices.SortStableFunc(s.Connections, func(a, b ConnectionSnapshot) int { return cmp.Compare(a.Addr, b.Addr) })
+	l.past.share(s.Connections)
 	return s
+}
+
+// state returns the state of the Consumer.
+func (l *runLoop) state() ConsumerState {
+	select {
+	case <-l.c.StopChan:
+		return ConsumerStopped
+	default:
+	}
+	if l.c.queue.isSealed() {
+		return ConsumerStopping
+	}
+	return ConsumerRunning
 }
 
 // notConnected returns the state of an nsqd to which there is no connection.
@@ -154,22 +184,12 @@ func (cc *consumerConn) snapshot() ConnectionSnapshot {
 	if cc.draining.Load() {
 		s.State, s.RDY = ConnectionClosing, 0
 	}
-	s.add(cc)
+	s.add(cc.counts())
 	return s
 }
 
-func (s *Counts) add(cc *consumerConn) {
-	l := cc.link.Stats()
-	s.Received += l.Received
-	s.Finished += l.Finished
-	s.Requeued += l.Requeued
-	s.Expired += l.Expired
-	s.Lost += l.Lost
-	s.Refused += cc.refused.Load()
-}
-
-// ConsumerStats is a Consumer's counts since it was made. [Consumer.Snapshot] has
-// more. MessagesFinished and MessagesRequeued can go down: see [Counts].
+// ConsumerStats is a Consumer's counts since it was made, none of which ever falls.
+// [Consumer.Snapshot] has more.
 type ConsumerStats struct {
 	MessagesReceived uint64 // deliveries, redeliveries included
 	MessagesFinished uint64 // FINs given to a connection
@@ -195,7 +215,7 @@ func (c *Consumer) Stats() *ConsumerStats {
 	now := c.connected.Load()
 	sum := now.past
 	for _, conn := range now.open {
-		sum.add(conn)
+		sum.add(conn.counts())
 	}
 	return &ConsumerStats{
 		MessagesReceived: sum.Received,
@@ -214,7 +234,7 @@ type connections struct {
 
 // show publishes the connections for Stats and IsStarved.
 func (l *runLoop) show() {
-	shown := &connections{open: make([]*consumerConn, 0, len(l.conns)), past: l.past}
+	shown := &connections{open: make([]*consumerConn, 0, len(l.conns)), past: l.past.sum}
 	for _, conn := range l.conns {
 		shown.open = append(shown.open, conn)
 	}

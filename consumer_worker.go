@@ -31,9 +31,10 @@ type worker struct {
 	// second. Both use compare-and-swap, so no message is both begun and taken back.
 	claims atomic.Uint64
 
+	since time.Duration // when it took the batch; the worker sets it, with the mutex held
+
 	// Used by the worker only:
 	now       time.Duration // when it last took a message
-	since     time.Duration // when it took the batch
 	batchSize int           // the length of its next batch, at least 1
 
 	// begun is when the worker began its current message. It is kept for auto_touch

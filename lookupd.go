@@ -2,10 +2,12 @@ package nsq
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/rdyhq/nsq/internal/discover"
 	"github.com/rdyhq/nsq/internal/fleet"
@@ -37,6 +39,31 @@ func lookupdResponses(r *discover.Result) fleet.Responses {
 		said.Listed[i] = fleet.Listing{Addr: r.Producers[i].Addr, Asked: r.Producers[i].Asked}
 	}
 	return said
+}
+
+// LookupdSnapshot is the state of an nsqlookupd.
+type LookupdSnapshot struct {
+	Addr         string    // its URL, without passwords and the query's values
+	LastResponse time.Time // when its last response came; zero before the first
+	NSQDs        int       // how many nsqds that response lists
+	LastError    error     // of the last request that has ended; nil if it had a response
+}
+
+// MarshalJSON writes LastError as its text, or null.
+func (s LookupdSnapshot) MarshalJSON() ([]byte, error) {
+	type plain LookupdSnapshot // without this method
+	return json.Marshal(struct {
+		plain
+		LastError *string // hides that of plain
+	}{plain(s), errorText(s.LastError)})
+}
+
+func lookupdSnapshots(r *discover.Result) []LookupdSnapshot {
+	states := make([]LookupdSnapshot, len(r.Lookupds))
+	for i, l := range r.Lookupds {
+		states[i] = LookupdSnapshot{Addr: l.Name, LastResponse: l.Responded, NSQDs: l.Producers, LastError: l.Err}
+	}
+	return states
 }
 
 // lookupdToken returns the bearer token for nsqlookupds, "" for none.

@@ -72,7 +72,7 @@ type (
 	// connections, and records which messages are still unacked. After the Abandons
 	// that follow, no ack can be sent.
 	AbandonHandlers struct{}
-	// Tell announces an event. Today the log is the only listener.
+	// Tell announces an event, for the log and for hooks.
 	Tell struct{ Event Event }
 	// Done ends the owner's loop.
 	Done struct{}
@@ -96,7 +96,7 @@ func (AbandonHandlers) command() {}
 func (Tell) command()            {}
 func (Done) command()            {}
 
-// Event is something that happened to the Consumer and is worth logging: one of
+// Event is something that happened to the Consumer and is worth telling: one of
 // the types below. Its ID may be that of a connection that is gone.
 type Event interface{ event() }
 
@@ -111,6 +111,7 @@ type (
 		ID    ID
 		Addr  string
 		Err   error
+		Took  time.Duration
 		First bool          // since the address became wanted or was last connected
 		Retry time.Duration // as in ConnLost
 	}
@@ -118,6 +119,7 @@ type (
 	ConnUp struct {
 		ID   ID
 		Addr string
+		Took time.Duration // of the dial
 	}
 	// ConnLost says that a connection ended although it was not draining.
 	ConnLost struct {
@@ -127,6 +129,7 @@ type (
 		// Retry is the time until the next dial. If that needs the consent of an
 		// nsqlookupd, it is the time until the next poll, 0 for a regular one.
 		Retry time.Duration
+		Up    time.Duration // how long it lasted
 	}
 	// ConnClosed says that a draining connection ended. Err is not nil if it was
 	// lost before all its messages were acked.
@@ -134,10 +137,12 @@ type (
 		ID   ID
 		Addr string
 		Err  error
+		Up   time.Duration // how long it lasted
 	}
-	// Unlisted says that the Consumer disconnects from an nsqd because no nsqlookupd
-	// lists it any more.
-	Unlisted struct{ Addr string }
+	// Listed says which nsqds the Consumer connects to from now on because an nsqlookupd
+	// lists them, and from which it disconnects because none does any more. The addresses
+	// are sorted.
+	Listed struct{ Added, Removed []string }
 	// LowMaxRDY says that an nsqd's max-rdy-count is below max_in_flight.
 	LowMaxRDY struct {
 		ID                  ID
@@ -153,8 +158,8 @@ type (
 	}
 	// Backoff says that the backoff level has changed.
 	Backoff struct {
-		Level int           // 0: backoff is over
-		Pause time.Duration // time until messages flow again
+		Level, Before int           // 0: no backoff
+		Pause         time.Duration // time until messages flow again
 	}
 	// StopBegun is the first event of a stop.
 	StopBegun struct{}
@@ -167,7 +172,7 @@ func (DialFailed) event() {}
 func (ConnUp) event()     {}
 func (ConnLost) event()   {}
 func (ConnClosed) event() {}
-func (Unlisted) event()   {}
+func (Listed) event()     {}
 func (LowMaxRDY) event()  {}
 func (FewSlots) event()   {}
 func (Overload) event()   {}

@@ -149,7 +149,8 @@ type nsqd struct {
 type link struct {
 	id       ID
 	addr     string
-	open     bool // it is a connection
+	open     bool      // it is a connection
+	since    time.Time // when the dial began or, of a connection, when it was opened
 	draining bool
 	lease    time.Duration
 	received uint64 // number of messages, as of the last Sample

@@ -13,14 +13,21 @@ func (m *Machine) Discovered(now time.Time, w fleet.Responses) {
 	if m.phase != Active {
 		return
 	}
-	for _, addr := range m.fleet.Discovered(now, w, nil) {
-		m.tell(Unlisted{addr})
-		m.disconnect(now, addr)
-	}
+	removed := m.fleet.Discovered(now, w, nil)
+	var added []string
 	for _, l := range w.Listed {
 		if m.nsqds[l.Addr] == nil && m.fleet.Wants(l.Addr) {
 			m.add(l.Addr)
+			added = append(added, l.Addr)
 		}
+	}
+	if len(added)+len(removed) > 0 {
+		slices.Sort(added)
+		slices.Sort(removed)
+		m.tell(Listed{Added: added, Removed: removed})
+	}
+	for _, addr := range removed {
+		m.disconnect(now, addr)
 	}
 }
 
@@ -32,7 +39,7 @@ func (m *Machine) dial(now time.Time) {
 	m.due = m.fleet.Take(now, m.due[:0])
 	for _, addr := range m.due {
 		m.lastID++
-		l := &link{id: m.lastID, addr: addr}
+		l := &link{id: m.lastID, addr: addr, since: now}
 		m.links[l.id] = l
 		m.nsqds[addr].id = l.id // fleet returns only addresses that are in nsqds
 		m.dials++
@@ -58,7 +65,8 @@ func (m *Machine) Dialled(now time.Time, id ID, lim Limits) {
 		m.give(Close{ID: id})
 		return
 	}
-	l.open, l.lease = true, lim.Lease
+	took := now.Sub(l.since)
+	l.open, l.since, l.lease = true, now, lim.Lease
 	n.failed = false
 	m.fleet.Up(now, l.addr)
 	m.flow.Up(now, id, cmp.Or(lim.MaxRDY, assumedMaxRDY))
@@ -67,7 +75,7 @@ func (m *Machine) Dialled(now time.Time, id ID, lim Limits) {
 		m.tell(LowMaxRDY{ID: id, Addr: l.addr, MaxRDY: lim.MaxRDY, MaxInFlight: m.maxInFlight})
 	}
 	m.tellFewSlots()
-	m.tell(ConnUp{id, l.addr})
+	m.tell(ConnUp{ID: id, Addr: l.addr, Took: took})
 	m.give(Open{id})
 	n.toldOK = n.toldOK || n.call != 0
 	m.replyWaiting(n, OK, nil)
@@ -83,7 +91,7 @@ func (m *Machine) DialFailed(now time.Time, id ID, kind fleet.Failure, err error
 		return
 	}
 	due := m.fleet.Failed(now, l.addr, kind)
-	m.tell(DialFailed{ID: id, Addr: l.addr, Err: err, First: !n.failed, Retry: retryIn(now, due)})
+	m.tell(DialFailed{ID: id, Addr: l.addr, Err: err, First: !n.failed, Took: now.Sub(l.since), Retry: retryIn(now, due)})
 	n.id, n.failed, n.err = 0, true, err
 	m.replyWaiting(n, Failed, err)
 }
@@ -107,13 +115,13 @@ func (m *Machine) Down(now time.Time, id ID, kind fleet.Loss, err error) {
 		m.sweepAt = time.Time{} // no connection is left, so no lease either
 	}
 	if l.draining {
-		m.tell(ConnClosed{ID: id, Addr: l.addr, Err: err})
+		m.tell(ConnClosed{ID: id, Addr: l.addr, Err: err, Up: now.Sub(l.since)})
 		return
 	}
 	n := m.nsqds[l.addr]
 	n.id, n.err = 0, err
 	due := m.fleet.Lost(now, l.addr, kind)
-	m.tell(ConnLost{ID: id, Addr: l.addr, Err: err, Retry: retryIn(now, due)})
+	m.tell(ConnLost{ID: id, Addr: l.addr, Err: err, Retry: retryIn(now, due), Up: now.Sub(l.since)})
 }
 
 // retryIn returns the time until the next dial, as fleet gives it.
@@ -171,6 +179,9 @@ func (m *Machine) wanted() []*nsqd {
 	slices.SortFunc(nsqds, func(a, b *nsqd) int { return cmp.Compare(a.addr, b.addr) })
 	return nsqds
 }
+
+// Wants reports whether an address is wanted.
+func (m *Machine) Wants(addr string) bool { return m.nsqds[addr] != nil }
 
 // NSQDs returns the states of the wanted addresses, ordered by address.
 func (m *Machine) NSQDs() []NSQD {

@@ -440,8 +440,13 @@ func (p *player) tell(e Event) {
 			early = " early"
 		}
 		p.say("tell: disconnected from %s%s", p.names[e.ID], early)
-	case Unlisted:
-		p.say("tell: %s is not listed", e.Addr)
+	case Listed:
+		for _, addr := range e.Added {
+			p.say("tell: %s is listed", addr)
+		}
+		for _, addr := range e.Removed {
+			p.say("tell: %s is not listed", addr)
+		}
 	case LowMaxRDY:
 		p.say("tell: max-rdy-count %d of %s is below %d", e.MaxRDY, p.names[e.ID], e.MaxInFlight)
 	case FewSlots:

@@ -110,8 +110,8 @@ func (m *Machine) listen() {
 func (m *Machine) tellBackoff(now time.Time) {
 	level, until := m.flow.BackoffLevel()
 	if level != m.toldLevel {
+		m.tell(Backoff{Level: level, Before: m.toldLevel, Pause: max(until.Sub(now), 0)})
 		m.toldLevel = level
-		m.tell(Backoff{Level: level, Pause: max(until.Sub(now), 0)})
 	}
 }
 

@@ -13,6 +13,7 @@ type Stats struct {
 	Expired  uint64 // messages that Expire gave up
 	Lost     uint64 // messages that Lose gave up, or whose FIN or REQ was never sent
 	Unsent   uint64 // FINs and REQs accepted and, when the link had ended, not sent
+	Orphaned uint64 // messages in flight when the link had ended; among Lost
 	Writes   uint64 // Write calls of the link
 	Bytes    uint64 // of the bodies of messages given to the receiver
 
@@ -91,9 +92,9 @@ func (l *Link) countOutcome(count *uint64) {
 //     message would be counted as lost twice.
 func (l *Link) closeAccounts() {
 	l.pending.takeAll(nil)
-	unsent := l.acks.takeUnsent(l.sent)
-	l.stats.Unsent += unsent
-	l.stats.Lost += unsent + uint64(max(l.stats.InFlight, 0)) // #nosec G115 -- not negative
+	l.stats.Unsent = l.acks.takeUnsent(l.sent)
+	l.stats.Orphaned = uint64(max(l.stats.InFlight, 0)) // #nosec G115 -- not negative
+	l.stats.Lost += l.stats.Unsent + l.stats.Orphaned
 	l.stats.InFlight = 0
 	l.settled = true
 }

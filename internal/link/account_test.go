@@ -38,7 +38,7 @@ func TestUnsentFinsAreLost(t *testing.T) {
 			taken := sent[:min(capacity, len(sent))]
 			whole := strings.Count(taken, "\n")
 			if int(s.Finished+s.Requeued-s.Unsent) != whole || s.Finished != 3 || s.Requeued != 1 || s.Expired != 1 ||
-				s.InFlight != 0 || int(s.Lost) != 5-whole {
+				s.InFlight != 0 || int(s.Lost) != 5-whole || s.Orphaned != 1 {
 				t.Errorf("capacity %d: %+v, want %d sent", capacity, s, whole)
 			}
 			l.Lose()

@@ -1,0 +1,140 @@
+package nsq
+
+import (
+	"strings"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/control"
+	"github.com/rdyhq/nsq/internal/discover"
+	"github.com/rdyhq/nsq/internal/wire"
+)
+
+// tell tells hooks of an event of the machine.
+func (l *runLoop) tell(event control.Event) {
+	h, topic, channel := l.c.hooks, l.c.topic, l.c.channel
+	switch e := event.(type) {
+	case control.DialFailed:
+		tell(h, h.connected, ConnectEvent{
+			Topic: topic, Channel: channel, Addr: e.Addr, Took: e.Took, Err: e.Err, RetryIn: e.Retry,
+		})
+	case control.ConnUp:
+		how := l.dials[e.ID].link.Transport()
+		tell(h, h.connected, ConnectEvent{
+			Topic: topic, Channel: channel, Addr: e.Addr, Took: e.Took,
+			Version: how.Version, TLS: how.TLS, Compression: how.Compression,
+		})
+	case control.ConnLost:
+		tell(h, h.disconnected, DisconnectEvent{
+			Topic: topic, Channel: channel, Addr: e.Addr, Err: e.Err, Up: e.Up, Lost: l.justLost, RetryIn: e.Retry,
+		})
+	case control.ConnClosed:
+		tell(h, h.disconnected, DisconnectEvent{
+			Topic: topic, Channel: channel, Addr: e.Addr, Err: e.Err, Up: e.Up, Lost: l.justLost,
+		})
+	case control.Listed:
+		tell(h, h.discovered, DiscoverEvent{Topic: topic, Channel: channel, Added: e.Added, Removed: e.Removed})
+	case control.Backoff:
+		tell(h, h.backedOff, BackoffEvent{Topic: topic, Channel: channel, Level: e.Level, Before: e.Before, Pause: e.Pause})
+	case control.StopBegun:
+		l.stopBegan = time.Now()
+	}
+}
+
+// setRDY writes an RDY, and tells hooks of it.
+func (l *runLoop) setRDY(do control.SetRDY) {
+	conn := l.conns[do.ID]
+	if len(l.c.hooks.ready) > 0 {
+		tell(l.c.hooks, l.c.hooks.ready, ReadyEvent{
+			Topic: l.c.topic, Channel: l.c.channel, Addr: conn.addr, RDY: do.RDY, Before: conn.link.Stats().RDY,
+		})
+	}
+	conn.link.Rdy(do.RDY)
+}
+
+// tellLookedUp tells hooks of a request to an nsqlookupd.
+func (h *hooks) tellLookedUp(topic string, r *discover.Request) {
+	if r != nil {
+		tell(h, h.lookedUp, LookupEvent{Topic: topic, Addr: r.Lookupd, Took: r.Took, NSQDs: r.Producers, Err: r.Err})
+	}
+}
+
+// tellAbandoned tells hooks that nsqd delivers a message again.
+func (cc *consumerConn) tellAbandoned(m *Message, begun bool, why error) {
+	h := cc.c.hooks
+	if len(h.abandoned) == 0 {
+		return
+	}
+	tell(h, h.abandoned, AbandonedEvent{
+		Topic: cc.c.topic, Channel: cc.c.channel, ID: m.ID, NSQDAddress: cc.addr,
+		Attempts: m.Attempts, Held: cc.c.elapsed() - m.received, Begun: begun, Why: why,
+	})
+}
+
+// tellRefused tells hooks that nsqd refused a FIN, REQ or TOUCH. nsqd's text names the
+// message: "FIN 0123456789abcdef failed ID not in flight".
+func (cc *consumerConn) tellRefused(err *wire.Error) {
+	if len(cc.c.hooks.abandoned) == 0 {
+		return
+	}
+	e := AbandonedEvent{
+		Topic: cc.c.topic, Channel: cc.c.channel, NSQDAddress: cc.addr, Begun: true, Why: protocolError(err),
+	}
+	if words := strings.Fields(err.Desc); len(words) > 1 && len(words[1]) == MsgIDLength {
+		copy(e.ID[:], words[1])
+	}
+	tell(cc.c.hooks, cc.c.hooks.abandoned, e)
+}
+
+// tellHandled calls the Handled hooks, on the worker's goroutine.
+func (c *Consumer) tellHandled(w *worker, m *Message, end ending) {
+	now := time.Now()
+	elapsed := now.Sub(c.start)
+	e := HandledEvent{
+		Topic: c.topic, Channel: c.channel, Message: m, Outcome: end.shownAs(m), Err: end.err,
+		Age:    time.Duration(now.UnixNano()-m.Timestamp) - (elapsed - w.now),
+		Waited: w.now - m.received,
+		Took:   elapsed - w.now,
+	}
+	if e.Outcome == OutcomeRequeued {
+		if e.Delay = end.delay; e.Delay == autoDelay {
+			e.Delay = c.cfg.requeueDelay(m.Attempts)
+		}
+	}
+	if m.bodies != nil && m.is(responded|manualResponse) {
+		e.Message = withoutBody(m)
+	}
+	c.hooks.handled.call(c.log, e)
+}
+
+// withoutBody returns a copy of a message whose body may be recycled at any time.
+func withoutBody(m *Message) *Message {
+	return &Message{
+		ID: m.ID, Timestamp: m.Timestamp, Attempts: m.Attempts, NSQDAddress: m.NSQDAddress, Delegate: m.Delegate,
+		original: m.own(), conn: m.conn, epoch: m.epoch, received: m.received,
+	}
+}
+
+// awaitHooks tells hooks that the Consumer has stopped, and runs events until all hooks
+// have returned, but no longer than stop_timeout: a hook may be waiting for a Snapshot.
+func (l *runLoop) awaitHooks() {
+	h := l.c.hooks
+	ended := h.finish(StoppedEvent{
+		Topic: l.c.topic, Channel: l.c.channel, Took: time.Since(l.stopBegan), Left: l.left,
+	})
+	timer := time.NewTimer(l.c.cfg.StopTimeout)
+	defer timer.Stop()
+	for {
+		for _, event := range l.c.mail.take() {
+			event(time.Now())
+			l.carryOut()
+		}
+		select {
+		case <-ended:
+			return
+		case <-l.c.mail.wake:
+		case <-timer.C:
+			l.c.log.Warn("a hook has not returned within stop_timeout, stopping without it")
+			return
+		}
+	}
+}

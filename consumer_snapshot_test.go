@@ -1,0 +1,162 @@
+package nsq
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// fell returns the name of a count that is less than before, empty if none is.
+func fell(before, now Counts) string {
+	b, n := reflect.ValueOf(before), reflect.ValueOf(now)
+	for i := range b.NumField() {
+		if n.Field(i).Uint() < b.Field(i).Uint() {
+			return b.Type().Field(i).Name
+		}
+	}
+	return ""
+}
+
+// No count ever falls, in all or of one nsqd, though connections are cut 20 times while
+// acks wait to be sent. Those that were not sent are counted.
+func TestCountsNeverFall(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.net.Capacity = 200 // less than the FINs of a batch
+		s.cfg.WriteTimeout = time.Minute
+		s.cfg.MaxInFlight = 40
+		s.cfg.MaxBackoffDuration = 0
+		s.cfg.DefaultRequeueDelay = 0
+		n := 0
+		s.consumer(2, func(*Message) error {
+			if n++; n%10 == 0 {
+				return errBoom
+			}
+			return nil
+		})
+		nsqds := []*nsqtest.Nsqd{s.nsqd("a:1"), s.nsqd("b:1")}
+		s.connect(nsqds...)
+		var sum Counts
+		before := map[string]Counts{}
+		look := func() {
+			s.Helper()
+			synctest.Wait()
+			s.balanced()
+			shown := s.c.Snapshot()
+			var all Counts
+			now := map[string]Counts{}
+			for _, c := range shown.Connections {
+				of := now[c.Addr]
+				of.add(&c.Counts)
+				now[c.Addr] = of
+				all.add(&c.Counts)
+			}
+			if what := fell(sum, shown.Counts); what != "" {
+				s.Errorf("%s fell: %+v, before %+v", what, shown.Counts, sum)
+			}
+			for addr := range before {
+				if what := fell(before[addr], now[addr]); what != "" {
+					s.Errorf("%s of %s fell: %+v, before %+v", what, addr, now[addr], before[addr])
+				}
+			}
+			if all != shown.Counts {
+				s.Errorf("the nsqds count %+v, the Consumer %+v", all, shown.Counts)
+			}
+			sum, before = shown.Counts, now
+		}
+		for cut := range 20 {
+			d := nsqds[cut%2]
+			after(3 * time.Minute) // connections that last are redialled soon
+			look()
+			d.StopReading()
+			flood(d, 30)
+			look()
+			d.Disconnect(d.Clients()[0].Conn)
+			look()
+			d.StartReading()
+			look()
+		}
+		if sum.Unsent < 20 || sum.Finished < 400 || sum.Requeued < 20 {
+			s.Errorf("%+v: hardly any ack was cut off, so the test shows nothing", sum)
+		}
+
+		// While an old connection closes, the nsqd has two entries.
+		if err := s.c.DisconnectFromNSQD("a:1"); err != nil {
+			s.Fatal(err)
+		}
+		s.connect(nsqds[0])
+		look()
+		if err := s.c.DisconnectFromNSQD("a:1"); err != nil {
+			s.Fatal(err)
+		}
+		after(time.Minute)
+		if got := s.c.Snapshot(); len(got.Connections) != 1 || got.Connections[0].Addr != "b:1" || fell(sum, got.Counts) != "" {
+			s.Errorf("%+v", got)
+		}
+		nsqds[1].Disconnect(nsqds[1].Clients()[0].Conn)
+		after(time.Minute)
+		if past := s.c.loop.past.byNSQD; len(past) > 1 {
+			s.Errorf("%d nsqds are remembered: %v", len(past), past)
+		}
+	})
+}
+
+// A Snapshot tells given-up, discarded and panicked messages apart, and says what handlers
+// are doing.
+func TestSnapshotOfHandlers(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight, s.cfg.MaxAttempts, s.cfg.MaxBackoffDuration = 8, 1, 0
+		s.cfg.DefaultRequeueDelay = 0
+		begun := time.Now()
+		s.consumer(3, hookedHandler)
+		if got := s.c.Snapshot(); got.Handlers != 3 || got.Busy != 0 || got.State != ConsumerRunning || !got.Started.Equal(begun) {
+			s.Errorf("%+v", got)
+		}
+		d := s.nsqd("a:1")
+		s.connect(d)
+		d.Publish("t", "fails", "discards", "panics")
+		after(2 * time.Millisecond)
+		got := s.c.Snapshot().Counts
+		if want := (Counts{Received: 5, Finished: 3, Requeued: 2, GivenUp: 2, Discarded: 1, Panicked: 1}); got != want {
+			s.Errorf("%+v, want %+v", got, want)
+		}
+		d.Publish("t", "slow", "slow", "slow")
+		synctest.Wait()
+		d.Publish("t", "m", "m")
+		after(3 * time.Second)
+		now := s.c.Snapshot()
+		if now.Busy != 3 || now.Queued != 2 || now.InFlight != 5 || now.Oldest != 3*time.Second {
+	s.Errorf("%d busy, %d queued, %d in flight, the oldest for %v", now.Busy, now.Queued, now.InFlight, now.Oldest)
+		}
+		s.c.Stop()
+		if got := s.c.Snapshot().State; got != ConsumerStopping {
+			s.Errorf("state %q during the stop", got)
+		}
+		<-s.c.StopChan
+		if got := s.c.Snapshot(); got.State != ConsumerStopped || got.Handlers != 0 || got.Oldest != 0 {
+			s.Errorf("%+v", got)
+		}
+	})
+}
+
+// Snapshots can be stored as JSON, in which names and states are words.
+func TestSnapshotReadsWell(t *testing.T) {
+	text, err := json.MarshalIndent(Snapshot{
+		Topic: "t", Channel: "c", State: ConsumerRunning,
+		Lookupds: []LookupdSnapshot{{Addr: "http://l:1/lookup", LastError: errBoom}},
+	}, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		State    string
+		Finished int
+		Lookupds []struct{ Addr, LastError string }
+	}
+	if err := json.Unmarshal(text, &got); err != nil || got.State != "running" || got.Lookupds[0].LastError != "boom" {
+		t.Errorf("%v: %s", err, text)
+	}
+}
