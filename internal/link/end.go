@@ -94,8 +94,25 @@ func (l *Link) loopEnded() {
 	if cause == nil {
 		cause = net.ErrClosed
 	}
-	for _, w := range unanswered {
+	l.tellEnd(unanswered, func(w awaitedReply) {
 		w.to.Reply(nil, &UnansweredError{Addr: l.cfg.Addr, Sent: w.start < sent, Err: cause})
+	}, err)
+}
+
+// tellEnd tells the remaining Repliers, and then the receiver, that the link has ended. If
+// a Replier ends the goroutine by runtime.Goexit, another one tells the rest.
+func (l *Link) tellEnd(unanswered []awaitedReply, tell func(awaitedReply), err error) {
+	told := false
+	defer func() {
+		if !told {
+			go l.tellEnd(unanswered, tell, err)
+		}
+	}()
+	for len(unanswered) > 0 {
+		w := unanswered[0]
+		unanswered = unanswered[1:]
+		tell(w)
 	}
+	told = true
 	l.receiver.Down(err)
 }

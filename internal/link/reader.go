@@ -12,7 +12,16 @@ import (
 // readLoop reads until the link ends. It waits for the socket, and while too much of what
 // it has read is left to do: see awaitBacklog and awaitRoom.
 func (l *Link) readLoop() {
-	defer l.loopEnded()
+	// A Replier may call runtime.Goexit, which ends this goroutine. The deferred function
+	// then starts another one, which goes on behind the frame that was replied to.
+	over := false
+	defer func() {
+		if over {
+			l.loopEnded()
+		} else {
+			go l.readLoop()
+		}
+	}()
 	var batch []wire.Message
 	for {
 		err := l.handleFrames(&batch)
@@ -26,6 +35,7 @@ func (l *Link) readLoop() {
 		}
 		if err != nil {
 			l.readFailed(err)
+			over = true
 			return
 		}
 	}
