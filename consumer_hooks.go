@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/internal/control"
-	"github.com/rdyhq/nsq/internal/discover"
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
@@ -49,13 +48,6 @@ func (l *runLoop) setRDY(do control.SetRDY) {
 		})
 	}
 	conn.link.Rdy(do.RDY)
-}
-
-// tellLookedUp tells hooks of a request to an nsqlookupd.
-func (h *hooks) tellLookedUp(topic string, r *discover.Request) {
-	if r != nil {
-		tell(h, h.lookedUp, LookupEvent{Topic: topic, Addr: r.Lookupd, Took: r.Took, NSQDs: r.Producers, Err: r.Err})
-	}
 }
 
 // tellAbandoned tells hooks that nsqd delivers a message again.

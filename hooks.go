@@ -6,10 +6,12 @@ import "time"
 // happens: for metrics, traces and alerts. Set them in [Config].Hooks. Those that are nil
 // cost nothing.
 //
-// Handled and Published run on the goroutine that handled the message or received nsqd's
-// reply, before the message is acked or the caller learns of the reply. The time that they
-// take is added to every message, so they should do no I/O. They are called from many
-// goroutines at once.
+// Handled runs on the goroutine that handled the message, before the message is acked.
+// Published runs on the goroutine that called the publish method, before the method
+// returns; for an asynchronous publish it runs on the goroutine that reads nsqd's replies,
+// before the transaction is sent. The time that they take is added to every message, so they
+// should do no I/O, and they must not publish, nor stop the Producer. They are called from
+// many goroutines at once.
 //
 // All other hooks run on one goroutine of the Consumer, Producer or ProducerPool, one at a
 // time and in the order of the events. They may block and may call any method, Snapshot
@@ -40,7 +42,11 @@ type Hooks struct {
 	// failed: its lease or its connection ended, nsqd refused its ack, or its body was not
 	// read because it is too big.
 	Abandoned func(AbandonedEvent)
-	// Published is called when a publish has ended, once for each command: an MPUB is one.
+	// Published is called when a publish has ended, well or not, once for each command: an
+	// MPUB is one, also if it was sent again over another connection, or not at all. A
+	// pool's publish is one for each nsqd that it tries, or one without an Addr if it finds
+	// no nsqd to try. A publish after Stop is one; a publish with an invalid topic name, body
+	// or delay is none.
 	Published func(PublishedEvent)
 	// PoolChanged is called when a pool passes over an nsqd from now on, or no longer does.
 	PoolChanged func(PoolEvent)
@@ -166,14 +172,15 @@ type AbandonedEvent struct {
 // PublishedEvent says that a publish has ended.
 type PublishedEvent struct {
 	Topic    string
-	Addr     string        // of the nsqd
+	Addr     string        // of the nsqd; empty if a pool had none to try
 	Messages int           // 1, or how many an MPUB has
 	Bytes    int           // of their bodies
-	Start    time.Time     // when the publish was called
+	Start    time.Time     // when the publish was called or, in a pool, turned to this nsqd
 	Took     time.Duration // until its result
 	Deferred time.Duration // the delay of a DPUB
 	// Err is nil if nsqd has stored the messages. It is that of the publish methods with a
-	// context: see [ErrNotSent] and [ErrUnknownOutcome].
+	// context: an [ErrProtocol], or an error that wraps [ErrNotSent], [ErrUnknownOutcome] or
+	// [ErrStopped].
 	Err error
 }
 

@@ -129,11 +129,16 @@ func (l hookList[E]) call(log *slog.Logger, event E) {
 }
 
 func (h *hook[E]) run(log *slog.Logger, event E) {
+	returned := false
 	defer func() {
-		if p := recover(); p != nil && !h.panicked.Swap(true) {
+		if returned {
+			return
+		}
+		if p := recover(); !h.panicked.Swap(true) { // without a panic it called runtime.Goexit
 			log.Error("a hook panicked, further panics of the same hook are not logged",
 				"hook", h.name, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	h.call(event)
+	returned = true
 }

@@ -41,6 +41,13 @@ func lookupdResponses(r *discover.Result) fleet.Responses {
 	return said
 }
 
+// tellLookedUp tells hooks of a request to an nsqlookupd.
+func (h *hooks) tellLookedUp(topic string, r *discover.Request) {
+	if r != nil {
+		tell(h, h.lookedUp, LookupEvent{Topic: topic, Addr: r.Lookupd, Took: r.Took, NSQDs: r.Producers, Err: r.Err})
+	}
+}
+
 // LookupdSnapshot is the state of an nsqlookupd.
 type LookupdSnapshot struct {
 	Addr         string    // its URL, without passwords and the query's values

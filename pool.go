@@ -2,12 +2,12 @@ package nsq
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // ProducerPool publishes to several nsqds in turn: to those whose addresses it was
@@ -36,6 +36,8 @@ type ProducerPool struct {
 	cfg        *Config
 	logs       *logs
 	log        *slog.Logger
+	hooks      *hooks         // of the Producers, too
+	tally      *producerTally // counts for all members, including those that were let go
 	discovery  *poolDiscovery // nil if the nsqds were given
 	async      *poolAsync
 	duplicates atomic.Bool // see AllowDuplicates
@@ -61,9 +63,10 @@ type poolMember struct {
 
 	owes atomic.Int32 // publishes that wait at the nsqd
 
-	unhealthy bool  // a publish failed, and a goroutine probes the nsqd
-	lastError error // of the last publish or probe that failed
+	unhealthy bool // a publish failed, and a goroutine probes the nsqd
 }
+
+func (m *poolMember) addr() string { return m.p.addr }
 
 // Healthy reports whether the nsqd takes its turns. Callers hold the pool's mutex.
 func (m *poolMember) Healthy() bool { return !m.unhealthy }
@@ -101,16 +104,17 @@ func newProducerPool(config *Config) (*ProducerPool, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	pool := &ProducerPool{cfg: config.clone(), stopped: make(chan struct{}), changed: make(chan struct{})}
+	pool := &ProducerPool{cfg: config.clone(), tally: &producerTally{}, stopped: make(chan struct{}), changed: make(chan struct{})}
 	pool.logs = newLogs(pool.cfg.Logger)
 	pool.log = pool.logs.logger
+	pool.hooks = newHooks(pool.cfg.Hooks, pool.log)
 	pool.alive, pool.stop = context.WithCancelCause(context.Background())
 	pool.async = newPoolAsync(pool.alive, pool.log, pool.cfg.ReadTimeout)
 	return pool, nil
 }
 
 func (pool *ProducerPool) newMember(addr string) *poolMember {
-	m := &poolMember{p: newProducer(addr, pool.cfg, pool.logs)}
+	m := &poolMember{p: newProducer(addr, pool.cfg, pool.logs, pool.hooks, &producerTally{pool: pool.tally})}
 	if pool.discovery != nil {
 		m.gate = pool.discovery.gate.member(addr, func(err error) { pool.passOver(m, err) })
 		m.p.nsqd.gate = m.gate
@@ -129,7 +133,7 @@ func (pool *ProducerPool) AllowDuplicates(allow bool) { pool.duplicates.Store(al
 // now gets ErrStopped, and goes to another nsqd.
 func (pool *ProducerPool) letGo(m *poolMember) {
 	pool.log.InfoContext(repeating, "nsqd is not listed any more, disconnecting", "nsqd", m.p.addr)
-	pool.wg.Go(func() { m.p.stop(pool.alive) })
+	pool.wg.Go(func() { m.p.leave(pool.alive) })
 }
 
 // broadcast wakes the publishes that wait for a member. Callers hold the mutex.
@@ -141,8 +145,8 @@ func (pool *ProducerPool) broadcast() {
 
 // Stop stops the pool. It stops the Producers of all nsqds at the same time, as
 // [Producer.Stop] does, and waits for them. Then it waits until the transactions of
-// asynchronous publishes are received, as a Producer does. A second call waits for
-// the first.
+// asynchronous publishes are received, and until the hooks have returned, as a Producer
+// does. A second call waits for the first.
 func (pool *ProducerPool) Stop() {
 	pool.mu.Lock()
 	first := !pool.stopping
@@ -155,45 +159,19 @@ func (pool *ProducerPool) Stop() {
 		return
 	}
 	defer close(pool.stopped)
+	start := time.Now()
 	limit, cancel := context.WithTimeout(context.Background(), pool.cfg.StopTimeout)
 	defer cancel()
 	pool.stop(ErrStopped)
 	var stops sync.WaitGroup
 	for _, m := range members {
-		stops.Go(m.p.Stop)
+		stops.Go(func() { m.p.leave(pool.alive) }) // which has ended
 	}
 	stops.Wait()
 	pool.wg.Wait()
 	pool.async.finish(limit)
+	pool.hooks.stopEnded(StoppedEvent{Took: time.Since(start)}, pool.cfg.StopTimeout)
 	pool.logs.writeRest()
-}
-
-// PoolMember is the state of one nsqd of a [ProducerPool].
-type PoolMember struct {
-	Addr      string // as given, or as listed
-	Healthy   bool   // it takes its turns
-	LastError error  // of the last publish or ping that failed; nil if none did
-}
-
-// MarshalJSON writes LastError as its text, or null.
-func (m PoolMember) MarshalJSON() ([]byte, error) {
-	type plain PoolMember // without this method
-	return json.Marshal(struct {
-		plain
-		LastError *string // hides that of plain
-	}{plain(m), errorText(m.LastError)})
-}
-
-// Snapshot returns the state of the nsqds in the order in which they were given.
-// Those that nsqlookupds list are ordered by address.
-func (pool *ProducerPool) Snapshot() []PoolMember {
-	pool.mu.Lock()
-	defer pool.mu.Unlock()
-	var members []PoolMember
-	for _, m := range pool.members {
-		members = append(members, PoolMember{Addr: m.p.addr, Healthy: m.Healthy(), LastError: m.lastError})
-	}
-	return members
 }
 
 // SetLogger sets where log lines of the pool and its nsqds go, and the lowest level

@@ -41,16 +41,17 @@ func (pool *ProducerPool) publishAsync(m *publication, done chan *ProducerTransa
 	if err := m.check(pool.cfg.maxBody()); err != nil {
 		return err
 	}
+	start := pool.hooks.start()
 	if !pool.startAsync() {
-		return ErrStopped
+		return pool.untried(m, start, ErrStopped)
 	}
 	async := pool.async
 	q, err := async.queues.reserve(done)
 	if err != nil {
-		return err
+		return pool.untried(m, start, err)
 	}
 	a := &poolTransaction{m: m.clone(), queue: q, t: &ProducerTransaction{Args: args}}
-	err = pool.tryMembers(context.Background(), &a.tries, func(to *poolMember) error {
+	err = pool.tryMembers(context.Background(), &a.tries, &a.m, func(to *poolMember) error {
 		a.at = to
 		to.owes.Add(1) // until replied
 		err := to.p.publishAsync(&a.m, async.posted, []any{a})
@@ -90,7 +91,7 @@ func (pool *ProducerPool) replied(t *ProducerTransaction) {
 		pool.complete(a, triesError(&a.tries, nil))
 	default:
 		pool.async.retries.Go(func() {
-			pool.complete(a, pool.tryMembers(ctx, &a.tries, func(to *poolMember) error {
+			pool.complete(a, pool.tryMembers(ctx, &a.tries, &a.m, func(to *poolMember) error {
 				return to.p.publish(ctx, &a.m)
 			}))
 		})

@@ -69,6 +69,7 @@ func (pool *ProducerPool) SetLookupdHttpClient(httpclient *http.Client) {
 
 // discovered adopts the result of a poll.
 func (pool *ProducerPool) discovered(result discover.Result) {
+	pool.hooks.tellLookedUp("", result.Ended)
 	listed, gone := pool.discovery.compare(&result)
 	for _, m := range pool.update(&result, listed, gone) {
 		pool.letGo(m)
@@ -83,7 +84,15 @@ func (pool *ProducerPool) update(result *discover.Result, listed, gone []string)
 	members := pool.members
 	pool.mu.Unlock()
 	slices.Sort(listed)
-	members, removed := publishing.Merge(members, listed, gone, func(m *poolMember) string { return m.p.addr }, pool.newMember)
+	var change DiscoverEvent
+	join := func(addr string) *poolMember {
+		change.Added = append(change.Added, addr)
+		return pool.newMember(addr)
+	}
+	members, removed := publishing.Merge(members, listed, gone, (*poolMember).addr, join)
+	for _, m := range removed {
+		change.Removed = append(change.Removed, m.addr())
+	}
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
 	if pool.stopping { // Stop has its list of members already
@@ -91,6 +100,9 @@ func (pool *ProducerPool) update(result *discover.Result, listed, gone []string)
 	}
 	pool.discovery.remember(result)
 	pool.members = members
+	if len(change.Added)+len(change.Removed) > 0 {
+		tell(pool.hooks, pool.hooks.discovered, change)
+	}
 	pool.broadcast()
 	return removed
 }

@@ -10,13 +10,14 @@ import (
 
 // passOver makes an nsqd unhealthy until probe finds that it works.
 func (pool *ProducerPool) passOver(m *poolMember, err error) {
+	m.p.nsqd.noteError(err)
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
-	m.lastError = err
 	if m.unhealthy || pool.stopping {
 		return
 	}
 	m.unhealthy = true
+	tell(pool.hooks, pool.hooks.poolChanged, PoolEvent{Addr: m.p.addr, Err: err})
 	pool.wg.Go(func() { pool.probe(m) })
 }
 
@@ -48,9 +49,7 @@ func (pool *ProducerPool) probe(m *poolMember) {
 		if errors.Is(err, ErrStopped) {
 			return
 		}
-		pool.mu.Lock()
-		m.lastError = err
-		pool.mu.Unlock()
+		m.p.nsqd.noteError(err)
 	}
 }
 
@@ -75,5 +74,6 @@ func (pool *ProducerPool) recovered(m *poolMember) {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
 	m.unhealthy = false
+	tell(pool.hooks, pool.hooks.poolChanged, PoolEvent{Addr: m.p.addr, Healthy: true})
 	pool.broadcast()
 }

@@ -57,5 +57,5 @@ func (pool *ProducerPool) publish(ctx context.Context, m *publication) error {
 	if err := pool.check(m); err != nil {
 		return err
 	}
-	return pool.tryMembers(ctx, &poolTries{}, func(to *poolMember) error { return to.p.publish(ctx, m) })
+	return pool.tryMembers(ctx, &poolTries{}, m, func(to *poolMember) error { return to.p.publish(ctx, m) })
 }

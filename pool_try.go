@@ -14,35 +14,48 @@ type poolTries = publishing.Tries[*poolMember]
 
 // tryMembers publishes to one nsqd after the other, until one has the message or no
 // other may be tried.
-func (pool *ProducerPool) tryMembers(ctx context.Context, t *poolTries, publish func(*poolMember) error) error {
+func (pool *ProducerPool) tryMembers(ctx context.Context, t *poolTries, m *publication, publish func(*poolMember) error) error {
+	start := pool.hooks.start()
 	for {
-		m, err := pool.choose(ctx, t)
-		if err == nil && m == nil {
+		to, err := pool.choose(ctx, t)
+		if err == nil && to == nil {
 			if err = pool.waitForMember(ctx, t); err == nil {
 				continue
 			}
 		}
 		if errors.Is(err, errAllTried) {
 			return triesError(t, nil)
+		} else if err != nil && !m.tried {
+			return pool.untried(m, start, err)
 		} else if err != nil {
 			return triesError(t, err)
 		}
-		if err = pool.tryMember(ctx, m, publish); err == nil {
+		if err = pool.tryMember(ctx, to, m, publish); err == nil {
 			return nil
 		}
-		if retry := pool.noteFailure(ctx, t, m, err); !retry {
+		if retry := pool.noteFailure(ctx, t, to, err); !retry {
 			return triesError(t, nil)
 		}
 	}
 }
 
+// untried ends a publish that found no nsqd to try, and returns its error.
+func (pool *ProducerPool) untried(m *publication, start time.Time, err error) error {
+	m.start = start
+	pool.tally.ended(m.messages(), err)
+	pool.hooks.publishEnded(m, "", err)
+	return err
+}
+
 // tryMember publishes to an nsqd that choose returned, once there is a connection to it.
-func (pool *ProducerPool) tryMember(ctx context.Context, m *poolMember, publish func(*poolMember) error) error {
-	defer m.owes.Add(-1)
-	if err := pool.reach(ctx, m); err != nil {
+func (pool *ProducerPool) tryMember(ctx context.Context, to *poolMember, m *publication, publish func(*poolMember) error) error {
+	defer to.owes.Add(-1)
+	m.tried, m.start = true, pool.hooks.start()
+	if err := pool.reach(ctx, to); err != nil {
+		to.p.ended(m, err)
 		return err
 	}
-	return publish(m)
+	return publish(to)
 }
 
 // reach waits for a connection to an nsqd, for half of the time that ctx leaves: the

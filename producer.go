@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 )
 
 // Producer publishes messages to one nsqd. It connects on first use, and again on the
@@ -30,6 +31,8 @@ type Producer struct {
 	logs *logs
 	log  *slog.Logger
 
+	hooks   *hooks         // of the pool, if it belongs to one
+	tally   *producerTally // counts what its publishes have come to
 	nsqd    *connector
 	queues  *transactionQueues
 	replies sync.Pool     // of *publishReply, for reuse
@@ -47,14 +50,15 @@ func NewProducer(addr string, config *Config) (*Producer, error) {
 		return nil, err
 	}
 	cfg := config.clone()
-	return newProducer(addr, cfg, newLogs(cfg.Logger)), nil
+	logs := newLogs(cfg.Logger)
+	return newProducer(addr, cfg, logs, newHooks(cfg.Hooks, logs.logger), &producerTally{}), nil
 }
 
-// newProducer returns a Producer that may share its config and logs with others.
-func newProducer(addr string, cfg *Config, logs *logs) *Producer {
-	p := &Producer{addr: addr, cfg: cfg, logs: logs, stopped: make(chan struct{})}
+// newProducer returns a Producer that may share its config, logs and hooks with others.
+func newProducer(addr string, cfg *Config, logs *logs, hooks *hooks, tally *producerTally) *Producer {
+	p := &Producer{addr: addr, cfg: cfg, logs: logs, hooks: hooks, tally: tally, stopped: make(chan struct{})}
 	p.log = p.logs.logger.With("nsqd", addr)
-	p.nsqd = newConnector(addr, cfg, p.log)
+	p.nsqd = newConnector(addr, cfg, p.log, hooks, tally)
 	p.queues = newTransactionQueues(p.nsqd.alive, p.log, "["+addr+"]", cfg.ReadTimeout)
 	return p
 }
@@ -73,22 +77,36 @@ func (p *Producer) Ping() error { return asGoNSQ(p.nsqd.ping()) }
 // the transactions of asynchronous publishes are received (see
 // [Producer.PublishAsync]). All this is bounded by stop_timeout. An nsqd that takes
 // nothing and says nothing for 5 seconds is not waited for any longer; its replies to
-// the publishes under way are lost. A second call waits for the first.
+// the publishes under way are lost. At last it waits until the hooks have returned, for
+// stop_timeout at most. A second call waits for the first.
 func (p *Producer) Stop() {
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	p.stop(now)
-	p.logs.writeRest()
-}
-
-// stop is Stop, but waits for an nsqd that shows no sign of life until urgent has ended,
-// and leaves the logs alone, which others may share.
-func (p *Producer) stop(urgent context.Context) {
 	if !p.nsqd.refuse() {
 		<-p.stopped
 		return
 	}
 	defer close(p.stopped)
+	start := time.Now()
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	p.drain(now)
+	p.hooks.stopEnded(StoppedEvent{Addr: p.addr, Took: time.Since(start)}, p.cfg.StopTimeout)
+	p.logs.writeRest()
+}
+
+// leave is Stop for a Producer of a pool. It waits for an nsqd that shows no sign of life
+// until urgent has ended, and leaves the hooks and logs alone, which others share.
+func (p *Producer) leave(urgent context.Context) {
+	if !p.nsqd.refuse() {
+		<-p.stopped
+		return
+	}
+	defer close(p.stopped)
+	p.drain(urgent)
+}
+
+// drain waits for nsqd's replies, and until the transactions are received. It waits for an
+// nsqd that shows no sign of life until urgent has ended.
+func (p *Producer) drain(urgent context.Context) {
 	p.log.Info("stopping")
 	limit, cancel := context.WithTimeout(context.Background(), p.cfg.StopTimeout)
 	defer cancel()

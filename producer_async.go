@@ -53,12 +53,23 @@ func (p *Producer) publishAsync(m *publication, done chan *ProducerTransaction, 
 	if err := p.check(m); err != nil {
 		return err
 	}
+	m.begin(p.hooks)
+	err := p.enqueueAsync(m, done, args)
+	if err != nil {
+		p.ended(m, err)
+	}
+	return err
+}
+
+// enqueueAsync queues a publish. Unless it returns an error, a transactionReply ends it.
+func (p *Producer) enqueueAsync(m *publication, done chan *ProducerTransaction, args []any) error {
 	q, err := p.queues.reserve(done)
 	if err != nil {
 		return err
 	}
 	m.patience = p.queues.patience
-	r := &transactionReply{p: p, topic: m.topic, queue: q, t: ProducerTransaction{Args: args}}
+	r := p.newTransactionReply(m)
+	r.queue, r.t.Args = q, args
 	err = retryLost(func() error {
 		return p.enqueue(context.Background(), m, func(way passage) link.Replier {
 			r.passage = way
@@ -74,15 +85,40 @@ func (p *Producer) publishAsync(m *publication, done chan *ProducerTransaction, 
 // transactionReply receives the reply to one asynchronous publish.
 type transactionReply struct {
 	passage
-	p     *Producer
-	topic string
-	queue *transactionQueue // nil without a doneChan
-	t     ProducerTransaction
+	p        *Producer
+	topic    string
+	messages int
+	event    *PublishedEvent   // nil without a Published hook
+	queue    *transactionQueue // nil without a doneChan
+	t        ProducerTransaction
 }
 
-// Reply completes the transaction.
+// hookedReply is a transactionReply with its event, in one piece of memory.
+type hookedReply struct {
+	transactionReply
+	published PublishedEvent
+}
+
+func (p *Producer) newTransactionReply(m *publication) *transactionReply {
+	if len(p.hooks.published) == 0 {
+		return &transactionReply{p: p, topic: m.topic, messages: m.messages()}
+	}
+	r := &hookedReply{
+		transactionReply: transactionReply{p: p, topic: m.topic, messages: m.messages()},
+		published:        m.event(p.addr),
+	}
+	r.event = &r.published
+	return &r.transactionReply
+}
+
+// Reply ends the publish and completes the transaction, even if a hook ends the goroutine
+// by runtime.Goexit.
 func (r *transactionReply) Reply(data []byte, err error) {
 	r.t.Cause = publishError(r.p.addr, r.topic, r.replied(data, err))
 	r.t.Error = asGoNSQ(r.t.Cause)
-	r.p.queues.post(r.queue, &r.t)
+	defer r.p.queues.post(r.queue, &r.t)
+	r.p.tally.ended(r.messages, r.t.Cause)
+	if r.event != nil {
+		r.p.hooks.tellPublished(*r.event, r.t.Cause)
+	}
 }

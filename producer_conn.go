@@ -23,6 +23,9 @@ type connector struct {
 	log  *slog.Logger
 	gate dialGate // nil if every dial is allowed
 
+	hooks *hooks
+	tally *producerTally
+
 	// alive ends when the Producer is stopped. The dial under way, and waits for a
 	// connection or for room, end with it.
 	alive context.Context
@@ -31,14 +34,15 @@ type connector struct {
 	outstanding window         // bytes of commands that wait to be sent or for nsqd's reply
 	wg          sync.WaitGroup // the dial under way, and links that have not ended
 
-	mu       sync.Mutex    // guards what follows
-	conn     *producerConn // nil while not connected
-	dial     *producerDial // nil unless an attempt to connect is under way
-	limits   publishing.Limits
-	failed   error         // of the last attempt; nil if it succeeded
-	outage   bool          // nsqd was dialled in vain since the last success
-	redial   *fleet.Redial // says whether there may be another attempt
-	stopping bool          // set by refuse: no connection is made or adopted any longer
+	mu        sync.Mutex    // guards what follows
+	conn      *producerConn // nil while not connected
+	dial      *producerDial // nil unless an attempt to connect is under way
+	limits    publishing.Limits
+	failed    error         // of the last attempt; nil if it succeeded
+	lastError error         // for snapshots; set by noteError
+	outage    bool          // nsqd was dialled in vain since the last success
+	redial    *fleet.Redial // says whether there may be another attempt
+	stopping  bool          // set by refuse: no connection is made or adopted any longer
 }
 
 // producerDial is an attempt to connect. All callers wait for the same one. done
@@ -50,8 +54,8 @@ type producerDial struct {
 	err   error
 }
 
-func newConnector(addr string, cfg *Config, log *slog.Logger) *connector {
-	n := &connector{addr: addr, cfg: cfg, log: log}
+func newConnector(addr string, cfg *Config, log *slog.Logger, hooks *hooks, tally *producerTally) *connector {
+	n := &connector{addr: addr, cfg: cfg, log: log, hooks: hooks, tally: tally}
 	n.alive, n.end = context.WithCancelCause(context.Background())
 	n.outstanding.limit = maxOutstanding
 	n.redial = fleet.NewRedial(rand.Uint64()) // #nosec G404 -- jitter
@@ -111,19 +115,12 @@ func (n *connector) notSent(ctx context.Context) error {
 }
 
 func (n *connector) dialNSQD(d *producerDial) {
-	var l *link.Link
-	err := n.awaitGate()
-	if err == nil {
-		n.log.InfoContext(repeating, "connecting to nsqd")
-		l, err = link.Dial(n.alive, n.cfg.linkConfig(n.addr, n.log))
-		n.cfg.warnOfClearAuth(n.log, n.addr, l, err)
-	}
+	l, err := n.openLink()
 	if err == nil {
 		d.conn = n.newConn(l)
 		n.wg.Add(1)     // until Down
 		l.Start(d.conn) // before anyone can use it
 	} else {
-		err = connectError(n.addr, "", "", err)
 		d.err = fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	if !n.dialEnded(d) {
@@ -132,6 +129,7 @@ func (n *connector) dialNSQD(d *producerDial) {
 		}
 		d.conn, d.err = nil, ErrStopped
 	} else if err != nil {
+		n.noteError(err)
 		if errors.Is(err, errNoConsent) { // nsqd was not dialled
 			n.log.InfoContext(repeatable{Context: context.Background(), kind: "unlisted"}, "not connected to nsqd", "err", err)
 		} else {
@@ -139,6 +137,29 @@ func (n *connector) dialNSQD(d *producerDial) {
 		}
 	}
 	close(d.done)
+}
+
+// openLink waits until nsqd may be dialled, and dials it. It tells the hooks before the
+// link starts, so that they learn of its end only after that.
+func (n *connector) openLink() (*link.Link, error) {
+	if err := n.awaitGate(); err != nil {
+		return nil, connectError(n.addr, "", "", err)
+	}
+	n.log.InfoContext(repeating, "connecting to nsqd")
+	start := time.Now()
+	l, err := link.Dial(n.alive, n.cfg.linkConfig(n.addr, n.log))
+	n.cfg.warnOfClearAuth(n.log, n.addr, l, err)
+	event := ConnectEvent{Addr: n.addr, Took: time.Since(start)}
+	if err == nil {
+		n.tally.connected()
+		how := l.Transport()
+		event.Version, event.TLS, event.Compression = how.Version, how.TLS, how.Compression
+	} else {
+		err = connectError(n.addr, "", "", err)
+		event.Err = err
+	}
+	tell(n.hooks, n.hooks.connected, event)
+	return l, err
 }
 
 // dialEnded adopts the result of an attempt to connect. It reports false if the
@@ -236,6 +257,7 @@ func (n *connector) notTaken(c *producerConn, size int64) error {
 type producerConn struct {
 	from    *connector
 	link    *link.Link
+	since   time.Time                          // when it was made
 	sure    atomic.Pointer[publishing.Figures] // what nsqd is taken to accept: see passage
 	listens atomic.Bool                        // nsqd closes the connection only because it refused a publish
 	broken  error                              // why later replies cannot be trusted; only the link's goroutines use it
@@ -264,11 +286,16 @@ func (c *producerConn) Down(err error) {
 	if _, refused := errors.AsType[*wire.Error](err); !refused {
 		c.from.doubtLimits() // nsqd may have restarted
 	}
+	if err != nil {
+		err = reason(err)
+		c.from.noteError(err)
+	}
+	tell(c.from.hooks, c.from.hooks.disconnected, DisconnectEvent{Addr: c.from.addr, Err: err, Up: time.Since(c.since)})
 	if err != nil && c.from.gate != nil {
 		c.from.gate.lost(err)
 	}
 	if err != nil {
-		c.from.log.WarnContext(repeating, "connection to nsqd lost", "err", reason(err))
+		c.from.log.WarnContext(repeating, "connection to nsqd lost", "err", err)
 	}
 	c.from.wg.Done()
 }

@@ -30,7 +30,7 @@ type passage struct {
 
 // newConn returns a connection that has just been made.
 func (n *connector) newConn(l *link.Link) *producerConn {
-	c := &producerConn{from: n, link: l}
+	c := &producerConn{from: n, link: l, since: time.Now()}
 	n.mu.Lock()
 	sure := n.limits.Sure()
 	n.mu.Unlock()

@@ -33,6 +33,8 @@ type publication struct {
 	size    int64         // bytes that the command counts as outstanding until nsqd's reply
 
 	patience time.Duration // how long to wait for room; 0 is as long as the context allows
+	start    time.Time     // when the publish to an nsqd began; zero without a Published hook
+	tried    bool          // a pool has chosen an nsqd for it
 }
 
 func pub(topic string, body []byte) *publication {

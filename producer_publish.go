@@ -89,6 +89,13 @@ func (p *Producer) publish(ctx context.Context, m *publication) error {
 	if err := p.check(m); err != nil {
 		return err
 	}
+	m.begin(p.hooks)
+	err := p.publishChecked(ctx, m)
+	p.ended(m, err)
+	return err
+}
+
+func (p *Producer) publishChecked(ctx context.Context, m *publication) error {
 	return retryLost(func() error {
 		r, _ := p.replies.Get().(*publishReply)
 		if r == nil {

@@ -23,6 +23,7 @@ type window struct {
 
 	mu      sync.Mutex // guards what follows
 	used    int64
+	granted int           // claims that are granted and not released
 	waiting []*claim      // oldest first
 	settled chan struct{} // of nextRelease; nil if no caller waits
 }
@@ -41,9 +42,28 @@ func (w *window) tryAcquire(size int64) bool {
 	defer w.mu.Unlock()
 	ok := len(w.waiting) == 0 && w.fits(size)
 	if ok {
-		w.used += size
+		w.use(size)
 	}
 	return ok
+}
+
+// use grants room. Callers hold the mutex.
+func (w *window) use(size int64) {
+	w.used += size
+	w.granted++
+}
+
+// giveBack undoes use. Callers hold the mutex.
+func (w *window) giveBack(size int64) {
+	w.used -= size
+	w.granted--
+}
+
+// state returns how many claims are granted and not released, and how much they take.
+func (w *window) state() (claims int, size int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.granted, w.used
 }
 
 func (w *window) fits(size int64) bool { return w.used == 0 || w.used+size <= w.limit }
@@ -89,7 +109,7 @@ func (w *window) withdraw(c *claim) {
 	if i := slices.Index(w.waiting, c); i >= 0 {
 		w.waiting = slices.Delete(w.waiting, i, i+1)
 	} else {
-		w.used -= c.size
+		w.giveBack(c.size)
 		if w.used == 0 { // nothing is left to be released
 			w.settle()
 		}
@@ -101,7 +121,7 @@ func (w *window) withdraw(c *claim) {
 func (w *window) release(size int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.used -= size
+	w.giveBack(size)
 	w.settle()
 	w.grant()
 }
@@ -131,7 +151,7 @@ func (w *window) nextRelease() <-chan struct{} {
 // grant grants the oldest claims as long as they fit. Callers hold the mutex.
 func (w *window) grant() {
 	for len(w.waiting) > 0 && w.fits(w.waiting[0].size) {
-		w.used += w.waiting[0].size
+		w.use(w.waiting[0].size)
 		close(w.waiting[0].granted)
 		w.waiting = slices.Delete(w.waiting, 0, 1)
 	}

@@ -28,18 +28,27 @@ func TestSnapshotsAsJSON(t *testing.T) {
 		Counts: Counts{Received: 7},
 	}
 	type plainConn ConnectionSnapshot
-	type plainMember PoolMember
-	member := PoolMember{Addr: "b:1", LastError: ErrNotConnected}
+	producer := ProducerSnapshot{
+		Addr: "b:1", State: ProducerConnected, Pending: 2, PendingBytes: 200,
+		ProducerCounts: ProducerCounts{Published: 3, Unknown: 1, Connects: 4}, LastError: ErrNotConnected,
+	}
+	type plainMember struct {
+		plainProducerSnapshot
+		Healthy bool
+	}
+	member := PoolMember{ProducerSnapshot: producer, Healthy: true}
 	for _, tc := range []struct{ got, want map[string]any }{
 		{asJSON(conn), asJSON(plainConn(conn))},
 		{asJSON(&conn), asJSON(plainConn(conn))},
-		{asJSON(member), asJSON(plainMember(member))},
+		{asJSON(producer), asJSON(plainProducerSnapshot(producer))},
+		{asJSON(member), asJSON(plainMember{plainProducerSnapshot(producer), true})},
+		{asJSON(&member), asJSON(plainMember{plainProducerSnapshot(producer), true})},
 	} {
 		if _, ok := tc.want["LastError"].(map[string]any); !ok {
 			t.Fatalf("without MarshalJSON: %v", tc.want)
 		}
 		text, _ := tc.got["LastError"].(string)
-		if text != conn.LastError.Error() && text != member.LastError.Error() {
+		if text != conn.LastError.Error() && text != producer.LastError.Error() {
 			t.Errorf("LastError is %v", tc.got["LastError"])
 		}
 		delete(tc.got, "LastError")
@@ -49,6 +58,12 @@ func TestSnapshotsAsJSON(t *testing.T) {
 		}
 	}
 	if got, ok := asJSON(ConnectionSnapshot{})["LastError"]; !ok || got != nil {
+		t.Errorf("without an error: %v", got)
+	}
+	if got := asJSON(member); got["State"] != "connected" || got["Published"] != 3.0 || got["Healthy"] != true {
+		t.Errorf("a member: %v", got)
+	}
+	if got, ok := asJSON(PoolMember{})["LastError"]; !ok || got != nil {
 		t.Errorf("without an error: %v", got)
 	}
 	whole := asJSON(Snapshot{Connections: []ConnectionSnapshot{conn}})
