@@ -13,8 +13,13 @@ var rooms = []room{
 		std: anyStd,
 		rooms: []string{
 			"internal/wire", "internal/control", "internal/flow", "internal/fleet", "internal/publishing", "internal/link",
-			"internal/discover",
+			"internal/discover", "envelope",
 		},
+	},
+	{
+		dir:  "envelope",
+		std:  []string{"bytes", "cmp", "context", "maps", "net/url", "slices", "strconv", "strings", "unicode/utf8"},
+		pure: true,
 	},
 	{
 		dir:  "internal/wire",
