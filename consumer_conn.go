@@ -118,14 +118,14 @@ func slabSize(batch []wire.Message, most int) (n, bytes int) {
 func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 	messages := make([]Message, len(batch))
 	var mem []byte
-	var shared *bodies
+	var extra *messageExtra
 	own := bytes > largestSlab(cc.c.cfg) // one large body: see link.Config.OwnAbove
 	switch {
 	case own:
 	case cc.c.cfg.RecycleBodies && bytes >= leastRecycled:
-		shared = recycled.Get().(*bodies)
+		shared := recycled.Get().(*bodies)
 		shared.open.Store(int32(len(batch))) // #nosec G115 -- at most messageSlab
-		mem = shared.mem[:0]
+		mem, extra = shared.mem[:0], &shared.extra
 	default:
 		mem = make([]byte, 0, bytes)
 	}
@@ -145,7 +145,7 @@ func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 		m.ID, m.Body = MessageID(w.ID), body
 		m.Timestamp, m.Attempts = w.Timestamp, w.Attempts
 		m.NSQDAddress, m.Delegate = cc.addr, cc
-		m.original, m.conn, m.bodies = m, cc, shared
+		m.original, m.conn, m.extra = m, cc, extra
 		m.epoch, m.received, m.lease = epoch, received, lease
 	}
 	cc.holdBodies(held)

@@ -22,11 +22,52 @@ import (
 // [Message.Touch] the context lives on beyond it. A handler that touches must not
 // derive a context.WithTimeout that ends after the deadline: such a context sets no
 // timer of its own.
+//
+// The Context of a copy that [Message.WithContext] made is the one that it was given.
 func (m *Message) Context() context.Context {
-	if m.conn == nil {
+	switch {
+	case m.extra != nil && m.extra.ctx != nil:
+		return m.extra.ctx
+	case m.conn == nil:
 		return context.Background()
 	}
 	return m.conn.c.contexts.of(m.own())
+}
+
+// WithContext returns a copy of the message with another context, for a [Middleware] to
+// pass on. It panics if ctx is nil. ctx must stem from m.Context(): otherwise it does not
+// end with the lease, and the handler does not learn that its work is in vain.
+//
+// The copy is the same message, with fields of its own: an ack of one acks both, and
+// copies of the copy have its context. The Body is not copied. The Consumer acks the
+// delivered message when its handler returns, by the Delegate of that one.
+func (m *Message) WithContext(ctx context.Context) *Message {
+	if ctx == nil {
+		panic("nil context")
+	}
+	// Not *m: others write state and lease, which only the original needs.
+	return &Message{
+		ID: m.ID, Body: m.Body, Timestamp: m.Timestamp, Attempts: m.Attempts,
+		NSQDAddress: m.NSQDAddress, Delegate: m.Delegate,
+		weight: m.weight, epoch: m.epoch, received: m.received,
+		original: m.own(), conn: m.conn, extra: &messageExtra{ctx: ctx},
+	}
+}
+
+// Topic returns the topic of the Consumer that delivered the message, "" if none did.
+func (m *Message) Topic() string {
+	if m.conn == nil {
+		return ""
+	}
+	return m.conn.c.topic
+}
+
+// Channel returns the channel of the Consumer that delivered the message, "" if none did.
+func (m *Message) Channel() string {
+	if m.conn == nil {
+		return ""
+	}
+	return m.conn.c.channel
 }
 
 // ContextHandlerFunc is a function as a [Handler]. It receives the message's context:

@@ -92,18 +92,11 @@ func (c *Consumer) tellHandled(w *worker, m *Message, end ending) {
 			e.Delay = c.cfg.requeueDelay(m.Attempts)
 		}
 	}
-	if m.bodies != nil && m.is(responded|manualResponse) {
-		e.Message = withoutBody(m)
+	if m.extra != nil && m.extra.bodies != nil && m.is(responded|manualResponse) {
+		e.Message = m.WithContext(m.Context()) // a copy, since the fields of m are the handler's
+		e.Message.Body = nil                   // it may be recycled at any time
 	}
 	c.hooks.handled.call(c.log, e)
-}
-
-// withoutBody returns a copy of a message whose body may be recycled at any time.
-func withoutBody(m *Message) *Message {
-	return &Message{
-		ID: m.ID, Timestamp: m.Timestamp, Attempts: m.Attempts, NSQDAddress: m.NSQDAddress, Delegate: m.Delegate,
-		original: m.own(), conn: m.conn, epoch: m.epoch, received: m.received,
-	}
 }
 
 // awaitHooks tells hooks that the Consumer has stopped, and runs events until all hooks

@@ -23,8 +23,8 @@ const (
 	unbegun                     // requeued because no handler will begin it
 	expired                     // its lease ended before a handler began it
 	timedOutUnacked             // its lease ended after a handler began it
-	connectionLost                  // its connection ended after a handler began it
-	lostUnbegun                     // its connection ended before a handler began it
+	connectionLost              // its connection ended after a handler began it
+	lostUnbegun                 // its connection ended before a handler began it
 )
 
 // conclude carries out an outcome of a message. All outcomes pass through here, each

@@ -129,7 +129,7 @@ func TestSnapshotOfHandlers(t *testing.T) {
 		after(3 * time.Second)
 		now := s.c.Snapshot()
 		if now.Busy != 3 || now.Queued != 2 || now.InFlight != 5 || now.Oldest != 3*time.Second {
-	s.Errorf("%d busy, %d queued, %d in flight, the oldest for %v", now.Busy, now.Queued, now.InFlight, now.Oldest)
+			s.Errorf("%d busy, %d queued, %d in flight, the oldest for %v", now.Busy, now.Queued, now.InFlight, now.Oldest)
 		}
 		s.c.Stop()
 		if got := s.c.Snapshot().State; got != ConsumerStopping {

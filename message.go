@@ -1,6 +1,7 @@
 package nsq
 
 import (
+	"context"
 	"io"
 	"sync/atomic"
 	"time"
@@ -48,11 +49,18 @@ type Message struct {
 	state uint32 // the bits below; accessed atomically
 	epoch uint32 // flow's epoch when the message arrived
 
-	// Set when a Consumer receives the message, and never changed:
-	original *Message // the message itself; a copy finds the shared state here
+	// Set when a Consumer receives the message or WithContext copies it, and never changed:
+	original *Message // the delivered message, itself or what it is a copy of: it has the state
 	conn     *consumerConn
-	bodies   *bodies       // with recycle_bodies: the memory that Body is part of
 	received time.Duration // when the message arrived, on the Consumer's clock
+
+	extra *messageExtra // nil for most messages; never changed
+}
+
+// messageExtra holds what few messages have. It keeps a slab of the others small.
+type messageExtra struct {
+	bodies *bodies         // with recycle_bodies: the memory that the delivered message's Body is part of
+	ctx    context.Context // of a copy that WithContext made
 }
 
 const (
@@ -141,8 +149,8 @@ func (m *Message) respond() bool {
 	if before&(detached|observed) != 0 {
 		m.conn.cleanUp(m.own(), before)
 	}
-	if m.bodies != nil {
-		m.bodies.release(m.own().Body)
+	if own := m.own(); own.extra != nil && own.extra.bodies != nil {
+		own.extra.bodies.release(own.Body)
 	}
 	return true
 }

@@ -20,11 +20,18 @@ const (
 // of these messages is finished or requeued, the memory goes back to recycled. If
 // one never is, the memory is left to the garbage collector.
 type bodies struct {
-	open atomic.Int32 // messages not yet finished or requeued
-	mem  [recycledSlab]byte
+	open  atomic.Int32 // messages not yet finished or requeued
+	extra messageExtra // of these messages
+	mem   [recycledSlab]byte
 }
 
-var recycled = sync.Pool{New: func() any { return new(bodies) }}
+var recycled = sync.Pool{New: func() any { return newBodies() }}
+
+func newBodies() *bodies {
+	b := new(bodies)
+	b.extra.bodies = b
+	return b
+}
 
 // release records that the message with this body was finished or requeued. The last
 // call recycles the memory.

@@ -121,9 +121,9 @@ func TestBodiesOfAllSizes(t *testing.T) {
 // Memory is reused after the last of the messages that share it is acked or requeued, and
 // not before. Under the race detector it is then poisoned.
 func TestRecycledBodies(t *testing.T) {
-	b := new(bodies)
+	b := newBodies()
 	b.open.Store(2)
-	m := []*Message{{Body: b.mem[:4:4], bodies: b}, {Body: b.mem[4:8:8], bodies: b}}
+	m := []*Message{{Body: b.mem[:4:4], extra: &b.extra}, {Body: b.mem[4:8:8], extra: &b.extra}}
 	copy(b.mem[:], "oneotwo2")
 	reused := func() bool { // other tests have put memory into the pool: look for b
 		for range 100 {
@@ -157,6 +157,15 @@ func TestMessageSize(t *testing.T) {
 	}
 }
 
+// recycledMemory returns the memory that a message's body is part of, nil if it is not
+// recycled.
+func recycledMemory(m *Message) *bodies {
+	if m.extra == nil {
+		return nil
+	}
+	return m.extra.bodies
+}
+
 // The memory of bodies is reused: a hundred deliveries, each after the last was acked,
 // need far fewer slabs than that.
 func TestDeliveriesShareRecycledMemory(t *testing.T) {
@@ -166,7 +175,7 @@ func TestDeliveriesShareRecycledMemory(t *testing.T) {
 		s.cfg.RecycleBodies = true
 		slabs := map[*bodies]int{} // keeps them alive: the allocator cannot make the same one twice
 		s.consumer(1, func(m *Message) error {
-			slabs[m.bodies]++
+			slabs[recycledMemory(m)]++
 			return nil
 		})
 		s.connect(a)
@@ -188,11 +197,11 @@ func TestDeliveriesShareRecycledMemory(t *testing.T) {
 
 // Memory that a handler has set Body to is not poisoned.
 func TestPoisonLeavesOtherMemoryAlone(t *testing.T) {
-	b := new(bodies)
+	b := newBodies()
 	b.open.Store(3)
 	own := []byte("own")
 	copy(b.mem[:], "one")
-	for _, m := range []*Message{{Body: own, bodies: b}, {Body: b.mem[1:3:3], bodies: b}, {bodies: b}} {
+	for _, m := range []*Message{{Body: own, extra: &b.extra}, {Body: b.mem[1:3:3], extra: &b.extra}, {extra: &b.extra}} {
 		m.Finish()
 	}
 	if string(own) != "own" {
@@ -211,7 +220,7 @@ func TestWhichBodiesAreRecycled(t *testing.T) {
 		s.cfg.RecycleBodies, s.cfg.MaxInFlight = true, 100
 		recycles := map[int]bool{}
 		s.consumer(1, func(m *Message) error {
-			recycles[len(m.Body)] = m.bodies != nil
+			recycles[len(m.Body)] = recycledMemory(m) != nil
 			return nil
 		})
 		s.connect(a)
