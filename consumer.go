@@ -72,9 +72,13 @@ type Consumer struct {
 	// comes or goes, the run loop stores a new value.
 	connected atomic.Pointer[connections]
 
+	// wrap calls wrapHandlers once. A panic of that is the panic of each call.
+	wrap func()
+
 	mu         sync.Mutex // guards the fields below
-	handlers   []Handler
-	connecting bool // a connect call was made, so no handler can be added
+	handlers   []*addedHandler
+	middleware []Middleware
+	connecting bool // a connect call was made: handlers and middleware stay as they are
 }
 
 var (
@@ -116,6 +120,7 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 	c.handling, c.stopHandling = context.WithCancelCause(context.Background())
 	c.connected.Store(&connections{})
 	c.discovery = newDiscovery(c.log)
+	c.wrap = sync.OnceFunc(c.wrapHandlers)
 	c.loop = newRunLoop(c)
 	go c.loop.run()
 	return c, nil
@@ -205,8 +210,16 @@ func (c *Consumer) reportWorkers() {
 }
 
 // beginConnecting checks that the Consumer may connect. If so, no handler can be added
-// from then on.
+// from then on, and those that were are wrapped in the middleware.
 func (c *Consumer) beginConnecting() error {
+	if err := c.mayConnect(); err != nil {
+		return err
+	}
+	c.wrap()
+	return nil
+}
+
+func (c *Consumer) mayConnect() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

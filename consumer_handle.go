@@ -162,7 +162,7 @@ func (c *Consumer) giveUp(w *worker, m *Message) {
 		}
 		c.conclude(w, m, ending{as: OutcomeGivenUp, insisted: true})
 	}()
-	if failed, ok := w.call.(FailedMessageLogger); ok {
+	if failed, ok := w.call.added.(FailedMessageLogger); ok {
 		failed.LogFailedMessage(m)
 	}
 }
@@ -186,7 +186,7 @@ func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {
 	if c.connecting {
 		panic("already connected")
 	}
-	c.handlers = append(c.handlers, handler)
+	c.handlers = append(c.handlers, &addedHandler{added: handler})
 	c.adjustWorkers(len(c.handlers)-1, max(concurrency, 0))
 }
 

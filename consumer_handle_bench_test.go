@@ -149,7 +149,7 @@ func BenchmarkInFlight(b *testing.B) {
 			f := newFed(b, 4, func(c *Config) { c.AutoTouch, c.MsgTimeout = touch, 2*time.Second })
 			hold := make(chan struct{})
 			f.mu.Lock()
-			f.handlers = append(f.handlers, HandlerFunc(func(*Message) error { <-hold; f.handled.Add(1); return nil }))
+			f.handlers = append(f.handlers, &addedHandler{Handler: HandlerFunc(func(*Message) error { <-hold; f.handled.Add(1); return nil })})
 			f.adjustWorkers(1, 1000)
 			f.mu.Unlock()
 			for range 1000 * 64 { // until all 1,000 handlers have a message

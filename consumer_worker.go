@@ -11,8 +11,8 @@ import (
 
 // worker is the queue's view of one goroutine that calls a handler.
 type worker struct {
-	handler int     // index in Consumer.handlers
-	call    Handler // the handler itself; set before the goroutine starts
+	handler int           // index in Consumer.handlers
+	call    *addedHandler // the handler itself; set before the goroutine starts
 
 	// Guarded by the queue's mutex:
 	index int    // its index in the queue's workers
