@@ -28,14 +28,6 @@ const (
 	batchStopTimeout = 30 * time.Second
 )
 
-// Publisher is what a [Batcher] publishes through: a [Producer], a [ProducerPool],
-// or a wrapper of one. Both methods must return as soon as the context ends, and
-// return errors as [Producer.PublishContext] does.
-type Publisher interface {
-	PublishContext(ctx context.Context, topic string, body []byte) error
-	MultiPublishContext(ctx context.Context, topic string, body [][]byte) error
-}
-
 // checker is a Publisher that knows max_msg_size: what it would refuse joins no
 // batch. Otherwise one message that is too large has its whole batch published one
 // by one. Producer and ProducerPool are checkers.
