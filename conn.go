@@ -268,19 +268,19 @@ func (c *Conn) send(command []byte) error {
 // lines below lvl. format is the part of a line between level and text, with %s
 // for the address; empty means "(%s)". A Conn without a logger, from here or from
 // the config, logs nothing.
-func (c *Conn) SetLogger(l logger, lvl LogLevel, format string) {
+func (c *Conn) SetLogger(l Logger, lvl LogLevel, format string) {
 	c.logs.setSinks(c.sink(l, format), lvl)
 }
 
 // SetLoggerForLevel sends log lines of level lvl to l, or nowhere if l is nil.
 // format is as for SetLogger. Calls with a level that does not exist do nothing.
-func (c *Conn) SetLoggerForLevel(l logger, lvl LogLevel, format string) {
+func (c *Conn) SetLoggerForLevel(l Logger, lvl LogLevel, format string) {
 	c.logs.setSink(c.sink(l, format), lvl)
 }
 
 // SetLoggerLevel drops log lines below lvl.
 func (c *Conn) SetLoggerLevel(lvl LogLevel) { c.logs.SetLoggerLevel(lvl) }
 
-func (c *Conn) sink(l logger, format string) sink {
+func (c *Conn) sink(l Logger, format string) sink {
 	return sink{output: l, prefix: fmt.Sprintf(cmp.Or(format, "(%s)"), c.addr)}
 }

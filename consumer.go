@@ -265,11 +265,11 @@ func (c *Consumer) Resume() { c.post(func(now time.Time) { c.loop.machine.Pause(
 // SetLogger sets where log lines go and the lowest level that is logged. A nil
 // logger discards them. It takes effect at once for everything the Consumer logs.
 // See [Config] for a structured Logger.
-func (c *Consumer) SetLogger(l logger, lvl LogLevel) { c.logs.SetLogger(l, lvl) }
+func (c *Consumer) SetLogger(l Logger, lvl LogLevel) { c.logs.SetLogger(l, lvl) }
 
 // SetLoggerForLevel sets where log lines of one level go. A nil logger discards
 // them.
-func (c *Consumer) SetLoggerForLevel(l logger, lvl LogLevel) { c.logs.SetLoggerForLevel(l, lvl) }
+func (c *Consumer) SetLoggerForLevel(l Logger, lvl LogLevel) { c.logs.SetLoggerForLevel(l, lvl) }
 
 // SetLoggerLevel sets the lowest level that is logged.
 func (c *Consumer) SetLoggerLevel(lvl LogLevel) { c.logs.SetLoggerLevel(lvl) }

@@ -55,8 +55,15 @@ func logLevel(level slog.Level) LogLevel {
 	return LogLevelError
 }
 
-// logger is the parameter type of the SetLogger methods. *log.Logger implements it.
-type logger interface {
+// Logger is where the SetLogger methods send log lines. *log.Logger implements it. For
+// structured records there is Config.Logger instead.
+type Logger interface {
+	// Output writes a line, s, which does not end with a newline. calldepth is 2, as
+	// package log wants it: it means nothing here.
+	//
+	// Output is called from several goroutines. Connections and the Consumer wait for it,
+	// so it must not block, nor call back into the Consumer or Producer. The error is
+	// ignored.
 	Output(calldepth int, s string) error
 }
 
@@ -82,7 +89,7 @@ type sinks struct {
 // Logger unchanged; otherwise they go as lines to output, or nowhere if that is nil.
 type sink struct {
 	structured bool
-	output     logger
+	output     Logger
 	prefix     string // set for a Conn: stands in its lines in place of id, topic, channel and nsqd
 }
 
@@ -116,13 +123,13 @@ func newConnLogs(to *slog.Logger) *logs {
 
 // SetLogger sends lines of every level to to, or nowhere if to is nil, and drops
 // lines below lvl.
-func (l *logs) SetLogger(to logger, lvl LogLevel) {
+func (l *logs) SetLogger(to Logger, lvl LogLevel) {
 	l.setSinks(sink{output: to}, lvl)
 }
 
 // SetLoggerForLevel sends lines of level lvl to to, or nowhere if to is nil. Calls
 // with a level that does not exist do nothing.
-func (l *logs) SetLoggerForLevel(to logger, lvl LogLevel) { l.setSink(sink{output: to}, lvl) }
+func (l *logs) SetLoggerForLevel(to Logger, lvl LogLevel) { l.setSink(sink{output: to}, lvl) }
 
 // SetLoggerLevel drops lines below lvl.
 func (l *logs) SetLoggerLevel(lvl LogLevel) {

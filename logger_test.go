@@ -428,3 +428,10 @@ func BenchmarkLogLine(b *testing.B) {
 		conn.LogAttrs(context.Background(), slog.LevelInfo, "connected", slog.Int("rdy", 2500))
 	}
 }
+
+// Programs name Logger in interfaces of their own, which go-nsq's types cannot satisfy.
+var _ = []interface {
+	SetLogger(l Logger, lvl LogLevel)
+	SetLoggerForLevel(l Logger, lvl LogLevel)
+	SetLoggerLevel(lvl LogLevel)
+}{(*Consumer)(nil), (*Producer)(nil), (*ProducerPool)(nil)}

@@ -176,11 +176,11 @@ func (pool *ProducerPool) Stop() {
 
 // SetLogger sets where log lines of the pool and its nsqds go, and the lowest level
 // that is logged, as [Producer.SetLogger] does.
-func (pool *ProducerPool) SetLogger(l logger, lvl LogLevel) { pool.logs.SetLogger(l, lvl) }
+func (pool *ProducerPool) SetLogger(l Logger, lvl LogLevel) { pool.logs.SetLogger(l, lvl) }
 
 // SetLoggerForLevel sets where the log lines of one level go. A nil logger
 // discards them.
-func (pool *ProducerPool) SetLoggerForLevel(l logger, lvl LogLevel) {
+func (pool *ProducerPool) SetLoggerForLevel(l Logger, lvl LogLevel) {
 	pool.logs.SetLoggerForLevel(l, lvl)
 }
 

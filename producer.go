@@ -116,11 +116,11 @@ func (p *Producer) drain(urgent context.Context) {
 
 // SetLogger sets where log lines go, and the lowest level that is logged. A nil
 // logger discards all lines. It takes effect at once.
-func (p *Producer) SetLogger(l logger, lvl LogLevel) { p.logs.SetLogger(l, lvl) }
+func (p *Producer) SetLogger(l Logger, lvl LogLevel) { p.logs.SetLogger(l, lvl) }
 
 // SetLoggerForLevel sets where the log lines of one level go. A nil logger
 // discards them.
-func (p *Producer) SetLoggerForLevel(l logger, lvl LogLevel) { p.logs.SetLoggerForLevel(l, lvl) }
+func (p *Producer) SetLoggerForLevel(l Logger, lvl LogLevel) { p.logs.SetLoggerForLevel(l, lvl) }
 
 // SetLoggerLevel sets the lowest level that is logged.
 func (p *Producer) SetLoggerLevel(lvl LogLevel) { p.logs.SetLoggerLevel(lvl) }

@@ -46,6 +46,7 @@ func TestCompare(t *testing.T) {
 		{"same", "", "", nil},
 		{"parameter names", "OnClose(c *Consumer)", "OnClose(*Consumer)", nil},
 		{"name of an unexported interface", "logger", "outputLogger", nil},
+		{"go-nsq's logger, exported", "logger", "Logger", nil},
 		{"additions", "type Level int", "type Level int; func (Level) More() {}; func More() {}; type Most int", nil},
 		{"added field", "hidden int }\ntype Stats", "More bool; hidden int }\ntype Stats", nil},
 		{"any", "Size = 16", "Size = 16; var _ any", nil},

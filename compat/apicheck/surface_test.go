@@ -44,10 +44,10 @@ func load(dir, path string) (*types.Package, error) {
 }
 
 // describer describes types without the package's path, so that descriptions of
-// two packages can be compared. It spells out unexported interfaces, such as that
-// of loggers, because callers cannot see their names.
+// two packages can be compared. It spells out unexported interfaces, because callers
+// cannot see their names, and Logger, which is such an interface in go-nsq.
 type describer struct {
-	hidden map[*regexp.Regexp]string // definitions of unexported interfaces, by name
+	hidden map[*regexp.Regexp]string // definitions of the interfaces that are spelled out, by name
 }
 
 func surfaceOf(pkg *types.Package) surface {
@@ -74,14 +74,14 @@ func surfaceOf(pkg *types.Package) surface {
 	return s
 }
 
-// addHidden collects the unexported interfaces of a package if its name is nsq.
+// addHidden collects the interfaces of a package that are spelled out, if its name is nsq.
 func (d describer) addHidden(pkg *types.Package) {
 	if pkg.Name() != "nsq" {
 		return
 	}
 	for _, name := range pkg.Scope().Names() {
 		obj := pkg.Scope().Lookup(name)
-		if types.IsInterface(obj.Type()) && !obj.Exported() {
+		if types.IsInterface(obj.Type()) && (!obj.Exported() || name == "Logger") {
 			d.hidden[regexp.MustCompile(`\bnsq\.`+name+`\b`)] = d.typ(obj.Type().Underlying())
 		}
 	}
