@@ -1,7 +1,9 @@
 package nsq
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 )
 
@@ -63,6 +65,7 @@ type ending struct {
 	as       Outcome // for hooks
 	err      error   // what the handler returned
 	insisted bool    // also if the handler has disabled the automatic response
+	planned  bool    // a retry that is no failure
 }
 
 // shownAs returns the outcome to tell hooks.
@@ -94,8 +97,10 @@ func (c *Consumer) respond(w *worker, m *Message, end ending) {
 	if m.IsAutoResponseDisabled() && !end.insisted {
 		return
 	}
+	if end.as == OutcomeDiscarded || end.planned {
+		m.set(noResult)
+	}
 	if end.as == OutcomeDiscarded {
-		m.set(givenUp)
 		m.conn.discarded.Add(1)
 	}
 	c.ack(w, m, end.outcome)
@@ -137,16 +142,21 @@ func (c *Consumer) panicked(w *worker, m *Message, p *PanicError) {
 // failed returns how a message ends whose handler returned an error.
 func (c *Consumer) failed(m *Message, err error) ending {
 	asked := resultOf(err)
-	text := "handler returned an error"
-	if asked.discard {
+	level, text := slog.LevelError, "handler returned an error"
+	switch {
+	case asked.discard:
 		text = "message discarded by its handler"
+	case asked.planned():
+		level, text = slog.LevelInfo, "handler asked for a retry"
 	}
-	c.log.Error(text, "err", err, "id", string(m.ID[:]), "attempts", m.Attempts, "nsqd", m.NSQDAddress)
+	c.log.Log(context.Background(), level, text,
+		"err", err, "id", string(m.ID[:]), "attempts", m.Attempts, "nsqd", m.NSQDAddress)
 	if asked.discard {
 		return ending{as: OutcomeDiscarded, err: err}
 	}
-	o := outcome{fate: requeued, delay: asked.delay, backoff: !asked.noBackoff}
-	return ending{outcome: o, as: OutcomeRequeued, err: err}
+	planned := asked.planned()
+	o := outcome{fate: requeued, delay: asked.delay, backoff: !asked.noBackoff && !planned}
+	return ending{outcome: o, as: OutcomeRequeued, err: err, planned: planned}
 }
 
 // giveUp acks a message that was delivered more than max_attempts times. Only this and
@@ -154,7 +164,7 @@ func (c *Consumer) failed(m *Message, err error) ending {
 func (c *Consumer) giveUp(w *worker, m *Message) {
 	c.log.Error("message given up: delivered more than max_attempts times",
 		"attempts", m.Attempts, "id", string(m.ID[:]), "bytes", len(m.Body), "nsqd", m.NSQDAddress)
-	m.set(givenUp) // before LogFailedMessage, which may ack or requeue it
+	m.set(noResult) // before LogFailedMessage, which may ack or requeue it
 	m.conn.givenUp.Add(1)
 	defer func() {
 		if p := recover(); p != nil {

@@ -187,14 +187,14 @@ func TestOutcomes(t *testing.T) {
 		backoff bool
 	}{
 		{"error", errBoom, "REQ 90000", true},
-		{"retry after", RetryAfter(1500*time.Millisecond, errBoom), "REQ 1500", true},
-		{"retry after, negative", RetryAfter(-1, errBoom), "REQ 0", true},
-		{"retry after, the longest", RetryAfter(1<<63-1, errBoom), "REQ 9223372036854", true},
+		{"retry after", RetryAfter(1500*time.Millisecond, errBoom), "REQ 1500", false},
+		{"retry after, negative", RetryAfter(-1, errBoom), "REQ 0", false},
+		{"retry after, the longest", RetryAfter(1<<63-1, errBoom), "REQ 9223372036854", false},
 		{"no backoff", NoBackoff(errBoom), "REQ 90000", false},
 		{"both", NoBackoff(wrap(RetryAfter(time.Second, errBoom))), "REQ 1000", false},
 		{"both, wrapped the other way round", wrap(RetryAfter(time.Second, wrap(NoBackoff(errBoom)))), "REQ 1000", false},
-		{"the outermost delay", RetryAfter(time.Second, RetryAfter(time.Minute, errBoom)), "REQ 1000", true},
-		{"joined", errors.Join(errBoom, RetryAfter(time.Second, errBoom)), "REQ 1000", true},
+		{"the outermost delay", RetryAfter(time.Second, RetryAfter(time.Minute, errBoom)), "REQ 1000", false},
+		{"joined", errors.Join(errBoom, RetryAfter(time.Second, errBoom)), "REQ 1000", false},
 		{"discard", Discard(errBoom), "FIN", false},
 		{"discard, wrapped in everything", wrap(RetryAfter(time.Second, NoBackoff(Discard(errBoom)))), "FIN", false},
 		{"nothing", RetryAfter(time.Second, NoBackoff(Discard(nil))), "FIN", false},
@@ -202,7 +202,13 @@ func TestOutcomes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			inScene(t, func(s *scene) {
 				d := s.nsqd("a:1")
-				s.consumer(1, func(*Message) error { return tt.err })
+				s.consumer(1, func(m *Message) error {
+					if m.Attempts > 1 { // after a requeue without a delay
+						m.DisableAutoResponse()
+						return nil
+					}
+					return tt.err
+				})
 				s.connect(d)
 				id := d.Publish("t", "m")[0]
 				synctest.Wait()
@@ -237,6 +243,62 @@ func TestDiscardInBackoff(t *testing.T) {
 		after(10 * time.Second)
 		if st := d.Stats("t", "c"); st.Finished != 1 || s.c.Snapshot().BackoffLevel != 1 || rdyOf(d) != 1 {
 			s.Errorf("%+v, level %d, RDY %d, want it finished and 1 and 1", st, s.c.Snapshot().BackoffLevel, rdyOf(d))
+		}
+	})
+}
+
+// F9: a planned retry leaves the backoff level as it is, and costs no further pause: the
+// messages behind it are still tried, one at a time, so one that is handled ends the
+// backoff at once. After NoBackoff each of them waits for a pause of its own.
+func TestRetryAfterInBackoff(t *testing.T) {
+	for name, tt := range map[string]struct {
+		retry error
+		begun int
+	}{
+		"RetryAfter":           {RetryAfter(time.Hour, errBoom), 101},
+		"RetryAfter NoBackoff": {NoBackoff(RetryAfter(time.Hour, errBoom)), 101},
+		"NoBackoff":            {NoBackoff(errBoom), 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				d := s.nsqd("a:1")
+				begun := 0
+				s.consumer(1, func(*Message) error {
+					if begun++; begun == 1 {
+						return errBoom
+					}
+					return tt.retry
+				})
+				s.connect(d)
+				flood(d, 1)
+				synctest.Wait()
+				flood(d, 100)
+				after(3 * time.Second) // one pause takes 2 s
+				if shown := s.c.Snapshot(); begun != tt.begun || shown.BackoffLevel != 1 {
+					s.Errorf("%d begun at level %d, want %d at 1", begun, shown.BackoffLevel, tt.begun)
+				}
+			})
+		})
+	}
+}
+
+// A planned retry is no error: it is logged at level Info.
+func TestRetryAfterIsLoggedAtInfo(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.consumer(1, func(*Message) error { return RetryAfter(time.Minute, errBoom) })
+		warnings := &logLines{}
+		lines := s.logged(LogLevelInfo)
+		s.c.SetLoggerForLevel(warnings, LogLevelWarning)
+		s.c.SetLoggerForLevel(warnings, LogLevelError)
+		s.connect(d)
+		flood(d, 1)
+		synctest.Wait()
+		if got := strings.Join(lines.take(), "\n"); !strings.Contains(got, `handler asked for a retry err="boom (retry after 1m0s)"`) {
+			s.Errorf("logged %s", got)
+		}
+		if got := warnings.take(); got != nil {
+			s.Errorf("logged as warnings or errors: %q", got)
 		}
 	})
 }

@@ -42,12 +42,19 @@
 //
 // The Consumer acks or requeues a message when its handler returns:
 //
-//	return nil                     ack: nsqd forgets the message
-//	return err                     requeue, delayed by default_requeue_delay × attempts; back off
-//	return nsq.RetryAfter(d, err)  requeue, delayed by d; back off
-//	return nsq.NoBackoff(err)      requeue; do not back off
-//	return nsq.Discard(err)        ack, and log err: a retry would not help
-//	panic(v)                       like return err, with the stack logged
+//	handler                        message                 backoff          log
+//	return nil                     ack: nsqd forgets it    one level down
+//	return err                     requeue                 one level up     error
+//	return nsq.NoBackoff(err)      requeue                 same level       error
+//	return nsq.RetryAfter(d, err)  requeue, delayed by d   not concerned    info
+//	return nsq.Discard(err)        ack: no retry helps     not concerned    error
+//	panic(v)                       requeue                 one level up     error, with the stack
+//
+// Requeues are delayed by default_requeue_delay × attempts where the table names no
+// delay. Outside backoff, NoBackoff begins none; during one, it has the Consumer pause
+// again. RetryAfter is for a retry that is planned, such as that of an order which cannot
+// be billed yet: it neither begins a backoff nor prolongs one. If a dependency is down,
+// return a plain error, so that the Consumer backs off.
 //
 // A message that was delivered more than max_attempts times no longer reaches a
 // handler. The Consumer gives up on it: see [FailedMessageLogger].

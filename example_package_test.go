@@ -36,7 +36,7 @@ func Example() {
 	consumer.AddHandler(nsq.HandlerFunc(func(m *nsq.Message) error {
 		if string(m.Body) == "pen" && m.Attempts == 1 {
 			fmt.Println("the bank is busy: the pen comes again")
-			return nsq.NoBackoff(nsq.RetryAfter(time.Millisecond, errors.New("busy")))
+			return nsq.RetryAfter(time.Millisecond, errors.New("busy"))
 		}
 		fmt.Printf("billed: %s, attempt %d\n", m.Body, m.Attempts)
 		if billed++; billed == 2 {

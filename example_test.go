@@ -232,7 +232,7 @@ func ExampleRetryAfter() {
 			return nsq.Discard(errors.New("no order"))
 		case m.Attempts == 1:
 			fmt.Println("the bank is busy")
-			return nsq.NoBackoff(nsq.RetryAfter(10*time.Millisecond, errors.New("busy")))
+			return nsq.RetryAfter(10*time.Millisecond, errors.New("busy"))
 		}
 		fmt.Println("charged for a", string(m.Body))
 		cancel()

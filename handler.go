@@ -4,7 +4,7 @@ package nsq
 // [Consumer.AddConcurrentHandlers] was told to use.
 //
 // If HandleMessage returns nil, the Consumer finishes the message. If it returns an
-// error, the Consumer requeues the message, with the delay of an automatic
+// error, the Consumer logs it, requeues the message, with the delay of an automatic
 // [Message.Requeue], and backs off. The errors of [RetryAfter], [NoBackoff] and
 // [Discard], wrapped or not, change that. A panic counts as an error: the Consumer
 // logs a [*PanicError] and its stack.

@@ -8,8 +8,13 @@ import (
 
 // RetryAfter returns an error for a [Handler] to return: the Consumer requeues the
 // message with this delay instead of default_requeue_delay times its attempts. A
-// negative delay counts as 0. nsqd reduces a delay over its max-req-timeout, an
-// hour by default. The error wraps err; if err is nil, RetryAfter returns nil.
+// negative delay counts as 0: nsqd delivers the message again at once. nsqd reduces a
+// delay over its max-req-timeout, an hour by default. The error wraps err; if err is nil,
+// RetryAfter returns nil.
+//
+// A retry that the handler has planned says nothing about whether things go well. So it
+// counts neither as a success nor as a failure for backoff, and it is logged at level
+// Info. A handler whose dependency is down returns a plain error.
 //
 // Errors of RetryAfter, [NoBackoff] and [Discard] may be wrapped in other errors
 // and in each other. Of several delays the outermost counts.
@@ -21,8 +26,9 @@ func RetryAfter(delay time.Duration, err error) error {
 }
 
 // NoBackoff returns an error for a [Handler] to return: the Consumer requeues the
-// message but does not back off. The error wraps err; if err is nil, NoBackoff
-// returns nil.
+// message, with the delay of a plain error, but does not back off. A Consumer that is
+// already backing off stays at its level and pauses again. The error wraps err; if err is
+// nil, NoBackoff returns nil.
 func NoBackoff(err error) error {
 	if err == nil {
 		return nil
@@ -65,6 +71,9 @@ type handlerResult struct {
 	delay              time.Duration // autoDelay without a RetryAfter
 	noBackoff, discard bool
 }
+
+// planned reports whether the handler asks for a retry after a delay of its own.
+func (r handlerResult) planned() bool { return r.delay != autoDelay && !r.discard }
 
 func resultOf(err error) handlerResult {
 	r := handlerResult{delay: autoDelay}

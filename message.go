@@ -66,7 +66,7 @@ type messageExtra struct {
 const (
 	responded      uint32 = 1 << iota // it was acked or requeued
 	manualResponse                    // DisableAutoResponse was called
-	givenUp                           // discarded, or past max_attempts; backoff ignores it
+	noResult                          // backoff ignores what becomes of it: see Consumer.backoffResult
 	timedOut                          // its lease or connection ended before it was acked
 	detached                          // its handler returned before it was acked
 	observed                          // its context was asked for

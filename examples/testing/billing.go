@@ -22,7 +22,7 @@ type Biller struct {
 func (b *Biller) HandleMessage(m *nsq.Message) error {
 	err := b.Charge(m.Context(), string(m.Body))
 	if errors.Is(err, ErrBusy) {
-		return nsq.NoBackoff(nsq.RetryAfter(5*time.Minute, err))
+		return nsq.RetryAfter(5*time.Minute, err)
 	}
 	return err
 }

@@ -27,7 +27,7 @@ type handler struct {
 func (h *handler) handle(ctx context.Context, m *nsq.Message) error {
 	switch {
 	case bytes.HasPrefix(m.Body, []byte("later:")) && m.Attempts == 1:
-		return nsq.NoBackoff(nsq.RetryAfter(10*time.Second, errTooEarly))
+		return nsq.RetryAfter(10*time.Second, errTooEarly)
 	case len(m.Body) < 2:
 		return nsq.Discard(errors.New("no order")) // a retry would not help
 	}
