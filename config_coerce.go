@@ -57,7 +57,11 @@ func tagValue(tag string, t reflect.Type) reflect.Value {
 }
 
 func coerceError(option string, value any, cause error) error {
-	return fmt.Errorf("failed to coerce option %s (%s) - %w", option, printable(value), cause)
+	shown := printable(value)
+	if option == "auth_secret" {
+		shown = fmt.Sprintf("%T", value)
+	}
+	return fmt.Errorf("failed to coerce option %s (%s) - %w", option, shown, cause)
 }
 
 // printable returns the text of a plain value, and only the type of any other: a

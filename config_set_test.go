@@ -190,7 +190,11 @@ func TestConfigSetCoercions(t *testing.T) {
 			got := fieldOf(c, spec.field).Interface()
 			switch {
 			case co.cause != "":
-				expectError(t, err, sprint("failed to coerce option %s (%s) - %s", spec.option, printable(co.value), co.cause))
+				shown := printable(co.value)
+				if spec.option == "auth_secret" {
+					shown = sprint("%T", co.value)
+				}
+				expectError(t, err, sprint("failed to coerce option %s (%s) - %s", spec.option, shown, co.cause))
 				if !reflect.DeepEqual(got, spec.def) {
 					t.Errorf("a refused Set(%s, %v) left %v", spec.option, co.value, got)
 				}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"os"
 	"time"
 
 	"github.com/rdyhq/nsq"
@@ -248,6 +249,42 @@ func ExampleRetryAfter() {
 	// the bank is busy
 	// no order, and never will be
 	// charged for a pen
+}
+
+// The options of a configuration file are set together: all or none.
+func ExampleConfig_SetMap() {
+	file := map[string]any{"max_in_flight": 200, "msg-timeout": "2m", "max_attempt": 3}
+	cfg := nsq.NewConfig()
+	fmt.Println(cfg.SetMap(file), cfg.MaxInFlight)
+	delete(file, "max_attempt")
+	fmt.Println(cfg.SetMap(file), cfg.MaxInFlight)
+	// Output:
+	// invalid option max_attempt 1
+	// <nil> 200
+}
+
+// The environment sets what the program leaves open.
+func ExampleConfig_SetEnv() {
+	if err := os.Setenv("BILLING_MAX_ATTEMPT", "3"); err != nil {
+		log.Fatal(err)
+	}
+	cfg := nsq.NewConfig()
+	fmt.Println(cfg.SetEnv("BILLING"))
+	// Output: BILLING_MAX_ATTEMPT: no option has this name: set BILLING_MAX_ATTEMPTS, or rename the variable
+}
+
+// A program lists its options, without the secret.
+func ExampleConfig_Get() {
+	cfg := nsq.NewConfig()
+	cfg.AuthSecret, cfg.MaxInFlight = "s3cret", 200
+	for name := range nsq.OptionNames() {
+		if value, _ := cfg.Get(name); name == "auth_secret" || name == "max_in_flight" {
+			fmt.Println(name, value)
+		}
+	}
+	// Output:
+	// auth_secret [redacted]
+	// max_in_flight 200
 }
 
 func ExampleConfig_Set() {
