@@ -40,6 +40,8 @@ type Consumer struct {
 	// StopChan is closed when the Consumer has stopped.
 	StopChan chan int
 
+	stopped chan struct{} // closed just before StopChan
+
 	topic, channel string
 	cfg            *Config
 	logs           *logs
@@ -104,6 +106,7 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 	}
 	c := &Consumer{
 		StopChan: make(chan int),
+		stopped:  make(chan struct{}),
 		topic:    topic,
 		channel:  channel,
 		cfg:      config.clone(),

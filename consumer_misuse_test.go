@@ -22,6 +22,11 @@ func TestStopChanClosedByTheProgram(t *testing.T) {
 		close(c.StopChan)
 		c.Stop()
 		after(stopSilence)
+		select {
+		case <-c.Stopped():
+		default:
+			s.Error("Stopped is not closed")
+		}
 		if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "StopChan was closed") {
 			s.Errorf("logged %q", got)
 		}

@@ -90,6 +90,7 @@ func (l *runLoop) run() {
 
 // closeStopChan closes StopChan, unless the user, who must only receive from it, has.
 func (l *runLoop) closeStopChan() {
+	close(l.c.stopped)
 	defer func() {
 		if p := recover(); p != nil {
 			l.c.log.Error("StopChan was closed by the program: Stop and Shutdown cannot be waited for", "panic", p)

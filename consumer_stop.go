@@ -24,6 +24,10 @@ func (c *Consumer) Stop() {
 	c.post(func(now time.Time) { c.loop.machine.Stop(now, now.Add(c.cfg.StopTimeout)) })
 }
 
+// Stopped returns a channel that is closed when the Consumer has stopped, as StopChan is.
+// It is a method so that interfaces can have it, and the program cannot close the channel.
+func (c *Consumer) Stopped() <-chan struct{} { return c.stopped }
+
 // Shutdown stops the Consumer as [Consumer.Stop] does, but bounded by ctx instead of
 // stop_timeout, and waits until it has stopped. If a stop was begun before, the
 // earlier of the two bounds counts.

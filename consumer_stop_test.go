@@ -34,9 +34,15 @@ func TestStopWhenIdle(t *testing.T) {
 		d := s.nsqd("a:1")
 		s.consumer(3, noError)
 		s.connect(d)
+		select {
+		case <-s.c.Stopped():
+			s.Error("Stopped is closed before the stop")
+		default:
+		}
 		if took := s.stopped(); took > 100*time.Millisecond {
 			s.Errorf("took %v", took)
 		}
+		<-s.c.Stopped()
 		if n := len(d.Clients()); n != 0 {
 			s.Errorf("nsqd has %d clients left", n)
 		}
