@@ -108,3 +108,6 @@ func milliseconds(d time.Duration) int64 {
 	}
 	return d.Milliseconds()
 }
+
+// fromMilliseconds returns a timeout that nsqd reported. The link has checked its range.
+func fromMilliseconds(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }

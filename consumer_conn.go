@@ -76,9 +76,6 @@ func (c *Consumer) lease(granted wire.IdentifyResponse) time.Duration {
 	return cmp.Or(fromMilliseconds(granted.MsgTimeout), c.cfg.MsgTimeout, defaultMsgTimeout)
 }
 
-// fromMilliseconds returns a timeout that nsqd reported. The link has checked its range.
-func fromMilliseconds(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
-
 // drain asks nsqd to send no more messages. Those that still arrive are requeued.
 func (cc *consumerConn) drain() {
 	cc.draining.Store(true)

@@ -251,6 +251,27 @@ func ExampleRetryAfter() {
 	// charged for a pen
 }
 
+// A program checks at its start that its nsqd is there and the options suit it.
+func ExampleCheckNSQD() {
+	nsqd, stop := startNSQD()
+	defer stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	cfg := nsq.NewConfig()
+	info, err := nsq.CheckNSQD(ctx, nsqd.Addr(), cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("nsqd", info.Version, "gives a handler", info.MsgTimeout)
+
+	cfg.TlsV1 = true
+	_, err = nsq.CheckNSQD(ctx, nsqd.Addr(), cfg)
+	fmt.Println("with TLS:", errors.Is(err, nsq.ErrTLSRefused))
+	// Output:
+	// nsqd 1.3.0 gives a handler 1m0s
+	// with TLS: true
+}
+
 // The options of a configuration file are set together: all or none.
 func ExampleConfig_SetMap() {
 	file := map[string]any{"max_in_flight": 200, "msg-timeout": "2m", "max_attempt": 3}

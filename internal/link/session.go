@@ -40,6 +40,9 @@ func (s *session) Auth() (r wire.AuthResponse, ok bool) {
 	return *s.auth, true
 }
 
+// RoundTrip returns how long nsqd took to reply to IDENTIFY.
+func (s *session) RoundTrip() time.Duration { return s.roundTrip }
+
 // Transport says how a link is connected.
 type Transport struct {
 	TLS         string // its version, such as "TLS 1.3"; empty without TLS
