@@ -286,6 +286,13 @@ type Config struct {
 	// Hooks are told of what happens, in this order: see Hooks.
 	Hooks []Hooks `opt:"hooks" json:"-" yaml:"-"`
 
+	// StuckAfter is how long a handler may work on after the end of its message's lease
+	// before Consumer.Health, and with it the liveness probe of package health, calls it
+	// stuck. With AutoTouch the time counts from the latest end that the lease can have. A
+	// lost connection does not shorten it. Set it to more than a handler that takes no
+	// notice of Message.Context may ever need. 0 is off.
+	StuckAfter time.Duration `opt:"stuck_after" min:"0" default:"5m"`
+
 	// StopTimeout bounds how long Stop and Run wait for running handlers, and for
 	// nsqd to take the last FINs and REQs. With 0 they do not wait: nsqd delivers the
 	// messages of running handlers again after its msg-timeout. Shutdown is bounded by

@@ -68,6 +68,7 @@ var optionSpecs = []optionSpec{
 	{"skip_lookupd_authorization", "LookupdAuthorization", true, nil, nil},
 	{"logger", "Logger", (*slog.Logger)(nil), nil, nil},
 	{"hooks", "Hooks", []Hooks(nil), nil, nil},
+	{"stuck_after", "StuckAfter", 5 * time.Minute, time.Duration(0), nil},
 	{"stop_timeout", "StopTimeout", 30 * time.Second, time.Duration(0), nil},
 }
 

@@ -70,7 +70,11 @@ type Consumer struct {
 	// running is a child of the context of Run, nil before it: see watch.
 	running atomic.Pointer[context.Context]
 
-	// connected is the run loop's connections, for Stats and IsStarved. When one
+	// probed is when Health posted the event that the run loop has not run yet, on the
+	// Consumer's clock; 0 without one.
+	probed atomic.Int64
+
+	// connected is the run loop's connections, for Stats, IsStarved and Health. When one
 	// comes or goes, the run loop stores a new value.
 	connected atomic.Pointer[connections]
 

@@ -131,7 +131,7 @@ func (s *contexts) of(m *Message) context.Context {
 	s.mu.Lock()
 	c := s.open[m]
 	if c == nil {
-		c = &messageContext{deadline: m.conn.c.start.Add(m.lastLeaseEnds())}
+		c = &messageContext{deadline: m.conn.c.start.Add(m.lastLeaseEnds(m.conn.c.elapsed()))}
 		c.Context, c.cancel = context.WithCancelCause(m.conn.ctx)
 		s.open[m] = c
 		m.set(observed)

@@ -34,6 +34,7 @@ type DiscoveryFilter interface {
 type discovery struct {
 	filter   atomic.Pointer[DiscoveryFilter] // nil without one
 	lookupds lookupdLog                      // owned by the poller's goroutine
+	seen     atomic.Pointer[lookupdsSeen]    // for Health; nil before the first response or failure
 
 	mu     sync.Mutex       // guards the fields below
 	client *http.Client     // set by SetLookupdHttpClient
@@ -193,6 +194,7 @@ func (c *Consumer) discovered(result discover.Result) {
 		responses.Listed = filtered(*filter, responses)
 	}
 	states := lookupdSnapshots(&result)
+	c.discovery.seen.Store(newLookupdsSeen(states, len(responses.Listed)+len(result.Skipped)))
 	c.post(func(now time.Time) {
 		c.loop.lookupds = states
 		c.loop.machine.Discovered(now, responses)

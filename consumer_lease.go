@@ -26,12 +26,12 @@ func (m *Message) leaseEnds() time.Duration {
 	return m.received + time.Duration(atomic.LoadUint32(&m.lease))*time.Millisecond
 }
 
-// lastLeaseEnds returns the latest time to which auto_touch can extend the lease.
-// Without auto_touch it is the end of the lease.
-func (m *Message) lastLeaseEnds() time.Duration {
+// lastLeaseEnds returns the latest time to which auto_touch can extend the lease if the
+// handler began at begun. Without auto_touch it is the end of the lease.
+func (m *Message) lastLeaseEnds(begun time.Duration) time.Duration {
 	ends := m.leaseEnds()
 	if touching := m.conn.c.queue.autoTouch; touching > 0 {
-		ends = min(m.conn.c.elapsed()+touching+m.conn.msgTimeout, m.received+m.conn.maxMsgTimeout)
+		ends = max(ends, min(begun+touching+m.conn.msgTimeout, m.received+m.conn.maxMsgTimeout))
 	}
 	return ends
 }

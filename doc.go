@@ -109,6 +109,12 @@
 // running handlers, for a bounded time. [Producer.Stop] waits for outstanding replies.
 // Neither leaves a goroutine or a connection behind.
 //
+// # Health
+//
+// [Consumer.Health] says whether a Consumer works, and if not, why. Package health serves
+// it to liveness and readiness probes; examples/kubernetes has a deployment. [CheckNSQD]
+// checks at a program's start that an nsqd is there and takes the Config.
+//
 // # Logs
 //
 // Config.Logger takes a *slog.Logger. Without one, lines in go-nsq's format go to
