@@ -104,6 +104,7 @@ func TestHandlingAllocatesNothing(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"plain":      func(*Config) {},
 		"auto_touch": func(c *Config) { c.AutoTouch = time.Minute },
+		"hooks":      hooksOfMessages,
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFed(t, 1, change)
@@ -122,23 +123,39 @@ func TestHandlingAllocatesNothing(t *testing.T) {
 	}
 }
 
+// hooksOfMessages sets two Handled hooks and one that is not called.
+func hooksOfMessages(c *Config) {
+	var n atomic.Int64
+	count := func(e HandledEvent) { n.Add(int64(e.Took)) }
+	c.Hooks = []Hooks{{Handled: count}, {Handled: count, Abandoned: func(AbandonedEvent) {}}}
+}
+
 // BenchmarkHandle measures a message's way from the reader to its FIN.
 func BenchmarkHandle(b *testing.B) {
 	for _, handlers := range []int{1, 4, 64} {
-		b.Run(fmt.Sprintf("handlers=%d", handlers), func(b *testing.B) {
-			f := newFed(b, handlers, func(*Config) {})
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				if i%messageSlab == 0 {
-					f.feed()
+		for _, hooks := range []bool{false, true} {
+			b.Run(fmt.Sprintf("handlers=%d/hooks=%t", handlers, hooks), func(b *testing.B) {
+				change := func(*Config) {}
+				if hooks {
+					change = hooksOfMessages
 				}
-				if i%(100*messageSlab) == 0 {
-					f.drain()
-				}
-			}
-			f.drain()
-		})
+				benchmarkHandle(b, newFed(b, handlers, change))
+			})
+		}
 	}
+}
+
+func benchmarkHandle(b *testing.B, f *fed) {
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if i%messageSlab == 0 {
+			f.feed()
+		}
+		if i%(100*messageSlab) == 0 {
+			f.drain()
+		}
+	}
+	f.drain()
 }
 
 // BenchmarkInFlight measures the same while 100,000 other messages are in flight: 1,000 in

@@ -123,6 +123,13 @@
 // ten minutes. The attribute more counts the repeats that were not logged, and since is
 // the time of the last one that was.
 //
+// # Seeing what happens
+//
+// [Consumer.Snapshot], [Producer.Snapshot] and [ProducerPool.Snapshot] show the state of a
+// client and count what it has done. No count ever falls. [Hooks] in a Config are functions
+// that are told of each event: connections, RDY, backoff, each message and each publish.
+// plugin/prom and plugin/otel export both to Prometheus and OpenTelemetry.
+//
 // # Testing
 //
 // Package nsqtest has a fake nsqd and an in-memory network, which also work in the
