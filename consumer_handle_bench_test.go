@@ -115,8 +115,9 @@ func TestHandlingAllocatesNothing(t *testing.T) {
 					f.drain()
 				}
 			})
-			// The rest are buffers that grow.
-			if perSlab := perRun / slabs; perSlab > 2.5 {
+			// The rest are buffers that grow, more of them on a busy machine. An allocation
+			// for each message would be 63 more.
+			if perSlab := perRun / slabs; perSlab > 6 {
 				t.Errorf("%.2f allocations per %d messages, want those of two slabs", perSlab, messageSlab)
 			}
 		})

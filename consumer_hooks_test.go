@@ -14,13 +14,13 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// heard records events, each as a line.
-type heard struct {
+// heardEvents records events, each as a line.
+type heardEvents struct {
 	mu    sync.Mutex
 	lines []string
 }
 
-func (h *heard) add(format string, args ...any) {
+func (h *heardEvents) add(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lines = append(h.lines, fmt.Sprintf(format, args...))
@@ -28,7 +28,7 @@ func (h *heard) add(format string, args ...any) {
 
 // want checks the events since the last call. Those of Handled, which run on other
 // goroutines, come last.
-func (h *heard) want(s *scene, what string, want ...string) {
+func (h *heardEvents) want(s *scene, what string, want ...string) {
 	s.Helper()
 	synctest.Wait()
 	h.mu.Lock()
@@ -43,7 +43,7 @@ func (h *heard) want(s *scene, what string, want ...string) {
 }
 
 // hooks returns hooks that record every event of a Consumer.
-func (h *heard) hooks() Hooks {
+func (h *heardEvents) hooks() Hooks {
 	return Hooks{
 		Connected: func(e ConnectEvent) {
 			h.add("connected %s/%s %s took %v version %q retry %t: %v", e.Topic, e.Channel, e.Addr, e.Took.Round(time.Second), e.Version, e.RetryIn > 0, e.Err)
@@ -74,7 +74,7 @@ func (h *heard) hooks() Hooks {
 // A scene in which every event of a Consumer without nsqlookupds comes once, in order.
 func TestHooksHearEverything(t *testing.T) {
 	inScene(t, func(s *scene) {
-		var h heard
+		var h heardEvents
 		s.cfg.Hooks = []Hooks{h.hooks()}
 		s.cfg.MaxInFlight, s.cfg.MaxAttempts, s.cfg.MaxMsgSize = 3, 2, 100
 		s.cfg.DefaultRequeueDelay, s.cfg.MaxRequeueDelay = time.Hour, time.Hour
@@ -154,7 +154,7 @@ func hookedHandler(m *Message) error {
 // What nsqlookupds say, and which nsqds a Consumer uses because of it.
 func TestHooksHearDiscovery(t *testing.T) {
 	inScene(t, func(s *scene) {
-		var h heard
+		var h heardEvents
 		all := h.hooks()
 		s.cfg.Hooks = []Hooks{{LookedUp: all.LookedUp, Discovered: all.Discovered}}
 		s.cfg.LookupdPollInterval, s.cfg.LookupdPollJitter = time.Minute, 0
@@ -195,7 +195,7 @@ func TestHooksHearDiscovery(t *testing.T) {
 // has waited for a handler.
 func TestHooksHearOfWaiting(t *testing.T) {
 	inScene(t, func(s *scene) {
-		var h heard
+		var h heardEvents
 		all := h.hooks()
 		s.cfg.Hooks = []Hooks{{Handled: all.Handled, Abandoned: all.Abandoned}}
 		d := s.nsqd("a:1", leases(10*time.Second, time.Minute))
@@ -217,7 +217,7 @@ func TestHooksHearOfWaiting(t *testing.T) {
 // Hooks may call any method. They are called in the order of the Config.
 func TestHooksCallMethods(t *testing.T) {
 	inScene(t, func(s *scene) {
-		var h heard
+		var h heardEvents
 		var c *Consumer
 		use := func(name string) {
 			state := c.Snapshot().State

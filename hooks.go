@@ -19,7 +19,8 @@ import "time"
 // counted in the next event's Dropped. Stopped is the last call.
 //
 // No hook runs under a lock. A hook that panics is recovered, and its first panic is
-// logged; the message or the publish is not affected. Several Hooks in a Config are
+// logged; the message or the publish is not affected. A hook should not call runtime.Goexit,
+// as t.FailNow does: it ends the goroutine that the hook runs on. Several Hooks in a Config are
 // called in their order. No event holds a body, a secret, or a password: Message is the
 // exception, which a Handled hook must not keep.
 type Hooks struct {

@@ -23,11 +23,12 @@ func (pool *ProducerPool) tryMembers(ctx context.Context, t *poolTries, m *publi
 				continue
 			}
 		}
-		if errors.Is(err, errAllTried) {
+		switch {
+		case errors.Is(err, errAllTried):
 			return triesError(t, nil)
-		} else if err != nil && !m.tried {
+		case err != nil && !m.tried:
 			return pool.untried(m, start, err)
-		} else if err != nil {
+		case err != nil:
 			return triesError(t, err)
 		}
 		if err = pool.tryMember(ctx, to, m, publish); err == nil {

@@ -1,14 +1,26 @@
 package nsq
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// A publish that waits for nsqd's reply allocates nothing. An asynchronous one
-// allocates the transaction that its caller gets.
+// A publish that waits for nsqd's reply allocates nothing, with or without a hook. An
+// asynchronous one allocates the transaction that its caller gets.
 func TestPublishingAllocatesNothing(t *testing.T) {
+	var published atomic.Int64
+	hooks := []Hooks{{Published: func(e PublishedEvent) { published.Add(int64(e.Messages)) }}}
+	t.Run("no hooks", func(t *testing.T) { expectNoAllocations(t, nil) })
+	t.Run("hooks", func(t *testing.T) { expectNoAllocations(t, hooks) })
+	if published.Load() < 4*1000 {
+		t.Errorf("%d messages were told", published.Load())
+	}
+}
+
+func expectNoAllocations(t *testing.T, hooks []Hooks) {
+	t.Helper()
 	network := nsqtest.NewNetwork()
 	l, err := network.Listen("agreeing:1")
 	if err != nil {
@@ -17,6 +29,7 @@ func TestPublishingAllocatesNothing(t *testing.T) {
 	go replyOK(l)
 	cfg := NewConfig()
 	cfg.DialContext = network.DialContext
+	cfg.Hooks = hooks
 	p, err := NewProducer("agreeing:1", cfg)
 	if err != nil {
 		t.Fatal(err)
