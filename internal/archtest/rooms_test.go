@@ -84,6 +84,11 @@ var rooms = []room{
 		deps:  []string{"github.com/klauspost/compress/..."},
 	},
 	{
+		dir:   "health",
+		std:   []string{"encoding/json", "errors", "net/http"},
+		rooms: []string{"."},
+	},
+	{
 		dir:   "examples/...",
 		std:   anyStd,
 		rooms: []string{".", "nsqtest"},

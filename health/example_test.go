@@ -1,0 +1,45 @@
+package health_test
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/health"
+)
+
+// A program serves its probes by a few lines. This one asks them itself, before its
+// Consumer has connected: a restart would not help, and it is not ready.
+func Example() {
+	consumer, err := nsq.NewConsumer("orders", "billing", nsq.NewConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer consumer.Stop()
+	mux := http.NewServeMux()
+	mux.Handle("/live", health.Live(consumer))
+	mux.Handle("/ready", health.Ready(consumer))
+	server := httptest.NewServer(mux) // a real program: go http.ListenAndServe(":8080", mux)
+	defer server.Close()
+
+	for _, probe := range []string{"/live", "/ready"} {
+		response, err := http.Get(server.URL + probe)
+		if err != nil {
+			log.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := response.Body.Close(); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Print(response.StatusCode, " ", string(body))
+	}
+	// Output:
+	// 200 {"status":"ok","checks":[]}
+	// 503 {"status":"failing","checks":[{"name":"not_connected","error":"consumer of orders/billing: connected to no nsqd"}]}
+}
