@@ -91,7 +91,7 @@ var rooms = []room{
 	{
 		dir:   "examples/...",
 		std:   anyStd,
-		rooms: []string{".", "nsqtest"},
+		rooms: []string{".", "health", "nsqtest"},
 	},
 }
 
