@@ -36,7 +36,15 @@ func TestConfigShowsNoSecret(t *testing.T) {
 		var b bytes.Buffer
 		slog.New(handler(&b)).Info("config", "pointer", c, "value", *c)
 		shown[name] = b.String()
+		log := slog.New(handler(&b)).With("with", c).WithGroup("group")
+		log.Info("config", slog.Group("inner", "pointer", c, "value", *c), "resolved", slog.AnyValue(c).Resolve())
+		shown[name+" under a group"] = b.String()
 	}
+	lines := &logLines{}
+	logs := newLogs(nil)
+	logs.SetLogger(lines, LogLevelDebug)
+	logs.logger.With("with", c).Info("config", "pointer", c, "value", *c)
+	shown["lines with values"] = strings.Join(lines.take(), "")
 	for how, text := range shown {
 		if hex := fmt.Sprintf("%x", secret); strings.Contains(text, secret) || strings.Contains(strings.ToLower(text), hex) {
 			t.Errorf("%s shows the secret: %s", how, text)

@@ -66,6 +66,15 @@
 // handler itself acks or requeues, at any time within the lease: examples/batch
 // collects messages that way.
 //
+// # Around handlers
+//
+// [Consumer.Use] adds middleware to all handlers. [ContextLogger] gives a handler a logger
+// that names the message. [OpenEnvelopes] opens the envelopes of [SealPublisher], which
+// carry headers, such as a trace context, in a message's body: see package envelope. Your
+// own is a function from [Handler] to Handler. It passes on the message that it gets, or
+// what [Message.WithContext] returns. Add middleware in this order: what opens the body,
+// traces, logs, then what limits or retries.
+//
 // # How many messages at a time
 //
 // RDY is NSQ's flow control: nsqd keeps no more messages in flight on a connection
