@@ -1,8 +1,10 @@
 package nsq
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -224,5 +226,102 @@ func TestDoubtfulPublishGivesUp(t *testing.T) {
 		if d := time.Since(start); d != 3*time.Second {
 			s.Errorf("Stop took %v, want 3s", d)
 		}
+	}, quietly)
+}
+
+// N15: of publishes that wait to go alone, those that exceed a limit that nsqd names
+// meanwhile are refused without another connection.
+func TestDoubtfulPublishesWaitForOneRefusal(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Delay: time.Second}) // meanwhile all of them wait
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if err := s.p.PublishContext(s.Context(), "t", make([]byte, 2*mib)); !isRefusal(err, "E_BAD_MESSAGE") {
+					s.Errorf("%v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(commands(s.d, "PUB")); n != 1 || s.net.Dials() != 1 {
+			s.Errorf("nsqd was asked %d times over %d connections, want once", n, s.net.Dials())
+		}
+	}, quietly)
+}
+
+// N15: nsqd's refusal counts when it comes. It also ends the connection, and is the reason
+// that other publishes get when that has ended. nsqd may have restarted by then.
+func TestRefusalCountsOnce(t *testing.T) {
+	inScene(t, func(s *scene) {
+		quietly(s)
+		s.cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := s.net.DialContext(ctx, network, addr)
+			return slowToClose{conn}, err
+		}
+		d := s.nsqd("a:1", func(o *nsqtest.Options) { o.MaxMsgSize = 1000 })
+		d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Delay: time.Second})
+		p, err := NewProducer("a:1", s.cfg)
+		if err != nil {
+			s.Fatal(err)
+		}
+		defer p.Stop()
+		tooBig := func() {
+			if err := p.PublishContext(s.Context(), "t", make([]byte, 1001)); !isRefusal(err, "E_BAD_MESSAGE") {
+				s.Errorf("%v", err)
+			}
+		}
+		var wg sync.WaitGroup
+		wg.Go(tooBig) // refused after 1 s, when the connection begins to close
+		synctest.Wait()
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(s.Context(), time.Second)
+			defer cancel()
+			if err := p.PublishContext(ctx, "t", []byte("behind it")); !errors.Is(err, ErrUnknownOutcome) {
+				s.Errorf("%v", err)
+			}
+		})
+		after(2 * time.Second)
+		s.net.Refuse("a:1", nil)
+		if err := p.Publish("t", []byte("m")); err == nil {
+			s.Error("published without nsqd")
+		}
+		s.net.Allow("a:1")
+		wg.Wait()
+		redialAllowed()
+		tooBig()
+		if n := len(commands(d, "PUB")); n != 2 {
+			s.Errorf("nsqd was asked %d times, want twice", n)
+		}
+	})
+}
+
+// slowToClose is a connection whose Close takes two seconds, as that of TLS may.
+type slowToClose struct{ net.Conn }
+
+func (c slowToClose) Close() error {
+	sleep(2 * time.Second)
+	return c.Conn.Close()
+}
+
+// After a reply that is none to a publish, a later one cannot be matched to its publish,
+// even if it came in the same piece.
+func TestRepliesBehindAnUnexpectedOne(t *testing.T) {
+	produce(t, func(s *producing) {
+		s.d.Inject(nsqtest.Fault{
+			Command: "PUB", Times: 1, Delay: time.Second,
+			Reply: slices.Concat(nsqtest.ResponseFrame("WHAT"), nsqtest.ResponseFrame("OK")),
+		})
+		var wg sync.WaitGroup
+		for _, body := range []string{"first", "second"} {
+			wg.Go(func() {
+				err := s.p.PublishContext(s.Context(), "t", []byte(body))
+				if !errors.Is(err, ErrUnknownOutcome) || !strings.Contains(err.Error(), `unexpected reply: "WHAT"`) {
+					s.Errorf("%s: %v", body, err)
+				}
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		s.publishes()
 	}, quietly)
 }
