@@ -75,8 +75,38 @@ func TestStopCountsHeartbeats(t *testing.T) {
 	}, quietly, func(s *scene) { s.cfg.HeartbeatInterval = 2 * time.Second })
 }
 
-// N16: one frozen nsqd keeps a pool's Stop for 5 seconds, whether it is a member or is
-// being let go.
+// N16: a pool waits for the replies of an nsqd that it lets go, until Stop. From then on
+// an nsqd that shows no sign of life is waited for as if it were a member.
+func TestPoolStopWithALifelessNSQDThatIsLetGo(t *testing.T) {
+	inDiscoveredPool(t, func(s *poolDiscovering) {
+		frozen := s.nsqds[1]
+		s.la.Register("t", "a:1", "b:1")
+		s.publish(2)
+		frozen.StopReading()
+		s.la.Unregister("t", "b:1")
+		unknown := make(chan error, 2)
+		for range 2 {
+			go func() { unknown <- s.pool.Publish("t", []byte("m")) }()
+			synctest.Wait()
+		}
+		after(time.Minute)
+		s.expectMembers("a:1")
+		if n := len(frozen.Clients()); n != 1 {
+			s.Errorf("%d connections to b, want 1 while it owes a reply", n)
+		}
+		start := time.Now()
+		s.pool.Stop()
+		if d := time.Since(start); d < 5*time.Second || d > 6*time.Second {
+			s.Errorf("took %v, want 5s", d)
+		}
+		if a, b := <-unknown, <-unknown; a != nil || !errors.Is(b, ErrUnknownOutcome) {
+			s.Errorf("%v, %v; want the outcome of the second to be unknown", a, b)
+		}
+		frozen.StartReading()
+	}, quietly, func(s *scene) { s.cfg.LookupdPollInterval, s.cfg.StopTimeout = 5*time.Second, 5*time.Minute })
+}
+
+// N16: one frozen nsqd keeps a pool's Stop for 5 seconds.
 func TestPoolStopWithALifelessNSQD(t *testing.T) {
 	inPool(t, func(s *pooling) {
 		s.nsqds[1].Inject(nsqtest.Fault{Command: "PUB", Delay: time.Hour})
