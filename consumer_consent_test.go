@@ -268,19 +268,21 @@ func TestUnusableAddressesAreNotDialled(t *testing.T) {
 		"port 0":   list(`"a"`, "0"),
 		"too many": `{"producers":[` + strings.Repeat(`{"broadcast_address":"a","tcp_port":1},`, 100_000) + `{}]}`,
 	} {
-		inScene(t, func(s *scene) {
-			s.cfg.DialContext = func(_ context.Context, network, addr string) (net.Conn, error) {
-				s.Errorf("%s: dial of %s %q", name, network, addr)
-				return nil, errBoom
-			}
-			s.lookupd("l:1").Reply(reply)
-			s.consumer(1, noError)
-			log := s.logged(LogLevelInfo)
-			s.discover("l:1")
-			after(2 * time.Minute)
-			if got := log.take(); len(got) != 1 || strings.ContainsAny(got[0], "\n\x1b") {
-				s.Errorf("%s: logged %q, want one line", name, got)
-			}
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				s.cfg.DialContext = func(_ context.Context, network, addr string) (net.Conn, error) {
+					s.Errorf("dial of %s %q", network, addr)
+					return nil, errBoom
+				}
+				s.lookupd("l:1").Reply(reply)
+				s.consumer(1, noError)
+				log := s.logged(LogLevelInfo)
+				s.discover("l:1")
+				after(2 * time.Minute)
+				if got := log.take(); len(got) != 1 || strings.ContainsAny(got[0], "\n\x1b") {
+					s.Errorf("logged %q, want one line", got)
+				}
+			})
 		})
 	}
 }
