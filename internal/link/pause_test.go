@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"context"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -81,27 +82,48 @@ func TestPausesWhereNSQDMayRefuse(t *testing.T) {
 	}
 }
 
-// N15: the rest is not sent once nsqd has refused.
+// slowlyClosed is a connection whose Close takes a millisecond.
+type slowlyClosed struct{ net.Conn }
+
+func (c slowlyClosed) Close() error {
+	pass(time.Millisecond)
+	return c.Conn.Close()
+}
+
+// N15: the rest is not sent once nsqd has refused, not even while the connection is being
+// closed. The refusal ends the pause.
 func TestRefusedInAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
-		l, r := p.connectAfter(0)
+		l, r := p.connectAfter(0, func(cfg *Config) {
+			cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := p.network.DialContext(ctx, network, addr)
+				return slowlyClosed{conn}, err
+			}
+		})
 		l.SetLimits(someLimits)
 		l.Pub("t", []byte(strings.Repeat("x", 100)), r.replier("it"))
 		synctest.Wait()
 		p.expect("PUB t\n\x00\x00\x00\x64")
+		start := time.Now()
 		p.send(nsqtest.ErrorFrame("E_BAD_MESSAGE", "too big"))
 		expectRefusal(t, r.wait(), OpRead, wire.BadMessage)
+		if d := time.Since(start); d != time.Millisecond {
+			t.Errorf("the link ended %v after the refusal, want 1ms", d)
+		}
 		p.expectEOF()
 		r.expect(t, "it: E_BAD_MESSAGE too big", "down")
 	})
 }
 
 // connectAfter connects a publisher to a peer that takes this long to reply to IDENTIFY.
-func (p *peer) connectAfter(roundTrip time.Duration) (*Link, *recorder) {
+func (p *peer) connectAfter(roundTrip time.Duration, change ...func(*Config)) (*Link, *recorder) {
 	p.t.Helper()
 	cfg := p.config()
 	cfg.Topic = ""
+	for _, f := range change {
+		f(&cfg)
+	}
 	result := p.dial(context.Background(), cfg)
 	p.accept()
 	p.expect(hello(cfg))
