@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rdyhq/nsq/internal/link"
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
@@ -106,6 +108,17 @@ func TestSecretInClear(t *testing.T) {
 		_ = s.c.ConnectToNSQD("a:1")
 		if got := warnings(log); len(got) != 1 {
 			s.Errorf("warned %q, want one warning", got)
+		}
+	})
+	inScene(t, func(s *scene) { // there is no secret to be sent
+		s.nsqd("a:1", auth)
+		s.consumer(1, noError)
+		log := s.logged(LogLevelWarning)
+		if err := s.c.ConnectToNSQD("a:1"); !errors.Is(err, link.ErrAuthRequired) {
+			s.Errorf("error %v", err)
+		}
+		if got := warnings(log); len(got) != 0 {
+			s.Errorf("warned %q without a secret", got)
 		}
 	})
 	inScene(t, func(s *scene) {

@@ -24,9 +24,17 @@ func TestRefusedAddressesShowNoSecrets(t *testing.T) {
 	}
 }
 
-// N24: nor do the failures of requests.
+// N24: nor do the failures of requests, for the nsqds of a topic or for all of them.
 func TestFailuresShowNoSecrets(t *testing.T) {
+	for _, topic := range []string{"t", ""} {
+		t.Run(topic, func(t *testing.T) { failuresShowNoSecrets(t, topic) })
+	}
+}
+
+func failuresShowNoSecrets(t *testing.T, topic string) {
+	t.Helper()
 	inScene(t, func(s *scene) {
+		s.cfg.Topic = topic
 		l := s.lookupd("l:1")
 		s.poller("http://user:s3cret@l:1/lookup?token=s3cret", "http://s3cret@l:1", "http://gone:1/?token=s3cret")
 		l.Fail(403, "NO\n\x1b[2J")
