@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rdyhq/nsq/broker"
@@ -283,22 +284,31 @@ func TestProgressOnANarrowTerminal(t *testing.T) {
 
 // While lines are typed there is no progress to mix with them.
 func TestNoProgressWhileTyping(t *testing.T) {
-	terminal := &os.File{}
-	isTerminal := func(file any) bool { return file == any(terminal) }
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil || !isTerminal(terminal) {
+		t.Skipf("no terminal to type at: %v", err)
+	}
+	defer func() { _ = terminal.Close() }()
 	for _, tc := range []struct {
 		stdin io.Reader
 		files []string
-		typed bool
+		shown bool
 	}{
-		{terminal, []string{stdinName}, true},
-		{terminal, []string{"file", stdinName}, true},
-		{terminal, []string{"file"}, false},
-		{strings.NewReader(""), []string{stdinName}, false},
+		{terminal, []string{stdinName}, false},
+		{terminal, []string{"file", stdinName}, false},
+		{terminal, []string{"file"}, true},
+		{strings.NewReader(""), []string{stdinName}, true},
 	} {
-		p := &pub{app: &app{stdin: tc.stdin}, files: tc.files}
-		if got := p.typed(isTerminal); got != tc.typed {
-			t.Errorf("%v: got %v", tc.files, got)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			var out output
+			p := &pub{app: &app{stdin: tc.stdin, stderr: &out}, files: tc.files, tally: newTally(&out)}
+			end := p.showProgress(time.Now())
+			time.Sleep(2 * lineInterval) //nolint:forbidigo // inside a synctest bubble
+			end()
+			if got := out.String(); (got != "") != tc.shown {
+				t.Errorf("%v: shown %q", tc.files, got)
+			}
+		})
 	}
 }
 

@@ -219,7 +219,7 @@ func (p *pub) publishers(cfg *nsq.Config) ([]publisher, error) {
 // showProgress shows progress until the returned function is called. That waits
 // until the last line is written.
 func (p *pub) showProgress(start time.Time) (end func()) {
-	if p.quiet || p.typed(isTerminal) {
+	if p.quiet || p.typed() {
 		return func() {}
 	}
 	total := p.totalBytes()
@@ -254,7 +254,7 @@ func (p *pub) showProgress(start time.Time) (end func()) {
 
 // typed reports whether lines come from a terminal. Progress would mix with what is
 // typed there.
-func (p *pub) typed(isTerminal func(file any) bool) bool {
+func (p *pub) typed() bool {
 	return slices.Contains(p.files, stdinName) && isTerminal(p.stdin)
 }
 
