@@ -22,10 +22,11 @@ const (
 type demoOptions struct {
 	messages, size, nsqds, handlers, maxInFlight int
 
-	failRate float64
-	work     time.Duration
-	keep     bool
-	dataDir  string
+	failRate    float64
+	work        time.Duration
+	keep        bool
+	dataDir     string
+	metricsAddr string // address to serve metrics at; empty for none
 
 	tls, snappy, deflate bool
 }
@@ -52,13 +53,16 @@ With --data-dir the nsqds keep their messages from one demo to the next: a demo
 also handles what an interrupted one has left, and counts it as published.
 
 With --keep the cluster and the consumer keep running afterwards, until Ctrl-C.
-Messages that you publish to the topic "` + demoTopic + `" are counted as well.`
+Messages that you publish to the topic "` + demoTopic + `" are counted as well.
+
+With --metrics a Prometheus can scrape the metrics of the consumer and the producers
+from http://ADDR/metrics, until the demo ends.`
 
 const demoExamples = `  rdy demo
   rdy demo --messages 50000 --nsqds 3 --handlers 64 --max-in-flight 300 --json
   rdy demo --work 5ms --fail-rate 0.1
   rdy demo --tls --snappy
-  rdy demo --keep
+  rdy demo --keep --metrics 127.0.0.1:9090
   rdy demo --keep --data-dir data    # press Ctrl-C and run it again: nothing is lost`
 
 func newDemo(a *app) *cobra.Command {
@@ -96,6 +100,7 @@ func (o *demoOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.tls, "tls", false, "use TLS, verified against a certificate made for the demo")
 	f.BoolVar(&o.snappy, "snappy", false, "compress with snappy")
 	f.BoolVar(&o.deflate, "deflate", false, "compress with deflate")
+	f.StringVar(&o.metricsAddr, "metrics", "", "`address` to serve metrics for Prometheus at, such as 127.0.0.1:9090; port 0 picks a free one")
 	f.BoolVar(&o.keep, "keep", false, "keep the cluster and the consumer running until Ctrl-C")
 }
 

@@ -44,9 +44,17 @@ type demo struct {
 	roots   *x509.CertPool // nil without TLS
 	cluster *broker.Broker
 	ledger  *ledger
+	metrics *metricsServer // nil without --metrics
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
+	if d.metricsAddr != "" {
+		if d.metrics, err = serveMetrics(d.metricsAddr); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, d.metrics.stop()) }()
+		d.notice("metrics     %s", d.metrics.url)
+	}
 	options := broker.Options{NSQDs: d.nsqds, Lookupds: 1, DataDir: d.dataDir}
 	if d.tls {
 		cert, certErr := newCertificate()
@@ -162,6 +170,9 @@ func (d *demo) consume(ctx context.Context) (*nsq.Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.metrics != nil {
+		d.metrics.Consumer(consumer)
+	}
 	consumer.AddConcurrentHandlers(d.handler(ctx), d.handlers)
 	context.AfterFunc(ctx, consumer.Stop)
 	if err := consumer.ConnectToNSQDs(d.addrs()); err != nil {
@@ -178,6 +189,9 @@ func (d *demo) clientConfig() *nsq.Config {
 	cfg.Snappy, cfg.Deflate = d.snappy, d.deflate
 	if d.roots != nil {
 		cfg.TlsV1, cfg.TlsConfig = true, &tls.Config{RootCAs: d.roots, MinVersion: tls.VersionTLS12}
+	}
+	if d.metrics != nil {
+		cfg.Hooks = append(cfg.Hooks, d.metrics.Hooks())
 	}
 	return cfg
 }
@@ -238,6 +252,10 @@ func (d *demo) publish(ctx context.Context, addr string, i int) error {
 		return err
 	}
 	defer producer.Stop()
+	if d.metrics != nil {
+		d.metrics.Producer(producer)
+		defer func() { <-ctx.Done() }() // its metrics end with it
+	}
 	next, end := d.messages*i/d.nsqds, d.messages*(i+1)/d.nsqds
 	batch := make([][]byte, 0, min(batchMessages, max(batchBytes/d.size, 1)))
 	for next < end && ctx.Err() == nil {
