@@ -43,8 +43,10 @@ func reasonOf(why error) int {
 		return 0
 	case errors.Is(why, nsq.ErrConnectionLost):
 		return 1
-	default:
+	case errors.Is(why, nsq.ErrMessageTooBig):
 		return 2
+	default:
+		return 3
 	}
 }
 

@@ -246,6 +246,12 @@ func TestEvents(t *testing.T) {
 			},
 			map[string]float64{`nsq_consumer_abandoned_messages_total{channel="c",reason="connection",topic="t"}`: 1},
 		},
+		"too big": {
+			func(h nsq.Hooks) {
+				h.Abandoned(nsq.AbandonedEvent{Topic: "t", Channel: "c", Why: nsq.ErrMessageTooBig})
+			},
+			map[string]float64{`nsq_consumer_abandoned_messages_total{channel="c",reason="too_big",topic="t"}`: 1},
+		},
 		"refused": {
 			func(h nsq.Hooks) { h.Abandoned(nsq.AbandonedEvent{Topic: "t", Channel: "c", Why: errRefused}) },
 			map[string]float64{`nsq_consumer_abandoned_messages_total{channel="c",reason="refused",topic="t"}`: 1},

@@ -58,7 +58,7 @@ type gauges struct {
 // first event is an increase.
 var (
 	results  = [...]string{"ok", "error"}
-	reasons  = [...]string{"timeout", "connection", "refused"}
+	reasons  = [...]string{"timeout", "connection", "too_big", "refused"}
 	states   = [...]nsq.ConnectionState{nsq.ConnectionDialing, nsq.ConnectionUp, nsq.ConnectionClosing, nsq.ConnectionWaiting}
 	outcomes = [...]nsq.Outcome{
 		nsq.OutcomeFinished, nsq.OutcomeRequeued, nsq.OutcomeDiscarded, nsq.OutcomeGivenUp, nsq.OutcomeAnswered, nsq.OutcomePending,
