@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"time"
 )
 
 // work takes messages and calls the handler, until the worker must quit or the queue is
@@ -81,6 +82,35 @@ func (end *ending) shownAs(m *Message) Outcome {
 	return end.as
 }
 
+// Outcome returns what the Consumer will do with the message if its handler returns err
+// now, and the delay of a requeue. It is for a [Middleware] that reports it: the Handled
+// hook is told the same. A [*PanicError] stands for a panic of the handler.
+//
+// If no Consumer delivered the message, as one of [NewMessage], the delay of a requeue is
+// that of [RetryAfter] or 0.
+func (m *Message) Outcome(err error) (Outcome, time.Duration) {
+	end := ending{as: OutcomeFinished}
+	if err != nil {
+		end = endingOf(resultOf(err), err)
+		_, end.insisted = err.(*PanicError) //nolint:errorlint // a handler may return an error that wraps one
+	}
+	as := end.shownAs(m)
+	return as, end.requeueDelay(as, m)
+}
+
+// requeueDelay returns the delay of a requeue, 0 if the message is not requeued.
+func (end *ending) requeueDelay(as Outcome, m *Message) time.Duration {
+	switch {
+	case as != OutcomeRequeued:
+		return 0
+	case end.delay != autoDelay:
+		return end.delay
+	case m.conn == nil:
+		return 0
+	}
+	return m.conn.c.cfg.requeueDelay(m.Attempts)
+}
+
 // conclude is the end of every message that a worker has begun: it tells hooks how the
 // handling has ended, and then acks or requeues the message, unless the handler has done
 // so or does it later.
@@ -151,6 +181,11 @@ func (c *Consumer) failed(m *Message, err error) ending {
 	}
 	c.log.Log(context.Background(), level, text,
 		"err", err, "id", string(m.ID[:]), "attempts", m.Attempts, "nsqd", m.NSQDAddress)
+	return endingOf(asked, err)
+}
+
+// endingOf returns how a message ends whose handler returned an error that asks for this.
+func endingOf(asked handlerResult, err error) ending {
 	if asked.discard {
 		return ending{as: OutcomeDiscarded, err: err}
 	}

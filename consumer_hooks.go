@@ -87,11 +87,7 @@ func (c *Consumer) tellHandled(w *worker, m *Message, end ending) {
 		Waited: w.now - m.received,
 		Took:   elapsed - w.now,
 	}
-	if e.Outcome == OutcomeRequeued {
-		if e.Delay = end.delay; e.Delay == autoDelay {
-			e.Delay = c.cfg.requeueDelay(m.Attempts)
-		}
-	}
+	e.Delay = end.requeueDelay(e.Outcome, m)
 	if m.extra != nil && m.extra.bodies != nil && m.is(responded|manualResponse) {
 		e.Message = m.WithContext(m.Context()) // a copy, since the fields of m are the handler's
 		e.Message.Body = nil                   // it may be recycled at any time
