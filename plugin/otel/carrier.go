@@ -1,0 +1,108 @@
+package nsqotel
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+	"go.opentelemetry.io/otel/propagation"
+)
+
+// A Carrier puts trace context into the bodies of messages and reads it from there. It
+// must tolerate any body: what cannot carry trace context passes as it is. Its methods are
+// called from many goroutines at once and must not change a body in place.
+type Carrier interface {
+	// Inject returns a body with the fields in it. Their names are those of the
+	// propagator, such as traceparent.
+	Inject(body []byte, fields propagation.MapCarrier) []byte
+	// Extract returns the fields of a body that was delivered, nil if it has none. ctx is
+	// the message's context.
+	Extract(ctx context.Context, body []byte) propagation.TextMapCarrier
+}
+
+// JSONField returns a Carrier that writes these fields of the propagator as members of a
+// JSON object, such as "traceparent". The body stays JSON for those who know nothing of it,
+// and other bodies pass as they are. A member that is there already, as in a body that is
+// forwarded, is replaced.
+//
+// Only the fields that are named travel: add "tracestate" or "baggage" if you use them. A
+// name has letters, digits, "-" and "_" only.
+//
+// The traceparent of an event in CloudEvents' JSON format is such a member, so this is also
+// the Carrier for CloudEvents.
+func JSONField(field string, more ...string) Carrier {
+	return jsonFields(append([]string{field}, more...))
+}
+
+type jsonFields []string
+
+func (f jsonFields) check() error {
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	for _, name := range f {
+		// gjson takes other characters for a path, and sjson digits for an index.
+		if strings.Trim(name, allowed) != "" || strings.Trim(name, "0123456789-") == "" {
+			return fmt.Errorf("JSON field %q: want a name of letters, digits, '-' and '_'", name)
+		}
+	}
+	return nil
+}
+
+// Inject sets the members.
+func (f jsonFields) Inject(body []byte, fields propagation.MapCarrier) []byte {
+	if !isObject(body) || !gjson.ValidBytes(body) {
+		return body
+	}
+	for _, name := range f {
+		value, ok := fields[name]
+		if !ok {
+			continue
+		}
+		with, err := sjson.SetBytes(body, name, value)
+		if err != nil {
+			continue // only paths that check refuses are errors
+		}
+		body = with
+	}
+	return body
+}
+
+// Extract returns the body itself, to be searched for each field.
+func (f jsonFields) Extract(_ context.Context, body []byte) propagation.TextMapCarrier {
+	if !isObject(body) {
+		return nil
+	}
+	return jsonBody{names: f, body: body}
+}
+
+// isObject reports whether a body is an object, if it is JSON.
+func isObject(body []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
+}
+
+// jsonBody is a JSON object as the propagator reads it.
+type jsonBody struct {
+	names jsonFields
+	body  []byte
+}
+
+// Get returns the text of a member, empty if there is none or it is not a text.
+func (b jsonBody) Get(name string) string {
+	if !slices.Contains(b.names, name) {
+		return ""
+	}
+	v := gjson.GetBytes(b.body, name)
+	if v.Type != gjson.String {
+		return ""
+	}
+	return v.Str
+}
+
+// Keys returns the names of the fields.
+func (b jsonBody) Keys() []string { return b.names }
+
+// Set does nothing: a message that was delivered is only read.
+func (jsonBody) Set(string, string) {}

@@ -1,0 +1,148 @@
+package nsqotel
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/rdyhq/nsq"
+)
+
+// Publisher publishes through a Producer or ProducerPool. It makes a span for each publish,
+// a child of the span in the context of the call, and puts its trace context into the
+// messages whose topic has a [Carrier]. That makes their bodies larger, which counts for
+// max_msg_size.
+//
+// The methods return the errors of the Publisher that it wraps, and like those may be
+// called from any goroutine.
+type Publisher struct {
+	t    *Telemetry
+	next nsq.Publisher
+	nsqd string // of a Producer; which one of a pool is not known beforehand
+}
+
+// Publisher returns a Publisher that publishes through p.
+func (t *Telemetry) Publisher(p nsq.Publisher) *Publisher {
+	traced := &Publisher{t: t, next: p}
+	if producer, ok := p.(*nsq.Producer); ok {
+		traced.nsqd = producer.String()
+	}
+	return traced
+}
+
+// PublishContext publishes a message: see [nsq.Producer.PublishContext].
+func (p *Publisher) PublishContext(ctx context.Context, topic string, body []byte) error {
+	return p.publish(ctx, topic, body, func(ctx context.Context, body []byte) error {
+		return p.next.PublishContext(ctx, topic, body)
+	})
+}
+
+// DeferredPublishContext publishes a message that nsqd delivers after a delay: see
+// [nsq.Producer.DeferredPublishContext]. It fails if the wrapped Publisher has no such
+// method.
+func (p *Publisher) DeferredPublishContext(ctx context.Context, topic string, delay time.Duration, body []byte) error {
+	next, ok := p.next.(interface {
+		DeferredPublishContext(ctx context.Context, topic string, delay time.Duration, body []byte) error
+	})
+	if !ok {
+		return fmt.Errorf("publish to topic %s: a %T cannot defer", topic, p.next)
+	}
+	return p.publish(ctx, topic, body, func(ctx context.Context, body []byte) error {
+		return next.DeferredPublishContext(ctx, topic, delay, body)
+	})
+}
+
+// publish sends one message within a span.
+func (p *Publisher) publish(ctx context.Context, topic string, body []byte, send func(context.Context, []byte) error) error {
+	carrier := p.t.carrier(topic)
+	ctx, span := p.start(ctx, publishing, topic, kindOf(carrier))
+	defer span.End()
+	body = p.t.inject(ctx, carrier, body)
+	if span.IsRecording() {
+		span.SetAttributes(bodySizeKey.Int(len(body)))
+	}
+	return sent(span, send(ctx, body))
+}
+
+// MultiPublishContext publishes messages as one command: see
+// [nsq.Producer.MultiPublishContext]. If their topic has a Carrier, each message has a span
+// of its own, whose context it carries, and the span of the publish has links to these. An
+// SDK keeps 128 links of a span by default. [WithoutCreateSpans] leaves them out.
+func (p *Publisher) MultiPublishContext(ctx context.Context, topic string, bodies [][]byte) error {
+	carrier := p.t.carrier(topic)
+	traced := bodies
+	var opts []trace.SpanStartOption
+	kind := kindOf(carrier)
+	if carrier != nil {
+		traced = make([][]byte, len(bodies))
+	}
+	if carrier != nil && !p.t.noCreateSpans {
+		kind = trace.SpanKindClient
+		opts = []trace.SpanStartOption{trace.WithLinks(p.create(ctx, topic, carrier, bodies, traced)...)}
+	}
+	ctx, span := p.start(ctx, publishing, topic, kind, opts...)
+	defer span.End()
+	if carrier != nil && p.t.noCreateSpans {
+		for i, body := range bodies {
+			traced[i] = p.t.inject(ctx, carrier, body)
+		}
+	}
+	if span.IsRecording() {
+		span.SetAttributes(messageCountKey.Int(len(bodies)))
+	}
+	return sent(span, p.next.MultiPublishContext(ctx, topic, traced))
+}
+
+// create makes a span for each message, whose context it puts into the body. It returns
+// links to the spans.
+func (p *Publisher) create(ctx context.Context, topic string, carrier Carrier, bodies, traced [][]byte) []trace.Link {
+	links := make([]trace.Link, len(bodies))
+	for i, body := range bodies {
+		ctx, span := p.start(ctx, creating, topic, trace.SpanKindProducer)
+		traced[i] = p.t.inject(ctx, carrier, body)
+		if span.IsRecording() {
+			span.SetAttributes(bodySizeKey.Int(len(traced[i])))
+		}
+		span.End()
+		links[i].SpanContext = span.SpanContext()
+	}
+	return links
+}
+
+func (p *Publisher) start(ctx context.Context, op operation, topic string, kind trace.SpanKind, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
+	start := p.t.spans.get(route{op, topic, "", p.nsqd}, route.spanStart)
+	return p.t.tracer.Start(ctx, start.name, append(opts, trace.WithSpanKind(kind), start.attributes)...)
+}
+
+// kindOf returns the kind of a publish: PRODUCER if a message carries its context to a
+// consumer, and otherwise CLIENT.
+func kindOf(c Carrier) trace.SpanKind {
+	if c == nil {
+		return trace.SpanKindClient
+	}
+	return trace.SpanKindProducer
+}
+
+// inject returns a body that carries the trace context of ctx.
+func (t *Telemetry) inject(ctx context.Context, c Carrier, body []byte) []byte {
+	if c == nil {
+		return body
+	}
+	fields := propagation.MapCarrier{}
+	t.propagator.Inject(ctx, fields)
+	if len(fields) == 0 {
+		return body
+	}
+	return c.Inject(body, fields)
+}
+
+// sent writes the result of a publish into its span, and returns it.
+func sent(span trace.Span, err error) error {
+	if err != nil && span.IsRecording() {
+		fail(span, err)
+	}
+	return err
+}

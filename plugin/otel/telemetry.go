@@ -1,0 +1,168 @@
+package nsqotel
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/rdyhq/nsq"
+)
+
+const scope = "github.com/rdyhq/nsq/plugin/otel"
+
+// Telemetry makes metrics and spans of what Consumers and Producers do. One serves all of
+// a program. Its methods may be called from any goroutine.
+type Telemetry struct {
+	tracer     trace.Tracer
+	propagator propagation.TextMapPropagator
+
+	carriers      map[string]Carrier // by topic; "" is for all other topics
+	asChild       bool
+	noCreateSpans bool
+	spans         cache[route, spanStart]
+	metrics       metrics
+	gauges        gauges
+}
+
+// An Option changes what [New] makes.
+type Option func(*options)
+
+type options struct {
+	tracers       trace.TracerProvider
+	meters        metric.MeterProvider
+	propagator    propagation.TextMapPropagator
+	carriers      map[string]Carrier
+	asChild       bool
+	noCreateSpans bool
+	err           error // joined faults of options
+}
+
+// WithTracerProvider sets where spans go. Without it that is otel.GetTracerProvider.
+func WithTracerProvider(p trace.TracerProvider) Option {
+	return func(o *options) { o.tracers = p }
+}
+
+// WithMeterProvider sets where metrics go. Without it that is otel.GetMeterProvider.
+func WithMeterProvider(p metric.MeterProvider) Option {
+	return func(o *options) { o.meters = p }
+}
+
+// WithPropagator sets how trace context is written, which consumers and producers must
+// agree on. Without it that is otel.GetTextMapPropagator.
+func WithPropagator(p propagation.TextMapPropagator) Option {
+	return func(o *options) { o.propagator = p }
+}
+
+// WithCarrier sets how messages of the given topics carry trace context, or messages of
+// all other topics if none is given. It may be used several times. Switch it on at the
+// consumers first: a consumer without it gets bodies with trace context in them as they
+// are.
+func WithCarrier(c Carrier, topics ...string) Option {
+	return func(o *options) {
+		if len(topics) == 0 {
+			topics = []string{""}
+		}
+		for _, topic := range topics {
+			o.addCarrier(topic, c)
+		}
+	}
+}
+
+func (o *options) addCarrier(topic string, c Carrier) {
+	_, twice := o.carriers[topic]
+	switch names, isJSON := c.(jsonFields); {
+	case c == nil:
+		o.err = errors.Join(o.err, fmt.Errorf("nil carrier for topic %q", topic))
+	case twice:
+		o.err = errors.Join(o.err, fmt.Errorf("a second carrier for topic %q", topic))
+	case isJSON:
+		o.err = errors.Join(o.err, names.check())
+	}
+	o.carriers[topic] = c
+}
+
+// AsChild makes the span of a handler a child of the span that published the message, in
+// the same trace. Without it the handler's span begins a trace and has a link to the
+// other, which suits messages that wait long or are delivered to several channels.
+//
+// As a child, a handler's span is sampled if the publish was, with the usual samplers.
+func AsChild() Option { return func(o *options) { o.asChild = true } }
+
+// WithoutCreateSpans leaves out the spans of the single messages of a MultiPublish. Their
+// trace context is that of the publish span then.
+func WithoutCreateSpans() Option { return func(o *options) { o.noCreateSpans = true } }
+
+// New returns a Telemetry. It fails if the options contradict themselves, if there is a
+// Carrier but a propagator that propagates nothing, as otel's is until
+// otel.SetTextMapPropagator is called, or if the MeterProvider refuses an instrument.
+func New(opts ...Option) (*Telemetry, error) {
+	o := options{
+		tracers:    otel.GetTracerProvider(),
+		meters:     otel.GetMeterProvider(),
+		propagator: otel.GetTextMapPropagator(),
+		carriers:   map[string]Carrier{},
+	}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	switch {
+	case o.err != nil:
+		return nil, fmt.Errorf("nsqotel: %w", o.err)
+	case o.tracers == nil, o.meters == nil, o.propagator == nil:
+		return nil, errors.New("nsqotel: nil tracer provider, meter provider or propagator")
+	case len(o.carriers) > 0 && len(o.propagator.Fields()) == 0:
+		return nil, errors.New("nsqotel: a carrier, but no propagator: " +
+			"call otel.SetTextMapPropagator first, or pass WithPropagator")
+	}
+	v := version()
+	meter := o.meters.Meter(scope, metric.WithInstrumentationVersion(v), metric.WithSchemaURL(schemaURL))
+	named, err := newInstruments(meter)
+	if err != nil {
+		return nil, fmt.Errorf("nsqotel: %w", err)
+	}
+	t := &Telemetry{
+		tracer:        o.tracers.Tracer(scope, trace.WithInstrumentationVersion(v), trace.WithSchemaURL(schemaURL)),
+		propagator:    o.propagator,
+		carriers:      o.carriers,
+		asChild:       o.asChild,
+		noCreateSpans: o.noCreateSpans,
+		metrics:       metrics{instruments: named},
+	}
+	if err := t.gauges.init(meter); err != nil {
+		return nil, fmt.Errorf("nsqotel: %w", err)
+	}
+	return t, nil
+}
+
+// version returns the version of this module in the program, empty if it is unknown.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, m := range info.Deps {
+		if m.Path == scope {
+			return m.Version
+		}
+	}
+	return ""
+}
+
+// Hooks returns the hooks that count and time what Consumers and Producers do. Add them to
+// a Config's Hooks. They do no I/O.
+func (t *Telemetry) Hooks() nsq.Hooks {
+	return nsq.Hooks{Handled: t.metrics.handled, Published: t.metrics.published}
+}
+
+// carrier returns the Carrier for a topic, nil for none.
+func (t *Telemetry) carrier(topic string) Carrier {
+	if c, ok := t.carriers[topic]; ok {
+		return c
+	}
+	return t.carriers[""]
+}
