@@ -29,7 +29,7 @@ const (
 )
 
 // An operation is what a client does with messages.
-type operation struct{ name, kind string }
+type operation struct{ name, opType string }
 
 var (
 	publishing = operation{"publish", semconv.MessagingOperationTypeSend.Value.AsString()}
@@ -48,7 +48,7 @@ type route struct {
 func (r route) attributes() []attribute.KeyValue {
 	return append(endpoint(r.topic, r.channel, r.nsqd),
 		semconv.MessagingOperationName(r.name),
-		semconv.MessagingOperationTypeKey.String(r.kind))
+		semconv.MessagingOperationTypeKey.String(r.opType))
 }
 
 // gaugeAttributes returns what gauges say of a Consumer, or of its connection to an nsqd.
@@ -145,16 +145,24 @@ func fold(name string) string {
 	return name
 }
 
-// spanStart is how the spans of a route begin.
-type spanStart struct {
-	name       string
-	attributes trace.SpanStartEventOption
+// spanKey says which spans begin alike.
+type spanKey struct {
+	route
+	kind trace.SpanKind
 }
 
-func (r route) spanStart() spanStart {
-	name := r.name
-	if r.topic != "" {
-		name += " " + r.topic
+// spanStart is how spans begin.
+type spanStart struct {
+	name string
+	opts []trace.SpanStartOption
+}
+
+func (k spanKey) start() spanStart {
+	name := k.name
+	if k.topic != "" {
+		name += " " + k.topic
 	}
-	return spanStart{name: name, attributes: trace.WithAttributes(r.attributes()...)}
+	return spanStart{name, []trace.SpanStartOption{
+		trace.WithSpanKind(k.kind), trace.WithAttributes(k.attributes()...),
+	}}
 }

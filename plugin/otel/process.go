@@ -3,6 +3,7 @@ package nsqotel
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -52,11 +53,12 @@ func (t *Telemetry) startProcess(ctx context.Context, m *nsq.Message) (context.C
 			ctx = t.propagator.Extract(ctx, fields)
 		}
 	}
-	start := t.spans.get(route{processing, m.Topic(), m.Channel(), m.NSQDAddress}, route.spanStart)
-	opts := append(make([]trace.SpanStartOption, 0, 3), trace.WithSpanKind(trace.SpanKindConsumer), start.attributes)
+	from := route{processing, m.Topic(), m.Channel(), m.NSQDAddress}
+	start := t.spans.get(spanKey{from, trace.SpanKindConsumer}, spanKey.start)
+	opts := start.opts
 	creation := trace.SpanContextFromContext(ctx)
 	if !t.asChild && creation.IsValid() && !creation.Equal(before.SpanContext()) {
-		opts = append(opts, trace.WithLinks(trace.Link{SpanContext: creation}))
+		opts = append(slices.Clip(opts), trace.WithLinks(trace.Link{SpanContext: creation}))
 		ctx = trace.ContextWithSpan(ctx, before)
 	}
 	return t.tracer.Start(ctx, start.name, opts...)

@@ -3,6 +3,7 @@ package nsqotel
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -113,8 +114,8 @@ func (p *Publisher) create(ctx context.Context, topic string, carrier Carrier, b
 }
 
 func (p *Publisher) start(ctx context.Context, op operation, topic string, kind trace.SpanKind, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
-	start := p.t.spans.get(route{op, topic, "", p.nsqd}, route.spanStart)
-	return p.t.tracer.Start(ctx, start.name, append(opts, trace.WithSpanKind(kind), start.attributes)...)
+	start := p.t.spans.get(spanKey{route{op, topic, "", p.nsqd}, kind}, spanKey.start)
+	return p.t.tracer.Start(ctx, start.name, append(slices.Clip(start.opts), opts...)...)
 }
 
 // kindOf returns the kind of a publish: PRODUCER if a message carries its context to a

@@ -24,7 +24,7 @@ type Telemetry struct {
 	carriers      map[string]Carrier // by topic; "" is for all other topics
 	asChild       bool
 	noCreateSpans bool
-	spans         cache[route, spanStart]
+	spans         cache[spanKey, spanStart]
 	metrics       metrics
 	gauges        gauges
 }
