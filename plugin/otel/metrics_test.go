@@ -57,6 +57,26 @@ func TestPublishedMetrics(t *testing.T) {
 	messaging.client.sent.messages {{message}} messaging.destination.name=orders `+publish+` server.address=/run/nsqd = 11`)
 }
 
+// TestHooksOfAScene: a Producer and a Consumer call the hooks.
+func TestHooksOfAScene(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.consume(func(_ context.Context, m *nsq.Message) error {
+			if m.Attempts == 1 {
+				return nsq.RetryAfter(time.Minute, &refused{})
+			}
+			return nil
+		})
+		if err := s.produce().PublishContext(s.Context(), "orders", []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		after(time.Hour)
+		equal(t, s.shown(t, "messaging.client.c")+s.shown(t, "messaging.client.s"), `
+		messaging.client.consumed.messages {{message}} error.type=*nsqotel.refused `+process+` = 1
+		messaging.client.consumed.messages {{message}} `+process+` = 1
+		messaging.client.sent.messages {{message}} messaging.destination.name=orders `+publish+` server.address=nsqd1 server.port=4150 = 1`)
+	})
+}
+
 // TestGauges has two Consumers of one channel, each with one message in hand, and stops
 // them one after the other.
 func TestGauges(t *testing.T) {
@@ -68,19 +88,19 @@ func TestGauges(t *testing.T) {
 		s.nsqd.Publish("orders", "a", "b")
 		after(time.Second)
 		const of = " messaging.destination.name=orders messaging.destination.subscription.name=billing messaging.system=nsq"
-		equal(t, s.shown(t), `
+		equal(t, s.shown(t, "nsq."), `
 		nsq.consumer.backoff.level {1}`+of+` = 0
 		nsq.consumer.in_flight {{message}}`+of+` server.address=nsqd1 server.port=4150 = 2
 		nsq.consumer.ready {{message}}`+of+` server.address=nsqd1 server.port=4150 = 10`)
 		close(release)
 		after(time.Second)
 		stop(one)
-		equal(t, s.shown(t), `
+		equal(t, s.shown(t, "nsq."), `
 		nsq.consumer.backoff.level {1}`+of+` = 0
 		nsq.consumer.in_flight {{message}}`+of+` server.address=nsqd1 server.port=4150 = 0
 		nsq.consumer.ready {{message}}`+of+` server.address=nsqd1 server.port=4150 = 5`)
 		stop(two)
-		equal(t, "still "+s.shown(t)+"\n", "\nstill ")
+		equal(t, "still "+s.shown(t, "nsq.")+"\n", "\nstill ")
 		if len(s.gauges.consumers) != 0 {
 			t.Error("stopped Consumers are kept")
 		}
@@ -95,7 +115,7 @@ func TestBackoffGauge(t *testing.T) {
 		after(time.Second)
 		s.consume(func(context.Context, *nsq.Message) error { return nil })
 		after(time.Second / 2)
-		equal(t, firstLine(s.shown(t)), "\nnsq.consumer.backoff.level {1} messaging.destination.name=orders "+
+		equal(t, firstLine(s.shown(t, "nsq.")), "\nnsq.consumer.backoff.level {1} messaging.destination.name=orders "+
 			"messaging.destination.subscription.name=billing messaging.system=nsq = 1")
 	})
 }

@@ -101,7 +101,7 @@ func leaseLost(ctx context.Context) error {
 // span's End records it.
 func fail(span trace.Span, err error) {
 	text := "handler panicked"
-	if err != errPanicked {
+	if err != errPanicked { //nolint:errorlint // a handler may return an error that wraps one
 		text = err.Error()
 		span.RecordError(err)
 	}

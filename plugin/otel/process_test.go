@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -216,7 +217,7 @@ func TestContext(t *testing.T) {
 		"not a trace":  {body: `{"traceparent":"00-1"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opts := append(tt.opts, WithCarrier(JSONField("traceparent", "baggage")))
+			opts := slices.Concat(tt.opts, []Option{WithCarrier(JSONField("traceparent", "baggage"))})
 			inScene(t, func(s *scene) {
 				var seen, also trace.SpanContext
 				var user string
@@ -249,6 +250,43 @@ func TestContext(t *testing.T) {
 					t.Errorf("baggage %q", user)
 				}
 			}, opts...)
+		})
+	}
+}
+
+// TestEnvelopes: trace context is found whether the envelope is opened before or after.
+func TestEnvelopes(t *testing.T) {
+	for name, before := range map[string]bool{"opened before": true, "opened after": false} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				c, err := nsq.NewConsumer("orders", "billing", s.cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if before {
+					c.Use(nsq.OpenEnvelopes(), s.Middleware)
+				} else {
+					c.Use(s.Middleware, nsq.OpenEnvelopes())
+				}
+				c.AddHandler(nsq.HandlerFunc(func(m *nsq.Message) error {
+					if string(m.Body) != "\x00body" || !trace.SpanFromContext(m.Context()).IsRecording() {
+						t.Errorf("handler got %q", m.Body)
+					}
+					return nil
+				}))
+				if err := c.ConnectToNSQD(s.nsqd.Addr()); err != nil {
+					t.Fatal(err)
+				}
+				defer stop(c)
+				p := s.Publisher(s.produce())
+				if err := p.PublishContext(context.Background(), "orders", []byte("\x00body")); err != nil {
+					t.Fatal(err)
+				}
+				after(time.Second)
+				if text := traces(s.spans.GetSpans()); !strings.Contains(text, "link to publish orders\n") {
+					t.Errorf("got\n%s", text)
+				}
+			}, WithCarrier(Envelope()))
 		})
 	}
 }

@@ -25,8 +25,11 @@ type Publisher struct {
 	nsqd string // of a Producer; which one of a pool is not known beforehand
 }
 
-// Publisher returns a Publisher that publishes through p.
+// Publisher returns a Publisher that publishes through p. It panics if p is nil.
 func (t *Telemetry) Publisher(p nsq.Publisher) *Publisher {
+	if p == nil {
+		panic("nil publisher")
+	}
 	traced := &Publisher{t: t, next: p}
 	if producer, ok := p.(*nsq.Producer); ok {
 		traced.nsqd = producer.String()

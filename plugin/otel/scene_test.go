@@ -165,7 +165,7 @@ func details(s tracetest.SpanStub, names map[trace.SpanID]string, leaveOut []att
 func pairs(attributes []attribute.KeyValue, leaveOut []attribute.Key) (texts []string) {
 	for _, a := range attributes {
 		if !slices.Contains(leaveOut, a.Key) {
-			texts = append(texts, string(a.Key)+"="+a.Value.Emit())
+			texts = append(texts, string(a.Key)+"="+a.Value.String())
 		}
 	}
 	slices.Sort(texts)
@@ -208,16 +208,16 @@ func (r *recorder) collected(t testing.TB) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// shown returns the lines of the gauges.
-func (r *recorder) shown(t testing.TB) string {
+// shown returns the lines of the metrics whose names begin with a prefix.
+func (r *recorder) shown(t testing.TB, prefix string) string {
 	t.Helper()
-	var gauges strings.Builder
+	var lines strings.Builder
 	for line := range strings.Lines(r.collected(t)) {
-		if strings.HasPrefix(line, "nsq.") {
-			gauges.WriteString(line)
+		if strings.HasPrefix(line, prefix) {
+			lines.WriteString(line)
 		}
 	}
-	return gauges.String()
+	return lines.String()
 }
 
 // inUse returns the upper bounds of the buckets that hold something.
