@@ -3,10 +3,14 @@
 package nsq
 
 import (
+	"context"
 	"io"
+	"iter"
+	"log/slog"
 	"time"
 
 	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/envelope"
 )
 
 // The types of the frames that nsqd sends.
@@ -34,6 +38,8 @@ var (
 	ErrMessageTimedOut = nsq.ErrMessageTimedOut
 	// ErrConnectionLost is the cause of the end of a message's context, wrapped with nsqd's address, when the connection that delivered the message is gone.
 	ErrConnectionLost = nsq.ErrConnectionLost
+	// ErrMessageTooBig is why a message was abandoned whose body was not read: see Config.MaxMsgSize and [AbandonedEvent].
+	ErrMessageTooBig = nsq.ErrMessageTooBig
 )
 
 var (
@@ -63,8 +69,14 @@ var MagicV1 = nsq.MagicV1
 // MagicV2 is the first thing that a client sends to nsqd.
 var MagicV2 = nsq.MagicV2
 
+// AbandonedEvent says that nsqd delivers a message again though no handler has failed.
+type AbandonedEvent = nsq.AbandonedEvent
+
 // AuthResponse is nsqd's reply to AUTH: what nsqd knows about the secret.
 type AuthResponse = nsq.AuthResponse
+
+// BackoffEvent says that a Consumer's backoff level has changed.
+type BackoffEvent = nsq.BackoffEvent
 
 const (
 	// BackoffStep is go-nsq's policy.
@@ -100,6 +112,9 @@ type Conn = nsq.Conn
 // ConnDelegate is told what happens on a [Conn], from a successful Connect up to OnClose.
 type ConnDelegate = nsq.ConnDelegate
 
+// ConnectEvent says that a dial of an nsqd has ended.
+type ConnectEvent = nsq.ConnectEvent
+
 // ConnectionSnapshot is the state of one connection of a Consumer, or of an nsqd that it is not connected to.
 type ConnectionSnapshot = nsq.ConnectionSnapshot
 
@@ -120,7 +135,18 @@ type ConnectionState = nsq.ConnectionState
 // Consumer receives the messages of one channel of one topic from any number of nsqds and hands them to handlers.
 type Consumer = nsq.Consumer
 
-// ConsumerStats is a Consumer's counts since it was made.
+// The states of a Consumer.
+const (
+	// also before it has connected
+	ConsumerRunning  = nsq.ConsumerRunning
+	ConsumerStopping = nsq.ConsumerStopping
+	ConsumerStopped  = nsq.ConsumerStopped
+)
+
+// ConsumerState says how far the stop of a Consumer has come.
+type ConsumerState = nsq.ConsumerState
+
+// ConsumerStats is a Consumer's counts since it was made, none of which ever falls.
 type ConsumerStats = nsq.ConsumerStats
 
 // ContextHandlerFunc is a function as a [Handler].
@@ -128,6 +154,12 @@ type ContextHandlerFunc = nsq.ContextHandlerFunc
 
 // Counts say what became of messages.
 type Counts = nsq.Counts
+
+// DisconnectEvent says that a connection has ended.
+type DisconnectEvent = nsq.DisconnectEvent
+
+// DiscoverEvent says which nsqds a Consumer or a pool begins and ceases to use because of what nsqlookupds list.
+type DiscoverEvent = nsq.DiscoverEvent
 
 // DiscoveryFilter chooses among the nsqds that nsqlookupds list: see [Consumer.SetBehaviorDelegate].
 type DiscoveryFilter = nsq.DiscoveryFilter
@@ -138,6 +170,9 @@ type ErrIdentify = nsq.ErrIdentify
 // ErrProtocol is the error of a publish that nsqd refused.
 type ErrProtocol = nsq.ErrProtocol
 
+// EventMeta is part of the events that may be late or dropped: see [Hooks].
+type EventMeta = nsq.EventMeta
+
 // ExponentialStrategy doubles the pause with every level: BackoffMultiplier × 2^attempt.
 type ExponentialStrategy = nsq.ExponentialStrategy
 
@@ -147,11 +182,35 @@ type FailedMessageLogger = nsq.FailedMessageLogger
 // FullJitterStrategy draws the pause at random below that of ExponentialStrategy, so that consumers that failed together do not come back together.
 type FullJitterStrategy = nsq.FullJitterStrategy
 
+// HandledEvent says that a handler has returned, or that a message was given up.
+type HandledEvent = nsq.HandledEvent
+
 // Handler handles messages.
 type Handler = nsq.Handler
 
 // HandlerFunc makes a function a [Handler].
 type HandlerFunc = nsq.HandlerFunc
+
+// The causes.
+const (
+	// CauseLoopStuck: the goroutine that makes the Consumer's decisions has not responded for ten seconds.
+	CauseLoopStuck = nsq.CauseLoopStuck
+	// CauseHandlerStuck: a handler has ignored the end of its message's context for longer than stuck_after: see Config.StuckAfter.
+	CauseHandlerStuck = nsq.CauseHandlerStuck
+	// CauseNotConnected: there is no connection to an nsqd, though there should be one.
+	CauseNotConnected = nsq.CauseNotConnected
+	// CauseStopping: the Consumer is stopping, or has stopped.
+	CauseStopping = nsq.CauseStopping
+)
+
+// HealthCause is why a Consumer is not healthy.
+type HealthCause = nsq.HealthCause
+
+// HealthError is one reason why a Consumer is not healthy: see [Consumer.Health].
+type HealthError = nsq.HealthError
+
+// Hooks are functions that a Consumer, Producer or ProducerPool calls when something happens: for metrics, traces and alerts.
+type Hooks = nsq.Hooks
 
 // IdentifyResponse is nsqd's reply to IDENTIFY: what nsqd grants of what the client asked for.
 type IdentifyResponse = nsq.IdentifyResponse
@@ -168,6 +227,15 @@ const (
 // LogLevel is the importance of a log line.
 type LogLevel = nsq.LogLevel
 
+// Logger is where the SetLogger methods send log lines.
+type Logger = nsq.Logger
+
+// LookupEvent says what became of a request to an nsqlookupd.
+type LookupEvent = nsq.LookupEvent
+
+// LookupdSnapshot is the state of an nsqlookupd.
+type LookupdSnapshot = nsq.LookupdSnapshot
+
 // Message is a message as it was delivered.
 type Message = nsq.Message
 
@@ -177,8 +245,36 @@ type MessageDelegate = nsq.MessageDelegate
 // MessageID is the ID that nsqd gave a message: 16 opaque, printable bytes, unique within a topic of one nsqd.
 type MessageID = nsq.MessageID
 
+// Middleware wraps a [Handler] in another one, which does something before or after it: it may change the message or the error, give the handler a context of its own by [Message.WithContext], or not call it.
+type Middleware = nsq.Middleware
+
+// NSQDInfo is what [CheckNSQD] has learnt from an nsqd.
+type NSQDInfo = nsq.NSQDInfo
+
+// The outcomes.
+const (
+	// the Consumer acks it
+	OutcomeFinished = nsq.OutcomeFinished
+	// the Consumer requeues it: the handler failed or panicked
+	OutcomeRequeued = nsq.OutcomeRequeued
+	// the Consumer acks it: the handler returned Discard
+	OutcomeDiscarded = nsq.OutcomeDiscarded
+	// the Consumer acks it unhandled: it was delivered more than max_attempts times
+	OutcomeGivenUp = nsq.OutcomeGivenUp
+	// the handler has acked or requeued it
+	OutcomeAnswered = nsq.OutcomeAnswered
+	// the handler has left it to be acked later: see Message.DisableAutoResponse
+	OutcomePending = nsq.OutcomePending
+)
+
+// Outcome is what becomes of a message when its handler has returned.
+type Outcome = nsq.Outcome
+
 // PanicError is the error of a handler that panicked or called runtime.Goexit.
 type PanicError = nsq.PanicError
+
+// PoolEvent says that a pool passes over an nsqd from now on, or no longer does.
+type PoolEvent = nsq.PoolEvent
 
 // PoolMember is the state of one nsqd of a [ProducerPool].
 type PoolMember = nsq.PoolMember
@@ -186,8 +282,29 @@ type PoolMember = nsq.PoolMember
 // Producer publishes messages to one nsqd.
 type Producer = nsq.Producer
 
+// ProducerCounts say how publishes have ended: each message is counted once, when its publish ends, whether or not the command was sent.
+type ProducerCounts = nsq.ProducerCounts
+
 // ProducerPool publishes to several nsqds in turn: to those whose addresses it was given, or to all that nsqlookupds list.
 type ProducerPool = nsq.ProducerPool
+
+// ProducerSnapshot is the state of a [Producer] when [Producer.Snapshot] was called.
+type ProducerSnapshot = nsq.ProducerSnapshot
+
+// The states of a Producer.
+const (
+	// the next publish dials, or fails if the last dial has just failed
+	ProducerDisconnected = nsq.ProducerDisconnected
+	// nsqd is being dialled
+	ProducerConnecting = nsq.ProducerConnecting
+	ProducerConnected  = nsq.ProducerConnected
+	// Stop was called and has not returned
+	ProducerStopping = nsq.ProducerStopping
+	ProducerStopped  = nsq.ProducerStopped
+)
+
+// ProducerState is the state of a [Producer].
+type ProducerState = nsq.ProducerState
 
 // ProducerTransaction is the result of an asynchronous publish.
 type ProducerTransaction = nsq.ProducerTransaction
@@ -195,7 +312,10 @@ type ProducerTransaction = nsq.ProducerTransaction
 // ProtocolError is an error that nsqd reported.
 type ProtocolError = nsq.ProtocolError
 
-// Publisher is what a [Batcher] publishes through: a [Producer], a [ProducerPool], or a wrapper of one.
+// PublishedEvent says that a publish has ended.
+type PublishedEvent = nsq.PublishedEvent
+
+// Publisher publishes messages: a [Producer], a [ProducerPool], or a wrapper of one, such as [SealPublisher] makes.
 type Publisher = nsq.Publisher
 
 const (
@@ -208,17 +328,31 @@ const (
 // RDYStrategy is how a Consumer shares max_in_flight among its nsqds.
 type RDYStrategy = nsq.RDYStrategy
 
+// ReadyEvent says that a Consumer has set a connection's RDY: how many messages nsqd may have in flight on it.
+type ReadyEvent = nsq.ReadyEvent
+
 // Snapshot is the state of a Consumer when [Consumer.Snapshot] was called.
 type Snapshot = nsq.Snapshot
 
 // StopError reports what a Consumer left unfinished because its time to stop had run out.
 type StopError = nsq.StopError
 
+// StoppedEvent is the last event of a Consumer, Producer or ProducerPool.
+type StoppedEvent = nsq.StoppedEvent
+
 // Unfinished is a message that a handler had begun when a Consumer stopped.
 type Unfinished = nsq.Unfinished
 
 // Auth returns AUTH with a secret.
 func Auth(secret string) (*Command, error) { return nsq.Auth(secret) }
+
+// CheckNSQD connects to an nsqd as a Consumer or Producer with this Config would, and disconnects: it dials, sends IDENTIFY, switches to TLS and compression, and sends AUTH, as the Config asks and nsqd grants.
+func CheckNSQD(ctx context.Context, addr string, config *Config) (NSQDInfo, error) {
+	return nsq.CheckNSQD(ctx, addr, config)
+}
+
+// ContextLogger returns a middleware that gives the handler a logger in its context, for [LoggerFromContext].
+func ContextLogger(l *slog.Logger) Middleware { return nsq.ContextLogger(l) }
 
 // DecodeMessage parses the data of a message frame.
 func DecodeMessage(b []byte) (*Message, error) { return nsq.DecodeMessage(b) }
@@ -242,6 +376,9 @@ func IsValidChannelName(name string) bool { return nsq.IsValidChannelName(name) 
 
 // IsValidTopicName reports whether name is a valid name of a topic: ASCII letters, digits, '.', '_' and '-', with an optional "#ephemeral" at the end; at most 64 bytes in all.
 func IsValidTopicName(name string) bool { return nsq.IsValidTopicName(name) }
+
+// LoggerFromContext returns the logger that [ContextLogger] put into the context of a message, and slog.Default for any other context.
+func LoggerFromContext(ctx context.Context) *slog.Logger { return nsq.LoggerFromContext(ctx) }
 
 // MultiPublish returns MPUB, with a copy of all bodies.
 func MultiPublish(topic string, bodies [][]byte) (*Command, error) {
@@ -282,11 +419,17 @@ func NewProducerPool(addrs []string, config *Config) (*ProducerPool, error) {
 	return nsq.NewProducerPool(addrs, config)
 }
 
-// NoBackoff returns an error for a [Handler] to return: the Consumer requeues the message but does not back off.
+// NoBackoff returns an error for a [Handler] to return: the Consumer requeues the message, with the delay of a plain error, but does not back off.
 func NoBackoff(err error) error { return nsq.NoBackoff(err) }
 
 // Nop returns NOP, the reply to a heartbeat.
 func Nop() *Command { return nsq.Nop() }
+
+// OpenEnvelopes returns a middleware that takes bodies out of their envelopes: see package [envelope] and [SealPublisher].
+func OpenEnvelopes() Middleware { return nsq.OpenEnvelopes() }
+
+// OptionNames returns the names of all options, sorted: those of the opt tags of Config, and those tls_ options that have no field.
+func OptionNames() iter.Seq[string] { return nsq.OptionNames() }
 
 // Ping returns PING, with which an nsqd tells nsqlookupd that it is alive.
 func Ping() *Command { return nsq.Ping() }
@@ -311,6 +454,11 @@ func Requeue(id MessageID, delay time.Duration) *Command { return nsq.Requeue(id
 
 // RetryAfter returns an error for a [Handler] to return: the Consumer requeues the message with this delay instead of default_requeue_delay times its attempts.
 func RetryAfter(delay time.Duration, err error) error { return nsq.RetryAfter(delay, err) }
+
+// SealPublisher returns a Publisher that puts each body into an envelope and publishes it through p.
+func SealPublisher(p Publisher, header func(ctx context.Context, topic string) envelope.Header) Publisher {
+	return nsq.SealPublisher(p, header)
+}
 
 // StartClose returns CLS: nsqd sends no more messages, and replies CLOSE_WAIT.
 func StartClose() *Command { return nsq.StartClose() }

@@ -195,28 +195,23 @@ func (g *generator) forward(f *doc.Func) {
 // addImports adds the imports that a signature refers to. It fails if the
 // signature contains an unexported type.
 func (g *generator) addImports(signature *ast.FuncType, name string) {
-	var types []ast.Expr
-	for _, list := range []*ast.FieldList{signature.Params, signature.Results} {
-		if list != nil {
-			for _, field := range list.List {
-				types = append(types, field.Type)
+	var look func(n ast.Node) bool
+	look = func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Field: // the names of parameters are not names of the package
+			ast.Inspect(n.Type, look)
+			return false
+		case *ast.SelectorExpr:
+			g.imports[g.importPath(n.X.(*ast.Ident).Name)] = true
+			return false
+		case *ast.Ident:
+			if !ast.IsExported(n.Name) && !doc.IsPredeclared(n.Name) {
+				g.fail("function %s refers to the unexported %s", name, n.Name)
 			}
 		}
+		return true
 	}
-	for _, t := range types {
-		ast.Inspect(t, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.SelectorExpr:
-				g.imports[g.importPath(n.X.(*ast.Ident).Name)] = true
-				return false
-			case *ast.Ident:
-				if !ast.IsExported(n.Name) && !doc.IsPredeclared(n.Name) {
-					g.fail("function %s refers to the unexported %s", name, n.Name)
-				}
-			}
-			return true
-		})
-	}
+	ast.Inspect(signature, look)
 }
 
 // importPath returns the path of the import that the source calls name.
