@@ -268,7 +268,8 @@ func TestHooksPanic(t *testing.T) {
 				}
 				panic("in a hot hook")
 			},
-			Stopped: func(StoppedEvent) { panic("in the last hook") },
+			Disconnected: func(DisconnectEvent) { runtime.Goexit() },
+			Stopped:      func(StoppedEvent) { panic("in the last hook") },
 		}}
 		s.consumer(1, noError)
 		out := s.logged(LogLevelError)

@@ -29,6 +29,7 @@ type hooks struct {
 	// queue is the events for the goroutine; nil if no hook needs one, and no goroutine
 	// runs then.
 	queue   *mailbox
+	taken   []func(time.Time) // out of the queue and not yet told; only the goroutine uses it
 	waiting atomic.Int64
 	dropped atomic.Int64
 	end     chan struct{} // closed by finish
@@ -64,12 +65,33 @@ func newHooks(all []Hooks, log *slog.Logger) *hooks {
 	return h
 }
 
-// run calls hooks until finish is called and all events have been told.
+// run calls hooks until finish is called and all events have been told. If a hook calls
+// runtime.Goexit, another goroutine goes on.
 func (h *hooks) run() {
-	defer close(h.ended)
-	h.queue.serve(h.end)
-	for _, event := range h.queue.close() {
-		event(time.Now())
+	over := false
+	defer func() {
+		if over {
+			close(h.ended)
+		} else {
+			go h.run()
+		}
+	}()
+	for {
+		for len(h.taken) > 0 {
+			event := h.taken[0]
+			h.taken = h.taken[1:]
+			event(time.Now())
+		}
+		select {
+		case <-h.queue.wake:
+			h.taken = h.queue.take()
+		case <-h.end:
+			h.queue.close()
+			h.taken = h.queue.take()
+			if over = len(h.taken) == 0; over {
+				return
+			}
+		}
 	}
 }
 

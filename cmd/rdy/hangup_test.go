@@ -4,7 +4,9 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,6 +23,11 @@ func (p *process) hangUp(t *testing.T) {
 // A closed terminal ends a broker as Ctrl-C does: the messages that its nsqd has
 // confirmed are there again with the next broker.
 func TestHangupKeepsTheBrokersMessages(t *testing.T) {
+	// If this test runs under nohup, the broker would ignore the signal as well. A program
+	// starts with the default for a signal that its parent handles.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	const messages = 100
 	args := []string{"broker", "--data-dir", t.TempDir(), "--lookupds", "0", "--json"}
 	var stdout output
