@@ -61,7 +61,12 @@ func consume(t *testing.T, cfg *nsq.Config, handlers int, h nsq.HandlerFunc, nsq
 		t.Fatal(err)
 	}
 	c.AddConcurrentHandlers(h, handlers)
-	t.Cleanup(func() { stop(t, c) })
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the consumer before its stop: %+v", c.Snapshot())
+		}
+		stop(t, c)
+	})
 	var addrs []string
 	for _, n := range nsqds {
 		addrs = append(addrs, n.TCPAddr())
