@@ -10,7 +10,7 @@ import (
 
 // NSQDInfo is what [CheckNSQD] has learnt from an nsqd. For an nsqd that negotiates
 // nothing, all but Addr and RoundTrip is zero. nsqd does not tell its max-msg-size.
-type NSQDInfo struct {
+type NSQDInfo struct { //nolint:revive // NSQD is a name, and a prefix only by chance
 	Addr    string // as given to CheckNSQD
 	Version string
 

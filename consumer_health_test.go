@@ -15,7 +15,7 @@ import (
 
 // causes returns the causes of an error of Health.
 func causes(err error) string {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // errors.Join
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return ""
 	}

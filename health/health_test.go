@@ -55,8 +55,8 @@ func inScene(t *testing.T, handle nsq.HandlerFunc, test func(*scene), options ..
 	})
 }
 
-func (s *scene) nsqd(addr string) *nsqtest.Nsqd {
-	return nsqtest.NewNsqd(s, nsqtest.Options{Network: s.net, Addr: addr})
+func (s *scene) nsqd() *nsqtest.Nsqd {
+	return nsqtest.NewNsqd(s, nsqtest.Options{Network: s.net, Addr: "a:1"})
 }
 
 // sleep lets virtual time pass.
@@ -125,7 +125,7 @@ func TestNSQDIsDown(t *testing.T) {
 			s.Fatal("connected")
 		}
 		s.expectFor(time.Hour, "200", "503 not_connected")
-		d := s.nsqd("a:1")
+		d := s.nsqd()
 		pass(2 * time.Minute)
 		s.expect("200", "200")
 		d.Kill()
@@ -145,7 +145,7 @@ func TestNSQLookupdIsDown(t *testing.T) {
 		l.Restart() // the topic is empty
 		pass(2 * time.Minute)
 		s.expectFor(time.Hour, "200", "200")
-		l.Register("t", s.nsqd("a:1").Addr())
+		l.Register("t", s.nsqd().Addr())
 		pass(2 * time.Minute)
 		s.expect("200", "200")
 		l.Kill() // the connection stays
@@ -155,7 +155,7 @@ func TestNSQLookupdIsDown(t *testing.T) {
 
 func TestNoMessages(t *testing.T) {
 	inScene(t, handled, func(s *scene) {
-		if err := s.c.ConnectToNSQD(s.nsqd("a:1").Addr()); err != nil {
+		if err := s.c.ConnectToNSQD(s.nsqd().Addr()); err != nil {
 			s.Fatal(err)
 		}
 		s.expectFor(24*time.Hour, "200", "200")
@@ -167,7 +167,7 @@ func TestStopping(t *testing.T) {
 		<-m.Context().Done()
 		return nil
 	}, func(s *scene) {
-		d := s.nsqd("a:1")
+		d := s.nsqd()
 		if err := s.c.ConnectToNSQD(d.Addr()); err != nil {
 			s.Fatal(err)
 		}
@@ -217,7 +217,7 @@ func TestHandlers(t *testing.T) {
 				}
 				return tt.handle(m)
 			}, func(s *scene) {
-				d := s.nsqd("a:1")
+				d := s.nsqd()
 				if err := s.c.ConnectToNSQD(d.Addr()); err != nil {
 					s.Fatal(err)
 				}
