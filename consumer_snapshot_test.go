@@ -3,6 +3,7 @@ package nsq
 import (
 	"encoding/json"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,9 +31,9 @@ func TestCountsNeverFall(t *testing.T) {
 		s.cfg.MaxInFlight = 40
 		s.cfg.MaxBackoffDuration = 0
 		s.cfg.DefaultRequeueDelay = 0
-		n := 0
+		var n atomic.Int64
 		s.consumer(2, func(*Message) error {
-			if n++; n%10 == 0 {
+			if n.Add(1)%10 == 0 {
 				return errBoom
 			}
 			return nil

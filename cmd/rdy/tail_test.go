@@ -264,7 +264,8 @@ func TestTailLookupd(t *testing.T) {
 	code, stdout, stderr := execute(t, args...)
 	lines := strings.Fields(stdout)
 	slices.Sort(lines)
-	if code != exitOK || stderr != takesFrom("ch", 1) || !slices.Equal(lines, []string{"one", "three", "two"}) {
+	// A warning may follow: tail holds one message at a time, which is less than one for each nsqd.
+	if code != exitOK || !strings.HasPrefix(stderr, takesFrom("ch", 1)) || !slices.Equal(lines, []string{"one", "three", "two"}) {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	if got, want := c.stats(t, "listed"), (channelStats{Messages: 3}); got != want {
