@@ -31,10 +31,7 @@ func TestGuaranteesNameTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	var sources strings.Builder
-	for _, pattern := range []string{
-		"*_test.go", "internal/*/*_test.go", "nsqtest/*_test.go", "nsqtest/*/*_test.go", "broker/*_test.go", "e2e/*_test.go",
-		"cmd/rdy/*_test.go", "compat/*/*_test.go", "plugin/*/*_test.go", "plugin/*/check/*_test.go", "release/*_test.go",
-	} {
+	for _, pattern := range []string{"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
