@@ -15,6 +15,7 @@ const (
 	silence = "silence" // is connected, and receives no message for minutes
 	memory  = "memory"  // receives large messages that slow handlers hold up
 	connect = "connect" // discovers nsqds through an nsqlookupd and connects to them
+	observe = "observe" // receives or, if it has a Mode, publishes, while metrics or traces are taken
 )
 
 // Case is one measurement: a kind of work and everything it depends on. The
@@ -29,10 +30,10 @@ type Case struct {
 	Consumers int           // for silence: consumers in the client's process
 	Transport string        // "", "tls", "snappy" or "deflate"
 	Handler   string        // "" returns at once, "1ms" or "10ms" sleeps, "async" acks in another goroutine
-	Mode      string        // for publish: "sync", "async" or "multi", 100 messages at a time
+	Mode      string        // for publish and observe: "sync", "async" or "multi", 100 messages at a time
 	Rate      int           // for latency: messages per second
 	RTT       time.Duration // for connect: how long the server takes to reply to IDENTIFY
-	Messages  int           // for memory, and for consume from nsqd: how many are consumed
+	Messages  int           // for memory, and for receiving from nsqd: how many are consumed
 	Window    time.Duration // how long to measure if Messages is 0
 }
 

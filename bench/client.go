@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // library is a client under test.
@@ -41,6 +43,10 @@ var libraries = []struct {
 	{goNSQ, goNSQLibrary{}},
 	{rdy, rdyLibrary{}},
 	{rdyRecycle, rdyLibrary{recycle: true}},
+	{goNSQCounted, goNSQLibrary{counts: newCounts(prometheus.NewRegistry())}},
+	{rdyHook, rdyLibrary{observe: emptyHook}},
+	{rdyProm, rdyLibrary{observe: newProm}},
+	{rdyOTel, rdyLibrary{observe: newOTel}},
 	{floorHop, floorLibrary{hop: true}},
 	{floorInline, floorLibrary{}},
 }
@@ -51,6 +57,11 @@ const (
 	rdyRecycle  = "rdy recycle" // with recycle_bodies
 	floorHop    = "floor hop"
 	floorInline = "floor inline"
+
+	goNSQCounted = "go-nsq counted" // with a counter and a histogram written by hand
+	rdyHook      = "rdy hook"       // with a hook that does nothing
+	rdyProm      = "rdy prom"       // with plugin/prom
+	rdyOTel      = "rdy otel"       // with plugin/otel, metrics and traces
 )
 
 // warmUp is how long a client works before the measurement begins.
@@ -69,7 +80,7 @@ func runClient(name string, c Case, where addresses) error {
 	}
 	run := map[string]func(library, Case, addresses) (Result, error){
 		consume: runConsume, latency: runLatency, publish: runPublish,
-		idle: runIdle, silence: runSilence, memory: runMemory, connect: runConnect,
+		idle: runIdle, silence: runSilence, memory: runMemory, connect: runConnect, observe: runObserve,
 	}[c.Kind]
 	r, err := run(libraries[i].lib, c, where)
 	if err != nil {
@@ -254,6 +265,13 @@ func runConnect(lib library, c Case, where addresses) (Result, error) {
 	r := readMeter().since(before, c.Conns)
 	r.Took = time.Duration(r.Seconds * 1e9)
 	return r, nil
+}
+
+func runObserve(lib library, c Case, where addresses) (Result, error) {
+	if c.Mode != "" {
+		return runPublish(lib, c, where)
+	}
+	return runConsume(lib, c, where)
 }
 
 // waitUntil polls until done reports true. It fails after a minute.

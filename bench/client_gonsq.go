@@ -9,7 +9,9 @@ import (
 )
 
 // goNSQLibrary is the real go-nsq.
-type goNSQLibrary struct{}
+type goNSQLibrary struct {
+	counts *counts // nil: nothing is counted
+}
 
 func (goNSQLibrary) config(c Case) *nsq.Config {
 	cfg := nsq.NewConfig()
@@ -32,7 +34,11 @@ func (lib goNSQLibrary) consume(c Case, where addresses, handle func(byte, []byt
 		return nil, err
 	}
 	consumer.SetLogger(nil, nsq.LogLevelError)
-	consumer.AddConcurrentHandlers(goNSQHandler(c.Handler, handle), max(c.Handlers, 1))
+	handler := goNSQHandler(c.Handler, handle)
+	if lib.counts != nil {
+		handler = lib.counts.handler(handler)
+	}
+	consumer.AddConcurrentHandlers(handler, max(c.Handlers, 1))
 	ready := func() bool { return consumer.Stats().Connections >= c.Conns }
 	if where.Lookupd != "" {
 		return ready, consumer.ConnectToNSQLookupd(where.Lookupd)
@@ -72,6 +78,9 @@ func (lib goNSQLibrary) publisher(c Case, addr string) (publisher, error) {
 		return nil, err
 	}
 	p.SetLogger(nil, nsq.LogLevelError)
+	if lib.counts != nil {
+		return countedPublisher{goNSQPublisher{p}, lib.counts}, p.Ping()
+	}
 	return goNSQPublisher{p}, p.Ping()
 }
 

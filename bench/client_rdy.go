@@ -10,9 +10,13 @@ import (
 )
 
 // rdyLibrary is this project's client.
-type rdyLibrary struct{ recycle bool }
+type rdyLibrary struct {
+	recycle bool
+	observe func() (observer, error) // nil: no hooks are set
+}
 
-func (lib rdyLibrary) config(c Case) *nsq.Config {
+// config returns the Config for a case, and what else its Consumer needs to be observed.
+func (lib rdyLibrary) config(c Case) (*nsq.Config, observer, error) {
 	cfg := nsq.NewConfig()
 	cfg.MaxInFlight, cfg.RecycleBodies = max(c.InFlight, 1), lib.recycle
 	switch c.Transport {
@@ -23,14 +27,25 @@ func (lib rdyLibrary) config(c Case) *nsq.Config {
 	case "deflate":
 		cfg.Deflate = true
 	}
-	return cfg
+	if lib.observe == nil {
+		return cfg, observer{}, nil
+	}
+	o, err := lib.observe()
+	cfg.Hooks = append(cfg.Hooks, o.hooks)
+	return cfg, o, err
 }
 
 func (lib rdyLibrary) consume(c Case, where addresses, handle func(byte, []byte)) (func() bool, error) {
-	cfg := lib.config(c)
+	cfg, watch, err := lib.config(c)
+	if err != nil {
+		return nil, err
+	}
 	consumer, err := nsq.NewConsumer(topic, channel, cfg)
 	if err != nil {
 		return nil, err
+	}
+	if watch.consumer != nil {
+		watch.consumer(consumer)
 	}
 	consumer.SetLogger(nil, nsq.LogLevelError)
 	consumer.AddConcurrentHandlers(rdyHandler(c.Handler, handle), max(c.Handlers, 1))
@@ -76,7 +91,11 @@ func rdyHandler(how string, handle func(byte, []byte)) nsq.HandlerFunc {
 }
 
 func (lib rdyLibrary) publisher(c Case, addr string) (publisher, error) {
-	p, err := nsq.NewProducer(addr, lib.config(c))
+	cfg, _, err := lib.config(c)
+	if err != nil {
+		return nil, err
+	}
+	p, err := nsq.NewProducer(addr, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -107,7 +107,8 @@ func (f *fake) handle(conn net.Conn) {
 			if f.unsubscribed.Add(-1) == 0 {
 				close(f.allSubscribed)
 			}
-			if f.c.Kind == consume || f.c.Kind == latency || f.c.Kind == memory {
+			switch f.c.Kind {
+			case consume, latency, memory, observe:
 				go c.send()
 			}
 		case wire.CmdPub, wire.CmdMpub:

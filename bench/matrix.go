@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // spec is a case and the clients that run it.
 type spec struct {
@@ -13,6 +16,8 @@ var (
 	every    = []string{goNSQ, rdy, rdyRecycle, floorHop, floorInline}
 	both     = []string{goNSQ, rdy}
 	pipeline = []string{goNSQ, rdy, floorHop}
+	counting = []string{goNSQ, goNSQCounted, rdy, rdyHook, rdyProm}
+	watching = append(slices.Clone(counting), rdyOTel)
 )
 
 // matrix returns everything that is measured: one typical case, varied along one
@@ -66,5 +71,8 @@ func matrix(window time.Duration) []spec {
 		}
 		add(false, pipeline, Case{Kind: publish, Server: "nsqd", Body: 200, Mode: how.mode, Handlers: how.goroutines})
 	}
+	add(false, watching, Case{Kind: observe, Body: 200, InFlight: 100, Handlers: 4, Conns: 1})
+	add(false, watching, Case{Kind: observe, Server: "nsqd", Body: 200, InFlight: 100, Handlers: 4, Conns: 1, Messages: 300_000})
+	add(false, counting, Case{Kind: observe, Body: 200, Mode: "sync", Handlers: 64})
 	return specs
 }

@@ -84,7 +84,7 @@ func columns(kind string) []column {
 }
 
 func writeMarkdown(w io.Writer, measurements []measurement) {
-	for _, kind := range []string{consume, latency, idle, silence, memory, connect, publish} {
+	for _, kind := range []string{consume, latency, idle, silence, memory, connect, publish, observe} {
 		cols := columns(kind)
 		header := false
 		for _, o := range measurements {

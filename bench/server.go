@@ -115,7 +115,7 @@ func lookupResponse(nsqds []string) []byte {
 	return data
 }
 
-// startNSQD starts a real nsqd. For consume it fills the channel.
+// startNSQD starts a real nsqd, and fills the channel with the case's messages.
 func startNSQD(ctx context.Context, c Case) (where addresses, stop func(), err error) {
 	b, err := broker.Start(ctx, broker.Options{Configure: func(_ int, o *nsqd.Options) {
 		o.MemQueueSize = max(int64(c.Messages), o.MemQueueSize)
@@ -124,7 +124,7 @@ func startNSQD(ctx context.Context, c Case) (where addresses, stop func(), err e
 		return where, nil, err
 	}
 	where.NSQDs = []string{b.NSQDs()[0].TCPAddr}
-	if c.Kind == consume {
+	if c.Messages > 0 {
 		err = preload(where.NSQDs[0], b.NSQDs()[0].HTTPAddr, c)
 	}
 	return where, func() { _ = b.Stop() }, err
