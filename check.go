@@ -8,40 +8,39 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// NSQDInfo is what [CheckNSQD] has learnt from an nsqd. For an nsqd that negotiates
-// nothing, all but Addr and RoundTrip is zero. nsqd does not tell its max-msg-size.
+// NSQDInfo is what [CheckNSQD] learned about an nsqd. If nsqd does not negotiate features,
+// all fields but Addr and RoundTrip are zero. nsqd does not report its max-msg-size.
 type NSQDInfo struct { //nolint:revive // NSQD is a name, and a prefix only by chance
 	Addr    string // as given to CheckNSQD
 	Version string
 
-	TLS         string // the version in use, such as "TLS 1.3"; empty without
-	Compression string // what is in use: "snappy", "deflate" or empty
+	TLS         string // the version in use, such as "TLS 1.3"; empty without TLS
+	Compression string // the compression in use: "snappy", "deflate" or empty
 
 	MaxRDY        int           // the largest RDY count that nsqd accepts: its max-rdy-count
 	MsgTimeout    time.Duration // the lease of a message under this Config
-	MaxMsgTimeout time.Duration // the longest lease that TOUCH can ask for
+	MaxMsgTimeout time.Duration // the longest that TOUCH can extend a lease to, from the delivery on
 	AuthRequired  bool          // nsqd asks for auth_secret, and has accepted it
 
 	RoundTrip time.Duration // from IDENTIFY to nsqd's reply
 }
 
 // CheckNSQD connects to an nsqd as a Consumer or Producer with this Config would, and
-// disconnects: it dials, sends IDENTIFY, switches to TLS and compression, and sends AUTH,
-// as the Config asks and nsqd grants. It neither subscribes nor publishes, so it creates
-// no topic or channel. Programs call it when they start, to find a wrong address or option
-// before anything depends on it.
+// disconnects. It dials, sends IDENTIFY, switches to TLS and compression, and sends AUTH,
+// as far as the Config asks for it and nsqd grants it. It neither subscribes nor publishes,
+// so it creates no topic or channel. Call it when a program starts, to find a wrong address
+// or option before anything depends on it.
 //
-// The address is host:port, or unix: and a path. ctx bounds the check, besides
-// dial_timeout and read_timeout. A mistake in the Config is returned as [Config.Validate]
-// returns it, before anything is dialled. All other errors name the address, and errors.Is
-// and errors.As find in them:
+// The address is host:port, or unix: and a path. ctx bounds the check, and so do
+// dial_timeout and read_timeout. A mistake in the Config is reported before the dial, with
+// the error of [Config.Validate]. All other errors name the address and wrap one of:
 //
-//   - the dial's error, such as a *net.OpError, or ctx's cause;
-//   - an [ErrIdentify] if the handshake fails, within it [ErrTLSRefused], an error of
+//   - the dial's error, such as a *net.OpError, or the cause of ctx's end;
+//   - an [ErrIdentify] if the handshake fails, which may wrap [ErrTLSRefused], an error of
 //     package crypto/tls or crypto/x509, or a [*ProtocolError];
 //   - a [*ProtocolError] if nsqd refuses AUTH.
 //
-// CheckNSQD logs to Config.Logger, if there is one. It may be called from any goroutine. It
+// CheckNSQD logs to Config.Logger if that is set. It may be called from any goroutine. It
 // panics if the Config was not made by [NewConfig].
 func CheckNSQD(ctx context.Context, addr string, config *Config) (NSQDInfo, error) {
 	if err := config.Validate(); err != nil {
@@ -64,9 +63,9 @@ func CheckNSQD(ctx context.Context, addr string, config *Config) (NSQDInfo, erro
 	}, nil
 }
 
-// leave ends a link in good order: nsqd logs an error for a connection that just breaks
-// off. It waits until nsqd has closed it too, for a second at most, and no longer than
-// ctx.
+// leave closes a link gracefully, because nsqd logs an error for a connection that breaks
+// off. It waits until nsqd has closed the link as well, for at most a second and no longer
+// than ctx.
 func leave(ctx context.Context, l *link.Link) {
 	left := make(leaving)
 	l.Start(left)

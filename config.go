@@ -283,14 +283,14 @@ type Config struct {
 	// so it must not block, nor call back into the Consumer or Producer.
 	Logger *slog.Logger `opt:"logger"`
 
-	// Hooks are told of what happens, in this order: see Hooks.
+	// Hooks are called when something happens, in this order: see type Hooks.
 	Hooks []Hooks `opt:"hooks" json:"-" yaml:"-"`
 
-	// StuckAfter is how long a handler may work on after the end of its message's lease
-	// before Consumer.Health, and with it the liveness probe of package health, calls it
-	// stuck. With AutoTouch the time counts from the latest end that the lease can have. A
-	// lost connection does not shorten it. Set it to more than a handler that takes no
-	// notice of Message.Context may ever need. 0 is off.
+	// StuckAfter is how long a handler may still be at work after its message's lease has
+	// ended. After that Consumer.Health, and so the liveness probe of package health, takes
+	// it for stuck. With AutoTouch the time counts from the latest end that the lease can
+	// have. A lost connection does not shorten it. Set it to more than any handler that
+	// ignores Message.Context can need. With 0 no handler is taken for stuck.
 	StuckAfter time.Duration `opt:"stuck_after" min:"0" default:"5m"`
 
 	// StopTimeout bounds how long Stop and Run wait for running handlers, and for

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// OptionNames returns the names of all options, sorted: those of the opt tags of Config,
-// and those tls_ options that have no field. [Config.Set] and [Config.Get] take them.
+// OptionNames returns the names of all options, sorted: those in the opt tags of Config,
+// and the tls_ options that have no field. [Config.Set] and [Config.Get] accept them.
 func OptionNames() iter.Seq[string] {
 	names := slices.Collect(maps.Keys(tlsOptions))
 	for field := range new(Config).options() {
@@ -20,17 +20,18 @@ func OptionNames() iter.Seq[string] {
 	return slices.Values(names)
 }
 
-// Get returns an option by name, with - or _, as [Config.Set] takes it. The result is the
-// value of the field; what it points to is not copied. For auth_secret it is "[redacted]",
-// or "" if that is not set. The tls_ options that have no field are:
+// Get returns the value of an option. The name may have - in place of _, as in
+// [Config.Set]. The result is the value of the field; what it points to is not copied. The
+// value of auth_secret is "[redacted]", or "" if it is not set. These tls_ options have no
+// field:
 //
-//	tls_root_ca_file          string: the path, as it was set
-//	tls_cert, tls_key         string: likewise
-//	tls_insecure_skip_verify  bool: that of TlsConfig
-//	tls_min_version           string: that of TlsConfig, such as "tls1.2"; "" for Go's default
+//	tls_root_ca_file          string: the path as it was set
+//	tls_cert, tls_key         string: the path as it was set
+//	tls_insecure_skip_verify  bool: from TlsConfig
+//	tls_min_version           string: from TlsConfig, such as "tls1.2"; "" for Go's default
 //
-// Get returns an error if no option has this name. It panics only if the Config was not
-// made by [NewConfig].
+// Get returns an error if no option has this name. It panics if the Config was not made by
+// [NewConfig].
 func (c *Config) Get(option string) (any, error) {
 	c.mustBeInitialized()
 	option = strings.ReplaceAll(option, "-", "_")

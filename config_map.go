@@ -10,12 +10,11 @@ import (
 	"strings"
 )
 
-// SetMap sets all options of a map, such as a section of a configuration file. Names and
-// values are those of [Config.Set]; the order of the map makes no difference. It sets all
-// or none: if some cannot be set, it returns their errors, joined and sorted by the names
-// of the options, and changes nothing. An option that the map has twice, with - and with
-// _, is an error. Like Set, it leaves it to [Config.Validate] to find options that
-// contradict each other.
+// SetMap sets all options of a map, such as a section of a configuration file. It accepts
+// the names and values that [Config.Set] does. It sets all options or none: if some cannot
+// be set, it changes nothing and returns their errors, joined and sorted by option name. It
+// is an error if the map has an option twice, once with - and once with _. Like Set, SetMap
+// does not check whether options contradict each other: [Config.Validate] does.
 //
 // It panics if the Config was not made by [NewConfig].
 func (c *Config) SetMap(options map[string]any) error {
@@ -31,16 +30,18 @@ func (c *Config) SetMap(options map[string]any) error {
 	return c.setAll(named, faults, func(_ string, err error) error { return err })
 }
 
-// SetEnv sets options from the environment: NSQ_MAX_IN_FLIGHT sets max_in_flight if the
-// prefix is "NSQ" or "NSQ_". It sets all or none, as [Config.SetMap] does; each error names
-// its variable and none has the value of auth_secret. An empty variable counts as not set.
+// SetEnv sets options from environment variables. With the prefix "NSQ" or "NSQ_",
+// NSQ_MAX_IN_FLIGHT sets max_in_flight. An empty variable counts as not set. SetEnv sets all
+// options or none, as [Config.SetMap] does. Each error names its variable, and no error
+// shows the value of auth_secret.
 //
-// Variables that name no option belong to the program or to others, as NSQ_LOOKUPD_ADDR
-// may, and are left alone. But one that differs from an option by a single letter, by
-// underscores, or by upper and lower case is taken for a typing error, as NSQ_MAX_INFLIGHT
-// is: SetEnv returns an error that names the variable that was probably meant. Options
-// that take no text, such as logger and tls_config, cannot be set. Neither does SetEnv
-// accept an empty prefix: HOSTNAME, which most shells have, would set hostname.
+// SetEnv ignores variables that name no option, such as NSQ_LOOKUPD_ADDR, because they may
+// belong to the program or to others. But if a variable differs from an option's only by
+// one letter, by underscores, or by upper and lower case, SetEnv takes it for a typo, as in
+// NSQ_MAX_INFLIGHT, and returns an error that names the variable that was probably meant.
+//
+// Options that take no text, such as logger and tls_config, cannot be set. An empty prefix
+// is an error: the HOSTNAME that most shells set would set the option hostname.
 //
 // It panics if the Config was not made by [NewConfig].
 func (c *Config) SetEnv(prefix string) error {
@@ -74,7 +75,7 @@ func (c *Config) SetEnv(prefix string) error {
 }
 
 // setAll sets options, unless there are faults already or one of the options cannot be
-// set. It returns all faults, sorted by name. describe completes the error of an option.
+// set. It returns all faults, sorted by name. describe adds to the error of an option.
 func (c *Config) setAll(options map[string]any, faults map[string]error, describe func(string, error) error) error {
 	c.mustBeInitialized()
 	edited := *c
@@ -108,7 +109,7 @@ func (c *Config) setAll(options map[string]any, faults map[string]error, describ
 	return nil
 }
 
-// textOptions returns the names of the options that take a text.
+// textOptions returns the names of the options that can be set from text.
 func (c *Config) textOptions() []string {
 	names := slices.Collect(maps.Keys(tlsOptions))
 	for field := range c.options() {
@@ -121,8 +122,8 @@ func (c *Config) textOptions() []string {
 	return names
 }
 
-// misspelt reports whether a name is that of an option, or differs from it by no more than
-// underscores and one letter, which is missing, extra, wrong or swapped with the next.
+// misspelt reports whether a name equals that of an option, or differs from it only by
+// underscores and one letter that is missing, extra, wrong or swapped with the next.
 func misspelt(name, option string) bool {
 	a, b := strings.ReplaceAll(name, "_", ""), strings.ReplaceAll(option, "_", "")
 	if len(a) > len(b) {

@@ -21,7 +21,7 @@ func (c Config) Format(f fmt.State, verb rune) {
 
 // LogValue returns a group with the options by their names, for package slog. AuthSecret
 // is "[redacted]". Options that hold code or objects, such as logger and tls_config, show
-// only whether they are set, and hooks only their number.
+// only whether they are set, and hooks shows only how many there are.
 func (c Config) LogValue() slog.Value {
 	if c.AuthSecret != "" {
 		c.AuthSecret = redacted

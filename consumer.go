@@ -70,15 +70,15 @@ type Consumer struct {
 	// running is a child of the context of Run, nil before it: see watch.
 	running atomic.Pointer[context.Context]
 
-	// probed is when Health posted the event that the run loop has not run yet, on the
-	// Consumer's clock; 0 without one.
+	// probed is when Health posted a probe that the run loop has not run yet, on the
+	// Consumer's clock; 0 if none is pending.
 	probed atomic.Int64
 
 	// connected is the run loop's connections, for Stats, IsStarved and Health. When one
 	// comes or goes, the run loop stores a new value.
 	connected atomic.Pointer[connections]
 
-	// wrap calls wrapHandlers once. A panic of that is the panic of each call.
+	// wrap calls wrapHandlers once. If wrapHandlers panics, every call of wrap panics.
 	wrap func()
 
 	mu         sync.Mutex // guards the fields below
@@ -216,8 +216,8 @@ func (c *Consumer) reportWorkers() {
 	c.post(func(time.Time) { c.loop.machine.Handlers(c.queue.workerCount()) })
 }
 
-// beginConnecting checks that the Consumer may connect. If so, no handler can be added
-// from then on, and those that were are wrapped in the middleware.
+// beginConnecting checks that the Consumer may connect. If so, no handler or middleware can
+// be added from then on, and the handlers are wrapped in the middleware.
 func (c *Consumer) beginConnecting() error {
 	if err := c.mayConnect(); err != nil {
 		return err

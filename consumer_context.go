@@ -23,7 +23,7 @@ import (
 // derive a context.WithTimeout that ends after the deadline: such a context sets no
 // timer of its own.
 //
-// The Context of a copy that [Message.WithContext] made is the one that it was given.
+// For a copy made by [Message.WithContext], Context returns the context given there.
 func (m *Message) Context() context.Context {
 	switch {
 	case m.extra != nil && m.extra.ctx != nil:
@@ -35,17 +35,17 @@ func (m *Message) Context() context.Context {
 }
 
 // WithContext returns a copy of the message with another context, for a [Middleware] to
-// pass on. It panics if ctx is nil. ctx must stem from m.Context(): otherwise it does not
-// end with the lease, and the handler does not learn that its work is in vain.
+// pass on. Derive ctx from m.Context(). Otherwise it does not end with the lease, and the
+// handler does not learn that its work is in vain. WithContext panics if ctx is nil.
 //
-// The copy is the same message, with fields of its own: an ack of one acks both, and
-// copies of the copy have its context. The Body is not copied. The Consumer acks the
-// delivered message when its handler returns, by the Delegate of that one.
+// The copy stands for the same message, but has fields of its own: an ack of one acks both.
+// A copy of the copy has the same context. The Body is not copied. When the handler
+// returns, the Consumer acks the delivered message, through that message's Delegate.
 func (m *Message) WithContext(ctx context.Context) *Message {
 	if ctx == nil {
 		panic("nil context")
 	}
-	// Not *m: others write state and lease, which only the original needs.
+	// Not *m: other goroutines write state and lease, which only the original needs.
 	return &Message{
 		ID: m.ID, Body: m.Body, Timestamp: m.Timestamp, Attempts: m.Attempts,
 		NSQDAddress: m.NSQDAddress, Delegate: m.Delegate,
@@ -54,7 +54,7 @@ func (m *Message) WithContext(ctx context.Context) *Message {
 	}
 }
 
-// Topic returns the topic of the Consumer that delivered the message, "" if none did.
+// Topic returns the topic of the Consumer that delivered the message, or "" if none did.
 func (m *Message) Topic() string {
 	if m.conn == nil {
 		return ""
@@ -62,7 +62,8 @@ func (m *Message) Topic() string {
 	return m.conn.c.topic
 }
 
-// Channel returns the channel of the Consumer that delivered the message, "" if none did.
+// Channel returns the channel of the Consumer that delivered the message, or "" if none
+// did.
 func (m *Message) Channel() string {
 	if m.conn == nil {
 		return ""
@@ -84,7 +85,7 @@ var (
 	// ErrConnectionLost is the cause of the end of a message's context, wrapped with
 	// nsqd's address, when the connection that delivered the message is gone.
 	ErrConnectionLost = errors.New("connection lost")
-	// ErrMessageTooBig is why a message was abandoned whose body was not read: see
+	// ErrMessageTooBig is why a message was abandoned if its body was not read: see
 	// Config.MaxMsgSize and [AbandonedEvent].
 	ErrMessageTooBig = errors.New("body exceeds max_msg_size")
 )

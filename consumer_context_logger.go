@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// ContextLogger returns a middleware that gives the handler a logger in its context, for
-// [LoggerFromContext]. It is l with the attributes topic, channel, id, attempts and nsqd of
-// the message, which are those of the Consumer's own log lines. It is made when it is first
-// asked for, so a handler that logs nothing does not pay for it. ContextLogger panics if l
-// is nil.
+// ContextLogger returns a middleware that puts a logger into the handler's context, where
+// [LoggerFromContext] finds it. The logger is l with the attributes topic, channel, id,
+// attempts and nsqd of the message, which the Consumer's own log lines have as well. It is
+// made when it is first asked for, so a handler that logs nothing does not pay for it.
+// ContextLogger panics if l is nil.
 func ContextLogger(l *slog.Logger) Middleware {
 	if l == nil {
 		panic("nil logger")
@@ -28,8 +28,8 @@ func ContextLogger(l *slog.Logger) Middleware {
 
 type loggerKey struct{}
 
-// LoggerFromContext returns the logger that [ContextLogger] put into the context of a
-// message, and slog.Default for any other context.
+// LoggerFromContext returns the logger that [ContextLogger] put into a message's context,
+// or slog.Default() for any other context.
 func LoggerFromContext(ctx context.Context) *slog.Logger {
 	if logger, ok := ctx.Value(loggerKey{}).(func() *slog.Logger); ok {
 		return logger()

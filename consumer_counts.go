@@ -1,12 +1,12 @@
 package nsq
 
-// Counts say what became of messages. None of them ever falls, so all are fit to be
-// exported as counters. At any time
+// Counts say what became of messages. No count ever falls, so all of them can be exported
+// as counters. At any time
 //
 //	Received + Unsent = Finished + Requeued + Expired + Lost + messages in flight
 //
-// since a message whose FIN or REQ was not sent before its connection ended counts as
-// finished or requeued, and as lost. nsqd delivers requeued, expired and lost messages
+// because a message whose FIN or REQ was not sent before its connection ended counts twice:
+// as finished or requeued, and as lost. nsqd delivers requeued, expired and lost messages
 // again.
 type Counts struct {
 	Received uint64 // deliveries, redeliveries included
@@ -48,12 +48,12 @@ func (cc *consumerConn) counts() *Counts {
 // pastCounts are the counts of connections that have ended. The run loop owns them.
 type pastCounts struct {
 	sum    Counts
-	byNSQD map[string]Counts // of the nsqds that the Consumer still knew at the last end of a connection
+	byNSQD map[string]Counts // by address, of the nsqds that the Consumer knew when a connection last ended
 }
 
 // add adds the counts of a connection that has ended. known reports whether the Consumer
-// still knows an address. Without it, the addresses of nsqds that come and go would stay
-// for ever.
+// still knows an address. Other addresses are removed, or those of nsqds that come and go
+// would pile up.
 func (p *pastCounts) add(addr string, c *Counts, known func(addr string) bool) {
 	p.sum.add(c)
 	of := p.byNSQD[addr]
@@ -66,8 +66,8 @@ func (p *pastCounts) add(addr string, c *Counts, known func(addr string) bool) {
 	}
 }
 
-// share adds what earlier connections to an nsqd have counted to the first entry of the
-// nsqd. The entries are sorted by address.
+// share adds the counts of earlier connections to an nsqd to the first of its entries. The
+// entries are sorted by address.
 func (p *pastCounts) share(conns []ConnectionSnapshot) {
 	for i := range conns {
 		if i > 0 && conns[i].Addr == conns[i-1].Addr {
@@ -78,8 +78,7 @@ func (p *pastCounts) share(conns []ConnectionSnapshot) {
 	}
 }
 
-// knows reports whether the Consumer connects to an address, or still has a connection to
-// it.
+// knows reports whether the Consumer wants a connection to an address, or still has one.
 func (l *runLoop) knows(addr string) bool {
 	if l.machine.Wants(addr) {
 		return true

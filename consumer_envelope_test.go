@@ -169,7 +169,7 @@ func TestSealTooLongHeaders(t *testing.T) {
 			sealing.PublishContext(context.Background(), "t", []byte("body")),
 			sealing.MultiPublishContext(context.Background(), "t", [][]byte{[]byte("body")}),
 		} {
-			if want := "publish to topic t: 65537 bytes of headers, more than the 65536 of an envelope"; err == nil || err.Error() != want {
+			if want := "publish to topic t: headers take 65537 bytes, an envelope allows 65536"; err == nil || err.Error() != want {
 				s.Errorf("error %v, want %s", err, want)
 			}
 		}

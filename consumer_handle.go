@@ -39,7 +39,7 @@ func (c *Consumer) work(w *worker) {
 	}
 }
 
-// handle calls the handler for one message, and does what its result asks for.
+// handle calls the handler for one message, and carries out its result.
 func (c *Consumer) handle(w *worker, m *Message) {
 	if c.cfg.MaxAttempts > 0 && m.Attempts > c.cfg.MaxAttempts {
 		c.giveUp(w, m)
@@ -64,12 +64,12 @@ func (c *Consumer) handle(w *worker, m *Message) {
 type ending struct {
 	outcome          // for ack
 	as       Outcome // for hooks
-	err      error   // what the handler returned
-	insisted bool    // also if the handler has disabled the automatic response
-	planned  bool    // a retry that is no failure
+	err      error   // the handler's error
+	insisted bool    // ack or requeue even if the handler has disabled the automatic response
+	planned  bool    // a retry that does not count as a failure
 }
 
-// shownAs returns the outcome to tell hooks.
+// shownAs returns the outcome that hooks are told.
 func (end *ending) shownAs(m *Message) Outcome {
 	switch {
 	case end.as == OutcomeGivenUp:
@@ -82,12 +82,12 @@ func (end *ending) shownAs(m *Message) Outcome {
 	return end.as
 }
 
-// Outcome returns what the Consumer will do with the message if its handler returns err
-// now, and the delay of a requeue. It is for a [Middleware] that reports it: the Handled
-// hook is told the same. A [*PanicError] stands for a panic of the handler.
+// Outcome returns what happens to the message if its handler returns err now, and the delay
+// of the requeue, 0 if it is not requeued. It is for a [Middleware] that reports what the
+// Handled hook will be told. Pass a [*PanicError] for a handler that panicked.
 //
-// If no Consumer delivered the message, as one of [NewMessage], the delay of a requeue is
-// that of [RetryAfter] or 0.
+// If no Consumer delivered the message, because [NewMessage] made it, the delay of a requeue
+// is that of [RetryAfter], or 0.
 func (m *Message) Outcome(err error) (Outcome, time.Duration) {
 	end := ending{as: OutcomeFinished}
 	if err != nil {
@@ -111,12 +111,12 @@ func (end *ending) requeueDelay(as Outcome, m *Message) time.Duration {
 	return m.conn.c.cfg.requeueDelay(m.Attempts)
 }
 
-// conclude is the end of every message that a worker has begun: it tells hooks how the
-// handling has ended, and then acks or requeues the message, unless the handler has done
-// so or does it later.
+// conclude ends the handling of a message that a worker has begun. It tells hooks how the
+// handling has ended, and then acks or requeues the message, unless the handler has done so
+// or does it later.
 func (c *Consumer) conclude(w *worker, m *Message, end ending) {
 	if len(c.hooks.handled) > 0 {
-		defer c.respond(w, m, end) // deferred for the case that a hook calls runtime.Goexit
+		defer c.respond(w, m, end) // deferred, because a hook may call runtime.Goexit
 		c.tellHandled(w, m, end)
 		return
 	}
@@ -158,8 +158,9 @@ func (c *Consumer) ack(w *worker, m *Message, o outcome) {
 	}
 }
 
-// panicked ends a message whose handler panicked. It is requeued even if the handler
-// disabled the automatic response: a handler that panicked will hardly respond later.
+// panicked ends the handling of a message whose handler panicked. The message is requeued
+// even if the handler disabled the automatic response: a handler that panicked will hardly
+// ack it later.
 func (c *Consumer) panicked(w *worker, m *Message, p *PanicError) {
 	c.log.Error("handler panicked", "err", p, "id", string(m.ID[:]), "nsqd", m.NSQDAddress,
 		"stack", string(p.Stack))
@@ -169,7 +170,7 @@ func (c *Consumer) panicked(w *worker, m *Message, p *PanicError) {
 	})
 }
 
-// failed returns how a message ends whose handler returned an error.
+// failed logs the error that a handler returned, and returns how its message ends.
 func (c *Consumer) failed(m *Message, err error) ending {
 	asked := resultOf(err)
 	level, text := slog.LevelError, "handler returned an error"
@@ -184,7 +185,7 @@ func (c *Consumer) failed(m *Message, err error) ending {
 	return endingOf(asked, err)
 }
 
-// endingOf returns how a message ends whose handler returned an error that asks for this.
+// endingOf returns how a message ends if its handler returned err, which asks for this.
 func endingOf(asked handlerResult, err error) ending {
 	if asked.discard {
 		return ending{as: OutcomeDiscarded, err: err}

@@ -8,29 +8,30 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// loopStuckAfter is how long the run loop may take to respond. It waits for nothing but
-// Config.Logger, BackoffStrategy and the lock of a queue; a machine that is short of CPU
-// may delay it by a second or so.
+// loopStuckAfter is how long the run loop may take to run an event. It waits for nothing
+// but Config.Logger, BackoffStrategy and the lock of a queue. A machine that is short of
+// CPU may delay it by a second or so.
 const loopStuckAfter = 10 * time.Second
 
-// HealthCause is why a Consumer is not healthy. It is fit for a metric's label.
+// HealthCause is why a Consumer is not healthy. The set of values is small and fixed, so a
+// HealthCause can be a metric's label.
 type HealthCause string
 
 // The causes.
 const (
 	// CauseLoopStuck: the goroutine that makes the Consumer's decisions has not responded
-	// for ten seconds. Most likely Config.Logger or BackoffStrategy blocks.
+	// for more than ten seconds. Most likely Config.Logger or BackoffStrategy blocks.
 	CauseLoopStuck HealthCause = "loop_stuck"
-	// CauseHandlerStuck: a handler has ignored the end of its message's context for longer
-	// than stuck_after: see Config.StuckAfter.
+	// CauseHandlerStuck: the lease of a message ended more than stuck_after ago, and its
+	// handler is still at work: see Config.StuckAfter.
 	CauseHandlerStuck HealthCause = "handler_stuck"
-	// CauseNotConnected: there is no connection to an nsqd, though there should be one.
+	// CauseNotConnected: there is no connection to an nsqd, although there should be one.
 	CauseNotConnected HealthCause = "not_connected"
 	// CauseStopping: the Consumer is stopping, or has stopped.
 	CauseStopping HealthCause = "stopping"
 )
 
-// NeedsRestart reports whether nothing but a restart of the process helps.
+// NeedsRestart reports whether only a restart of the process helps.
 func (c HealthCause) NeedsRestart() bool { return c == CauseLoopStuck || c == CauseHandlerStuck }
 
 // HealthError is one reason why a Consumer is not healthy: see [Consumer.Health].
@@ -48,18 +49,22 @@ func (e *HealthError) Error() string {
 // Unwrap returns the details.
 func (e *HealthError) Unwrap() error { return e.Err }
 
-// Health returns nil if the Consumer works, and otherwise one [*HealthError] for each
-// cause, joined. Package health serves it to the probes of an orchestrator.
+// Health returns nil if the Consumer works. Otherwise it returns one [*HealthError] for
+// each cause, joined. Package health serves the result to the probes of an orchestrator.
 //
-// A Consumer is healthy if it is not stopping, none of its handlers and its own run loop
-// are stuck, and it is connected to an nsqd. Without a connection it is healthy as well if
-// an nsqlookupd responds and none lists an nsqd: nothing was ever published. Whether
-// messages come makes no difference, nor do failing handlers, backoff and
-// [Consumer.Pause].
+// A Consumer is healthy if all of this holds:
 //
-// Health returns at once, even if the Consumer is stuck. A run loop that is stuck is
-// noticed by a call that comes more than ten seconds after another one, so call Health
-// regularly. Hooks, loggers and handlers may call it.
+//   - It is neither stopping nor stopped.
+//   - Its run loop responds, and no handler is stuck.
+//   - It is connected to an nsqd, or an nsqlookupd responds and none lists an nsqd, which
+//     means that nothing was ever published.
+//
+// It makes no difference whether messages come, handlers fail, or the Consumer backs off
+// or is paused.
+//
+// Health returns at once, even if the Consumer is stuck. It notices a stuck run loop only
+// if an earlier call was more than ten seconds ago, so call it regularly. Hooks, loggers
+// and handlers may call it, from any goroutine.
 func (c *Consumer) Health() error {
 	var errs []error
 	for _, check := range []func() (HealthCause, error){c.checkLoop, c.checkHandlers, c.checkConnected} {
@@ -70,8 +75,8 @@ func (c *Consumer) Health() error {
 	return errors.Join(errs...)
 }
 
-// checkLoop reports a run loop that has not run the last probe, and posts one if there is
-// none.
+// checkLoop posts a probe, an event for the run loop, unless one is pending already. It
+// reports a run loop that has left a probe pending for too long.
 func (c *Consumer) checkLoop() (HealthCause, error) {
 	now := c.elapsed()
 	if sent := time.Duration(c.probed.Load()); sent != 0 {
@@ -95,18 +100,17 @@ func (c *Consumer) checkHandlers() (HealthCause, error) {
 	if n == 0 {
 		return "", nil
 	}
-	return CauseHandlerStuck, fmt.Errorf("handlers ignore the end of their contexts: %d, the longest for %v, with message %s of nsqd %s",
+	return CauseHandlerStuck, fmt.Errorf("stuck handlers: %d, the longest for %v beyond its lease, with message %s of nsqd %s",
 		n, since.Round(time.Second), wire.Printable(string(first.ID[:])), first.NSQDAddress)
 }
 
 // stuckHandlers returns how many handlers work on a message whose lease ended more than
-// limit ago, and of the one that does so for the longest time its message and since when.
+// limit ago, and of the lease that ended first the message and how long ago that was.
 //
-// The lease, and not the end of the context, is what counts, because the context may end
-// sooner, when the connection is lost: that must not shorten the time that a handler which
-// takes no notice of contexts may need. With auto_touch the lease is taken to its latest
-// end, for the same reason. A handler that has acked its message may take as long as it
-// likes.
+// The end of the lease counts, and not that of the context. The context ends sooner if the
+// connection is lost, and that must not shorten the time for a handler that ignores
+// contexts. With auto_touch the latest end that the lease can have counts, for the same
+// reason. A handler that has acked its message may take as long as it likes.
 func (d *deliveryQueue) stuckHandlers(now, limit time.Duration) (n int, first Unfinished, since time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -150,20 +154,20 @@ func (c *Consumer) checkConnected() (HealthCause, error) {
 	case seen == nil:
 		return CauseNotConnected, errUnconnected
 	case seen.listed > 0:
-		return CauseNotConnected, fmt.Errorf("%w of the %d that nsqlookupds list", errUnconnected, seen.listed)
+		return CauseNotConnected, fmt.Errorf("%w, although nsqlookupds list %d", errUnconnected, seen.listed)
 	case seen.responding:
 		return "", nil
 	case seen.failed != nil:
-		return CauseNotConnected, fmt.Errorf("%w, and nsqlookupds fail: %w", errUnconnected, seen.failed)
+		return CauseNotConnected, fmt.Errorf("%w, and no nsqlookupd responds: %w", errUnconnected, seen.failed)
 	}
 	return CauseNotConnected, errUnconnected
 }
 
-// lookupdsSeen is what nsqlookupds have said last.
+// lookupdsSeen is what the last requests to nsqlookupds have shown.
 type lookupdsSeen struct {
-	listed     int   // how many nsqds they list, usable or not, of those that pass the filter
-	responding bool  // the last request to one of them had a response
-	failed     error // of those whose last request failed
+	listed     int   // how many nsqds they list, unusable ones included, that pass the filter
+	responding bool  // the last request to at least one of them had a response
+	failed     error // the errors of those whose last request failed, joined
 }
 
 func newLookupdsSeen(lookupds []LookupdSnapshot, listed int) *lookupdsSeen {

@@ -81,7 +81,7 @@ func TestHealthOfConnections(t *testing.T) {
 			s.consumer(1, noError)
 			s.discover("m:1")
 			s.health("not_connected")
-			if err := s.c.Health(); !strings.Contains(err.Error(), "consumer of t/c: connected to no nsqd, and nsqlookupds fail: nsqlookupd http://m:1/lookup") {
+			if err := s.c.Health(); !strings.Contains(err.Error(), "consumer of t/c: connected to no nsqd, and no nsqlookupd responds: nsqlookupd http://m:1/lookup") {
 				s.Error(err)
 			}
 			s.discover("l:1") // one that responds is enough
@@ -95,7 +95,7 @@ func TestHealthOfConnections(t *testing.T) {
 			l.Register("t", "gone:1") // is refused
 			after(2 * time.Minute)
 			s.health("not_connected")
-			if err := s.c.Health(); !strings.Contains(err.Error(), "connected to no nsqd of the 1 that nsqlookupds list") {
+			if err := s.c.Health(); !strings.Contains(err.Error(), "connected to no nsqd, although nsqlookupds list 1") {
 				s.Error(err)
 			}
 		})
@@ -260,7 +260,7 @@ func TestHealthOfHandlers(t *testing.T) {
 				after(time.Second)
 				s.health("handler_stuck")
 				e, _ := errors.AsType[*HealthError](s.c.Health())
-				if want := "handlers ignore the end of their contexts: 1, the longest for 5m1s, with message "; e == nil ||
+				if want := "stuck handlers: 1, the longest for 5m1s beyond its lease, with message "; e == nil ||
 					e.Topic != "t" || e.Channel != "c" || !e.Cause.NeedsRestart() || !strings.Contains(e.Error(), want) {
 					s.Errorf("%+v", e)
 				}
@@ -287,7 +287,7 @@ func TestHealthRecovers(t *testing.T) {
 		flood(d, 3)
 		after(time.Hour)
 		s.health("handler_stuck")
-		if err := s.c.Health(); !strings.Contains(fmt.Sprint(err), "contexts: 3, the longest for 59m0s") {
+		if err := s.c.Health(); !strings.Contains(fmt.Sprint(err), "handlers: 3, the longest for 59m0s") {
 			s.Error(err)
 		}
 		close(release)

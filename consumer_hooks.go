@@ -8,7 +8,7 @@ import (
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
-// tell tells hooks of an event of the machine.
+// tell queues an event of the machine for hooks.
 func (l *runLoop) tell(event control.Event) {
 	h, topic, channel := l.c.hooks, l.c.topic, l.c.channel
 	switch e := event.(type) {
@@ -39,7 +39,7 @@ func (l *runLoop) tell(event control.Event) {
 	}
 }
 
-// setRDY writes an RDY, and tells hooks of it.
+// setRDY sends RDY, and tells hooks.
 func (l *runLoop) setRDY(do control.SetRDY) {
 	conn := l.conns[do.ID]
 	if len(l.c.hooks.ready) > 0 {
@@ -62,8 +62,8 @@ func (cc *consumerConn) tellAbandoned(m *Message, begun bool, why error) {
 	})
 }
 
-// tellRefused tells hooks that nsqd refused a FIN, REQ or TOUCH. nsqd's text names the
-// message: "FIN 0123456789abcdef failed ID not in flight".
+// tellRefused tells hooks that nsqd refused a FIN, REQ or TOUCH. The ID of the message is in
+// nsqd's text, such as "FIN 0123456789abcdef failed ID not in flight".
 func (cc *consumerConn) tellRefused(err *wire.Error) {
 	if len(cc.c.hooks.abandoned) == 0 {
 		return
@@ -89,14 +89,15 @@ func (c *Consumer) tellHandled(w *worker, m *Message, end ending) {
 	}
 	e.Delay = end.requeueDelay(e.Outcome, m)
 	if m.extra != nil && m.extra.bodies != nil && m.is(responded|manualResponse) {
-		e.Message = m.WithContext(m.Context()) // a copy, since the fields of m are the handler's
+		e.Message = m.WithContext(m.Context()) // a copy, because the handler may still use m
 		e.Message.Body = nil                   // it may be recycled at any time
 	}
 	c.hooks.handled.call(c.log, e)
 }
 
-// awaitHooks tells hooks that the Consumer has stopped, and runs events until all hooks
-// have returned, but no longer than stop_timeout: a hook may be waiting for a Snapshot.
+// awaitHooks tells hooks that the Consumer has stopped, and waits until all hooks have
+// returned, for stop_timeout at most. Meanwhile it runs events, because a hook may be
+// waiting for a Snapshot.
 func (l *runLoop) awaitHooks() {
 	h := l.c.hooks
 	ended := h.finish(StoppedEvent{
@@ -114,7 +115,7 @@ func (l *runLoop) awaitHooks() {
 			return
 		case <-l.c.mail.wake:
 		case <-timer.C:
-			l.c.log.Warn("a hook has not returned within stop_timeout, stopping without it")
+			l.c.log.Warn("a hook has not returned within stop_timeout, not waiting for it any longer")
 			return
 		}
 	}

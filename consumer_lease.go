@@ -26,8 +26,8 @@ func (m *Message) leaseEnds() time.Duration {
 	return m.received + time.Duration(atomic.LoadUint32(&m.lease))*time.Millisecond
 }
 
-// lastLeaseEnds returns the latest time to which auto_touch can extend the lease if the
-// handler began at begun. Without auto_touch it is the end of the lease.
+// lastLeaseEnds returns the latest time to which auto_touch can extend the lease of a
+// message whose handler began at begun. Without auto_touch that is the end of the lease.
 func (m *Message) lastLeaseEnds(begun time.Duration) time.Duration {
 	ends := m.leaseEnds()
 	if touching := m.conn.c.queue.autoTouch; touching > 0 {

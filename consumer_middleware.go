@@ -2,10 +2,10 @@ package nsq
 
 import "fmt"
 
-// Middleware wraps a [Handler] in another one, which does something before or after it:
-// it may change the message or the error, give the handler a context of its own by
-// [Message.WithContext], or not call it. [Consumer.Use] adds one to a Consumer. It is
-// called once for each handler that was added.
+// Middleware wraps a [Handler] in another one that acts before or after it. The outer
+// handler may change the message or the error, pass on a message with another context made
+// by [Message.WithContext], or not call the inner handler at all. [Consumer.Use] adds
+// middleware to a Consumer, which calls it once for each handler that was added.
 type Middleware func(Handler) Handler
 
 // addedHandler is a handler that was added to a Consumer.
@@ -16,17 +16,16 @@ type addedHandler struct {
 	added Handler // as it was given, for its optional interfaces
 }
 
-// Use adds middleware to all handlers of the Consumer, whether they are added before or
-// after it. The first one is the outermost: with Use(a, b) a message comes to a, b and then
-// the handler. Further calls add middleware within.
+// Use adds middleware to all handlers of the Consumer, including those that are added
+// later. The first one is the outermost: with Use(a, b) a message passes through a, then b,
+// and then reaches the handler. Later calls add middleware inside that of earlier ones.
 //
-// Call Use before the first connect call; after that it panics, and it panics if a
-// Middleware is nil. The first connect call wraps the handlers. It panics if a Middleware
-// returns nil.
+// Call Use before the first connect call. It panics after that, and if a Middleware is nil.
+// The first connect call wraps the handlers, and panics if a Middleware returns nil.
 //
-// A panic in middleware counts as one of the handler. What middleware returns need not be
-// a [FailedMessageLogger]: a message that is given up goes to the LogFailedMessage of the
-// handler that was added, as it was delivered, and past all middleware.
+// A panic in middleware counts as a panic of the handler. The handlers that middleware
+// returns need not be a [FailedMessageLogger]: a message that is given up goes past all
+// middleware, as it was delivered, to the LogFailedMessage of the handler that was added.
 func (c *Consumer) Use(mw ...Middleware) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -90,8 +90,8 @@ func (cc *consumerConn) concludeRest(m *Message, o outcome, late bool) {
 // backoffResult returns what to report to backoff about an outcome, and whether to
 // report anything. Failures are reported unless max_backoff_duration is 0, other results
 // only while backoff asks for them. Some outcomes say nothing about whether things go
-// well: a message that is given up, discarded or to be retried as planned, one that no
-// handler began, and a success that came too late.
+// well: a message that is given up, discarded or retried as planned, one that no handler
+// began, and a success that came too late.
 func (c *Consumer) backoffResult(m *Message, o outcome, late bool) (result flow.Result, heard bool) {
 	switch on := c.flags.reporting.Load(); {
 	case o.fate == unbegun || m.is(noResult):

@@ -409,8 +409,8 @@ func (d *deliveryQueue) unfinished() (running, unanswered []Unfinished) {
 }
 
 // load returns how many workers there are, how many have a message, how many messages no
-// worker has begun, and for how long the slowest worker has been at its message. That is
-// taken from when the worker took its batch: no message of a batch is begun later than
+// worker has begun, and how long the slowest worker has been at its message. That time
+// counts from when the worker took its batch: it begins no message of a batch later than
 // batchSlice after that.
 func (d *deliveryQueue) load() (workers, busy, queued int, oldest time.Duration) {
 	d.mu.Lock()

@@ -16,12 +16,13 @@ type Snapshot struct {
 	State          ConsumerState
 	Started        time.Time // when the Consumer was made
 
-	// Handlers is how many goroutines call handlers, Busy how many of them have a message.
+	// Handlers is how many goroutines call handlers. Busy is how many of them have a
+	// message.
 	Handlers, Busy int
 	// Queued is how many messages wait for a handler.
 	Queued int
-	// Oldest is for how long, to the millisecond, a handler has been at work on the message
-	// that it began first; 0 if none is at work.
+	// Oldest is how long the handler that has been at work the longest has had its message,
+	// to the millisecond; 0 if none is at work.
 	Oldest time.Duration
 
 	MaxInFlight int  // as last set
@@ -53,7 +54,7 @@ type Snapshot struct {
 	Counts // over all connections, including those that have ended
 }
 
-// ConsumerState says how far the stop of a Consumer has come.
+// ConsumerState says whether a Consumer runs, stops or has stopped.
 type ConsumerState string
 
 // The states of a Consumer.
@@ -93,9 +94,9 @@ type ConnectionSnapshot struct {
 	LastError error     // from the last failed dial or lost connection; nil for none
 	NextDial  time.Time // zero unless waiting; the earliest time if an nsqlookupd has to list the nsqd first
 
-	// Counts are over all connections to this nsqd since the Consumer has known it. While
-	// an old connection to it is being closed, there are two entries for the nsqd, of which
-	// each counts its own part.
+	// Counts are over all connections to this nsqd for as long as the Consumer has known
+	// it. While an old connection is being closed, the nsqd may have two entries, which
+	// count different connections: add them up.
 	Counts
 }
 
@@ -188,7 +189,7 @@ func (cc *consumerConn) snapshot() ConnectionSnapshot {
 	return s
 }
 
-// ConsumerStats is a Consumer's counts since it was made, none of which ever falls.
+// ConsumerStats holds a Consumer's counts since it was made. Those of messages never fall.
 // [Consumer.Snapshot] has more.
 type ConsumerStats struct {
 	MessagesReceived uint64 // deliveries, redeliveries included

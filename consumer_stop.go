@@ -25,7 +25,7 @@ func (c *Consumer) Stop() {
 }
 
 // Stopped returns a channel that is closed when the Consumer has stopped, as StopChan is.
-// It is a method so that interfaces can have it, and the program cannot close the channel.
+// Unlike the field, it can be part of an interface, and a program cannot close its channel.
 func (c *Consumer) Stopped() <-chan struct{} { return c.stopped }
 
 // Shutdown stops the Consumer as [Consumer.Stop] does, but bounded by ctx instead of

@@ -38,8 +38,9 @@ type worker struct {
 	batchSize int           // the length of its next batch, at least 1
 
 	// begun is when the worker began its current message. It is kept for auto_touch
-	// only. A sweep or a Health that races with this store sees the previous time. That
-	// is harmless: the next sweep sees the new one, and the message's lease is not over.
+	// only. A sweep or a call of Health that races with this store sees the previous time.
+	// That is harmless: the next sweep sees the new one, and for Health the lease of a
+	// message that was only just begun has not ended.
 	begun atomic.Int64
 	fins  finBatch
 }

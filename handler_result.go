@@ -12,9 +12,9 @@ import (
 // delay over its max-req-timeout, an hour by default. The error wraps err; if err is nil,
 // RetryAfter returns nil.
 //
-// A retry that the handler has planned says nothing about whether things go well. So it
-// counts neither as a success nor as a failure for backoff, and it is logged at level
-// Info. A handler whose dependency is down returns a plain error.
+// A planned retry says nothing about whether things go well. So for backoff it counts
+// neither as a success nor as a failure, and it is logged at level Info. If a dependency is
+// down, return a plain error.
 //
 // Errors of RetryAfter, [NoBackoff] and [Discard] may be wrapped in other errors
 // and in each other. Of several delays the outermost counts.

@@ -26,8 +26,8 @@ type hooks struct {
 	poolChanged  hookList[PoolEvent]
 	stopped      hookList[StoppedEvent]
 
-	// queue is the events for the goroutine; nil if no hook needs one, and no goroutine
-	// runs then.
+	// queue holds the events for the goroutine. It is nil if no hook needs the goroutine,
+	// which does not run then.
 	queue   *mailbox
 	taken   []func(time.Time) // out of the queue and not yet told; only the goroutine uses it
 	waiting atomic.Int64
@@ -36,8 +36,7 @@ type hooks struct {
 	ended   chan struct{} // closed when the goroutine has ended, or if there is none
 }
 
-// newHooks returns the hooks of a Config, and starts their goroutine if there is a hook
-// that runs on it.
+// newHooks returns the hooks of a Config, and starts their goroutine if a hook runs on it.
 func newHooks(all []Hooks, log *slog.Logger) *hooks {
 	h := &hooks{log: log, end: make(chan struct{}), ended: make(chan struct{})}
 	for _, set := range all {
@@ -65,7 +64,7 @@ func newHooks(all []Hooks, log *slog.Logger) *hooks {
 	return h
 }
 
-// run calls hooks until finish is called and all events have been told. If a hook calls
+// run calls hooks until finish is called and no event is left. If a hook calls
 // runtime.Goexit, another goroutine goes on.
 func (h *hooks) run() {
 	over := false
@@ -95,8 +94,8 @@ func (h *hooks) run() {
 	}
 }
 
-// finish tells the last event, which is never dropped, and returns a channel that is closed
-// when all hooks have returned. Events that come later are not told.
+// finish queues the last event, which is never dropped, and returns a channel that is
+// closed when all hooks have returned. Later events are ignored.
 func (h *hooks) finish(last StoppedEvent) <-chan struct{} {
 	if len(h.stopped) > 0 {
 		h.waiting.Store(0) // makes room
@@ -126,7 +125,7 @@ func tell[E any, P interface {
 	})
 }
 
-// hookList is the hooks of one kind, in the order of the Config.
+// hookList holds the hooks of one kind, in the order of the Config.
 type hookList[E any] []*hook[E]
 
 type hook[E any] struct {
@@ -156,7 +155,7 @@ func (h *hook[E]) run(log *slog.Logger, event E) {
 		if returned {
 			return
 		}
-		if p := recover(); !h.panicked.Swap(true) { // without a panic it called runtime.Goexit
+		if p := recover(); !h.panicked.Swap(true) { // p is nil if the hook called runtime.Goexit
 			log.Error("a hook panicked, further panics of the same hook are not logged",
 				"hook", h.name, "panic", p, "stack", string(debug.Stack()))
 		}

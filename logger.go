@@ -55,15 +55,15 @@ func logLevel(level slog.Level) LogLevel {
 	return LogLevelError
 }
 
-// Logger is where the SetLogger methods send log lines. *log.Logger implements it. For
-// structured records there is Config.Logger instead.
+// Logger receives log lines: see the SetLogger methods. *log.Logger implements it. For
+// structured records use Config.Logger instead.
 type Logger interface {
-	// Output writes a line, s, which does not end with a newline. calldepth is 2, as
-	// package log wants it: it means nothing here.
+	// Output writes the line s, which has no newline at its end. calldepth is 2, for
+	// package log; it can be ignored.
 	//
 	// Output is called from several goroutines. Connections and the Consumer wait for it,
-	// so it must not block, nor call back into the Consumer or Producer. The error is
-	// ignored.
+	// so it must neither block nor call back into the Consumer or Producer. The error that
+	// it returns is ignored.
 	Output(calldepth int, s string) error
 }
 

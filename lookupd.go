@@ -50,10 +50,10 @@ func (h *hooks) tellLookedUp(topic string, r *discover.Request) {
 
 // LookupdSnapshot is the state of an nsqlookupd.
 type LookupdSnapshot struct {
-	Addr         string    // its URL, without passwords and the query's values
-	LastResponse time.Time // when its last response came; zero before the first
-	NSQDs        int       // how many nsqds that response lists
-	LastError    error     // of the last request that has ended; nil if it had a response
+	Addr         string    // its URL, without passwords and without the values of the query
+	LastResponse time.Time // when its last response arrived; zero before the first
+	NSQDs        int       // how many usable nsqds that response lists
+	LastError    error     // of the last finished request; nil if it had a response
 }
 
 // MarshalJSON writes LastError as its text, or null.

@@ -50,14 +50,14 @@ type Message struct {
 	epoch uint32 // flow's epoch when the message arrived
 
 	// Set when a Consumer receives the message or WithContext copies it, and never changed:
-	original *Message // the delivered message, itself or what it is a copy of: it has the state
+	original *Message // the delivered message, which has the state: m itself, or what m is a copy of
 	conn     *consumerConn
 	received time.Duration // when the message arrived, on the Consumer's clock
 
 	extra *messageExtra // nil for most messages; never changed
 }
 
-// messageExtra holds what few messages have. It keeps a slab of the others small.
+// messageExtra holds what only a few messages have, so that slabs of the others stay small.
 type messageExtra struct {
 	bodies *bodies         // with recycle_bodies: the memory that the delivered message's Body is part of
 	ctx    context.Context // of a copy that WithContext made

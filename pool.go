@@ -36,7 +36,7 @@ type ProducerPool struct {
 	cfg        *Config
 	logs       *logs
 	log        *slog.Logger
-	hooks      *hooks         // of the Producers, too
+	hooks      *hooks         // shared with the Producers
 	tally      *producerTally // counts for all members, including those that were let go
 	discovery  *poolDiscovery // nil if the nsqds were given
 	async      *poolAsync
@@ -144,9 +144,9 @@ func (pool *ProducerPool) broadcast() {
 }
 
 // Stop stops the pool. It stops the Producers of all nsqds at the same time, as
-// [Producer.Stop] does, and waits for them. Then it waits until the transactions of
-// asynchronous publishes are received, and until the hooks have returned, as a Producer
-// does. A second call waits for the first.
+// [Producer.Stop] does, and waits for them. Then it waits, as a Producer does, until the
+// transactions of asynchronous publishes are received and the hooks have returned. A second
+// call waits for the first.
 func (pool *ProducerPool) Stop() {
 	pool.mu.Lock()
 	first := !pool.stopping

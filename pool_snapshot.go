@@ -3,11 +3,11 @@ package nsq
 import "encoding/json"
 
 // PoolMember is the state of one nsqd of a [ProducerPool]. Its counts begin when the nsqd
-// becomes a member. They count tries: a message that one nsqd does not get and another
-// stores is in the NotSent of the one and in the Published of the other.
+// becomes a member. They count tries: if the pool fails to send a message to one nsqd and
+// another stores it, it counts as NotSent at the first and as Published at the second.
 type PoolMember struct {
 	ProducerSnapshot
-	Healthy bool // it takes its turns
+	Healthy bool // whether it takes its turns; false while the pool passes it over
 }
 
 // MarshalJSON writes LastError as its text, or null.
@@ -19,9 +19,9 @@ func (m PoolMember) MarshalJSON() ([]byte, error) {
 	}{plainProducerSnapshot(m.ProducerSnapshot), m.Healthy, errorText(m.LastError)})
 }
 
-// Snapshot returns the state of the nsqds in the order in which they were given.
-// Those that nsqlookupds list are ordered by address. An nsqd that the pool has let go is
-// not among them; [ProducerPool.Counts] has what it counted.
+// Snapshot returns the state of the nsqds in the order in which they were given, or sorted
+// by address if nsqlookupds list them. An nsqd that the pool has let go is not among them,
+// but [ProducerPool.Counts] includes its counts. Any goroutine and any hook may call it.
 func (pool *ProducerPool) Snapshot() []PoolMember {
 	pool.mu.Lock()
 	members := make([]PoolMember, len(pool.members))
@@ -36,7 +36,7 @@ func (pool *ProducerPool) Snapshot() []PoolMember {
 	return members
 }
 
-// Counts returns how publishes have ended over all nsqds, including those that the pool has
-// let go, so that no count ever falls. Like those of a [PoolMember] they count tries. A
-// publish that finds no nsqd to try counts as not sent.
+// Counts returns the counts over all nsqds, including those that the pool has let go, so no
+// count ever falls. Like those of a [PoolMember] they count tries. A publish that finds no
+// nsqd to try counts as NotSent. Any goroutine and any hook may call it.
 func (pool *ProducerPool) Counts() ProducerCounts { return pool.tally.counts() }

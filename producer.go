@@ -31,8 +31,8 @@ type Producer struct {
 	logs *logs
 	log  *slog.Logger
 
-	hooks   *hooks         // of the pool, if it belongs to one
-	tally   *producerTally // counts what its publishes have come to
+	hooks   *hooks         // those of the pool, if it belongs to one
+	tally   *producerTally // counts the results of its publishes
 	nsqd    *connector
 	queues  *transactionQueues
 	replies sync.Pool     // of *publishReply, for reuse
@@ -77,7 +77,7 @@ func (p *Producer) Ping() error { return asGoNSQ(p.nsqd.ping()) }
 // the transactions of asynchronous publishes are received (see
 // [Producer.PublishAsync]). All this is bounded by stop_timeout. An nsqd that takes
 // nothing and says nothing for 5 seconds is not waited for any longer; its replies to
-// the publishes under way are lost. At last it waits until the hooks have returned, for
+// the publishes under way are lost. Finally Stop waits until the hooks have returned, for
 // stop_timeout at most. A second call waits for the first.
 func (p *Producer) Stop() {
 	if !p.nsqd.refuse() {

@@ -93,7 +93,7 @@ type transactionReply struct {
 	t        ProducerTransaction
 }
 
-// hookedReply is a transactionReply with its event, in one piece of memory.
+// hookedReply is a transactionReply and its event in one allocation.
 type hookedReply struct {
 	transactionReply
 	published PublishedEvent
@@ -111,8 +111,8 @@ func (p *Producer) newTransactionReply(m *publication) *transactionReply {
 	return &r.transactionReply
 }
 
-// Reply ends the publish and completes the transaction, even if a hook ends the goroutine
-// by runtime.Goexit.
+// Reply ends the publish and completes the transaction, even if a hook calls
+// runtime.Goexit.
 func (r *transactionReply) Reply(data []byte, err error) {
 	r.t.Cause = publishError(r.p.addr, r.topic, r.replied(data, err))
 	r.t.Error = asGoNSQ(r.t.Cause)

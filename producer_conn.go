@@ -139,8 +139,8 @@ func (n *connector) dialNSQD(d *producerDial) {
 	close(d.done)
 }
 
-// openLink waits until nsqd may be dialled, and dials it. It tells the hooks before the
-// link starts, so that they learn of its end only after that.
+// openLink waits until nsqd may be dialled, and dials it. It tells hooks before the link
+// starts, so that Connected always comes before Disconnected.
 func (n *connector) openLink() (*link.Link, error) {
 	if err := n.awaitGate(); err != nil {
 		return nil, connectError(n.addr, "", "", err)

@@ -2,8 +2,7 @@ package nsq
 
 import "time"
 
-// start returns when a publish began, for its PublishedEvent: zero if there is no hook for
-// it.
+// start returns the current time, for a PublishedEvent, or zero without a Published hook.
 func (h *hooks) start() (now time.Time) {
 	if len(h.published) > 0 {
 		now = time.Now()
@@ -11,15 +10,14 @@ func (h *hooks) start() (now time.Time) {
 	return now
 }
 
-// begin sets when a publish began, unless a pool has.
+// begin sets when a publish began, unless a pool has set it.
 func (m *publication) begin(h *hooks) {
 	if m.start.IsZero() {
 		m.start = h.start()
 	}
 }
 
-// event returns the PublishedEvent of a publish of which the result is still to come. addr
-// is the nsqd's.
+// event returns the PublishedEvent of a publish, without its result. addr is the nsqd's.
 func (m *publication) event(addr string) PublishedEvent {
 	e := PublishedEvent{Topic: m.topic, Addr: addr, Messages: m.messages(), Bytes: len(m.body), Start: m.start, Deferred: m.delay}
 	for _, b := range m.bodies {
@@ -44,14 +42,14 @@ func (h *hooks) publishEnded(m *publication, addr string, err error) {
 	}
 }
 
-// tellPublished calls the Published hooks with an event that lacks the result.
+// tellPublished adds the result to an event, and calls the Published hooks with it.
 func (h *hooks) tellPublished(event PublishedEvent, err error) {
 	event.Took, event.Err = time.Since(event.Start), err
 	h.published.call(h.log, event)
 }
 
 // ended counts a publish that has ended, and calls the Published hooks. Call it before the
-// caller of the publish learns of the result.
+// result is returned or sent to the caller of the publish.
 func (p *Producer) ended(m *publication, err error) {
 	p.tally.ended(m.messages(), err)
 	p.hooks.publishEnded(m, p.addr, err)

@@ -25,26 +25,25 @@ type ProducerSnapshot struct {
 
 	// Pending is the number of publish commands that wait to be sent or for nsqd's reply.
 	Pending int
-	// PendingBytes is the room that these commands take, of the 16 MiB for which further
-	// publishes wait: the bodies, and 64 bytes for each command. A publish that is sent
-	// alone because it exceeds nsqd's default limits takes all 16 MiB.
+	// PendingBytes is the size of these commands: their bodies, and 64 bytes for each. Up
+	// to 16 MiB may be pending; further publishes wait. A publish that is sent alone because
+	// it exceeds nsqd's default limits counts as 16 MiB.
 	PendingBytes int64
 
 	ProducerCounts
 
-	// LastError is why a connection to the nsqd was last lost or could not be made or, in
-	// a pool, why the last publish or ping failed that had the nsqd passed over. It stays
-	// when the nsqd works again. It is nil if there was none.
+	// LastError is the error of the last dial that failed or connection that was lost. In a
+	// pool it may also be the error of a publish or ping for which the pool passed the nsqd
+	// over. It stays when the nsqd works again. It is nil if there was no error.
 	LastError error
 }
 
-// ProducerCounts say how publishes have ended: each message is counted once, when its
-// publish ends, whether or not the command was sent. Messages that are refused for an
-// invalid topic name, body or delay before anything is sent are not counted. No count ever
-// falls.
+// ProducerCounts are the results of publishes. Each message is counted once, when its
+// publish ends, whether or not the command was sent. A publish with an invalid topic name,
+// body or delay fails before anything is sent, and is not counted. No count ever falls.
 type ProducerCounts struct {
-	Published uint64 // messages that nsqd has stored
-	Refused   uint64 // messages that nsqd refused; of an MPUB, with E_MPUB_FAILED, it may have stored some
+	Published uint64 // messages that nsqd stored
+	Refused   uint64 // messages that nsqd refused; after E_MPUB_FAILED it may have stored some of them
 	NotSent   uint64 // messages that failed with ErrNotSent or, because of a stop, with ErrStopped
 	Unknown   uint64 // messages that failed with ErrUnknownOutcome
 	Connects  uint64 // connections that were made
@@ -61,8 +60,8 @@ func (s ProducerSnapshot) MarshalJSON() ([]byte, error) {
 	}{plainProducerSnapshot(s), errorText(s.LastError)})
 }
 
-// Snapshot returns the state of the Producer, also after it has stopped. Any goroutine may
-// call it, and any hook.
+// Snapshot returns the state of the Producer, even after it has stopped. Any goroutine and
+// any hook may call it.
 func (p *Producer) Snapshot() ProducerSnapshot {
 	s := ProducerSnapshot{Addr: p.addr, ProducerCounts: p.tally.counts()}
 	s.Pending, s.PendingBytes = p.nsqd.outstanding.state()
@@ -75,7 +74,7 @@ func (p *Producer) Snapshot() ProducerSnapshot {
 	return s
 }
 
-// state returns the state of a connector, and its last error.
+// state returns the state of the connector and its last error.
 func (n *connector) state() (ProducerState, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -114,7 +113,7 @@ const (
 	publishResults // how many there are
 )
 
-// publishResult returns the result that the error of a publish stands for.
+// publishResult returns the result of a publish with this error.
 func publishResult(err error) int {
 	switch {
 	case err == nil:

@@ -23,7 +23,7 @@ type window struct {
 
 	mu      sync.Mutex // guards what follows
 	used    int64
-	granted int           // claims that are granted and not released
+	granted int           // number of claims that are granted and not released
 	waiting []*claim      // oldest first
 	settled chan struct{} // of nextRelease; nil if no caller waits
 }

@@ -7,31 +7,31 @@ import (
 	"github.com/rdyhq/nsq/envelope"
 )
 
-// Publisher publishes messages: a [Producer], a [ProducerPool], or a wrapper of one, such
-// as [SealPublisher] makes. Both methods must return as soon as the context ends, and
-// return errors as [Producer.PublishContext] does.
+// Publisher publishes messages. It is a [Producer], a [ProducerPool], or a wrapper of one,
+// such as [SealPublisher] returns. Both methods must be safe for concurrent use, return as
+// soon as the context ends, and return errors as [Producer.PublishContext] does.
 type Publisher interface {
 	PublishContext(ctx context.Context, topic string, body []byte) error
 	MultiPublishContext(ctx context.Context, topic string, body [][]byte) error
 }
 
-// SealPublisher returns a Publisher that puts each body into an envelope and publishes it
-// through p. Consumers of the topic take it out with [OpenEnvelopes]; they should do so
-// before the first envelope is published. Package [envelope] describes the format.
+// SealPublisher returns a Publisher that puts each body into an envelope and publishes that
+// through p. Consumers open envelopes with [OpenEnvelopes], and should use it before the
+// first envelope is published. Package [envelope] describes the format.
 //
-// header returns the headers of a message, and is called once for each: with the context
-// of the publish, whose values it may use, and the topic. A nil Header leaves the body as
-// it is, for topics without envelopes. Any other, even an empty one, seals the body,
-// whatever it is: a body that is an envelope is put into another one. header may be called
-// from several goroutines at once.
+// header is called once for each message and returns its headers. Its arguments are the
+// context of the publish, whose values it may use, and the topic. If it returns nil, the
+// body is published as it is, for topics without envelopes. If it returns an empty Header,
+// the body is sealed all the same. A body that already is an envelope is put into another
+// one. header may be called from several goroutines at once.
 //
-// Headers of more than [envelope.MaxHeaderLen] bytes are an error before anything is
-// sent. max_msg_size and nsqd's limits apply to the envelope. An empty body, which nsqd
-// refuses, may be published in an envelope.
+// If the headers take more than [envelope.MaxHeaderLen] bytes, the publish fails before
+// anything is sent. max_msg_size and nsqd's limits apply to the envelope. nsqd refuses
+// empty bodies, but an envelope may hold one.
 //
-// A [Batcher] on top of it publishes with a context of its own, which has none of the
-// callers' values. There, or for a deferred publish, call [envelope.Seal] with the body.
-// SealPublisher panics if p or header is nil.
+// A [Batcher] that publishes through the result does so with a context of its own, which
+// has none of the callers' values. There, and for deferred publishes, call [envelope.Seal]
+// on the body instead. SealPublisher panics if p or header is nil.
 func SealPublisher(p Publisher, header func(ctx context.Context, topic string) envelope.Header) Publisher {
 	if p == nil || header == nil {
 		panic("nil publisher or header function")
@@ -44,7 +44,7 @@ type sealingPublisher struct {
 	header func(ctx context.Context, topic string) envelope.Header
 }
 
-// PublishContext publishes an envelope.
+// PublishContext publishes the body in an envelope.
 func (p *sealingPublisher) PublishContext(ctx context.Context, topic string, body []byte) error {
 	sealed, err := p.seal(ctx, topic, body)
 	if err != nil {
@@ -53,7 +53,7 @@ func (p *sealingPublisher) PublishContext(ctx context.Context, topic string, bod
 	return p.to.PublishContext(ctx, topic, sealed)
 }
 
-// MultiPublishContext publishes envelopes, with headers of their own.
+// MultiPublishContext publishes each body in an envelope with headers of its own.
 func (p *sealingPublisher) MultiPublishContext(ctx context.Context, topic string, bodies [][]byte) error {
 	sealed := make([][]byte, len(bodies))
 	for i, body := range bodies {
@@ -72,7 +72,7 @@ func (p *sealingPublisher) seal(ctx context.Context, topic string, body []byte) 
 	}
 	sealed := envelope.Seal(h, body)
 	if n := len(sealed) - len(body); n > envelope.MaxHeaderLen {
-		return nil, fmt.Errorf("publish to topic %s: %d bytes of headers, more than the %d of an envelope",
+		return nil, fmt.Errorf("publish to topic %s: headers take %d bytes, an envelope allows %d",
 			topic, n, envelope.MaxHeaderLen)
 	}
 	return sealed, nil

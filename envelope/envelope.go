@@ -1,9 +1,9 @@
-// Package envelope puts headers in front of a message's body. NSQ's messages have none:
-// what a publisher wants to say about a message, such as a trace context, a content type
-// or a key for deduplication, has to travel in the body.
+// Package envelope puts headers in front of a message's body. NSQ's messages have no
+// headers, so what a publisher wants to say about a message, such as a trace context, a
+// content type or a key for deduplication, has to travel in the body.
 //
 // An envelope is a line that names the format, headers as in MIME, an empty line, and the
-// body as it was:
+// unchanged body:
 //
 //	NSQ-Envelope: 1
 //	content-type: application/json
@@ -11,24 +11,23 @@
 //
 //	{"order":17}
 //
-// [Seal] makes an envelope, [Open] takes it apart. Anything that is not an envelope is a
-// plain body, and Open returns it untouched. So a consumer can open envelopes before the
-// first publisher seals any. Upgrade consumers first: one that opens none gets the headers
-// as part of the body.
+// [Seal] makes an envelope, and [Open] takes it apart. Anything that is not an envelope is a
+// plain body, which Open returns untouched. So consumers can open envelopes before the first
+// publisher seals any. Upgrade consumers first: one that does not open envelopes gets the
+// headers as part of the body.
 //
 // # Format
 //
 // Lines end in LF; Open also accepts CRLF. A header is a name, a colon, a space and a
-// value, all on one line. Case does not matter in names; Seal writes them in lower case
-// and in alphabetic order, so that equal headers and bodies make equal envelopes. If a
-// name occurs more than once, the first one counts.
+// value, all on one line. Names are not case-sensitive. Seal writes them in lower case and
+// in alphabetical order, so that equal headers and bodies make equal envelopes. If a name
+// occurs more than once, the first one counts.
 //
-// A value is written as it is if it consists of printable characters, and otherwise as a
-// string literal of Go: in double quotes, with escapes such as \n and \x00. The same
-// holds for a value that begins with a double quote, or begins or ends with a space. In a
-// name, every byte other than a letter, a digit, '-', '_', '.' and '~' is escaped as in
-// the query of a URL. Open reverses both. So whatever the values are, they cannot add a
-// header or end the headers.
+// A value of printable characters is written as it is. A value that has other characters,
+// begins with a double quote, or begins or ends with a space is written as a Go string
+// literal: in double quotes, with escapes such as \n and \x00. In a name, every byte other
+// than a letter, a digit, '-', '_', '.' and '~' is escaped as in the query of a URL. Open
+// reverses both. So no name or value can add a header or end the headers.
 package envelope
 
 import (
@@ -44,19 +43,19 @@ import (
 )
 
 const (
-	// MaxHeaderLen is how many bytes the headers of an envelope may take, from its first
-	// line to the empty line.
+	// MaxHeaderLen is how many bytes the headers of an envelope may take, from the first
+	// line up to and including the empty line.
 	MaxHeaderLen = 64 << 10
 
 	firstLine = "NSQ-Envelope: 1"
 )
 
-// Header is the headers of an envelope: values by name. Names are in lower case; [Header.Get]
-// and [Header.Set] take them in any case. A Header is a map: it may be read by several
-// goroutines, but not while one changes it.
+// Header holds the headers of an envelope: values by name. Names are in lower case;
+// [Header.Get] and [Header.Set] accept any case. As with any map, several goroutines may
+// read a Header, but not while one changes it.
 type Header map[string]string
 
-// Get returns the value of a header, "" if there is none.
+// Get returns the value of a header, or "" if there is none.
 func (h Header) Get(name string) string { return h[lower(name)] }
 
 // Set sets the value of a header. The Header must not be nil.
@@ -74,14 +73,15 @@ func lower(name string) string {
 	return string(b)
 }
 
-// Seal returns an envelope with these headers and this body, which it copies. Both may be
-// empty. A header with an empty name is left out.
+// Seal returns an envelope with these headers and a copy of this body. Both may be empty. A
+// header with an empty name is left out.
 //
 // A body that is an envelope itself is sealed like any other: [Open] then returns it as the
 // body. To add a header to an envelope, open it, set the header and seal it again.
 //
 // Seal does not fail. But if the headers take more than [MaxHeaderLen] bytes, Open takes
-// the result for a plain body. The length of the result less that of the body tells.
+// the result for a plain body. The headers take as many bytes as the result is longer than
+// the body.
 func Seal(h Header, body []byte) []byte {
 	names := slices.SortedFunc(maps.Keys(h), func(a, b string) int {
 		return cmp.Or(cmp.Compare(lower(a), lower(b)), cmp.Compare(a, b))
@@ -95,7 +95,7 @@ func Seal(h Header, body []byte) []byte {
 	last := ""
 	for _, name := range names {
 		written := lower(name)
-		if written == last { // so is the empty name
+		if written == last { // also true of an empty name
 			continue
 		}
 		last = written
@@ -108,10 +108,9 @@ func Seal(h Header, body []byte) []byte {
 	return append(data, body...)
 }
 
-// Open takes an envelope apart. If data is not a whole, well-formed envelope, Open returns
-// nil, data and false. The body aliases data. The Header is never nil for an envelope.
-//
-// A plain body costs no allocation.
+// Open takes an envelope apart. It returns the headers, the body and true; the Header is
+// not nil, and the body aliases data. If data is not a complete, well-formed envelope, Open
+// returns nil, data and false, and allocates nothing.
 func Open(data []byte) (Header, []byte, bool) {
 	if !bytes.HasPrefix(data, []byte(firstLine)) {
 		return nil, data, false
@@ -184,14 +183,14 @@ func appendValue(data []byte, value string) []byte {
 
 type contextKey struct{}
 
-// NewContext returns a context that carries a Header. The handler that gets it must not
-// change the Header.
+// NewContext returns a context that carries h. Neither the caller nor the handler that gets
+// the context may change h afterwards.
 func NewContext(ctx context.Context, h Header) context.Context {
 	return context.WithValue(ctx, contextKey{}, h)
 }
 
 // FromContext returns the Header of the innermost [NewContext], and whether there is one.
-// It must not be changed.
+// The Header must not be changed.
 func FromContext(ctx context.Context) (Header, bool) {
 	h, ok := ctx.Value(contextKey{}).(Header)
 	return h, ok

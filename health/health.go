@@ -6,17 +6,17 @@
 //	go http.ListenAndServe(":8080", nil)
 //
 // Live fails only for what a restart cures. If nsqd or nsqlookupd is down, a restart does
-// not help, and restarts of all replicas at once would make things worse. Neither probe
+// not help, and restarting all replicas at once would make things worse. Neither probe
 // fails because no message comes, because handlers return errors, or because a Consumer
 // backs off or is paused. The causes are those of [nsq.HealthCause].
 //
-// A probe is replied to at once, with status 200 or 503 and a JSON body:
+// The handlers respond at once, with status 200 or 503 and a JSON body:
 //
 //	{"status":"failing","checks":[{"name":"not_connected","error":"consumer of orders/billing: connected to no nsqd"}]}
 //
-// checks has an entry for each cause that makes the probe fail, with the cause as its name.
-// The status is "ok" and checks is empty if there is none. Bodies have topics, channels and
-// addresses, but no secrets and nothing of messages.
+// checks has an entry for each cause that makes the probe fail, named after the cause. If
+// there is none, status is "ok" and checks is empty. The body names topics, channels,
+// addresses and the IDs of stuck messages. It holds no secrets and no message bodies.
 package health
 
 import (
@@ -28,25 +28,25 @@ import (
 )
 
 // Checker is what a probe asks. [nsq.Consumer] is one. Health returns nil, or an error that
-// says what is wrong; joined errors are shown one by one. It is called for each request, on
-// the request's goroutine, so it must be safe for concurrent use, and return within the
-// probe's timeout.
+// says what is wrong. Joined errors are shown one by one. Health is called for each request,
+// on the goroutine of the request. So it must be safe for concurrent use, and return within
+// the probe's timeout.
 type Checker interface {
 	Health() error
 }
 
-// CheckerFunc makes a function a [Checker], to have Ready depend on more than Consumers,
-// such as a database or [nsq.Producer.Ping]. Its errors make Ready fail, under the name
-// "other". They make Live fail only if they wrap an [nsq.HealthError] whose cause needs a
-// restart.
+// CheckerFunc is a function as a [Checker]. With it, Ready can depend on more than
+// Consumers, such as a database or [nsq.Producer.Ping]. Its errors make Ready fail, under
+// the name "other". They make Live fail only if they wrap an [nsq.HealthError] whose cause
+// needs a restart.
 type CheckerFunc func() error
 
 // Health calls the function.
 func (f CheckerFunc) Health() error { return f() }
 
-// Live returns the handler of a liveness probe. It fails if a restart of the process is the
-// only cure: a Consumer's run loop does not respond, or a handler ignores the end of its
-// message's context for longer than stuck_after. It panics if a Checker is nil.
+// Live returns the handler of a liveness probe. The probe fails only if nothing but a restart
+// of the process helps: a Consumer's run loop does not respond, or a handler is still at work
+// more than stuck_after after its message's lease has ended. Live panics if a Checker is nil.
 func Live(checkers ...Checker) http.Handler {
 	return newProbe(checkers, func(err error) bool {
 		e, ok := errors.AsType[*nsq.HealthError](err)
@@ -54,9 +54,10 @@ func Live(checkers ...Checker) http.Handler {
 	})
 }
 
-// Ready returns the handler of a readiness probe. It fails if Live does, if a Consumer is
-// stopping, and if one has no connection to an nsqd, unless nsqlookupds respond and list no
-// nsqd. It fails as well for any error of another Checker. It panics if a Checker is nil.
+// Ready returns the handler of a readiness probe. The probe fails if Live would, if a
+// Consumer is stopping or has stopped, if a Consumer has no connection to an nsqd, unless an
+// nsqlookupd responds and none lists an nsqd, and for any error of another Checker. Ready
+// panics if a Checker is nil.
 func Ready(checkers ...Checker) http.Handler {
 	return newProbe(checkers, func(error) bool { return true })
 }
@@ -76,7 +77,7 @@ func newProbe(checkers []Checker, counts func(error) bool) probe {
 	return probe{checkers, counts}
 }
 
-// report is the body of a reply.
+// report is the body of a response.
 type report struct {
 	Status string  `json:"status"`
 	Checks []check `json:"checks"`
@@ -88,7 +89,7 @@ type check struct {
 	Error string `json:"error"`
 }
 
-// ServeHTTP replies to GET and HEAD.
+// ServeHTTP responds to GET and HEAD.
 func (p probe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
