@@ -8,7 +8,7 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// collector is what New registers. It keeps Describe and Collect off the methods of
+// collector is what New registers. It keeps Describe and Collect out of the method set of
 // Metrics.
 type collector struct{ m *Metrics }
 
@@ -24,7 +24,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect sends what is exported. The locks are free again when it begins to send.
+// Collect sends all metrics. It holds no lock while it sends.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, metric := range c.m.scrape() {
 		ch <- metric
@@ -33,7 +33,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.m.lookupSeconds.Collect(ch)
 }
 
-// scrape reads all Consumers, Producers and pools, and returns what is exported of them.
+// scrape reads all Consumers, Producers and pools, and returns their metrics.
 func (m *Metrics) scrape() exported {
 	m.scraping.Lock()
 	defer m.scraping.Unlock()
@@ -79,7 +79,7 @@ func (m *Metrics) readConsumers() {
 	}
 }
 
-// exported is the metrics of a scrape.
+// exported holds the metrics of a scrape.
 type exported []prometheus.Metric
 
 func (e *exported) add(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
@@ -115,8 +115,7 @@ func (m *Metrics) exportSubscription(e *exported, labels subscriptionKey, s *sub
 	}
 }
 
-// link adds the series of an nsqd. Without a Consumer that scrapes read, only the dials
-// are known.
+// link adds the series of an nsqd. If no Consumer was added, only its dials are known.
 func (e *exported) link(d *descs, l *nsqdLink, labels []string) {
 	for i, result := range results {
 		e.add(d.connects, prometheus.CounterValue, float64(l.connects[i]), append(slices.Clip(labels), result)...)

@@ -19,7 +19,7 @@ var counters = [...]struct {
 	{"refused_answers_total", "FINs, REQs and TOUCHes that nsqd refused.", func(c nsq.Counts) uint64 { return c.Refused }},
 }
 
-// counts has a value for each of counters.
+// counts has one value for each element of counters.
 type counts [len(counters)]uint64
 
 func countsOf(c nsq.Counts) (all counts) {
@@ -35,7 +35,8 @@ func (c *counts) add(more counts) {
 	}
 }
 
-// since returns what was counted after before. Counts that have fallen have begun anew.
+// since returns by how much the counts have grown since before. If one has fallen, all of
+// them have begun again from 0.
 func (c *counts) since(before counts) counts {
 	var grown counts
 	for i := range c {
@@ -47,7 +48,7 @@ func (c *counts) since(before counts) counts {
 	return grown
 }
 
-// descs describe the metrics that scrapes make.
+// descs describe the metrics that a scrape makes.
 type descs struct {
 	counters  [len(counters)]*prometheus.Desc
 	inFlight  *prometheus.Desc
@@ -79,24 +80,24 @@ func newDescs(o *options) descs {
 		inFlight:  perNSQD("in_flight_messages", "Messages received and not acked or requeued."),
 		ready:     perNSQD("ready_messages", "RDY: how many messages nsqd may have in flight."),
 		connects:  desc("consumer_connects_total", "Dials of nsqds.", append(ofNSQD("topic", "channel"), "result")...),
-		handled:   desc("consumer_handled_messages_total", "Messages that handlers returned, and those given up.", "topic", "channel", "outcome"),
-		abandoned: desc("consumer_abandoned_messages_total", "Messages that nsqd delivers again though they were not requeued.", "topic", "channel", "reason"),
+		handled:   desc("consumer_handled_messages_total", "Messages whose handlers returned, and messages given up.", "topic", "channel", "outcome"),
+		abandoned: desc("consumer_abandoned_messages_total", "Messages that nsqd delivers again although they were not requeued.", "topic", "channel", "reason"),
 
-		connections: desc("consumer_connections", "nsqds by the state of the connection.", "topic", "channel", "state"),
-		maxInFlight: consumer("max_in_flight_messages", "Most messages that may be in flight."),
+		connections: desc("consumer_connections", "Number of nsqds by the state of the connection.", "topic", "channel", "state"),
+		maxInFlight: consumer("max_in_flight_messages", "The most messages that may be in flight: max_in_flight."),
 		handlers:    consumer("handlers", "Handlers that may run at once."),
 		busy:        consumer("busy_handlers", "Handlers at work."),
-		queued:      consumer("queued_messages", "Messages received that wait for a handler."),
-		oldest:      consumer("oldest_handling_seconds", "How long the handler that has been at work the longest has taken."),
-		backoff:     consumer("backoff_level", "Level of the backoff; 0 without."),
+		queued:      consumer("queued_messages", "Received messages that wait for a handler."),
+		oldest:      consumer("oldest_handling_seconds", "How long the longest-running handler has been at work."),
+		backoff:     consumer("backoff_level", "Backoff level; 0 without backoff."),
 		paused:      consumer("paused", "1 if paused by Pause."),
 		lastMessage: consumer("last_message_timestamp_seconds", "When the last message was received."),
 
 		publishedMessages: desc("producer_published_messages_total", "Messages published.", append(ofNSQD("topic"), "result")...),
-		publishedBytes:    desc("producer_published_bytes_total", "Bytes of the bodies published.", append(ofNSQD("topic"), "result")...),
+		publishedBytes:    desc("producer_published_bytes_total", "Bytes of the bodies of published messages.", append(ofNSQD("topic"), "result")...),
 		pendingPublishes:  desc("producer_pending_publishes", "Publish commands that wait to be sent or for nsqd's reply.", ofNSQD()...),
-		pendingBytes:      desc("producer_pending_bytes", "Room that pending publishes take, of the 16 MiB for which further publishes wait.", ofNSQD()...),
-		healthy:           desc("producer_nsqd_healthy", "1 if pools use the nsqd, 0 if one passes it over.", "nsqd"),
+		pendingBytes:      desc("producer_pending_bytes", "Size of pending publishes. Further publishes wait when it would exceed 16 MiB.", ofNSQD()...),
+		healthy:           desc("producer_nsqd_healthy", "1 if all pools use the nsqd, 0 if one passes it over.", "nsqd"),
 	}
 	for i, counter := range counters {
 		d.counters[i] = perNSQD(counter.name, counter.help)

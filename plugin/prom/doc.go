@@ -1,8 +1,8 @@
 // Package nsqprom exports metrics of Consumers, Producers and ProducerPools of package
 // nsq to Prometheus.
 //
-// One Metrics serves all of a process. Set its hooks in every Config, and add each
-// Consumer, Producer and pool, which scrapes then read:
+// One Metrics serves a whole process. Set its hooks in every Config, and add each Consumer,
+// Producer and pool, so that scrapes read them:
 //
 //	metrics, err := nsqprom.New(prometheus.DefaultRegisterer)
 //	...
@@ -11,24 +11,26 @@
 //	...
 //	metrics.Consumer(consumer)
 //
-// README.md of this package lists the metrics. Its folder dashboards has dashboards for
+// The README of this package lists the metrics. Its folder dashboards has dashboards for
 // Grafana, and rules.yml has alerts.
 //
 // # Series
 //
-// Consumers with the same labels are summed; of backoff_level, oldest_handling_seconds,
-// paused and last_message_timestamp_seconds the highest counts. When the last of them has
-// stopped, their series are no longer exported. When another one follows, they continue
-// where they ended, so that no counter falls. The series of an nsqd are exported while a
-// Consumer with these labels is connected to it or tries to connect, and those of
-// publishes while a Producer or pool that was added uses the nsqd. What was never added,
-// and is known from hooks only, is exported for good.
+// Consumers with the same labels are summed, except that backoff_level,
+// oldest_handling_seconds, paused and last_message_timestamp_seconds show the highest value.
+// When the last of these Consumers has stopped, their series are no longer exported. When
+// another one is added, the counters continue where they ended, so no counter falls.
 //
-// Scrapes read the counts by nsqd. What a Consumer counts after the last scrape, before it
-// stops or lets go of the nsqd, is not exported, unless [PerNSQD] is false. What hooks count
-// is complete: handled messages, publishes, dials and lookups.
+// The series of an nsqd are exported while a Consumer with these labels is connected to it or
+// tries to connect. The series of publishes to an nsqd are exported while a Producer or pool
+// that was added uses it. If only hooks know of a client, because it was never added, its
+// series are exported until the process ends.
 //
-// A series that is not exported is kept for its successor. So a process that makes
-// endless new topics or channels needs a [TopicLabel] that folds them. The default folds
-// ephemeral ones.
+// Scrapes read the counts by nsqd. What a Consumer counts between the last scrape and its
+// stop, or the moment when it lets go of an nsqd, is not exported, unless [PerNSQD] is false.
+// What hooks count is complete: handled messages, publishes, dials and lookups.
+//
+// A series that is no longer exported is kept in memory for its successor. So a process that
+// uses ever new topics or channels needs a [TopicLabel] that folds their names. The default
+// folds those of ephemeral ones.
 package nsqprom

@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// family holds the series of one kind. Events find theirs by the names that they carry,
-// without a lock. Names that have the same labels share them.
+// family holds the series of one kind. Events find their series by the names that they
+// carry, without a lock. Names with the same labels share one series.
 type family[K comparable, S any] struct {
 	label func(names K) (labels K) // may call the user's TopicLabel
 	build func(labels K) *S
@@ -52,7 +52,7 @@ func (f *family[K, S]) labelled(labels K) *S {
 	return s
 }
 
-// forget forgets names, but not the series. A later event finds them by their labels.
+// forget forgets names, but not their series. A later event finds them by labels.
 func (f *family[K, S]) forget(ended func(names K) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -68,8 +68,8 @@ func (f *family[K, S]) all() map[K]*S {
 	return maps.Clone(f.byLabels)
 }
 
-// histogram is one of a vector's. It is made by the first observation, because an empty
-// one is as many series as a full one.
+// histogram is one histogram of a vector. The first observation makes it, because an empty
+// one would export as many series as a full one.
 type histogram struct {
 	vec    *prometheus.HistogramVec
 	labels []string
@@ -83,7 +83,7 @@ func newHistogram(vec *prometheus.HistogramVec, labels ...string) *histogram {
 func (h *histogram) observe(seconds float64) {
 	made := h.made.Load()
 	if made == nil {
-		o := h.vec.WithLabelValues(h.labels...) // the same one for all that come here at once
+		o := h.vec.WithLabelValues(h.labels...) // the same one for all goroutines that race here
 		made = &o
 		h.made.Store(made)
 	}
@@ -100,9 +100,9 @@ func (h *histogram) metric() prometheus.Metric {
 
 // presence says whether series are exported. A scrape sets it.
 type presence struct {
-	seen bool // a Consumer, Producer or pool that was added has had them
+	seen bool // a Consumer, Producer or pool that was added has had these series
 	live bool // one has them now
 }
 
-// shown reports whether the series are exported. Those that only hooks know of are.
+// shown reports whether the series are exported. Series that only hooks know of are.
 func (p presence) shown() bool { return p.live || !p.seen }

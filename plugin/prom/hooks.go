@@ -6,8 +6,8 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// Hooks returns the hooks that count what happens to messages, publishes and lookups. The
-// same ones may be in many Configs, and once in each. They do not block.
+// Hooks returns the hooks that count handled and abandoned messages, publishes, dials and
+// lookups. Add them once to each Config, to as many Configs as there are. They do not block.
 func (m *Metrics) Hooks() nsq.Hooks {
 	return nsq.Hooks{
 		Connected: m.connected,
@@ -26,7 +26,7 @@ func (m *Metrics) handled(e nsq.HandledEvent) {
 		return // no handler has seen it
 	}
 	o.handling.observe(e.Took.Seconds())
-	// A message from a clock that is ahead must not make the sum fall.
+	// If nsqd's clock is ahead, the age is negative. That must not make the sum fall.
 	o.subscription.age.observe(max(e.Age, 0).Seconds())
 	o.subscription.wait.observe(e.Waited.Seconds())
 }
@@ -88,8 +88,8 @@ func publishResultOf(err error) int {
 	return 2
 }
 
-// stopped forgets the names of a Consumer or Producer that has stopped, of which there may
-// be endlessly many with one label.
+// stopped forgets the names of a Consumer or Producer that has stopped. There may be an
+// unlimited number of names for one label.
 func (m *Metrics) stopped(e nsq.StoppedEvent) {
 	if e.Topic == "" {
 		m.publications.forget(func(names publicationKey) bool { return names.nsqd == e.Addr })

@@ -10,11 +10,11 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// invalidLabel stands for a name whose TopicLabel panics. It is no valid name.
+// invalidLabel is the label of a name for which TopicLabel panics. No topic has this name.
 const invalidLabel = "#invalid"
 
-// Metrics exports metrics of the Consumers, Producers and ProducerPools that it is told
-// of. Its methods may be called by several goroutines at once.
+// Metrics exports metrics of the Consumers, Producers and ProducerPools that are added to
+// it. Its methods may be called by several goroutines at once.
 type Metrics struct {
 	options options
 	descs   descs
@@ -27,18 +27,18 @@ type Metrics struct {
 	publications  *family[publicationKey, publication]
 	latencies     *family[latencyKey, histogram] // found by labels only
 
-	// scraping lets one scrape in at a time: their snapshots must be added up in the
+	// scraping lets one scrape run at a time, because snapshots must be added up in the
 	// order in which they were taken. Only scrapes wait for it.
 	scraping sync.Mutex
-	nsqds    map[string]*producerNSQD // by label; belongs to the scrape
+	nsqds    map[string]*producerNSQD // by label; guarded by scraping
 
 	mu        sync.Mutex // guards what follows
 	consumers map[*nsq.Consumer]*reading
 	producers map[any]func() []nsq.PoolMember // by *nsq.Producer or *nsq.ProducerPool
 }
 
-// New registers metrics and returns what feeds them. It returns an error if reg has the
-// metrics of another Metrics already, or if an option is invalid.
+// New returns a Metrics that is registered with reg. It fails if an option is invalid, or if
+// reg already has a Metrics with the same Namespace and ConstLabels.
 func New(reg prometheus.Registerer, opts ...Option) (*Metrics, error) {
 	m := newMetrics(opts)
 	if err := m.options.validate(); err != nil {
@@ -69,14 +69,14 @@ func newMetrics(opts []Option) *Metrics {
 func (m *Metrics) makeSeries() {
 	o := &m.options
 	m.descs = newDescs(o)
-	m.handlingSeconds = o.histogram("consumer_handling_seconds", "What handlers took.", o.buckets, "topic", "channel", "outcome")
+	m.handlingSeconds = o.histogram("consumer_handling_seconds", "How long handlers took.", o.buckets, "topic", "channel", "outcome")
 	m.ageSeconds = o.histogram("consumer_message_age_seconds",
-		"How old messages were when a handler began them: from their publish, by nsqd's clock, until then, by the consumer's.",
+		"Age of messages when a handler began them: from the publish, by nsqd's clock, until then, by the consumer's clock.",
 		ageBuckets, "topic", "channel")
 	m.waitSeconds = o.histogram("consumer_wait_seconds", "How long received messages waited for a handler.",
 		o.buckets, "topic", "channel")
-	m.publishSeconds = o.histogram("producer_publish_seconds", "What publishes took, until nsqd's reply.", o.buckets, "topic", "result")
-	m.lookupSeconds = o.histogram("lookup_request_seconds", "What requests to nsqlookupds took.", o.buckets, "lookupd", "result")
+	m.publishSeconds = o.histogram("producer_publish_seconds", "How long publishes took, until nsqd's reply.", o.buckets, "topic", "result")
+	m.lookupSeconds = o.histogram("lookup_request_seconds", "How long requests to nsqlookupds took.", o.buckets, "lookupd", "result")
 	m.lookups = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: o.namespace, Name: "lookup_requests_total", Help: "Requests to nsqlookupds.", ConstLabels: o.constLabels,
 	}, []string{"lookupd", "result"})
@@ -88,8 +88,8 @@ func (m *Metrics) makeSeries() {
 	m.publications = newFamily(m.publicationLabels, m.newPublication)
 }
 
-// Consumer adds a Consumer to what is read at each scrape, until it has stopped. The
-// hooks of m must be in its Config: see [Metrics.Hooks].
+// Consumer adds a Consumer. Each scrape reads it until it has stopped. The hooks of m must
+// be in its Config: see [Metrics.Hooks]. Adding a Consumer again does nothing.
 //
 // A scrape calls [nsq.Consumer.Snapshot], which waits while the Consumer's Logger blocks.
 func (m *Metrics) Consumer(c *nsq.Consumer) {
@@ -118,5 +118,5 @@ func (m *Metrics) nsqdLabel(addr string) string {
 	return valid(addr)
 }
 
-// valid returns label with what is not UTF-8 replaced: it would fail the whole scrape.
+// valid replaces what is not UTF-8 in a label, because it would make the whole scrape fail.
 func valid(label string) string { return strings.ToValidUTF8(label, "\uFFFD") }

@@ -24,14 +24,14 @@ type options struct {
 }
 
 var (
-	// defaultBuckets go from a fast handler to one that has used up nsqd's default lease.
+	// defaultBuckets go from a fast handler to one that uses up nsqd's default lease.
 	defaultBuckets = []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 30, 60}
 
-	// ageBuckets go from no queue at all to a queue of four and a half hours.
+	// ageBuckets go from an empty queue to one that is four and a half hours behind.
 	ageBuckets = prometheus.ExponentialBuckets(.001, 4, 13)
 )
 
-// Namespace sets what all names of metrics begin with. The default is "nsq".
+// Namespace sets the prefix of all metric names. The default is "nsq".
 func Namespace(name string) Option { return func(o *options) { o.namespace = name } }
 
 // ConstLabels sets labels that all series have.
@@ -40,35 +40,33 @@ func ConstLabels(labels prometheus.Labels) Option {
 	return func(o *options) { o.constLabels = labels }
 }
 
-// Buckets sets the upper bounds, in seconds and rising, of the histograms of what
-// handlers take, how long messages wait for one, and what publishes take. The default
-// goes from 5 ms to 60 s.
+// Buckets sets the upper bounds, in seconds and in rising order, of all histograms but that
+// of the age of messages. The default bounds go from 5 ms to 60 s.
 func Buckets(bounds ...float64) Option {
 	bounds = slices.Clone(bounds)
 	return func(o *options) { o.buckets = bounds }
 }
 
-// NativeHistograms adds native histograms to the classic ones. Each bucket is 10 % wide.
-// Prometheus stores them if its feature native-histograms is on.
+// NativeHistograms adds native histograms to the classic ones. Each bucket is 10 % wider than
+// the one below. Prometheus stores them if its feature native-histograms is on.
 func NativeHistograms() Option { return func(o *options) { o.native = true } }
 
-// PerNSQD sets whether series by nsqd have a label with its address, which is the
-// default. If not, the nsqds of a topic and channel are summed, and
-// nsq_producer_nsqd_healthy is left out.
+// PerNSQD sets whether series have a label with the address of the nsqd. The default is
+// true. If it is false, all nsqds are summed, and nsq_producer_nsqd_healthy is left out.
 func PerNSQD(on bool) Option { return func(o *options) { o.perNSQD = on } }
 
 // TopicLabel sets a function that returns the label for the name of a topic or channel.
-// Topics and channels for which it returns the same are summed. The function may be
-// called by several goroutines at once. If it panics, the label is "#invalid".
+// Topics and channels with the same label are summed. The function may be called by several
+// goroutines at once. If it panics, the label is "#invalid".
 //
 // The default is [FoldEphemeral].
 func TopicLabel(label func(name string) string) Option {
 	return func(o *options) { o.topicLabel = label }
 }
 
-// FoldEphemeral returns "#ephemeral" for the name of an ephemeral topic or channel, and
-// any other name as it is. The names of ephemeral channels are mostly random, and each
-// would leave series behind.
+// FoldEphemeral returns "#ephemeral" for the name of an ephemeral topic or channel, and any
+// other name unchanged. The names of ephemeral channels are mostly random, and each would
+// leave series behind.
 func FoldEphemeral(name string) string {
 	const suffix = "#ephemeral"
 	if strings.HasSuffix(name, suffix) {
@@ -77,7 +75,8 @@ func FoldEphemeral(name string) string {
 	return name
 }
 
-// validate reports what would make client_golang panic later, when a histogram is made.
+// validate returns an error for options with which client_golang would panic later, when a
+// histogram is made.
 func (o *options) validate() error {
 	if len(o.buckets) == 0 {
 		return errors.New("no buckets")
@@ -102,7 +101,7 @@ func (o *options) histogram(name, help string, buckets []float64, labels ...stri
 	}
 	if o.native {
 		opts.NativeHistogramBucketFactor = 1.1
-		opts.NativeHistogramMaxBucketNumber = 160 // bounds the memory; then buckets get wider
+		opts.NativeHistogramMaxBucketNumber = 160 // bounds the memory: beyond it buckets get wider
 	}
 	return prometheus.NewHistogramVec(opts, labels)
 }

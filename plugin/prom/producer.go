@@ -43,14 +43,14 @@ func (m *Metrics) newPublication(labels publicationKey) *publication {
 	return p
 }
 
-// Producer adds a Producer to what is read at each scrape, until it has stopped. The hooks
-// of m must be in its Config: see [Metrics.Hooks].
+// Producer adds a Producer. Each scrape reads it until it has stopped. The hooks of m must
+// be in its Config: see [Metrics.Hooks]. Adding a Producer again does nothing.
 func (m *Metrics) Producer(p *nsq.Producer) {
 	m.addProducer(p, func() []nsq.PoolMember { return []nsq.PoolMember{{ProducerSnapshot: p.Snapshot()}} })
 }
 
-// Pool adds a ProducerPool to what is read at each scrape, until it has stopped. The hooks
-// of m must be in its Config: see [Metrics.Hooks].
+// Pool adds a ProducerPool. Each scrape reads it until it has stopped. The hooks of m must
+// be in its Config: see [Metrics.Hooks]. Adding a pool again does nothing.
 func (m *Metrics) Pool(p *nsq.ProducerPool) { m.addProducer(p, p.Snapshot) }
 
 func (m *Metrics) addProducer(p any, members func() []nsq.PoolMember) {
@@ -76,7 +76,7 @@ func (m *Metrics) readProducers() {
 	}
 }
 
-// readMembers adds the state of nsqds. It reports whether all have stopped.
+// readMembers adds the states of members. It reports whether all of them have stopped.
 func (m *Metrics) readMembers(members []nsq.PoolMember, pooled bool) (stopped bool) {
 	stopped = len(members) > 0
 	for _, member := range members {

@@ -54,7 +54,7 @@ type gauges struct {
 	paused                              bool
 }
 
-// The values of labels. All series of a label are exported from the start, so that the
+// The values of labels. The series of all values are exported from the start, so that the
 // first event is an increase.
 var (
 	results  = [...]string{"ok", "error"}
@@ -81,8 +81,8 @@ func (m *Metrics) outcomeLabels(names outcomeKey) outcomeKey {
 	return outcomeKey{m.subscriptionLabels(names.subscriptionKey), nsq.Outcome(valid(string(names.outcome)))}
 }
 
-// newOutcome makes the series of an outcome. Labels are names of a subscription as well,
-// but TopicLabel must not be applied to them twice.
+// newOutcome makes the series of an outcome. It finds the subscription by labels, not by
+// names, because TopicLabel must not be applied twice.
 func (m *Metrics) newOutcome(labels outcomeKey) *outcome {
 	return &outcome{
 		subscription: m.subscriptions.labelled(labels.subscriptionKey),
@@ -114,7 +114,7 @@ func resultOf(err error) int {
 	return 0
 }
 
-// clear begins a scrape.
+// clear resets what a scrape adds up.
 func (s *subscription) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +124,7 @@ func (s *subscription) clear() {
 	}
 }
 
-// reading is what was last read of a Consumer.
+// reading is what the last scrape read from a Consumer.
 type reading struct {
 	source  func() nsq.Snapshot
 	stopped <-chan int
@@ -135,7 +135,7 @@ type reading struct {
 // has stopped.
 func (m *Metrics) read(r *reading) (stopped bool) {
 	select {
-	case <-r.stopped: // before the snapshot, which is the last one then
+	case <-r.stopped: // checked before the snapshot, so that a stopped Consumer is read once more
 		stopped = true
 	default:
 	}
@@ -153,7 +153,7 @@ func (m *Metrics) read(r *reading) (stopped bool) {
 		s.link(nsqd).state(conn)
 		s.connection(conn)
 	}
-	if !m.options.perNSQD { // also what came from nsqds that were let go
+	if !m.options.perNSQD { // this includes nsqds that were let go
 		now = map[string]counts{"": countsOf(snapshot.Counts)}
 		s.link("").live = true
 	}

@@ -5,7 +5,7 @@ import "fmt"
 // dashboards are the files of the folder dashboards, by name.
 var dashboards = map[string]dashboard{
 	"consumer.json": build("nsq-consumer", "NSQ consumers and producers",
-		"One topic and channel, or some of them: do consumers keep up, and if not, why.",
+		"One topic and channel, or several: do consumers keep up, and if not, why not?",
 		[]variable{
 			choice("topic", "nsq_consumer_max_in_flight_messages"),
 			choice("channel", `nsq_consumer_max_in_flight_messages{topic=~"$topic"}`),
@@ -13,7 +13,7 @@ var dashboards = map[string]dashboard{
 		},
 		[]row{keepingUp, handlers, flow, trouble, publishing}),
 	"cluster.json": build("nsq-cluster", "NSQ, all clients",
-		"All topics, channels and nsqds as the clients see them: which of them needs a look at the dashboard of consumers.",
+		"All topics, channels and nsqds, as the clients see them: which of them deserve a closer look in the dashboard of consumers?",
 		[]variable{
 			choice("topic", "nsq_consumer_max_in_flight_messages"),
 			choice("channel", `nsq_consumer_max_in_flight_messages{topic=~"$topic"}`),
@@ -51,13 +51,13 @@ func gauge(op, by, series string) string { return fmt.Sprintf("%s by (%s) (%s)",
 
 const channel = "topic, channel"
 
-var keepingUp = row{"Is it keeping up", []graph{
+var keepingUp = row{"Keeping up", []graph{
 	{
 		"Age of messages", "How old are messages when a handler begins them? A rising age means that consumers fall behind. nsqd's clock and the consumer's must agree.",
 		"s", quantiles("nsq_consumer_message_age_seconds", ofChannel, channel, byChannel, .5, .99),
 	},
 	{
-		"In and out", "Do as many messages leave as arrive? Received counts redeliveries, so received minus requeued is what is new.",
+		"Throughput", "Are messages finished as fast as they arrive? Received counts redeliveries, so received minus requeued is about the rate of new messages.",
 		"ops", []query{
 			{rate(channel, "nsq_consumer_received_messages_total"+ofNSQD), byChannel + " received"},
 			{rate(channel, "nsq_consumer_finished_messages_total"+ofNSQD), byChannel + " finished"},
@@ -65,18 +65,18 @@ var keepingUp = row{"Is it keeping up", []graph{
 		},
 	},
 	{
-		"Since the last message", "For how long has no message come? With an empty queue that is harmless.",
+		"Time since the last message", "How long ago did the last message come? With an empty queue, a long time is harmless.",
 		"s", []query{{"time() - " + gauge("max", channel, "nsq_consumer_last_message_timestamp_seconds"+ofChannel), byChannel}},
 	},
 }}
 
 var handlers = row{"Handlers", []graph{
 	{
-		"Messages by outcome", "What becomes of messages? Requeued: the handler failed. Given up: it failed too often.",
+		"Messages by outcome", "What becomes of messages? Requeued: the handler failed. Given up: the message was delivered more than max_attempts times.",
 		"ops", []query{{rate(channel+", outcome", "nsq_consumer_handled_messages_total"+ofChannel), byChannel + " {{outcome}}"}},
 	},
 	{
-		"What handlers take", "How long does a handler take for a message?",
+		"Handling time", "How long does a handler take for a message?",
 		"s", quantiles("nsq_consumer_handling_seconds", ofChannel, channel, byChannel, .5, .95, .99),
 	},
 	{
@@ -87,14 +87,14 @@ var handlers = row{"Handlers", []graph{
 		},
 	},
 	{
-		"Longest at work", "Does a handler hang? Over msg_timeout, nsqd delivers its message again unless it is touched.",
+		"Longest-running handler", "Does a handler hang? After msg_timeout, nsqd delivers its message again, unless the message is touched.",
 		"s", []query{{gauge("max", channel, "nsq_consumer_oldest_handling_seconds"+ofChannel), byChannel}},
 	},
 }}
 
 var flow = row{"Flow", []graph{
 	{
-		"In flight", "Is max_in_flight used up? Then more handlers do not help without a higher max_in_flight.",
+		"In flight", "Is max_in_flight used up? If so, more handlers help only with a higher max_in_flight.",
 		"short", []query{
 			{gauge("sum", channel, "nsq_consumer_in_flight_messages"+ofNSQD), byChannel + " in flight"},
 			{gauge("sum", channel, "nsq_consumer_ready_messages"+ofNSQD), byChannel + " RDY"},
@@ -102,11 +102,11 @@ var flow = row{"Flow", []graph{
 		},
 	},
 	{
-		"RDY by nsqd", "Which nsqds may send, and how much?",
+		"RDY by nsqd", "How many messages may each nsqd have in flight?",
 		"short", []query{{gauge("sum", channel+", nsqd", "nsq_consumer_ready_messages"+ofNSQD), byChannel + " {{nsqd}}"}},
 	},
 	{
-		"Wait for a handler", "How long do received messages wait for a handler? Much of msg_timeout means that max_in_flight is too high.",
+		"Wait for a handler", "How long do received messages wait for a handler? If it is a large part of msg_timeout, max_in_flight is too high.",
 		"s", quantiles("nsq_consumer_wait_seconds", ofChannel, channel, byChannel, .5, .99),
 	},
 	{
@@ -114,7 +114,7 @@ var flow = row{"Flow", []graph{
 		"short", []query{{gauge("sum", channel, "nsq_consumer_queued_messages"+ofChannel), byChannel}},
 	},
 	{
-		"Backoff and pause", "Do consumers hold back? Level 0 is no backoff; each level about doubles the pause.",
+		"Backoff and pause", "Do consumers back off? Level 0 is no backoff. With the default strategy, each level doubles the pause.",
 		"short", []query{
 			{gauge("max", channel, "nsq_consumer_backoff_level"+ofChannel), byChannel + " backoff level"},
 			{gauge("max", channel, "nsq_consumer_paused"+ofChannel), byChannel + " paused"},
@@ -128,25 +128,25 @@ var flow = row{"Flow", []graph{
 
 var trouble = row{"Trouble", []graph{
 	{
-		"Abandoned messages", "Which messages does nsqd deliver again though nothing asked it to, and why?",
+		"Abandoned messages", "How many messages does nsqd deliver again although they were not requeued, and why?",
 		"ops", []query{{rate(channel+", reason", "nsq_consumer_abandoned_messages_total"+ofChannel), byChannel + " {{reason}}"}},
 	},
 	{
-		"Expired and lost", "Expired messages waited too long for a handler; lost ones were begun, but not acked in time. Both come again.",
+		"Expired and lost", "Do leases end too early? Expired messages waited too long for a handler. Lost ones were not acked before their lease or connection ended. nsqd delivers both again.",
 		"ops", []query{
 			{rate(channel, "nsq_consumer_expired_messages_total"+ofNSQD), byChannel + " expired"},
 			{rate(channel, "nsq_consumer_lost_messages_total"+ofNSQD), byChannel + " lost"},
 		},
 	},
 	{
-		"Refused and unsent", "Which FINs, REQs and TOUCHes did nsqd refuse, and which were not sent before a connection ended?",
+		"Refused and unsent", "How many FINs, REQs and TOUCHes did nsqd refuse, and how many FINs and REQs were not sent before their connection ended?",
 		"ops", []query{
 			{rate(channel, "nsq_consumer_refused_answers_total"+ofNSQD), byChannel + " refused"},
 			{rate(channel, "nsq_consumer_unsent_answers_total"+ofNSQD), byChannel + " unsent"},
 		},
 	},
 	{
-		"Dials", "Do consumers reconnect often, or fail to?",
+		"Dials", "Do consumers reconnect often, or fail to connect?",
 		"ops", []query{{rate("nsqd, result", "nsq_consumer_connects_total"+ofNSQD), "{{nsqd}} {{result}}"}},
 	},
 	{
@@ -154,14 +154,14 @@ var trouble = row{"Trouble", []graph{
 		"ops", []query{{rate("lookupd, result", "nsq_lookup_requests_total"), "{{lookupd}} {{result}}"}},
 	},
 	{
-		"What lookups take", "How long do nsqlookupds take to respond?",
+		"Lookup time", "How long do nsqlookupds take to respond?",
 		"s", quantiles("nsq_lookup_request_seconds", "", "lookupd", "{{lookupd}}", .5, .99),
 	},
 }}
 
 var publishing = row{"Publishing", []graph{
 	{
-		"Published messages", "How many messages are published, and with which result? Unknown: nsqd's reply did not come.",
+		"Published messages", "How many messages are published, and with which result? Unknown: nsqd did not reply and may have stored them.",
 		"ops", []query{{rate("topic, result", "nsq_producer_published_messages_total{"+published+"}"), "{{topic}} {{result}}"}},
 	},
 	{
@@ -169,7 +169,7 @@ var publishing = row{"Publishing", []graph{
 		"Bps", []query{{rate("topic", `nsq_producer_published_bytes_total{`+published+`,result="ok"}`), "{{topic}}"}},
 	},
 	{
-		"What publishes take", "How long does a publish wait for nsqd's reply?",
+		"Publish time", "How long do publishes take, until nsqd's reply?",
 		"s", quantiles("nsq_producer_publish_seconds", `{topic=~"$topic"}`, "topic", "{{topic}}", .5, .95, .99),
 	},
 	{
@@ -177,22 +177,22 @@ var publishing = row{"Publishing", []graph{
 		"short", []query{{gauge("sum", "nsqd", `nsq_producer_pending_publishes{nsqd=~"$nsqd"}`), "{{nsqd}}"}},
 	},
 	{
-		"Pending bytes", "How much of the 16 MiB do they take, for which further publishes wait?",
+		"Pending bytes", "How large are pending publishes? Further publishes wait when it would be more than 16 MiB.",
 		"bytes", []query{{gauge("sum", "nsqd", `nsq_producer_pending_bytes{nsqd=~"$nsqd"}`), "{{nsqd}}"}},
 	},
 	{
-		"Healthy nsqds of pools", "Which nsqds do pools pass over? 0 means that at least one pool does.",
+		"Healthy nsqds of pools", "Which nsqds do pools pass over? 0: at least one pool passes the nsqd over.",
 		"short", []query{{gauge("min", "nsqd", `nsq_producer_nsqd_healthy{nsqd=~"$nsqd"}`), "{{nsqd}}"}},
 	},
 }}
 
 var channels = row{"Topics and channels", []graph{
 	{
-		"Published by topic", "How much is published to each topic?",
+		"Published by topic", "How many messages are published to each topic?",
 		"ops", []query{{rate("topic", `nsq_producer_published_messages_total{`+published+`,result="ok"}`), "{{topic}}"}},
 	},
 	{
-		"Finished by channel", "How much does each channel get done?",
+		"Finished by channel", "How many messages does each channel finish?",
 		"ops", []query{{rate(channel, "nsq_consumer_finished_messages_total"+ofNSQD), byChannel}},
 	},
 	{
@@ -200,7 +200,7 @@ var channels = row{"Topics and channels", []graph{
 		"s", quantiles("nsq_consumer_message_age_seconds", ofChannel, channel, byChannel, .5),
 	},
 	{
-		"Busy handlers", "Which channels are short of handlers? 1: all are at work.",
+		"Busy handlers", "Which channels are short of handlers? 100 %: all handlers are at work.",
 		"percentunit", []query{{
 			gauge("sum", channel, "nsq_consumer_busy_handlers"+ofChannel) + " / " + gauge("sum", channel, "nsq_consumer_handlers"+ofChannel), byChannel,
 		}},
@@ -210,18 +210,18 @@ var channels = row{"Topics and channels", []graph{
 		"short", []query{{gauge("count", channel, "nsq_consumer_handlers"+ofChannel), byChannel}},
 	},
 	{
-		"Backoff", "Which channels fail so often that consumers hold back?",
+		"Backoff", "In which channels do handlers fail so often that consumers back off?",
 		"short", []query{{gauge("max", channel, "nsq_consumer_backoff_level"+ofChannel), byChannel}},
 	},
 }}
 
 var nsqds = row{"nsqds", []graph{
 	{
-		"Received by nsqd", "Is the load spread evenly over nsqds?",
+		"Received by nsqd", "Is the load of consumers spread evenly over nsqds?",
 		"ops", []query{{rate("nsqd", "nsq_consumer_received_messages_total"+ofNSQD), "{{nsqd}}"}},
 	},
 	{
-		"Published by nsqd", "Is the load of publishes spread evenly?",
+		"Published by nsqd", "Is the load of publishes spread evenly over nsqds?",
 		"ops", []query{{rate("nsqd", `nsq_producer_published_messages_total{`+published+`,result="ok"}`), "{{nsqd}}"}},
 	},
 	{
@@ -232,7 +232,7 @@ var nsqds = row{"nsqds", []graph{
 
 var errorsOfAll = row{"Trouble", []graph{
 	{
-		"Failures by channel", "Whose handlers fail? The share of handled messages that were requeued or given up.",
+		"Failures by channel", "In which channels do handlers fail? The share of handled messages that were requeued or given up.",
 		"percentunit", []query{{
 			rate(channel, `nsq_consumer_handled_messages_total{topic=~"$topic",channel=~"$channel",outcome=~"requeued|given_up"}`) + " / " +
 				rate(channel, "nsq_consumer_handled_messages_total"+ofChannel), byChannel,
@@ -246,7 +246,7 @@ var errorsOfAll = row{"Trouble", []graph{
 		},
 	},
 	{
-		"Failed publishes by nsqd", "Which nsqds do not take messages?",
+		"Failed publishes by nsqd", "Which nsqds do not accept messages?",
 		"ops", []query{{rate("nsqd, result", `nsq_producer_published_messages_total{`+published+`,result!="ok"}`), "{{nsqd}} {{result}}"}},
 	},
 }}

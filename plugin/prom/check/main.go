@@ -1,9 +1,9 @@
-// Command check shows the dashboards and alerts of plugin/prom to a real Prometheus. It
+// Command check tries the dashboards and alerts of plugin/prom with a real Prometheus. It
 // runs promtool on the alerts. Then it runs "rdy demo --metrics" and a service that uses
 // what the demo does not, has Prometheus scrape both for a minute, and requires that the
 // query of every panel returns data.
 //
-// It needs prometheus and promtool, which Debian's package prometheus has, in the PATH.
+// It needs prometheus and promtool in the PATH. Debian's package prometheus has both.
 package main
 
 import (
@@ -54,7 +54,7 @@ func check(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if n, err := p.alerts(ctx); err != nil || n != len(alerts) {
-			return fmt.Errorf("prometheus has %d of %d alerts, error %w", n, len(alerts), err)
+			return fmt.Errorf("prometheus evaluates %d of %d alerts, error %w", n, len(alerts), err)
 		}
 		return p.hasData(ctx, queries)
 	})
@@ -96,7 +96,7 @@ func scraped(ctx context.Context, dir string, use func(*prometheus) error) (err 
 // hasData requires that queries return data over the last minute.
 func (p *prometheus) hasData(ctx context.Context, queries []placed) error {
 	if n, err := p.samples(ctx, `nsq_consumer_handlers{topic="none"}`); err != nil || n > 0 {
-		return fmt.Errorf("a topic that is not there has %d samples, error %w", n, err)
+		return fmt.Errorf("a topic that does not exist has %d samples, error %w", n, err)
 	}
 	var missing []error
 	for _, q := range queries {

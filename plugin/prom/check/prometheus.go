@@ -24,7 +24,7 @@ const (
 	pollPause   = 100 * time.Millisecond
 )
 
-// process is a program that this one has started.
+// process is a process that this one has started.
 type process struct {
 	*exec.Cmd
 	ended chan struct{}
@@ -100,7 +100,7 @@ func startPrometheus(ctx context.Context, dir string, targets ...any) (*promethe
 	return p, nil
 }
 
-// freeAddr returns an address that nothing listens at.
+// freeAddr returns an address at which nothing listens.
 func freeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -122,7 +122,7 @@ func (p *prometheus) ready(ctx context.Context) error {
 		case <-p.ended:
 			return fmt.Errorf("prometheus ended: %w", p.err)
 		case <-ctx.Done():
-			return errors.New("prometheus is not ready")
+			return fmt.Errorf("prometheus not ready: %w", context.Cause(ctx))
 		}
 	}
 }

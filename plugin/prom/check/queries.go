@@ -15,13 +15,13 @@ const (
 	dashboardsDir = "../dashboards"
 	rulesFile     = "../rules.yml"
 	rulesTestFile = "testdata/rules_test.yml"
-	metricsFile   = "../testdata/metrics.txt" // what the metrics are, held by the plugin's own test
+	metricsFile   = "../testdata/metrics.txt" // all metrics; the plugin's own test keeps it up to date
 )
 
-// placed is a query and where it is.
+// placed is a query and the place where it was found.
 type placed struct{ where, expr string }
 
-// grafanaValues stand for what Grafana puts in the place of its variables.
+// grafanaValues replaces Grafana's variables, as Grafana does before it runs a query.
 var grafanaValues = strings.NewReplacer(
 	"$__rate_interval", "15s", "$topic", ".*", "$channel", ".*", "$nsqd", ".*",
 )

@@ -65,7 +65,7 @@ func startDemo(ctx context.Context, dir string) (*demo, error) {
 	case <-p.ended:
 		err = p.err
 	case <-time.After(startTimeout):
-		err = errors.New("no address of its metrics")
+		err = errors.New("it did not print the address of its metrics")
 	}
 	return nil, errors.Join(fmt.Errorf("rdy demo: %w", err), d.stop())
 }
