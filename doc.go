@@ -42,19 +42,19 @@
 //
 // The Consumer acks or requeues a message when its handler returns:
 //
-//	handler                        message                 backoff          log
-//	return nil                     ack: nsqd forgets it    one level down
+//	handler                        message                 backoff          log level
+//	return nil                     ack: nsqd forgets it    one level down   -
 //	return err                     requeue                 one level up     error
 //	return nsq.NoBackoff(err)      requeue                 same level       error
-//	return nsq.RetryAfter(d, err)  requeue, delayed by d   not concerned    info
-//	return nsq.Discard(err)        ack: no retry helps     not concerned    error
+//	return nsq.RetryAfter(d, err)  requeue, delayed by d   no effect        info
+//	return nsq.Discard(err)        ack: no retry helps     no effect        error
 //	panic(v)                       requeue                 one level up     error, with the stack
 //
-// Requeues are delayed by default_requeue_delay × attempts where the table names no
-// delay. Outside backoff, NoBackoff begins none; during one, it has the Consumer pause
-// again. RetryAfter is for a retry that is planned, such as that of an order which cannot
-// be billed yet: it neither begins a backoff nor prolongs one. If a dependency is down,
-// return a plain error, so that the Consumer backs off.
+// Unless the table names a delay, a requeue is delayed by default_requeue_delay × attempts.
+// NoBackoff does not begin a backoff. During one, it makes the Consumer pause again at the
+// same level. RetryAfter is for planned retries, such as of an order that cannot be billed
+// yet: it neither begins nor prolongs a backoff. If a dependency is down, return a plain
+// error, so that the Consumer backs off.
 //
 // A message that was delivered more than max_attempts times no longer reaches a
 // handler. The Consumer gives up on it: see [FailedMessageLogger].
@@ -66,14 +66,14 @@
 // handler itself acks or requeues, at any time within the lease: examples/batch
 // collects messages that way.
 //
-// # Around handlers
+// # Middleware and envelopes
 //
 // [Consumer.Use] adds middleware to all handlers. [ContextLogger] gives a handler a logger
 // that names the message. [OpenEnvelopes] opens the envelopes of [SealPublisher], which
-// carry headers, such as a trace context, in a message's body: see package envelope. Your
-// own is a function from [Handler] to Handler. It passes on the message that it gets, or
-// what [Message.WithContext] returns. Add middleware in this order: what opens the body,
-// traces, logs, then what limits or retries.
+// carry headers, such as a trace context, in a message's body: see package envelope. To
+// write your own, write a function from [Handler] to Handler. It passes on the message that
+// it gets, or a copy from [Message.WithContext]. Add middleware in this order: first what
+// opens the body, then tracing, logging, and last what limits or retries.
 //
 // # How many messages at a time
 //
@@ -121,8 +121,8 @@
 // # Health
 //
 // [Consumer.Health] says whether a Consumer works, and if not, why. Package health serves
-// it to liveness and readiness probes; examples/kubernetes has a deployment. [CheckNSQD]
-// checks at a program's start that an nsqd is there and takes the Config.
+// that to liveness and readiness probes; examples/kubernetes has a deployment. [CheckNSQD]
+// checks when a program starts that an nsqd can be reached and accepts the Config.
 //
 // # Logs
 //
@@ -132,12 +132,13 @@
 // ten minutes. The attribute more counts the repeats that were not logged, and since is
 // the time of the last one that was.
 //
-// # Seeing what happens
+// # Metrics and traces
 //
 // [Consumer.Snapshot], [Producer.Snapshot] and [ProducerPool.Snapshot] show the state of a
-// client and count what it has done. No count ever falls. [Hooks] in a Config are functions
-// that are told of each event: connections, RDY, backoff, each message and each publish.
-// plugin/prom and plugin/otel export both to Prometheus and OpenTelemetry.
+// client and count what it has done. No count ever falls. The [Hooks] in a Config are
+// functions that are called at each event: connections, RDY, backoff, each message and each
+// publish. plugin/prom exports both to Prometheus. plugin/otel does so for OpenTelemetry,
+// and traces messages.
 //
 // # Testing
 //

@@ -55,8 +55,8 @@ also handles what an interrupted one has left, and counts it as published.
 With --keep the cluster and the consumer keep running afterwards, until Ctrl-C.
 Messages that you publish to the topic "` + demoTopic + `" are counted as well.
 
-With --metrics a Prometheus can scrape the metrics of the consumer and the producers
-from http://ADDR/metrics, until the demo ends.`
+With --metrics ADDR, Prometheus can scrape the metrics of the consumer and the
+producers from http://ADDR/metrics until the demo ends.`
 
 const demoExamples = `  rdy demo
   rdy demo --messages 50000 --nsqds 3 --handlers 64 --max-in-flight 300 --json
@@ -100,7 +100,7 @@ func (o *demoOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.tls, "tls", false, "use TLS, verified against a certificate made for the demo")
 	f.BoolVar(&o.snappy, "snappy", false, "compress with snappy")
 	f.BoolVar(&o.deflate, "deflate", false, "compress with deflate")
-	f.StringVar(&o.metricsAddr, "metrics", "", "`address` to serve metrics for Prometheus at, such as 127.0.0.1:9090; port 0 picks a free one")
+	f.StringVar(&o.metricsAddr, "metrics", "", "`address` at which to serve metrics for Prometheus, such as 127.0.0.1:9090; port 0 picks a free one")
 	f.BoolVar(&o.keep, "keep", false, "keep the cluster and the consumer running until Ctrl-C")
 }
 

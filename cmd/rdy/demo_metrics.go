@@ -53,7 +53,7 @@ func serveMetrics(addr string) (*metricsServer, error) {
 	return s, nil
 }
 
-// stop ends the server. It gives a scrape that is under way some time.
+// stop ends the server. It gives a scrape in progress metricsTimeout to finish.
 func (s *metricsServer) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
 	defer cancel()

@@ -86,7 +86,7 @@ func TestDemoMetrics(t *testing.T) {
 	}
 }
 
-// An address that is taken is an error before the demo begins.
+// If the address is in use, the demo fails before it begins.
 func TestDemoMetricsAddressTaken(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

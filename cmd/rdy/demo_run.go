@@ -254,7 +254,7 @@ func (d *demo) publish(ctx context.Context, addr string, i int) error {
 	defer producer.Stop()
 	if d.metrics != nil {
 		d.metrics.Producer(producer)
-		defer func() { <-ctx.Done() }() // its metrics end with it
+		defer func() { <-ctx.Done() }() // a producer's metrics end when it stops
 	}
 	next, end := d.messages*i/d.nsqds, d.messages*(i+1)/d.nsqds
 	batch := make([][]byte, 0, min(batchMessages, max(batchBytes/d.size, 1)))

@@ -45,7 +45,7 @@ func load(dir, path string) (*types.Package, error) {
 
 // describer describes types without the package's path, so that descriptions of
 // two packages can be compared. It spells out unexported interfaces, because callers
-// cannot see their names, and Logger, which is such an interface in go-nsq.
+// cannot see their names, and Logger, because go-nsq's is unexported.
 type describer struct {
 	hidden map[*regexp.Regexp]string // definitions of the interfaces that are spelled out, by name
 }

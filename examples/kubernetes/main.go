@@ -1,4 +1,4 @@
-// Kubernetes is a consumer with the probes that deployment.yaml asks.
+// Kubernetes is a consumer that serves the probes in deployment.yaml.
 package main
 
 import (

@@ -16,9 +16,9 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// parse reads the YAML of block mappings, lists of mappings and plain or quoted values, and
-// returns the values by their paths. It fails for anything else: for more there would have
-// to be a dependency.
+// parse reads YAML that consists of block mappings, lists of mappings and plain or quoted
+// values, and returns the values by their paths. It fails on anything else. A parser of all
+// of YAML would be a dependency.
 func parse(t *testing.T, text string) map[string]string {
 	t.Helper()
 	line := regexp.MustCompile(`^( *)(- )?([A-Za-z]+):(?: ("[^"]*"|[^\s"#:][^"#]*))?$`)
@@ -66,8 +66,8 @@ func parse(t *testing.T, text string) map[string]string {
 	return values
 }
 
-// The grace period covers preStop and stop_timeout, the environment is one that SetEnv
-// takes, and the probes ask what main serves.
+// The grace period covers preStop and stop_timeout, SetEnv accepts the environment, and main
+// serves the paths that the probes ask.
 func TestDeployment(t *testing.T) {
 	text, err := os.ReadFile("deployment.yaml")
 	if err != nil {

@@ -72,7 +72,7 @@ type (
 	// connections, and records which messages are still unacked. After the Abandons
 	// that follow, no ack can be sent.
 	AbandonHandlers struct{}
-	// Tell announces an event, for the log and for hooks.
+	// Tell announces an event to the log and to hooks.
 	Tell struct{ Event Event }
 	// Done ends the owner's loop.
 	Done struct{}
@@ -96,7 +96,7 @@ func (AbandonHandlers) command() {}
 func (Tell) command()            {}
 func (Done) command()            {}
 
-// Event is something that happened to the Consumer and is worth telling: one of
+// Event is something that happened to the Consumer and is worth reporting: one of
 // the types below. Its ID may be that of a connection that is gone.
 type Event interface{ event() }
 
@@ -140,8 +140,8 @@ type (
 		Up   time.Duration // how long it lasted
 	}
 	// Listed says which nsqds the Consumer connects to from now on because an nsqlookupd
-	// lists them, and from which it disconnects because none does any more. The addresses
-	// are sorted.
+	// lists them, and which it disconnects from because none lists them any more. The
+	// addresses are sorted.
 	Listed struct{ Added, Removed []string }
 	// LowMaxRDY says that an nsqd's max-rdy-count is below max_in_flight.
 	LowMaxRDY struct {

@@ -150,7 +150,7 @@ type link struct {
 	id       ID
 	addr     string
 	open     bool      // it is a connection
-	since    time.Time // when the dial began or, of a connection, when it was opened
+	since    time.Time // when the dial began or, once it is a connection, when that was opened
 	draining bool
 	lease    time.Duration
 	received uint64 // number of messages, as of the last Sample

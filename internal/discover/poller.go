@@ -61,10 +61,10 @@ type Result struct {
 
 // A Lookupd is the state of one nsqlookupd.
 type Lookupd struct {
-	Name      string    // its URL, without passwords and the query's values
-	Responded time.Time // when its last response came; zero before the first
+	Name      string    // its URL, without passwords and without the values of the query
+	Responded time.Time // when its last response arrived; zero before the first
 	Producers int       // how many usable nsqds that response lists
-	Err       error     // of the last request that has ended; nil if it had a response
+	Err       error     // of the last finished request; nil if it had a response
 }
 
 // A Request is a request to an nsqlookupd that has ended.

@@ -159,7 +159,7 @@ func (r *run) handleResult(ctx context.Context, res queryResult) {
 }
 
 // publishMerged publishes what all nsqlookupds list, and their failures. ended is the
-// request that has just ended, if one has.
+// request that has just ended, or nil.
 func (r *run) publishMerged(ended *Request) {
 	result := Result{Ended: ended}
 	for _, l := range r.lookupds {

@@ -3,17 +3,17 @@ package link
 import "time"
 
 // Stats are the counts of one link. At any time Received + Unsent is the sum of Finished,
-// Requeued, Expired, Lost and InFlight: a message whose FIN or REQ was accepted and not
-// sent is in both counts, and in Unsent. The counts only grow, except InFlight, Peak and
-// RDY.
+// Requeued, Expired, Lost and InFlight, because a message whose FIN or REQ was accepted but
+// not sent counts twice: as finished or requeued, and as lost. The counts only grow, except
+// InFlight, Peak and RDY.
 type Stats struct {
 	Received uint64 // messages that arrived
 	Finished uint64 // FINs accepted for sending
 	Requeued uint64 // REQs accepted for sending
 	Expired  uint64 // messages that Expire gave up
 	Lost     uint64 // messages that Lose gave up, or whose FIN or REQ was never sent
-	Unsent   uint64 // FINs and REQs accepted and, when the link had ended, not sent
-	Orphaned uint64 // messages in flight when the link had ended; among Lost
+	Unsent   uint64 // FINs and REQs accepted but not sent when the link ended
+	Orphaned uint64 // messages in flight when the link ended; among Lost
 	Writes   uint64 // Write calls of the link
 	Bytes    uint64 // of the bodies of messages given to the receiver
 

@@ -1,6 +1,6 @@
 package link
 
-// An ackRun is FINs and REQs of the same length, one directly after the other.
+// An ackRun is a run of FINs and REQs of the same length, with nothing in between.
 type ackRun struct {
 	start uint64 // where the first begins, counted as Link.queued is
 	size  uint64 // the length of each

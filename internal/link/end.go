@@ -100,7 +100,7 @@ func (l *Link) loopEnded() {
 }
 
 // tellEnd tells the remaining Repliers, and then the receiver, that the link has ended. If
-// a Replier ends the goroutine by runtime.Goexit, another one tells the rest.
+// a Replier ends the goroutine by runtime.Goexit, a new goroutine tells the rest.
 func (l *Link) tellEnd(unanswered []awaitedReply, tell func(awaitedReply), err error) {
 	told := false
 	defer func() {

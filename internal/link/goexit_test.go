@@ -14,8 +14,8 @@ func (e leaver) Reply(data []byte, err error) {
 	runtime.Goexit()
 }
 
-// A Replier that calls runtime.Goexit costs no reply: neither those that nsqd sends, in
-// the same read or later, nor those that the end of the link stands for.
+// A Replier that calls runtime.Goexit costs no reply: neither the replies that nsqd sends,
+// in the same read or later, nor those that Repliers get when the link ends.
 func TestRepliersMayEndTheirGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)

@@ -13,7 +13,7 @@ import (
 // it has read is left to do: see awaitBacklog and awaitRoom.
 func (l *Link) readLoop() {
 	// A Replier may call runtime.Goexit, which ends this goroutine. The deferred function
-	// then starts another one, which goes on behind the frame that was replied to.
+	// then starts another one, which goes on after the frame that the Replier was told.
 	over := false
 	defer func() {
 		if over {

@@ -2,8 +2,8 @@ package link
 
 // A Replier is told the reply to a command: either nsqd's data, or nsqd's *wire.Error,
 // or an [*UnansweredError] if the link ended first. The link calls Reply once, on one of
-// its goroutines. Reply must not block. It may run user code, which may call
-// runtime.Goexit: the link replaces the goroutine.
+// its goroutines. Reply must not block. It may run user code that calls runtime.Goexit: the
+// link then replaces the goroutine.
 type Replier interface {
 	Reply(data []byte, err error)
 }
