@@ -5,18 +5,19 @@ import (
 	"sync/atomic"
 )
 
-// maxCached is how many entries a cache may have. It is more than a program needs, and
-// bounds what addresses of nsqds that come and go take.
+// maxCached is how many entries a cache may have. A program needs fewer. It bounds the memory
+// that addresses of nsqds that come and go take.
 const maxCached = 2000
 
-// cache holds what is made from keys, so that it is not made for each message. Reading
-// takes no lock: entries are added to a copy of the map.
+// cache holds values made from keys, so that they are not made again for each message. A
+// read takes no lock, because entries are added to a copy of the map. A full cache starts
+// again from empty.
 type cache[K comparable, V any] struct {
 	entries atomic.Pointer[map[K]V]
 	mu      sync.Mutex // held to replace entries
 }
 
-// get returns the value of a key, and makes it if there is none.
+// get returns the value of a key, and makes it with value if there is none.
 func (c *cache[K, V]) get(key K, value func(K) V) V {
 	if entries := c.entries.Load(); entries != nil {
 		if v, ok := (*entries)[key]; ok {

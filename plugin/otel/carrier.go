@@ -12,28 +12,29 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 )
 
-// A Carrier puts trace context into the bodies of messages and reads it from there. It
-// must tolerate any body: what cannot carry trace context passes as it is. Its methods are
-// called from many goroutines at once and must not change a body in place.
+// A Carrier puts trace context into the bodies of messages and reads it from there. It must
+// tolerate any body, and leave one that cannot carry trace context as it is. Its methods are
+// called from many goroutines at once, and must not change a body in place.
 type Carrier interface {
 	// Inject returns a body with the fields in it. Their names are those of the
 	// propagator, such as traceparent.
 	Inject(body []byte, fields propagation.MapCarrier) []byte
-	// Extract returns the fields of a body that was delivered, nil if it has none. ctx is
-	// the message's context.
+	// Extract returns the fields of a body that was delivered, or nil if it has none. ctx
+	// is the message's context.
 	Extract(ctx context.Context, body []byte) propagation.TextMapCarrier
 }
 
-// JSONField returns a Carrier that writes these fields of the propagator as members of a
-// JSON object, such as "traceparent". The body stays JSON for those who know nothing of it,
-// and other bodies pass as they are. A member that is there already, as in a body that is
-// forwarded, is replaced.
+// JSONField returns a Carrier that writes the named fields of the propagator, such as
+// "traceparent", as members of a JSON object. Consumers without a Carrier see a JSON object
+// with more members. Bodies that are not JSON objects are left as they are. If a body has
+// the member already, as a forwarded one may, it is replaced.
 //
-// Only the fields that are named travel: add "tracestate" or "baggage" if you use them. A
-// name has letters, digits, "-" and "_" only.
+// Only the named fields travel: add "tracestate" or "baggage" if you use them. A name
+// consists of letters, digits, "-" and "_", and has at least one letter or "_". [New]
+// returns an error for any other name.
 //
-// The traceparent of an event in CloudEvents' JSON format is such a member, so this is also
-// the Carrier for CloudEvents.
+// An event in CloudEvents' JSON format has its trace context in such members, so this is
+// also the Carrier for CloudEvents.
 func JSONField(field string, more ...string) Carrier {
 	return jsonFields(append([]string{field}, more...))
 }
@@ -45,7 +46,7 @@ func (f jsonFields) check() error {
 	for _, name := range f {
 		// gjson takes other characters for a path, and sjson digits for an index.
 		if strings.Trim(name, allowed) != "" || strings.Trim(name, "0123456789-") == "" {
-			return fmt.Errorf("JSON field %q: want a name of letters, digits, '-' and '_'", name)
+			return fmt.Errorf("JSON field %q: want letters, digits, '-' and '_', with at least one letter or '_'", name)
 		}
 	}
 	return nil
@@ -78,7 +79,7 @@ func (f jsonFields) Extract(_ context.Context, body []byte) propagation.TextMapC
 	return jsonBody{names: f, body: body}
 }
 
-// isObject reports whether a body is an object, if it is JSON.
+// isObject reports whether a body that is JSON is an object.
 func isObject(body []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
 }
@@ -89,7 +90,7 @@ type jsonBody struct {
 	body  []byte
 }
 
-// Get returns the text of a member, empty if there is none or it is not a text.
+// Get returns the text of a member, or "" if there is none or it is not a string.
 func (b jsonBody) Get(name string) string {
 	if !slices.Contains(b.names, name) {
 		return ""
@@ -104,5 +105,5 @@ func (b jsonBody) Get(name string) string {
 // Keys returns the names of the fields.
 func (b jsonBody) Keys() []string { return b.names }
 
-// Set does nothing: a message that was delivered is only read.
+// Set does nothing, because a delivered message is only read.
 func (jsonBody) Set(string, string) {}

@@ -13,8 +13,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// All that the conventions name is in this file: another version of them changes only its
-// imports.
+// Everything that the conventions name is in this file, so a new version of them changes
+// only the imports of this file.
 const (
 	schemaURL = semconv.SchemaURL
 
@@ -37,27 +37,29 @@ var (
 	processing = operation{"process", semconv.MessagingOperationTypeProcess.Value.AsString()}
 )
 
-// A route is an operation on messages of a topic, and where they come from or go to. The
-// channel is empty for a producer. The nsqd is empty if it is not known beforehand.
+// A route is an operation on messages of a topic, with the channel that they come from and
+// the nsqd that they come from or go to. A producer has no channel. The nsqd is empty if it
+// is not known beforehand.
 type route struct {
 	operation
 	topic, channel, nsqd string
 }
 
-// attributes returns what spans and metrics say of a route.
+// attributes returns the attributes of a route, for spans and metrics.
 func (r route) attributes() []attribute.KeyValue {
 	return append(endpoint(r.topic, r.channel, r.nsqd),
 		semconv.MessagingOperationName(r.name),
 		semconv.MessagingOperationTypeKey.String(r.opType))
 }
 
-// gaugeAttributes returns what gauges say of a Consumer, or of its connection to an nsqd.
+// gaugeAttributes returns the attributes of a Consumer, or of its connection to an nsqd, for
+// gauges.
 func gaugeAttributes(topic, channel, nsqd string) attribute.Set {
 	return attribute.NewSet(endpoint(fold(topic), fold(channel), nsqd)...)
 }
 
-// endpoint returns the attributes of a topic, a channel and an nsqd. Those that are empty
-// are left out.
+// endpoint returns the attributes of a topic, a channel and an nsqd, without those that are
+// empty.
 func endpoint(topic, channel, nsqd string) []attribute.KeyValue {
 	all := append([]attribute.KeyValue{semconv.MessagingSystemKey.String("nsq")}, serverAttributes(nsqd)...)
 	if topic != "" {
@@ -69,7 +71,8 @@ func endpoint(topic, channel, nsqd string) []attribute.KeyValue {
 	return all
 }
 
-// serverAttributes returns an nsqd's address: host:port or unix:path.
+// serverAttributes returns the attributes of an nsqd's address, which is host:port or
+// unix:path.
 func serverAttributes(nsqd string) []attribute.KeyValue {
 	if path, ok := strings.CutPrefix(nsqd, "unix:"); ok {
 		return []attribute.KeyValue{semconv.ServerAddress(path)}
@@ -85,17 +88,17 @@ func serverAttributes(nsqd string) []attribute.KeyValue {
 	return all
 }
 
-// typeName returns the Go type of an error, or what its method ErrorType returns.
+// typeName returns what an error's method ErrorType returns, or else its Go type.
 func typeName(err error) string { return semconv.ErrorType(err).Value.AsString() }
 
-// otherError is the error.type of an error that has none.
+// otherError is the error.type of an error without a telling type.
 var otherError = semconv.ErrorTypeOther.Value.AsString()
 
-// buckets are the bounds of all histograms, in seconds, as the conventions ask for. Those
-// that the SDK would take are for milliseconds.
+// buckets are the bounds of all histograms, in seconds, as the conventions advise. The SDK's
+// defaults are for milliseconds.
 var buckets = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 
-// instruments are those that the conventions name.
+// instruments are the metric instruments that the conventions name.
 type instruments struct {
 	consumed, sent         metric.Int64Counter
 	processing, publishing metric.Float64Histogram // durations
@@ -111,13 +114,13 @@ func newInstruments(meter metric.Meter) (instruments, error) {
 		errors.Join(err1, err2, err3, err4)
 }
 
-// A series is a route in metrics. errorType is empty for a success.
+// A series is a route and a result, for metrics. errorType is empty for a success.
 type series struct {
 	route
 	errorType string
 }
 
-// measurement is a series as metric instruments take it.
+// measurement is a series in the form that instruments accept.
 type measurement struct {
 	add    []metric.AddOption
 	record []metric.RecordOption
@@ -133,11 +136,11 @@ func (s series) measurement() measurement {
 	return measurement{add: []metric.AddOption{set}, record: []metric.RecordOption{set}}
 }
 
-// ephemeral is the end of the names of topics and channels that nsqd deletes after use.
+// ephemeral is the suffix of topics and channels that nsqd deletes after use.
 const ephemeral = "#ephemeral"
 
-// fold returns "#ephemeral" for an ephemeral name, and other names as they are. Tools make
-// up names for ephemeral channels, and each would be a series of its own for ever.
+// fold returns "#ephemeral" for an ephemeral name, and any other name unchanged. Tools make
+// up names for ephemeral channels, and each would leave a series behind.
 func fold(name string) string {
 	if strings.HasSuffix(name, ephemeral) {
 		return ephemeral
@@ -145,13 +148,13 @@ func fold(name string) string {
 	return name
 }
 
-// spanKey says which spans begin alike.
+// spanKey identifies spans that begin with the same name, kind and attributes.
 type spanKey struct {
 	route
 	kind trace.SpanKind
 }
 
-// spanStart is how spans begin.
+// spanStart is the name of a span and the options with which it begins.
 type spanStart struct {
 	name string
 	opts []trace.SpanStartOption

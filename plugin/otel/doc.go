@@ -1,5 +1,5 @@
-// Package nsqotel is OpenTelemetry for package nsq: metrics from hooks, and traces from
-// a [nsq.Middleware] and a wrapper of Producers.
+// Package nsqotel adds OpenTelemetry to package nsq: metrics from hooks, and traces from an
+// [nsq.Middleware] and a wrapper of Producers.
 //
 //	telemetry, err := nsqotel.New(nsqotel.WithCarrier(nsqotel.JSONField("traceparent")))
 //	...
@@ -14,8 +14,8 @@
 // Without a Carrier there are spans, but nothing ties those of a consumer to those of the
 // producer.
 //
-// The names follow OpenTelemetry's conventions for messaging, with the topic as
-// destination and the channel as subscription. There are two deviations. FIN and REQ have
-// no reply, so they are events of the process span, and not settle spans. And
-// messaging.system is "nsq", a value that the conventions do not list.
+// The names follow OpenTelemetry's conventions for messaging, with the topic as destination
+// and the channel as subscription. There are two deviations. nsqd does not reply to FIN and
+// REQ, so they are events of the process span, not settle spans. And messaging.system is
+// "nsq", a value that the conventions do not list.
 package nsqotel

@@ -11,16 +11,16 @@ import (
 )
 
 // Envelope returns a Carrier that writes all fields of the propagator as headers of an
-// envelope: see package envelope. It suits any body. An envelope that is there already gets
-// the headers, other bodies are put into one. If the headers would be more than
-// envelope.MaxHeaderLen, the body passes as it is.
+// envelope: see package envelope. It suits any body. If the body is an envelope already, the
+// headers are added to it; any other body is put into an envelope. If the headers would take
+// more than envelope.MaxHeaderLen bytes, the body is left as it is.
 //
-// A Publisher that nsq.SealPublisher has made must be the outer one of the two, as in
-// nsq.SealPublisher(telemetry.Publisher(p), header): the other way round it puts an envelope
-// into an envelope.
+// To use nsq.SealPublisher as well, make it the outer of the two, as in
+// nsq.SealPublisher(telemetry.Publisher(p), header). The other way round, an envelope would
+// be put into an envelope.
 //
-// Trace context is found whether nsq.OpenEnvelopes stands before [Telemetry.Middleware] or
-// after it. Without OpenEnvelopes the handler gets the envelope.
+// Consumers need nsq.OpenEnvelopes, before or after [Telemetry.Middleware]. Without it the
+// trace context is found, but the handler gets the envelope.
 func Envelope() Carrier { return sealed{} }
 
 type sealed struct{}
@@ -41,8 +41,8 @@ func (sealed) Inject(body []byte, fields propagation.MapCarrier) []byte {
 	return with
 }
 
-// Extract returns the headers. nsq.OpenEnvelopes has put them into the context and taken
-// them off the body, if it was called before.
+// Extract returns the headers. If nsq.OpenEnvelopes has opened the envelope already, they
+// are in the context, and no longer in the body.
 func (sealed) Extract(ctx context.Context, body []byte) propagation.TextMapCarrier {
 	h, ok := envelope.FromContext(ctx)
 	if !ok {
@@ -54,15 +54,14 @@ func (sealed) Extract(ctx context.Context, body []byte) propagation.TextMapCarri
 	return headers(h)
 }
 
-// headers is the headers of an envelope as the propagator reads them, with names in any
-// case.
+// headers is an envelope.Header as the propagator reads it, with names in any case.
 type headers envelope.Header
 
-// Get returns the value of a header, empty if there is none.
+// Get returns the value of a header, or "" if there is none.
 func (h headers) Get(name string) string { return envelope.Header(h).Get(name) }
 
 // Keys returns the names of the headers.
 func (h headers) Keys() []string { return slices.Collect(maps.Keys(h)) }
 
-// Set does nothing: a message that was delivered is only read.
+// Set does nothing, because a delivered message is only read.
 func (headers) Set(string, string) {}

@@ -10,7 +10,7 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// sentinels are errors without a type of their own. The first that an error wraps counts.
+// sentinels are errors without a type of their own. The first one that an error wraps counts.
 var sentinels = []struct {
 	err  error
 	name string
@@ -24,9 +24,9 @@ var sentinels = []struct {
 	{context.DeadlineExceeded, "context.DeadlineExceeded"},
 }
 
-// errorType returns the error.type of an error, of which there are few: "" for none,
-// "panic", an error code of nsqd, the name of an error, what its method ErrorType returns,
-// or its Go type. It is never a text.
+// errorType returns the error.type of an error: "" for nil, "panic", an error code of nsqd,
+// the name of a sentinel, what the method ErrorType of an error returns, or a Go type. It is
+// never the text of an error, so it has few values.
 func errorType(err error) string {
 	if err == nil {
 		return ""
@@ -54,13 +54,13 @@ func errorType(err error) string {
 	return otherError
 }
 
-// isCode reports whether an nsqd that follows the protocol may have sent a code.
+// isCode reports whether a code looks like those of NSQ's protocol. A peer may send anything.
 func isCode(code string) bool {
 	return strings.HasPrefix(code, "E_") && len(code) < 40 && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") == ""
 }
 
-// innermost returns the innermost error whose type says something, nil if there is none.
-// Of joined errors the first counts.
+// innermost returns the innermost error whose type says something, or nil if there is none.
+// Of joined errors the first such one counts.
 func innermost(err error) error {
 	var wrapped []error
 	switch e := err.(type) { //nolint:errorlint // this walks the tree
@@ -83,8 +83,8 @@ func innermost(err error) error {
 	return err
 }
 
-// saysNothing reports whether all kinds of errors have this type: those of packages errors
-// and fmt, and those with which package nsq marks the errors of handlers.
+// saysNothing reports whether errors of all kinds have this type, as those of packages
+// errors and fmt do, and those with which package nsq marks the errors of handlers.
 func saysNothing(t reflect.Type) bool {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()

@@ -12,9 +12,10 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// Consumer adds the gauges of a Consumer, which are read from [nsq.Consumer.Snapshot] at
-// each collection. They go away when the Consumer has stopped. Of Consumers with the same
-// topic and channel, in_flight and ready are summed, and backoff.level is the highest.
+// Consumer adds a Consumer to the gauges. Each collection calls [nsq.Consumer.Snapshot], which
+// waits while the Consumer's Logger blocks. The gauges of a Consumer end when it has stopped.
+// If several Consumers have the same topic and channel, in_flight and ready are summed, and
+// backoff.level is the highest. Add each Consumer once.
 func (t *Telemetry) Consumer(c *nsq.Consumer) {
 	t.gauges.mu.Lock()
 	defer t.gauges.mu.Unlock()
@@ -36,7 +37,7 @@ func (g *gauges) init(meter metric.Meter) error {
 	g.ready, errs[1] = meter.Int64ObservableGauge("nsq.consumer.ready", metric.WithUnit("{message}"),
 		metric.WithDescription("Number of messages that nsqd may have in flight (RDY)."))
 	g.backoff, errs[2] = meter.Int64ObservableGauge("nsq.consumer.backoff.level", metric.WithUnit("1"),
-		metric.WithDescription("Level of backoff, 0 for none."))
+		metric.WithDescription("Backoff level, 0 without backoff."))
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
@@ -59,8 +60,8 @@ func (g *gauges) running() []*nsq.Consumer {
 	return slices.Clone(g.consumers)
 }
 
-// observe reads all Consumers. An SDK keeps one value for each set of attributes, so those
-// of Consumers with the same topic and channel are put together first.
+// observe reads all Consumers. An SDK keeps one value for each set of attributes, so the
+// values of Consumers with the same topic and channel are combined first.
 func (g *gauges) observe(_ context.Context, o metric.Observer) error {
 	inFlight, ready, backoff := map[attribute.Set]int{}, map[attribute.Set]int{}, map[attribute.Set]int{}
 	for _, c := range g.running() {

@@ -15,7 +15,7 @@ type metrics struct {
 	measurements cache[series, measurement]
 }
 
-// handled counts a message that a handler has returned, and what it took.
+// handled counts a message whose handler has returned, and records how long that took.
 func (m *metrics) handled(e nsq.HandledEvent) {
 	s := series{
 		route:     route{processing, e.Topic, e.Channel, e.Message.NSQDAddress},
@@ -32,7 +32,7 @@ func (m *metrics) handled(e nsq.HandledEvent) {
 	}
 }
 
-// published counts the messages of a publish, and what it took.
+// published counts the messages of a publish, and records how long it took.
 func (m *metrics) published(e nsq.PublishedEvent) {
 	to := m.measurements.get(series{
 		route:     route{publishing, e.Topic, "", e.Addr},

@@ -11,21 +11,21 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// errPanicked stands for a panic, of which only the Consumer knows the value.
+// errPanicked stands for a panic, whose value only the Consumer knows.
 var errPanicked error = &nsq.PanicError{}
 
-// Middleware makes a span for each call of a handler, and is to be the first that
-// [nsq.Consumer.Use] gets, so that the span has what the others do. The context of the
-// message that the handler receives has the span: what the handler publishes with it
-// through [Telemetry.Publisher] belongs to the same trace.
+// Middleware is an [nsq.Middleware] that makes a span for each call of a handler. Pass it to
+// [nsq.Consumer.Use] first, or after nsq.OpenEnvelopes, so that the span includes the other
+// middleware. The handler's context has the span: what the handler publishes with that
+// context through [Telemetry.Publisher] belongs to the same trace.
 //
 // A message that is given up has no span, because its handler is not called.
 func (t *Telemetry) Middleware(next nsq.Handler) nsq.Handler {
 	return nsq.HandlerFunc(func(m *nsq.Message) error { return t.process(next, m) })
 }
 
-// process calls a handler within a span. The End that is deferred records a panic of the
-// handler, and lets it pass.
+// process calls a handler within a span. If the handler panics, the deferred End records the
+// panic and lets it pass.
 func (t *Telemetry) process(next nsq.Handler, m *nsq.Message) error {
 	delivered := m.Context()
 	ctx, span := t.startProcess(delivered, m)
@@ -34,8 +34,8 @@ func (t *Telemetry) process(next nsq.Handler, m *nsq.Message) error {
 		defer span.End()
 		return next.HandleMessage(m)
 	}
-	// Not later: a handler may change a message, and with recycle_bodies its body is gone
-	// when it is acked.
+	// This must be before the handler, which may change the message. With recycle_bodies
+	// the body is gone once the message is acked.
 	span.SetAttributes(messageIDKey.String(string(m.ID[:])), bodySizeKey.Int(len(m.Body)),
 		attemptsKey.Int(int(m.Attempts)))
 	defer span.End()
@@ -65,7 +65,7 @@ func (t *Telemetry) startProcess(ctx context.Context, m *nsq.Message) (context.C
 }
 
 // endProcess writes into a span what becomes of its message. ctx is the message's context
-// as delivered, err what the handler has returned.
+// as delivered, and err is the handler's error.
 func endProcess(ctx context.Context, span trace.Span, m *nsq.Message, err error) {
 	outcome, delay := m.Outcome(err)
 	span.SetAttributes(outcomeKey.String(string(outcome)))
@@ -85,8 +85,8 @@ func endProcess(ctx context.Context, span trace.Span, m *nsq.Message, err error)
 	}
 }
 
-// leaseLost returns why nsqd delivers a message again whatever its handler has returned,
-// nil if it does not.
+// leaseLost returns why nsqd delivers a message again whatever its handler returned, or nil
+// if it does not.
 func leaseLost(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	for _, lost := range []error{nsq.ErrMessageTimedOut, nsq.ErrConnectionLost, nsq.ErrStopped} {
@@ -97,8 +97,8 @@ func leaseLost(ctx context.Context) error {
 	return nil
 }
 
-// fail marks a span as failed, and records the error. What panicked is not at hand: the
-// span's End records it.
+// fail marks a span as failed, and records the error. The value of a panic is not known
+// here: the span's End records it.
 func fail(span trace.Span, err error) {
 	text := "handler panicked"
 	if err != errPanicked { //nolint:errorlint // a handler may return an error that wraps one

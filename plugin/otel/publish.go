@@ -13,16 +13,15 @@ import (
 )
 
 // Publisher publishes through a Producer or ProducerPool. It makes a span for each publish,
-// a child of the span in the context of the call, and puts its trace context into the
-// messages whose topic has a [Carrier]. That makes their bodies larger, which counts for
-// max_msg_size.
+// as a child of the span in the caller's context. If the topic has a [Carrier], it puts the
+// trace context into the messages. max_msg_size applies to the larger bodies that result.
 //
-// The methods return the errors of the Publisher that it wraps, and like those may be
-// called from any goroutine.
+// The methods return the errors of the wrapped Publisher. They may be called from any
+// goroutine.
 type Publisher struct {
 	t    *Telemetry
 	next nsq.Publisher
-	nsqd string // of a Producer; which one of a pool is not known beforehand
+	nsqd string // of a Producer; empty for a pool, which chooses one later
 }
 
 // Publisher returns a Publisher that publishes through p. It panics if p is nil.
@@ -45,14 +44,14 @@ func (p *Publisher) PublishContext(ctx context.Context, topic string, body []byt
 }
 
 // DeferredPublishContext publishes a message that nsqd delivers after a delay: see
-// [nsq.Producer.DeferredPublishContext]. It fails if the wrapped Publisher has no such
-// method.
+// [nsq.Producer.DeferredPublishContext]. It fails if the wrapped Publisher does not have
+// this method.
 func (p *Publisher) DeferredPublishContext(ctx context.Context, topic string, delay time.Duration, body []byte) error {
 	next, ok := p.next.(interface {
 		DeferredPublishContext(ctx context.Context, topic string, delay time.Duration, body []byte) error
 	})
 	if !ok {
-		return fmt.Errorf("publish to topic %s: a %T cannot defer", topic, p.next)
+		return fmt.Errorf("publish to topic %s: %T has no method DeferredPublishContext", topic, p.next)
 	}
 	return p.publish(ctx, topic, body, func(ctx context.Context, body []byte) error {
 		return next.DeferredPublishContext(ctx, topic, delay, body)
@@ -72,9 +71,9 @@ func (p *Publisher) publish(ctx context.Context, topic string, body []byte, send
 }
 
 // MultiPublishContext publishes messages as one command: see
-// [nsq.Producer.MultiPublishContext]. If their topic has a Carrier, each message has a span
-// of its own, whose context it carries, and the span of the publish has links to these. An
-// SDK keeps 128 links of a span by default. [WithoutCreateSpans] leaves them out.
+// [nsq.Producer.MultiPublishContext]. If the topic has a Carrier, each message has a create
+// span and carries the context of that span. The publish span links to the create spans; by
+// default an SDK keeps 128 links of a span. [WithoutCreateSpans] leaves the create spans out.
 func (p *Publisher) MultiPublishContext(ctx context.Context, topic string, bodies [][]byte) error {
 	carrier := p.t.carrier(topic)
 	traced := bodies
@@ -100,8 +99,8 @@ func (p *Publisher) MultiPublishContext(ctx context.Context, topic string, bodie
 	return sent(span, p.next.MultiPublishContext(ctx, topic, traced))
 }
 
-// create makes a span for each message, whose context it puts into the body. It returns
-// links to the spans.
+// create makes a span for each message, and puts the context of the span into the body. It
+// returns links to the spans.
 func (p *Publisher) create(ctx context.Context, topic string, carrier Carrier, bodies, traced [][]byte) []trace.Link {
 	links := make([]trace.Link, len(bodies))
 	for i, body := range bodies {

@@ -200,7 +200,7 @@ func TestProducer(t *testing.T) {
 func TestCannotDefer(t *testing.T) {
 	r := newRecorder(t)
 	err := r.Publisher(&recorded{}).DeferredPublishContext(context.Background(), "orders", time.Second, nil)
-	if err == nil || err.Error() != "publish to topic orders: a *nsqotel.recorded cannot defer" {
+	if err == nil || err.Error() != "publish to topic orders: *nsqotel.recorded has no method DeferredPublishContext" {
 		t.Error(err)
 	}
 }

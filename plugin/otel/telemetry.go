@@ -15,8 +15,8 @@ import (
 
 const scope = "github.com/rdyhq/nsq/plugin/otel"
 
-// Telemetry makes metrics and spans of what Consumers and Producers do. One serves all of
-// a program. Its methods may be called from any goroutine.
+// Telemetry makes metrics and spans of what Consumers and Producers do. One Telemetry serves
+// a whole program. Its methods may be called from any goroutine.
 type Telemetry struct {
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
@@ -39,29 +39,29 @@ type options struct {
 	carriers      map[string]Carrier
 	asChild       bool
 	noCreateSpans bool
-	err           error // joined faults of options
+	err           error // errors of the options, joined
 }
 
-// WithTracerProvider sets where spans go. Without it that is otel.GetTracerProvider.
+// WithTracerProvider sets where spans go. The default is otel.GetTracerProvider().
 func WithTracerProvider(p trace.TracerProvider) Option {
 	return func(o *options) { o.tracers = p }
 }
 
-// WithMeterProvider sets where metrics go. Without it that is otel.GetMeterProvider.
+// WithMeterProvider sets where metrics go. The default is otel.GetMeterProvider().
 func WithMeterProvider(p metric.MeterProvider) Option {
 	return func(o *options) { o.meters = p }
 }
 
-// WithPropagator sets how trace context is written, which consumers and producers must
-// agree on. Without it that is otel.GetTextMapPropagator.
+// WithPropagator sets how trace context is written. Consumers and producers must use the
+// same propagators. The default is otel.GetTextMapPropagator().
 func WithPropagator(p propagation.TextMapPropagator) Option {
 	return func(o *options) { o.propagator = p }
 }
 
-// WithCarrier sets how messages of the given topics carry trace context, or messages of
-// all other topics if none is given. It may be used several times. Switch it on at the
-// consumers first: a consumer without it gets bodies with trace context in them as they
-// are.
+// WithCarrier sets how messages of the given topics carry trace context. Without topics it
+// is for all topics that have no Carrier of their own. It may be used several times, but not
+// twice for a topic. Switch it on at consumers before producers: a consumer without it gets
+// the trace context as part of the body.
 func WithCarrier(c Carrier, topics ...string) Option {
 	return func(o *options) {
 		if len(topics) == 0 {
@@ -86,20 +86,23 @@ func (o *options) addCarrier(topic string, c Carrier) {
 	o.carriers[topic] = c
 }
 
-// AsChild makes the span of a handler a child of the span that published the message, in
-// the same trace. Without it the handler's span begins a trace and has a link to the
-// other, which suits messages that wait long or are delivered to several channels.
+// AsChild makes the span of a handler a child of the span that published the message, in the
+// same trace. Without it, the handler's span begins a new trace and links to the publish.
+// That suits messages that wait long or are delivered to several channels.
 //
-// As a child, a handler's span is sampled if the publish was, with the usual samplers.
+// With the usual samplers, a child span is sampled if the publish was.
 func AsChild() Option { return func(o *options) { o.asChild = true } }
 
-// WithoutCreateSpans leaves out the spans of the single messages of a MultiPublish. Their
-// trace context is that of the publish span then.
+// WithoutCreateSpans leaves out the spans of the single messages of a MultiPublishContext.
+// The messages then carry the context of the publish span.
 func WithoutCreateSpans() Option { return func(o *options) { o.noCreateSpans = true } }
 
-// New returns a Telemetry. It fails if the options contradict themselves, if there is a
-// Carrier but a propagator that propagates nothing, as otel's is until
-// otel.SetTextMapPropagator is called, or if the MeterProvider refuses an instrument.
+// New returns a Telemetry. It fails if
+//
+//   - an option is invalid or two options contradict each other,
+//   - there is a Carrier, but the propagator propagates nothing, as otel's default until
+//     otel.SetTextMapPropagator is called, or
+//   - the MeterProvider refuses an instrument.
 func New(opts ...Option) (*Telemetry, error) {
 	o := options{
 		tracers:    otel.GetTracerProvider(),
@@ -139,7 +142,7 @@ func New(opts ...Option) (*Telemetry, error) {
 	return t, nil
 }
 
-// version returns the version of this module in the program, empty if it is unknown.
+// version returns the version of this module in the program, or "" if it is unknown.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -153,13 +156,13 @@ func version() string {
 	return ""
 }
 
-// Hooks returns the hooks that count and time what Consumers and Producers do. Add them to
-// a Config's Hooks. They do no I/O.
+// Hooks returns the hooks that count and time handlers and publishes. Add them once to each
+// Config. They do no I/O.
 func (t *Telemetry) Hooks() nsq.Hooks {
 	return nsq.Hooks{Handled: t.metrics.handled, Published: t.metrics.published}
 }
 
-// carrier returns the Carrier for a topic, nil for none.
+// carrier returns the Carrier for a topic, or nil if it has none.
 func (t *Telemetry) carrier(topic string) Carrier {
 	if c, ok := t.carriers[topic]; ok {
 		return c

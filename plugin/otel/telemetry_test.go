@@ -18,9 +18,9 @@ func TestOptionsThatContradict(t *testing.T) {
 		{[]Option{fields, WithCarrier(nil)}, `nsqotel: nil carrier for topic ""`},
 		{[]Option{fields, WithCarrier(Envelope(), "a"), WithCarrier(Envelope(), "b", "a")}, `nsqotel: a second carrier for topic "a"`},
 		{[]Option{fields, WithCarrier(JSONField("trace.parent"))}, `nsqotel: JSON field "trace.parent": ` +
-			"want a name of letters, digits, '-' and '_'"},
+			"want letters, digits, '-' and '_', with at least one letter or '_'"},
 		{[]Option{fields, WithCarrier(JSONField("traceparent", "-1"))}, `nsqotel: JSON field "-1": ` +
-			"want a name of letters, digits, '-' and '_'"},
+			"want letters, digits, '-' and '_', with at least one letter or '_'"},
 		{[]Option{WithTracerProvider(nil)}, "nsqotel: nil tracer provider, meter provider or propagator"},
 	} {
 		if _, err := New(tt.opts...); err == nil || err.Error() != tt.want {
