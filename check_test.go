@@ -14,8 +14,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// CheckNSQD tells what nsqd grants, sends no more than the handshake, and leaves nothing
-// behind.
+// CheckNSQD reports what nsqd grants, sends only the handshake, and leaves nothing behind.
 func TestCheckNSQD(t *testing.T) {
 	ca := nsqtest.NewCA(t)
 	tests := map[string]struct {
@@ -106,7 +105,8 @@ func (i *NSQDInfo) merge(other NSQDInfo) {
 	i.TLS, i.Compression, i.AuthRequired = other.TLS, other.Compression, other.AuthRequired
 }
 
-// The errors of CheckNSQD name the address and have a type. None shows the secret.
+// The errors of CheckNSQD name the address and have the documented types. None shows the
+// secret.
 func TestCheckNSQDErrors(t *testing.T) {
 	ca := nsqtest.NewCA(t)
 	withTLS := func(o *nsqtest.Options) { o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{ca.Issue("a")}} }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// SetMap sets all options of a map, whatever the order in which they are set.
+// SetMap sets all options of a map, in whatever order Go iterates over the map.
 func TestConfigSetMap(t *testing.T) {
 	cert, key := writePair(t)
 	for range 10 { // the order of a map is random
@@ -38,7 +38,7 @@ func TestConfigSetMap(t *testing.T) {
 	}
 }
 
-// SetMap replaces both files of a pair by those of another.
+// SetMap can replace both files of a certificate and key.
 func TestConfigSetMapReplacesAPair(t *testing.T) {
 	c := NewConfig()
 	for range 2 {
@@ -96,7 +96,8 @@ func TestConfigSetEnv(t *testing.T) {
 	}
 }
 
-// What looks like a typing error is one, and then nothing is set. No error shows a secret.
+// A variable that looks like a typo is an error, and then nothing is set. No error shows a
+// secret.
 func TestConfigSetEnvTypos(t *testing.T) {
 	for name, value := range map[string]string{
 		"NSQ_SNAPPY": "true", "NSQ_MAX_INFLIGHT": "200", "NSQ_MAX_IN_FLIHGT": "200", "NSQ_MAX_ATTEMPT": "3",
@@ -142,7 +143,7 @@ func TestMisspelt(t *testing.T) {
 	}
 }
 
-// What Get returns, Set takes, for every option. OptionNames has all of them, sorted.
+// Set accepts what Get returns, for every option. OptionNames returns all of them, sorted.
 func TestConfigGet(t *testing.T) {
 	cert, key := writePair(t)
 	c := NewConfig()

@@ -12,8 +12,8 @@ import (
 
 type testKey string
 
-// A copy with another context is the same message: it shares the lease, the ack and the
-// names, and copies of it have its context.
+// A copy with another context stands for the same message: it shares the lease, the ack, the
+// topic and the channel. Copies of the copy have its context.
 func TestWithContext(t *testing.T) {
 	for name, tt := range map[string]struct {
 		handle func(copied *Message) error
@@ -91,8 +91,8 @@ func TestContextOfCopies(t *testing.T) {
 	})
 }
 
-// A message of a handler's test, which no Consumer delivered, and its copy are one message
-// as well.
+// A message that no Consumer delivered, as in a test of a handler, and its copy stand for
+// one message as well.
 func TestWithContextOfOwnMessage(t *testing.T) {
 	told := &acksTold{}
 	m := NewMessage(MessageID{1}, []byte("body"))
@@ -121,7 +121,7 @@ func TestWithContextOfOwnMessage(t *testing.T) {
 	m.WithContext(nil) //nolint:staticcheck // what it is about
 }
 
-// acksTold is a Delegate that notes what it is told, and wants to hear of FINs only.
+// acksTold is a Delegate that notes FINs, and expects nothing else.
 type acksTold struct{ finished []*Message }
 
 func (a *acksTold) OnFinish(m *Message)                   { a.finished = append(a.finished, m) }

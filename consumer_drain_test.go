@@ -89,7 +89,7 @@ func TestSilentNSQDWithAMessageInFlight(t *testing.T) {
 	}
 }
 
-// farConn is a connection whose half-close takes 200 ms to nsqd.
+// farConn is a connection whose half-close reaches nsqd after 200 ms.
 type farConn struct{ *nsqtest.Conn }
 
 func (c farConn) CloseWrite() error {

@@ -31,8 +31,8 @@ func numberedHeader() func(ctx context.Context, topic string) envelope.Header {
 	}
 }
 
-// What is sealed by a Publisher reaches the handler as it was published, with the headers
-// in its context. Plain bodies come as they are, without.
+// A body that a Publisher has sealed reaches the handler as it was published, with the
+// headers in the context. A plain body arrives as it is, without headers.
 func TestEnvelopes(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -91,7 +91,8 @@ func TestEnvelopes(t *testing.T) {
 	})
 }
 
-// A message with a plain body is the delivered one, and its context is not asked for.
+// With a plain body the handler gets the delivered message, and nothing asks for its
+// context.
 func TestPlainBodiesAreUntouched(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -115,8 +116,8 @@ func TestPlainBodiesAreUntouched(t *testing.T) {
 	})
 }
 
-// With recycle_bodies the body of an envelope is whole until its message is acked, and the
-// memory is recycled then.
+// With recycle_bodies the body in an envelope stays intact until its message is acked. Then
+// the memory is recycled.
 func TestRecycledEnvelopes(t *testing.T) {
 	inScene(t, func(s *scene) {
 		const n = 200
@@ -147,7 +148,7 @@ func TestRecycledEnvelopes(t *testing.T) {
 	})
 }
 
-// Headers that Open would not take are refused, and nothing is sent.
+// Headers that are too long for Open are refused, and nothing is sent.
 func TestSealTooLongHeaders(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")

@@ -124,7 +124,7 @@ func TestHandlingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// hooksOfMessages sets two Handled hooks and one that is not called.
+// hooksOfMessages sets two Handled hooks and a hook that is not called.
 func hooksOfMessages(c *Config) {
 	var n atomic.Int64
 	count := func(e HandledEvent) { n.Add(int64(e.Took)) }

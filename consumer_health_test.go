@@ -37,7 +37,7 @@ func (s *scene) health(want string) {
 	}
 }
 
-// healthy checks for a time, as a probe does, that the Consumer stays healthy.
+// healthy checks again and again for d, as a probe does, that the Consumer stays healthy.
 func (s *scene) healthy(d time.Duration) {
 	s.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); after(min(time.Second, time.Until(end))) {
@@ -123,7 +123,7 @@ type filterFunc func([]string) []string
 
 func (f filterFunc) Filter(addrs []string) []string { return f(addrs) }
 
-// Failing handlers, backoff and Pause are no reason to restart or to be left out.
+// Failing handlers, backoff and Pause do not make a Consumer unhealthy.
 func TestHealthInBackoffAndPause(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -161,7 +161,7 @@ func TestHealthOfAStop(t *testing.T) {
 	})
 }
 
-// A handler is stuck if it works on for longer than stuck_after after the latest end of its
+// A handler is stuck if it is still at work more than stuck_after after the latest end of its
 // message's lease, and only then.
 func TestHealthOfHandlers(t *testing.T) {
 	const stuckAfter = 5 * time.Minute
@@ -269,7 +269,7 @@ func TestHealthOfHandlers(t *testing.T) {
 	}
 }
 
-// Every handler that is stuck counts, and Health is well again when all have returned.
+// Every stuck handler counts, and the Consumer is healthy again when all have returned.
 func TestHealthRecovers(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -296,8 +296,8 @@ func TestHealthRecovers(t *testing.T) {
 	})
 }
 
-// A run loop that does not respond is noticed, without waiting for it, and not if it is
-// merely slow. Snapshot would wait.
+// Health notices a run loop that does not respond, without waiting for it as Snapshot would.
+// A run loop that is merely slow does not count.
 func TestHealthOfTheLoop(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -324,7 +324,7 @@ func TestHealthOfTheLoop(t *testing.T) {
 	})
 }
 
-// Many goroutines may ask at once, also while the Consumer stops.
+// Many goroutines may call Health at once, even while the Consumer stops.
 func TestHealthAtOnce(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")

@@ -71,7 +71,7 @@ func (h *heardEvents) hooks() Hooks {
 	}
 }
 
-// A scene in which every event of a Consumer without nsqlookupds comes once, in order.
+// Every event of a Consumer without nsqlookupds comes once, in order.
 func TestHooksHearEverything(t *testing.T) {
 	inScene(t, func(s *scene) {
 		var h heardEvents
@@ -151,7 +151,8 @@ func hookedHandler(m *Message) error {
 	return nil
 }
 
-// What nsqlookupds say, and which nsqds a Consumer uses because of it.
+// Hooks are told of each response of an nsqlookupd, and of the nsqds that a Consumer uses or
+// leaves because of it.
 func TestHooksHearDiscovery(t *testing.T) {
 	inScene(t, func(s *scene) {
 		var h heardEvents
@@ -191,7 +192,7 @@ func TestHooksHearDiscovery(t *testing.T) {
 	})
 }
 
-// A message whose lease ends in the queue is abandoned unbegun. Waited is what a message
+// A message whose lease ends in the queue is abandoned unbegun. Waited is how long a message
 // has waited for a handler.
 func TestHooksHearOfWaiting(t *testing.T) {
 	inScene(t, func(s *scene) {
@@ -254,8 +255,8 @@ func TestHooksCallMethods(t *testing.T) {
 	})
 }
 
-// A hook that panics or calls runtime.Goexit changes nothing for messages, and its first
-// panic is logged.
+// A hook that panics or calls runtime.Goexit does not affect messages. Its first panic is
+// logged.
 func TestHooksPanic(t *testing.T) {
 	inScene(t, func(s *scene) {
 		called := 0
@@ -297,8 +298,8 @@ func TestHooksPanic(t *testing.T) {
 	})
 }
 
-// A hook that blocks holds up the events behind it and nothing else. At most 4096 of them
-// wait; the next event says how many were dropped. A stop waits for it for stop_timeout.
+// A hook that blocks holds up later events and nothing else. At most 4096 of them wait. The
+// next event says how many were dropped. A stop waits for the hook for stop_timeout.
 func TestHooksBlock(t *testing.T) {
 	inScene(t, func(s *scene) {
 		release := make(chan struct{})
@@ -333,7 +334,7 @@ func TestHooksBlock(t *testing.T) {
 	})
 }
 
-// Without a hook that needs it there is no goroutine, and what hooks cost is nothing.
+// Without a hook that needs it, there is no goroutine, and hooks cost nothing.
 func TestHooksWithoutGoroutine(t *testing.T) {
 	h := newHooks([]Hooks{{Handled: func(HandledEvent) {}, Published: func(PublishedEvent) {}}, {}}, nil)
 	if h.queue != nil {
@@ -342,8 +343,8 @@ func TestHooksWithoutGoroutine(t *testing.T) {
 	<-h.finish(StoppedEvent{})
 }
 
-// With recycle_bodies a hook sees the body of a message that the Consumer acks, and none
-// of one that the handler has acked.
+// With recycle_bodies a hook sees the body of a message that the Consumer acks, but no body
+// of a message that the handler has acked.
 func TestHooksAndRecycledBodies(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.RecycleBodies = true

@@ -24,8 +24,8 @@ func noting(name string, notes *[]string) Middleware {
 	}
 }
 
-// The first middleware is the outermost, over several calls of Use, and all handlers have
-// it, whether they were added before or after.
+// The first middleware is the outermost, over several calls of Use. It wraps all handlers,
+// whether they were added before or after Use.
 func TestUse(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -102,8 +102,8 @@ func TestMiddlewareDecides(t *testing.T) {
 	}
 }
 
-// A handler keeps its LogFailedMessage through any number of
-// layers, and gets the message as it was delivered.
+// LogFailedMessage of a handler is called behind any number of layers of middleware, with
+// the message as it was delivered.
 func TestFailedMessageLoggerBehindMiddleware(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxAttempts, s.cfg.DefaultRequeueDelay, s.cfg.MaxBackoffDuration = 2, 0, 0
@@ -133,8 +133,8 @@ func TestFailedMessageLoggerBehindMiddleware(t *testing.T) {
 	})
 }
 
-// Use checks what it is given, and the first connect call what middleware returns. Each
-// further connect call panics alike, so that no message goes past middleware.
+// Use checks its arguments, and the first connect call checks what middleware returns. If it
+// panics, so does every later connect call, so no message goes past middleware.
 func TestUseMisused(t *testing.T) {
 	panicked := func(f func()) (text string) {
 		defer func() { text = fmt.Sprint(recover()) }()
@@ -172,7 +172,7 @@ func TestUseMisused(t *testing.T) {
 	})
 }
 
-// Connect calls at the same time wrap the handlers once, and none connects before that is
+// Concurrent connect calls wrap the handlers once, and none of them connects before that is
 // done.
 func TestUseAndConnectAtOnce(t *testing.T) {
 	inScene(t, func(s *scene) {
@@ -205,7 +205,7 @@ func TestUseAndConnectAtOnce(t *testing.T) {
 	})
 }
 
-// Middleware may call methods of its Consumer when it wraps.
+// Middleware may call methods of its Consumer while it wraps a handler.
 func TestMiddlewareMayCallItsConsumer(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")
@@ -224,8 +224,8 @@ func TestMiddlewareMayCallItsConsumer(t *testing.T) {
 	})
 }
 
-// With recycle_bodies a body is whole until its message is acked, though middleware passes
-// on copies with a part of it.
+// With recycle_bodies a body stays intact until its message is acked, even if middleware
+// passes on copies with a part of it.
 func TestRecycledBodiesBehindMiddleware(t *testing.T) {
 	inScene(t, func(s *scene) {
 		const n = 200

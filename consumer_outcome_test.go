@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestOutcomeIsWhatHooksHear has handlers end in each way, and compares what a middleware is
-// told with what hooks hear.
+// What Message.Outcome says to a middleware is what hooks are told, for each way in which a
+// handler can end.
 func TestOutcomeIsWhatHooksHear(t *testing.T) {
 	bodies := []string{"good", "fails", "retries", "discards", "panics", "acks", "leaves", "leaves and panics", "acks and fails"}
 	inScene(t, func(s *scene) {
@@ -70,7 +70,7 @@ func handlerOfOutcomes(m *Message) error {
 	return nil
 }
 
-// TestOutcomeWithoutConsumer: a test of a middleware makes messages of its own.
+// Outcome works for messages that no Consumer delivered, as in a test of a middleware.
 func TestOutcomeWithoutConsumer(t *testing.T) {
 	m := NewMessage(MessageID{}, nil)
 	for _, tt := range []struct {

@@ -11,7 +11,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// fell returns the name of a count that is less than before, empty if none is.
+// fell returns the name of a count that is lower than before, or "" if none is.
 func fell(before, now Counts) string {
 	b, n := reflect.ValueOf(before), reflect.ValueOf(now)
 	for i := range b.NumField() {
@@ -22,8 +22,8 @@ func fell(before, now Counts) string {
 	return ""
 }
 
-// No count ever falls, in all or of one nsqd, though connections are cut 20 times while
-// acks wait to be sent. Those that were not sent are counted.
+// No count ever falls, neither in total nor for one nsqd, although connections are cut 20
+// times while acks wait to be sent. Acks that were not sent are counted.
 func TestCountsNeverFall(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.net.Capacity = 200 // less than the FINs of a batch
@@ -105,8 +105,8 @@ func TestCountsNeverFall(t *testing.T) {
 	})
 }
 
-// A Snapshot tells given-up, discarded and panicked messages apart, and says what handlers
-// are doing.
+// A Snapshot counts messages given up, messages discarded and panics separately, and shows
+// what handlers are doing.
 func TestSnapshotOfHandlers(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxInFlight, s.cfg.MaxAttempts, s.cfg.MaxBackoffDuration = 8, 1, 0
@@ -143,7 +143,7 @@ func TestSnapshotOfHandlers(t *testing.T) {
 	})
 }
 
-// Snapshots can be stored as JSON, in which names and states are words.
+// As JSON, a Snapshot shows fields by name and states as words.
 func TestSnapshotReadsWell(t *testing.T) {
 	text, err := json.MarshalIndent(Snapshot{
 		Topic: "t", Channel: "c", State: ConsumerRunning,

@@ -12,8 +12,8 @@ import (
 	"github.com/rdyhq/nsq/envelope"
 )
 
-// Middleware bounds how long handlers take, and shows what they return. The first
-// middleware is the outermost.
+// One middleware bounds the time of handlers, and another prints their results. The first
+// one is the outermost.
 func ExampleConsumer_Use() {
 	nsqd, stop := startNSQD("pen")
 	defer stop()
@@ -54,8 +54,8 @@ func ExampleConsumer_Use() {
 	// Output: pen of orders/billing: context deadline exceeded
 }
 
-// A publisher says in an envelope for which customer a message is, and the handler finds
-// it in its context. A message without an envelope is handled as well.
+// A publisher names the customer of a message in an envelope, and the handler finds the name
+// in its context. A message without an envelope is handled as well.
 func ExampleSealPublisher() {
 	nsqd, stop := startNSQD()
 	defer stop()
@@ -105,7 +105,7 @@ func ExampleSealPublisher() {
 	// ink for "", envelope: false
 }
 
-// What a handler logs names the message.
+// The lines that a handler logs name the message.
 func ExampleContextLogger() {
 	nsqd, stop := startNSQD("pen")
 	defer stop()

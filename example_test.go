@@ -251,7 +251,7 @@ func ExampleRetryAfter() {
 	// charged for a pen
 }
 
-// A program checks at its start that its nsqd is there and the options suit it.
+// When a program starts, it checks that its nsqd can be reached and accepts the options.
 func ExampleCheckNSQD() {
 	nsqd, stop := startNSQD()
 	defer stop()
@@ -272,7 +272,7 @@ func ExampleCheckNSQD() {
 	// with TLS: true
 }
 
-// The options of a configuration file are set together: all or none.
+// SetMap sets all options of a configuration file, or none.
 func ExampleConfig_SetMap() {
 	file := map[string]any{"max_in_flight": 200, "msg-timeout": "2m", "max_attempt": 3}
 	cfg := nsq.NewConfig()
@@ -284,7 +284,7 @@ func ExampleConfig_SetMap() {
 	// <nil> 200
 }
 
-// The environment sets what the program leaves open.
+// SetEnv finds a typo in the name of an environment variable.
 func ExampleConfig_SetEnv() {
 	if err := os.Setenv("BILLING_MAX_ATTEMPT", "3"); err != nil {
 		log.Fatal(err)

@@ -11,8 +11,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// sort sorts the events but for the last few, and drops how long connections were up: chance
-// decides when nsqds are dialled again.
+// sort sorts all events but the last few, and drops how long connections were up, because
+// chance decides when nsqds are dialled again.
 func (h *toldHooks) sort(last int) {
 	synctest.Wait()
 	h.mu.Lock()
@@ -79,7 +79,7 @@ func TestPoolHooks(t *testing.T) {
 	}, quietly, func(s *scene) { h = toldBy(s) })
 }
 
-// A try that finds no connection is told, with the time for which it waited.
+// A try that gets no connection is reported, with the time that it waited.
 func TestPoolHooksOfABlackHole(t *testing.T) {
 	var h *toldHooks
 	inPool(t, func(s *pooling) {
@@ -96,8 +96,8 @@ func TestPoolHooksOfABlackHole(t *testing.T) {
 	}, quietly, func(s *scene) { h = toldBy(s) })
 }
 
-// A discovered pool tells of each response and of the nsqds that come and go. A publish
-// that finds none is told, too. Counts keep what an nsqd counted that was let go.
+// A discovered pool reports each response and the nsqds that come and go, and also a publish
+// that finds no nsqd. Counts includes an nsqd that was let go.
 func TestDiscoveredPoolHooks(t *testing.T) {
 	var h *toldHooks
 	inDiscoveredPool(t, func(s *poolDiscovering) {

@@ -82,7 +82,7 @@ func (h *toldHooks) publish(e PublishedEvent) {
 	h.published = append(h.published, text)
 }
 
-// resultText names an error briefly.
+// resultText returns a short name of an error.
 func resultText(err error) string {
 	refusal, refused := errors.AsType[*ProtocolError](err)
 	switch {

@@ -79,8 +79,8 @@ func TestProducerHooks(t *testing.T) {
 	}, quietly, func(s *scene) { h = toldBy(s) })
 }
 
-// A publish that is sent again over the next connection has ended once. Its nsqd refused
-// the one before it, which was asynchronous.
+// A publish that is sent again over the next connection is reported once. The first
+// connection ended because nsqd refused an asynchronous publish before it.
 func TestPublishedOnceWhenSentAgain(t *testing.T) {
 	var h *toldHooks
 	produce(t, func(s *producing) {
@@ -103,7 +103,7 @@ func TestPublishedOnceWhenSentAgain(t *testing.T) {
 	}, quietly, func(s *scene) { h = toldBy(s) })
 }
 
-// Asynchronous publishes, and those of a Batcher, are told like others.
+// Asynchronous publishes and those of a Batcher are reported like others.
 func TestPublishedAsync(t *testing.T) {
 	var h *toldHooks
 	produce(t, func(s *producing) {
@@ -143,8 +143,8 @@ func TestPublishedAsync(t *testing.T) {
 	}, quietly, func(s *scene) { h = toldBy(s) })
 }
 
-// While nsqd is killed and cut off at random, each publish is told once, and the counts say
-// the same.
+// While nsqd is killed and cut off at random, each publish is reported once, and the counts
+// agree.
 func TestPublishedOnceEach(t *testing.T) {
 	const publishers, each = 16, 40
 	var h *toldHooks
@@ -233,7 +233,8 @@ func TestHooksCallTheProducer(t *testing.T) {
 	})
 }
 
-// A hook that does not return delays nothing but later events, and Stop by stop_timeout.
+// A hook that does not return holds up later events, and Stop for stop_timeout, and nothing
+// else.
 func TestBlockingHook(t *testing.T) {
 	var release chan struct{}
 	produce(t, func(s *producing) {
@@ -254,7 +255,7 @@ func TestBlockingHook(t *testing.T) {
 	})
 }
 
-// Events that wait beyond 4096 are dropped. The next event says how many.
+// When 4096 events wait, further ones are dropped. The next event says how many.
 func TestDroppedEvents(t *testing.T) {
 	var release chan struct{}
 	var dropped chan int
@@ -285,8 +286,8 @@ func TestDroppedEvents(t *testing.T) {
 	})
 }
 
-// A hook that panics is logged once, and harms neither publishes nor the hooks after it.
-// Several Hooks are called in their order.
+// A hook that panics is logged once, and affects neither publishes nor the hooks after it.
+// Several Hooks are called in order.
 func TestPanickingHook(t *testing.T) {
 	var mu sync.Mutex
 	var order []string
@@ -331,7 +332,7 @@ func TestPanickingHook(t *testing.T) {
 }
 
 // A Published hook that calls runtime.Goexit, as t.FailNow does, ends the goroutine of the
-// caller, or only itself if the publish is asynchronous: no transaction is lost.
+// caller. If the publish is asynchronous, only the hook ends, and no transaction is lost.
 func TestHookEndsItsGoroutine(t *testing.T) {
 	produce(t, func(s *producing) {
 		done := make(chan *ProducerTransaction, 10)

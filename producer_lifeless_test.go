@@ -75,8 +75,8 @@ func TestStopCountsHeartbeats(t *testing.T) {
 	}, quietly, func(s *scene) { s.cfg.HeartbeatInterval = 2 * time.Second })
 }
 
-// N16: a pool waits for the replies of an nsqd that it lets go, until Stop. From then on
-// an nsqd that shows no sign of life is waited for as if it were a member.
+// N16: a pool that lets an nsqd go waits for its replies. Once Stop is called, it waits for
+// an nsqd that shows no sign of life only as long as for a member.
 func TestPoolStopWithALifelessNSQDThatIsLetGo(t *testing.T) {
 	inDiscoveredPool(t, func(s *poolDiscovering) {
 		frozen := s.nsqds[1]

@@ -229,8 +229,8 @@ func TestDoubtfulPublishGivesUp(t *testing.T) {
 	}, quietly)
 }
 
-// N15: of publishes that wait to go alone, those that exceed a limit that nsqd names
-// meanwhile are refused without another connection.
+// N15: publishes wait to go alone, and nsqd refuses the first and names its limit. The others
+// that exceed the limit are refused without another connection.
 func TestDoubtfulPublishesWaitForOneRefusal(t *testing.T) {
 	produce(t, func(s *producing) {
 		s.d.Inject(nsqtest.Fault{Command: "PUB", Times: 1, Delay: time.Second}) // meanwhile all of them wait

@@ -12,7 +12,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// A snapshot says what the Producer does, what is under way, and why nsqd failed last.
+// A snapshot shows the Producer's state, what is pending, and the last error of nsqd.
 func TestProducerSnapshot(t *testing.T) {
 	produce(t, func(s *producing) {
 		expect := func(want ProducerSnapshot) {

@@ -80,7 +80,7 @@ func longest(n int) string {
 	return firstLine + "\na: " + strings.Repeat("x", n-len(firstLine)-6) + "\n\nbody"
 }
 
-// What is not a whole, well-formed envelope is a plain body.
+// Anything but a complete, well-formed envelope is a plain body.
 func TestOpenPlainBody(t *testing.T) {
 	for name, data := range map[string]string{
 		"nothing":                       "",
@@ -128,8 +128,8 @@ func TestBodyAliasesTheEnvelope(t *testing.T) {
 	}
 }
 
-// A body that was sealed several times is opened as many times, and each time the body is
-// the one that was sealed.
+// A body that was sealed several times can be opened as many times. Each Open returns what
+// was sealed.
 func TestSealedTwice(t *testing.T) {
 	inner := Seal(Header{"a": "1"}, []byte("body"))
 	h, body, ok := Open(Seal(Header{"a": "2"}, inner))

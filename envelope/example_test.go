@@ -6,7 +6,7 @@ import (
 	"github.com/rdyhq/nsq/envelope"
 )
 
-// An envelope is readable as it is, in the output of a tail for instance.
+// An envelope is readable as it is, for example in the output of rdy tail.
 func Example() {
 	sealed := envelope.Seal(envelope.Header{
 		"content-type": "application/json",

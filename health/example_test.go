@@ -11,8 +11,8 @@ import (
 	"github.com/rdyhq/nsq/health"
 )
 
-// A program serves its probes by a few lines. This one asks them itself, before its
-// Consumer has connected: a restart would not help, and it is not ready.
+// A program serves its probes with a few lines. This one also sends the requests, before its
+// Consumer has connected: it is live, because a restart would not help, but not ready.
 func Example() {
 	consumer, err := nsq.NewConsumer("orders", "billing", nsq.NewConfig())
 	if err != nil {

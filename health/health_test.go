@@ -70,8 +70,8 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// probe returns the status of a probe and the names of the checks that fail, and checks the
-// form of the reply.
+// probe returns the status of a probe and the names of the checks that fail. It checks the
+// form of the response.
 func (s *scene) probe(probe http.Handler) string {
 	s.Helper()
 	w := httptest.NewRecorder()
@@ -96,7 +96,7 @@ func (s *scene) probe(probe http.Handler) string {
 	return said
 }
 
-// expect checks what the probes say.
+// expect checks the responses of both probes.
 func (s *scene) expect(live, ready string) {
 	s.Helper()
 	if got := s.probe(s.live); got != live {
@@ -107,7 +107,7 @@ func (s *scene) expect(live, ready string) {
 	}
 }
 
-// expectFor checks every ten seconds, as Kubernetes does.
+// expectFor checks both probes every ten seconds, as Kubernetes does.
 func (s *scene) expectFor(d time.Duration, live, ready string) {
 	s.Helper()
 	for range d / (10 * time.Second) {
@@ -234,7 +234,7 @@ func TestHandlers(t *testing.T) {
 	}
 }
 
-// blocked is the Handler of a Logger whose output is blocked, as that of a full pipe is.
+// blocked is the Handler of a Logger whose output blocks, as a full pipe does.
 type blocked struct{ until <-chan struct{} }
 
 func (b blocked) Enabled(context.Context, slog.Level) bool  { return true }
@@ -261,8 +261,8 @@ func TestLoopHangs(t *testing.T) {
 	})
 }
 
-// Checks of several Checkers are all shown. Errors of others than Consumers count for Ready
-// only.
+// A probe shows the errors of all Checkers. Errors that do not come from Consumers count only
+// for Ready.
 func TestCheckers(t *testing.T) {
 	stuck := &nsq.HealthError{Topic: "t", Channel: "c", Cause: nsq.CauseHandlerStuck, Err: errors.New("hangs")}
 	lost := &nsq.HealthError{Topic: "u", Channel: "c", Cause: nsq.CauseNotConnected, Err: errors.New("lost")}

@@ -11,9 +11,9 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// BenchmarkHandler measures what a handler that does nothing costs alone, with metrics, and
-// with traces of which no, each hundredth or each message is sampled. The messages carry
-// trace context as JSON.
+// BenchmarkHandler measures the cost of a handler that does nothing: alone, with metrics, and
+// with traces that sample no message, one in a hundred, or all. The messages carry trace
+// context as JSON.
 func BenchmarkHandler(b *testing.B) {
 	bare := nsq.HandlerFunc(func(*nsq.Message) error { return nil })
 	b.Run("unset", func(b *testing.B) { benchmark(b, bare) })
@@ -31,7 +31,7 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// benchmarked returns a Telemetry that drops what it is told.
+// benchmarked returns a Telemetry that drops its metrics and spans.
 func benchmarked(b *testing.B, ratio float64) *Telemetry {
 	b.Helper()
 	t, err := New(WithCarrier(JSONField("traceparent")), WithPropagator(propagation.TraceContext{}),

@@ -22,7 +22,7 @@ func TestJSONField(t *testing.T) {
 		{` { "a" : [1, {"traceparent": 2}] } `, `{ "a" : [1, {"traceparent": 2}] ,` + added + `}`},
 		{`{"traceparent":"old","a":1.50}`, `{"traceparent":"tp","a":1.50,"baggage":"a=\"b\""}`},
 		{`{"traceparent":null}`, `{` + added + `}`},
-		// What is no object passes as it is.
+		// A body that is not an object is left as it is.
 		{``, ``},
 		{`[{}]`, `[{}]`},
 		{`"{}"`, `"{}"`},
@@ -90,7 +90,8 @@ func TestEnvelope(t *testing.T) {
 	}
 }
 
-// FuzzJSONField: what goes in comes out, and nothing else changes.
+// FuzzJSONField checks that Extract returns what Inject wrote, and that Inject changes nothing
+// else.
 func FuzzJSONField(f *testing.F) {
 	for _, body := range []string{
 		`{}`, `{"a":1}`, ` {"a" : [1,{"traceparent":2}]} `, `{"traceparent":"old"}`, `{"traceparent":{"a":[]}}`,

@@ -11,7 +11,7 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// The attributes that process and publish metrics have in common.
+// These attributes are common to process metrics and to publish metrics.
 const (
 	process = "messaging.destination.name=orders messaging.destination.subscription.name=billing " +
 		"messaging.operation.name=process messaging.operation.type=process messaging.system=nsq " +
@@ -57,7 +57,7 @@ func TestPublishedMetrics(t *testing.T) {
 	messaging.client.sent.messages {{message}} messaging.destination.name=orders `+publish+` server.address=/run/nsqd = 11`)
 }
 
-// TestHooksOfAScene: a Producer and a Consumer call the hooks.
+// TestHooksOfAScene has a Producer and a Consumer call the hooks.
 func TestHooksOfAScene(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.consume(func(_ context.Context, m *nsq.Message) error {
@@ -107,7 +107,7 @@ func TestGauges(t *testing.T) {
 	})
 }
 
-// TestBackoffGauge: of two Consumers of one channel the one that backs off shows.
+// TestBackoffGauge has two Consumers of one channel. The gauge shows the one that backs off.
 func TestBackoffGauge(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.consume(func(context.Context, *nsq.Message) error { return errors.New("fails") })
@@ -126,7 +126,7 @@ func firstLine(text string) string {
 	return line + "\n"
 }
 
-// TestManySeries: addresses of nsqds that come and go do not fill the memory.
+// TestManySeries checks that addresses of nsqds that come and go take bounded memory.
 func TestManySeries(t *testing.T) {
 	var c cache[int, int]
 	for i := range 3 * maxCached {
@@ -158,7 +158,7 @@ func TestConcurrentEvents(t *testing.T) {
 	messaging.client.consumed.messages {{message}} `+process+` = 400`)
 }
 
-// TestHandledAllocatesNothing, once the series exists.
+// TestHandledAllocatesNothing checks the Handled hook once its series exists.
 func TestHandledAllocatesNothing(t *testing.T) {
 	r := newRecorder(t)
 	h, e := r.Hooks(), handled(nsq.OutcomeFinished, time.Millisecond, nil)

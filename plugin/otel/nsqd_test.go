@@ -13,8 +13,7 @@ import (
 )
 
 // TestTraceThroughNSQD publishes an order to a real nsqd. The handler of orders publishes an
-// invoice. The handler of invoices fails once. All that is one trace, the one that README.md
-// shows.
+// invoice. The handler of invoices fails once. All of this is one trace, which README.md shows.
 func TestTraceThroughNSQD(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

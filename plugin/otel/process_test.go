@@ -66,8 +66,7 @@ type refused struct{}
 
 func (*refused) Error() string { return "refused" }
 
-// TestOutcomes has a handler end in each way, and the message delivered again if the
-// handler has failed.
+// TestOutcomes has a handler end in each way. If it failed, the message is delivered again.
 func TestOutcomes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		handler nsq.ContextHandlerFunc
@@ -187,7 +186,7 @@ func TestSecondAttempt(t *testing.T) {
 	})
 }
 
-// TestGivenUp: no handler is called, so there is no span.
+// TestGivenUp checks that a message given up has no span, since no handler is called.
 func TestGivenUp(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.cfg.MaxAttempts = 1
@@ -200,8 +199,8 @@ func TestGivenUp(t *testing.T) {
 	})
 }
 
-// TestContext checks what the handler's context has: the span, which is linked to the
-// publish or its child, and the baggage.
+// TestContext checks that the handler's context has the baggage and the span, which links to
+// the publish or is its child.
 func TestContext(t *testing.T) {
 	body := strings.Replace(withContext, "{", `{"baggage":"user=7",`, 1)
 	for name, tt := range map[string]struct {
@@ -254,7 +253,8 @@ func TestContext(t *testing.T) {
 	}
 }
 
-// TestEnvelopes: trace context is found whether the envelope is opened before or after.
+// TestEnvelopes checks that trace context is found whether the envelope is opened before or
+// after Middleware.
 func TestEnvelopes(t *testing.T) {
 	for name, before := range map[string]bool{"opened before": true, "opened after": false} {
 		t.Run(name, func(t *testing.T) {
@@ -291,7 +291,7 @@ func TestEnvelopes(t *testing.T) {
 	}
 }
 
-// TestOtherTopic: the Carrier is for another topic, so the context is not read.
+// TestOtherTopic has a Carrier for another topic, so trace context is not read.
 func TestOtherTopic(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.consume(func(context.Context, *nsq.Message) error { return nil })
@@ -303,7 +303,7 @@ func TestOtherTopic(t *testing.T) {
 	}, WithCarrier(JSONField("traceparent"), "invoices"))
 }
 
-// TestEnclosingSpan: a middleware before ours has a span. It stays the parent.
+// TestEnclosingSpan has a middleware with a span before ours. That span is still the parent.
 func TestEnclosingSpan(t *testing.T) {
 	r := newRecorder(t, WithCarrier(JSONField("traceparent")))
 	ctx, span := r.tracer.Start(context.Background(), "enclosing")

@@ -28,7 +28,7 @@ func (r *recorded) MultiPublishContext(_ context.Context, _ string, bodies [][]b
 	return r.err
 }
 
-// publishes has a way to publish on each line of the tests.
+// publishes has the ways to publish that the tests go through.
 var publishes = map[string]func(p *Publisher) error{
 	"one": func(p *Publisher) error {
 		return p.PublishContext(context.Background(), "orders", []byte(`{"n":1}`))
@@ -147,7 +147,7 @@ func TestInjected(t *testing.T) {
 	}
 }
 
-// TestBodiesStay: the caller's bodies are not changed, nor its list of them.
+// TestBodiesStay checks that neither the caller's bodies nor the slice of them are changed.
 func TestBodiesStay(t *testing.T) {
 	for _, c := range []Carrier{JSONField("traceparent"), Envelope()} {
 		r := newRecorder(t, WithCarrier(c))
@@ -161,7 +161,7 @@ func TestBodiesStay(t *testing.T) {
 	}
 }
 
-// TestUnsampled: spans that are not sampled pass their decision on.
+// TestUnsampled checks that a span that is not sampled passes this decision on.
 func TestUnsampled(t *testing.T) {
 	r := newRecorder(t, WithCarrier(JSONField("traceparent")), WithTracerProvider(never))
 	to := &recorded{}
@@ -173,7 +173,7 @@ func TestUnsampled(t *testing.T) {
 	}
 }
 
-// TestProducer publishes in each way to an nsqd, and refers to it in the spans.
+// TestProducer publishes to an nsqd in each way, and checks that the spans name the nsqd.
 func TestProducer(t *testing.T) {
 	inScene(t, func(s *scene) {
 		p := s.Publisher(s.produce())

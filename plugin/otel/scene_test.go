@@ -27,7 +27,7 @@ import (
 // TestMain fails if a test leaves a goroutine behind.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A recorder is a Telemetry and an SDK that keeps in memory what it is told.
+// A recorder is a Telemetry and an SDK that keeps metrics and spans in memory.
 type recorder struct {
 	*Telemetry
 	spans  *tracetest.InMemoryExporter

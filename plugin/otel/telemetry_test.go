@@ -29,8 +29,8 @@ func TestOptionsThatContradict(t *testing.T) {
 	}
 }
 
-// TestGlobals: without options New takes what otel has, the propagator even if it is set
-// later.
+// TestGlobals checks that New without options uses otel's globals, even a propagator that is
+// set later.
 func TestGlobals(t *testing.T) {
 	telemetry, err := New()
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// scene is a Consumer and a Producer of an nsqd in an in-memory network, exported.
+// scene is a Consumer and a Producer of an nsqd in an in-memory network, with metrics.
 type scene struct {
 	*exporter
 	nsqd     *nsqtest.Nsqd
@@ -62,7 +62,7 @@ func (s *scene) publish(n int) {
 	}
 }
 
-// A Consumer and a Producer are exported while they run: what they did, to the message.
+// A Consumer and a Producer are exported while they run, and every message is counted.
 func TestClients(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.config.MaxBackoffDuration = 0
@@ -106,7 +106,7 @@ func TestClients(t *testing.T) {
 	})
 }
 
-// A scrape gets its answer at any time of a stop, and the series end with it.
+// A scrape works at any time during a stop. The series end with the stop.
 func TestScrapeDuringStop(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.config.Hooks = append(s.config.Hooks, nsq.Hooks{Stopped: func(nsq.StoppedEvent) { s.gather() }})

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write the golden files")
 // TestMain fails if a test leaves a goroutine behind.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// exporter is Metrics and the registry in which they are.
+// exporter is a Metrics and its registry.
 type exporter struct {
 	*testing.T
 	*Metrics
@@ -93,7 +93,7 @@ func (e *exporter) expect(prefix string, want map[string]float64) {
 	}
 }
 
-// fake is a Consumer that the test makes up.
+// fake is a Consumer whose snapshots the test makes up.
 type fake struct {
 	nsq.Snapshot
 	stopped chan int
@@ -107,7 +107,7 @@ func (e *exporter) fake(topic, channel string, conns ...nsq.ConnectionSnapshot) 
 	return f
 }
 
-// stop ends a fake as a Consumer ends: it has no connections then.
+// stop stops a fake as a Consumer stops: after that it has no connections.
 func (f *fake) stop() {
 	f.Connections = nil
 	close(f.stopped)
@@ -150,7 +150,7 @@ func feed(e *exporter) {
 	e.pool(member("n:1", nsq.ProducerConnected, true))
 }
 
-// Names, types, labels and help are an interface: dashboards and alerts break with them.
+// Dashboards and alerts depend on names, types and labels, so a change must be deliberate.
 func TestNames(t *testing.T) {
 	e := export(t)
 	feed(e)
@@ -188,7 +188,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Each event moves its metrics, and no other.
+// Each event changes its own metrics and no others.
 func TestEvents(t *testing.T) {
 	for name, tt := range map[string]struct {
 		event func(nsq.Hooks)
@@ -316,8 +316,7 @@ func publishedBy(err error, result string) struct {
 	}
 }
 
-// What may happen is exported as 0 before it happens: otherwise increase() misses the
-// first time.
+// Counters are exported as 0 before their first event. Otherwise increase() misses it.
 func TestZeros(t *testing.T) {
 	e := export(t)
 	e.fake("t", "c", conn("n:1", 0, 0))
@@ -335,8 +334,8 @@ func TestZeros(t *testing.T) {
 	}
 }
 
-// Metrics of another Metrics in the same registry are an error that says what to do, and
-// those with other names or labels are not.
+// A second Metrics in the same registry is an error that says what to do, unless it has
+// another Namespace or other ConstLabels.
 func TestRegisterTwice(t *testing.T) {
 	e := export(t)
 	if _, err := New(e.reg); err == nil || !strings.Contains(err.Error(), "already registered: use one Metrics") {

@@ -17,7 +17,7 @@ const (
 	handled  = `nsq_consumer_handled_messages_total{channel="c",outcome="finished",topic="t"}`
 )
 
-// Consumers of a topic and channel are summed, and their connections to an nsqd, of which
+// Consumers of a topic and channel are summed. So are their connections to an nsqd, of which
 // one may still be closing.
 func TestConsumersAreSummed(t *testing.T) {
 	e := export(t)
@@ -46,7 +46,7 @@ func TestConsumersAreSummed(t *testing.T) {
 	})
 }
 
-// The series of a stopped Consumer end, and its successor continues the counters.
+// The series of a stopped Consumer end. Its successor continues the counters.
 func TestSuccessorContinues(t *testing.T) {
 	e := export(t)
 	first := e.fake("t", "c", conn("n:1", 10, 4))
@@ -77,8 +77,8 @@ func TestSuccessorContinues(t *testing.T) {
 	}
 }
 
-// An nsqd that was let go loses its series. If it comes back, its counts begin anew in the
-// Consumer, but not here.
+// The series of an nsqd that was let go end. If the nsqd comes back, its counts begin again
+// from 0 in the Consumer, but not in the metrics.
 func TestNSQDLetGo(t *testing.T) {
 	e := export(t)
 	c := e.fake("t", "c", conn("n:1", 10, 4), conn("n:2", 1, 1))
@@ -148,7 +148,7 @@ func TestWithoutNSQD(t *testing.T) {
 	}
 }
 
-// Random names of ephemeral topics and channels are one label, and leave nothing behind.
+// Random names of ephemeral topics and channels share one label, and leave nothing behind.
 func TestEphemeralNames(t *testing.T) {
 	e := export(t)
 	const n = 100
@@ -195,7 +195,7 @@ func TestInvalidLabels(t *testing.T) {
 	}
 }
 
-// Hooks, scrapes, starts and stops at once neither race nor lose a count.
+// Concurrent hooks, scrapes, starts and stops neither race nor lose a count.
 func TestConcurrency(t *testing.T) {
 	e := export(t)
 	const workers, each = 8, 500
@@ -240,7 +240,7 @@ var message = nsq.HandledEvent{
 	Topic: "orders", Channel: "billing", Outcome: nsq.OutcomeFinished, Age: time.Second, Waited: time.Millisecond, Took: time.Millisecond,
 }
 
-// Once the series exist, a message and a publish cost no memory.
+// Once the series exist, a message and a publish allocate nothing.
 func TestHooksAllocateNothing(t *testing.T) {
 	e := export(t)
 	publish := nsq.PublishedEvent{Topic: "orders", Addr: "n:1", Messages: 1, Bytes: 100}
@@ -264,7 +264,7 @@ func BenchmarkHandled(b *testing.B) {
 	}
 }
 
-// What the histograms of Handled cost by themselves.
+// BenchmarkThreeHistograms measures the histograms of Handled by themselves.
 func BenchmarkThreeHistograms(b *testing.B) {
 	handling := prometheus.NewHistogram(prometheus.HistogramOpts{Buckets: defaultBuckets})
 	wait := prometheus.NewHistogram(prometheus.HistogramOpts{Buckets: defaultBuckets})

@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "write the dashboards")
 
-// The dashboards are what dashboards.go says: go test . -update writes them.
+// The files are what dashboards.go says. go test . -update writes them.
 func TestDashboards(t *testing.T) {
 	for name, d := range dashboards {
 		text, err := d.json()
@@ -41,7 +41,7 @@ func TestDashboards(t *testing.T) {
 	}
 }
 
-// Panels have an own place, ID and description, and those with graphs have queries.
+// Each panel has its own place and ID and a description, and each graph has queries.
 func TestPanels(t *testing.T) {
 	for name, d := range dashboards {
 		taken, ids := map[gridPos]string{}, map[int]bool{}
@@ -88,7 +88,7 @@ func metrics(t *testing.T) map[string][]string {
 	return all
 }
 
-// All queries can be parsed, and name only what is exported.
+// All queries parse, and use only metrics and labels that are exported.
 func TestQueries(t *testing.T) {
 	panels, err := dashboardQueries()
 	if err != nil {
@@ -148,7 +148,7 @@ func faults(expr string, exported map[string][]string) (found []string) {
 	return found
 }
 
-// The check finds what it is there to find.
+// faults finds the mistakes that it is meant to find.
 func TestFaults(t *testing.T) {
 	exported := map[string][]string{"a_total": {"topic"}}
 	for expr, want := range map[string]string{
