@@ -246,7 +246,11 @@ func (c *Consumer) mayConnect() error {
 // not connect to.
 func (c *Consumer) DisconnectFromNSQD(addr string) error {
 	result := make(chan error, 1)
-	if !c.post(func(now time.Time) { c.loop.machine.Disconnect(now, addr, c.loop.call(result)) }) {
+	disconnect := func(now time.Time) {
+		c.loop.machine.Disconnect(now, addr, c.loop.call(result))
+		c.loop.forgetUnknown()
+	}
+	if !c.post(disconnect) {
 		return ErrNotConnected
 	}
 	return <-result

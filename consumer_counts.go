@@ -1,5 +1,7 @@
 package nsq
 
+import "maps"
+
 // Counts say what became of messages. No count ever falls, so all of them can be exported
 // as counters. At any time
 //
@@ -48,22 +50,23 @@ func (cc *consumerConn) counts() *Counts {
 // pastCounts are the counts of connections that have ended. The run loop owns them.
 type pastCounts struct {
 	sum    Counts
-	byNSQD map[string]Counts // by address, of the nsqds that the Consumer knew when a connection last ended
+	byNSQD map[string]Counts // of the nsqds that the Consumer knows
 }
 
-// add adds the counts of a connection that has ended. known reports whether the Consumer
-// still knows an address. Other addresses are removed, or those of nsqds that come and go
-// would pile up.
-func (p *pastCounts) add(addr string, c *Counts, known func(addr string) bool) {
+// add adds the counts of a connection that has ended.
+func (p *pastCounts) add(addr string, c *Counts) {
 	p.sum.add(c)
 	of := p.byNSQD[addr]
 	of.add(c)
 	p.byNSQD[addr] = of
-	for a := range p.byNSQD {
-		if !known(a) {
-			delete(p.byNSQD, a)
-		}
-	}
+}
+
+// forgetUnknown forgets what the Consumer has counted of nsqds that it no longer knows.
+// Call it whenever it may have let one go. Otherwise the addresses of nsqds that come and
+// go would stay for ever, and one that comes back would bring its old counts along: a
+// reader that has kept them, and sees the nsqd as a new one, would add them twice.
+func (l *runLoop) forgetUnknown() {
+	maps.DeleteFunc(l.past.byNSQD, func(addr string, _ Counts) bool { return !l.knows(addr) })
 }
 
 // share adds the counts of earlier connections to an nsqd to the first of its entries. The

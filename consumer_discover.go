@@ -198,6 +198,7 @@ func (c *Consumer) discovered(result discover.Result) {
 	c.post(func(now time.Time) {
 		c.loop.lookupds = states
 		c.loop.machine.Discovered(now, responses)
+		c.loop.forgetUnknown()
 	})
 }
 

@@ -282,7 +282,8 @@ func (l *runLoop) close(do control.Close) {
 func (l *runLoop) down(now time.Time, conn *consumerConn, err error) {
 	delete(l.conns, conn.id)
 	conn.lost()
-	l.past.add(conn.addr, conn.counts(), l.knows)
+	l.past.add(conn.addr, conn.counts())
+	l.forgetUnknown()
 	ended := conn.link.Stats()
 	l.justLost = int(ended.Unsent + ended.Orphaned) // #nosec G115 -- few
 	l.show()

@@ -161,3 +161,56 @@ func TestSnapshotReadsWell(t *testing.T) {
 		t.Errorf("%v: %s", err, text)
 	}
 }
+
+// An nsqd that the Consumer let go while it was not connected, and took again, counts from
+// 0. A reader that adds up what it counts would otherwise add the old counts twice.
+func TestCountsOfAnNSQDThatComesBack(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.LookupdPollInterval, s.cfg.LookupdPollJitter = time.Minute, 0
+		a, b := s.nsqd("a:1"), s.nsqd("b:1")
+		l := s.lookupd("l:1", b)
+		s.consumer(1, noError)
+		of := func(addr string) Counts {
+			for _, c := range s.c.Snapshot().Connections {
+				if c.Addr == addr {
+					return c.Counts
+				}
+			}
+			return Counts{}
+		}
+		s.connect(a)
+		s.discover("l:1")
+		flood(a, 3)
+		flood(b, 2)
+		after(time.Second)
+		if of("a:1").Received != 3 || of("b:1").Received != 2 {
+			s.Fatalf("%+v", s.c.Snapshot())
+		}
+
+		s.net.Refuse("a:1", nil)
+		a.Disconnect(a.Clients()[0].Conn)
+		after(time.Second)
+		if got := of("a:1"); got.Received != 3 { // lost, and waiting for the redial
+			s.Errorf("%+v", got)
+		}
+		if err := s.c.DisconnectFromNSQD("a:1"); err != nil {
+			s.Fatal(err)
+		}
+		s.net.Allow("a:1")
+		s.connect(a)
+		if got := of("a:1"); got != (Counts{}) {
+			s.Errorf("a was let go and is back with %+v", got)
+		}
+
+		s.net.Refuse("b:1", nil)
+		l.Unregister("t", "b:1")
+		b.Disconnect(b.Clients()[0].Conn)
+		after(10 * time.Minute)
+		s.net.Allow("b:1")
+		l.Register("t", "b:1")
+		after(2 * time.Minute)
+		if got := s.c.Snapshot(); of("b:1") != (Counts{}) || len(got.Connections) != 2 || got.Received != 5 {
+			s.Errorf("b was let go and is back: %+v", got)
+		}
+	})
+}
