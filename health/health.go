@@ -132,12 +132,16 @@ func split(err error) []error {
 	if err == nil {
 		return nil
 	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok || errors.Join(joined.Unwrap()...).Error() != err.Error() {
+	several, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	joined := errors.Join(several.Unwrap()...) // nil if there is none in it
+	if joined == nil || joined.Error() != err.Error() {
 		return []error{err}
 	}
 	var all []error
-	for _, err := range joined.Unwrap() {
+	for _, err := range several.Unwrap() {
 		all = append(all, split(err)...)
 	}
 	return all

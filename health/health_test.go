@@ -328,3 +328,19 @@ func TestNilChecker(t *testing.T) {
 	}()
 	health.Ready(nil)
 }
+
+// emptyError says that it joins errors, of which there are none.
+type emptyError struct{}
+
+func (emptyError) Error() string   { return "empty" }
+func (emptyError) Unwrap() []error { return nil }
+
+// An error that joins no errors is shown as it is.
+func TestErrorThatJoinsNothing(t *testing.T) {
+	w := httptest.NewRecorder()
+	checker := health.CheckerFunc(func() error { return emptyError{} })
+	health.Ready(checker).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+	if body := w.Body.String(); w.Code != http.StatusServiceUnavailable || !strings.Contains(body, `"error":"empty"`) {
+		t.Errorf("%d: %s", w.Code, body)
+	}
+}
