@@ -28,12 +28,13 @@ type hooks struct {
 
 	// queue holds the events for the goroutine. It is nil if no hook needs the goroutine,
 	// which does not run then.
-	queue   *mailbox
-	taken   []func(time.Time) // out of the queue and not yet told; only the goroutine uses it
-	waiting atomic.Int64
-	dropped atomic.Int64
-	end     chan struct{} // closed by finish
-	ended   chan struct{} // closed when the goroutine has ended, or if there is none
+	queue    *mailbox
+	taken    []func(time.Time) // out of the queue and not yet told; only the goroutine uses it
+	waiting  atomic.Int64
+	dropped  atomic.Int64
+	stopping bool          // the last event has been taken; only the goroutine uses it
+	end      chan struct{} // closed by finish
+	ended    chan struct{} // closed when the goroutine has ended, or if there is none
 }
 
 // newHooks returns the hooks of a Config, and starts their goroutine if a hook runs on it.
@@ -95,11 +96,15 @@ func (h *hooks) run() {
 }
 
 // finish queues the last event, which is never dropped, and returns a channel that is
-// closed when all hooks have returned. Later events are ignored.
+// closed when all hooks have returned. Later events are ignored: there may be some, such as
+// that of a dial that the stop did not wait for.
 func (h *hooks) finish(last StoppedEvent) <-chan struct{} {
-	if len(h.stopped) > 0 {
-		h.waiting.Store(0) // makes room
-		tell(h, h.stopped, last)
+	if h.queue != nil {
+		last.set(EventMeta{At: time.Now(), Dropped: int(h.dropped.Swap(0))})
+		h.queue.post(func(time.Time) {
+			h.stopping = true
+			h.stopped.call(h.log, last)
+		})
 	}
 	close(h.end)
 	return h.ended
@@ -121,7 +126,9 @@ func tell[E any, P interface {
 	P(&event).set(EventMeta{At: time.Now(), Dropped: int(h.dropped.Swap(0))})
 	h.queue.post(func(time.Time) {
 		h.waiting.Add(-1)
-		list.call(h.log, event)
+		if !h.stopping {
+			list.call(h.log, event)
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"runtime"
 	"slices"
 	"sync"
@@ -367,5 +368,32 @@ func TestHookEndsItsGoroutine(t *testing.T) {
 	}, func(s *scene) {
 		s.cfg.Logger = slog.New(slog.DiscardHandler)
 		s.cfg.Hooks = []Hooks{{Published: func(PublishedEvent) { runtime.Goexit() }}}
+	})
+}
+
+// Stopped is the last event, also if a dial that the stop did not wait for ends after it.
+func TestNothingIsToldAfterStopped(t *testing.T) {
+	inScene(t, func(s *scene) {
+		ended, told := make(chan struct{}), make(chan struct{})
+		h := toldBy(s)
+		s.cfg.Hooks = append(s.cfg.Hooks, Hooks{Stopped: func(StoppedEvent) { <-told }})
+		s.cfg.StopTimeout = time.Second
+		dial := s.cfg.DialContext
+		s.cfg.DialContext = func(_ context.Context, network, addr string) (net.Conn, error) {
+			<-ended
+			return dial(context.Background(), network, addr)
+		}
+		d := s.nsqd("a:1")
+		p, err := NewProducer(d.Addr(), s.cfg)
+		if err != nil {
+			s.Fatal(err)
+		}
+		go func() { _ = p.Ping() }()
+		synctest.Wait()
+		p.Stop()
+		close(ended)
+		synctest.Wait()
+		close(told)
+		h.expect(s, []string{"stopped a:1 after 1s"})
 	})
 }
