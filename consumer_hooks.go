@@ -95,9 +95,18 @@ func (c *Consumer) tellHandled(w *worker, m *Message, end ending) {
 	c.hooks.handled.call(c.log, e)
 }
 
+// hookGrace is how long a Shutdown waits for hooks once its context has ended.
+const hookGrace = 100 * time.Millisecond
+
+// hurry makes a stop wait no longer for handlers, and hardly any longer for hooks.
+func (l *runLoop) hurry(now time.Time) {
+	l.hurried = true
+	l.machine.Hurry(now)
+}
+
 // awaitHooks tells hooks that the Consumer has stopped, and waits until all hooks have
-// returned, for stop_timeout at most. Meanwhile it runs events, because a hook may be
-// waiting for a Snapshot.
+// returned: for stop_timeout at most, or for hookGrace once a Shutdown is in a hurry.
+// Meanwhile it runs events, because a hook may be waiting for a Snapshot.
 func (l *runLoop) awaitHooks() {
 	h := l.c.hooks
 	ended := h.finish(StoppedEvent{
@@ -105,17 +114,22 @@ func (l *runLoop) awaitHooks() {
 	})
 	timer := time.NewTimer(l.c.cfg.StopTimeout)
 	defer timer.Stop()
+	hurried := false
 	for {
 		for _, event := range l.c.mail.take() {
 			event(time.Now())
 			l.carryOut()
+		}
+		if l.hurried && !hurried {
+			hurried = true
+			timer.Reset(hookGrace)
 		}
 		select {
 		case <-ended:
 			return
 		case <-l.c.mail.wake:
 		case <-timer.C:
-			l.c.log.Warn("a hook has not returned within stop_timeout, not waiting for it any longer")
+			l.c.log.Warn("a hook has not returned in time, not waiting for it any longer")
 			return
 		}
 	}

@@ -334,6 +334,38 @@ func TestHooksBlock(t *testing.T) {
 	})
 }
 
+// Shutdown is bounded by its context, also if a hook does not return.
+func TestShutdownDoesNotWaitForHooks(t *testing.T) {
+	inScene(t, func(s *scene) {
+		release := make(chan struct{})
+		defer close(release)
+		s.cfg.Hooks = []Hooks{{Connected: func(ConnectEvent) { <-release }}}
+		s.cfg.StopTimeout = time.Hour
+		s.consumer(1, noError)
+		s.connect(s.nsqd("a:1"))
+		if took, err := s.shutdown(time.Second); took < time.Second || took > 2*time.Second || err != nil {
+			s.Errorf("Shutdown took %v, with an error of %v", took, err)
+		}
+	})
+}
+
+// Shutdown is bounded by its context, also if another stop waits for the hooks already.
+func TestShutdownDuringAStopThatWaitsForHooks(t *testing.T) {
+	inScene(t, func(s *scene) {
+		release := make(chan struct{})
+		defer close(release)
+		s.cfg.Hooks = []Hooks{{Stopped: func(StoppedEvent) { <-release }}}
+		s.cfg.StopTimeout = time.Hour
+		s.consumer(1, noError)
+		s.connect(s.nsqd("a:1"))
+		s.c.Stop()
+		after(time.Minute)
+		if took, err := s.shutdown(time.Second); took < time.Second || took > 2*time.Second || err != nil {
+			s.Errorf("Shutdown took %v, with an error of %v", took, err)
+		}
+	})
+}
+
 // Without a hook that needs it, there is no goroutine, and hooks cost nothing.
 func TestHooksWithoutGoroutine(t *testing.T) {
 	h := newHooks([]Hooks{{Handled: func(HandledEvent) {}, Published: func(PublishedEvent) {}}, {}}, nil)

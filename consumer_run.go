@@ -32,6 +32,7 @@ type runLoop struct {
 	over     bool // the machine has commanded Done
 
 	stopBegan time.Time
+	hurried   bool // the context of a Shutdown has ended
 
 	commands []control.Command // scratch
 }

@@ -34,15 +34,15 @@ func (c *Consumer) Stopped() <-chan struct{} { return c.stopped }
 //
 // It returns nil if all handlers have returned, the messages that they began are acked
 // or requeued, and all acks and requeues were sent. Otherwise it returns a
-// [*StopError], which wraps the context's cause. A handler must not call Shutdown: it
-// would wait for itself.
+// [*StopError], which wraps the context's cause. A handler must not call Shutdown, nor a
+// hook: it would wait for itself.
 func (c *Consumer) Shutdown(ctx context.Context) error {
 	c.queue.seal()
 	c.post(func(now time.Time) { c.loop.machine.Stop(now, time.Time{}) })
 	select {
 	case <-c.StopChan:
 	case <-ctx.Done():
-		c.post(func(now time.Time) { c.loop.machine.Hurry(now) })
+		c.post(c.loop.hurry)
 		<-c.StopChan // well under a second from here on
 	}
 	return c.stopError(context.Cause(ctx))

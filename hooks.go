@@ -57,7 +57,10 @@ type Hooks struct {
 	PoolChanged func(PoolEvent)
 	// Stopped is called last. The stop ends when Stopped has returned, or after
 	// stop_timeout: only then is a Consumer's StopChan closed, and only then do
-	// Producer.Stop and ProducerPool.Stop return. So no hook may wait for the end of a stop.
+	// Producer.Stop and ProducerPool.Stop return. Once the context of a Shutdown has ended,
+	// the Consumer waits for a tenth of a second only. No hook may wait for the end of a
+	// stop. Handlers and publishes that the stop did not wait for may call Handled and
+	// Published later.
 	Stopped func(StoppedEvent)
 }
 
