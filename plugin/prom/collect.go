@@ -68,8 +68,9 @@ func (m *Metrics) readConsumers() {
 	}
 	var stopped []*nsq.Consumer
 	for c, r := range consumers {
-		if m.read(r) {
+		if names, ended := m.read(r); ended {
 			stopped = append(stopped, c)
+			m.forget(names) // the hook may have come before this reading
 		}
 	}
 	m.mu.Lock()

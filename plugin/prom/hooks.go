@@ -95,7 +95,11 @@ func (m *Metrics) stopped(e nsq.StoppedEvent) {
 		m.publications.forget(func(names publicationKey) bool { return names.nsqd == e.Addr })
 		return
 	}
-	ended := subscriptionKey{e.Topic, e.Channel}
+	m.forget(subscriptionKey{e.Topic, e.Channel})
+}
+
+// forget forgets the names of a Consumer that has stopped.
+func (m *Metrics) forget(ended subscriptionKey) {
 	m.subscriptions.forget(func(names subscriptionKey) bool { return names == ended })
 	m.outcomes.forget(func(names outcomeKey) bool { return names.subscriptionKey == ended })
 }

@@ -276,3 +276,22 @@ func BenchmarkThreeHistograms(b *testing.B) {
 		age.Observe(message.Age.Seconds())
 	}
 }
+
+// A scrape after the stop leaves no names behind either, nor does a handler that returns
+// after it.
+func TestScrapeAfterTheStopForgets(t *testing.T) {
+	e := export(t)
+	for i := range 10 {
+		channel := "tail" + strconv.Itoa(i) + "#ephemeral"
+		c := e.fake("t", channel, conn("n:1", 1, 1))
+		e.hooks.Handled(nsq.HandledEvent{Topic: "t", Channel: channel, Outcome: nsq.OutcomeFinished})
+		e.gather()
+		e.hooks.Stopped(nsq.StoppedEvent{Topic: "t", Channel: channel})
+		e.hooks.Handled(nsq.HandledEvent{Topic: "t", Channel: channel, Outcome: nsq.OutcomeFinished})
+		c.stop()
+		e.gather()
+	}
+	if left := len(*e.outcomes.byNames.Load()) + len(*e.subscriptions.byNames.Load()); left > 0 {
+		t.Errorf("%d names are left", left)
+	}
+}

@@ -132,15 +132,16 @@ type reading struct {
 }
 
 // read adds what a Consumer has counted since its last reading, and its state unless it
-// has stopped.
-func (m *Metrics) read(r *reading) (stopped bool) {
+// has stopped. It returns the Consumer's names.
+func (m *Metrics) read(r *reading) (names subscriptionKey, stopped bool) {
 	select {
 	case <-r.stopped: // checked before the snapshot, so that a stopped Consumer is read once more
 		stopped = true
 	default:
 	}
 	snapshot := r.source()
-	s := m.subscriptions.get(subscriptionKey{snapshot.Topic, snapshot.Channel})
+	names = subscriptionKey{snapshot.Topic, snapshot.Channel}
+	s := m.subscriptions.get(names)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = true
@@ -165,7 +166,7 @@ func (m *Metrics) read(r *reading) (stopped bool) {
 		s.live = true
 		s.consumer(snapshot)
 	}
-	return stopped
+	return names, stopped
 }
 
 func (l *nsqdLink) state(conn nsq.ConnectionSnapshot) {
