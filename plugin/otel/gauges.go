@@ -19,7 +19,9 @@ import (
 func (t *Telemetry) Consumer(c *nsq.Consumer) {
 	t.gauges.mu.Lock()
 	defer t.gauges.mu.Unlock()
-	t.gauges.consumers = append(t.gauges.consumers, c)
+	if !slices.Contains(t.gauges.consumers, c) {
+		t.gauges.consumers = append(t.gauges.consumers, c)
+	}
 }
 
 // gauges are the instruments that show the state of Consumers.

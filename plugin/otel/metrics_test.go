@@ -107,6 +107,19 @@ func TestGauges(t *testing.T) {
 	})
 }
 
+// A Consumer that is added twice counts once.
+func TestConsumerAddedTwice(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 5
+		c := s.consume(func(context.Context, *nsq.Message) error { return nil })
+		s.Consumer(c)
+		after(time.Second)
+		if got := strings.TrimSpace(s.shown(t, "nsq.consumer.ready")); !strings.HasSuffix(got, " = 5") {
+			t.Error(got)
+		}
+	})
+}
+
 // TestBackoffGauge has two Consumers of one channel. The gauge shows the one that backs off.
 func TestBackoffGauge(t *testing.T) {
 	inScene(t, func(s *scene) {
