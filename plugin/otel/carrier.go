@@ -17,7 +17,8 @@ import (
 // called from many goroutines at once, and must not change a body in place.
 type Carrier interface {
 	// Inject returns a body with the fields in it. Their names are those of the
-	// propagator, such as traceparent.
+	// propagator, such as traceparent. A field that is empty is taken out of the body, which
+	// may have come with one.
 	Inject(body []byte, fields propagation.MapCarrier) []byte
 	// Extract returns the fields of a body that was delivered, or nil if it has none. ctx
 	// is the message's context.
@@ -27,7 +28,8 @@ type Carrier interface {
 // JSONField returns a Carrier that writes the named fields of the propagator, such as
 // "traceparent", as members of a JSON object. Consumers without a Carrier see a JSON object
 // with more members. Bodies that are not JSON objects are left as they are. If a body has
-// the member already, as a forwarded one may, it is replaced.
+// the member already, as a forwarded one may, it is replaced, or taken out if the new trace
+// context does not have it.
 //
 // Only the named fields travel: add "tracestate" or "baggage" if you use them. A name
 // consists of letters, digits, "-" and "_", and has at least one letter or "_". [New]
@@ -52,7 +54,7 @@ func (f jsonFields) check() error {
 	return nil
 }
 
-// Inject sets the members.
+// Inject sets the members, and deletes those that are empty.
 func (f jsonFields) Inject(body []byte, fields propagation.MapCarrier) []byte {
 	if !isObject(body) || !gjson.ValidBytes(body) {
 		return body
@@ -62,11 +64,13 @@ func (f jsonFields) Inject(body []byte, fields propagation.MapCarrier) []byte {
 		if !ok {
 			continue
 		}
-		with, err := sjson.SetBytes(body, name, value)
-		if err != nil {
-			continue // only paths that check refuses are errors
+		set := func() ([]byte, error) { return sjson.SetBytes(body, name, value) }
+		if value == "" {
+			set = func() ([]byte, error) { return sjson.DeleteBytes(body, name) }
 		}
-		body = with
+		if with, err := set(); err == nil { // only paths that check refuses are errors
+			body = with
+		}
 	}
 	return body
 }

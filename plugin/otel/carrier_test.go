@@ -135,3 +135,49 @@ func FuzzJSONField(f *testing.F) {
 		}
 	})
 }
+
+// Whatever the object, what Inject writes is what Extract and other parsers of JSON find.
+func TestJSONFieldOnOddObjects(t *testing.T) {
+	c := JSONField("traceparent")
+	for _, body := range []string{
+		`{"trace\u0070arent":"old"}`,
+		`{"\u0074raceparent":"old","a":1}`,
+		`{"traceparent":{"traceparent":"x"}}`,
+		`{"traceparent":[1,2]}`,
+		`{"":1}`, `{"\"":1}`, `{"a\\":1}`, `{"traceparent":1e400}`,
+		"{\n\t\"a\": 12345678901234567890123456789\r\n}\n",
+		"{\"\xff\":\"\xfe\"}",
+	} {
+		data := c.Inject([]byte(body), propagation.MapCarrier{"traceparent": "tp"})
+		if !json.Valid(data) {
+			t.Errorf("%q became %q, which is no JSON", body, data)
+		}
+		if got := c.Extract(context.Background(), data).Get("traceparent"); got != "tp" {
+			t.Errorf("%q became %q: extracted %q", body, data, got)
+		}
+		var other map[string]any
+		if err := json.Unmarshal(data, &other); err == nil && other["traceparent"] != "tp" {
+			t.Errorf("%q became %q: other parsers find %v", body, data, other["traceparent"])
+		}
+	}
+}
+
+// A body that is forwarded keeps no part of the trace context with which it came: the
+// tracestate of one trace must not go with the traceparent of another.
+func TestForwardedBodiesLoseOldContext(t *testing.T) {
+	r := newRecorder(t)
+	ctx := propagation.TraceContext{}.Extract(t.Context(), propagation.MapCarrier{
+		"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	})
+	old := propagation.MapCarrier{"traceparent": "old", "tracestate": "vendor=old", "baggage": "a=old"}
+	for _, c := range []Carrier{JSONField("traceparent", "tracestate", "baggage"), Envelope()} {
+		body := r.inject(ctx, c, c.Inject([]byte(`{"a":1}`), old))
+		got := c.Extract(t.Context(), body)
+		if tp := got.Get("traceparent"); !strings.HasPrefix(tp, "00-0af7") || got.Get("tracestate") != "" || got.Get("baggage") != "" {
+			t.Errorf("%T: %s", c, body)
+		}
+		if strings.Contains(string(body), "old") {
+			t.Errorf("%T: %s", c, body)
+		}
+	}
+}

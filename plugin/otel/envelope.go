@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"go.opentelemetry.io/otel/propagation"
 
@@ -25,14 +26,18 @@ func Envelope() Carrier { return sealed{} }
 
 type sealed struct{}
 
-// Inject adds headers.
+// Inject sets headers, and deletes those that are empty.
 func (sealed) Inject(body []byte, fields propagation.MapCarrier) []byte {
 	h, inner, ok := envelope.Open(body)
 	if !ok {
 		h = envelope.Header{}
 	}
 	for name, value := range fields {
-		h.Set(name, value)
+		if value == "" {
+			delete(h, strings.ToLower(name)) // as Header has it
+		} else {
+			h.Set(name, value)
+		}
 	}
 	with := envelope.Seal(h, inner)
 	if len(with)-len(inner) > envelope.MaxHeaderLen {
