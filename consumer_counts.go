@@ -19,9 +19,13 @@ type Counts struct {
 	Unsent   uint64 // FINs and REQs given to a connection that ended before it had sent them
 	Refused  uint64 // FINs, REQs and TOUCHes that nsqd refused, mostly because they were late
 
-	GivenUp   uint64 // messages that were delivered more than max_attempts times; among Finished
-	Discarded uint64 // messages whose handlers returned Discard; among Finished
-	Panicked  uint64 // messages whose handlers panicked; among Requeued
+	// These say why messages were finished or requeued. They also count messages that the
+	// handler has acked by itself, those whose lease or connection had ended by then, which
+	// are among Lost, and those whose FIN is about to be sent. So they may exceed Finished
+	// and Requeued.
+	GivenUp   uint64 // messages that were delivered more than max_attempts times
+	Discarded uint64 // messages whose handlers returned Discard
+	Panicked  uint64 // messages whose handlers panicked
 }
 
 func (s *Counts) add(other *Counts) {

@@ -22,9 +22,13 @@ import "time"
 // included. While one blocks, events wait. When 4096 events wait, further ones are dropped
 // and counted in the Dropped of the next event. Stopped is the last call.
 //
+// A hook that does not return holds up no stop for ever. A Handled hook counts as part of
+// its handler. For a Published hook that holds up nsqd's replies, a stop waits until
+// stop_timeout is over, and a second more. For the other hooks see Stopped.
+//
 // No hook runs under a lock. A panic of a hook is recovered and does not affect the message
 // or the publish. The first panic of each hook is logged. A hook should not call
-// runtime.Goexit, as t.FailNow does, because that ends the goroutine that the hook runs on.
+// runtime.Goexit, as t.FailNow does: the caller of a publish may then get no result.
 // If a Config has several Hooks, they are called in order. No event holds a message body, a
 // secret or a password, except for HandledEvent.Message, which a Handled hook must not keep.
 type Hooks struct {

@@ -397,3 +397,38 @@ func TestNothingIsToldAfterStopped(t *testing.T) {
 		h.expect(s, []string{"stopped a:1 after 1s"})
 	})
 }
+
+// A Published hook that does not return holds up the goroutine that reads nsqd's replies,
+// but not a stop.
+func TestStopDoesNotWaitForPublishedHooks(t *testing.T) {
+	type client interface {
+		PublishAsync(topic string, body []byte, done chan *ProducerTransaction, args ...any) error
+		Stop()
+	}
+	for name, newClient := range map[string]func(addr string, cfg *Config) (client, error){
+		"producer": func(addr string, cfg *Config) (client, error) { return NewProducer(addr, cfg) },
+		"pool":     func(addr string, cfg *Config) (client, error) { return NewProducerPool([]string{addr}, cfg) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				release := make(chan struct{})
+				defer close(release)
+				s.cfg.Hooks = []Hooks{{Published: func(PublishedEvent) { <-release }}}
+				s.cfg.StopTimeout = 10 * time.Second
+				p, err := newClient(s.nsqd("a:1").Addr(), s.cfg)
+				if err != nil {
+					s.Fatal(err)
+				}
+				if err := p.PublishAsync("t", []byte("m"), make(chan *ProducerTransaction, 1)); err != nil {
+					s.Fatal(err)
+				}
+				synctest.Wait()
+				start := time.Now()
+				p.Stop()
+				if took := time.Since(start); took < s.cfg.StopTimeout || took > s.cfg.StopTimeout+endGrace {
+					s.Errorf("the stop took %v", took)
+				}
+			})
+		})
+	}
+}

@@ -81,5 +81,31 @@ func (n *connector) drain(limit, urgent context.Context) {
 			return
 		}
 	}
-	n.wg.Wait()
+	n.awaitEnd(limit)
+}
+
+// endGrace is how long a stop waits for the end of a connection that it has cut.
+const endGrace = time.Second
+
+// awaitEnd waits until the connection has ended, for endGrace at most once limit has ended
+// and the connection was cut. Its end takes no time, unless a Published hook, which runs
+// on the link's goroutine, does not return. Then the goroutine stays as long as the hook.
+func (n *connector) awaitEnd(limit context.Context) {
+	ended := make(chan struct{})
+	go func() {
+		n.wg.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return
+	case <-limit.Done():
+	}
+	grace := time.NewTimer(endGrace)
+	defer grace.Stop()
+	select {
+	case <-ended:
+	case <-grace.C:
+		n.log.Warn("the connection has not ended in time, stopping without it: does a Published hook block?")
+	}
 }
