@@ -104,15 +104,19 @@ func (p *Publisher) MultiPublishContext(ctx context.Context, topic string, bodie
 func (p *Publisher) create(ctx context.Context, topic string, carrier Carrier, bodies, traced [][]byte) []trace.Link {
 	links := make([]trace.Link, len(bodies))
 	for i, body := range bodies {
-		ctx, span := p.start(ctx, creating, topic, trace.SpanKindProducer)
-		traced[i] = p.t.inject(ctx, carrier, body)
-		if span.IsRecording() {
-			span.SetAttributes(bodySizeKey.Int(len(traced[i])))
-		}
-		span.End()
-		links[i].SpanContext = span.SpanContext()
+		traced[i], links[i].SpanContext = p.createOne(ctx, topic, carrier, body)
 	}
 	return links
+}
+
+func (p *Publisher) createOne(ctx context.Context, topic string, carrier Carrier, body []byte) ([]byte, trace.SpanContext) {
+	ctx, span := p.start(ctx, creating, topic, trace.SpanKindProducer)
+	defer span.End()
+	traced := p.t.inject(ctx, carrier, body)
+	if span.IsRecording() {
+		span.SetAttributes(bodySizeKey.Int(len(traced)))
+	}
+	return traced, span.SpanContext()
 }
 
 func (p *Publisher) start(ctx context.Context, op operation, topic string, kind trace.SpanKind, opts ...trace.SpanStartOption) (context.Context, trace.Span) {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
+
 	"github.com/rdyhq/nsq"
 )
 
@@ -206,3 +208,26 @@ func TestCannotDefer(t *testing.T) {
 }
 
 var _ nsq.Publisher = (*Publisher)(nil)
+
+// panicking is a Carrier that panics.
+type panicking struct{ Carrier }
+
+func (panicking) Inject([]byte, propagation.MapCarrier) []byte { panic("carrier") }
+
+// TestSpansEndInAPanic of the user's code.
+func TestSpansEndInAPanic(t *testing.T) {
+	for name, publish := range publishes {
+		r := newRecorder(t, WithCarrier(panicking{}))
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			_ = publish(r.Publisher(&recorded{}))
+		}()
+		if n := len(r.spans.GetSpans()); n != 1 {
+			t.Errorf("%s: %d spans have ended, want 1", name, n)
+		}
+	}
+}
