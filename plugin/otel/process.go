@@ -86,10 +86,11 @@ func endProcess(ctx context.Context, span trace.Span, m *nsq.Message, err error)
 }
 
 // leaseLost returns why nsqd delivers a message again whatever its handler returned, or nil
-// if it does not.
+// if it does not. A stop is no such reason: it ends the context half a second before it
+// ceases to send acks.
 func leaseLost(ctx context.Context) error {
 	cause := context.Cause(ctx)
-	for _, lost := range []error{nsq.ErrMessageTimedOut, nsq.ErrConnectionLost, nsq.ErrStopped} {
+	for _, lost := range []error{nsq.ErrMessageTimedOut, nsq.ErrConnectionLost} {
 		if errors.Is(cause, lost) {
 			return cause
 		}

@@ -321,3 +321,22 @@ func TestEnclosingSpan(t *testing.T) {
 	      link to 
 	      event finish`)
 }
+
+// TestStopEndsContext: a handler that returns when a stop ends its context is still acked.
+func TestStopEndsContext(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.StopTimeout = time.Second
+		c := s.consume(func(ctx context.Context, _ *nsq.Message) error { <-ctx.Done(); return nil })
+		s.nsqd.Publish("orders", "hello")
+		after(time.Second)
+		stop(c)
+		if got := s.nsqd.Stats("orders", "billing"); got.Finished != 1 {
+			t.Errorf("%+v", got)
+		}
+		equal(t, traces(s.spans.GetSpans(), append(only, messageIDKey)...), `
+		process orders CONSUMER
+		    nsq.message.attempts=1
+		    nsq.outcome=finished
+		    event finish`)
+	})
+}
