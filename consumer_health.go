@@ -3,6 +3,7 @@ package nsq
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/wire"
@@ -146,7 +147,7 @@ func (c *Consumer) checkConnected() (HealthCause, error) {
 		default:
 			return CauseStopping, errStopping
 		}
-	case len(c.connected.Load().open) > 0:
+	case slices.ContainsFunc(c.connected.Load().open, func(cc *consumerConn) bool { return !cc.draining.Load() }):
 		return "", nil
 	}
 	seen := c.discovery.seen.Load()

@@ -65,6 +65,21 @@ func TestHealthOfConnections(t *testing.T) {
 			s.health("")
 		})
 	})
+	t.Run("nsqd that was let go", func(t *testing.T) {
+		inScene(t, func(s *scene) {
+			d := s.nsqd("a:1")
+			release := make(chan struct{})
+			s.consumer(1, func(*Message) error { <-release; return nil })
+			s.connect(d)
+			flood(d, 1)
+			synctest.Wait()
+			if err := s.c.DisconnectFromNSQD("a:1"); err != nil {
+				s.Fatal(err)
+			}
+			s.health("not_connected") // though the connection ends only with the handler
+			close(release)
+		})
+	})
 	t.Run("refused nsqd", func(t *testing.T) {
 		inScene(t, func(s *scene) {
 			s.consumer(1, noError)
