@@ -84,7 +84,7 @@ func (c *Consumer) tellHandled(w *worker, m *Message, end ending) {
 	e := HandledEvent{
 		Topic: c.topic, Channel: c.channel, Message: m, Outcome: end.shownAs(m), Err: end.err,
 		Age:    time.Duration(now.UnixNano()-m.Timestamp) - (elapsed - w.now),
-		Waited: w.now - m.received,
+		Waited: max(w.now-m.received, 0), // m may have come after the worker read the clock
 		Took:   elapsed - w.now,
 	}
 	e.Delay = end.requeueDelay(e.Outcome, m)

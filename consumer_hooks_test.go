@@ -215,6 +215,20 @@ func TestHooksHearOfWaiting(t *testing.T) {
 	})
 }
 
+// Waited is never negative, or the sum of a histogram would fall. A message may arrive after
+// the worker has read the clock and before it has the queue's lock.
+func TestWaitedIsNotNegative(t *testing.T) {
+	inScene(t, func(s *scene) {
+		var waited time.Duration
+		s.cfg.Hooks = []Hooks{{Handled: func(e HandledEvent) { waited = e.Waited }}}
+		c := s.consumer(1, noError)
+		c.tellHandled(&worker{now: time.Second}, &Message{received: 2 * time.Second}, ending{})
+		if waited != 0 {
+			s.Errorf("waited %v", waited)
+		}
+	})
+}
+
 // Hooks may call any method. They are called in the order of the Config.
 func TestHooksCallMethods(t *testing.T) {
 	inScene(t, func(s *scene) {
