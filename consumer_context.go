@@ -12,10 +12,11 @@ import (
 //
 //   - [ErrMessageTimedOut]: the lease is over. Err is context.DeadlineExceeded.
 //   - [ErrConnectionLost]: the connection that delivered the message is gone.
-//   - [ErrStopped]: the Consumer is stopping and no longer waits for handlers.
+//   - [ErrStopped]: the Consumer is stopping and waits for handlers half a second more.
 //
-// With each of these nsqd delivers the message again, so abandon the work. For a
-// message that no Consumer received Context returns context.Background.
+// With the first two nsqd delivers the message again, and with the last one as well unless
+// the handler returns in time, so abandon the work. For a message that no Consumer received
+// Context returns context.Background.
 //
 // The deadline is the end of the lease at the first call of Context; with auto_touch,
 // the latest that the lease can end. It does not move: after the handler's own

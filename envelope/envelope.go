@@ -16,6 +16,11 @@
 // publisher seals any. Upgrade consumers first: one that does not open envelopes gets the
 // headers as part of the body.
 //
+// A plain body may happen to be an envelope, or be made to look like one. So headers deserve
+// no more trust than bodies: an author of whole bodies is an author of headers. A publisher
+// that passes on what others have written puts it into an envelope of its own, if need be
+// one without headers; Open then returns it as the body, whatever it is.
+//
 // # Format
 //
 // Lines end in LF; Open also accepts CRLF. A header is a name, a colon, a space and a
