@@ -143,7 +143,7 @@ func (t *Telemetry) inject(ctx context.Context, c Carrier, body []byte) []byte {
 	if len(fields) == 0 {
 		return body
 	}
-	for _, name := range t.propagator.Fields() { // a body that is forwarded may have them
+	for _, name := range t.fields { // a body that is forwarded may have them
 		if _, ok := fields[name]; !ok {
 			fields[name] = ""
 		}

@@ -20,6 +20,7 @@ const scope = "github.com/rdyhq/nsq/plugin/otel"
 type Telemetry struct {
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
+	fields     []string // that the propagator may set
 
 	carriers      map[string]Carrier // by topic; "" is for all other topics
 	asChild       bool
@@ -131,6 +132,7 @@ func New(opts ...Option) (*Telemetry, error) {
 	t := &Telemetry{
 		tracer:        o.tracers.Tracer(scope, trace.WithInstrumentationVersion(v), trace.WithSchemaURL(schemaURL)),
 		propagator:    o.propagator,
+		fields:        o.propagator.Fields(),
 		carriers:      o.carriers,
 		asChild:       o.asChild,
 		noCreateSpans: o.noCreateSpans,
