@@ -38,7 +38,7 @@ var (
 	ErrMessageTimedOut = nsq.ErrMessageTimedOut
 	// ErrConnectionLost is the cause of the end of a message's context, wrapped with nsqd's address, when the connection that delivered the message is gone.
 	ErrConnectionLost = nsq.ErrConnectionLost
-	// ErrMessageTooBig is why a message was abandoned whose body was not read: see Config.MaxMsgSize and [AbandonedEvent].
+	// ErrMessageTooBig is why a message was abandoned if its body was not read: see Config.MaxMsgSize and [AbandonedEvent].
 	ErrMessageTooBig = nsq.ErrMessageTooBig
 )
 
@@ -69,7 +69,7 @@ var MagicV1 = nsq.MagicV1
 // MagicV2 is the first thing that a client sends to nsqd.
 var MagicV2 = nsq.MagicV2
 
-// AbandonedEvent says that nsqd delivers a message again though no handler has failed.
+// AbandonedEvent says that nsqd delivers a message again although no handler failed.
 type AbandonedEvent = nsq.AbandonedEvent
 
 // AuthResponse is nsqd's reply to AUTH: what nsqd knows about the secret.
@@ -112,7 +112,7 @@ type Conn = nsq.Conn
 // ConnDelegate is told what happens on a [Conn], from a successful Connect up to OnClose.
 type ConnDelegate = nsq.ConnDelegate
 
-// ConnectEvent says that a dial of an nsqd has ended.
+// ConnectEvent says that a dial of an nsqd has succeeded or failed.
 type ConnectEvent = nsq.ConnectEvent
 
 // ConnectionSnapshot is the state of one connection of a Consumer, or of an nsqd that it is not connected to.
@@ -143,10 +143,10 @@ const (
 	ConsumerStopped  = nsq.ConsumerStopped
 )
 
-// ConsumerState says how far the stop of a Consumer has come.
+// ConsumerState says whether a Consumer runs, stops or has stopped.
 type ConsumerState = nsq.ConsumerState
 
-// ConsumerStats is a Consumer's counts since it was made, none of which ever falls.
+// ConsumerStats holds a Consumer's counts since it was made.
 type ConsumerStats = nsq.ConsumerStats
 
 // ContextHandlerFunc is a function as a [Handler].
@@ -158,7 +158,7 @@ type Counts = nsq.Counts
 // DisconnectEvent says that a connection has ended.
 type DisconnectEvent = nsq.DisconnectEvent
 
-// DiscoverEvent says which nsqds a Consumer or a pool begins and ceases to use because of what nsqlookupds list.
+// DiscoverEvent says which nsqds a Consumer or pool begins and ceases to use because the lists of nsqlookupds have changed.
 type DiscoverEvent = nsq.DiscoverEvent
 
 // DiscoveryFilter chooses among the nsqds that nsqlookupds list: see [Consumer.SetBehaviorDelegate].
@@ -170,7 +170,7 @@ type ErrIdentify = nsq.ErrIdentify
 // ErrProtocol is the error of a publish that nsqd refused.
 type ErrProtocol = nsq.ErrProtocol
 
-// EventMeta is part of the events that may be late or dropped: see [Hooks].
+// EventMeta is part of every event that may be delivered late or dropped: see [Hooks].
 type EventMeta = nsq.EventMeta
 
 // ExponentialStrategy doubles the pause with every level: BackoffMultiplier × 2^attempt.
@@ -193,11 +193,11 @@ type HandlerFunc = nsq.HandlerFunc
 
 // The causes.
 const (
-	// CauseLoopStuck: the goroutine that makes the Consumer's decisions has not responded for ten seconds.
+	// CauseLoopStuck: the goroutine that makes the Consumer's decisions has not responded for more than ten seconds.
 	CauseLoopStuck = nsq.CauseLoopStuck
-	// CauseHandlerStuck: a handler has ignored the end of its message's context for longer than stuck_after: see Config.StuckAfter.
+	// CauseHandlerStuck: the lease of a message ended more than stuck_after ago, and its handler is still at work: see Config.StuckAfter.
 	CauseHandlerStuck = nsq.CauseHandlerStuck
-	// CauseNotConnected: there is no connection to an nsqd, though there should be one.
+	// CauseNotConnected: there is no connection to an nsqd, although there should be one.
 	CauseNotConnected = nsq.CauseNotConnected
 	// CauseStopping: the Consumer is stopping, or has stopped.
 	CauseStopping = nsq.CauseStopping
@@ -209,7 +209,7 @@ type HealthCause = nsq.HealthCause
 // HealthError is one reason why a Consumer is not healthy: see [Consumer.Health].
 type HealthError = nsq.HealthError
 
-// Hooks are functions that a Consumer, Producer or ProducerPool calls when something happens: for metrics, traces and alerts.
+// Hooks are functions that a Consumer, Producer or ProducerPool calls when something happens.
 type Hooks = nsq.Hooks
 
 // IdentifyResponse is nsqd's reply to IDENTIFY: what nsqd grants of what the client asked for.
@@ -227,10 +227,10 @@ const (
 // LogLevel is the importance of a log line.
 type LogLevel = nsq.LogLevel
 
-// Logger is where the SetLogger methods send log lines.
+// Logger receives log lines: see the SetLogger methods.
 type Logger = nsq.Logger
 
-// LookupEvent says what became of a request to an nsqlookupd.
+// LookupEvent says that a request to an nsqlookupd has succeeded or failed.
 type LookupEvent = nsq.LookupEvent
 
 // LookupdSnapshot is the state of an nsqlookupd.
@@ -245,17 +245,17 @@ type MessageDelegate = nsq.MessageDelegate
 // MessageID is the ID that nsqd gave a message: 16 opaque, printable bytes, unique within a topic of one nsqd.
 type MessageID = nsq.MessageID
 
-// Middleware wraps a [Handler] in another one, which does something before or after it: it may change the message or the error, give the handler a context of its own by [Message.WithContext], or not call it.
+// Middleware wraps a [Handler] in another one that acts before or after it.
 type Middleware = nsq.Middleware
 
-// NSQDInfo is what [CheckNSQD] has learnt from an nsqd.
+// NSQDInfo is what [CheckNSQD] learned about an nsqd.
 type NSQDInfo = nsq.NSQDInfo
 
 // The outcomes.
 const (
 	// the Consumer acks it
 	OutcomeFinished = nsq.OutcomeFinished
-	// the Consumer requeues it: the handler failed or panicked
+	// the Consumer requeues it: the handler returned an error or panicked
 	OutcomeRequeued = nsq.OutcomeRequeued
 	// the Consumer acks it: the handler returned Discard
 	OutcomeDiscarded = nsq.OutcomeDiscarded
@@ -263,17 +263,17 @@ const (
 	OutcomeGivenUp = nsq.OutcomeGivenUp
 	// the handler has acked or requeued it
 	OutcomeAnswered = nsq.OutcomeAnswered
-	// the handler has left it to be acked later: see Message.DisableAutoResponse
+	// the program acks it later: see Message.DisableAutoResponse
 	OutcomePending = nsq.OutcomePending
 )
 
-// Outcome is what becomes of a message when its handler has returned.
+// Outcome is what happens to a message after its handler has returned.
 type Outcome = nsq.Outcome
 
 // PanicError is the error of a handler that panicked or called runtime.Goexit.
 type PanicError = nsq.PanicError
 
-// PoolEvent says that a pool passes over an nsqd from now on, or no longer does.
+// PoolEvent says that a pool begins or ceases to pass over an nsqd.
 type PoolEvent = nsq.PoolEvent
 
 // PoolMember is the state of one nsqd of a [ProducerPool].
@@ -282,7 +282,7 @@ type PoolMember = nsq.PoolMember
 // Producer publishes messages to one nsqd.
 type Producer = nsq.Producer
 
-// ProducerCounts say how publishes have ended: each message is counted once, when its publish ends, whether or not the command was sent.
+// ProducerCounts are the results of publishes.
 type ProducerCounts = nsq.ProducerCounts
 
 // ProducerPool publishes to several nsqds in turn: to those whose addresses it was given, or to all that nsqlookupds list.
@@ -312,10 +312,10 @@ type ProducerTransaction = nsq.ProducerTransaction
 // ProtocolError is an error that nsqd reported.
 type ProtocolError = nsq.ProtocolError
 
-// PublishedEvent says that a publish has ended.
+// PublishedEvent says that a publish has succeeded or failed.
 type PublishedEvent = nsq.PublishedEvent
 
-// Publisher publishes messages: a [Producer], a [ProducerPool], or a wrapper of one, such as [SealPublisher] makes.
+// Publisher publishes messages.
 type Publisher = nsq.Publisher
 
 const (
@@ -346,12 +346,12 @@ type Unfinished = nsq.Unfinished
 // Auth returns AUTH with a secret.
 func Auth(secret string) (*Command, error) { return nsq.Auth(secret) }
 
-// CheckNSQD connects to an nsqd as a Consumer or Producer with this Config would, and disconnects: it dials, sends IDENTIFY, switches to TLS and compression, and sends AUTH, as the Config asks and nsqd grants.
+// CheckNSQD connects to an nsqd as a Consumer or Producer with this Config would, and disconnects.
 func CheckNSQD(ctx context.Context, addr string, config *Config) (NSQDInfo, error) {
 	return nsq.CheckNSQD(ctx, addr, config)
 }
 
-// ContextLogger returns a middleware that gives the handler a logger in its context, for [LoggerFromContext].
+// ContextLogger returns a middleware that puts a logger into the handler's context, where [LoggerFromContext] finds it.
 func ContextLogger(l *slog.Logger) Middleware { return nsq.ContextLogger(l) }
 
 // DecodeMessage parses the data of a message frame.
@@ -377,7 +377,7 @@ func IsValidChannelName(name string) bool { return nsq.IsValidChannelName(name) 
 // IsValidTopicName reports whether name is a valid name of a topic: ASCII letters, digits, '.', '_' and '-', with an optional "#ephemeral" at the end; at most 64 bytes in all.
 func IsValidTopicName(name string) bool { return nsq.IsValidTopicName(name) }
 
-// LoggerFromContext returns the logger that [ContextLogger] put into the context of a message, and slog.Default for any other context.
+// LoggerFromContext returns the logger that [ContextLogger] put into a message's context, or slog.Default() for any other context.
 func LoggerFromContext(ctx context.Context) *slog.Logger { return nsq.LoggerFromContext(ctx) }
 
 // MultiPublish returns MPUB, with a copy of all bodies.
@@ -428,7 +428,7 @@ func Nop() *Command { return nsq.Nop() }
 // OpenEnvelopes returns a middleware that takes bodies out of their envelopes: see package [envelope] and [SealPublisher].
 func OpenEnvelopes() Middleware { return nsq.OpenEnvelopes() }
 
-// OptionNames returns the names of all options, sorted: those of the opt tags of Config, and those tls_ options that have no field.
+// OptionNames returns the names of all options, sorted: those in the opt tags of Config, and the tls_ options that have no field.
 func OptionNames() iter.Seq[string] { return nsq.OptionNames() }
 
 // Ping returns PING, with which an nsqd tells nsqlookupd that it is alive.
@@ -455,7 +455,7 @@ func Requeue(id MessageID, delay time.Duration) *Command { return nsq.Requeue(id
 // RetryAfter returns an error for a [Handler] to return: the Consumer requeues the message with this delay instead of default_requeue_delay times its attempts.
 func RetryAfter(delay time.Duration, err error) error { return nsq.RetryAfter(delay, err) }
 
-// SealPublisher returns a Publisher that puts each body into an envelope and publishes it through p.
+// SealPublisher returns a Publisher that puts each body into an envelope and publishes that through p.
 func SealPublisher(p Publisher, header func(ctx context.Context, topic string) envelope.Header) Publisher {
 	return nsq.SealPublisher(p, header)
 }
