@@ -90,9 +90,10 @@ func (end *ending) shownAs(m *Message) Outcome {
 // is that of [RetryAfter], or 0.
 func (m *Message) Outcome(err error) (Outcome, time.Duration) {
 	end := ending{as: OutcomeFinished}
-	if err != nil {
+	if p, panicked := err.(*PanicError); panicked { //nolint:errorlint // a handler may return an error that wraps one
+		end = endingOfPanic(p)
+	} else if err != nil {
 		end = endingOf(resultOf(err), err)
-		_, end.insisted = err.(*PanicError) //nolint:errorlint // a handler may return an error that wraps one
 	}
 	as := end.shownAs(m)
 	return as, end.requeueDelay(as, m)
@@ -158,16 +159,21 @@ func (c *Consumer) ack(w *worker, m *Message, o outcome) {
 	}
 }
 
-// panicked ends the handling of a message whose handler panicked. The message is requeued
-// even if the handler disabled the automatic response: a handler that panicked will hardly
-// ack it later.
+// panicked ends the handling of a message whose handler panicked.
 func (c *Consumer) panicked(w *worker, m *Message, p *PanicError) {
 	c.log.Error("handler panicked", "err", p, "id", string(m.ID[:]), "nsqd", m.NSQDAddress,
 		"stack", string(p.Stack))
 	m.conn.panics.Add(1)
-	c.conclude(w, m, ending{
+	c.conclude(w, m, endingOfPanic(p))
+}
+
+// endingOfPanic returns how a message ends whose handler panicked. It is requeued even if
+// the handler disabled the automatic response: a handler that panicked will hardly ack it
+// later.
+func endingOfPanic(p *PanicError) ending {
+	return ending{
 		outcome: outcome{fate: requeued, delay: autoDelay, backoff: true}, as: OutcomeRequeued, err: p, insisted: true,
-	})
+	}
 }
 
 // failed logs the error that a handler returned, and returns how its message ends.

@@ -10,7 +10,7 @@ import (
 // What Message.Outcome says to a middleware is what hooks are told, for each way in which a
 // handler can end.
 func TestOutcomeIsWhatHooksHear(t *testing.T) {
-	bodies := []string{"good", "fails", "retries", "discards", "panics", "acks", "leaves", "leaves and panics", "acks and fails"}
+	bodies := []string{"good", "fails", "retries", "discards", "panics", "panics with a result", "acks", "leaves", "leaves and panics", "acks and fails"}
 	inScene(t, func(s *scene) {
 		foretold, heard := map[string]string{}, map[string]string{}
 		s.cfg.Hooks = []Hooks{{Handled: func(e HandledEvent) {
@@ -19,7 +19,7 @@ func TestOutcomeIsWhatHooksHear(t *testing.T) {
 		s.cfg.MaxBackoffDuration = 0
 		s.consumer(1, handlerOfOutcomes).Use(func(next Handler) Handler {
 			return HandlerFunc(func(m *Message) error {
-				var err error = &PanicError{}
+				var err error = &PanicError{Value: Discard(errBoom)}
 				defer func() {
 					outcome, delay := m.Outcome(err)
 					foretold[string(m.Body)] = fmt.Sprint(outcome, " ", delay)
@@ -56,6 +56,8 @@ func handlerOfOutcomes(m *Message) error {
 		return Discard(errors.New("fails"))
 	case "panics":
 		panic("oops")
+	case "panics with a result":
+		panic(Discard(errBoom))
 	case "acks":
 		m.Finish()
 	case "leaves":

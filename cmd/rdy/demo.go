@@ -62,7 +62,7 @@ const demoExamples = `  rdy demo
   rdy demo --messages 50000 --nsqds 3 --handlers 64 --max-in-flight 300 --json
   rdy demo --work 5ms --fail-rate 0.1
   rdy demo --tls --snappy
-  rdy demo --keep --metrics 127.0.0.1:9090
+  rdy demo --keep --metrics 127.0.0.1:2112
   rdy demo --keep --data-dir data    # press Ctrl-C and run it again: nothing is lost`
 
 func newDemo(a *app) *cobra.Command {
@@ -100,7 +100,7 @@ func (o *demoOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.tls, "tls", false, "use TLS, verified against a certificate made for the demo")
 	f.BoolVar(&o.snappy, "snappy", false, "compress with snappy")
 	f.BoolVar(&o.deflate, "deflate", false, "compress with deflate")
-	f.StringVar(&o.metricsAddr, "metrics", "", "`address` at which to serve metrics for Prometheus, such as 127.0.0.1:9090; port 0 picks a free one")
+	f.StringVar(&o.metricsAddr, "metrics", "", "`address` at which to serve metrics for Prometheus, such as 127.0.0.1:2112; port 0 picks a free one")
 	f.BoolVar(&o.keep, "keep", false, "keep the cluster and the consumer running until Ctrl-C")
 }
 

