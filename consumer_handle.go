@@ -52,12 +52,25 @@ func (c *Consumer) handle(w *worker, m *Message) {
 		}
 	}()
 	err := w.call.HandleMessage(m)
-	end := ending{as: OutcomeFinished}
-	if err != nil {
-		end = c.failed(m, err) // may panic too: it calls the error's methods
+	if err != nil || len(c.hooks.handled) > 0 {
+		c.handled(w, m, err, &returned)
+		return
 	}
 	returned = true
-	c.conclude(w, m, end)
+	if !m.IsAutoResponseDisabled() {
+		c.ack(w, m, outcome{fate: finished})
+	}
+}
+
+// handled is the rest of handle, of which most messages are spared for the sake of speed. It
+// sets returned when it can no longer panic because of the error's methods.
+func (c *Consumer) handled(w *worker, m *Message, err error, returned *bool) {
+	end := ending{as: OutcomeFinished}
+	if err != nil {
+		end = c.failed(m, err)
+	}
+	*returned = true
+	c.conclude(w, m, &end)
 }
 
 // ending is how the handling of a message ends.
@@ -115,7 +128,7 @@ func (end *ending) requeueDelay(as Outcome, m *Message) time.Duration {
 // conclude ends the handling of a message that a worker has begun. It tells hooks how the
 // handling has ended, and then acks or requeues the message, unless the handler has done so
 // or does it later.
-func (c *Consumer) conclude(w *worker, m *Message, end ending) {
+func (c *Consumer) conclude(w *worker, m *Message, end *ending) {
 	if len(c.hooks.handled) > 0 {
 		defer c.respond(w, m, end) // deferred, because a hook may call runtime.Goexit
 		c.tellHandled(w, m, end)
@@ -124,7 +137,7 @@ func (c *Consumer) conclude(w *worker, m *Message, end ending) {
 	c.respond(w, m, end)
 }
 
-func (c *Consumer) respond(w *worker, m *Message, end ending) {
+func (c *Consumer) respond(w *worker, m *Message, end *ending) {
 	if m.IsAutoResponseDisabled() && !end.insisted {
 		return
 	}
@@ -147,6 +160,11 @@ func (c *Consumer) ack(w *worker, m *Message, o outcome) {
 		}
 		return
 	}
+	c.ackByDelegate(m, o)
+}
+
+// ackByDelegate acks or requeues a message whose Delegate is the user's.
+func (c *Consumer) ackByDelegate(m *Message, o outcome) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("a message's Delegate panicked", "panic", p, "id", string(m.ID[:]), "stack", string(debug.Stack()))
@@ -164,7 +182,8 @@ func (c *Consumer) panicked(w *worker, m *Message, p *PanicError) {
 	c.log.Error("handler panicked", "err", p, "id", string(m.ID[:]), "nsqd", m.NSQDAddress,
 		"stack", string(p.Stack))
 	m.conn.panics.Add(1)
-	c.conclude(w, m, endingOfPanic(p))
+	end := endingOfPanic(p)
+	c.conclude(w, m, &end)
 }
 
 // endingOfPanic returns how a message ends whose handler panicked. It is requeued even if
@@ -212,7 +231,7 @@ func (c *Consumer) giveUp(w *worker, m *Message) {
 		if p := recover(); p != nil {
 			c.log.Error("LogFailedMessage panicked", "id", string(m.ID[:]), "panic", p)
 		}
-		c.conclude(w, m, ending{as: OutcomeGivenUp, insisted: true})
+		c.conclude(w, m, &ending{as: OutcomeGivenUp, insisted: true})
 	}()
 	if failed, ok := w.call.added.(FailedMessageLogger); ok {
 		failed.LogFailedMessage(m)

@@ -78,7 +78,7 @@ func (cc *consumerConn) tellRefused(err *wire.Error) {
 }
 
 // tellHandled calls the Handled hooks, on the worker's goroutine.
-func (c *Consumer) tellHandled(w *worker, m *Message, end ending) {
+func (c *Consumer) tellHandled(w *worker, m *Message, end *ending) {
 	now := time.Now()
 	elapsed := now.Sub(c.start)
 	e := HandledEvent{
