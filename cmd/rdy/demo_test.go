@@ -204,7 +204,7 @@ func TestDemoLost(t *testing.T) {
 	d := &demo{
 		app:         &app{stdout: &stdout, stderr: &stderr, json: true, level: defaultLogLevel},
 		demoOptions: demoOptions{messages: 50, size: 50, nsqds: 2, handlers: 2, maxInFlight: 4, failRate: 1},
-		giveUpAfter: 500 * time.Millisecond,
+		giveUpAfter: 2 * time.Second,
 	}
 	err := d.run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "50 of 50 messages were lost") {
