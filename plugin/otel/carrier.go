@@ -64,15 +64,24 @@ func (f jsonFields) Inject(body []byte, fields propagation.MapCarrier) []byte {
 		if !ok {
 			continue
 		}
-		set := func() ([]byte, error) { return sjson.SetBytes(body, name, value) }
 		if value == "" {
-			set = func() ([]byte, error) { return sjson.DeleteBytes(body, name) }
-		}
-		if with, err := set(); err == nil { // only paths that check refuses are errors
+			body = without(body, name)
+		} else if with, err := sjson.SetBytes(body, name, value); err == nil { // only paths that check refuses are errors
 			body = with
 		}
 	}
 	return body
+}
+
+// without deletes a member, of which a body from elsewhere may have several.
+func without(body []byte, name string) []byte {
+	for {
+		less, err := sjson.DeleteBytes(body, name)
+		if err != nil || len(less) >= len(body) {
+			return body
+		}
+		body = less
+	}
 }
 
 // Extract returns the body itself, to be searched for each field.
