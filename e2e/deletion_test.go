@@ -216,7 +216,7 @@ func TestStrangerAtTheOldAddress(t *testing.T) {
 	lb.Kill()
 	time.Sleep(2 * time.Second)
 	n.Stop()
-	n.order.NSQD.DataPath = t.TempDir()
+	n.order.NSQD.DataPath = dataDir(t)
 	n.order.NSQD.NSQLookupdTCPAddresses = nil
 	n.Start() // another nsqd at the same address
 	n.Post("/topic/create?topic=" + topic)

@@ -33,7 +33,7 @@ func StartNSQD(t testing.TB, configure func(*nsqd.Options)) *NSQD {
 	t.Helper()
 	o := nsqd.NewOptions()
 	o.ID = nsqds.Add(1) % 1024
-	o.DataPath = t.TempDir()
+	o.DataPath = dataDir(t)
 	o.QueueScanInterval = 10 * time.Millisecond
 	o.QueueScanRefreshInterval = 50 * time.Millisecond
 	o.QueueScanSelectionCount = 1000

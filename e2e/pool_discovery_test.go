@@ -53,7 +53,7 @@ func TestPoolKeepsOutOfAStranger(t *testing.T) {
 	left, stays := nsqds[0], nsqds[1]
 	lb.Kill()
 	left.Stop()
-	left.order.NSQD.DataPath = t.TempDir()
+	left.order.NSQD.DataPath = dataDir(t)
 	left.order.NSQD.NSQLookupdTCPAddresses = nil
 	left.Start() // another nsqd at the same address
 	createWork(left)
