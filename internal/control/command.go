@@ -43,6 +43,7 @@ type (
 		Reporting bool   // handlers report successes too, not only failures
 		Listening bool   // the reader of the next message calls Wake
 		WeighAt   int64  // the reader that brings so many bytes into memory calls Weigh; 0: none does
+		Spending  bool   // the owner calls Spend before it sends an ack or a requeue
 	}
 	// Drain writes CLS. Messages that still arrive are requeued.
 	Drain struct{ ID ID }
@@ -52,6 +53,8 @@ type (
 	// Abandon ends a draining connection as soon as it has sent the acks that it
 	// already holds. It waits for no others.
 	Abandon struct{ ID ID }
+	// ReturnWaiting requeues the messages that nothing has taken.
+	ReturnWaiting struct{}
 	// Reply gives a waiting caller its result. If that is Failed, Err is the error
 	// that was passed to DialFailed; otherwise Err is nil.
 	Reply struct {
@@ -87,6 +90,7 @@ func (SetFlags) command()        {}
 func (Drain) command()           {}
 func (Requeue) command()         {}
 func (Abandon) command()         {}
+func (ReturnWaiting) command()   {}
 func (Reply) command()           {}
 func (Poll) command()            {}
 func (StopDialling) command()    {}

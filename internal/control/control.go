@@ -107,7 +107,9 @@ type Machine struct {
 
 	maxInFlight int
 	paused      bool
-	handlers    int // goroutines that call handlers
+	takers      Takers
+	asking      bool      // there is no worker, and a caller asks for messages
+	returnAt    time.Time // when messages that nothing takes are requeued; zero: never
 	polling     bool
 
 	phase    Phase
@@ -243,6 +245,7 @@ func (m *Machine) Tick(now time.Time) {
 		m.flow.Tick(now)
 	}
 	m.apply(now)
+	m.returnWaiting(now)
 	m.dial(now)
 	m.poll(now)
 	m.replyAwaitingDials(OK)
@@ -258,6 +261,7 @@ func (m *Machine) Next() (due time.Time, ok bool) {
 	case m.recheck:
 		return time.Time{}, true // at once
 	}
+	due, ok = earlier(due, ok, m.returnAt, !m.returnAt.IsZero())
 	dial, dials := m.fleet.Next()
 	due, ok = earlier(due, ok, dial, dials)
 	if m.polling {

@@ -54,6 +54,6 @@ func (m *Machine) Swept(now, next time.Time, expired int) {
 	m.flow.Overload(now, lease)
 	if !m.toldOverloaded && m.phase == Active {
 		m.toldOverloaded = true
-		m.tell(Overload{MaxInFlight: m.maxInFlight, Handlers: m.handlers, Lease: lease})
+		m.tell(Overload{MaxInFlight: m.maxInFlight, Handlers: m.takers.Workers, Lease: lease})
 	}
 }

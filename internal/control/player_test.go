@@ -128,7 +128,17 @@ func (p *player) play(fields []string) []string {
 	case "listed", "partly":
 		p.m.Discovered(p.now, responses(p.now, words, verb == "listed"))
 	case "handlers":
-		p.m.Handlers(p.number(first))
+		p.m.SetTakers(p.now, Takers{Workers: p.number(first), Most: p.number(first)})
+	case "takers":
+		p.sampleAll()
+		p.m.SetTakers(p.now, Takers{
+			Workers: p.number(cmp.Or(option(words, "workers"), "0")),
+			Most:    p.number(cmp.Or(option(words, "most"), "0")),
+			Asking:  p.number(cmp.Or(option(words, "asking"), "0")),
+		})
+	case "ask":
+		p.sampleAll()
+		p.m.Ask(p.now, p.number(first))
 	case "workers":
 		p.workers = Workers{Contexts: option(words, "contexts") == "yes"}
 		p.workers.Total = p.number(cmp.Or(option(words, "total"), "0"))
@@ -183,7 +193,7 @@ func responses(now time.Time, addrs []string, complete bool) fleet.Responses {
 
 // aboutLink reports an event of a dial or a connection.
 func (p *player) aboutLink(verb string, id ID, words []string) bool {
-	if l := p.m.links[id]; l == nil || l.open != slices.Contains([]string{"down", "eof", "violates", "receives", "slips", "acks", "confirms", "result"}, verb) {
+	if l := p.m.links[id]; l == nil || l.open != slices.Contains([]string{"down", "eof", "violates", "receives", "slips", "acks", "spends", "confirms", "result"}, verb) {
 		p.Fatalf("%s %s: not in a state for that", verb, p.names[id])
 	}
 	switch verb {
@@ -227,6 +237,12 @@ func (p *player) aboutLink(verb string, id ID, words []string) bool {
 	case "acks":
 		p.samples[id].InFlight--
 		p.samples[id].BytesInFlight -= int64(p.number(cmp.Or(option(words, "bytes"), "0")))
+	case "spends":
+		p.m.Sample(p.now, id, *p.samples[id])
+		p.m.Spend(p.now, id, p.flags.Epoch)
+		p.carryOut()
+		p.samples[id].InFlight--
+		p.say("ack %s", p.names[id])
 	case "result":
 		r := map[string]flow.Result{"success": flow.Success, "fail": flow.Failure, "continue": flow.Continue}[words[0]]
 		p.m.Result(p.now, id, r, p.flags.Epoch)
@@ -299,6 +315,14 @@ func (p *player) act() {
 	p.out = nil
 }
 
+func (p *player) sampleAll() {
+	for _, id := range sortedKeys(p.samples) {
+		s := p.samples[id]
+		p.m.Sample(p.now, id, *s)
+		s.Peak = s.InFlight
+	}
+}
+
 func (p *player) tick() {
 	if p.m.Needs(p.now).Sweep > 0 {
 		lease := p.m.Needs(p.now).Sweep
@@ -308,11 +332,7 @@ func (p *player) tick() {
 	}
 	w := p.m.Needs(p.now)
 	if w.Samples {
-		for _, id := range sortedKeys(p.samples) {
-			s := p.samples[id]
-			p.m.Sample(p.now, id, *s)
-			s.Peak = s.InFlight
-		}
+		p.sampleAll()
 	}
 	if w.Drains {
 		for _, id := range sortedKeys(p.samples) {
@@ -389,8 +409,8 @@ func (p *player) do(c Command) {
 		if c.WeighAt > 0 {
 			weigh = fmt.Sprintf(" weigh at %d", c.WeighAt)
 		}
-		p.say("flags epoch=%d%s%s%s", c.Epoch, map[bool]string{true: " reporting"}[c.Reporting],
-			map[bool]string{true: " listening"}[c.Listening], weigh)
+		p.say("flags epoch=%d%s%s%s%s", c.Epoch, map[bool]string{true: " reporting"}[c.Reporting],
+			map[bool]string{true: " listening"}[c.Listening], map[bool]string{true: " spending"}[c.Spending], weigh)
 	case Drain:
 		p.say("%s CLS", p.names[c.ID])
 	case Requeue:
@@ -409,6 +429,7 @@ func (p *player) do(c Command) {
 		p.say("%s", map[Command]string{
 			Poll{}: "poll", StopDialling{}: "stop dialling", StopHandlers{}: "stop handlers",
 			EndContexts{}: "end contexts", AbandonHandlers{}: "abandon handlers",
+			ReturnWaiting{}: "requeue what waits",
 		}[c])
 	}
 }

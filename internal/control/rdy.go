@@ -66,18 +66,20 @@ func (m *Machine) wake(now time.Time) {
 func (m *Machine) Weigh(now time.Time) {
 	if m.phase == Active {
 		m.flow.Weigh(now)
-		m.listen()
+		m.listen(m.flags.Spending)
 	}
 }
 
 // apply commands the flags and RDYs that flow has decided on. The flags go first: a
-// message that comes by a new RDY must be stamped with the new epoch.
+// message that comes by a new RDY must be stamped with the new epoch. Only the Spending
+// flag is lowered last: an ack that does not wait must find the lower RDYs sent.
 func (m *Machine) apply(now time.Time) {
 	m.decisions = m.flow.Take(now, m.decisions[:0])
-	m.listen()
+	m.listen(m.flags.Spending)
 	for _, d := range m.decisions {
 		m.give(SetRDY{ID: d.Conn, RDY: d.RDY})
 	}
+	m.listen(false)
 	m.tellBackoff(now)
 }
 
@@ -93,10 +95,13 @@ func (m *Machine) apply(now time.Time) {
 // If handlers are slow, the next message, and with it the next Wake, may be long in
 // coming. So connections are sampled again once the flag is up, and if a message has
 // arrived since the last samples, Tick does what Wake does.
-func (m *Machine) listen() {
+//
+// If spending is true, the Spending flag stays up.
+func (m *Machine) listen(spending bool) {
 	flags := SetFlags{
 		Epoch: m.flow.Epoch(), Reporting: m.flow.Reporting(),
 		Listening: m.flow.Listening() || m.sweepsRest(), WeighAt: m.flow.WeighAt(),
+		Spending: spending || m.asking || m.flow.Spending(),
 	}
 	if flags == m.flags {
 		return
@@ -115,14 +120,11 @@ func (m *Machine) tellBackoff(now time.Time) {
 	}
 }
 
-// Handlers reports how many goroutines call handlers from now on.
-func (m *Machine) Handlers(n int) { m.handlers = n }
-
 // tellFewSlots announces, once, that max_in_flight leaves handlers or nsqds idle.
 func (m *Machine) tellFewSlots() {
-	if m.toldFewSlots || m.maxInFlight == 0 || m.maxInFlight >= max(m.handlers, len(m.nsqds)) {
+	if m.toldFewSlots || m.maxInFlight == 0 || m.flow.Allowing() || m.maxInFlight >= max(m.takers.Most, len(m.nsqds)) {
 		return
 	}
 	m.toldFewSlots = true
-	m.tell(FewSlots{MaxInFlight: m.maxInFlight, Handlers: m.handlers, NSQDs: len(m.nsqds)})
+	m.tell(FewSlots{MaxInFlight: m.maxInFlight, Handlers: m.takers.Most, NSQDs: len(m.nsqds)})
 }

@@ -89,9 +89,7 @@ func (m *Machine) probe(now time.Time) {
 // restore gives all slots back.
 func (m *Machine) restore(now time.Time) {
 	m.backoff.slots = m.max
-	for _, c := range m.conns {
-		c.leftover = 0
-	}
+	m.resetLeftovers()
 	m.plan(now)
 }
 
@@ -113,7 +111,7 @@ func (m *Machine) BackoffLevel() (level int, until time.Time) {
 // before it sends the ack or requeue, and sends what Take returns in between.
 func (m *Machine) Result(now time.Time, id ID, result Result, epoch uint32) {
 	b, c := &m.backoff, m.byID[id]
-	if c != nil && c.leftover > 0 && epoch != b.epoch {
+	if c != nil && c.leftover > 0 && epoch != b.epoch && !m.allowance.on { // Spend does this otherwise
 		c.leftover-- // so nsqd sees the lower RDY before the ack
 		m.changed = true
 	}

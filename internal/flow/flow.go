@@ -17,6 +17,7 @@
 //     and a busy connection could use the slots of idle ones.
 //   - backoff.go and overload.go limit how many slots there are.
 //   - bytes.go limits them too, and each RDY, if bodies are heavy.
+//   - allowance.go sets how many there are while callers ask for single messages.
 //
 // grant.go turns wants into RDYs. RDY is a ceiling on what nsqd may have in
 // flight on a connection, not a credit, and nsqd does not confirm it. A decrease
@@ -30,6 +31,7 @@
 package flow
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -167,7 +169,8 @@ const (
 type Machine struct {
 	cfg    Config
 	chance *rand.Rand
-	max    int     // max_in_flight, never negative
+	bound  int     // max_in_flight, never negative
+	max    int     // how many slots there are at most: bound, unless there is an allowance
 	conns  []*conn // in the order of their Up, draining ones included
 	byID   map[ID]*conn
 	open   int // number of conns that are not draining
@@ -183,12 +186,13 @@ type Machine struct {
 	retryAt      time.Time // when waiting: next attempt to grant more
 	grantFrom    int       // index in conns at which grant begins
 
-	lookAt   time.Time // the next look; zero if none is planned
-	elastic  []*conn   // scratch of split: the conns with lo < hi
-	turns    turns
-	backoff  backoff
-	overload overload
-	budget   budget
+	lookAt    time.Time // the next look; zero if none is planned
+	elastic   []*conn   // scratch of split: the conns with lo < hi
+	turns     turns
+	backoff   backoff
+	overload  overload
+	budget    budget
+	allowance allowance
 }
 
 // New returns a machine without connections.
@@ -196,9 +200,10 @@ func New(cfg Config) *Machine {
 	m := &Machine{
 		cfg:    cfg,
 		chance: rand.New(rand.NewPCG(cfg.Seed, cfg.Seed)), // #nosec G404 -- jitter, not a secret
-		max:    max(cfg.MaxInFlight, 0),
+		bound:  max(cfg.MaxInFlight, 0),
 		byID:   make(map[ID]*conn),
 	}
+	m.max = m.bound
 	m.cfg.Turn = bounded(turnTime, cfg.Turn)
 	m.cfg.Look = bounded(lookInterval, cfg.Look)
 	m.backoff.window, m.backoff.slots = 1, m.max
@@ -253,19 +258,27 @@ func (m *Machine) Down(id ID) {
 	if !c.draining {
 		m.open--
 	}
+	if m.allowance.on {
+		m.max -= c.inFlight
+		m.rescale()
+	}
 	delete(m.byID, id)
 	m.conns = slices.DeleteFunc(m.conns, func(o *conn) bool { return o == c })
 	m.stale = true
 }
 
-// SetMaxInFlight bounds the sum of all RDYs; 0, or less, pauses.
+// SetMaxInFlight bounds the sum of all RDYs; 0, or less, pauses. While messages come by
+// allowance, only a pause takes effect.
 func (m *Machine) SetMaxInFlight(now time.Time, n int) {
 	n = max(n, 0)
-	if n == m.max {
+	if n == m.bound {
 		return
 	}
-	m.max = n
-	m.rescale()
+	m.bound = n
+	if !m.allowance.on {
+		m.max = n
+		m.rescale()
+	}
 	m.plan(now)
 }
 
@@ -286,14 +299,17 @@ func (m *Machine) Sample(now time.Time, id ID, s Sample) {
 	if s.Received > c.received || s.InFlight < c.inFlight {
 		m.hear(now)
 	}
+	before := c.inFlight
 	c.inFlight = s.InFlight
 	c.peak = max(c.peak, s.Peak, s.InFlight)
 	if c.leftover > c.inFlight {
 		c.leftover, m.changed = c.inFlight, true
 	}
-	c.cargo.sample(s, s.Received-c.received)
-	c.fresh += s.Received - c.received
+	fresh := s.Received - c.received
+	c.cargo.sample(s, fresh)
+	c.fresh += fresh
 	c.received = s.Received
+	m.countReceived(c, int(min(fresh, math.MaxInt32)), before) // #nosec G115 -- bounded
 	m.updateHeld(now, c)
 }
 
@@ -352,15 +368,27 @@ func (m *Machine) Wake(now time.Time) {
 	m.hear(now)
 	if m.watches() {
 		m.lookAt = now.Add(min(visitTime, m.cfg.Look))
+		if m.allowance.on {
+			m.lookAt = now.Add(settleTime) // a caller is waiting
+		}
 	}
 }
 
 // watches reports whether the wants depend on what connections do.
-func (m *Machine) watches() bool { return !m.cfg.Uniform && m.open > 1 && m.mode != resting }
+func (m *Machine) watches() bool {
+	return (!m.cfg.Uniform || m.allowance.on) && m.open > 1 && m.mode != resting
+}
 
-// limit returns how many slots there are.
+// limit returns how many slots there are. Those of an allowance are in addition to what is
+// in flight.
 func (m *Machine) limit() int {
 	slots := min(m.max, m.backoff.slots)
+	switch {
+	case m.bound == 0:
+		return 0
+	case m.allowance.on:
+		slots = min(slots, m.allowedNow())
+	}
 	for _, bound := range [...]int{m.overload.slots, m.budget.slots} {
 		if bound > 0 {
 			slots = min(slots, bound)
@@ -389,7 +417,7 @@ func (m *Machine) plan(now time.Time) {
 	}
 	if !m.watches() || m.turns.silence.slow {
 		m.lookAt = time.Time{}
-	} else if m.lookAt.IsZero() {
+	} else if m.lookAt.IsZero() && !m.allowance.on { // with an allowance the next message wakes the machine
 		m.lookAt = now.Add(m.cfg.Look)
 	}
 }

@@ -12,6 +12,8 @@ func (m *Machine) Take(now time.Time, dst []Decision) []Decision {
 		return dst
 	}
 	m.changed = false
+	dst = append(dst, m.allowance.lowered...)
+	m.allowance.lowered = m.allowance.lowered[:0]
 	free, slots, owed := m.max, m.limit(), 0
 	spare := free - slots
 	for _, c := range m.conns {

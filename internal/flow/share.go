@@ -22,6 +22,10 @@ import (
 
 // look measures what connections use, and changes wants if that helps one of them.
 func (m *Machine) look(now time.Time) {
+	if m.allowance.on {
+		m.lookForMessages(now)
+		return
+	}
 	m.lookAt = now.Add(m.cfg.Look)
 	awake := m.measure(now)
 	if awake == 0 && m.preferTurns {
@@ -145,7 +149,7 @@ func (m *Machine) split(slots int) {
 			use += c.maxRDY
 		}
 	}
-	left := min(slots, take)
+	left, found := min(slots, take), m.found()
 	m.elastic = m.elastic[:0]
 	for _, c := range m.conns {
 		most := c.maxRDY
@@ -155,6 +159,11 @@ func (m *Machine) split(slots int) {
 			c.lo, c.hi = 0, 0
 		case m.cfg.Uniform:
 			c.lo, c.hi = 0, most
+		case m.allowance.on:
+			c.lo, c.hi = 1, most
+			if found && c.use == idle {
+				c.hi = 1
+			}
 		case keep > slots:
 			c.lo, c.hi = 1, c.guaranteed()
 		case need >= slots:

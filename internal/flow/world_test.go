@@ -33,6 +33,7 @@ type world struct {
 	leases     []*arrival        // of received messages, in the order in which they end
 	unreported int               // since the last pause: messages that ended without a Result
 	max        int
+	delivered  int // by nsqds, repetitions included
 	ticks      int
 
 	decided   func(n *node, rdy int)       // on each decision
@@ -263,7 +264,7 @@ const assumedDelay = 10 * time.Millisecond
 
 // bound checks that a rise of RDY keeps to max_in_flight.
 func (w *world) bound() {
-	if slots := w.slots(); w.delay < assumedDelay && slots > w.max {
+	if slots := w.slots(); w.delay < assumedDelay && slots > w.max && !w.m.allowance.on {
 		w.Fatalf("%v: %d slots in use of %d", w.clock(), slots, w.max)
 	}
 }
@@ -376,6 +377,7 @@ func (w *world) push(n *node) {
 	for n.up && n.inFlight < n.rdy && n.depth > 0 {
 		n.depth--
 		n.inFlight++
+		w.delivered++
 		n.buffered++
 	}
 	if n.buffered == 0 {
@@ -499,6 +501,11 @@ func (w *world) release(a *arrival) bool {
 func (w *world) complete(a *arrival, result Result) {
 	if !w.inHand[a] {
 		return // too late
+	}
+	if w.m.Spending() && a.n.up && a.n.generation == a.generation {
+		w.m.Sample(w.now, a.id, w.sample(a.n))
+		w.m.Spend(w.now, a.id, a.epoch)
+		w.take()
 	}
 	switch {
 	case result > Continue:

@@ -1,0 +1,65 @@
+package control
+
+import "time"
+
+// Takers says what takes messages.
+type Takers struct {
+	// Workers is how many goroutines take messages on their own: they call handlers, or
+	// range over messages.
+	Workers int
+	// Most is how many messages the workers can have at a time.
+	Most int
+	// Asking is how many callers wait for messages that they have asked for.
+	Asking int
+}
+
+// takerGrace is how long messages that nothing takes wait before they are requeued. A loop
+// that ends and begins again should find the messages that its first run left: each requeue
+// costs an attempt.
+const takerGrace = time.Second
+
+// SetTakers reports what takes messages from now on. While there is no worker, messages come
+// only if callers Ask for them. Without any taker no messages come, and those that wait are
+// requeued. The owner must call Sample for all open connections before.
+func (m *Machine) SetTakers(now time.Time, t Takers) {
+	m.takers, m.returnAt = t, time.Time{}
+	if m.phase != Active {
+		return
+	}
+	if t.Workers+t.Asking == 0 {
+		m.returnAt = now.Add(takerGrace)
+	}
+	m.flow.SetAllowing(now, t.Workers == 0)
+	m.asking = t.Workers == 0 && t.Asking > 0
+	m.apply(now)
+}
+
+// Ask lets n more messages come or, if n is negative, so many fewer, while there is no
+// worker. The owner must call Sample for all open connections before. If that is for a new
+// caller, it first calls SetTakers and carries out the commands. The Spending flag is up
+// then, so no ack that the samples do not show can follow an RDY that counts on them.
+func (m *Machine) Ask(now time.Time, n int) {
+	if m.phase == Active {
+		m.flow.Allow(now, n)
+		m.apply(now)
+	}
+}
+
+// Spend reports that a message is about to be acked or requeued while the Spending flag is
+// up, given the connection and the epoch in which it arrived. The owner must call Sample for
+// the connection before, if it is open, and carry out the commands that follow before it
+// sends the ack: otherwise nsqd sends a message that nothing has asked for.
+func (m *Machine) Spend(now time.Time, id ID, epoch uint32) {
+	if m.phase == Active {
+		m.flow.Spend(now, id, epoch)
+		m.apply(now)
+	}
+}
+
+// returnWaiting has messages requeued that nothing has taken for a while.
+func (m *Machine) returnWaiting(now time.Time) {
+	if !m.returnAt.IsZero() && !now.Before(m.returnAt) {
+		m.returnAt = time.Time{}
+		m.give(ReturnWaiting{})
+	}
+}

@@ -1,0 +1,146 @@
+package flow
+
+import (
+	"slices"
+	"time"
+)
+
+// An allowance takes the place of max_in_flight while nothing takes messages on its own
+// and callers ask for a number of them. It is how many more messages may come, over all
+// connections. A message that has come keeps no slot from others. It is a leftover, as
+// after a pause (see setAim), so that RDY, which is a ceiling on what is in flight, covers
+// it and what may still come.
+//
+// The allowance is never exceeded, whichever nsqds have the messages:
+//
+//  1. Messages that come lower it when they are sampled. Until then they hold the slots
+//     that brought them, and grant gives those to no one else.
+//  2. An ack would let nsqd send one more message by the same RDY. So the owner calls Spend
+//     before each ack, and sends the lower RDY first.
+//  3. When callers give up, Allow takes what they have not received out of the allowance.
+//     Messages that are on the way by then still come, and no others.
+type allowance struct {
+	on      bool
+	left    int        // messages that may still come
+	lowered []Decision // RDYs that Spend has lowered, for Take
+}
+
+// SetAllowing begins or ends a time in which messages come by allowance only. It begins
+// with none. The owner must call Sample for all connections before it begins one.
+func (m *Machine) SetAllowing(now time.Time, on bool) {
+	a := &m.allowance
+	if on == a.on {
+		return
+	}
+	a.on, a.left, m.max = on, 0, m.bound
+	if on {
+		m.max = 0
+		for _, c := range m.conns {
+			m.max += c.inFlight
+		}
+	}
+	m.resetLeftovers()
+	m.rescale()
+	m.plan(now)
+}
+
+// Allowing reports whether messages come by allowance only.
+func (m *Machine) Allowing() bool { return m.allowance.on }
+
+// resetLeftovers makes all messages in flight leftovers if messages come by allowance, and
+// none otherwise.
+func (m *Machine) resetLeftovers() {
+	for _, c := range m.conns {
+		c.leftover = 0
+		if m.allowance.on {
+			c.leftover = c.inFlight
+		}
+	}
+}
+
+// Allow lets n more messages come or, if n is negative, so many fewer. It does nothing
+// unless messages come by allowance. The owner must call Sample for all connections
+// before it lowers the allowance.
+func (m *Machine) Allow(now time.Time, n int) {
+	if a := &m.allowance; a.on {
+		n = max(n, -a.left)
+		a.left += n
+		m.max += n
+		m.rescale()
+		m.plan(now)
+	}
+}
+
+// allowedNow returns how many slots the allowance leaves: one for each message that may
+// still come, and during a backoff one for each that has come since its last pause.
+func (m *Machine) allowedNow() int {
+	slots := m.allowance.left
+	if m.backoff.level > 0 {
+		for _, c := range m.conns {
+			slots += c.inFlight - c.leftover
+		}
+	}
+	return slots
+}
+
+// Spending reports whether the owner must call Spend before each ack.
+func (m *Machine) Spending() bool {
+	return m.allowance.on && slices.ContainsFunc(m.conns, func(c *conn) bool { return c.rdy > 0 })
+}
+
+// Spend reports that a message, which came in that epoch over a connection that may be
+// down by now, is about to be acked or requeued. The owner calls Sample for the connection
+// before that, and sends what Take returns before the ack.
+func (m *Machine) Spend(now time.Time, id ID, epoch uint32) {
+	c := m.byID[id]
+	if c == nil || !m.allowance.on || c.inFlight == 0 {
+		return
+	}
+	if c.rdy >= c.inFlight {
+		c.rdy--
+		c.settledAt = now.Add(settleTime)
+		m.allowance.lowered = append(m.allowance.lowered, Decision{c.id, c.rdy})
+		m.changed = true
+	}
+	c.inFlight--
+	c.held = max(c.held-1, c.rdy)
+	if epoch != m.backoff.epoch {
+		c.leftover = max(c.leftover-1, 0)
+	}
+	c.leftover = min(c.leftover, c.inFlight)
+	m.max--
+	m.rescale()
+}
+
+// countReceived takes fresh messages of a connection out of the allowance. inFlight is how
+// many it had in flight before.
+func (m *Machine) countReceived(c *conn, fresh, inFlight int) {
+	if !m.allowance.on {
+		return
+	}
+	fresh = min(fresh, m.allowance.left)
+	m.allowance.left -= fresh
+	m.max += c.inFlight - inFlight - fresh
+	if m.backoff.level == 0 {
+		c.leftover = c.inFlight
+	}
+	m.rescale()
+	m.stale = m.stale || fresh > 0 // what is left goes where messages come from
+}
+
+// lookForMessages notes which connections have had messages lately.
+func (m *Machine) lookForMessages(now time.Time) {
+	m.lookAt = time.Time{} // until the next message wakes the machine
+	for _, c := range m.conns {
+		c.use = idle
+		if c.received > 0 && now.Sub(c.last) < m.cfg.Idle {
+			c.use = busy
+		}
+	}
+}
+
+// found reports whether messages come by allowance, and some connection has had one lately.
+// Then the others get one slot each.
+func (m *Machine) found() bool {
+	return m.allowance.on && slices.ContainsFunc(m.conns, func(c *conn) bool { return c.use != idle && !c.draining })
+}

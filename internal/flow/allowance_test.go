@@ -1,0 +1,193 @@
+package flow
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// allowing makes a world in which messages come by allowance, and stay in hand until the
+// test acks them.
+func allowing(tb testing.TB, cfg Config, nsqds int) *world {
+	w := newWorld(tb, cfg)
+	w.workers, w.running = 1, 1
+	w.m.SetAllowing(w.now, true)
+	for range nsqds {
+		w.add(true)
+	}
+	return w
+}
+
+func (w *world) sampleAll() {
+	for _, n := range w.nodes {
+		if n.up {
+			w.m.Sample(w.now, n.id, w.sample(n))
+		}
+	}
+}
+
+func (w *world) allow(n int) {
+	w.sampleAll()
+	w.m.Allow(w.now, n)
+	w.take()
+}
+
+// ackOne acks one of the messages in hand.
+func (w *world) ackOne(result Result) {
+	if len(w.queue) == 0 {
+		return
+	}
+	i := w.rand.IntN(len(w.queue))
+	a := w.queue[i]
+	w.queue = append(w.queue[:i:i], w.queue[i+1:]...)
+	w.complete(a, result)
+}
+
+// Whatever nsqds have messages: exactly as many come as were asked for, and promptly.
+func TestAllowanceIsExact(t *testing.T) {
+	for _, nsqds := range []int{1, 2, 3, 10, 40} {
+		for _, withMessages := range []int{1, 2, 40} {
+			for _, asked := range []int{1, 2, 10, 100, 1000} {
+				w := allowing(t, Config{MaxInFlight: 1, Seed: 1}, nsqds)
+				for _, n := range w.nodes[:min(withMessages, nsqds)] {
+					w.publish(n, 10_000)
+				}
+				w.run(time.Second)
+				if w.delivered > 0 {
+					t.Fatalf("%d came before any was asked for", w.delivered)
+				}
+				w.allow(asked)
+				took := w.until(3*time.Second, fmt.Sprintf("all that was asked for: %d nsqds, %d with messages, %d", nsqds, withMessages, asked),
+					func() bool { return len(w.queue) == asked })
+				t.Logf("%d of %d nsqds with messages: %d took %v", withMessages, nsqds, asked, took)
+				w.run(10 * time.Second)
+				if w.delivered != asked {
+					t.Errorf("%d nsqds: asked for %d, got %d, within %v", nsqds, asked, w.delivered, took)
+				}
+				for len(w.queue) > 0 {
+					w.ackOne(Success)
+				}
+				w.run(10 * time.Second)
+				if w.delivered != asked {
+					t.Errorf("%d nsqds: asked for %d, got %d when they were acked", nsqds, asked, w.delivered)
+				}
+			}
+		}
+	}
+}
+
+// At any time no more has come than was asked for, however acks, further requests and
+// withdrawals mix. If messages are there, all that is asked for comes.
+func TestAllowanceWalk(t *testing.T) {
+	for seed := range uint64(100) {
+		chance := rand.New(rand.NewPCG(seed, 1))
+		w := allowing(t, Config{MaxInFlight: 1 + chance.IntN(20), Seed: seed}, 1+chance.IntN(6))
+		for _, n := range w.nodes {
+			if chance.IntN(2) == 0 {
+				w.publish(n, chance.IntN(2000))
+			}
+		}
+		most := 0 // how many may have come
+		w.check = func() {
+			if w.delivered > most {
+				t.Fatalf("seed %d, %v: %d came, %d were asked for", seed, w.clock(), w.delivered, most)
+			}
+		}
+		for range 200 {
+			switch chance.IntN(8) {
+			case 0, 1:
+				n := 1 + chance.IntN(30)
+				most += n
+				w.allow(n)
+			case 2: // callers give up
+				w.allow(-chance.IntN(20))
+			case 3:
+				w.allow(-1 << 20)
+				w.run(5 * assumedDelay) // what is on the way arrives
+				most = w.delivered
+			case 4, 5, 6:
+				for range chance.IntN(10) {
+					w.ackOne(Success)
+				}
+			default:
+				w.run(time.Duration(chance.IntN(300)) * time.Millisecond)
+			}
+		}
+		w.allow(-1 << 20)
+		w.run(time.Second)
+		most = w.delivered
+		w.publish(w.nodes[0], 100)
+		most += 20
+		w.allow(20)
+		before := w.delivered
+		for w.delivered < before+20 && w.clock() < time.Hour {
+			w.run(50 * time.Millisecond)
+			w.ackOne(Success)
+		}
+		if w.delivered != before+20 {
+			t.Fatalf("seed %d: asked for 20, got %d", seed, w.delivered-before)
+		}
+	}
+}
+
+// A pause suspends an allowance, a failure's pause does so, too, and what is left of it
+// comes after either.
+func TestAllowanceAndPauses(t *testing.T) {
+	cfg := Config{MaxInFlight: 5, Seed: 1, MaxBackoff: time.Minute,
+		Backoff: func(int, *rand.Rand) time.Duration { return time.Second }}
+	w := allowing(t, cfg, 2)
+	w.publish(w.nodes[0], 1000)
+	w.setMax(0)
+	w.allow(10)
+	w.run(time.Minute)
+	if w.delivered > 0 {
+		t.Fatalf("%d came during a pause", w.delivered)
+	}
+	w.setMax(5)
+	w.until(time.Second, "ten", func() bool { return len(w.queue) == 10 })
+	w.ackOne(Failure)
+	w.allow(10)
+	w.run(900 * time.Millisecond)
+	if w.delivered > 10 {
+		t.Fatalf("%d came during backoff", w.delivered-10)
+	}
+	w.until(time.Second, "the probe", func() bool { return w.delivered == 11 })
+	w.run(20 * time.Second)
+	if w.delivered != 11 {
+		t.Fatalf("%d came while the probe was in hand", w.delivered-11)
+	}
+	probe := w.queue[len(w.queue)-1]
+	w.queue = w.queue[:len(w.queue)-1]
+	w.complete(probe, Success)
+	w.until(time.Second, "the rest", func() bool { return w.delivered == 20 })
+	w.run(time.Minute)
+	if w.delivered != 20 {
+		t.Fatalf("%d came, 20 were asked for", w.delivered)
+	}
+}
+
+// When something takes messages on its own again, max_in_flight holds, and nothing else.
+func TestAllowanceEnds(t *testing.T) {
+	w := allowing(t, Config{MaxInFlight: 5, Seed: 1}, 2)
+	w.publish(w.nodes[0], 1000)
+	w.publish(w.nodes[1], 1000)
+	w.allow(3)
+	w.run(time.Second)
+	w.sampleAll()
+	w.m.SetAllowing(w.now, false)
+	w.take()
+	w.run(time.Second)
+	if len(w.queue) != 5 {
+		t.Fatalf("%d in hand, max_in_flight is 5", len(w.queue))
+	}
+	w.sampleAll()
+	w.m.SetAllowing(w.now, true)
+	w.take()
+	w.run(time.Second)
+	w.ackOne(Success)
+	w.run(time.Second)
+	if len(w.queue) != 4 {
+		t.Fatalf("%d in hand after an ack, want 4", len(w.queue))
+	}
+}
