@@ -85,6 +85,7 @@ type Consumer struct {
 	handlers   []*addedHandler
 	middleware []Middleware
 	connecting bool // a connect call was made: handlers and middleware stay as they are
+	taken      bool // Messages or Fetch was called: no handler may be added
 }
 
 var (
@@ -211,31 +212,25 @@ func (c *Consumer) elapsed() time.Duration { return time.Since(c.start) }
 // reports false and the event does not run.
 func (c *Consumer) post(event func(now time.Time)) bool { return c.mail.post(event) }
 
-// reportWorkers tells the run loop that the number of workers has changed.
-func (c *Consumer) reportWorkers() {
-	c.post(func(time.Time) { c.loop.machine.Handlers(c.queue.workerCount()) })
-}
-
 // beginConnecting checks that the Consumer may connect. If so, no handler or middleware can
 // be added from then on, and the handlers are wrapped in the middleware.
 func (c *Consumer) beginConnecting() error {
-	if err := c.mayConnect(); err != nil {
-		return err
-	}
-	c.wrap()
-	return nil
-}
-
-func (c *Consumer) mayConnect() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.queue.isSealed(): // workers may be gone, so this comes first
-		return errConsumerStopped
-	case c.queue.workerCount() == 0:
+	if c.queue.workerCount() == 0 && !c.queue.isSealed() { // once it is sealed, workers may be gone
 		return errNoHandlers
 	}
-	c.connecting = true
+	return c.beginConnectingAnyway()
+}
+
+// beginConnectingAnyway is beginConnecting for a Consumer that may have no handler.
+func (c *Consumer) beginConnectingAnyway() error {
+	c.mu.Lock()
+	sealed := c.queue.isSealed()
+	c.connecting = c.connecting || !sealed
+	c.mu.Unlock()
+	if sealed {
+		return errConsumerStopped
+	}
+	c.wrap()
 	return nil
 }
 

@@ -44,7 +44,11 @@ type consumerConn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	opened time.Duration // when, on the Consumer's clock
+
 	bytes atomic.Int64 // what the bodies weigh that came over it and are still held
+
+	passed atomic.Uint64 // messages that the link has read and this has dealt with
 
 	lane lane // the queue's, of this connection; guarded by the queue's mutex
 
@@ -55,7 +59,7 @@ type consumerConn struct {
 }
 
 func newConsumerConn(c *Consumer, id control.ID, l *link.Link) *consumerConn {
-	cc := &consumerConn{c: c, id: id, addr: l.Addr(), link: l, log: c.log.With("nsqd", l.Addr())}
+	cc := &consumerConn{c: c, id: id, addr: l.Addr(), link: l, log: c.log.With("nsqd", l.Addr()), opened: c.elapsed()}
 	granted, _ := l.Granted()
 	cc.msgTimeout = c.lease(granted)
 	cc.maxMsgTimeout = cmp.Or(fromMilliseconds(granted.MaxMsgTimeout), defaultMaxMsgTimeout)
@@ -86,10 +90,15 @@ func (cc *consumerConn) drain() {
 // Messages queues the messages of one read for the handlers. It copies the bodies,
 // except large ones, whose memory it may keep: see link.Config.OwnAbove.
 func (cc *consumerConn) Messages(batch []wire.Message) {
+	read := len(batch)
 	for len(batch) > 0 {
 		n, bytes := slabSize(batch, largestSlab(cc.c.cfg))
 		cc.enqueue(batch[:n], bytes)
 		batch = batch[n:]
+	}
+	cc.passed.Add(uint64(read)) // #nosec G115 -- not negative
+	if cc.c.gathers() {
+		cc.c.hurryBatches()
 	}
 }
 
@@ -167,6 +176,7 @@ func (cc *consumerConn) TooBig(w wire.Message, size int) {
 		cc.log.ErrorContext(repeating, "message not read: body exceeds twice max_bytes_in_flight, set max_msg_size to allow it",
 			"id", string(w.ID[:]), "bytes", size, "max_bytes_in_flight", cc.c.cfg.MaxBytesInFlight, "attempts", w.Attempts)
 	}
+	cc.passed.Add(1)
 	m := &Message{ID: MessageID(w.ID), Attempts: w.Attempts, received: cc.c.elapsed()}
 	cc.tellAbandoned(m, false, ErrMessageTooBig)
 	cc.conclude(nil, m, outcome{fate: unbegun, delay: autoDelay})

@@ -82,6 +82,16 @@ func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 	if err := c.beginConnecting(); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(c.dialling, connectWait)
+	defer cancel()
+	invalid, _ := c.discover(ctx, addresses) // an nsqlookupd that cannot be reached is not an error
+	return invalid
+}
+
+// discover adds nsqlookupds, and waits until their first polls are over and the dials that
+// follow have ended. It returns the errors of invalid addresses, joined if there are several,
+// and the cause of ctx if that ends before.
+func (c *Consumer) discover(ctx context.Context, addresses []string) (invalid, late error) {
 	var errs []error
 	var first []<-chan struct{}
 	poller := c.startDiscovery()
@@ -96,20 +106,19 @@ func (c *Consumer) ConnectToNSQLookupds(addresses []string) error {
 			first = append(first, responded)
 		}
 	}
-	ctx, cancel := context.WithTimeout(c.dialling, connectWait)
-	defer cancel()
 	waitForPolls(ctx, first)
 	settled := make(chan error, 1)
 	if c.post(func(time.Time) { c.loop.machine.AwaitDials(c.loop.call(settled)) }) {
 		select {
 		case <-settled: //nolint:errcheck // it only says that the wait is over
 		case <-ctx.Done():
+			late = context.Cause(ctx)
 		}
 	}
 	if len(errs) == 1 {
-		return errs[0]
+		return errs[0], late
 	}
-	return errors.Join(errs...)
+	return errors.Join(errs...), late
 }
 
 // waitForPolls returns when all polls are over, or stragglerPolls after the first

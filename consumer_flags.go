@@ -1,6 +1,7 @@
 package nsq
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/rdyhq/nsq/internal/control"
@@ -22,10 +23,38 @@ type flowFlags struct {
 	// weighAt makes the reader that brings this many bytes into memory have flow weigh
 	// them. 0: none does.
 	weighAt atomic.Int64
+
+	// spending makes acks other than those of workers go through the run loop: see
+	// unlessSpending.
+	spending bool
+	acking   sync.RWMutex // guards spending; read-locked by acks that do not go there
+}
+
+// unlessSpending runs ack, which only queues a command, unless the spending flag is up, and
+// reports whether it did. While the flag is up, the run loop must send a lower RDY before
+// each ack, or nsqd sends a message for which no one has asked.
+//
+// The lock orders acks and the flag. Without it:
+//
+//  1. The goroutine of an ack finds the flag down.
+//  2. The run loop raises the flag, counts what is in flight, the acked message included,
+//     and sends an RDY that covers it.
+//  3. The FIN follows, and nsqd has room for one message more.
+func (f *flowFlags) unlessSpending(ack func()) bool {
+	f.acking.RLock()
+	defer f.acking.RUnlock()
+	if f.spending {
+		return false
+	}
+	ack()
+	return true
 }
 
 // set sets all flags. Only the run loop calls it.
 func (f *flowFlags) set(flags control.SetFlags) {
+	f.acking.Lock()
+	f.spending = flags.Spending
+	f.acking.Unlock()
 	f.epoch.Store(flags.Epoch)
 	f.reporting.Store(flags.Reporting)
 	f.listening.Store(flags.Listening)

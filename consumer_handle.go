@@ -17,7 +17,7 @@ func (c *Consumer) work(w *worker) {
 	defer func() {
 		if over {
 			c.queue.removeWorker(w)
-			c.reportWorkers() // a stop may be waiting for the last one
+			c.reportTakers() // a stop may be waiting for the last one
 		} else {
 			go c.work(w)
 		}
@@ -41,8 +41,8 @@ func (c *Consumer) work(w *worker) {
 
 // handle calls the handler for one message, and carries out its result.
 func (c *Consumer) handle(w *worker, m *Message) {
-	if c.cfg.MaxAttempts > 0 && m.Attempts > c.cfg.MaxAttempts {
-		c.giveUp(w, m)
+	if c.givesUp(m) {
+		c.giveUp(w, m, w.call.added, w.now)
 		return
 	}
 	returned := false
@@ -70,6 +70,7 @@ func (c *Consumer) handled(w *worker, m *Message, err error, returned *bool) {
 		end = c.failed(m, err)
 	}
 	*returned = true
+	end.begun = w.now
 	c.conclude(w, m, &end)
 }
 
@@ -80,6 +81,10 @@ type ending struct {
 	err      error   // the handler's error
 	insisted bool    // ack or requeue even if the handler has disabled the automatic response
 	planned  bool    // a retry that does not count as a failure
+
+	// For hooks:
+	begun time.Duration // when the handling began, on the Consumer's clock
+	batch int           // how many messages were handled together; 0 is 1
 }
 
 // shownAs returns the outcome that hooks are told.
@@ -125,13 +130,13 @@ func (end *ending) requeueDelay(as Outcome, m *Message) time.Duration {
 	return m.conn.c.cfg.requeueDelay(m.Attempts)
 }
 
-// conclude ends the handling of a message that a worker has begun. It tells hooks how the
+// conclude ends the handling of a message. w is its worker, nil without one. It tells hooks how the
 // handling has ended, and then acks or requeues the message, unless the handler has done so
 // or does it later.
 func (c *Consumer) conclude(w *worker, m *Message, end *ending) {
 	if len(c.hooks.handled) > 0 {
 		defer c.respond(w, m, end) // deferred, because a hook may call runtime.Goexit
-		c.tellHandled(w, m, end)
+		c.tellHandled(m, end)
 		return
 	}
 	c.respond(w, m, end)
@@ -183,6 +188,7 @@ func (c *Consumer) panicked(w *worker, m *Message, p *PanicError) {
 		"stack", string(p.Stack))
 	m.conn.panics.Add(1)
 	end := endingOfPanic(p)
+	end.begun = w.now
 	c.conclude(w, m, &end)
 }
 
@@ -198,16 +204,21 @@ func endingOfPanic(p *PanicError) ending {
 // failed logs the error that a handler returned, and returns how its message ends.
 func (c *Consumer) failed(m *Message, err error) ending {
 	asked := resultOf(err)
-	level, text := slog.LevelError, "handler returned an error"
-	switch {
-	case asked.discard:
-		text = "message discarded by its handler"
-	case asked.planned():
-		level, text = slog.LevelInfo, "handler asked for a retry"
-	}
+	level, text := asked.logged()
 	c.log.Log(context.Background(), level, text,
 		"err", err, "id", string(m.ID[:]), "attempts", m.Attempts, "nsqd", m.NSQDAddress)
 	return endingOf(asked, err)
+}
+
+// logged returns the level and the text with which a handler's error is logged.
+func (r handlerResult) logged() (slog.Level, string) {
+	switch {
+	case r.discard:
+		return slog.LevelError, "message discarded by its handler"
+	case r.planned():
+		return slog.LevelInfo, "handler asked for a retry"
+	}
+	return slog.LevelError, "handler returned an error"
 }
 
 // endingOf returns how a message ends if its handler returned err, which asks for this.
@@ -220,9 +231,15 @@ func endingOf(asked handlerResult, err error) ending {
 	return ending{outcome: o, as: OutcomeRequeued, err: err, planned: planned}
 }
 
+// givesUp reports whether a message was delivered too often to be handled.
+func (c *Consumer) givesUp(m *Message) bool {
+	return c.cfg.MaxAttempts > 0 && m.Attempts > c.cfg.MaxAttempts
+}
+
 // giveUp acks a message that was delivered more than max_attempts times. Only this and
-// Discard ack a message that was not handled.
-func (c *Consumer) giveUp(w *worker, m *Message) {
+// Discard ack a message that was not handled. w is the worker that has begun it and handler
+// its handler, both nil without one.
+func (c *Consumer) giveUp(w *worker, m *Message, handler any, begun time.Duration) {
 	c.log.Error("message given up: delivered more than max_attempts times",
 		"attempts", m.Attempts, "id", string(m.ID[:]), "bytes", len(m.Body), "nsqd", m.NSQDAddress)
 	m.set(noResult) // before LogFailedMessage, which may ack or requeue it
@@ -231,9 +248,9 @@ func (c *Consumer) giveUp(w *worker, m *Message) {
 		if p := recover(); p != nil {
 			c.log.Error("LogFailedMessage panicked", "id", string(m.ID[:]), "panic", p)
 		}
-		c.conclude(w, m, &ending{as: OutcomeGivenUp, insisted: true})
+		c.conclude(w, m, &ending{as: OutcomeGivenUp, insisted: true, begun: begun})
 	}()
-	if failed, ok := w.call.added.(FailedMessageLogger); ok {
+	if failed, ok := handler.(FailedMessageLogger); ok {
 		failed.LogFailedMessage(m)
 	}
 }
@@ -252,12 +269,22 @@ func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {
 	if handler == nil {
 		panic("nil handler")
 	}
+	c.addHandler(&addedHandler{added: handler}, concurrency)
+}
+
+// addHandler adds a handler of either kind.
+func (c *Consumer) addHandler(h *addedHandler, concurrency int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.connecting {
+	switch {
+	case c.taken:
+		panic("messages are taken with Messages or Fetch")
+	case c.connecting:
 		panic("already connected")
+	case len(c.handlers) > 0 && (c.handlers[0].batch == nil) != (h.batch == nil):
+		panic("handlers and batch handlers on one consumer")
 	}
-	c.handlers = append(c.handlers, &addedHandler{added: handler})
+	c.handlers = append(c.handlers, h)
 	c.adjustWorkers(len(c.handlers)-1, max(concurrency, 0))
 }
 
@@ -291,9 +318,14 @@ func (c *Consumer) SetConcurrency(n int) error {
 
 // adjustWorkers sets how many workers a handler has. Callers hold the mutex.
 func (c *Consumer) adjustWorkers(handler, n int) {
-	for _, w := range c.queue.setWorkers(handler, n) {
-		w.call = c.handlers[handler]
-		go c.work(w)
+	call := c.handlers[handler]
+	for _, w := range c.queue.setWorkers(handler, n, call.limits.Messages) {
+		w.call = call
+		if call.batch != nil {
+			go c.workBatches(w)
+		} else {
+			go c.work(w)
+		}
 	}
-	c.reportWorkers()
+	c.reportTakers()
 }

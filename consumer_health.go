@@ -115,18 +115,24 @@ func (c *Consumer) checkHandlers() (HealthCause, error) {
 func (d *deliveryQueue) stuckHandlers(now, limit time.Duration) (n int, first Unfinished, since time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, w := range d.busy {
-		m := w.current()
+	stuck := func(m *Message, begun time.Duration) bool {
 		if m.is(responded | detached) {
-			continue
+			return false
 		}
-		over := now - m.lastLeaseEnds(time.Duration(w.begun.Load()))
-		if over <= limit {
-			continue
-		}
-		n++
-		if over > since {
+		over := now - m.lastLeaseEnds(begun)
+		if over > max(since, limit) {
 			first, since = Unfinished{ID: m.ID, NSQDAddress: m.conn.addr}, over
+		}
+		return over > limit
+	}
+	for _, w := range d.busy {
+		if stuck(w.current(), time.Duration(w.begun.Load())) {
+			n++
+		}
+	}
+	for _, b := range d.batches {
+		if slices.ContainsFunc(b.messages, func(m *Message) bool { return stuck(m, b.begun) }) {
+			n++
 		}
 	}
 	return n, first, since

@@ -48,6 +48,7 @@ func (l *runLoop) setRDY(do control.SetRDY) {
 		})
 	}
 	conn.link.Rdy(do.RDY)
+	l.rdySent = true
 }
 
 // tellAbandoned tells hooks that nsqd delivers a message again.
@@ -77,15 +78,16 @@ func (cc *consumerConn) tellRefused(err *wire.Error) {
 	tell(cc.c.hooks, cc.c.hooks.abandoned, e)
 }
 
-// tellHandled calls the Handled hooks, on the worker's goroutine.
-func (c *Consumer) tellHandled(w *worker, m *Message, end *ending) {
+// tellHandled calls the Handled hooks, on the goroutine that has handled the message.
+func (c *Consumer) tellHandled(m *Message, end *ending) {
 	now := time.Now()
 	elapsed := now.Sub(c.start)
 	e := HandledEvent{
 		Topic: c.topic, Channel: c.channel, Message: m, Outcome: end.shownAs(m), Err: end.err,
-		Age:    time.Duration(now.UnixNano()-m.Timestamp) - (elapsed - w.now),
-		Waited: max(w.now-m.received, 0), // m may have come after the worker read the clock
-		Took:   elapsed - w.now,
+		Age:      time.Duration(now.UnixNano()-m.Timestamp) - (elapsed - end.begun),
+		Waited:   max(end.begun-m.received, 0), // m may have come after its worker read the clock
+		Took:     elapsed - end.begun,
+		Messages: max(end.batch, 1),
 	}
 	e.Delay = end.requeueDelay(e.Outcome, m)
 	if m.extra != nil && m.extra.bodies != nil && m.is(responded|manualResponse) {

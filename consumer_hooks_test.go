@@ -222,7 +222,7 @@ func TestWaitedIsNotNegative(t *testing.T) {
 		var waited time.Duration
 		s.cfg.Hooks = []Hooks{{Handled: func(e HandledEvent) { waited = e.Waited }}}
 		c := s.consumer(1, noError)
-		c.tellHandled(&worker{now: time.Second}, &Message{received: 2 * time.Second}, &ending{})
+		c.tellHandled(&Message{received: 2 * time.Second}, &ending{begun: time.Second})
 		if waited != 0 {
 			s.Errorf("waited %v", waited)
 		}

@@ -77,15 +77,22 @@ func (d *deliveryQueue) sweep(now, shortest time.Duration) sweepResult {
 	}
 	found.expired = d.extract(over)
 	found.overdue = d.expireBegun(over)
+	touch := func(m *Message, begun time.Duration) {
+		if m.is(responded|timedOut|detached) || now-begun >= d.autoTouch || !m.extensible() {
+			return
+		}
+		if half := m.leaseEnds() - shortest/2; half <= now {
+			found.touch = append(found.touch, m)
+		} else {
+			found.next = min(found.next, half)
+		}
+	}
 	for _, w := range d.busy {
-		switch m := w.current(); {
-		case m.is(responded | timedOut | detached):
-		case d.autoTouch > 0 && now-time.Duration(w.begun.Load()) < d.autoTouch && m.extensible():
-			if half := m.leaseEnds() - shortest/2; half <= now {
-				found.touch = append(found.touch, m)
-			} else {
-				found.next = min(found.next, half)
-			}
+		touch(w.current(), time.Duration(w.begun.Load()))
+	}
+	for _, b := range d.batches {
+		for _, m := range b.messages {
+			touch(m, b.begun)
 		}
 	}
 	found.next = max(found.next, now+sweepQuantum)

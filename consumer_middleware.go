@@ -1,6 +1,9 @@
 package nsq
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Middleware wraps a [Handler] in another one that acts before or after it. The outer
 // handler may change the message or the error, pass on a message with another context made
@@ -13,15 +16,22 @@ type addedHandler struct {
 	// Handler is what workers call: added, wrapped in the middleware. wrapHandlers sets
 	// it before the first message can come.
 	Handler
-	added Handler // as it was given, for its optional interfaces
+	added Handler // as it was given, for its optional interfaces; nil for a batch handler
+
+	batch  BatchHandler // nil for a handler of single messages
+	limits BatchLimits  // of batch
 }
+
+// errMiddleware is why messages cannot be taken other than by handlers.
+var errMiddleware = errors.New("middleware wraps handlers of single messages only")
 
 // Use adds middleware to all handlers of the Consumer, including those that are added
 // later. The first one is the outermost: with Use(a, b) a message passes through a, then b,
 // and then reaches the handler. Later calls add middleware inside that of earlier ones.
 //
 // Call Use before the first connect call. It panics after that, and if a Middleware is nil.
-// The first connect call wraps the handlers, and panics if a Middleware returns nil.
+// The first connect call wraps the handlers, and panics if a Middleware returns nil, or if
+// there are batch handlers: see [Consumer.AddBatchHandler].
 //
 // A panic in middleware counts as a panic of the handler. The handlers that middleware
 // returns need not be a [FailedMessageLogger]: a message that is given up goes past all
@@ -29,7 +39,10 @@ type addedHandler struct {
 func (c *Consumer) Use(mw ...Middleware) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.connecting {
+	switch {
+	case c.taken:
+		panic(errMiddleware.Error())
+	case c.connecting:
 		panic("already connected")
 	}
 	for _, m := range mw {
@@ -45,6 +58,12 @@ func (c *Consumer) Use(mw ...Middleware) {
 // calls the user's code.
 func (c *Consumer) wrapHandlers() {
 	for _, h := range c.handlers {
+		if h.batch != nil && len(c.middleware) > 0 {
+			panic(errMiddleware.Error())
+		}
+		if h.batch != nil {
+			continue
+		}
 		wrapped := h.added
 		for i := len(c.middleware) - 1; i >= 0; i-- {
 			if wrapped = c.middleware[i](wrapped); wrapped == nil {

@@ -44,11 +44,13 @@ func (cc *consumerConn) conclude(w *worker, m *Message, o outcome) {
 		cc.concludeRest(m, o, late)
 		return
 	}
-	if w != nil {
+	switch {
+	case w != nil:
 		cc.c.queue.addFin(w, m)
-	} else {
-		cc.link.Fin((*wire.ID)(&m.ID))
+	case cc.c.flags.unlessSpending(func() { cc.link.Fin((*wire.ID)(&m.ID)) }):
 		cc.releaseBodies(m.weight.bytes())
+	default:
+		cc.concludeRest(m, o, late)
 	}
 }
 
@@ -80,11 +82,10 @@ func (cc *consumerConn) concludeRest(m *Message, o outcome, late bool) {
 	case o.fate == finished:
 		ack = func() { cc.link.Fin((*wire.ID)(&m.ID)) }
 	}
-	if result, heard := cc.c.backoffResult(m, o, late); heard {
-		cc.report(m, result, ack)
-		return
+	result, heard := cc.c.backoffResult(m, o, late)
+	if heard || !cc.c.flags.unlessSpending(ack) {
+		cc.report(m, result, heard, ack)
 	}
-	ack()
 }
 
 // backoffResult returns what to report to backoff about an outcome, and whether to
@@ -105,12 +106,15 @@ func (c *Consumer) backoffResult(m *Message, o outcome, late bool) (result flow.
 	}
 }
 
-// report reports a message's result to flow, and then acks the message. The RDYs that
-// follow from the result go first: if the ack did, nsqd would send the next message by
-// the old RDY.
-func (cc *consumerConn) report(m *Message, result flow.Result, ack func()) {
+// report reports to flow that a message is about to be acked and, if heard, its result. Then
+// it acks the message. The RDYs that follow go first: if the ack did, nsqd would send the
+// next message by the old RDY.
+func (cc *consumerConn) report(m *Message, result flow.Result, heard bool, ack func()) {
 	posted := cc.c.post(func(now time.Time) {
-		cc.c.loop.machine.Result(now, cc.id, result, m.epoch)
+		cc.c.loop.spend(now, cc, m.epoch)
+		if heard {
+			cc.c.loop.machine.Result(now, cc.id, result, m.epoch)
+		}
 		cc.c.loop.carryOut()
 		ack()
 	})

@@ -49,7 +49,7 @@ type deliveryQueue struct {
 	clock     func() time.Duration
 	autoTouch time.Duration // how long auto_touch keeps a lease alive; 0: it is off
 
-	mu   sync.Mutex // guards the fields below, down to detached
+	mu   sync.Mutex // guards the fields below, down to fetches
 	work sync.Cond  // signalled when a worker may have something to do
 
 	lanes  lanes // what waits
@@ -70,6 +70,11 @@ type deliveryQueue struct {
 	limit int
 
 	detached map[*Message]struct{} // not acked, though their handlers have returned
+
+	collectors []*collector      // those that wait for messages, in the order in which they get them
+	batches    []*collectedBatch // those that batch handlers work on
+	missing    int               // see takeMissing
+	fetches    int               // how many Fetches wait for messages
 
 	flushTimer     *time.Timer // runs flushStale
 	flushScheduled atomic.Bool // flushTimer was started and has not fired
@@ -101,6 +106,7 @@ func (d *deliveryQueue) put(messages []Message) bool {
 		return false
 	}
 	d.lanes.push(messages)
+	d.feed()
 	d.wakeOne()
 	return true
 }
@@ -109,14 +115,7 @@ func (d *deliveryQueue) put(messages []Message) bool {
 // false if the worker must end. It sets w.now to the time at which it returns.
 func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	if m := w.current(); m != nil {
-		state := atomic.LoadUint32(&m.state)
-		if state&(responded|timedOut) == 0 {
-			d.detach(m)
-			state = atomic.LoadUint32(&m.state)
-		}
-		if state&(timedOut|detached) == timedOut { // while the handler ran
-			m.conn.releaseBodies(m.weight.bytes())
-		}
+		d.leave(m)
 	}
 	w.now = d.clock()
 	if w.now-w.since < batchSlice {
@@ -144,6 +143,18 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	m := w.claim()
 	d.wakeOne()
 	return m, true
+}
+
+// leave ends a handler's work on a message. If it is not acked, it will be acked later.
+func (d *deliveryQueue) leave(m *Message) {
+	state := atomic.LoadUint32(&m.state)
+	if state&(responded|timedOut) == 0 {
+		d.detach(m)
+		state = atomic.LoadUint32(&m.state)
+	}
+	if state&(timedOut|detached) == timedOut { // while the handler ran
+		m.conn.releaseBodies(m.weight.bytes())
+	}
 }
 
 // addFin adds the FIN of a worker's message to those of its batch.
@@ -193,6 +204,7 @@ func (d *deliveryQueue) endBatch(w *worker) {
 		return
 	}
 	d.lanes.putBack(w.unclaimAll())
+	d.feed()
 	switch took := w.now - w.since; {
 	case took >= batchSlice:
 		w.batchSize = 1
@@ -290,11 +302,21 @@ func (d *deliveryQueue) unclaimAll() {
 	}
 }
 
+// removeWaiting takes all messages out of the queue for which no worker or collector has
+// come, and returns them.
+func (d *deliveryQueue) removeWaiting() []*Message {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lanes.extract(func(*Message) bool { return true })
+}
+
 // extract takes the matching messages that no worker has begun out of the queue, and
 // returns them. Callers hold the mutex.
 func (d *deliveryQueue) extract(match func(*Message) bool) []*Message {
 	d.unclaimAll()
-	return d.lanes.extract(match)
+	out := d.extractCollected(match, d.lanes.extract(match))
+	d.feed()
+	return out
 }
 
 // expireBegun marks the matching messages that were begun and not acked as timed out,
@@ -303,6 +325,13 @@ func (d *deliveryQueue) expireBegun(match func(*Message) bool) (marked []*Messag
 	for _, w := range d.busy {
 		if m := w.current(); !m.is(responded|timedOut|detached) && match(m) && m.expire() {
 			marked = append(marked, m)
+		}
+	}
+	for _, b := range d.batches {
+		for _, m := range b.messages {
+			if !m.is(responded|timedOut|detached) && match(m) && m.expire() {
+				marked = append(marked, m)
+			}
 		}
 	}
 	for m := range d.detached {
@@ -331,7 +360,7 @@ func (d *deliveryQueue) close() []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sealed, d.closed = true, true
-	d.work.Broadcast()
+	d.wakeAll()
 	return d.extract(func(*Message) bool { return true })
 }
 
@@ -348,7 +377,7 @@ func (d *deliveryQueue) setLimit(n int) {
 	d.mu.Lock()
 	d.limit = n
 	d.unclaimAll() // so that the limit applies to them
-	d.work.Broadcast()
+	d.wakeAll()
 	d.mu.Unlock()
 }
 
@@ -359,26 +388,26 @@ func (d *deliveryQueue) workerCount() int {
 	return len(d.workers)
 }
 
-// setWorkers sets how many workers a handler has, and returns the new ones. If there are
-// too many, idle workers quit before busy ones.
-func (d *deliveryQueue) setWorkers(handler, n int) (added []*worker) {
+// setWorkers sets how many workers a handler has, each with at most that many messages at a
+// time, and returns the new ones. If there are too many, idle workers quit before busy ones.
+func (d *deliveryQueue) setWorkers(handler, n, most int) (added []*worker) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.unclaimAll()                                // workers that quit must not keep messages
 	for _, waiting := range []bool{false, true} { // busy workers are the first to stay
 		for _, w := range d.workers {
-			if w.handler == handler && !w.gone && (w.current() == nil) == waiting {
+			if w.handler == handler && !w.gone && (w.current() == nil && !d.hasBatch(w)) == waiting {
 				w.quit = n <= 0
 				n--
 			}
 		}
 	}
 	for ; n > 0; n-- {
-		w := &worker{handler: handler, index: len(d.workers), batchSize: 1}
+		w := &worker{handler: handler, index: len(d.workers), batchSize: 1, most: most}
 		d.workers = append(d.workers, w)
 		added = append(added, w)
 	}
-	d.work.Broadcast()
+	d.wakeAll()
 	return added
 }
 
@@ -402,6 +431,13 @@ func (d *deliveryQueue) unfinished() (running, unanswered []Unfinished) {
 			running = append(running, Unfinished{ID: m.ID, NSQDAddress: m.conn.addr})
 		}
 	}
+	for _, b := range d.batches {
+		for _, m := range b.messages {
+			if !m.is(responded | detached) {
+				running = append(running, Unfinished{ID: m.ID, NSQDAddress: m.conn.addr})
+			}
+		}
+	}
 	for m := range d.detached {
 		unanswered = append(unanswered, Unfinished{ID: m.ID, NSQDAddress: m.conn.addr})
 	}
@@ -420,12 +456,18 @@ func (d *deliveryQueue) load() (workers, busy, queued int, oldest time.Duration)
 		queued += w.unclaimed()
 		oldest = max(oldest, d.clock()-w.since)
 	}
-	return len(d.workers), len(d.busy), queued, oldest
+	for _, b := range d.batches {
+		oldest = max(oldest, d.clock()-b.begun)
+	}
+	for _, c := range d.collectors {
+		queued += len(c.messages)
+	}
+	return len(d.workers), len(d.busy) + len(d.batches), queued, oldest
 }
 
 // idleWorkers returns how many workers have no message, or are about to end.
 func (d *deliveryQueue) idleWorkers() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.workers) - len(d.busy)
+	return len(d.workers) - len(d.busy) - len(d.batches)
 }

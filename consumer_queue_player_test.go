@@ -376,7 +376,7 @@ func (p *queuePlayer) put(from *storyConn, words []string) {
 // first batch of new ones may be.
 func (p *queuePlayer) setWorkers(n, batch int) {
 	var names []string
-	for _, w := range p.c.queue.setWorkers(0, n) {
+	for _, w := range p.c.queue.setWorkers(0, n, 1) {
 		w.batchSize = cmp.Or(batch, w.batchSize)
 		name := fmt.Sprintf("w%d", len(p.workers)+1)
 		p.workers = append(p.workers, &storyWorker{worker: w, name: name})

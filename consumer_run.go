@@ -30,6 +30,7 @@ type runLoop struct {
 	justLost int        // messages that the connection that ended last has lost by its end
 	poller   *discover.Poller
 	over     bool // the machine has commanded Done
+	rdySent  bool // since the commands were last carried out
 
 	stopBegan time.Time
 	hurried   bool // the context of a Shutdown has ended
@@ -102,6 +103,7 @@ func (l *runLoop) closeStopChan() {
 
 // tick supplies the facts that the machine needs, and lets it act.
 func (l *runLoop) tick(now time.Time) {
+	l.askAgain(now)
 	if shortest := l.machine.Needs(now).Sweep; shortest > 0 {
 		next, expired := l.c.sweepLeases(now, shortest)
 		l.machine.Swept(now, next, expired)
@@ -109,13 +111,7 @@ func (l *runLoop) tick(now time.Time) {
 	}
 	want := l.machine.Needs(now)
 	if want.Samples {
-		for id, conn := range l.conns {
-			s := conn.link.Sample()
-			l.machine.Sample(now, id, flow.Sample{
-				Received: s.Received, InFlight: s.InFlight, Peak: s.Peak, LastMessage: s.LastMessage,
-				Bytes: s.Bytes, BytesInFlight: conn.bytes.Load(),
-			})
-		}
+		l.sampleAll(now)
 	}
 	if want.Drains {
 		for id, conn := range l.conns {
@@ -127,11 +123,26 @@ func (l *runLoop) tick(now time.Time) {
 	}
 	if want.Workers {
 		l.machine.SetWorkers(control.Workers{
-			Total: l.c.queue.workerCount(), Idle: l.c.queue.idleWorkers(), Contexts: l.c.contexts.any(),
+			Total: l.c.queue.workerCount(), Idle: l.c.queue.idleWorkers(), Contexts: l.c.contexts.any() || l.c.queue.hasBatches(),
 		})
 	}
 	l.machine.Tick(now)
 	l.carryOut()
+}
+
+// sampleAll supplies the traffic of all connections.
+func (l *runLoop) sampleAll(now time.Time) {
+	for _, conn := range l.conns {
+		l.sample(now, conn)
+	}
+}
+
+func (l *runLoop) sample(now time.Time, conn *consumerConn) {
+	s := conn.link.Sample()
+	l.machine.Sample(now, conn.id, flow.Sample{
+		Received: s.Received, InFlight: s.InFlight, Peak: s.Peak, LastMessage: s.LastMessage,
+		Bytes: s.Bytes, BytesInFlight: conn.bytes.Load(),
+	})
 }
 
 // carryOut carries out the machine's commands, in order.
@@ -141,6 +152,10 @@ func (l *runLoop) carryOut() {
 		l.do(command)
 	}
 	clear(l.commands)
+	if l.rdySent && l.c.gathers() {
+		l.c.hurryBatches() // a lower RDY may keep further messages from coming
+	}
+	l.rdySent = false
 }
 
 func (l *runLoop) do(command control.Command) {
@@ -161,6 +176,8 @@ func (l *runLoop) do(command control.Command) {
 		l.conns[do.ID].drain()
 	case control.Requeue:
 		requeueUnbegun(l.c.queue.remove(l.conns[do.ID])...)
+	case control.ReturnWaiting:
+		requeueUnbegun(l.c.queue.removeWaiting()...)
 	case control.Abandon:
 		l.conns[do.ID].link.Abandon()
 	case control.Reply:

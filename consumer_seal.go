@@ -13,7 +13,7 @@ func (d *deliveryQueue) seal() {
 	defer d.mu.Unlock()
 	d.sealed = true
 	d.unclaimAll() // a worker takes what it has claimed without asking
-	d.work.Broadcast()
+	d.wakeAll()
 }
 
 // isSealed reports whether the queue is sealed: a stop has begun or is about to begin.

@@ -11,8 +11,9 @@ import (
 
 // worker is the queue's view of one goroutine that calls a handler.
 type worker struct {
-	handler int           // index in Consumer.handlers
+	handler int           // index in Consumer.handlers; -1 for a loop over Messages
 	call    *addedHandler // the handler itself; set before the goroutine starts
+	most    int           // how many messages its handler gets at a time; 0 is 1
 
 	// Guarded by the queue's mutex:
 	index int    // its index in the queue's workers

@@ -44,8 +44,9 @@ type Hooks struct {
 	Ready func(ReadyEvent)
 	// BackedOff is called when a Consumer's backoff level has changed.
 	BackedOff func(BackoffEvent)
-	// Handled is called for each message when its handler has returned or panicked, and
-	// for each message that is given up.
+	// Handled is called for each message when its handler has returned or panicked, when
+	// Message.Answer is called for one that no handler received, and for each message that is
+	// given up.
 	Handled func(HandledEvent)
 	// Abandoned is called for each message that nsqd delivers again although no handler
 	// failed: its lease or its connection ended, nsqd refused its ack, or its body was too
@@ -165,6 +166,11 @@ type HandledEvent struct {
 	Age    time.Duration // from the publish until the handler began; negative if nsqd's clock is ahead of ours
 	Waited time.Duration // from the message's receipt until the handler began
 	Took   time.Duration // how long the handler took
+
+	// Messages is how many messages were handled together: the size of the batch that a
+	// [BatchHandler] received or a Fetch returned, otherwise 1. Handled is called for each
+	// of them, and Took is the time that the whole batch took.
+	Messages int
 }
 
 // AbandonedEvent says that nsqd delivers a message again although no handler failed.

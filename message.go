@@ -54,13 +54,21 @@ type Message struct {
 	conn     *consumerConn
 	received time.Duration // when the message arrived, on the Consumer's clock
 
-	extra *messageExtra // nil for most messages; never changed
+	extra *messageExtra // nil for most messages; never changed once the program has the message
 }
 
 // messageExtra holds what only a few messages have, so that slabs of the others stay small.
 type messageExtra struct {
 	bodies *bodies         // with recycle_bodies: the memory that the delivered message's Body is part of
 	ctx    context.Context // of a copy that WithContext made
+	taking *taking         // for hooks, of a message that was taken otherwise than by a Handler
+}
+
+// taking says when the program took a message otherwise than by a Handler, and with how many
+// others.
+type taking struct {
+	at       time.Duration // on the Consumer's clock
+	messages int
 }
 
 const (
@@ -70,6 +78,7 @@ const (
 	timedOut                          // its lease or connection ended before it was acked
 	detached                          // its handler returned before it was acked
 	observed                          // its context was asked for
+	told                              // Answer has told hooks of its outcome
 )
 
 // autoDelay stands for the configured delay of a requeue.

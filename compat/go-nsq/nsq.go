@@ -91,6 +91,15 @@ type BackoffPolicy = nsq.BackoffPolicy
 // BackoffStrategy computes how long a consumer pauses after failures.
 type BackoffStrategy = nsq.BackoffStrategy
 
+// BatchHandler handles messages in batches.
+type BatchHandler = nsq.BatchHandler
+
+// BatchHandlerFunc makes a function a [BatchHandler].
+type BatchHandlerFunc = nsq.BatchHandlerFunc
+
+// BatchLimits says when a batch of messages is complete.
+type BatchLimits = nsq.BatchLimits
+
 // BatchOptions bound the batches of a [Batcher].
 type BatchOptions = nsq.BatchOptions
 

@@ -1,0 +1,266 @@
+package nsq
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// BatchLimits says when a batch of messages is complete. See [Consumer.AddBatchHandler] and
+// [Consumer.Fetch].
+type BatchLimits struct {
+	// Messages is the largest number of messages, at least 1.
+	Messages int
+	// Bytes is the largest total size of bodies, unless the first message alone is larger.
+	// 0 is no limit.
+	Bytes int
+	// Wait is how long after its first message a batch waits for more. With 0, a batch
+	// handler gets what has arrived by the time it is free, and Fetch returns what nsqds
+	// send within twice output_buffer_timeout.
+	Wait time.Duration
+}
+
+// collector gathers messages for one batch, or for one Fetch. The queue feeds it until it is
+// complete. Its messages still wait in the queue, so to speak: nobody has begun them, and
+// they are requeued if the Consumer stops, and dropped if their leases or connections end.
+//
+// The queue's mutex guards all fields but limits.
+type collector struct {
+	limits BatchLimits
+
+	ready    sync.Cond // signalled when complete may have become true
+	messages []*Message
+	bytes    int
+	full     bool          // it takes no more
+	due      bool          // it must not wait for more
+	given    bool          // its taker has given up
+	leaveAt  time.Duration // when it becomes due; 0 while it is empty
+	timer    *time.Timer   // runs checkDue at leaveAt
+}
+
+// collectedBatch is a batch that a batch handler works on.
+type collectedBatch struct {
+	w        *worker
+	messages []*Message
+	begun    time.Duration
+}
+
+func (d *deliveryQueue) newCollector(limits BatchLimits) *collector {
+	c := &collector{limits: limits}
+	c.ready.L = &d.mu
+	c.timer = time.AfterFunc(time.Hour, func() { d.checkDue(c) })
+	c.timer.Stop()
+	return c
+}
+
+// complete reports whether the collector waits for no more messages.
+func (c *collector) complete() bool { return c.full || len(c.messages) > 0 && c.due }
+
+// beginCollecting makes the queue feed a collector.
+func (d *deliveryQueue) beginCollecting(c *collector) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c.messages, c.bytes, c.full, c.due, c.leaveAt = nil, 0, false, false, 0
+	d.collectors = append(d.collectors, c)
+	d.feed()
+}
+
+// feed gives the messages that wait to the collectors.
+func (d *deliveryQueue) feed() {
+	for _, c := range d.collectors {
+		for !c.full && !d.lanes.empty() {
+			d.feedOne(c)
+		}
+	}
+}
+
+// feedOne gives a collector messages from one slab, at least one unless that exceeds its
+// limit of bytes.
+func (d *deliveryQueue) feedOne(c *collector) {
+	slab := d.lanes.take(c.limits.Messages - len(c.messages))
+	n := len(slab)
+	if c.limits.Bytes > 0 {
+		n = 0
+		for n < len(slab) && (c.bytes+len(slab[n].Body) <= c.limits.Bytes || n+len(c.messages) == 0) {
+			c.bytes += len(slab[n].Body)
+			n++
+		}
+		d.lanes.putBack(slab[n:])
+	}
+	wait, first := c.leaveAt, len(c.messages) == 0
+	if first {
+		wait = d.clock() + c.limits.Wait
+	}
+	for i := range slab[:n] {
+		m := &slab[i]
+		c.messages = append(c.messages, m)
+		wait = min(wait, m.leaseEnds()-m.conn.msgTimeout/2)
+	}
+	c.full = n < len(slab) || len(c.messages) == c.limits.Messages || c.limits.Bytes > 0 && c.bytes >= c.limits.Bytes
+	if c.full {
+		c.ready.Signal()
+	} else if first || wait != c.leaveAt {
+		c.leaveBy(d, wait)
+	}
+}
+
+// checkDue makes a collector due if its time has come.
+func (d *deliveryQueue) checkDue(c *collector) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch left := c.leaveAt - d.clock(); {
+	case c.leaveAt == 0: // it has lost all its messages
+	case left > 0:
+		c.timer.Reset(left)
+	default:
+		c.due = true
+		c.ready.Signal()
+	}
+}
+
+// rdyGrace is how long a collector waits for higher RDYs before it takes it that no more
+// messages can come.
+const rdyGrace = 50 * time.Millisecond
+
+// hurryCollectors makes all collectors with messages due, because no more can come. slots is
+// the sum of all RDYs. If it is below max_in_flight, RDYs may be about to rise: at the
+// beginning, for instance, when the first messages have shown how much they weigh.
+func (d *deliveryQueue) hurryCollectors(slots int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at := d.clock()
+	if slots < d.limit {
+		at += rdyGrace
+	}
+	for _, c := range d.collectors {
+		if len(c.messages) > 0 && at < c.leaveAt {
+			c.leaveBy(d, at)
+		}
+	}
+}
+
+// leaveBy sets when a collector becomes due.
+func (c *collector) leaveBy(d *deliveryQueue, at time.Duration) {
+	c.leaveAt = at
+	left := at - d.clock()
+	c.timer.Reset(left)
+	if c.due = left <= 0; c.complete() {
+		c.ready.Signal()
+	}
+}
+
+// awaitComplete waits until a collector is complete, its taker gives up, or the queue is
+// sealed. w is the worker of a batch handler, nil for a Fetch: if it must quit, it does not
+// wait for more messages.
+func (d *deliveryQueue) awaitComplete(c *collector, w *worker) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for !c.complete() && !d.sealed && !c.given && (w == nil || !w.quit) {
+		c.ready.Wait()
+	}
+}
+
+// endCollecting ends a collector, and returns its messages. Those of a batch handler count
+// as begun, and those of a Fetch are to be acked later. Messages whose leases have ended
+// since the last sweep are returned apart. ok is false, and messages stay where they are,
+// if the queue is sealed.
+func (d *deliveryQueue) endCollecting(c *collector, w *worker) (messages, late []*Message, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c.timer.Stop()
+	if d.sealed {
+		return nil, nil, false
+	}
+	d.collectors = slices.DeleteFunc(d.collectors, func(o *collector) bool { return o == c })
+	now := d.clock()
+	for _, m := range c.messages {
+		switch {
+		case m.leaseEnds() > now:
+			messages = append(messages, m)
+		case m.expire():
+			late = append(late, m)
+		}
+	}
+	c.messages = nil
+	if w != nil {
+		d.batches = append(d.batches, &collectedBatch{w: w, messages: messages, begun: now})
+		return messages, late, true
+	}
+	for _, m := range messages {
+		m.set(detached)
+		d.detached[m] = struct{}{}
+	}
+	return messages, late, true
+}
+
+// giveUp makes awaitComplete return.
+func (d *deliveryQueue) giveUp(c *collector) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c.given = true
+	c.ready.Signal()
+}
+
+// extractCollected takes the matching messages out of collectors and appends them to out.
+func (d *deliveryQueue) extractCollected(match func(*Message) bool, out []*Message) []*Message {
+	for _, c := range d.collectors {
+		before := len(c.messages)
+		c.messages = slices.DeleteFunc(c.messages, func(m *Message) bool {
+			if !match(m) {
+				return false
+			}
+			c.bytes -= len(m.Body)
+			out = append(out, m)
+			return true
+		})
+		if len(c.messages) == before {
+			continue
+		}
+		d.missing += before - len(c.messages)
+		c.full = false
+		if len(c.messages) == 0 {
+			c.due, c.leaveAt = false, 0
+		}
+	}
+	return out
+}
+
+// takeMissing returns how many messages collectors have lost since the last call. They have
+// to be asked for again.
+func (d *deliveryQueue) takeMissing() (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n, d.missing = d.missing, 0
+	return n
+}
+
+// hasBatch reports whether a worker's handler works on a batch. Callers hold the mutex.
+func (d *deliveryQueue) hasBatch(w *worker) bool {
+	return slices.ContainsFunc(d.batches, func(b *collectedBatch) bool { return b.w == w })
+}
+
+// hasBatches reports whether any batch handler is at work.
+func (d *deliveryQueue) hasBatches() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.batches) > 0
+}
+
+// endBatchOf ends the handler's work on a worker's batch. Messages that are not acked will be
+// acked later.
+func (d *deliveryQueue) endBatchOf(w *worker, messages []*Message) {
+	for _, m := range messages {
+		d.leave(m)
+	}
+	d.mu.Lock()
+	d.batches = slices.DeleteFunc(d.batches, func(b *collectedBatch) bool { return b.w == w })
+	d.mu.Unlock()
+}
+
+// wakeAll wakes all workers and collectors. Callers hold the mutex.
+func (d *deliveryQueue) wakeAll() {
+	d.work.Broadcast()
+	for _, c := range d.collectors {
+		c.ready.Signal()
+	}
+}

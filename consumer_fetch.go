@@ -1,0 +1,113 @@
+package nsq
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Fetch waits for messages and returns them. It is for programs that take a number of
+// messages now and then, and for those with a loop of their own. Answer each message with
+// [Message.Answer] or one of its other methods, before its lease ends.
+//
+// It has nsqds send as many messages as limits.Messages says and no more, whatever
+// max_in_flight is. Calls at the same time add up. Between calls no messages come. They
+// return when they have limits.Messages messages or limits.Bytes bytes, limits.Wait after
+// the first message, when half of the lease of a message is over, or when ctx ends. If the
+// messages lie on some of many nsqds, it takes a fraction of a second to find them.
+//
+// It returns at least one message, or none and an error: the cause of ctx if that ends
+// before a message comes, one that wraps [ErrStopped] once the Consumer stops, and an error
+// if limits are invalid or the Consumer has handlers. It waits even while there is no
+// connection, during a [Consumer.Pause] and during a backoff.
+//
+// Messages that come too late for a Fetch, because its ctx has just ended, wait for the next
+// one for a second. Then they are requeued. A message that was delivered more than
+// max_attempts times is given up, as with a handler, and not returned.
+func (c *Consumer) Fetch(ctx context.Context, limits BatchLimits) ([]*Message, error) {
+	if err := limits.check(); err != nil {
+		return nil, err
+	}
+	if limits.Wait == 0 {
+		limits.Wait = c.fetchRound()
+	}
+	if err := c.mayTake(); err != nil {
+		return nil, err
+	}
+	for {
+		switch {
+		case c.queue.isSealed():
+			return nil, errConsumerStopped
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		}
+		if messages := c.fetchOnce(ctx, limits); len(messages) > 0 {
+			return messages, nil
+		}
+	}
+}
+
+// check reports limits that make no sense.
+func (l BatchLimits) check() error {
+	if l.Messages < 1 || l.Bytes < 0 || l.Wait < 0 {
+		return fmt.Errorf("batch limits of %d messages, %d bytes, wait %v: want 1 message or more, and nothing negative",
+			l.Messages, l.Bytes, l.Wait)
+	}
+	return nil
+}
+
+// mayTake reports why messages cannot be taken without a handler.
+func (c *Consumer) mayTake() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case len(c.handlers) > 0:
+		return errHasHandlers
+	case len(c.middleware) > 0:
+		return errMiddleware
+	}
+	c.taken = true
+	return nil
+}
+
+// fetchOnce gathers messages once. It returns none if the queue was sealed, ctx has ended, or
+// all of them were given up.
+func (c *Consumer) fetchOnce(ctx context.Context, limits BatchLimits) []*Message {
+	col := c.queue.newCollector(limits)
+	missing := c.queue.beginFetch(col)
+	asked := c.post(func(now time.Time) { c.loop.ask(now, missing) })
+	if !asked {
+		c.queue.giveUp(col)
+	}
+	stop := context.AfterFunc(ctx, func() { c.queue.giveUp(col) })
+	c.queue.awaitComplete(col, nil)
+	stop()
+	if c.runEnded() {
+		c.queue.seal()
+	}
+	messages, late, missing := c.queue.endFetch(col)
+	if asked {
+		c.post(func(now time.Time) { c.loop.askNoMore(now, missing) })
+	}
+	c.dropExpired(late)
+	return c.beginAll(messages, nil)
+}
+
+// beginFetch begins the collector of a Fetch, and returns how many messages it must ask for.
+func (d *deliveryQueue) beginFetch(c *collector) (missing int) {
+	d.beginCollecting(c)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fetches++
+	return c.limits.Messages - len(c.messages)
+}
+
+// endFetch ends the collector of a Fetch. It returns its messages, and how many it has asked
+// for that have not come.
+func (d *deliveryQueue) endFetch(c *collector) (messages, late []*Message, missing int) {
+	messages, late, _ = d.endCollecting(c, nil)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fetches--
+	return messages, late, c.limits.Messages - len(messages) - len(late)
+}

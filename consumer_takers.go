@@ -1,0 +1,137 @@
+package nsq
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/control"
+)
+
+// Messages come only if something takes them: a handler, a loop over [Consumer.Messages], or
+// a [Consumer.Fetch]. While there are handlers or loops, as many messages may be in flight as
+// max_in_flight says. While there are only Fetches, as many come as these ask for.
+
+// errHasHandlers is the error of Fetch and the panic of Messages for a Consumer with handlers.
+var errHasHandlers = errors.New("consumer has handlers: add none to take messages with Messages or Fetch")
+
+// Connect connects to nsqds and subscribes, as [Consumer.ConnectToNSQDs] does. It needs no
+// handler, for programs that take messages with [Consumer.Messages] or [Consumer.Fetch]. It
+// waits for the result of the first dial of each address, or until ctx ends. Whatever it
+// returns, the Consumer keeps dialling the addresses that are not connected.
+//
+// The error joins the errors of all addresses that are not connected. They wrap those of
+// [Consumer.ConnectToNSQD], or the cause of ctx, and name the address.
+func (c *Consumer) Connect(ctx context.Context, nsqds ...string) error {
+	if err := c.beginConnectingAnyway(); err != nil {
+		return err
+	}
+	c.reportTakers()
+	errs := make([]error, len(nsqds))
+	var wg sync.WaitGroup
+	for i, addr := range nsqds {
+		result := make(chan error, 1)
+		if !c.post(func(now time.Time) { c.loop.machine.Connect(now, addr, c.loop.call(result)) }) {
+			return errConsumerStopped
+		}
+		wg.Go(func() {
+			var err error
+			select {
+			case err = <-result:
+			case <-ctx.Done():
+				err = context.Cause(ctx)
+			}
+			if err != nil {
+				errs[i] = fmt.Errorf("nsqd %s: %w", addr, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Discover connects to the nsqds that nsqlookupds list, as [Consumer.ConnectToNSQLookupds]
+// does. It needs no handler. It returns when the nsqlookupds have responded and each nsqd
+// that they list is connected or has failed once, or when ctx ends: then it returns the
+// cause of ctx. Whatever it returns, the Consumer goes on asking, unless an address is
+// invalid: the error joins those of all invalid addresses.
+func (c *Consumer) Discover(ctx context.Context, lookupds ...string) error {
+	if err := c.beginConnectingAnyway(); err != nil {
+		return err
+	}
+	c.reportTakers()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.dialling, func() { cancel(errConsumerStopped) })()
+	invalid, late := c.discover(ctx, lookupds)
+	return errors.Join(invalid, late)
+}
+
+// reportTakers tells the run loop that what takes messages has changed.
+func (c *Consumer) reportTakers() { c.post(c.loop.setTakers) }
+
+// setTakers tells the machine what takes messages.
+func (l *runLoop) setTakers(now time.Time) {
+	workers, most, asking := l.c.queue.takers()
+	l.sampleAll(now)
+	l.machine.SetTakers(now, control.Takers{Workers: workers, Most: most, Asking: asking})
+	l.carryOut()
+}
+
+// ask has n messages more come, for a Fetch that has just begun.
+func (l *runLoop) ask(now time.Time, n int) {
+	l.setTakers(now) // first, because of the Spending flag
+	l.sampleAll(now)
+	l.machine.Ask(now, n)
+}
+
+// askNoMore has n messages fewer come, for a Fetch that has just ended.
+func (l *runLoop) askNoMore(now time.Time, n int) {
+	l.askAgain(now)
+	l.sampleAll(now)
+	l.machine.Ask(now, -n)
+	l.carryOut()
+	l.setTakers(now)
+}
+
+// askAgain asks for messages in place of those that collectors have lost, because their
+// leases or connections have ended.
+func (l *runLoop) askAgain(now time.Time) {
+	if n := l.c.queue.takeMissing(); n > 0 {
+		l.sampleAll(now)
+		l.machine.Ask(now, n)
+		l.carryOut()
+	}
+}
+
+// spend tells the machine that a message of a connection is about to be acked.
+func (l *runLoop) spend(now time.Time, conn *consumerConn, epoch uint32) {
+	if !l.c.flags.spending { // only this goroutine writes it
+		return
+	}
+	if l.conns[conn.id] == conn {
+		l.sample(now, conn)
+	}
+	l.machine.Spend(now, conn.id, epoch)
+	l.carryOut()
+}
+
+// takers returns how many workers there are, how many messages they can have at a time, and
+// how many Fetches wait for messages.
+func (d *deliveryQueue) takers() (workers, most, asking int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, w := range d.workers {
+		most += max(w.most, 1)
+	}
+	return len(d.workers), most, d.fetches
+}
+
+// fetchRound is how long a Fetch without a Wait waits for more messages: a message lies in
+// nsqd's output buffer for up to output_buffer_timeout.
+func (c *Consumer) fetchRound() time.Duration {
+	return 2 * cmp.Or(max(c.cfg.OutputBufferTimeout, 0), defaultOutputBuffer)
+}
