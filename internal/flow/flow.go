@@ -300,8 +300,8 @@ func (m *Machine) Sample(now time.Time, id ID, s Sample) {
 		m.hear(now)
 	}
 	before := c.inFlight
-	c.inFlight = s.InFlight
-	c.peak = max(c.peak, s.Peak, s.InFlight)
+	c.inFlight = max(s.InFlight, 0)
+	c.peak = max(c.peak, s.Peak, c.inFlight)
 	if c.leftover > c.inFlight {
 		c.leftover, m.changed = c.inFlight, true
 	}
