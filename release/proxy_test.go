@@ -20,12 +20,13 @@ import (
 // installed maps the modules that users install to their directories. A release
 // tags each of them.
 var installed = map[string]string{
-	"github.com/rdyhq/nsq":               ".",
-	"github.com/rdyhq/nsq/broker":        "broker",
-	"github.com/rdyhq/nsq/cmd/rdy":       "cmd/rdy",
-	"github.com/rdyhq/nsq/plugin/otel":   "plugin/otel",
-	"github.com/rdyhq/nsq/plugin/prom":   "plugin/prom",
-	"github.com/rdyhq/nsq/compat/go-nsq": "compat/go-nsq",
+	"github.com/rdyhq/nsq":                  ".",
+	"github.com/rdyhq/nsq/broker":           "broker",
+	"github.com/rdyhq/nsq/cmd/rdy":          "cmd/rdy",
+	"github.com/rdyhq/nsq/plugin/otel":      "plugin/otel",
+	"github.com/rdyhq/nsq/plugin/prom":      "plugin/prom",
+	"github.com/rdyhq/nsq/plugin/watermill": "plugin/watermill",
+	"github.com/rdyhq/nsq/compat/go-nsq":    "compat/go-nsq",
 }
 
 // world is a released tree.
