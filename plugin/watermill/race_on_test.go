@@ -1,0 +1,5 @@
+//go:build race
+
+package nsqwatermill
+
+const raceDetector = true
