@@ -48,6 +48,16 @@ func Discard(err error) error {
 	return &discardError{err}
 }
 
+// Decided reports whether a handler that returns err now has decided what becomes of the message:
+// err is one of [RetryAfter] or [Discard], or the handler has acked or requeued the message, or has
+// called [Message.DisableAutoResponse]. Otherwise the Consumer acks the message if err is nil, and
+// requeues it if not. Decided is for a [Middleware] that calls the handler again after a failure,
+// or counts failures: a message that is decided is not its business.
+func (m *Message) Decided(err error) bool {
+	asked := resultOf(err)
+	return asked.discard || asked.planned() || m.is(responded|manualResponse)
+}
+
 type retryAfterError struct {
 	err   error
 	delay time.Duration

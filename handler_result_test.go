@@ -45,3 +45,33 @@ func TestResultOf(t *testing.T) {
 		}
 	}
 }
+
+// A message is decided by some errors, and by what its handler has done with it.
+func TestDecided(t *testing.T) {
+	leave := func(*Message) {}
+	for name, tc := range map[string]struct {
+		do   func(*Message)
+		err  error
+		want bool
+	}{
+		"nil":                  {leave, nil, false},
+		"plain":                {leave, io.EOF, false},
+		"NoBackoff":            {leave, NoBackoff(io.EOF), false},
+		"PanicError":           {leave, &PanicError{Value: io.EOF}, false},
+		"RetryAfter 0":         {leave, fmt.Errorf("order 7: %w", RetryAfter(0, io.EOF)), true},
+		"RetryAfter NoBackoff": {leave, NoBackoff(RetryAfter(1, io.EOF)), true},
+		"Discard":              {leave, fmt.Errorf("order 7: %w", Discard(io.EOF)), true},
+		"finished":             {(*Message).Finish, io.EOF, true},
+		"finished, nil":        {(*Message).Finish, nil, true},
+		"requeued":             {func(m *Message) { m.Requeue(-1) }, io.EOF, true},
+		"touched":              {(*Message).Touch, io.EOF, false},
+		"left for later":       {(*Message).DisableAutoResponse, io.EOF, true},
+	} {
+		m := NewMessage(MessageID{}, nil)
+		copied := m.WithContext(t.Context())
+		tc.do(copied)
+		if m.Decided(tc.err) != tc.want || copied.Decided(tc.err) != tc.want {
+			t.Errorf("%s: decided %v, want %v", name, m.Decided(tc.err), tc.want)
+		}
+	}
+}
