@@ -132,6 +132,16 @@ func TestDiscardReleases(t *testing.T) {
 	})
 }
 
+// remote is a Store that needs its context, as one over a network does.
+type remote struct{ *Memory }
+
+func (s remote) Commit(ctx context.Context, key, owner string) error {
+	if _, bounded := ctx.Deadline(); ctx.Err() != nil || !bounded {
+		return fmt.Errorf("context %w, bounded: %v", ctx.Err(), bounded)
+	}
+	return s.Memory.Commit(ctx, key, owner)
+}
+
 // A handler that finishes its message by itself, at once or later, has handled it.
 func TestOwnFinishCommits(t *testing.T) {
 	for name, finish := range map[string]nsq.HandlerFunc{
@@ -144,14 +154,15 @@ func TestOwnFinishCommits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			scene.Run(t, nsqtest.Options{}, func(s *scene.Scene) {
-				calls := 0
-				s.Consume(2, func(m *nsq.Message) error { calls++; m.Touch(); return finish(m) }, New(memory(s, time.Hour, 100), body))
+				var calls atomic.Int32
+				s.Consume(2, func(m *nsq.Message) error { calls.Add(1); m.Touch(); return finish(m) },
+					New(remote{memory(s, time.Hour, 100)}, body))
 				s.Publish("pen")
 				scene.After(10 * time.Second)
 				s.Publish("pen")
 				scene.After(10 * time.Second)
-				if st := s.Stats(); calls != 1 || st.Finished != 2 {
-					t.Errorf("%d calls, %+v", calls, st)
+				if st := s.Stats(); calls.Load() != 1 || st.Finished != 2 {
+					t.Errorf("%d calls, %+v", calls.Load(), st)
 				}
 			})
 		})

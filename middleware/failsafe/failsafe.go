@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"runtime/debug"
 	"sync"
 
@@ -121,11 +120,6 @@ func (c *calls) result(err error) error {
 // thrown is the error of a call that panicked or called runtime.Goexit.
 type thrown struct{ *nsq.PanicError }
 
-// rethrow does on this goroutine, which is the Consumer's, what the call did on its own. The
-// Consumer logs the stack of this goroutine, so the panic's value has that of the call.
-func (t *thrown) rethrow() {
-	if t.Value == nil {
-		runtime.Goexit()
-	}
-	panic(fmt.Errorf("%w\n%s", t.PanicError, t.Stack))
-}
+// rethrow panics on this goroutine, which is the Consumer's, in place of the call. The Consumer
+// logs the stack of this goroutine, so the panic's value has that of the call.
+func (t *thrown) rethrow() { panic(fmt.Errorf("%w\n%s", t.PanicError, t.Stack)) }

@@ -231,6 +231,24 @@ func TestPanicHasTheHandlersStack(t *testing.T) {
 	})
 }
 
+// A policy whose listener panics leaves no call at work.
+func TestPolicyPanics(t *testing.T) {
+	scene.Run(t, nsqtest.Options{}, func(s *scene.Scene) {
+		s.Config.DefaultRequeueDelay = time.Hour
+		hedge := hedgepolicy.NewBuilderWithDelay[any](time.Second).
+			OnHedge(func(failsafego.ExecutionEvent[any]) { panic("boom") }).Build()
+		c := s.Consume(1, func(m *nsq.Message) error {
+			<-m.Context().Done()
+			return m.Context().Err()
+		}, New(hedge))
+		s.Publish("pen")
+		scene.After(2 * time.Second)
+		if st, n := s.Stats(), c.Snapshot().Panicked; st.Requeued != 1 || n != 1 {
+			t.Errorf("%+v, %d panics", st, n)
+		}
+	})
+}
+
 func explode() error { panic(errBoom) }
 
 // A handler that returns while the Consumer stops has its success acked, although its context
