@@ -73,7 +73,8 @@
 // carry headers, such as a trace context, in a message's body: see package envelope. To
 // write your own, write a function from [Handler] to Handler. It passes on the message that
 // it gets, or a copy from [Message.WithContext]. Add middleware in this order: first what
-// opens the body, then tracing, logging, and last what limits or retries.
+// opens the body, then tracing, logging, and last what limits or retries. The module
+// middleware has timeouts, limits, retries, a circuit breaker, and removes duplicates.
 //
 // # How many messages at a time
 //
