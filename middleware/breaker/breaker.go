@@ -118,9 +118,8 @@ func interrupted(ctx context.Context) bool {
 	return errors.Is(cause, nsq.ErrConnectionLost) || errors.Is(cause, nsq.ErrStopped)
 }
 
-// adjust has max_in_flight follow the breaker's state. Whoever changes the state calls it after
-// that. Goroutines take turns, by a channel and not by a mutex, because each waits for the
-// Consumer in its turn.
+// adjust has max_in_flight follow the breaker's state. Call it after each change of the state.
+// Goroutines take turns by a channel, not by a mutex, because adjust waits for the Consumer.
 func (g *gate[R]) adjust() {
 	if g.cb.IsClosed() && !g.held.Load() {
 		return

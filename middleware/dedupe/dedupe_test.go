@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -337,17 +339,25 @@ func TestStoreDownAfterTheHandler(t *testing.T) {
 	scene.Run(t, nsqtest.Options{}, func(s *scene.Scene) {
 		store := &brokenStore{Store: memory(s, time.Hour, 100), settle: errBoom}
 		calls := 0
+		var lines strings.Builder
 		s.Consume(1, func(m *nsq.Message) error {
 			calls++
 			if string(m.Body) == "bad" && m.Attempts == 1 {
 				return errBoom
 			}
 			return nil
-		}, New(store, body))
+		}, nsq.ContextLogger(slog.New(slog.NewTextHandler(&lines, nil))), New(store, body))
 		s.Publish("pen", "bad")
 		scene.After(time.Minute)
 		if st := s.Stats(); calls != 3 || st.Finished != 2 {
 			t.Errorf("%d calls, %+v", calls, st)
+		}
+		for text, want := range map[string]int{
+			"level=WARN": 3, "key=orders/billing/pen err=boom": 1, "key=orders/billing/bad err=boom": 2, "not released": 1,
+		} {
+			if n := strings.Count(lines.String(), text); n != want {
+				t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, lines.String())
+			}
 		}
 	})
 }

@@ -20,9 +20,9 @@ import (
 //
 // If a call of the handler returns nil, the message is acked, whatever policies make of it. If
 // the handler decides about its message ([nsq.Message.Decided]), policies hear of a success,
-// and the handler's verdict stands. Otherwise New returns the error of the policies. So if a
-// policy turns a message away, the message is requeued and the Consumer backs off, as after a
-// failure of the handler, and it costs an attempt.
+// and the handler's verdict stands. Otherwise the result is that of the policies. So if a policy
+// turns a message away, the message is requeued and the Consumer backs off, as after a failure of
+// the handler, and it costs an attempt. A fallback that returns no error has the message acked.
 //
 // Each call has a context that ends with the policy's timeout or hedge, and a copy of the
 // message. New returns when all calls have returned, those that lost against a hedge included:

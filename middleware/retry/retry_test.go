@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -76,6 +78,22 @@ func TestRetry(t *testing.T) {
 		}
 		if st := s.Stats(); st.Finished != 1 || st.Delivered != 1 {
 			t.Errorf("%+v, want 1 delivered and finished", st)
+		}
+	})
+}
+
+// Each retry is logged with the attributes of the message.
+func TestRetryIsLogged(t *testing.T) {
+	scene.Run(t, nsqtest.Options{}, func(s *scene.Scene) {
+		s.Config.DefaultRequeueDelay = time.Hour
+		var lines strings.Builder
+		logger := slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		s.Consume(1, func(*nsq.Message) error { return errBoom }, nsq.ContextLogger(logger), New(every(time.Second)))
+		s.Publish("pen")
+		scene.After(time.Minute)
+		const want = `level=DEBUG msg="handler failed, calling it again" topic=orders channel=billing`
+		if got := lines.String(); strings.Count(got, want) != 2 || strings.Count(got, "err=boom wait=1s") != 2 {
+			t.Errorf("logged:\n%s", got)
 		}
 	})
 }
