@@ -19,5 +19,6 @@
 // has the rest. After that it has nsqd deliver the message again, by [nsq.RetryAfter], which
 // does not back off. Each delivery counts as an attempt: see max_attempts of [nsq.Config].
 //
-// All middleware may be used by any number of handlers and Consumers at the same time.
+// Any number of handlers and Consumers may share a middleware, except one of package breaker,
+// which is made for one Consumer.
 package middleware
