@@ -179,9 +179,9 @@ func TestDuplicateWhileClaimed(t *testing.T) {
 			scene.Run(t, nsqtest.Options{}, func(s *scene.Scene) {
 				s.Config.DefaultRequeueDelay = time.Hour
 				s.Config.MaxBackoffDuration = time.Minute
-				calls := 0
+				var calls atomic.Int32
 				c := s.Consume(2, func(*nsq.Message) error {
-					if calls++; calls > 1 {
+					if calls.Add(1) > 1 {
 						return nil
 					}
 					scene.Sleep(10 * time.Second)
@@ -194,16 +194,16 @@ func TestDuplicateWhileClaimed(t *testing.T) {
 				scene.After(time.Second)
 				s.Publish("pen")
 				scene.After(time.Second)
-				if want := []string{"59000"}; calls != 1 || !slices.Equal(s.Requeues(), want) || s.Stats().Finished != 0 {
-					t.Errorf("%d calls, requeued with %q, want %q", calls, s.Requeues(), want)
+				if want := []string{"59000"}; calls.Load() != 1 || !slices.Equal(s.Requeues(), want) || s.Stats().Finished != 0 {
+					t.Errorf("%d calls, requeued with %q, want %q", calls.Load(), s.Requeues(), want)
 				}
 				if level := c.Snapshot().BackoffLevel; level != 0 {
 					t.Errorf("backoff level %d", level)
 				}
 				scene.After(2 * time.Minute)
 				want := map[bool]int{false: 1, true: 2}[fails]
-				if st := s.Stats(); calls != want || st.Finished != 3-want {
-					t.Errorf("%d calls, want %d; %+v", calls, want, st)
+				if st, n := s.Stats(), int(calls.Load()); n != want || st.Finished != 3-want {
+					t.Errorf("%d calls, want %d; %+v", n, want, st)
 				}
 			})
 		})
@@ -216,9 +216,9 @@ func TestLostLease(t *testing.T) {
 	for name, result := range map[string]error{"late success": nil, "late failure": errBoom} {
 		t.Run(name, func(t *testing.T) {
 			scene.Run(t, nsqtest.Options{MsgTimeout: 10 * time.Second}, func(s *scene.Scene) {
-				calls := 0
+				var calls atomic.Int32
 				s.Consume(2, func(m *nsq.Message) error {
-					if calls++; calls == 1 {
+					if calls.Add(1) == 1 {
 						<-m.Context().Done()
 						scene.Sleep(time.Second)
 						return result
@@ -228,14 +228,14 @@ func TestLostLease(t *testing.T) {
 				}, New(memory(s, time.Hour, 100), body))
 				s.Publish("pen")
 				scene.After(10500 * time.Millisecond)
-				if calls != 2 || s.Stats().Requeued != 0 {
-					t.Errorf("%d calls when the lease is over, %+v", calls, s.Stats())
+				if n := calls.Load(); n != 2 || s.Stats().Requeued != 0 {
+					t.Errorf("%d calls when the lease is over, %+v", n, s.Stats())
 				}
 				scene.After(time.Second)
 				s.Publish("pen") // while the second delivery is handled
 				scene.After(time.Minute)
-				if st := s.Stats(); calls != 2 || st.Finished != 2 {
-					t.Errorf("%d calls, %+v", calls, st)
+				if st, n := s.Stats(), calls.Load(); n != 2 || st.Finished != 2 {
+					t.Errorf("%d calls, %+v", n, st)
 				}
 			})
 		})
