@@ -89,6 +89,11 @@ var rooms = []room{
 		rooms: []string{"."},
 	},
 	{
+		dir:   "delay",
+		std:   []string{"context", "errors", "fmt", "hash/fnv", "maps", "slices", "strings", "time"},
+		rooms: []string{".", "envelope"},
+	},
+	{
 		dir:   "examples/...",
 		std:   anyStd,
 		rooms: []string{".", "health", "nsqtest"},
