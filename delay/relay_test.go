@@ -117,8 +117,14 @@ func TestSkewedClock(t *testing.T) {
 				}
 			}
 		}
-		sleep(90 * time.Second)
+		sleep(90*time.Second - 1)
 		m, acks := nsq.NewMessage(nsq.MessageID{}, waiting), &requeues{}
+		m.Delegate = acks
+		if err := h.HandleMessage(m); err != nil || fmt.Sprint(acks.delays) != "[1ms]" {
+			t.Errorf("%v, requeued %v", err, acks.delays)
+		}
+		sleep(1)
+		m, acks = nsq.NewMessage(nsq.MessageID{}, waiting), &requeues{}
 		m.Delegate = acks
 		if err := h.HandleMessage(m); err != nil || acks.delays != nil || c.topic != "t" || string(c.body) != "body" {
 			t.Errorf("%v, requeued %v, published to %q: %q", err, acks.delays, c.topic, c.body)
@@ -339,7 +345,7 @@ func TestEnvelopes(t *testing.T) {
 					sleep(2 * time.Hour)
 					stored := s.target.Queued("t", "")
 					if len(stored) != 2*(i+1) || stored[2*i] != stored[2*i+1] {
-						s.Errorf("%s, %d middleware: %q came as %q", name, len(mw), body, stored[2*i:])
+						s.Fatalf("%s, %d middleware: %q: stored %q", name, len(mw), body, stored)
 					}
 				}
 			})
@@ -372,6 +378,19 @@ func TestNewRelayReplacesOptions(t *testing.T) {
 		if n := s.relay.Snapshot().Handlers; n != 7 {
 			s.Errorf("%d handlers", n)
 		}
+	})
+}
+
+// A relay with max_in_flight 0 can be connected, and takes messages once it is allowed to.
+func TestPausedRelay(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 0
+		s.publish(time.Minute)
+		s.start()
+		sleep(time.Hour)
+		s.expectStored(0)
+		s.relay.ChangeMaxInFlight(1)
+		s.expectStored(1)
 	})
 }
 

@@ -47,13 +47,15 @@ func inScene(t *testing.T, test func(s *scene), change ...func(*nsqtest.Options)
 		s.target = nsqtest.NewNsqd(t, nsqtest.Options{Network: s.net, Addr: "target:1"})
 		s.p, s.out = s.producer(s.source), s.producer(s.target)
 		s.to = &recorder{Publisher: s.out}
+		defer func() { // also when the test gives up
+			if s.relay != nil {
+				s.stop()
+			}
+			if t.Failed() {
+				t.Logf("logged:\n%s", strings.Join(s.log.matching(""), "\n"))
+			}
+		}()
 		test(s)
-		if s.relay != nil {
-			s.stop()
-		}
-		if t.Failed() {
-			t.Logf("logged:\n%s", strings.Join(s.log.matching(""), "\n"))
-		}
 	})
 }
 
