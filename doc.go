@@ -66,6 +66,20 @@
 // handler itself acks or requeues, at any time within the lease: examples/batch
 // collects messages that way.
 //
+// # Other ways to take messages
+//
+// A Consumer without handlers is for programs that take messages themselves. One with batch
+// handlers gathers messages first. Leases, RDY, backoff and shutdown are the same for all:
+//
+//	consumer.AddHandler(h)                             // one message after another
+//	consumer.AddBatchHandler(h, limits, 2)             // many at a time, into a database for instance
+//	for m := range consumer.Messages(ctx) { … }        // in a loop of the program's own
+//	messages, err := consumer.Fetch(ctx, limits)       // the next n, and not one more
+//
+// [Message.Answer] acks or requeues a message as if a handler had returned the error. While
+// nothing takes messages, none come. [Consumer.Connect] and [Consumer.Discover] connect a
+// Consumer without handlers.
+//
 // # Middleware and envelopes
 //
 // [Consumer.Use] adds middleware to all handlers. [ContextLogger] gives a handler a logger
