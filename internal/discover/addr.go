@@ -55,11 +55,11 @@ func lookupURL(u *url.URL, topic string) string {
 	return lookup.String()
 }
 
-// nodesURL returns the URL that lists all nsqds: /nodes instead of /lookup, after
+// besideLookup returns the URL of another list, such as /nodes instead of /lookup, after
 // the same prefix. It keeps any other path: the user chose that on purpose.
-func nodesURL(u *url.URL) *url.URL {
+func besideLookup(u *url.URL, list string) *url.URL {
 	if strings.HasSuffix(u.Path, "/lookup") {
-		return u.JoinPath("../nodes")
+		return u.JoinPath("../" + list)
 	}
 	return u
 }

@@ -33,7 +33,7 @@ func TestParseAddr(t *testing.T) {
 	}
 }
 
-func TestNodesURL(t *testing.T) {
+func TestBesideLookup(t *testing.T) {
 	for addr, want := range map[string]string{
 		"h:4161":                   "http://h:4161/nodes",
 		"https://h/nsq/lookup?a=b": "https://h/nsq/nodes?a=b",
@@ -45,7 +45,7 @@ func TestNodesURL(t *testing.T) {
 			t.Errorf("%s: %v", addr, err)
 			continue
 		}
-		if got := nodesURL(u).String(); got != want {
+		if got := besideLookup(u, "nodes").String(); got != want {
 			t.Errorf("%s: nodes URL %s, want %s", addr, got, want)
 		}
 	}

@@ -14,8 +14,11 @@ var (
 	// ErrTooMany means that a response lists more nsqds than are used.
 	ErrTooMany = fmt.Errorf("response lists more than %d nsqds", maxProducers)
 
+	errTooManyTopics = fmt.Errorf("response lists more than %d topics", maxTopics)
+
 	errNotAList    = errors.New("producers are not a list")
 	errNoProducers = errors.New("response without a list of producers")
+	errNoTopics    = errors.New("response without a list of topics")
 	errNotTLS      = errors.New("redirected from https to http")
 	errRedirects   = errors.New("stopped after 10 redirects")
 	errScheme      = errors.New("scheme is neither http nor https")

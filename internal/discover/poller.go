@@ -1,5 +1,5 @@
-// Package discover finds the nsqds of a topic, or all nsqds: it polls nsqlookupds
-// over HTTP and publishes what they list. It never connects to an nsqd and
+// Package discover finds the nsqds of a topic, all nsqds, or the names of all topics: it
+// polls nsqlookupds over HTTP and publishes what they list. It never connects to an nsqd and
 // decides nothing about connections.
 //
 // Each poll asks all nsqlookupds in parallel. Each response is published as it
@@ -25,6 +25,7 @@ import (
 // Config configures a [Poller].
 type Config struct {
 	Topic    string        // whose nsqds to find; empty finds all nsqds
+	Topics   bool          // find the names of topics instead
 	Interval time.Duration // between polls; must be positive
 	Jitter   float64       // the second poll is delayed by up to this part of Interval
 	Timeout  time.Duration // of one request; 0 sets no limit
@@ -46,6 +47,10 @@ type Result struct {
 	// Producers are the nsqds in the last responses of all nsqlookupds, sorted
 	// by address, each address once.
 	Producers []Producer
+
+	// Topics are the names in these responses, sorted, each once, if Config.Topics is set.
+	// A name may be invalid.
+	Topics []string
 
 	// Responded is when the newest request that has had a response was sent, zero if none
 	// has. AllFailed is zero unless the last request to each nsqlookupd has failed: then it
@@ -77,7 +82,7 @@ type Request struct {
 
 // Conclusive reports whether Producers is complete: there are nsqlookupds, and the
 // last request to each of them succeeded. If an nsqd is missing then, no nsqlookupd
-// lists it.
+// lists it. The same holds for Topics.
 //
 // An nsqd that restarts is missing for a short time, and polls may follow each
 // other quickly ([Poller.Poke], [Poller.Add]). A caller that drops missing nsqds
@@ -118,6 +123,7 @@ type lookupd struct {
 	responded time.Time          // when its response came
 	err       *Error             // of the last request that has ended; nil if it succeeded
 	producers []Producer         // of the last response
+	topics    []string           // of the last response
 	skipped   []*Error           // of the last response
 }
 
@@ -139,10 +145,14 @@ func New(cfg Config) *Poller {
 // added is false if the Poller has this nsqlookupd already, or has ended.
 func (p *Poller) Add(u *url.URL) (first <-chan struct{}, added bool) {
 	l := &lookupd{key: u.String(), name: redact(u), first: make(chan struct{})}
-	if p.cfg.Topic != "" {
+	switch {
+	case p.cfg.Topics:
+		topics := besideLookup(u, "topics")
+		l.name, l.request = redact(topics), topics.String()
+	case p.cfg.Topic != "":
 		l.request = lookupURL(u, p.cfg.Topic)
-	} else {
-		nodes := nodesURL(u)
+	default:
+		nodes := besideLookup(u, "nodes")
 		l.name, l.request = redact(nodes), nodes.String()
 	}
 	l.closeFirst = sync.OnceFunc(func() { close(l.first) })

@@ -451,3 +451,28 @@ func TestAllNSQDs(t *testing.T) {
 		})
 	}
 }
+
+// With Topics the Poller finds the names of all topics, each once. If an nsqlookupd fails,
+// its last response counts.
+func TestTopics(t *testing.T) {
+	for name, envelope := range map[string]bool{"v1": false, "before 1.0": true} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				s.cfg.Topic, s.cfg.Topics = "", true
+				l := nsqtest.NewLookupd(s, nsqtest.LookupdOptions{Network: s.net, Addr: "l1:1", Envelope: envelope})
+				l.Register("t", "a:1")
+				l.Register("u", "a:1")
+				s.lookupd("l2:1", "b:1") // has t as well
+				s.poller("l1:1", "l2:1")
+				s.want("t u 0 of 2 waiting")
+				l.Fail(http.StatusInternalServerError, "INTERNAL_ERROR")
+				sleep(time.Minute)
+				s.want("t u 0 of 2 waiting, failed [http://l1:1/topics] HTTP status 500: INTERNAL_ERROR")
+				l.Recover()
+				l.DeleteTopic("u")
+				sleep(time.Minute)
+				s.want("t 0 of 2 waiting")
+			})
+		})
+	}
+}

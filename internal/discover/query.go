@@ -26,6 +26,7 @@ type queryResult struct {
 	from      *lookupd
 	producers []Producer
 	skipped   []*ProducerError
+	topics    []string
 	err       error
 }
 
@@ -42,7 +43,11 @@ func (p *Poller) query(ctx context.Context, l *lookupd) queryResult {
 		res.err = withoutURL(err)
 		return res
 	}
-	res.producers, res.skipped, res.err = parseResponse(status, v1, body)
+	if p.cfg.Topics {
+		res.topics, res.err = parseTopics(status, v1, body)
+	} else {
+		res.producers, res.skipped, res.err = parseResponse(status, v1, body)
+	}
 	return res
 }
 

@@ -16,6 +16,8 @@ const (
 	// maxProducers is how many nsqds a response may list. Each is remembered, dialled and
 	// shown.
 	maxProducers = 100_000
+	// maxTopics is how many topics a response may list.
+	maxTopics = 100_000
 	// maxSkipped is how many unusable producers of one response are reported.
 	maxSkipped = 10
 )
@@ -44,12 +46,13 @@ type producer struct {
 	TopologyRegion   string `json:"topology_region"`
 }
 
-// A document is the JSON of a response: Producers, or an error in Message. Before
+// A document is the JSON of a response: Producers or Topics, or an error in Message. Before
 // 1.0 nsqlookupd wrote an envelope instead, with the list inside Data and an
 // error in StatusTxt.
 type document struct {
 	Message   string          `json:"message"`
 	Producers json.RawMessage `json:"producers"`
+	Topics    json.RawMessage `json:"topics"`
 
 	StatusCode int             `json:"status_code"`
 	StatusTxt  string          `json:"status_txt"`
@@ -66,25 +69,58 @@ func parseResponse(status int, v1 bool, body []byte) (producers []Producer, skip
 	if status == http.StatusOK && len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil, nil
 	}
-	var doc document
-	err = json.Unmarshal(body, &doc)
-	if err == nil && !v1 && doc.Data != nil {
-		var inner document
-		err = json.Unmarshal(doc.Data, &inner)
-		status = cmp.Or(doc.StatusCode, status)
-		doc.Message, doc.Producers = doc.StatusTxt, inner.Producers
-	}
+	doc, status, err := parseDocument(status, v1, body)
 	switch {
 	case status != http.StatusOK && err == nil && doc.Message == topicNotFound:
 		return nil, nil, nil
 	case status != http.StatusOK:
-		return nil, nil, &StatusError{Status: status, Message: truncate(doc.Message)}
+		return nil, nil, doc.refusal(status)
 	case err != nil:
 		return nil, nil, err
 	case doc.Producers == nil:
 		return nil, nil, errNoProducers
 	}
 	return parseProducers(doc.Producers)
+}
+
+// parseTopics reads a response of nsqlookupd that lists the names of topics. An empty body
+// is an error: it must not look as if all topics had gone.
+func parseTopics(status int, v1 bool, body []byte) (topics []string, err error) {
+	doc, status, err := parseDocument(status, v1, body)
+	switch {
+	case status != http.StatusOK:
+		return nil, doc.refusal(status)
+	case err != nil:
+		return nil, err
+	case doc.Topics == nil:
+		return nil, errNoTopics
+	}
+	if err := json.Unmarshal(doc.Topics, &topics); err != nil {
+		return nil, err
+	}
+	if len(topics) > maxTopics {
+		return nil, errTooManyTopics
+	}
+	return topics, nil
+}
+
+// parseDocument reads the JSON of a response, and takes it and the status out of the
+// envelope if there is one.
+func parseDocument(status int, v1 bool, body []byte) (document, int, error) {
+	var doc document
+	err := json.Unmarshal(body, &doc)
+	if err == nil && !v1 && doc.Data != nil {
+		var inner document
+		err = json.Unmarshal(doc.Data, &inner)
+		status = cmp.Or(doc.StatusCode, status)
+		doc.Message, doc.Producers, doc.Topics = doc.StatusTxt, inner.Producers, inner.Topics
+	}
+	return doc, status, err
+}
+
+// refusal returns the error of a response that is one.
+func (d *document) refusal(status int) error {
+	return &StatusError{Status: status, Message: truncate(d.Message)}
 }
 
 func truncate(s string) string { return s[:min(len(s), maxText)] }

@@ -128,6 +128,55 @@ func TestSkippedIsBounded(t *testing.T) {
 	}
 }
 
+func TestParseTopics(t *testing.T) {
+	many := `{"topics":["a"` + strings.Repeat(`,"a"`, maxTopics) + `]}`
+	for _, tt := range []struct {
+		name   string
+		status int
+		v1     bool
+		body   string
+		want   []string
+		err    string // empty if there is none
+	}{
+		{"v1", 200, true, `{"topics":["a","b#ephemeral"]}`, []string{"a", "b#ephemeral"}, ""},
+		{"envelope", 200, false, `{"status_code":200,"status_txt":"OK","data":{"topics":["a"]}}`, []string{"a"}, ""},
+		{"none", 200, true, `{"topics":[]}`, []string{}, ""},
+		{"null", 200, true, `{"topics":null}`, nil, ""},
+
+		{"empty", 200, true, "", nil, "unexpected end of JSON input"},
+		{"nsqds", 200, true, `{"producers":[]}`, nil, errNoTopics.Error()},
+		{"no names", 200, true, `{"topics":[1]}`, nil, "json: cannot unmarshal number into Go value of type string"},
+		{"no list", 200, true, `{"topics":{}}`, nil, "json: cannot unmarshal object into Go value of type []string"},
+		{"error", 500, true, `{"message":"INTERNAL_ERROR"}`, nil, "HTTP status 500: INTERNAL_ERROR"},
+		{"unknown topic", 404, true, `{"message":"TOPIC_NOT_FOUND"}`, nil, "HTTP status 404: TOPIC_NOT_FOUND"},
+		{"too many", 200, true, many, nil, errTooManyTopics.Error()},
+	} {
+		got, err := parseTopics(tt.status, tt.v1, []byte(tt.body))
+		if text := errText(err); text != tt.err || !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, error %q, want %q, %q", tt.name, got, text, tt.want, tt.err)
+		}
+	}
+}
+
+func FuzzParseTopics(f *testing.F) {
+	f.Add(uint16(200), true, []byte(`{"topics":["a","b"]}`))
+	f.Add(uint16(200), false, []byte(`{"status_code":200,"data":{"topics":["a"]}}`))
+	f.Add(uint16(500), false, []byte(`{"message":"NO"}`))
+	f.Fuzz(func(t *testing.T, status uint16, v1 bool, body []byte) {
+		got, err := parseTopics(int(status), v1, body)
+		if err != nil && got != nil || len(got) > maxTopics {
+			t.Errorf("%d topics, error %v", len(got), err)
+		}
+	})
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
 // Any response is either an error or a list of addresses that can be dialled. The
 // list is the same in an envelope.
 func FuzzParseLookup(f *testing.F) {

@@ -149,7 +149,8 @@ func (r *run) handleResult(ctx context.Context, res queryResult) {
 	if res.err != nil {
 		l.err = &Error{Lookupd: l.name, Err: res.err}
 	} else {
-		l.producers, l.skipped, l.asked, l.responded = res.producers, nil, l.sent, now
+		l.producers, l.skipped, l.topics = res.producers, nil, res.topics
+		l.asked, l.responded = l.sent, now
 		for _, s := range res.skipped {
 			l.skipped = append(l.skipped, &Error{Lookupd: l.name, Err: s})
 		}
@@ -174,7 +175,7 @@ func (r *run) publishMerged(ended *Request) {
 		if l.err != nil {
 			result.Failed = append(result.Failed, l.err)
 			if result.Responded.Sub(l.asked) > forgetAfter*r.cfg.Interval {
-				l.producers, l.skipped = nil, nil
+				l.producers, l.skipped, l.topics = nil, nil, nil
 			}
 		}
 		result.Skipped = append(result.Skipped, l.skipped...)
@@ -183,8 +184,11 @@ func (r *run) publishMerged(ended *Request) {
 			state.Err = l.err.Err
 		}
 		result.Lookupds = append(result.Lookupds, state)
+		result.Topics = append(result.Topics, l.topics...)
 	}
 	result.Producers = r.merged()
+	slices.Sort(result.Topics)
+	result.Topics = slices.Compact(result.Topics)
 	if len(result.Failed) == len(r.lookupds) {
 		for _, l := range r.lookupds {
 			if result.AllFailed.IsZero() || l.ended.Before(result.AllFailed) {

@@ -149,6 +149,9 @@ func describe(r Result) string {
 	for _, p := range r.Producers {
 		fmt.Fprintf(&b, "%s ", p.Addr)
 	}
+	for _, topic := range r.Topics {
+		fmt.Fprintf(&b, "%s ", topic)
+	}
 	fmt.Fprintf(&b, "%d of %d waiting", r.Waiting, len(r.Lookupds))
 	for _, err := range r.Failed {
 		fmt.Fprintf(&b, ", failed %v", err)
