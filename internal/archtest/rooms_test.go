@@ -13,7 +13,7 @@ var rooms = []room{
 		std: anyStd,
 		rooms: []string{
 			"internal/wire", "internal/control", "internal/flow", "internal/fleet", "internal/publishing", "internal/link",
-			"internal/discover", "envelope",
+			"internal/discover", "internal/sharing", "envelope",
 		},
 	},
 	{
@@ -35,6 +35,11 @@ var rooms = []room{
 	{
 		dir:  "internal/flow",
 		std:  []string{"math", "math/rand/v2", "slices", "time"},
+		pure: true,
+	},
+	{
+		dir:  "internal/sharing",
+		std:  []string{"math", "slices", "time"},
 		pure: true,
 	},
 	{
