@@ -44,6 +44,7 @@ type Consumer struct {
 
 	topic, channel string
 	cfg            *Config
+	shared         bool // a Group sets its max_in_flight, again and again
 	logs           *logs
 	log            *slog.Logger
 	start          time.Time // when the Consumer's clock read 0
@@ -99,22 +100,37 @@ var (
 //
 // It panics if the config was not made by [NewConfig].
 func NewConsumer(topic string, channel string, config *Config) (*Consumer, error) {
-	config.mustBeInitialized()
-	if err := config.Validate(); err != nil {
+	if err := checkConsumer(topic, channel, config); err != nil {
 		return nil, err
 	}
+	return newConsumer(topic, channel, config.clone(), false), nil
+}
+
+// checkConsumer returns the error of NewConsumer.
+func checkConsumer(topic, channel string, config *Config) error {
+	config.mustBeInitialized()
+	if err := config.Validate(); err != nil {
+		return err
+	}
 	if !IsValidTopicName(topic) {
-		return nil, fmt.Errorf("invalid topic name %q", topic)
+		return fmt.Errorf("invalid topic name %q", topic)
 	}
 	if !IsValidChannelName(channel) {
-		return nil, fmt.Errorf("invalid channel name %q", channel)
+		return fmt.Errorf("invalid channel name %q", channel)
 	}
+	return nil
+}
+
+// newConsumer makes and starts a Consumer from what checkConsumer has checked. The Consumer
+// owns the config.
+func newConsumer(topic, channel string, config *Config, shared bool) *Consumer {
 	c := &Consumer{
 		StopChan: make(chan int),
 		stopped:  make(chan struct{}),
 		topic:    topic,
 		channel:  channel,
-		cfg:      config.clone(),
+		cfg:      config,
+		shared:   shared,
 		start:    time.Now(),
 		mail:     newMailbox(),
 		contexts: newContexts(),
@@ -131,7 +147,7 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 	c.wrap = sync.OnceFunc(c.wrapHandlers)
 	c.loop = newRunLoop(c)
 	go c.loop.run()
-	return c, nil
+	return c
 }
 
 // ConnectToNSQD connects to an nsqd and subscribes, and waits for the result.

@@ -46,6 +46,7 @@ type consumerConn struct {
 
 	opened time.Duration // when, on the Consumer's clock
 
+	peak  int          // most messages in flight since the last slotUse; owned by the run loop
 	bytes atomic.Int64 // what the bodies weigh that came over it and are still held
 
 	passed atomic.Uint64 // messages that the link has read and this has dealt with

@@ -18,6 +18,8 @@ func (c *Consumer) controlConfig() control.Config {
 	return control.Config{
 		Flow:  c.flowConfig(),
 		Fleet: fleet.ConsumerConfig(c.cfg.LookupdPollInterval, rand.Uint64()), // #nosec G404 -- jitter
+
+		Shared: c.shared,
 	}
 }
 

@@ -139,6 +139,7 @@ func (l *runLoop) sampleAll(now time.Time) {
 
 func (l *runLoop) sample(now time.Time, conn *consumerConn) {
 	s := conn.link.Sample()
+	conn.peak = max(conn.peak, s.Peak)
 	l.machine.Sample(now, conn.id, flow.Sample{
 		Received: s.Received, InFlight: s.InFlight, Peak: s.Peak, LastMessage: s.LastMessage,
 		Bytes: s.Bytes, BytesInFlight: conn.bytes.Load(),

@@ -19,9 +19,12 @@ import (
 // message of its connection is in flight. When StopChan closes, all connections are
 // closed. The only handlers still running are those that took longer; nsqd delivers
 // their messages again.
-func (c *Consumer) Stop() {
+func (c *Consumer) Stop() { c.stopBy(time.Now().Add(c.cfg.StopTimeout)) }
+
+// stopBy is Stop with a deadline. If a stop was begun before, the earlier deadline counts.
+func (c *Consumer) stopBy(deadline time.Time) {
 	c.queue.seal()
-	c.post(func(now time.Time) { c.loop.machine.Stop(now, now.Add(c.cfg.StopTimeout)) })
+	c.post(func(now time.Time) { c.loop.machine.Stop(now, deadline) })
 }
 
 // Stopped returns a channel that is closed when the Consumer has stopped, as StopChan is.

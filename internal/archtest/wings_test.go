@@ -32,6 +32,7 @@ var wings = []wing{
 	{name: "Consumer", files: []string{"consumer*.go"}},
 	{name: "Producer", files: []string{"producer*.go"}},
 	{name: "Pool", files: []string{"pool*.go", "batcher*.go"}, uses: []string{"Producer"}},
+	{name: "Group", files: []string{"group*.go"}, uses: []string{"Consumer"}},
 	{name: "Conn", files: []string{"conn*.go", "command.go"}},
 	{name: shared, files: []string{"*.go"}},
 }

@@ -91,6 +91,9 @@ const (
 type Config struct {
 	Flow  flow.Config // its MaxInFlight holds until SetMaxInFlight
 	Fleet fleet.Config
+	// Shared says that max_in_flight changes with what other Consumers need. Then it is no
+	// fault of the program's if it is low for a while, and FewSlots is never told.
+	Shared bool
 }
 
 // Machine makes the decisions of one Consumer.
@@ -171,6 +174,8 @@ func New(cfg Config) *Machine {
 		nsqds:       make(map[string]*nsqd),
 		links:       make(map[ID]*link),
 		maxInFlight: cfg.Flow.MaxInFlight,
+
+		toldFewSlots: cfg.Shared,
 	}
 }
 

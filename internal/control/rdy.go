@@ -32,6 +32,10 @@ func (m *Machine) setSlots(now time.Time) {
 // the Consumer is paused.
 func (m *Machine) MaxInFlight() (n int, paused bool) { return m.maxInFlight, m.paused }
 
+// Held returns how many messages can be in flight unless an RDY rises, as of the last
+// samples.
+func (m *Machine) Held() int { return m.flow.Held() }
+
 // Backoff returns the backoff level, 0 for none, and when its pause ends or ended.
 func (m *Machine) Backoff() (level int, until time.Time) { return m.flow.BackoffLevel() }
 

@@ -267,6 +267,16 @@ func (m *Machine) Down(id ID) {
 	m.stale = true
 }
 
+// Held returns how many messages can be in flight unless an RDY rises, as of the last
+// samples: of each connection its RDY or its messages in flight, whichever is more. What a
+// decrease frees counts until nsqd must have seen the decrease.
+func (m *Machine) Held() (slots int) {
+	for _, c := range m.conns {
+		slots += c.held
+	}
+	return slots
+}
+
 // SetMaxInFlight bounds the sum of all RDYs; 0, or less, pauses. While messages come by
 // allowance, only a pause takes effect.
 func (m *Machine) SetMaxInFlight(now time.Time, n int) {

@@ -3,6 +3,7 @@ package flow
 // checkInvariants checks what must hold after each event: the invariants of
 // docs/DESIGN.md section 5. world.take checks what must hold when an RDY is written.
 func (w *world) checkInvariants() {
+	w.checkHeld()
 	w.checkRDYs()
 	w.checkWants()
 	w.checkPause()
@@ -30,6 +31,18 @@ func (w *world) checkRDYs() {
 	}
 	if sum > w.max || len(w.m.conns) != len(w.conns) {
 		w.Fatalf("%v: sum of RDYs %d, max_in_flight %d, %d connections, want %d", w.clock(), sum, w.max, len(w.m.conns), len(w.conns))
+	}
+}
+
+// checkHeld: no more messages are in hand or on the way than Held returns, whatever nsqd
+// sends before a lower RDY has reached it.
+func (w *world) checkHeld() {
+	inFlight := 0
+	for _, n := range w.conns {
+		inFlight += n.held + n.coming
+	}
+	if held := w.m.Held(); 2*w.delay < settleTime && inFlight > held {
+		w.Fatalf("%v: %d messages in flight, %d held", w.clock(), inFlight, held)
 	}
 }
 

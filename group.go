@@ -1,0 +1,333 @@
+package nsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/rdyhq/nsq/internal/discover"
+)
+
+// Group runs the Consumers of many topics and channels as one: they connect to the same
+// nsqds, and stop together.
+//
+//	g, err := nsq.NewGroup(nsq.NewConfig())
+//	g.Handle("orders", "billing", billing, nsq.HandleOptions{Concurrency: 8, MaxInFlight: 100})
+//	g.HandleMatching(regexp.MustCompile(`^audit\.`), "archive", archive, nsq.HandleOptions{})
+//	g.Discover(ctx, "lookupd-1:4161", "lookupd-2:4161")
+//	err = g.Run(ctx) // until ctx ends
+//
+// Make one with [NewGroup]. Add handlers, middleware and at least one address, and then call
+// [Group.Run], once. Nothing is connected before Run. All methods may be called from any
+// goroutine.
+//
+// # Priorities
+//
+// Without a Weight each Consumer has a max_in_flight of its own. Those with a Weight share
+// the one of the Group's Config: together they never have more messages in flight. Each gets
+// a part of it by its Weight, at least 1. What one does not need goes to those that do, by
+// weight as well, and comes back within about a quarter of a second. So weights decide only
+// while there are more messages than max_in_flight allows.
+//
+// Other Consumers get the slots that one has to give up when its messages in flight are
+// acked. Until then a topic that has been quiet waits for the others' handlers. Prefetched
+// messages prolong that wait: a max_in_flight of about twice the handlers keeps it short.
+//
+// If topics that [Group.HandleMatching] finds outnumber max_in_flight, they take turns: a
+// message then waits at least 100 ms for each topic that comes first.
+type Group struct {
+	cfg    *Config
+	logs   *logs
+	log    *slog.Logger
+	sharer *slotSharer
+
+	// running is the goroutines that Run waits for. They are started with mu held, and none
+	// once stopping is true.
+	running sync.WaitGroup
+
+	mu         sync.Mutex // guards what follows
+	middleware []Middleware
+	fixed      []handling
+	matching   []topicMatch
+	nsqds      []string
+	lookupds   []string
+	client     *http.Client
+	ran        bool // Run was called: handlers and middleware stay as they are
+	stopping   bool // no Consumer is added any more
+	weights    int  // number of fixed with a weight
+	members    []*groupMember
+	matcher    *matcher // nil without HandleMatching
+}
+
+// HandleOptions are the options of [Group.Handle] and [Group.HandleMatching]. The zero value
+// has the defaults.
+type HandleOptions struct {
+	// Concurrency is how many goroutines call the handler of a topic. 0 means 1.
+	Concurrency int
+
+	// MaxInFlight is the Consumer's max_in_flight. 0 means that of its Config. With a Weight
+	// it is the most that the Consumer may have of the Group's, and 0 means no limit.
+	MaxInFlight int
+
+	// Weight, 1 to 1000, makes the Consumer share the Group's max_in_flight with the others
+	// that have a Weight: see [Group]. 0 means that it does not share. Each topic of
+	// HandleMatching has this weight.
+	Weight int
+
+	// Strict makes Weight a strict priority: while this Consumer has more messages than it
+	// may have in flight, those of lower Weight get none, except that their messages in
+	// flight are still handled. The Consumer has more messages if it was found, twice in a
+	// row, 100 ms apart, to use all of an nsqd's RDY. That is also how it is known to have
+	// messages again: it always keeps at least one slot. It needs a Weight.
+	Strict bool
+
+	// Config is the Consumer's Config. nil means that of the Group. Its stop_timeout has no
+	// effect, nor has its max_in_flight if the Consumer has a Weight.
+	Config *Config
+}
+
+// maxWeight bounds Weight. One message in a thousand is as good as none.
+const maxWeight = 1000
+
+// handling is what Handle was told.
+type handling struct {
+	topic, channel string
+	handler        Handler
+	opts           HandleOptions
+}
+
+// NewGroup returns a Group without handlers. The config applies to all its Consumers, except
+// to those with a Config of their own. The Group's own lookups of topics and the time to
+// stop follow it as well. It is validated and copied as by [NewConsumer].
+func NewGroup(config *Config) (*Group, error) {
+	config.mustBeInitialized()
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	g := &Group{cfg: config.clone()}
+	g.logs = newLogs(g.cfg.Logger)
+	g.log = g.logs.logger
+	g.sharer = newSlotSharer(g.cfg.MaxInFlight)
+	return g, nil
+}
+
+// Use adds middleware to all handlers of the Group, as [Consumer.Use] does: the first one is
+// the outermost. Call it before Run. It panics after that, and if a Middleware is nil.
+func (g *Group) Use(mw ...Middleware) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ran {
+		panic("group: Use after Run")
+	}
+	if slices.ContainsFunc(mw, func(m Middleware) bool { return m == nil }) {
+		panic("group: nil middleware")
+	}
+	g.middleware = append(g.middleware, mw...)
+}
+
+// Handle adds a handler of a channel of a topic. It fails after Run, and if anything of it
+// is invalid: a name, an option, a nil handler, a channel of a topic that has a handler
+// already, or a Weight if max_in_flight is too low to give a slot to each Consumer that has
+// one.
+func (g *Group) Handle(topic, channel string, h Handler, opts HandleOptions) error {
+	name := topic + "/" + channel
+	if h == nil {
+		return fmt.Errorf("group: %s: nil handler", name)
+	}
+	opts, err := g.check(topic, channel, opts)
+	if err != nil {
+		return fmt.Errorf("group: %s: %w", name, err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	weights := g.weights
+	if opts.Weight > 0 {
+		weights++
+	}
+	switch {
+	case g.ran:
+		return fmt.Errorf("group: %s: %w", name, errRan)
+	case slices.ContainsFunc(g.fixed, func(o handling) bool { return o.topic == topic && o.channel == channel }):
+		return fmt.Errorf("group: %s has a handler already", name)
+	case weights > g.cfg.MaxInFlight:
+		return fmt.Errorf("group: %s: max_in_flight %d is too low for %d consumers with a weight, each needs at least 1",
+			name, g.cfg.MaxInFlight, weights)
+	}
+	g.weights = weights
+	g.fixed = append(g.fixed, handling{topic, channel, h, opts})
+	return nil
+}
+
+var errRan = errors.New("handlers must be added before Run")
+
+// HandleMatching adds handlers of all topics whose name re matches, those of later as well.
+// re may match anywhere in the name: anchor it with ^ and $. h makes the handler of a topic;
+// a topic for which it returns nil is left alone, as is one for which it panics. h is called
+// on one goroutine, which Run waits for, once for each topic, and again if the topic has gone
+// and comes back.
+//
+// Run asks all nsqlookupds of [Group.Discover] for their topics at once, and then every
+// lookupd_poll_interval. A Consumer of a topic connects only to nsqds that nsqlookupds list,
+// not to those of [Group.Connect]. It stops when three polls in a row, to which all
+// nsqlookupds responded, have not listed the topic and, if it is connected, for 30 s. A topic
+// that was deleted in nsqd only is still listed until it is deleted in nsqlookupd.
+// Ephemeral topics match like others.
+//
+// If a topic and channel were added with Handle, or match an earlier HandleMatching with the
+// same channel, that one has it.
+//
+// HandleMatching fails after Run, and if anything of it is invalid: re or h is nil, a channel,
+// or an option.
+func (g *Group) HandleMatching(re *regexp.Regexp, channel string, h func(topic string) Handler, opts HandleOptions) error {
+	if re == nil {
+		return errors.New("group: HandleMatching without a regular expression")
+	}
+	name := re.String() + "/" + channel
+	if h == nil {
+		return fmt.Errorf("group: %s: nil function", name)
+	}
+	opts, err := g.check("topic", channel, opts)
+	if err != nil {
+		return fmt.Errorf("group: %s: %w", name, err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.ran:
+		return fmt.Errorf("group: %s: %w", name, errRan)
+	case opts.Weight > 0 && g.cfg.MaxInFlight == 0:
+		return fmt.Errorf("group: %s: max_in_flight 0 cannot be shared", name)
+	}
+	g.matching = append(g.matching, topicMatch{re, channel, h, opts})
+	return nil
+}
+
+// check returns the options with the defaults and a copy of the Config, or what is invalid.
+func (g *Group) check(topic, channel string, opts HandleOptions) (HandleOptions, error) {
+	if opts.Config == nil {
+		opts.Config = g.cfg
+	}
+	if err := checkConsumer(topic, channel, opts.Config); err != nil {
+		return opts, err
+	}
+	switch {
+	case opts.Concurrency < 0:
+		return opts, fmt.Errorf("concurrency %d: want 1 or more, or 0 for 1", opts.Concurrency)
+	case opts.MaxInFlight < 0:
+		return opts, fmt.Errorf("max in flight %d: want 1 or more, or 0 for the default", opts.MaxInFlight)
+	case opts.Weight < 0 || opts.Weight > maxWeight:
+		return opts, fmt.Errorf("weight %d: want 1 to %d, or 0 to share nothing", opts.Weight, maxWeight)
+	case opts.Strict && opts.Weight == 0:
+		return opts, errors.New("strict priority needs a weight")
+	}
+	opts.Concurrency = max(opts.Concurrency, 1)
+	opts.Config = opts.Config.clone()
+	switch {
+	case opts.Weight > 0:
+		opts.Config.MaxInFlight = 0 // until it gets a share
+	case opts.MaxInFlight > 0:
+		opts.Config.MaxInFlight = opts.MaxInFlight
+	}
+	return opts, nil
+}
+
+// Connect adds nsqds to which the Consumers of Handle connect, host:port or unix:path. An
+// address that was added before is ignored. It fails if an address is invalid, and then adds
+// none.
+//
+// Before Run, Connect returns at once, and Run connects. During Run it waits until each
+// Consumer is connected to each of these nsqds or has failed once, or until ctx ends. The
+// errors are joined, and name the topic, the channel and the nsqd. What failed, or was not
+// reached in time, is tried again, as [Consumer.ConnectToNSQD] says. After Run it fails.
+func (g *Group) Connect(ctx context.Context, nsqds ...string) error {
+	for _, addr := range nsqds {
+		if strings.HasPrefix(addr, "unix:") {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return fmt.Errorf("group: nsqd %q: %w", addr, err)
+		}
+	}
+	return g.addAddresses(ctx, &g.nsqds, nsqds, (*groupMember).connect)
+}
+
+// Discover adds nsqlookupds, which all Consumers of the Group ask for nsqds, and which are
+// asked for topics if there is a [Group.HandleMatching]. An address is that of
+// [Consumer.ConnectToNSQLookupd]. One that was added before is ignored. It fails if an
+// address is invalid, and then adds none.
+//
+// Before Run, Discover returns at once, and Run asks. During Run it waits as
+// ConnectToNSQLookupds does, or until ctx ends. After Run it fails.
+func (g *Group) Discover(ctx context.Context, lookupds ...string) error {
+	for _, addr := range lookupds {
+		if _, err := discover.ParseAddr(addr); err != nil {
+			return fmt.Errorf("group: %w", err)
+		}
+	}
+	return g.addAddresses(ctx, &g.lookupds, lookupds, (*groupMember).discover)
+}
+
+// SetLookupdHttpClient sets the client for requests to nsqlookupds, which
+// lookupd_poll_timeout still bounds. Call it before Run; later it has no effect.
+func (g *Group) SetLookupdHttpClient(httpclient *http.Client) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.client = httpclient
+}
+
+// Consumers returns the Group's Consumers: those of Handle in the order in which they were
+// added, and then those of the topics found so far. There are none before Run. The
+// max_in_flight of a Consumer with a Weight is the Group's to change.
+func (g *Group) Consumers() []*Consumer {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	consumers := make([]*Consumer, len(g.members))
+	for i, m := range g.members {
+		consumers[i] = m.c
+	}
+	return consumers
+}
+
+// Snapshot returns the states of the Group's Consumers, in the order of [Group.Consumers].
+// See [Consumer.Snapshot].
+func (g *Group) Snapshot() []Snapshot {
+	consumers := g.Consumers()
+	states := make([]Snapshot, len(consumers))
+	for i, c := range consumers {
+		states[i] = c.Snapshot()
+	}
+	return states
+}
+
+// errNotRunning is what Health returns before Run.
+var errNotRunning = errors.New("group: not running")
+
+// Health returns nil if the Group runs and all its Consumers are healthy. Otherwise it
+// returns their errors, joined: see [Consumer.Health]. Those whose topic has gone, and that
+// stop because of that, do not count. While no nsqlookupd responds to the question for
+// topics, there is a [*HealthError] with [CauseNotConnected] for each HandleMatching.
+func (g *Group) Health() error {
+	g.mu.Lock()
+	ran, members, matcher := g.ran, slices.Clone(g.members), g.matcher
+	gone := func(m *groupMember) bool { return m.gone && !g.stopping }
+	members = slices.DeleteFunc(members, gone)
+	g.mu.Unlock()
+	if !ran {
+		return errNotRunning
+	}
+	var errs []error
+	for _, m := range members {
+		errs = append(errs, m.c.Health())
+	}
+	if matcher != nil {
+		errs = append(errs, matcher.health())
+	}
+	return errors.Join(errs...)
+}
