@@ -191,6 +191,12 @@ type FailedMessageLogger = nsq.FailedMessageLogger
 // FullJitterStrategy draws the pause at random below that of ExponentialStrategy, so that consumers that failed together do not come back together.
 type FullJitterStrategy = nsq.FullJitterStrategy
 
+// Group runs the Consumers of many topics and channels as one: they connect to the same nsqds, and stop together.
+type Group = nsq.Group
+
+// HandleOptions are the options of [Group.Handle] and [Group.HandleMatching].
+type HandleOptions = nsq.HandleOptions
+
 // HandledEvent says that a handler has returned, or that a message was given up.
 type HandledEvent = nsq.HandledEvent
 
@@ -414,6 +420,9 @@ func NewConsumer(topic string, channel string, config *Config) (*Consumer, error
 func NewDiscoveredProducerPool(lookupds []string, config *Config) (*ProducerPool, error) {
 	return nsq.NewDiscoveredProducerPool(lookupds, config)
 }
+
+// NewGroup returns a Group without handlers.
+func NewGroup(config *Config) (*Group, error) { return nsq.NewGroup(config) }
 
 // NewMessage returns a message for a test of a handler: published now, attempts 0, no Delegate.
 func NewMessage(id MessageID, body []byte) *Message { return nsq.NewMessage(id, body) }
