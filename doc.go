@@ -126,6 +126,12 @@
 // [ProducerPool] publishes to any of several nsqds. A [Batcher] packs what many
 // goroutines publish into fewer commands.
 //
+// # Many topics
+//
+// A [Group] runs the Consumers of many topics and channels as one: they connect to the same
+// nsqds and stop together. It can consume all topics whose names match a regular expression,
+// and share max_in_flight among topics by weight, or by strict priority.
+//
 // # Stopping
 //
 // [Consumer.Run], [Consumer.Shutdown] and [Consumer.Stop] stop a Consumer: it takes no

@@ -17,6 +17,16 @@ func startNSQD(messages ...string) (d *nsqtest.Nsqd, stop func()) {
 	return d, tb.stop
 }
 
+// startListedNSQD starts an nsqd, and an nsqlookupd that lists it for these topics.
+func startListedNSQD(topics ...string) (d *nsqtest.Nsqd, l *nsqtest.Lookupd, stop func()) {
+	tb := &exampleTB{}
+	d, l = nsqtest.NewNsqd(tb, nsqtest.Options{}), nsqtest.NewLookupd(tb, nsqtest.LookupdOptions{})
+	for _, topic := range topics {
+		l.Register(topic, d.Addr())
+	}
+	return d, l, tb.stop
+}
+
 // exampleTB is the testing.TB that nsqtest asks for: an example has none.
 type exampleTB struct {
 	testing.TB

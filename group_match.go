@@ -124,8 +124,8 @@ func (m *matcher) find(key topicChannel, of *topicMatch) {
 		}
 	}()
 	if h := of.handler(key.topic); h != nil {
-		f.member = m.g.start(m.ctx, handling{key.topic, key.channel, h, of.opts}, true)
 		m.g.log.Info("found a topic", "topic", key.topic, "channel", key.channel)
+		f.member = m.g.start(m.ctx, handling{key.topic, key.channel, h, of.opts}, true)
 	}
 }
 

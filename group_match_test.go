@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -233,6 +234,50 @@ func TestGroupDoesNotCreateTopics(t *testing.T) {
 		}
 		if got, want := commands(a, "SUB"), []string{"SUB t c"}; !slices.Equal(got, want) {
 			t.Errorf("subscriptions at a %q, want %q", got, want)
+		}
+	})
+}
+
+// What an nsqlookupd lists may be no topic at all.
+func TestGroupIgnoresInvalidTopics(t *testing.T) {
+	inGroupScene(t, func(s *groupScene) {
+		l := s.lookupd("l:1")
+		l.Reply(`{"topics":["t","a b","","#ephemeral","` + strings.Repeat("x", 65) + `","t\nt","t"]}`)
+		s.group()
+		s.matching("")
+		s.lookups(l)
+		s.run()
+		s.wantConsumed("of seven names", "t")
+	})
+}
+
+// A topic that has gone leaves its slots to the others, once its messages are handled.
+func TestGroupSharesWithoutTopicsThatWent(t *testing.T) {
+	inGroupScene(t, func(s *groupScene) {
+		d := s.nsqd("a:1")
+		l := s.lookupd("l:1")
+		s.group()
+		h := func(topic string) Handler { return s.handler(topic, slow) }
+		opts := HandleOptions{Concurrency: 10, Weight: 1}
+		if err := s.g.HandleMatching(regexp.MustCompile(""), "c", h, opts); err != nil {
+			t.Fatal(err)
+		}
+		for _, topic := range []string{"goes", "stays"} {
+			l.Register(topic, d.Addr())
+			d.Publish(topic, slices.Repeat([]string{"m"}, 25_000)...)
+		}
+		s.lookups(l)
+		s.run()
+		after(5 * time.Second)
+		each, _ := inFlight([]string{"goes", "stays"}, d)
+		if each["goes"] != 5 || each["stays"] != 5 {
+			t.Errorf("in flight %v, want 5 each", each)
+		}
+		l.DeleteTopic("goes")
+		s.watch(3*time.Minute, []string{"goes", "stays"}, d)
+		s.wantConsumed("after three polls", "stays")
+		if got := s.g.Snapshot()[0].MaxInFlight; got != 10 {
+			t.Errorf("max_in_flight %d, want all 10", got)
 		}
 	})
 }

@@ -36,7 +36,7 @@ type groupMember struct {
 //
 // If a Consumer is stopped in another way, the others run on. Run panics, as connecting a
 // Consumer does, if a Middleware returns nil for a handler of Handle.
-func (g *Group) Run(ctx context.Context) error {
+func (g *Group) Run(ctx context.Context) (err error) {
 	lookupds, err := g.begin()
 	if err != nil {
 		return err
@@ -46,7 +46,10 @@ func (g *Group) Run(ctx context.Context) error {
 			"max_in_flight", g.cfg.MaxInFlight, "handlers", handlers)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	defer func() { // also if a Middleware panics
+		cancel()
+		err = g.stop()
+	}()
 	for _, h := range g.fixed {
 		g.start(ctx, h, false)
 	}
@@ -56,7 +59,7 @@ func (g *Group) Run(ctx context.Context) error {
 		g.running.Go(func() { g.matcher.run(ctx) })
 	}
 	<-ctx.Done()
-	return g.stop()
+	return nil // the deferred function has the result
 }
 
 // begin checks that the Group can run, and returns the nsqlookupds. From then on handlers and
@@ -129,7 +132,7 @@ func (g *Group) newMember(ctx context.Context, h handling, matched bool) *groupM
 	c.SetLookupdHttpClient(client)
 	c.AddConcurrentHandlers(h.handler, h.opts.Concurrency)
 	c.Use(g.middleware...)
-	c.wrap()
+	_ = c.beginConnecting() // it has a handler, and nobody else knows it yet
 	if h.opts.Weight > 0 {
 		m.slots = g.sharer.add(c, sharing.Member{Weight: h.opts.Weight, Limit: h.opts.MaxInFlight, Strict: h.opts.Strict})
 	}

@@ -97,9 +97,8 @@ func (s *slotSharer) run(ctx context.Context) {
 	}
 }
 
-// share gives the samples to the machine, lets it act, and returns when to do that again.
-// The Consumers include all to whom the machine may give slots, or a later call does it:
-// whoever adds one wakes run.
+// share gives the samples to the machine, carries out its decisions, and returns when to do
+// that again. consumers is scratch after that.
 func (s *slotSharer) share(consumers map[sharing.ID]*Consumer, samples map[sharing.ID]sharing.Sample) time.Time {
 	s.mu.Lock()
 	for id, sample := range samples {
@@ -109,7 +108,7 @@ func (s *slotSharer) share(consumers map[sharing.ID]*Consumer, samples map[shari
 	s.machine.Tick(now)
 	decisions := s.machine.Take(now, nil)
 	next := s.machine.Next()
-	maps.Copy(consumers, s.consumers) // one may have come meanwhile
+	maps.Copy(consumers, s.consumers) // one that was added since run looked may have got slots
 	s.mu.Unlock()
 	for _, d := range decisions {
 		consumers[d.ID].ChangeMaxInFlight(d.MaxInFlight)

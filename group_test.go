@@ -310,12 +310,20 @@ func TestGroupMiddleware(t *testing.T) {
 	})
 }
 
-// A Middleware that returns nil makes Run panic, which leaves nothing of its Consumer.
+// A Middleware that returns nil makes Run panic. All Consumers that Run has made are stopped
+// then.
 func TestGroupPanicsOfMiddleware(t *testing.T) {
 	inGroupScene(t, func(s *groupScene) {
 		s.group()
-		s.g.Use(func(Handler) Handler { return nil })
+		wrapped := 0
+		s.g.Use(func(next Handler) Handler {
+			if wrapped++; wrapped == 2 {
+				return nil
+			}
+			return next
+		})
 		s.handle("t", 0, HandleOptions{})
+		s.handle("u", 0, HandleOptions{Weight: 1})
 		s.direct(s.nsqd("a:1"))
 		p := panicOf(func() { _ = s.g.Run(context.Background()) })
 		if want := "middleware 1 of 1 returned a nil handler"; p != want {

@@ -43,6 +43,9 @@ const (
 	// A member whose slots were used that often between two looks is too fast for a look to
 	// find its messages in flight.
 	fastPerSlot = 2
+	// maxSlots is more than any Group can use. It keeps sums from overflowing where an int
+	// has 32 bits.
+	maxSlots = 1 << 24
 	// hunger is a moving average of the looks that found all slots in use: two such looks in
 	// a row take it above hungryFrom, two others below hungryTo.
 	hungryFrom, hungryTo = 0.7, 0.3
@@ -119,11 +122,11 @@ type Machine struct {
 }
 
 // New returns a machine without members that shares so many slots.
-func New(slots int) *Machine { return &Machine{slots: slots} }
+func New(slots int) *Machine { return &Machine{slots: min(slots, maxSlots)} }
 
 // Add adds a member. It has no slots yet.
 func (m *Machine) Add(now time.Time, id ID, is Member) {
-	if is.Limit == 0 {
+	if is.Limit == 0 || is.Limit > m.slots {
 		is.Limit = m.slots
 	}
 	// Until looks have measured it, it may need all slots.

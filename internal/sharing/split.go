@@ -78,12 +78,12 @@ func (c *member) gains() bool { return c.hungry && c.next-c.want >= max(c.want/1
 
 // split sets next of each member, of which there are no more than slots.
 func (m *Machine) split(members []*member) {
-	needs := 0
+	needs := int64(0)
 	for _, c := range members {
 		c.lo, c.hi = 1, max(c.need, 1)
-		needs += c.hi
+		needs += int64(c.hi)
 	}
-	if needs < m.slots { // all get what they need, and share the rest
+	if needs < int64(m.slots) { // all get what they need, and share the rest
 		for _, c := range members {
 			c.lo, c.hi = c.hi, c.Limit
 		}
@@ -98,14 +98,13 @@ func fill(members []*member, slots int) {
 	low, high := 0.0, float64(slots)
 	for range 64 {
 		mid := (low + high) / 2
-		if atLevel(members, mid) <= slots {
+		if atLevel(members, mid) <= int64(slots) {
 			low = mid
 		} else {
 			high = mid
 		}
 	}
-	left := slots - atLevel(members, low)
-	for left > 0 {
+	for left := int64(slots) - atLevel(members, low); left > 0; left-- {
 		var best *member
 		for _, c := range members {
 			if c.next < c.hi && (best == nil || c.perWeight() < best.perWeight()) {
@@ -116,7 +115,6 @@ func fill(members []*member, slots int) {
 			return // all are at their limits
 		}
 		best.next++
-		left--
 	}
 }
 
@@ -125,13 +123,13 @@ func (c *member) perWeight() float64 { return float64(c.next+1) / float64(c.Weig
 
 // atLevel sets next of each member to level times its weight, within lo and hi, and returns
 // the sum.
-func atLevel(members []*member, level float64) (sum int) {
+func atLevel(members []*member, level float64) (sum int64) {
 	for _, c := range members {
 		c.next = c.hi
 		if part := level * float64(c.Weight); part < float64(c.hi) {
 			c.next = max(int(part), c.lo)
 		}
-		sum += c.next
+		sum += int64(c.next)
 	}
 	return sum
 }
