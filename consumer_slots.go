@@ -7,7 +7,8 @@ import (
 )
 
 // slotUse reports what the Consumer does with its max_in_flight, on its run loop's
-// goroutine. It reports false if the Consumer has stopped.
+// goroutine. It has adopted every ChangeMaxInFlight before the call, since the loop runs
+// events in order. slotUse returns false if the Consumer has stopped.
 func (c *Consumer) slotUse(report func(sharing.Sample)) bool {
 	return c.post(func(now time.Time) { report(c.loop.slotUse(now)) })
 }
@@ -17,7 +18,6 @@ func (c *Consumer) slotUse(report func(sharing.Sample)) bool {
 func (l *runLoop) slotUse(now time.Time) sharing.Sample {
 	l.sampleAll(now)
 	use := sharing.Sample{Held: l.machine.Held(), Received: l.past.sum.Received}
-	use.MaxInFlight, _ = l.machine.MaxInFlight()
 	for _, conn := range l.conns {
 		s := conn.link.Stats()
 		use.Received += s.Received

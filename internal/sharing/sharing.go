@@ -74,12 +74,11 @@ type Conn struct {
 	Peak          int // the largest InFlight since the last Sample
 }
 
-// Sample tells what a Consumer does with its slots.
+// Sample tells what a Consumer does with its slots. It has adopted all decisions so far.
 type Sample struct {
-	MaxInFlight int    // as the Consumer has adopted it
-	Held        int    // most messages that can be in flight without a further RDY
-	Received    uint64 // messages since the member was added
-	Conns       []Conn // those that can get an RDY
+	Held     int    // most messages that can be in flight unless an RDY rises
+	Received uint64 // messages since the member was added
+	Conns    []Conn // those that can get an RDY
 }
 
 // member is one Consumer.
@@ -157,19 +156,14 @@ func (m *Machine) find(id ID) *member {
 	return nil
 }
 
-// Sample reports what a member does. A sample that the Consumer took before it adopted the
-// last decision does not say what that leaves in flight.
+// Sample reports what a member does. If a sample is missing, because the Consumer is slow,
+// the member keeps the slots that it had.
 func (m *Machine) Sample(id ID, s Sample) {
 	c := m.find(id)
 	if c == nil {
 		return
 	}
-	c.sample = s
-	if s.MaxInFlight == c.granted {
-		c.held = max(c.granted, s.Held)
-	} else {
-		c.held = max(c.held, s.Held)
-	}
+	c.sample, c.held = s, max(c.granted, s.Held)
 }
 
 // Next returns when Tick has something to do, zero for at once.

@@ -93,7 +93,9 @@ func (w *world) run(d time.Duration) {
 // act samples all Consumers and carries out what the machine decides.
 func (w *world) act() {
 	for _, c := range w.consumers {
-		w.m.Sample(c.id, c.sample(w.now))
+		if len(c.decided) == 0 { // a Consumer that is slow to adopt a decision is slow to be sampled
+			w.m.Sample(c.id, c.sample(w.now))
+		}
 	}
 	w.m.Tick(w.now)
 	for _, d := range w.m.Take(w.now, nil) {
@@ -196,7 +198,7 @@ func (c *consumer) heldSlots(now time.Time) (slots int) {
 }
 
 func (c *consumer) sample(now time.Time) Sample {
-	s := Sample{MaxInFlight: c.maxInFlight, Held: c.heldSlots(now), Received: c.received}
+	s := Sample{Held: c.heldSlots(now), Received: c.received}
 	for _, n := range c.nsqds {
 		s.Conns = append(s.Conns, Conn{RDY: n.rdy, InFlight: len(n.inFlight), Peak: n.peak})
 		n.peak = len(n.inFlight)
