@@ -242,10 +242,10 @@ func (g *Group) check(topic, channel string, opts HandleOptions) (HandleOptions,
 // address that was added before is ignored. It fails if an address is invalid, and then adds
 // none.
 //
-// Before Run, Connect returns at once, and Run connects. During Run it waits until each
-// Consumer is connected to each of these nsqds or has failed once, or until ctx ends. The
-// errors are joined, and name the topic, the channel and the nsqd. What failed, or was not
-// reached in time, is tried again, as [Consumer.ConnectToNSQD] says. After Run it fails.
+// Before Run, Connect returns at once, and Run connects. During Run it waits as
+// [Consumer.Connect] does, for all Consumers at the same time. The errors are joined, and name
+// the topic, the channel and the nsqd. What failed, or was not reached before ctx ended, is
+// tried again. After Run, Connect fails.
 func (g *Group) Connect(ctx context.Context, nsqds ...string) error {
 	for _, addr := range nsqds {
 		if strings.HasPrefix(addr, "unix:") {
@@ -255,23 +255,24 @@ func (g *Group) Connect(ctx context.Context, nsqds ...string) error {
 			return fmt.Errorf("group: nsqd %q: %w", addr, err)
 		}
 	}
-	return g.addAddresses(ctx, &g.nsqds, nsqds, (*groupMember).connect)
+	return g.addAddresses(&g.nsqds, nsqds, func(m *groupMember, added []string) error { return m.connect(ctx, added) })
 }
 
 // Discover adds nsqlookupds, which all Consumers of the Group ask for nsqds, and which are
-// asked for topics if there is a [Group.HandleMatching]. An address is that of
+// asked for topics if there is a [Group.HandleMatching]. An address is one for
 // [Consumer.ConnectToNSQLookupd]. One that was added before is ignored. It fails if an
 // address is invalid, and then adds none.
 //
 // Before Run, Discover returns at once, and Run asks. During Run it waits as
-// ConnectToNSQLookupds does, or until ctx ends. After Run it fails.
+// [Consumer.Discover] does, for all Consumers at the same time; the errors are joined, and
+// name the topic and channel. After Run, Discover fails.
 func (g *Group) Discover(ctx context.Context, lookupds ...string) error {
 	for _, addr := range lookupds {
 		if _, err := discover.ParseAddr(addr); err != nil {
 			return fmt.Errorf("group: %w", err)
 		}
 	}
-	return g.addAddresses(ctx, &g.lookupds, lookupds, (*groupMember).discover)
+	return g.addAddresses(&g.lookupds, lookupds, func(m *groupMember, added []string) error { return m.discover(ctx, added) })
 }
 
 // SetLookupdHttpClient sets the client for requests to nsqlookupds, which

@@ -101,8 +101,8 @@ func (g *Group) start(ctx context.Context, h handling, matched bool) *groupMembe
 	m := g.newMember(ctx, h, matched)
 	adopted := g.adopt(m, func(nsqds, lookupds []string) {
 		var connects sync.WaitGroup
-		connects.Go(func() { _ = m.discover(lookupds) }) // failures are logged, and tried again
-		connects.Go(func() { _ = m.connect(nsqds) })
+		connects.Go(func() { _ = m.discover(ctx, lookupds) }) // failures are logged, and tried again
+		connects.Go(func() { _ = m.connect(ctx, nsqds) })
 		connects.Wait()
 		<-m.c.StopChan
 		g.sharer.remove(m.slots)
@@ -154,38 +154,33 @@ func (g *Group) adopt(m *groupMember, run func(nsqds, lookupds []string)) bool {
 	return true
 }
 
-// connect connects the Consumer to nsqds, all at once, and waits for the results.
-func (m *groupMember) connect(nsqds []string) error {
-	if m.matched {
+// connect connects the Consumer to nsqds, unless only nsqlookupds may list its nsqds.
+func (m *groupMember) connect(ctx context.Context, nsqds []string) error {
+	if m.matched || len(nsqds) == 0 {
 		return nil
 	}
-	errs := make([]error, len(nsqds))
-	var wg sync.WaitGroup
-	for i, addr := range nsqds {
-		wg.Go(func() {
-			if err := m.c.ConnectToNSQD(addr); err != nil {
-				errs[i] = fmt.Errorf("%s/%s: nsqd %s: %w", m.c.topic, m.c.channel, addr, err)
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return m.named(m.c.Connect(ctx, nsqds...))
 }
 
-// discover has the Consumer ask nsqlookupds, and waits for a first response.
-func (m *groupMember) discover(lookupds []string) error {
+// discover has the Consumer ask nsqlookupds.
+func (m *groupMember) discover(ctx context.Context, lookupds []string) error {
 	if len(lookupds) == 0 {
 		return nil
 	}
-	if err := m.c.ConnectToNSQLookupds(lookupds); err != nil {
-		return fmt.Errorf("%s/%s: %w", m.c.topic, m.c.channel, err)
+	return m.named(m.c.Discover(ctx, lookupds...))
+}
+
+// named adds the topic and channel to an error.
+func (m *groupMember) named(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%s/%s: %w", m.c.topic, m.c.channel, err)
 }
 
 // addAddresses adds the addresses that are new to a list and, during Run, has all Consumers
-// use them. It waits for the results, or until ctx ends.
-func (g *Group) addAddresses(ctx context.Context, list *[]string, addrs []string, use func(*groupMember, []string) error) error {
+// use them. It waits for the results.
+func (g *Group) addAddresses(list *[]string, addrs []string, use func(*groupMember, []string) error) error {
 	g.mu.Lock()
 	var added []string
 	for _, addr := range addrs {
@@ -194,32 +189,22 @@ func (g *Group) addAddresses(ctx context.Context, list *[]string, addrs []string
 			added = append(added, addr)
 		}
 	}
-	var users []*groupMember
-	switch {
-	case g.stopping:
-		g.mu.Unlock()
-		return fmt.Errorf("group: %w", ErrStopped)
-	case g.ran && len(added) > 0:
-		users = g.members
-	}
-	results := make(chan error, len(users))
-	for _, m := range users {
-		g.running.Go(func() { results <- use(m, added) })
-	}
-	matcher := g.matcher
+	ran, stopping, members, matcher := g.ran, g.stopping, g.members, g.matcher
 	g.mu.Unlock()
-	if list == &g.lookupds && matcher != nil {
+	switch {
+	case stopping:
+		return fmt.Errorf("group: %w", ErrStopped)
+	case !ran || len(added) == 0:
+		return nil
+	case list == &g.lookupds && matcher != nil:
 		matcher.add(added)
 	}
-	var errs []error
-	for range users {
-		select {
-		case err := <-results:
-			errs = append(errs, err)
-		case <-ctx.Done():
-			return errors.Join(append(errs, fmt.Errorf("group: %w", context.Cause(ctx)))...)
-		}
+	errs := make([]error, len(members))
+	var wg sync.WaitGroup
+	for i, m := range members {
+		wg.Go(func() { errs[i] = use(m, added) })
 	}
+	wg.Wait()
 	return errors.Join(errs...)
 }
 
