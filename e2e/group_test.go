@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,4 +140,47 @@ func TestGroupSharesByWeight(t *testing.T) {
 	if inFlight > cfg.MaxInFlight {
 		t.Errorf("the consumers' max_in_flight is %d in all, want at most %d", inFlight, cfg.MaxInFlight)
 	}
+}
+
+// While a strict topic of real nsqds has more messages than slots, the other one gets none.
+// After that, all of its messages are handled.
+func TestGroupStrict(t *testing.T) {
+	a, b := StartNSQD(t, nil), StartNSQD(t, nil)
+	cfg := testConfig(t)
+	cfg.MaxInFlight = 40
+	g, err := nsq.NewGroup(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var high, low atomic.Int64
+	handle := func(topic string, handled *atomic.Int64, opts nsq.HandleOptions) {
+		h := nsq.HandlerFunc(func(*nsq.Message) error {
+			time.Sleep(2 * time.Millisecond)
+			handled.Add(1)
+			return nil
+		})
+		if err := g.Handle(topic, "c", h, opts); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []*NSQD{a, b} {
+			n.Publish(topic, slices.Repeat([]string{"m"}, 4000)...)
+		}
+	}
+	handle("high", &high, nsq.HandleOptions{Concurrency: 4, Weight: 2, Strict: true})
+	handle("low", &low, nsq.HandleOptions{Concurrency: 40, Weight: 1})
+	if err := g.Connect(context.Background(), a.TCPAddr(), b.TCPAddr()); err != nil {
+		t.Fatal(err)
+	}
+	runGroup(t, g)
+	eventually(t, patience, func() bool {
+		s := g.Snapshot()
+		return len(s) == 2 && s[0].MaxInFlight == cfg.MaxInFlight && s[1].InFlight == 0
+	})
+	highBefore, lowBefore := high.Load(), low.Load()
+	t.Logf("high has all slots after %d of its messages, and %d of low", highBefore, lowBefore)
+	eventually(t, patience, func() bool { return high.Load() >= 6000 })
+	if n := low.Load() - lowBefore; n > 0 {
+		t.Errorf("%d messages of low were handled while high had messages", n)
+	}
+	eventually(t, patience, func() bool { return high.Load() == 8000 && low.Load() == 8000 })
 }
