@@ -126,8 +126,13 @@ type Config struct {
 	// MaxAttempts is how many deliveries of a message may reach a handler. The consumer
 	// gives up on a message that was delivered more often: it finishes the message
 	// without handling it. nsqd counts deliveries to any consumer, including those that
-	// timed out or that a stopping consumer requeued. 0 means no limit.
+	// timed out or that a stopping consumer requeued. 0 means no limit. With DeadLetter
+	// the consumer stores such a message as a dead letter before it finishes it.
 	MaxAttempts uint16 `opt:"max_attempts" min:"0" max:"65535" default:"5"`
+
+	// DeadLetter, if not nil, makes a consumer publish the messages that it cannot handle to
+	// a topic of their own: see type DeadLetterPolicy. NewConsumer copies what it points to.
+	DeadLetter *DeadLetterPolicy `opt:"dead_letter" json:"-" yaml:"-"`
 
 	// RDYStrategy is how a consumer shares MaxInFlight among its nsqds: RDYAdaptive,
 	// the default, or RDYUniform.
@@ -347,8 +352,9 @@ func localHost(hostname func() (string, error)) string {
 
 // Validate returns an error if a field is out of its range or if fields contradict
 // each other: HeartbeatInterval above ReadTimeout, Deflate together with Snappy,
-// tls_cert without tls_key, or tls_key without tls_cert. NewConsumer and NewProducer
-// call it.
+// tls_cert without tls_key, or tls_key without tls_cert. It also returns an error if
+// DeadLetter has no To, an invalid or ephemeral Topic, or an After above MaxAttempts.
+// NewConsumer and NewProducer call it.
 func (c *Config) Validate() error {
 	c.mustBeInitialized()
 	for option, value := range c.options() {
@@ -367,7 +373,7 @@ func (c *Config) Validate() error {
 		}
 		return errors.New("tls_cert and tls_key must be set together")
 	}
-	return nil
+	return c.DeadLetter.validate(c.MaxAttempts)
 }
 
 // options yields the fields that are options. Their opt tags are the only list of the

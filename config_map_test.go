@@ -78,7 +78,7 @@ func TestConfigSetEnv(t *testing.T) {
 			// What programs and Kubernetes name so, and what takes no text:
 			"NSQ_LOOKUPD_ADDR": "x", "NSQ_LOOKUPD_SERVICE_HOST": "x", "NSQ_PORT_4150_TCP": "x", "NSQ_TOPIC": "x",
 			"NSQ_CHANNEL": "x", "NSQ_HOST": "x", "NSQ_HOSTS": "x", "NSQ_TLS_CA": "x", "NSQ_WAIT_TIMEOUT": "x", "NSQ_LOG_LEVEL": "x",
-			"NSQ_": "x", "NSQ": "x", "NSQ_LOGGER": "json", "NSQ_LOGGERS": "x", "NSQ_TLS_CONFIG": "x", "NSQ_HOOKS": "x",
+			"NSQ_": "x", "NSQ": "x", "NSQ_LOGGER": "json", "NSQ_LOGGERS": "x", "NSQ_TLS_CONFIG": "x", "NSQ_HOOKS": "x", "NSQ_DEAD_LETTER": "x",
 		} {
 			t.Setenv(name, value)
 		}

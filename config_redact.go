@@ -30,7 +30,7 @@ func (c Config) LogValue() slog.Value {
 	for field, value := range c.options() {
 		name := field.Tag.Get("opt")
 		switch name {
-		case "dial_context", "tls_config", "logger":
+		case "dial_context", "tls_config", "logger", "dead_letter":
 			attrs = append(attrs, slog.Bool(name, !value.IsNil()))
 		case "hooks":
 			attrs = append(attrs, slog.Int(name, len(c.Hooks)))

@@ -95,8 +95,8 @@ var (
 )
 
 // NewConsumer returns a Consumer of a channel of a topic. It does not connect. It
-// fails if a name is invalid or the config does not pass [Config.Validate]. It
-// copies the config: later changes have no effect.
+// fails if a name is invalid, the config does not pass [Config.Validate], or dead letters
+// would go to the topic itself. It copies the config: later changes have no effect.
 //
 // It panics if the config was not made by [NewConfig].
 func NewConsumer(topic string, channel string, config *Config) (*Consumer, error) {
@@ -118,12 +118,14 @@ func checkConsumer(topic, channel string, config *Config) error {
 	if !IsValidChannelName(channel) {
 		return fmt.Errorf("invalid channel name %q", channel)
 	}
-	return nil
+	_, err := config.DeadLetter.resolve(topic, channel, config.MaxAttempts)
+	return err
 }
 
 // newConsumer makes and starts a Consumer from what checkConsumer has checked. The Consumer
 // owns the config.
 func newConsumer(topic, channel string, config *Config, shared bool) *Consumer {
+	config.DeadLetter, _ = config.DeadLetter.resolve(topic, channel, config.MaxAttempts) // checked
 	c := &Consumer{
 		StopChan: make(chan int),
 		stopped:  make(chan struct{}),

@@ -2,8 +2,9 @@ package nsq
 
 // Answer acks or requeues the message as if a [Handler] had returned err: nil acks it
 // (FIN), an error requeues it (REQ) and counts as a failure for backoff, and errors of
-// [RetryAfter], [NoBackoff] and [Discard] have the same meaning. Only the first ack or
-// requeue counts.
+// [RetryAfter], [NoBackoff], [DeadLetter] and [Discard] have the same meaning. Only the
+// first ack or requeue counts. If the message becomes a dead letter, Answer waits until that
+// is stored or could not be: see [DeadLetterPolicy]. Otherwise it never blocks.
 //
 // Use it for messages of [Consumer.Messages], [Consumer.Fetch] and batches, and for those
 // that a handler leaves to be acked later: see [Message.DisableAutoResponse]. The answer of

@@ -15,8 +15,8 @@ import (
 // can end, or when the Consumer stops and waits for handlers half a second more.
 //
 // If HandleBatch returns nil, the Consumer acks all messages of the batch that were not
-// answered. If it returns an error, the Consumer requeues them, as the error says, and backs
-// off as for a single failure: see [Handler]. If only some of the messages fail, call
+// answered. If it returns an error, the Consumer requeues them, as the error says, or makes
+// them dead letters, and backs off as for a single failure: see [Handler]. If only some of the messages fail, call
 // [Message.Answer] with the error of each, and return nil. The batch may be kept, but not
 // the bodies if recycle_bodies is set. A panic counts as an error.
 //
@@ -163,23 +163,50 @@ func (c *Consumer) concludeBatch(w *worker, batch []*Message, end *ending) {
 	end.begun, end.batch = w.now, len(batch)
 	for _, m := range batch {
 		if m.set(told)&told == 0 {
-			c.tellHandled(m, end)
+			of := *end
+			of.applyPolicy(m)
+			c.tellHandled(m, &of)
 		}
 	}
 }
 
 // respondToBatch acks or requeues the messages of a batch that are not answered, and are not
-// left for later. To backoff they are one message. If it wants the result, the run loop
-// reports it and then sends all acks, since the RDYs that follow from it must be sent first.
+// left for later. Those that become dead letters come last, one after the other, because to
+// publish them takes time.
 func (c *Consumer) respondToBatch(w *worker, batch []*Message, end *ending) {
-	open := slices.DeleteFunc(slices.Clone(batch), func(m *Message) bool {
+	open := make([]*Message, 0, len(batch))
+	var dead []*Message
+	for _, m := range batch {
+		of := *end
+		of.applyPolicy(m)
 		if m.Delegate != MessageDelegate(m.conn) { // the handler's own must not hold up the run loop
-			c.respond(w, m, end)
+			c.respond(w, m, &of)
 		}
-		return m.HasResponded() || m.IsAutoResponseDisabled() && !end.insisted
-	})
+		switch {
+		case m.HasResponded() || m.IsAutoResponseDisabled() && !end.insisted:
+		case of.bury:
+			dead = append(dead, m)
+		default:
+			open = append(open, m)
+		}
+	}
+	c.respondToOpen(w, open, end)
+	for i, m := range dead {
+		if i > 0 || len(open) > 0 { // to backoff the batch is one message
+			m.set(noResult)
+		}
+		of := *end
+		of.applyPolicy(m)
+		c.respond(nil, m, &of)
+	}
+}
+
+// respondToOpen acks or requeues messages of a batch. To backoff they are one message. If it
+// wants the result, the run loop reports it and then sends all acks, since the RDYs that
+// follow from it must be sent first.
+func (c *Consumer) respondToOpen(w *worker, open []*Message, end *ending) {
 	slices.SortStableFunc(open, func(a, b *Message) int { return cmp.Compare(a.conn.id, b.conn.id) })
-	if i := slices.IndexFunc(open, func(m *Message) bool { return !m.is(timedOut) }); i >= 0 && !end.planned && end.as != OutcomeDiscarded {
+	if i := slices.IndexFunc(open, func(m *Message) bool { return !m.is(timedOut) }); i >= 0 && !end.neutral {
 		m := open[i]
 		if result, heard := c.backoffResult(m, end.outcome, false); heard {
 			silence(open)

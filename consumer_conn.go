@@ -56,7 +56,7 @@ type consumerConn struct {
 	draining atomic.Bool   // set by the run loop when it sends CLS
 	refused  atomic.Uint64 // FINs, REQs and TOUCHes that nsqd refused
 
-	givenUp, discarded, panics atomic.Uint64 // see Counts
+	givenUp, buried, discarded, panics atomic.Uint64 // see Counts
 }
 
 func newConsumerConn(c *Consumer, id control.ID, l *link.Link) *consumerConn {

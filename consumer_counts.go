@@ -22,8 +22,9 @@ type Counts struct {
 	// These say why messages were finished or requeued. They also count messages that the
 	// handler has acked by itself, those whose lease or connection had ended by then, which
 	// are among Lost, and those whose FIN is about to be sent. So they may exceed Finished
-	// and Requeued.
+	// and Requeued. A message that is given up and becomes a dead letter counts as both.
 	GivenUp   uint64 // messages that were delivered more than max_attempts times
+	Buried    uint64 // messages that were stored as dead letters
 	Discarded uint64 // messages whose handlers returned Discard
 	Panicked  uint64 // messages whose handlers panicked
 }
@@ -37,6 +38,7 @@ func (s *Counts) add(other *Counts) {
 	s.Unsent += other.Unsent
 	s.Refused += other.Refused
 	s.GivenUp += other.GivenUp
+	s.Buried += other.Buried
 	s.Discarded += other.Discarded
 	s.Panicked += other.Panicked
 }
@@ -47,7 +49,7 @@ func (cc *consumerConn) counts() *Counts {
 	return &Counts{
 		Received: l.Received, Finished: l.Finished, Requeued: l.Requeued,
 		Expired: l.Expired, Lost: l.Lost, Unsent: l.Unsent, Refused: cc.refused.Load(),
-		GivenUp: cc.givenUp.Load(), Discarded: cc.discarded.Load(), Panicked: cc.panics.Load(),
+		GivenUp: cc.givenUp.Load(), Buried: cc.buried.Load(), Discarded: cc.discarded.Load(), Panicked: cc.panics.Load(),
 	}
 }
 

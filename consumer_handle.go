@@ -80,7 +80,10 @@ type ending struct {
 	as       Outcome // for hooks
 	err      error   // the handler's error
 	insisted bool    // ack or requeue even if the handler has disabled the automatic response
-	planned  bool    // a retry that does not count as a failure
+	neutral  bool    // backoff ignores it
+	bury     bool    // store it as a dead letter, and then ack it; otherwise outcome counts
+
+	asked handlerResult // what err asks for, if it is not nil
 
 	// For hooks:
 	begun time.Duration // when the handling began, on the Consumer's clock
@@ -113,6 +116,7 @@ func (m *Message) Outcome(err error) (Outcome, time.Duration) {
 	} else if err != nil {
 		end = endingOf(resultOf(err), err)
 	}
+	end.applyPolicy(m)
 	as := end.shownAs(m)
 	return as, end.requeueDelay(as, m)
 }
@@ -130,9 +134,10 @@ func (end *ending) requeueDelay(as Outcome, m *Message) time.Duration {
 	return m.conn.c.cfg.requeueDelay(m.Attempts)
 }
 
-// conclude ends the handling of a message. w is its worker, nil without one. It tells hooks how the
-// handling has ended, and then acks or requeues the message, unless the handler has done so
-// or does it later.
+// conclude ends the handling of a message. w is its worker, nil without one. It tells hooks
+// how the handling has ended, and then acks or requeues the message, unless the handler has done so
+// or does it later. If the message becomes a dead letter, conclude publishes that first, which
+// may take half of what is left of the lease.
 func (c *Consumer) conclude(w *worker, m *Message, end *ending) {
 	if len(c.hooks.handled) > 0 {
 		defer c.respond(w, m, end) // deferred, because a hook may call runtime.Goexit
@@ -146,11 +151,15 @@ func (c *Consumer) respond(w *worker, m *Message, end *ending) {
 	if m.IsAutoResponseDisabled() && !end.insisted {
 		return
 	}
-	if end.as == OutcomeDiscarded || end.planned {
+	if end.neutral {
 		m.set(noResult)
 	}
 	if end.as == OutcomeDiscarded {
 		m.conn.discarded.Add(1)
+	}
+	if end.bury {
+		c.ack(w, m, c.bury(m, end))
+		return
 	}
 	c.ack(w, m, end.outcome)
 }
@@ -175,7 +184,7 @@ func (c *Consumer) ackByDelegate(m *Message, o outcome) {
 			c.log.Error("a message's Delegate panicked", "panic", p, "id", string(m.ID[:]), "stack", string(debug.Stack()))
 		}
 	}()
-	if o.fate == finished {
+	if o.fate.acked() {
 		m.Finish()
 	} else {
 		m.requeue(o.delay, o.backoff)
@@ -188,6 +197,7 @@ func (c *Consumer) panicked(w *worker, m *Message, p *PanicError) {
 		"stack", string(p.Stack))
 	m.conn.panics.Add(1)
 	end := endingOfPanic(p)
+	end.applyPolicy(m)
 	end.begun = w.now
 	c.conclude(w, m, &end)
 }
@@ -196,18 +206,23 @@ func (c *Consumer) panicked(w *worker, m *Message, p *PanicError) {
 // the handler disabled the automatic response: a handler that panicked will hardly ack it
 // later.
 func endingOfPanic(p *PanicError) ending {
-	return ending{
-		outcome: outcome{fate: requeued, delay: autoDelay, backoff: true}, as: OutcomeRequeued, err: p, insisted: true,
-	}
+	end := endingOf(handlerResult{delay: autoDelay}, p)
+	end.insisted = true
+	return end
 }
 
 // failed logs the error that a handler returned, and returns how its message ends.
 func (c *Consumer) failed(m *Message, err error) ending {
 	asked := resultOf(err)
+	end := endingOf(asked, err)
+	end.applyPolicy(m)
 	level, text := asked.logged()
+	if end.bury {
+		text = "handler returned an error, the message becomes a dead letter"
+	}
 	c.log.Log(context.Background(), level, text,
 		"err", err, "id", string(m.ID[:]), "attempts", m.Attempts, "nsqd", m.NSQDAddress)
-	return endingOf(asked, err)
+	return end
 }
 
 // logged returns the level and the text with which a handler's error is logged.
@@ -224,11 +239,19 @@ func (r handlerResult) logged() (slog.Level, string) {
 // endingOf returns how a message ends if its handler returned err, which asks for this.
 func endingOf(asked handlerResult, err error) ending {
 	if asked.discard {
-		return ending{as: OutcomeDiscarded, err: err}
+		return ending{as: OutcomeDiscarded, err: err, neutral: true, asked: asked}
 	}
 	planned := asked.planned()
 	o := outcome{fate: requeued, delay: asked.delay, backoff: !asked.noBackoff && !planned}
-	return ending{outcome: o, as: OutcomeRequeued, err: err, planned: planned}
+	return ending{outcome: o, as: OutcomeRequeued, err: err, neutral: planned, asked: asked}
+}
+
+// applyPolicy makes a failure of a message's handler that of a dead letter if the
+// DeadLetterPolicy says so.
+func (end *ending) applyPolicy(m *Message) {
+	if end.err != nil && m.conn != nil && m.conn.c.cfg.DeadLetter.takes(end.asked, m.Attempts) {
+		end.as, end.bury, end.neutral = OutcomeBuried, true, end.asked.deadLetter
+	}
 }
 
 // givesUp reports whether a message was delivered too often to be handled.
@@ -236,9 +259,10 @@ func (c *Consumer) givesUp(m *Message) bool {
 	return c.cfg.MaxAttempts > 0 && m.Attempts > c.cfg.MaxAttempts
 }
 
-// giveUp acks a message that was delivered more than max_attempts times. Only this and
-// Discard ack a message that was not handled. w is the worker that has begun it and handler
-// its handler, both nil without one.
+// giveUp ends the handling of a message that was delivered more than max_attempts times. It
+// is acked, or becomes a dead letter first. Only this, dead letters and Discard ack a message
+// that was not handled. w is the worker that has begun it and handler its handler, both nil
+// without one.
 func (c *Consumer) giveUp(w *worker, m *Message, handler any, begun time.Duration) {
 	c.log.Error("message given up: delivered more than max_attempts times",
 		"attempts", m.Attempts, "id", string(m.ID[:]), "bytes", len(m.Body), "nsqd", m.NSQDAddress)
@@ -248,7 +272,11 @@ func (c *Consumer) giveUp(w *worker, m *Message, handler any, begun time.Duratio
 		if p := recover(); p != nil {
 			c.log.Error("LogFailedMessage panicked", "id", string(m.ID[:]), "panic", p)
 		}
-		c.conclude(w, m, &ending{as: OutcomeGivenUp, insisted: true, begun: begun})
+		end := ending{as: OutcomeGivenUp, insisted: true, begun: begun}
+		if c.cfg.DeadLetter != nil {
+			end.bury, end.outcome = true, outcome{fate: requeued, delay: autoDelay}
+		}
+		c.conclude(w, m, &end)
 	}()
 	if failed, ok := handler.(FailedMessageLogger); ok {
 		failed.LogFailedMessage(m)

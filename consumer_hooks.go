@@ -63,6 +63,14 @@ func (cc *consumerConn) tellAbandoned(m *Message, begun bool, why error) {
 	})
 }
 
+// tellBuried tells hooks that a message was stored as a dead letter, or could not be.
+func (c *Consumer) tellBuried(m *Message, why, publishErr error) {
+	tell(c.hooks, c.hooks.buried, BuriedEvent{
+		Topic: c.topic, Channel: c.channel, DeadTopic: c.cfg.DeadLetter.Topic,
+		ID: m.ID, NSQDAddress: m.conn.addr, Attempts: m.Attempts, Err: why, PublishErr: publishErr,
+	})
+}
+
 // tellRefused tells hooks that nsqd refused a FIN, REQ or TOUCH. The ID of the message is in
 // nsqd's text, such as "FIN 0123456789abcdef failed ID not in flight".
 func (cc *consumerConn) tellRefused(err *wire.Error) {

@@ -64,6 +64,7 @@ func (h *heardEvents) hooks() Hooks {
 		Abandoned: func(e AbandonedEvent) {
 			h.add("abandoned attempt %d held %v begun %t: %v", e.Attempts, e.Held, e.Begun, e.Why)
 		},
+		Buried:    func(e BuriedEvent) { h.add("buried in %s: %v", e.DeadTopic, e.PublishErr) },
 		Published: func(e PublishedEvent) { h.add("published %s", e.Topic) },
 		Stopped: func(e StoppedEvent) {
 			h.add("stopped %s/%s after %v, left %t", e.Topic, e.Channel, e.Took.Round(time.Second), e.Left != nil)

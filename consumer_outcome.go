@@ -19,6 +19,7 @@ type fate uint8
 
 const (
 	finished        fate = iota // acked: handled, discarded by its handler or given up
+	buried                      // acked: stored as a dead letter
 	requeued                    // by its handler, or because its handler failed
 	unbegun                     // requeued because no handler will begin it
 	expired                     // its lease ended before a handler began it
@@ -26,6 +27,9 @@ const (
 	connectionLost              // its connection ended after a handler began it
 	lostUnbegun                 // its connection ended before a handler began it
 )
+
+// acked reports whether the message is acked.
+func (f fate) acked() bool { return f == finished || f == buried }
 
 // conclude carries out an outcome of a message. All outcomes pass through here, each
 // once: the caller has claimed the message with Message.respond or Message.expire, or is
@@ -79,7 +83,7 @@ func (cc *consumerConn) concludeRest(m *Message, o outcome, late bool) {
 	switch {
 	case late:
 		ack = func() { cc.tooLate(m, o.fate) }
-	case o.fate == finished:
+	case o.fate.acked():
 		ack = func() { cc.link.Fin((*wire.ID)(&m.ID)) }
 	}
 	result, heard := cc.c.backoffResult(m, o, late)
@@ -91,8 +95,9 @@ func (cc *consumerConn) concludeRest(m *Message, o outcome, late bool) {
 // backoffResult returns what to report to backoff about an outcome, and whether to
 // report anything. Failures are reported unless max_backoff_duration is 0, other results
 // only while backoff asks for them. Some outcomes say nothing about whether things go
-// well: a message that is given up, discarded or retried as planned, one that no handler
-// began, and a success that came too late.
+// well: a message that is given up, discarded, retried as planned or made a dead letter at
+// its handler's request, one that no handler began, and a success that came too late. Any
+// other dead letter counts as the failure that made it one.
 func (c *Consumer) backoffResult(m *Message, o outcome, late bool) (result flow.Result, heard bool) {
 	switch on := c.flags.reporting.Load(); {
 	case o.fate == unbegun || m.is(noResult):
@@ -136,7 +141,7 @@ func (cc *consumerConn) requeue(m *Message, delay time.Duration) {
 // would take the ack for one of that delivery. The message already counts as lost.
 func (cc *consumerConn) tooLate(m *Message, f fate) {
 	ack := "REQ"
-	if f == finished {
+	if f.acked() {
 		ack = "FIN"
 	}
 	cc.log.WarnContext(repeating, "message acked too late, nsqd delivers it again", "ack", ack,

@@ -48,6 +48,16 @@ func (s *scene) consumer(handlers int, h HandlerFunc) *Consumer {
 	return c
 }
 
+// producer makes a Producer for the nsqd at an address. The test stops it.
+func (s *scene) producer(addr string) *Producer {
+	s.Helper()
+	p, err := NewProducer(addr, s.cfg)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return p
+}
+
 // logged returns the lines that the Consumer will log at a level or above it.
 func (s *scene) logged(level LogLevel) *logLines {
 	out := &logLines{}

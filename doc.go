@@ -47,6 +47,7 @@
 //	return err                     requeue                 one level up     error
 //	return nsq.NoBackoff(err)      requeue                 same level       error
 //	return nsq.RetryAfter(d, err)  requeue, delayed by d   no effect        info
+//	return nsq.DeadLetter(err)     dead letter, then ack   no effect        error
 //	return nsq.Discard(err)        ack: no retry helps     no effect        error
 //	panic(v)                       requeue                 one level up     error, with the stack
 //
@@ -58,6 +59,12 @@
 //
 // A message that was delivered more than max_attempts times no longer reaches a
 // handler. The Consumer gives up on it: see [FailedMessageLogger].
+//
+// With Config.DeadLetter the Consumer keeps what cannot be handled. It publishes such a
+// message to another topic, as a dead letter, and acks it once that is stored. That happens
+// when the last attempt fails, when a message is given up, and at once for the errors of
+// DeadLetter: see [DeadLetterPolicy]. [FromDeadLetters] handles dead letters later. Without
+// Config.DeadLetter an error of DeadLetter is an error like others.
 //
 // nsqd waits for the ack or requeue until its msg-timeout is over. That time is the
 // message's lease. Then nsqd delivers the message again, perhaps to another consumer,

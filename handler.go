@@ -5,9 +5,9 @@ package nsq
 //
 // If HandleMessage returns nil, the Consumer finishes the message. If it returns an
 // error, the Consumer logs it, requeues the message, with the delay of an automatic
-// [Message.Requeue], and backs off. The errors of [RetryAfter], [NoBackoff] and
-// [Discard], wrapped or not, change that. A panic counts as an error: the Consumer
-// logs a [*PanicError] and its stack.
+// [Message.Requeue], and backs off. The errors of [RetryAfter], [NoBackoff], [DeadLetter]
+// and [Discard], wrapped or not, change that, and so does a [DeadLetterPolicy] after some
+// attempts. A panic counts as an error: the Consumer logs a [*PanicError] and its stack.
 type Handler interface {
 	HandleMessage(message *Message) error
 }
@@ -23,6 +23,12 @@ func (h HandlerFunc) HandleMessage(m *Message) error { return h(m) }
 // LogFailedMessage instead of HandleMessage, and then finishes the message. nsqd
 // counts deliveries to any consumer, including those that timed out or that a stopping
 // consumer requeued.
+//
+// With Config.DeadLetter few messages get that far: most become dead letters when their last
+// attempt fails, without a call of LogFailedMessage. A message that is given up becomes a
+// dead letter after LogFailedMessage, unless that has acked or requeued it. If the dead
+// letter cannot be stored, the message comes again, and LogFailedMessage is called again. See
+// Hooks.Buried.
 type FailedMessageLogger interface {
 	LogFailedMessage(message *Message)
 }

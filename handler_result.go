@@ -16,8 +16,8 @@ import (
 // neither as a success nor as a failure, and it is logged at level Info. If a dependency is
 // down, return a plain error.
 //
-// Errors of RetryAfter, [NoBackoff] and [Discard] may be wrapped in other errors
-// and in each other. Of several delays the outermost counts.
+// Errors of RetryAfter, [NoBackoff], [DeadLetter] and [Discard] may be wrapped in other
+// errors and in each other. Of several delays the outermost counts.
 func RetryAfter(delay time.Duration, err error) error {
 	if err == nil {
 		return nil
@@ -39,8 +39,8 @@ func NoBackoff(err error) error {
 // Discard returns an error for a [Handler] to return: the message must not be
 // delivered again. The Consumer logs the error and finishes the message, which
 // counts neither as a success nor as a failure for backoff. Discard takes
-// precedence over [RetryAfter]. The error wraps err; if err is nil, Discard returns
-// nil.
+// precedence over [DeadLetter] and [RetryAfter]. The error wraps err; if err is nil,
+// Discard returns nil.
 func Discard(err error) error {
 	if err == nil {
 		return nil
@@ -48,14 +48,32 @@ func Discard(err error) error {
 	return &discardError{err}
 }
 
+// DeadLetter returns an error for a [Handler] to return: no retry helps, but the message
+// must be kept. If Config.DeadLetter is set, the Consumer publishes the message as a dead
+// letter now, however few attempts it has had, and acks it once that is stored: see
+// [DeadLetterPolicy]. Such a message says nothing about whether things go well, so it counts
+// neither as a success nor as a failure for backoff.
+//
+// Without Config.DeadLetter the error counts as if DeadLetter did not wrap it: the Consumer
+// requeues the message.
+//
+// [Discard] takes precedence over DeadLetter, and DeadLetter over [RetryAfter] if
+// Config.DeadLetter is set. The error wraps err; if err is nil, DeadLetter returns nil.
+func DeadLetter(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &deadLetterError{err}
+}
+
 // Decided reports whether a handler that returns err now has decided what becomes of the message:
-// err is one of [RetryAfter] or [Discard], or the handler has acked or requeued the message, or has
-// called [Message.DisableAutoResponse]. Otherwise the Consumer acks the message if err is nil, and
-// requeues it if not. Decided is for a [Middleware] that calls the handler again after a failure,
-// or counts failures: a message that is decided is not its business.
+// err is one of [RetryAfter], [Discard] or [DeadLetter], or the handler has acked or requeued the
+// message, or has called [Message.DisableAutoResponse]. Otherwise the Consumer acks the message if
+// err is nil, and requeues it if not. Decided is for a [Middleware] that calls the handler again
+// after a failure, or counts failures: a message that is decided is not its business.
 func (m *Message) Decided(err error) bool {
 	asked := resultOf(err)
-	return asked.discard || asked.planned() || m.is(responded|manualResponse)
+	return asked.discard || asked.deadLetter || asked.planned() || m.is(responded|manualResponse)
 }
 
 type retryAfterError struct {
@@ -76,10 +94,15 @@ type discardError struct{ err error }
 func (e *discardError) Error() string { return e.err.Error() }
 func (e *discardError) Unwrap() error { return e.err }
 
+type deadLetterError struct{ err error }
+
+func (e *deadLetterError) Error() string { return e.err.Error() }
+func (e *deadLetterError) Unwrap() error { return e.err }
+
 // handlerResult says what an error that a handler returned asks for.
 type handlerResult struct {
-	delay              time.Duration // autoDelay without a RetryAfter
-	noBackoff, discard bool
+	delay                          time.Duration // autoDelay without a RetryAfter
+	noBackoff, deadLetter, discard bool
 }
 
 // planned reports whether the handler asks for a retry after a delay of its own.
@@ -91,6 +114,7 @@ func resultOf(err error) handlerResult {
 		r.delay = e.delay
 	}
 	_, r.noBackoff = errors.AsType[*noBackoffError](err)
+	_, r.deadLetter = errors.AsType[*deadLetterError](err)
 	_, r.discard = errors.AsType[*discardError](err)
 	return r
 }

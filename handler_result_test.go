@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// RetryAfter, NoBackoff and Discard are found through any wrapping. The outermost delay
+// RetryAfter, NoBackoff, DeadLetter and Discard are found through any wrapping. The outermost delay
 // counts. Delays of a year pass unchanged, negative ones become 0.
 func TestResultOf(t *testing.T) {
 	const year = 365 * 24 * time.Hour
@@ -28,6 +28,8 @@ func TestResultOf(t *testing.T) {
 		"NoBackoff RetryAfter": {NoBackoff(wrap(RetryAfter(1, io.EOF))), handlerResult{delay: 1, noBackoff: true}},
 		"Discard RetryAfter":   {Discard(RetryAfter(1, io.EOF)), handlerResult{delay: 1, discard: true}},
 		"RetryAfter Discard":   {wrap(RetryAfter(1, Discard(io.EOF))), handlerResult{delay: 1, discard: true}},
+		"DeadLetter":           {wrap(DeadLetter(io.EOF)), handlerResult{delay: -1, deadLetter: true}},
+		"all":                  {DeadLetter(RetryAfter(1, wrap(NoBackoff(Discard(io.EOF))))), handlerResult{delay: 1, noBackoff: true, deadLetter: true, discard: true}},
 		"joined":               {errors.Join(io.EOF, NoBackoff(io.EOF)), handlerResult{delay: -1, noBackoff: true}},
 	} {
 		if got := resultOf(tc.err); got != tc.want {
@@ -38,7 +40,7 @@ func TestResultOf(t *testing.T) {
 		}
 	}
 	for name, err := range map[string]error{
-		"RetryAfter": RetryAfter(time.Second, nil), "NoBackoff": NoBackoff(nil), "Discard": Discard(nil),
+		"RetryAfter": RetryAfter(time.Second, nil), "NoBackoff": NoBackoff(nil), "Discard": Discard(nil), "DeadLetter": DeadLetter(nil),
 	} {
 		if err != nil {
 			t.Errorf("%s of nil is %v", name, err)

@@ -52,6 +52,9 @@ type Hooks struct {
 	// failed: its lease or its connection ended, nsqd refused its ack, or its body was too
 	// big to be read.
 	Abandoned func(AbandonedEvent)
+	// Buried is called when a message was stored as a dead letter, or could not be: see
+	// [DeadLetterPolicy].
+	Buried func(BuriedEvent)
 	// Published is called once for each publish command when it has succeeded or failed. An
 	// MPUB is one command, even if it was sent again over another connection, or never sent.
 	// A pool calls Published for each nsqd that it tries, and once without an Addr if it
@@ -147,9 +150,14 @@ const (
 	OutcomeFinished  Outcome = "finished"  // the Consumer acks it
 	OutcomeRequeued  Outcome = "requeued"  // the Consumer requeues it: the handler returned an error or panicked
 	OutcomeDiscarded Outcome = "discarded" // the Consumer acks it: the handler returned Discard
-	OutcomeGivenUp   Outcome = "given_up"  // the Consumer acks it unhandled: it was delivered more than max_attempts times
 	OutcomeAnswered  Outcome = "answered"  // the handler has acked or requeued it
 	OutcomePending   Outcome = "pending"   // the program acks it later: see Message.DisableAutoResponse
+	// OutcomeBuried: the Consumer publishes it as a dead letter, and acks it if that is
+	// stored. Otherwise the Consumer requeues it. The Buried hook says which.
+	OutcomeBuried Outcome = "buried"
+	// OutcomeGivenUp: it was delivered more than max_attempts times. The Consumer acks it
+	// unhandled or, with Config.DeadLetter, does as for OutcomeBuried.
+	OutcomeGivenUp Outcome = "given_up"
 )
 
 // HandledEvent says that a handler has returned, or that a message was given up.
@@ -185,6 +193,19 @@ type AbandonedEvent struct {
 	// Why is ErrMessageTimedOut, ErrConnectionLost, ErrMessageTooBig or, if nsqd refused an
 	// ack, a *ProtocolError.
 	Why error
+}
+
+// BuriedEvent says that a Consumer has stored a message as a dead letter and acks it, or that
+// it could not and requeues the message.
+type BuriedEvent struct {
+	EventMeta
+	Topic, Channel string
+	DeadTopic      string // the topic of the dead letter
+	ID             MessageID
+	NSQDAddress    string // of the nsqd that delivered the message
+	Attempts       uint16
+	Err            error // the handler's error, or one that says that the message was given up
+	PublishErr     error // why the dead letter was not stored, or may not be; nil if it is
 }
 
 // PublishedEvent says that a publish has succeeded or failed.

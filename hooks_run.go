@@ -22,6 +22,7 @@ type hooks struct {
 	backedOff    hookList[BackoffEvent]
 	handled      hookList[HandledEvent]
 	abandoned    hookList[AbandonedEvent]
+	buried       hookList[BuriedEvent]
 	published    hookList[PublishedEvent]
 	poolChanged  hookList[PoolEvent]
 	stopped      hookList[StoppedEvent]
@@ -53,6 +54,7 @@ func newHooks(all []Hooks, log *slog.Logger) *hooks {
 		queued = h.ready.add("Ready", set.Ready) || queued
 		queued = h.backedOff.add("BackedOff", set.BackedOff) || queued
 		queued = h.abandoned.add("Abandoned", set.Abandoned) || queued
+		queued = h.buried.add("Buried", set.Buried) || queued
 		queued = h.poolChanged.add("PoolChanged", set.PoolChanged) || queued
 		queued = h.stopped.add("Stopped", set.Stopped) || queued
 	}

@@ -13,6 +13,26 @@ import (
 	"github.com/rdyhq/nsq/envelope"
 )
 
+// The headers of a dead letter.
+const (
+	HeaderOriginTopic   = nsq.HeaderOriginTopic
+	HeaderOriginChannel = nsq.HeaderOriginChannel
+	// address of the nsqd that delivered the message
+	HeaderOriginNSQD = nsq.HeaderOriginNSQD
+	// the message's ID at that nsqd
+	HeaderOriginID = nsq.HeaderOriginID
+	// how often it was delivered
+	HeaderOriginAttempts = nsq.HeaderOriginAttempts
+	// when it was published: RFC 3339, UTC
+	HeaderOriginPublished = nsq.HeaderOriginPublished
+	// when it became a dead letter: RFC 3339, UTC
+	HeaderFailedAt = nsq.HeaderFailedAt
+	// the handler's error, or that it was given up; at most 4 KiB
+	HeaderFailedError = nsq.HeaderFailedError
+	// the Config.Hostname of the Consumer
+	HeaderFailedHost = nsq.HeaderFailedHost
+)
+
 // The types of the frames that nsqd sends.
 const (
 	FrameTypeResponse = nsq.FrameTypeResponse
@@ -106,6 +126,9 @@ type BatchOptions = nsq.BatchOptions
 // Batcher packs messages that are published to one topic at about the same time into one command, MPUB.
 type Batcher = nsq.Batcher
 
+// BuriedEvent says that a Consumer has stored a message as a dead letter and acks it, or that it could not and requeues the message.
+type BuriedEvent = nsq.BuriedEvent
+
 // Command is a command of NSQ's protocol, for a [Conn] or any other connection to an nsqd or nsqlookupd.
 type Command = nsq.Command
 
@@ -163,6 +186,9 @@ type ContextHandlerFunc = nsq.ContextHandlerFunc
 
 // Counts say what became of messages.
 type Counts = nsq.Counts
+
+// DeadLetterPolicy says what a Consumer does with messages that cannot be handled: it publishes them to a topic of their own, as dead letters, instead of giving them up.
+type DeadLetterPolicy = nsq.DeadLetterPolicy
 
 // DisconnectEvent says that a connection has ended.
 type DisconnectEvent = nsq.DisconnectEvent
@@ -274,12 +300,14 @@ const (
 	OutcomeRequeued = nsq.OutcomeRequeued
 	// the Consumer acks it: the handler returned Discard
 	OutcomeDiscarded = nsq.OutcomeDiscarded
-	// the Consumer acks it unhandled: it was delivered more than max_attempts times
-	OutcomeGivenUp = nsq.OutcomeGivenUp
 	// the handler has acked or requeued it
 	OutcomeAnswered = nsq.OutcomeAnswered
 	// the program acks it later: see Message.DisableAutoResponse
 	OutcomePending = nsq.OutcomePending
+	// OutcomeBuried: the Consumer publishes it as a dead letter, and acks it if that is stored.
+	OutcomeBuried = nsq.OutcomeBuried
+	// OutcomeGivenUp: it was delivered more than max_attempts times.
+	OutcomeGivenUp = nsq.OutcomeGivenUp
 )
 
 // Outcome is what happens to a message after its handler has returned.
@@ -369,6 +397,9 @@ func CheckNSQD(ctx context.Context, addr string, config *Config) (NSQDInfo, erro
 // ContextLogger returns a middleware that puts a logger into the handler's context, where [LoggerFromContext] finds it.
 func ContextLogger(l *slog.Logger) Middleware { return nsq.ContextLogger(l) }
 
+// DeadLetter returns an error for a [Handler] to return: no retry helps, but the message must be kept.
+func DeadLetter(err error) error { return nsq.DeadLetter(err) }
+
 // DecodeMessage parses the data of a message frame.
 func DecodeMessage(b []byte) (*Message, error) { return nsq.DecodeMessage(b) }
 
@@ -382,6 +413,9 @@ func Discard(err error) error { return nsq.Discard(err) }
 
 // Finish returns FIN, which acks a message.
 func Finish(id MessageID) *Command { return nsq.Finish(id) }
+
+// FromDeadLetters returns a [Handler] for a Consumer of dead letters: see [DeadLetterPolicy].
+func FromDeadLetters(h Handler) Handler { return nsq.FromDeadLetters(h) }
 
 // Identify returns IDENTIFY, whose body is js, the description of the client, as JSON.
 func Identify(js map[string]any) (*Command, error) { return nsq.Identify(js) }
