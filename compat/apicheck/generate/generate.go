@@ -149,9 +149,6 @@ func (g *generator) funcs(pkg *doc.Package) {
 
 // forward writes a function that calls the one of the same name.
 func (g *generator) forward(f *doc.Func) {
-	if f.Decl.Type.TypeParams != nil {
-		g.fail("function %s is generic", f.Name)
-	}
 	signature := *f.Decl.Type
 	params := signature.Params.List
 	var last string
@@ -173,7 +170,7 @@ func (g *generator) forward(f *doc.Func) {
 	if last != "" {
 		args = append(args, last)
 	}
-	call := "nsq." + f.Name + "(" + strings.Join(args, ", ")
+	call := "nsq." + f.Name + typeArgs(&signature) + "(" + strings.Join(args, ", ")
 	if n := len(params); n > 0 && last == "" {
 		if _, variadic := params[n-1].Type.(*ast.Ellipsis); variadic {
 			call += "..."
@@ -190,6 +187,21 @@ func (g *generator) forward(f *doc.Func) {
 	}
 	fmt.Fprintf(g.out, "%sfunc %s%s { %s }\n\n", comment(f.Doc), f.Name,
 		strings.TrimPrefix(printed.String(), "func"), call)
+}
+
+// typeArgs returns the type arguments with which a generic function calls its namesake: its
+// own type parameters. It returns "" for other functions.
+func typeArgs(signature *ast.FuncType) string {
+	if signature.TypeParams == nil {
+		return ""
+	}
+	var names []string
+	for _, field := range signature.TypeParams.List {
+		for _, name := range field.Names {
+			names = append(names, name.Name)
+		}
+	}
+	return "[" + strings.Join(names, ", ") + "]"
 }
 
 // addImports adds the imports that a signature refers to. It fails if the
