@@ -66,6 +66,9 @@
 // DeadLetter: see [DeadLetterPolicy]. [FromDeadLetters] handles dead letters later. Without
 // Config.DeadLetter an error of DeadLetter is an error like others.
 //
+// [Typed] makes a handler of a function that takes a value, decoded by a [Codec] such as
+// [JSON]. [PublishTyped] publishes values.
+//
 // nsqd waits for the ack or requeue until its msg-timeout is over. That time is the
 // message's lease. Then nsqd delivers the message again, perhaps to another consumer,
 // so handlers must cope with duplicates. [Message.Context] ends with the lease;

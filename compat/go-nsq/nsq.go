@@ -129,6 +129,12 @@ type Batcher = nsq.Batcher
 // BuriedEvent says that a Consumer has stored a message as a dead letter and acks it, or that it could not and requeues the message.
 type BuriedEvent = nsq.BuriedEvent
 
+// JSON is the [Codec] of package encoding/json.
+var JSON = nsq.JSON
+
+// Codec turns values into message bodies, and bodies back into values.
+type Codec = nsq.Codec
+
 // Command is a command of NSQ's protocol, for a [Conn] or any other connection to an nsqd or nsqlookupd.
 type Command = nsq.Command
 
@@ -189,6 +195,9 @@ type Counts = nsq.Counts
 
 // DeadLetterPolicy says what a Consumer does with messages that cannot be handled: it publishes them to a topic of their own, as dead letters, instead of giving them up.
 type DeadLetterPolicy = nsq.DeadLetterPolicy
+
+// DecodeError is the error of a [Typed] handler for a body that cannot be decoded.
+type DecodeError = nsq.DecodeError
 
 // DisconnectEvent says that a connection has ended.
 type DisconnectEvent = nsq.DisconnectEvent
@@ -489,6 +498,11 @@ func Ping() *Command { return nsq.Ping() }
 // Publish returns PUB.
 func Publish(topic string, body []byte) *Command { return nsq.Publish(topic, body) }
 
+// PublishTyped encodes a value and publishes it as one message.
+func PublishTyped[T any](ctx context.Context, p Publisher, codec Codec, topic string, v T) error {
+	return nsq.PublishTyped[T](ctx, p, codec, topic, v)
+}
+
 // ReadResponse reads one response of nsqd or nsqlookupd and returns its data, without the length of four bytes, big-endian, that precedes it.
 func ReadResponse(r io.Reader) ([]byte, error) { return nsq.ReadResponse(r, 0) }
 
@@ -520,6 +534,11 @@ func Subscribe(topic, channel string) *Command { return nsq.Subscribe(topic, cha
 
 // Touch returns TOUCH, which asks nsqd for more time for a message.
 func Touch(id MessageID) *Command { return nsq.Touch(id) }
+
+// Typed returns a [Handler] that decodes each body and calls h with the value.
+func Typed[T any](codec Codec, h func(ctx context.Context, v T, m *Message) error) Handler {
+	return nsq.Typed[T](codec, h)
+}
 
 // UnRegister returns UNREGISTER, which undoes [Register].
 func UnRegister(topic, channel string) *Command { return nsq.UnRegister(topic, channel) }
