@@ -80,6 +80,8 @@ func endProcess(ctx context.Context, span trace.Span, m *nsq.Message, err error)
 	switch outcome {
 	case nsq.OutcomeFinished, nsq.OutcomeDiscarded:
 		span.AddEvent("finish")
+	case nsq.OutcomeBuried:
+		span.AddEvent("dead_letter")
 	case nsq.OutcomeRequeued:
 		span.AddEvent("requeue", trace.WithAttributes(requeueDelayKey.Float64(delay.Seconds())))
 	}

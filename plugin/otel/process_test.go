@@ -168,6 +168,25 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// TestDeadLetter checks that a message that becomes a dead letter is a failure, and that its
+// span says what follows.
+func TestDeadLetter(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.DeadLetter = &nsq.DeadLetterPolicy{To: s.produce()}
+		s.consume(func(context.Context, *nsq.Message) error { return nsq.DeadLetter(&refused{}) })
+		s.nsqd.Publish("orders", "hello")
+		after(time.Second)
+		equal(t, traces(s.spans.GetSpans()[:1], only...), `
+		process orders CONSUMER
+		    error.type=*nsqotel.refused
+		    nsq.message.attempts=1
+		    nsq.outcome=buried
+		    event exception exception.message=refused exception.type=*nsq.deadLetterError
+		    event dead_letter
+		    status Error: refused`)
+	})
+}
+
 func TestSecondAttempt(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.consume(func(_ context.Context, m *nsq.Message) error {

@@ -100,6 +100,9 @@ func (m *Metrics) exportSubscription(e *exported, labels subscriptionKey, s *sub
 	for i, reason := range reasons {
 		e.add(m.descs.abandoned, prometheus.CounterValue, float64(s.abandoned[i].Load()), labels.topic, labels.channel, reason)
 	}
+	for i, result := range results {
+		e.add(m.descs.buried, prometheus.CounterValue, float64(s.buried[i].Load()), labels.topic, labels.channel, result)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for nsqd, l := range s.nsqds {

@@ -56,6 +56,7 @@ type descs struct {
 	connects  *prometheus.Desc
 	handled   *prometheus.Desc
 	abandoned *prometheus.Desc
+	buried    *prometheus.Desc
 
 	connections, maxInFlight, handlers, busy, queued, oldest, backoff, paused, lastMessage *prometheus.Desc
 
@@ -82,6 +83,7 @@ func newDescs(o *options) descs {
 		connects:  desc("consumer_connects_total", "Dials of nsqds.", append(ofNSQD("topic", "channel"), "result")...),
 		handled:   desc("consumer_handled_messages_total", "Messages whose handlers returned, and messages given up.", "topic", "channel", "outcome"),
 		abandoned: desc("consumer_abandoned_messages_total", "Messages that nsqd delivers again although they were not requeued.", "topic", "channel", "reason"),
+		buried:    desc("consumer_dead_letters_total", "Messages stored as dead letters, and failures to store one.", "topic", "channel", "result"),
 
 		connections: desc("consumer_connections", "Number of nsqds by the state of the connection.", "topic", "channel", "state"),
 		maxInFlight: consumer("max_in_flight_messages", "The most messages that may be in flight: max_in_flight."),
@@ -107,7 +109,7 @@ func newDescs(o *options) descs {
 
 func (d *descs) all() []*prometheus.Desc {
 	return append(d.counters[:],
-		d.inFlight, d.ready, d.connects, d.handled, d.abandoned,
+		d.inFlight, d.ready, d.connects, d.handled, d.abandoned, d.buried,
 		d.connections, d.maxInFlight, d.handlers, d.busy, d.queued, d.oldest, d.backoff, d.paused, d.lastMessage,
 		d.publishedMessages, d.publishedBytes, d.pendingPublishes, d.pendingBytes, d.healthy)
 }

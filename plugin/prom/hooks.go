@@ -6,14 +6,15 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// Hooks returns the hooks that count handled and abandoned messages, publishes, dials and
-// lookups. Add them once to each Config, to as many Configs as there are. They do not block.
+// Hooks returns the hooks that count handled and abandoned messages, dead letters, publishes,
+// dials and lookups. Add them once to each Config, to as many Configs as there are. They do not block.
 func (m *Metrics) Hooks() nsq.Hooks {
 	return nsq.Hooks{
 		Connected: m.connected,
 		LookedUp:  m.lookedUp,
 		Handled:   m.handled,
 		Abandoned: m.abandoned,
+		Buried:    m.buried,
 		Published: m.published,
 		Stopped:   m.stopped,
 	}
@@ -34,6 +35,11 @@ func (m *Metrics) handled(e nsq.HandledEvent) {
 func (m *Metrics) abandoned(e nsq.AbandonedEvent) {
 	s := m.subscriptions.get(subscriptionKey{e.Topic, e.Channel})
 	s.abandoned[reasonOf(e.Why)].Add(1)
+}
+
+func (m *Metrics) buried(e nsq.BuriedEvent) {
+	s := m.subscriptions.get(subscriptionKey{e.Topic, e.Channel})
+	s.buried[resultOf(e.PublishErr)].Add(1)
 }
 
 // reasonOf returns the index of a reason.

@@ -256,6 +256,16 @@ func TestEvents(t *testing.T) {
 			func(h nsq.Hooks) { h.Abandoned(nsq.AbandonedEvent{Topic: "t", Channel: "c", Why: errRefused}) },
 			map[string]float64{`nsq_consumer_abandoned_messages_total{channel="c",reason="refused",topic="t"}`: 1},
 		},
+		"dead letter": {
+			func(h nsq.Hooks) { h.Buried(nsq.BuriedEvent{Topic: "t", Channel: "c"}) },
+			map[string]float64{`nsq_consumer_dead_letters_total{channel="c",result="ok",topic="t"}`: 1},
+		},
+		"no dead letter": {
+			func(h nsq.Hooks) {
+				h.Buried(nsq.BuriedEvent{Topic: "t", Channel: "c", PublishErr: nsq.ErrUnknownOutcome})
+			},
+			map[string]float64{`nsq_consumer_dead_letters_total{channel="c",result="error",topic="t"}`: 1},
+		},
 		"connected": {
 			func(h nsq.Hooks) { h.Connected(nsq.ConnectEvent{Topic: "t", Channel: "c", Addr: "n:1"}) },
 			map[string]float64{`nsq_consumer_connects_total{channel="c",nsqd="n:1",result="ok",topic="t"}`: 1},
@@ -326,6 +336,8 @@ func TestZeros(t *testing.T) {
 		`nsq_consumer_connects_total{channel="c",nsqd="n:1",result="error",topic="t"}`,
 		`nsq_consumer_abandoned_messages_total{channel="c",reason="timeout",topic="t"}`,
 		`nsq_consumer_handled_messages_total{channel="c",outcome="given_up",topic="t"}`,
+		`nsq_consumer_handled_messages_total{channel="c",outcome="buried",topic="t"}`,
+		`nsq_consumer_dead_letters_total{channel="c",result="ok",topic="t"}`,
 		`nsq_consumer_connections{channel="c",state="connecting",topic="t"}`,
 	} {
 		if _, ok := got[name]; !ok {

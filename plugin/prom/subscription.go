@@ -24,6 +24,7 @@ type subscription struct {
 
 	age, wait *histogram
 	abandoned [len(reasons)]atomic.Uint64
+	buried    [len(results)]atomic.Uint64
 
 	mu    sync.Mutex           // guards nsqds, and connects of each
 	nsqds map[string]*nsqdLink // by label
@@ -61,7 +62,8 @@ var (
 	reasons  = [...]string{"timeout", "connection", "too_big", "refused"}
 	states   = [...]nsq.ConnectionState{nsq.ConnectionDialing, nsq.ConnectionUp, nsq.ConnectionClosing, nsq.ConnectionWaiting}
 	outcomes = [...]nsq.Outcome{
-		nsq.OutcomeFinished, nsq.OutcomeRequeued, nsq.OutcomeDiscarded, nsq.OutcomeGivenUp, nsq.OutcomeAnswered, nsq.OutcomePending,
+		nsq.OutcomeFinished, nsq.OutcomeRequeued, nsq.OutcomeDiscarded, nsq.OutcomeBuried, nsq.OutcomeGivenUp,
+		nsq.OutcomeAnswered, nsq.OutcomePending,
 	}
 )
 

@@ -72,7 +72,7 @@ var keepingUp = row{"Keeping up", []graph{
 
 var handlers = row{"Handlers", []graph{
 	{
-		"Messages by outcome", "What becomes of messages? Requeued: the handler failed. Given up: the message was delivered more than max_attempts times.",
+		"Messages by outcome", "What becomes of messages? Requeued: the handler failed. Buried: it becomes a dead letter. Given up: it was delivered more than max_attempts times.",
 		"ops", []query{{rate(channel+", outcome", "nsq_consumer_handled_messages_total"+ofChannel), byChannel + " {{outcome}}"}},
 	},
 	{
@@ -130,6 +130,10 @@ var trouble = row{"Trouble", []graph{
 	{
 		"Abandoned messages", "How many messages does nsqd deliver again although they were not requeued, and why?",
 		"ops", []query{{rate(channel+", reason", "nsq_consumer_abandoned_messages_total"+ofChannel), byChannel + " {{reason}}"}},
+	},
+	{
+		"Dead letters", "How many messages could not be handled and were stored as dead letters? Result error: the dead letter could not be stored, and the message was requeued.",
+		"ops", []query{{rate(channel+", result", "nsq_consumer_dead_letters_total"+ofChannel), byChannel + " {{result}}"}},
 	},
 	{
 		"Expired and lost", "Do leases end too early? Expired messages waited too long for a handler. Lost ones were not acked before their lease or connection ended. nsqd delivers both again.",
@@ -232,9 +236,9 @@ var nsqds = row{"nsqds", []graph{
 
 var errorsOfAll = row{"Trouble", []graph{
 	{
-		"Failures by channel", "In which channels do handlers fail? The share of handled messages that were requeued or given up.",
+		"Failures by channel", "In which channels do handlers fail? The share of handled messages that were requeued, buried or given up.",
 		"percentunit", []query{{
-			rate(channel, `nsq_consumer_handled_messages_total{topic=~"$topic",channel=~"$channel",outcome=~"requeued|given_up"}`) + " / " +
+			rate(channel, `nsq_consumer_handled_messages_total{topic=~"$topic",channel=~"$channel",outcome=~"requeued|buried|given_up"}`) + " / " +
 				rate(channel, "nsq_consumer_handled_messages_total"+ofChannel), byChannel,
 		}},
 	},
