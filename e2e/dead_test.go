@@ -9,6 +9,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -126,11 +128,10 @@ func TestDeadLettersToAKilledNSQD(t *testing.T) {
 	}
 	defer to.Stop()
 	to.SetLogger(nil, nsq.LogLevelError)
-	if err := to.Publish(deadTopic, []byte("first")); err != nil {
-		t.Fatal(err)
-	}
+	dead.Publish(deadTopic, settling)
 	dead.Stop() // from now on it knows the topic
 	dead.Start()
+	settle(t, dead, deadTopic)
 
 	var events burials
 	handled, published := newLedger(), newLedger()
@@ -179,6 +180,7 @@ func TestDeadLettersToAKilledNSQD(t *testing.T) {
 			dead.Kill()
 		}
 		dead.Start()
+		settle(t, dead, deadTopic)
 	}
 	eventually(t, patience, func() bool {
 		s := source.Stats(topic, "c")
@@ -191,7 +193,9 @@ func TestDeadLettersToAKilledNSQD(t *testing.T) {
 		t.Fatal(err)
 	}
 	replay.AddConcurrentHandlers(nsq.FromDeadLetters(nsq.HandlerFunc(func(m *nsq.Message) error {
-		letters.add(m.Body)
+		if string(m.Body) != settling {
+			letters.add(m.Body)
+		}
 		return nil
 	})), 8)
 	if err := replay.ConnectToNSQD(dead.TCPAddr()); err != nil {
@@ -213,7 +217,7 @@ func TestDeadLettersToAKilledNSQD(t *testing.T) {
 			twice += n - 1
 		}
 		t.Logf("%d kills; %d messages: %d handled, %d dead letters and %d duplicates of these; %d missing or in both places. Publishes: %d stored, %d not sent, %d unknown, %d other",
-			*deadKills, published.distinct(), handled.distinct(), letters.distinct()-1, twice, len(wrong()),
+			*deadKills, published.distinct(), handled.distinct(), letters.distinct(), twice, len(wrong()),
 			events.stored.Load(), events.notSent.Load(), events.unknown.Load(), events.other.Load())
 	}()
 	eventually(t, patience, func() bool { return len(wrong()) == 0 })
@@ -221,6 +225,33 @@ func TestDeadLettersToAKilledNSQD(t *testing.T) {
 		t.Errorf("the kills did not have the effects that the test is about")
 	}
 }
+
+// settle waits until an nsqd that was started again has on disk where it has begun to write
+// the messages of a topic. If it were killed before that, it would begin at the same place
+// again, and overwrite what it has confirmed in the meantime:
+//
+//  1. nsqd confirms a message, and is killed before it notes the end of its file.
+//  2. It starts, finds the file longer than noted, and goes on in a new file, but notes that
+//     only with the next message.
+//  3. It confirms that message, and is killed before the note.
+//  4. It starts, and finds the same as in step 2: it begins the same new file again.
+func settle(t *testing.T, n *NSQD, topic string) {
+	t.Helper()
+	n.Publish(topic, settling)
+	queue := filepath.Join(n.order.NSQD.DataPath, topic+".diskqueue.")
+	eventually(t, patience, func() bool {
+		note, err := os.ReadFile(queue + "meta.dat")
+		var depth, readFile, readPos, writeFile, writePos int64
+		if _, scanned := fmt.Sscanf(string(note), "%d\n%d,%d\n%d,%d", &depth, &readFile, &readPos, &writeFile, &writePos); err != nil || scanned != nil {
+			return false
+		}
+		file, err := os.Stat(fmt.Sprintf("%s%06d.dat", queue, writeFile))
+		return err == nil && file.Size() == writePos
+	})
+}
+
+// settling is the body of messages that only settle publishes.
+const settling = "settling"
 
 // feeder publishes messages to the source.
 type feeder struct {
