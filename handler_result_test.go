@@ -63,6 +63,7 @@ func TestDecided(t *testing.T) {
 		"RetryAfter 0":         {leave, fmt.Errorf("order 7: %w", RetryAfter(0, io.EOF)), true},
 		"RetryAfter NoBackoff": {leave, NoBackoff(RetryAfter(1, io.EOF)), true},
 		"Discard":              {leave, fmt.Errorf("order 7: %w", Discard(io.EOF)), true},
+		"DeadLetter":           {leave, fmt.Errorf("order 7: %w", DeadLetter(io.EOF)), true},
 		"finished":             {(*Message).Finish, io.EOF, true},
 		"finished, nil":        {(*Message).Finish, nil, true},
 		"requeued":             {func(m *Message) { m.Requeue(-1) }, io.EOF, true},

@@ -40,6 +40,7 @@ const (
 //
 //   - max_attempts is unlimited: each requeue is an attempt.
 //   - sample_rate is 0: nsqd would discard messages.
+//   - DeadLetter.After is unlimited, too: a destination that is down makes no dead letters.
 //   - backoff_policy is adaptive: with the other one, messages that wait would hold up those
 //     that are due.
 //   - max_backoff_duration and max_requeue_delay are at most 15 s, so that messages flow soon
@@ -51,8 +52,8 @@ const (
 // have two copies.
 //
 // A message that Publish did not make, or that is for another topic, is logged as an error
-// and requeued again and again. To get rid of it, consume the channel with a program that
-// acks it.
+// and becomes a dead letter if [nsq.Config.DeadLetter] is set. Otherwise it is requeued again
+// and again. To get rid of it, consume the channel with a program that acks it.
 //
 // NewRelay fails if [Topic] or [nsq.NewConsumer] does. It panics if the Publisher is nil, and
 // if the config was not made by [nsq.NewConfig].
@@ -70,6 +71,11 @@ func NewRelay(topic string, to nsq.Publisher, config *nsq.Config) (*nsq.Consumer
 	c.BackoffPolicy = nsq.BackoffAdaptive
 	c.MaxBackoffDuration = min(c.MaxBackoffDuration, retryWithin)
 	c.MaxRequeueDelay = min(c.MaxRequeueDelay, retryWithin)
+	if c.DeadLetter != nil {
+		policy := *c.DeadLetter
+		policy.After = 0 // without max_attempts: only what the handler returns as a DeadLetter
+		c.DeadLetter = &policy
+	}
 	consumer, err := nsq.NewConsumer(waiting, channel, &c)
 	if err != nil {
 		return nil, err
@@ -94,7 +100,7 @@ func (r *relay) HandleMessage(m *nsq.Message) error {
 		err = fmt.Errorf("delayed message is for topic %q, want %s", d.topic, r.topic)
 	}
 	if err != nil {
-		return nsq.NoBackoff(err)
+		return nsq.NoBackoff(nsq.DeadLetter(err))
 	}
 	if wait := time.Until(d.until); wait > 0 {
 		m.RequeueWithoutBackoff(hop(wait))

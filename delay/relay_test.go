@@ -266,6 +266,33 @@ func TestForeignMessages(t *testing.T) {
 	})
 }
 
+// With a DeadLetterPolicy foreign messages become dead letters, and nothing else does: neither
+// what waits, whatever its attempts, nor what cannot be published while the destination is
+// down.
+func TestForeignMessagesBecomeDeadLetters(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.DeadLetter = &nsq.DeadLetterPolicy{To: s.p, Topic: "dead", After: 1}
+		s.source.Publish("t.delayed", "plain")
+		s.start()
+		s.publish(4 * time.Hour)
+		s.publish(time.Minute)
+		s.target.Kill()
+		sleep(time.Hour)
+		s.target.Restart()
+		sleep(4 * time.Hour)
+		if stored := s.target.Queued("t", ""); len(stored) != 2 {
+			s.Errorf("the destination has %q", stored)
+		}
+		dead := s.source.Queued("dead", "")
+		if len(dead) != 1 || !strings.HasSuffix(dead[0], "\nplain") {
+			s.Errorf("dead letters: %q", dead)
+		}
+		if st := s.waiting(); st.Deferred+st.InFlight+st.Depth != 0 {
+			s.Errorf("%+v still wait", st)
+		}
+	})
+}
+
 // Ten thousand messages that wait cost a few requeues a second, and no line in the log.
 func TestThousandsWaitQuietly(t *testing.T) {
 	inScene(t, func(s *scene) {

@@ -53,7 +53,7 @@ func defaultWaits() backoff.BackOff {
 // than half of the lease is left after the next wait, New returns the handler's last error.
 //
 // It does not call the handler again if that has decided about the message, with
-// [nsq.RetryAfter] or [nsq.Discard], has acked or requeued it, has called
+// [nsq.RetryAfter], [nsq.DeadLetter] or [nsq.Discard], has acked or requeued it, has called
 // [nsq.Message.DisableAutoResponse], or has panicked. The errors backoff.Permanent and
 // backoff.RetryAfter of a handler are heeded. Each try has a context of its own, which ends
 // with the try, and a copy of the message with the fields as they were.
