@@ -45,9 +45,9 @@ func logEvent(log *slog.Logger, event control.Event, transport func(control.ID) 
 		log.WarnContext(repeating, "nsqd's max-rdy-count is below max_in_flight",
 			"nsqd", e.Addr, "max_rdy_count", e.MaxRDY, "max_in_flight", e.MaxInFlight)
 	case control.FewSlots:
-		log.Warn("max_in_flight is below the number of handlers or of nsqds, some will wait",
-			"max_in_flight", e.MaxInFlight, "handlers", e.Handlers, "nsqds", e.NSQDs,
-			"set_at_least", max(e.Handlers, e.NSQDs))
+		log.Warn("max_in_flight is below what handlers can have at a time, or the number of nsqds: some will wait",
+			"max_in_flight", e.MaxInFlight, "messages", e.Messages, "nsqds", e.NSQDs,
+			"set_at_least", max(e.Messages, e.NSQDs))
 	case control.Overload:
 		log.Warn("messages time out before a handler takes them, taking fewer: max_in_flight is more than handlers get through within msg_timeout",
 			"max_in_flight", e.MaxInFlight, "handlers", e.Handlers, "msg_timeout", e.Lease)

@@ -75,9 +75,9 @@ func (c *Consumer) reportTakers() { c.post(c.loop.setTakers) }
 
 // setTakers tells the machine what takes messages.
 func (l *runLoop) setTakers(now time.Time) {
-	workers, most, asking := l.c.queue.takers()
+	workers, messages, asking := l.c.queue.takers()
 	l.sampleAll(now)
-	l.machine.SetTakers(now, control.Takers{Workers: workers, Most: most, Asking: asking})
+	l.machine.SetTakers(now, control.Takers{Workers: workers, Messages: messages, Asking: asking})
 	l.carryOut()
 }
 
@@ -121,13 +121,13 @@ func (l *runLoop) spend(now time.Time, conn *consumerConn, epoch uint32) {
 
 // takers returns how many workers there are, how many messages they can have at a time, and
 // how many Fetches wait for messages.
-func (d *deliveryQueue) takers() (workers, most, asking int) {
+func (d *deliveryQueue) takers() (workers, messages, asking int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, w := range d.workers {
-		most += max(w.most, 1)
+		messages += max(w.most, 1)
 	}
-	return len(d.workers), most, d.fetches
+	return len(d.workers), messages, d.fetches
 }
 
 // fetchRound is how long a Fetch without a Wait waits for more messages: a message lies in

@@ -153,8 +153,9 @@ type (
 		Addr                string
 		MaxRDY, MaxInFlight int
 	}
-	// FewSlots says, once, that max_in_flight leaves handlers or nsqds idle.
-	FewSlots struct{ MaxInFlight, Handlers, NSQDs int }
+	// FewSlots says, once, that max_in_flight leaves handlers or nsqds idle. Messages is how
+	// many messages the handlers can have at a time: batch handlers have several each.
+	FewSlots struct{ MaxInFlight, Messages, NSQDs int }
 	// Overload says, once, that messages expire before a handler is free.
 	Overload struct {
 		MaxInFlight, Handlers int

@@ -128,13 +128,13 @@ func (p *player) play(fields []string) []string {
 	case "listed", "partly":
 		p.m.Discovered(p.now, responses(p.now, words, verb == "listed"))
 	case "handlers":
-		p.m.SetTakers(p.now, Takers{Workers: p.number(first), Most: p.number(first)})
+		p.m.SetTakers(p.now, Takers{Workers: p.number(first), Messages: p.number(first)})
 	case "takers":
 		p.sampleAll()
 		p.m.SetTakers(p.now, Takers{
-			Workers: p.number(cmp.Or(option(words, "workers"), "0")),
-			Most:    p.number(cmp.Or(option(words, "most"), "0")),
-			Asking:  p.number(cmp.Or(option(words, "asking"), "0")),
+			Workers:  p.number(cmp.Or(option(words, "workers"), "0")),
+			Messages: p.number(cmp.Or(option(words, "messages"), "0")),
+			Asking:   p.number(cmp.Or(option(words, "asking"), "0")),
 		})
 	case "ask":
 		p.sampleAll()
@@ -471,7 +471,7 @@ func (p *player) tell(e Event) {
 	case LowMaxRDY:
 		p.say("tell: max-rdy-count %d of %s is below %d", e.MaxRDY, p.names[e.ID], e.MaxInFlight)
 	case FewSlots:
-		p.say("tell: %d slots for %d handlers and %d nsqds", e.MaxInFlight, e.Handlers, e.NSQDs)
+		p.say("tell: %d slots for %d messages and %d nsqds", e.MaxInFlight, e.Messages, e.NSQDs)
 	case Overload:
 		p.say("tell: overload of %d handlers with %d slots in %v", e.Handlers, e.MaxInFlight, e.Lease)
 	case Backoff:

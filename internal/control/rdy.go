@@ -126,9 +126,9 @@ func (m *Machine) tellBackoff(now time.Time) {
 
 // tellFewSlots announces, once, that max_in_flight leaves handlers or nsqds idle.
 func (m *Machine) tellFewSlots() {
-	if m.toldFewSlots || m.maxInFlight == 0 || m.flow.Allowing() || m.maxInFlight >= max(m.takers.Most, len(m.nsqds)) {
+	if m.toldFewSlots || m.maxInFlight == 0 || m.flow.Allowing() || m.maxInFlight >= max(m.takers.Messages, len(m.nsqds)) {
 		return
 	}
 	m.toldFewSlots = true
-	m.tell(FewSlots{MaxInFlight: m.maxInFlight, Handlers: m.takers.Most, NSQDs: len(m.nsqds)})
+	m.tell(FewSlots{MaxInFlight: m.maxInFlight, Messages: m.takers.Messages, NSQDs: len(m.nsqds)})
 }

@@ -7,8 +7,8 @@ type Takers struct {
 	// Workers is how many goroutines take messages on their own: they call handlers, or
 	// range over messages.
 	Workers int
-	// Most is how many messages the workers can have at a time.
-	Most int
+	// Messages is how many messages the workers can have at a time.
+	Messages int
 	// Asking is how many callers wait for messages that they have asked for.
 	Asking int
 }

@@ -136,7 +136,7 @@ func (w *walker) event(n int) {
 		w.polling = w.rand.IntN(2) == 0
 		w.m.Polling(w.polling)
 	case n < 94:
-		w.m.SetTakers(w.now, Takers{Workers: 1 + w.rand.IntN(8), Most: w.rand.IntN(9), Asking: w.rand.IntN(2)})
+		w.m.SetTakers(w.now, Takers{Workers: 1 + w.rand.IntN(8), Messages: w.rand.IntN(9), Asking: w.rand.IntN(2)})
 	case n < 99:
 		w.workers = Workers{Total: w.rand.IntN(3), Contexts: w.rand.IntN(2) == 0}
 		w.workers.Idle = min(w.rand.IntN(3), w.workers.Total)
