@@ -15,10 +15,10 @@ import (
 // can end, or when the Consumer stops and waits for handlers half a second more.
 //
 // If HandleBatch returns nil, the Consumer acks all messages of the batch that were not
-// answered. If it returns an error, the Consumer requeues them, as the error says, or makes
-// them dead letters, and backs off as for a single failure: see [Handler]. If only some of the messages fail, call
-// [Message.Answer] with the error of each, and return nil. The batch may be kept, but not
-// the bodies if recycle_bodies is set. A panic counts as an error.
+// answered. If it returns an error, the Consumer requeues them, or makes them dead letters,
+// as the error says, and backs off as for a single failure: see [Handler]. If only some of
+// the messages fail, call [Message.Answer] with the error of each, and return nil. The batch
+// may be kept, but not the bodies if recycle_bodies is set. A panic counts as an error.
 //
 // A BatchHandler may be a [FailedMessageLogger].
 type BatchHandler interface {

@@ -21,21 +21,21 @@ type BatchLimits struct {
 }
 
 // collector gathers messages for one batch, or for one Fetch. The queue feeds it until it is
-// complete. Its messages still wait in the queue, so to speak: nobody has begun them, and
-// they are requeued if the Consumer stops, and dropped if their leases or connections end.
+// complete. Its messages still count as waiting in the queue: they are requeued if the
+// Consumer stops, and dropped if their leases or connections end.
 //
 // The queue's mutex guards all fields but limits.
 type collector struct {
 	limits BatchLimits
 
-	ready    sync.Cond // signalled when complete may have become true
-	messages []*Message
-	bytes    int
-	full     bool          // it takes no more
-	due      bool          // it must not wait for more
-	given    bool          // its taker has given up
-	leaveAt  time.Duration // when it becomes due; 0 while it is empty
-	timer    *time.Timer   // runs checkDue at leaveAt
+	ready     sync.Cond // signalled when complete may have become true
+	messages  []*Message
+	bytes     int
+	full      bool          // it takes no more
+	due       bool          // it must not wait for more
+	cancelled bool          // its taker has given up
+	leaveAt   time.Duration // when it becomes due; 0 while it is empty
+	timer     *time.Timer   // runs checkDue at leaveAt
 }
 
 // collectedBatch is a batch that a batch handler works on.
@@ -74,8 +74,7 @@ func (d *deliveryQueue) feed() {
 	}
 }
 
-// feedOne gives a collector messages from one slab, at least one unless that exceeds its
-// limit of bytes.
+// feedOne gives a collector messages of one slab, as many as its limits allow.
 func (d *deliveryQueue) feedOne(c *collector) {
 	slab := d.lanes.take(c.limits.Messages - len(c.messages))
 	n := len(slab)
@@ -118,8 +117,7 @@ func (d *deliveryQueue) checkDue(c *collector) {
 	}
 }
 
-// rdyGrace is how long a collector waits for higher RDYs before it takes it that no more
-// messages can come.
+// rdyGrace is how long a collector waits for RDYs to rise.
 const rdyGrace = 50 * time.Millisecond
 
 // hurryCollectors makes all collectors with messages due, because no more can come. slots is
@@ -155,7 +153,7 @@ func (c *collector) leaveBy(d *deliveryQueue, at time.Duration) {
 func (d *deliveryQueue) awaitComplete(c *collector, w *worker) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for !c.complete() && !d.sealed && !c.given && (w == nil || !w.quit) {
+	for !c.complete() && !d.sealed && !c.cancelled && (w == nil || !w.quit) {
 		c.ready.Wait()
 	}
 }
@@ -193,11 +191,11 @@ func (d *deliveryQueue) endCollecting(c *collector, w *worker) (messages, late [
 	return messages, late, true
 }
 
-// giveUp makes awaitComplete return.
-func (d *deliveryQueue) giveUp(c *collector) {
+// cancelCollecting makes awaitComplete return.
+func (d *deliveryQueue) cancelCollecting(c *collector) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c.given = true
+	c.cancelled = true
 	c.ready.Signal()
 }
 

@@ -77,9 +77,9 @@ func (c *Consumer) fetchOnce(ctx context.Context, limits BatchLimits) []*Message
 	missing := c.queue.beginFetch(col)
 	asked := c.post(func(now time.Time) { c.loop.ask(now, missing) })
 	if !asked {
-		c.queue.giveUp(col)
+		c.queue.cancelCollecting(col)
 	}
-	stop := context.AfterFunc(ctx, func() { c.queue.giveUp(col) })
+	stop := context.AfterFunc(ctx, func() { c.queue.cancelCollecting(col) })
 	c.queue.awaitComplete(col, nil)
 	stop()
 	if c.runEnded() {

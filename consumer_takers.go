@@ -35,7 +35,7 @@ func (c *Consumer) Connect(ctx context.Context, nsqds ...string) error {
 	for i, addr := range nsqds {
 		result := make(chan error, 1)
 		if !c.post(func(now time.Time) { c.loop.machine.Connect(now, addr, c.loop.call(result)) }) {
-			return errConsumerStopped
+			result <- errConsumerStopped
 		}
 		wg.Go(func() {
 			var err error
