@@ -23,7 +23,8 @@ import (
 //
 // Messages that come too late for a Fetch, because its ctx has just ended, wait for the next
 // one for a second. Then they are requeued. A message that was delivered more than
-// max_attempts times is given up, as with a handler, and not returned.
+// max_attempts times is given up, as with a handler, and not returned. With Config.DeadLetter
+// Fetch waits until it is stored.
 func (c *Consumer) Fetch(ctx context.Context, limits BatchLimits) ([]*Message, error) {
 	if err := limits.check(); err != nil {
 		return nil, err

@@ -6,7 +6,7 @@ import (
 )
 
 // Messages returns the messages that come, for a range loop. The loop ends when ctx ends or
-// the Consumer stops, and never blocks after that. The loop's body takes the place of a
+// the Consumer stops, and waits for no message after that. The loop's body takes the place of a
 // handler; answer each message with [Message.Answer] or one of its other methods.
 //
 //	for m := range consumer.Messages(ctx) {
@@ -24,8 +24,8 @@ import (
 // Since each requeue costs an attempt, do not begin a loop for each message: see
 // [Consumer.Fetch] for that.
 //
-// A message that was delivered more than max_attempts times is given up, as with a handler.
-// Ranging panics if the Consumer has handlers or middleware. Connect with [Consumer.Connect]
+// A message that was delivered more than max_attempts times is given up, as with a handler;
+// with Config.DeadLetter the loop waits until it is stored. Ranging panics if the Consumer has handlers or middleware. Connect with [Consumer.Connect]
 // or [Consumer.Discover].
 func (c *Consumer) Messages(ctx context.Context) iter.Seq[*Message] {
 	return func(yield func(*Message) bool) {
