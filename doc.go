@@ -73,8 +73,7 @@
 // message's lease. Then nsqd delivers the message again, perhaps to another consumer,
 // so handlers must cope with duplicates. [Message.Context] ends with the lease;
 // [Message.Touch] and auto_touch extend it. After [Message.DisableAutoResponse] the
-// handler itself acks or requeues, at any time within the lease: examples/batch
-// collects messages that way.
+// handler itself acks or requeues, at any time within the lease.
 //
 // # Other ways to take messages
 //
@@ -82,7 +81,7 @@
 // handlers gathers messages first. Leases, RDY, backoff and shutdown are the same for all:
 //
 //	consumer.AddHandler(h)                             // one message after another
-//	consumer.AddBatchHandler(h, limits, 2)             // many at a time, into a database for instance
+//	consumer.AddBatchHandler(h, limits, 2)             // many at a time: see examples/batch
 //	for m := range consumer.Messages(ctx) { … }        // in a loop of the program's own
 //	messages, err := consumer.Fetch(ctx, limits)       // the next n, and not one more
 //
