@@ -69,10 +69,15 @@ func (l *runLoop) run() {
 		if l.over {
 			break
 		}
-		if next, ok := l.machine.Next(); ok {
-			timer.Reset(time.Until(next))
-		} else {
+		next, ok := l.machine.Next()
+		wait := time.Until(next)
+		switch {
+		case !ok:
 			timer.Stop()
+		case wait <= 0:
+			continue // no timer: this goroutine would run it, and -race may crash then (golang/go#78156)
+		default:
+			timer.Reset(wait)
 		}
 		select {
 		case <-l.c.mail.wake:

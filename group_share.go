@@ -79,14 +79,17 @@ func (s *slotSharer) signal() {
 func (s *slotSharer) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	for ctx.Err() == nil {
 		s.mu.Lock()
 		consumers := maps.Clone(s.consumers)
 		s.mu.Unlock()
 		timer.Stop()
 		if len(consumers) > 0 {
-			next := s.share(consumers, sampleSlots(consumers))
-			timer.Reset(time.Until(next))
+			wait := time.Until(s.share(consumers, sampleSlots(consumers)))
+			if wait <= 0 {
+				continue // for the reason given in runLoop.run
+			}
+			timer.Reset(wait)
 		}
 		select {
 		case <-timer.C:
