@@ -16,6 +16,7 @@ const (
 	memory  = "memory"  // receives large messages that slow handlers hold up
 	connect = "connect" // discovers nsqds through an nsqlookupd and connects to them
 	observe = "observe" // receives or, if it has a Mode, publishes, while metrics or traces are taken
+	taking  = "taking"  // receives messages in each way that a program can take them
 )
 
 // Case is one measurement: a kind of work and everything it depends on. The

@@ -47,6 +47,9 @@ var libraries = []struct {
 	{rdyHook, rdyLibrary{observe: emptyHook}},
 	{rdyProm, rdyLibrary{observe: newProm}},
 	{rdyOTel, rdyLibrary{observe: newOTel}},
+	{rdyBatches, rdyLibrary{take: takeBatches}},
+	{rdyMessages, rdyLibrary{take: takeByLoops}},
+	{rdyFetch, rdyLibrary{take: takeByFetch}},
 	{floorHop, floorLibrary{hop: true}},
 	{floorInline, floorLibrary{}},
 }
@@ -62,6 +65,10 @@ const (
 	rdyHook      = "rdy hook"       // with a hook that does nothing
 	rdyProm      = "rdy prom"       // with plugin/prom
 	rdyOTel      = "rdy otel"       // with plugin/otel, metrics and traces
+
+	rdyBatches  = "rdy batches"  // by batch handlers, up to 100 messages at a time
+	rdyMessages = "rdy messages" // by loops over Messages
+	rdyFetch    = "rdy fetch"    // by Fetch, up to 100 messages at a time
 )
 
 // warmUp is how long a client works before the measurement begins.
@@ -80,7 +87,7 @@ func runClient(name string, c Case, where addresses) error {
 	}
 	run := map[string]func(library, Case, addresses) (Result, error){
 		consume: runConsume, latency: runLatency, publish: runPublish,
-		idle: runIdle, silence: runSilence, memory: runMemory, connect: runConnect, observe: runObserve,
+		idle: runIdle, silence: runSilence, memory: runMemory, connect: runConnect, observe: runObserve, taking: runConsume,
 	}[c.Kind]
 	r, err := run(libraries[i].lib, c, where)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 type rdyLibrary struct {
 	recycle bool
 	observe func() (observer, error) // nil: no hooks are set
+	take    taker                    // nil: by handlers, as the case says
 }
 
 // config returns the Config for a case, and what else its Consumer needs to be observed.
@@ -48,7 +50,11 @@ func (lib rdyLibrary) consume(c Case, where addresses, handle func(byte, []byte)
 		watch.consumer(consumer)
 	}
 	consumer.SetLogger(nil, nsq.LogLevelError)
-	consumer.AddConcurrentHandlers(rdyHandler(c.Handler, handle), max(c.Handlers, 1))
+	if lib.take != nil {
+		lib.take(consumer, c.Handlers, handle)
+	} else {
+		consumer.AddConcurrentHandlers(rdyHandler(c.Handler, handle), max(c.Handlers, 1))
+	}
 	ready := func() bool {
 		n := 0
 		for _, conn := range consumer.Snapshot().Connections {
@@ -61,7 +67,7 @@ func (lib rdyLibrary) consume(c Case, where addresses, handle func(byte, []byte)
 	if where.Lookupd != "" {
 		return ready, consumer.ConnectToNSQLookupd(where.Lookupd)
 	}
-	return ready, consumer.ConnectToNSQDs(where.NSQDs)
+	return ready, consumer.Connect(context.Background(), where.NSQDs...)
 }
 
 func rdyHandler(how string, handle func(byte, []byte)) nsq.HandlerFunc {

@@ -108,7 +108,7 @@ func (f *fake) handle(conn net.Conn) {
 				close(f.allSubscribed)
 			}
 			switch f.c.Kind {
-			case consume, latency, memory, observe:
+			case consume, latency, memory, observe, taking:
 				go c.send()
 			}
 		case wire.CmdPub, wire.CmdMpub:

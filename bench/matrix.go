@@ -17,6 +17,7 @@ var (
 	both     = []string{goNSQ, rdy}
 	pipeline = []string{goNSQ, rdy, floorHop}
 	counting = []string{goNSQ, goNSQCounted, rdy, rdyHook, rdyProm}
+	ways     = []string{goNSQ, rdy, rdyBatches, rdyMessages, rdyFetch}
 	watching = append(slices.Clone(counting), rdyOTel)
 )
 
@@ -74,5 +75,9 @@ func matrix(window time.Duration) []spec {
 	add(false, watching, Case{Kind: observe, Body: 200, InFlight: 100, Handlers: 4, Conns: 1})
 	add(false, watching, Case{Kind: observe, Server: "nsqd", Body: 200, InFlight: 100, Handlers: 4, Conns: 1, Messages: 300_000})
 	add(false, counting, Case{Kind: observe, Body: 200, Mode: "sync", Handlers: 64})
+	for _, inFlight := range []int{100, 200, 2500} {
+		add(false, ways, Case{Kind: taking, Body: 200, InFlight: inFlight, Handlers: 1, Conns: 1})
+	}
+	add(false, ways, Case{Kind: taking, Server: "nsqd", Body: 200, InFlight: 2500, Handlers: 1, Conns: 1, Messages: 300_000})
 	return specs
 }

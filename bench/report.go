@@ -84,7 +84,7 @@ func columns(kind string) []column {
 }
 
 func writeMarkdown(w io.Writer, measurements []measurement) {
-	for _, kind := range []string{consume, latency, idle, silence, memory, connect, publish, observe} {
+	for _, kind := range []string{consume, latency, idle, silence, memory, connect, publish, observe, taking} {
 		cols := columns(kind)
 		header := false
 		for _, o := range measurements {
