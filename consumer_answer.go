@@ -75,6 +75,8 @@ func (m *Message) noteTaking(how *taking) {
 // dropExpired gives up messages whose leases have ended before they were begun.
 func (c *Consumer) dropExpired(messages []*Message) {
 	for _, m := range messages {
-		m.conn.conclude(nil, m, outcome{fate: expired})
+		if m.respond() {
+			m.conn.conclude(nil, m, outcome{fate: expired})
+		}
 	}
 }

@@ -486,3 +486,30 @@ func TestBatchMisuse(t *testing.T) {
 		})
 	}
 }
+
+// Messages whose leases end while a batch handler is about to get them are given up, and do
+// not count against max_bytes_in_flight any longer. Whether the sweep or the worker finds
+// them is chance.
+func TestBatchLeaseEndsJustBefore(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxBackoffDuration, s.cfg.OutputBufferTimeout = 0, -1
+		d := s.nsqd("a:1", leases(time.Second, time.Minute))
+		c := s.batches(BatchLimits{Messages: 1}, 1, func(_ context.Context, batch []*Message) error {
+			if string(batch[0].Body) == "slow" {
+				sleep(time.Second)
+			}
+			return nil
+		}, d)
+		const rounds = 50
+		for range rounds {
+			d.Publish("t", "slow", "late")
+			sleep(1500 * time.Millisecond)
+			d.Empty("t", "c") // the slow one is delivered again
+			sleep(2 * time.Second)
+			if held := c.memory.held.Load(); held != 0 {
+				s.Fatalf("%d bytes are still held", held)
+			}
+		}
+		s.balanced()
+	})
+}

@@ -172,10 +172,9 @@ func (d *deliveryQueue) endCollecting(c *collector, w *worker) (messages, late [
 	d.collectors = slices.DeleteFunc(d.collectors, func(o *collector) bool { return o == c })
 	now := d.clock()
 	for _, m := range c.messages {
-		switch {
-		case m.leaseEnds() > now:
+		if m.leaseEnds() > now {
 			messages = append(messages, m)
-		case m.expire():
+		} else {
 			late = append(late, m)
 		}
 	}
