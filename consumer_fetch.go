@@ -75,8 +75,8 @@ func (c *Consumer) mayTake() error {
 // all of them were given up.
 func (c *Consumer) fetchOnce(ctx context.Context, limits BatchLimits) []*Message {
 	col := c.queue.newCollector(limits)
-	missing := c.queue.beginFetch(col)
-	asked := c.post(func(now time.Time) { c.loop.ask(now, missing) })
+	wanted := c.queue.beginFetch(col)
+	asked := c.post(func(now time.Time) { c.loop.ask(now, wanted) })
 	if !asked {
 		c.queue.cancelCollecting(col)
 	}
