@@ -15,7 +15,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-var takingSeeds = flag.Uint64("taking-seeds", 30, "how many walks TestTakingWalk makes for each way to take messages")
+var takingSeeds = flag.Uint64("taking-seeds", 12, "how many walks TestTakingWalk makes for each way to take messages")
 
 // takingWalk is a program that takes messages by loops, Fetch or batches, and does all that
 // a program can do with them, while connections break and the Consumer is changed.
@@ -147,14 +147,14 @@ func (w *takingWalk) walk() {
 		r := w.rand()
 		go func() {
 			defer close(disturbed)
-			w.disturb(c)
+			w.disturb(c, r)
 		}()
-		sleep(time.Duration(r.IntN(5_000_000)) * time.Microsecond)
+		sleep(time.Duration(w.chance.IntN(5_000_000)) * time.Microsecond)
 		w.stop(c, endRun, ran, 6*time.Second)
 		<-disturbed
 		close(w.calm)
 	} else {
-		w.disturb(c)
+		w.disturb(c, w.rand())
 		close(w.calm)
 		w.drain(c, goroutines)
 		if one(w.chance, 2) {
@@ -254,8 +254,7 @@ func (w *takingWalk) publishSome(r *rand.Rand) {
 }
 
 // disturb publishes, breaks connections and changes the Consumer for a while.
-func (w *takingWalk) disturb(c *Consumer) {
-	r := w.rand()
+func (w *takingWalk) disturb(c *Consumer, r *rand.Rand) {
 	for range 60 {
 		d := w.nsqds[r.IntN(len(w.nsqds))]
 		switch r.IntN(14) {
