@@ -11,15 +11,16 @@ import (
 // [Message.Answer] or one of its other methods, before its lease ends.
 //
 // It has nsqds send as many messages as limits.Messages says and no more, whatever
-// max_in_flight is. Calls at the same time add up. Between calls no messages come. They
-// return when they have limits.Messages messages or limits.Bytes bytes, limits.Wait after
-// the first message, when half of the lease of a message is over, or when ctx ends. If the
-// messages lie on some of many nsqds, it takes a fraction of a second to find them.
+// max_in_flight is, unless that is 0. Calls at the same time add up. Between calls no
+// messages come. They return when they have limits.Messages messages or limits.Bytes
+// bytes, limits.Wait after the first message, when half of the lease of a message is over,
+// or when ctx ends. If the messages lie on some of many nsqds, it takes a fraction of a
+// second to find them.
 //
 // It returns at least one message, or none and an error: the cause of ctx if that ends
 // before a message comes, one that wraps [ErrStopped] once the Consumer stops, and an error
 // if limits are invalid or the Consumer has handlers. It waits even while there is no
-// connection, during a [Consumer.Pause] and during a backoff.
+// connection or max_in_flight is 0, during a [Consumer.Pause] and during a backoff.
 //
 // Messages that come too late for a Fetch, because its ctx has just ended, wait for the next
 // one for a second. Then they are requeued. A message that was delivered more than
