@@ -24,8 +24,8 @@ type jsonCodec struct{}
 func (jsonCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
 func (jsonCodec) Unmarshal(body []byte, v any) error { return json.Unmarshal(body, v) }
 
-// PublishTyped encodes a value and publishes it as one message. The errors are those of
-// p.PublishContext. An error of the codec is wrapped, and nothing is sent then.
+// PublishTyped encodes a value and publishes it as one message. It returns the errors of
+// p.PublishContext. If the codec fails, nothing is sent, and the error wraps the codec's.
 func PublishTyped[T any](ctx context.Context, p Publisher, codec Codec, topic string, v T) error {
 	body, err := codec.Marshal(v)
 	if err != nil {

@@ -127,11 +127,11 @@ type Config struct {
 	// gives up on a message that was delivered more often: it finishes the message
 	// without handling it. nsqd counts deliveries to any consumer, including those that
 	// timed out or that a stopping consumer requeued. 0 means no limit. With DeadLetter
-	// the consumer stores such a message as a dead letter before it finishes it.
+	// the consumer first stores such a message as a dead letter.
 	MaxAttempts uint16 `opt:"max_attempts" min:"0" max:"65535" default:"5"`
 
 	// DeadLetter, if not nil, makes a consumer publish the messages that it cannot handle to
-	// a topic of their own: see type DeadLetterPolicy. NewConsumer copies what it points to.
+	// a topic of their own: see type DeadLetterPolicy. NewConsumer copies the policy.
 	DeadLetter *DeadLetterPolicy `opt:"dead_letter" json:"-" yaml:"-"`
 
 	// RDYStrategy is how a consumer shares MaxInFlight among its nsqds: RDYAdaptive,

@@ -1,14 +1,15 @@
 package nsq
 
 // Answer acks or requeues the message as if a [Handler] had returned err: nil acks it
-// (FIN), an error requeues it (REQ) and counts as a failure for backoff, and errors of
-// [RetryAfter], [NoBackoff], [DeadLetter] and [Discard] have the same meaning. Only the
-// first ack or requeue counts. If the message becomes a dead letter, Answer waits until that
-// is stored or could not be: see [DeadLetterPolicy]. Otherwise it never blocks.
+// (FIN), an error is logged, requeues the message (REQ) and counts as a failure for backoff,
+// and errors of [RetryAfter], [NoBackoff], [DeadLetter] and [Discard] have the same meaning.
+// Only the first ack or requeue counts. Any goroutine may call Answer. If the message becomes
+// a dead letter, Answer waits until the dead letter is stored or could not be: see
+// [DeadLetterPolicy]. Otherwise it does not wait.
 //
 // Use it for messages of [Consumer.Messages], [Consumer.Fetch] and batches, and for those
-// that a handler leaves to be acked later: see [Message.DisableAutoResponse]. The answer of
-// a message of a batch takes precedence over the result of the batch.
+// that a handler leaves to be acked later: see [Message.DisableAutoResponse]. In a batch, the
+// answer to a message takes precedence over the result of the batch.
 func (m *Message) Answer(err error) {
 	if m.conn == nil {
 		m.answerByDelegate(err)
@@ -41,8 +42,8 @@ func (m *Message) answerByDelegate(err error) {
 	m.requeue(asked.delay, !asked.noBackoff && !asked.planned())
 }
 
-// beginAll prepares messages that the program takes together. Those that were delivered too
-// often are given up, and not returned. handler is their batch handler, if any.
+// beginAll prepares messages that the program takes together. It gives up those that were
+// delivered too often, and returns the others. handler is their batch handler, if any.
 func (c *Consumer) beginAll(messages []*Message, handler any) (begun []*Message) {
 	now := c.elapsed()
 	begun = make([]*Message, 0, len(messages))

@@ -11,14 +11,16 @@ import (
 // BatchHandler handles messages in batches. A Consumer calls it on as many goroutines as
 // [Consumer.AddBatchHandler] was told to use.
 //
-// ctx ends when the lease of one of the messages ends, with auto_touch as late as the lease
-// can end, or when the Consumer stops and waits for handlers half a second more.
+// ctx ends when the first lease of the batch ends, or when the Consumer is stopping and waits
+// for handlers half a second more. With auto_touch ctx ends when that lease can be extended no
+// further. It does not end with the loss of a connection: see [Message.Context] for that.
 //
 // If HandleBatch returns nil, the Consumer acks all messages of the batch that were not
-// answered. If it returns an error, the Consumer requeues them, or makes them dead letters,
-// as the error says, and backs off as for a single failure: see [Handler]. If only some of
-// the messages fail, call [Message.Answer] with the error of each, and return nil. The batch
-// may be kept, but not the bodies if recycle_bodies is set. A panic counts as an error.
+// answered. If it returns an error, the Consumer requeues these messages, or makes them dead
+// letters, as the error says, and backs off as for a single failure: see [Handler]. A panic
+// counts as an error. If only some of the messages fail, call [Message.Answer] with the error
+// of each, and return nil. HandleBatch may keep the batch, but not the bodies if
+// recycle_bodies is set.
 //
 // A BatchHandler may be a [FailedMessageLogger].
 type BatchHandler interface {
@@ -34,21 +36,24 @@ func (h BatchHandlerFunc) HandleBatch(ctx context.Context, batch []*Message) err
 }
 
 // AddBatchHandler adds several goroutines that gather messages and call a batch handler,
-// which must be safe for concurrent use if concurrency is more than 1. A batch is handled
+// which must be safe for concurrent use if concurrency is more than 1. From the first connect
+// call on, [Consumer.SetConcurrency] changes their number. A batch is handled at the first of
+// these:
 //
-//   - when it has limits.Messages messages or limits.Bytes bytes;
-//   - limits.Wait after its first message;
-//   - when half of the lease of one of its messages is over;
-//   - when no more messages can come, because max_in_flight are in hand.
+//   - It has limits.Messages messages, or limits.Bytes bytes.
+//   - limits.Wait is over since its first message came.
+//   - Half of the lease of one of its messages is over.
+//   - No more messages can come, because max_in_flight are in hand.
 //
-// If the Consumer stops, batches that are not handled yet are requeued at once. With
-// auto_touch the messages of a batch are touched from when it is handled.
+// A Consumer that stops requeues at once the messages of batches that are not handled yet.
+// auto_touch touches the messages of a batch from the call of the handler on.
 //
 // Set max_in_flight to at least limits.Messages times concurrency, or batches cannot become
-// full. The Consumer warns once and names the figure.
+// full. The Consumer warns of this once, and names the figure.
 //
-// It panics after the first connect call, if the handler is nil or limits make no sense, and
-// if the Consumer has other handlers. The first connect call panics if there is middleware.
+// AddBatchHandler panics after the first connect call and after a call of Messages or Fetch.
+// It also panics if the handler is nil, if the limits are invalid, and if the Consumer has a
+// [Handler]. The first connect call panics if there is middleware.
 func (c *Consumer) AddBatchHandler(h BatchHandler, limits BatchLimits, concurrency int) {
 	if h == nil {
 		panic("nil handler")
@@ -135,8 +140,8 @@ func (c *Consumer) batchDeadline(w *worker, batch []*Message) time.Time {
 	return c.start.Add(first)
 }
 
-// batchFailed logs the error of a batch handler, and returns how the messages end that it has
-// not answered.
+// batchFailed logs the error of a batch handler, and returns how those messages end that the
+// handler has not answered.
 func (c *Consumer) batchFailed(batch []*Message, err error) ending {
 	asked := resultOf(err)
 	level, text := asked.logged()
@@ -170,9 +175,9 @@ func (c *Consumer) concludeBatch(w *worker, batch []*Message, end *ending) {
 	}
 }
 
-// respondToBatch acks or requeues the messages of a batch that are not answered, and are not
-// left for later. Those that become dead letters come last, one after the other, because to
-// publish them takes time.
+// respondToBatch acks or requeues the messages of a batch that are neither answered nor left
+// for later. Those that become dead letters come last, one after the other, because
+// publishing them takes time.
 func (c *Consumer) respondToBatch(w *worker, batch []*Message, end *ending) {
 	open := make([]*Message, 0, len(batch))
 	var dead []*Message
@@ -201,9 +206,9 @@ func (c *Consumer) respondToBatch(w *worker, batch []*Message, end *ending) {
 	}
 }
 
-// respondToOpen acks or requeues messages of a batch. To backoff they are one message. If it
-// wants the result, the run loop reports it and then sends all acks, since the RDYs that
-// follow from it must be sent first.
+// respondToOpen acks or requeues messages of a batch. For backoff they are one message. If
+// backoff wants the result, the run loop reports it and then sends all acks, because the RDYs
+// that follow from the result must be sent first.
 func (c *Consumer) respondToOpen(w *worker, open []*Message, end *ending) {
 	slices.SortStableFunc(open, func(a, b *Message) int { return cmp.Compare(a.conn.id, b.conn.id) })
 	if i := slices.IndexFunc(open, func(m *Message) bool { return !m.is(timedOut) }); i >= 0 && !end.neutral {
@@ -242,13 +247,13 @@ func (c *Consumer) respondToEach(w *worker, messages []*Message, end *ending) {
 // gathers reports whether the Consumer has batch handlers.
 func (c *Consumer) gathers() bool { return len(c.handlers) > 0 && c.handlers[0].batch != nil }
 
-// hurryBatches has batches handled that wait for more messages if none can come: some
-// connections have as many in flight as their RDYs, and the others have had no message for a
-// while.
+// hurryBatches has waiting batches handled if no more messages can come: some connections have
+// as many messages in flight as their RDYs allow, and the others have had none for a while.
 //
-// The last of several readers that bring messages at the same time finds all of them in the
-// queue, because each calls it when it has added its own. A reader that has counted messages
-// and not added them yet would make the others believe that no more can come.
+// A reader may have counted messages that it has not yet added to the queue. Its connection
+// looks full although they are still to come, so hurryBatches then does nothing. No batch is
+// forgotten, because each reader calls hurryBatches after it has added its messages: the last
+// one finds all of them in the queue.
 func (c *Consumer) hurryBatches() {
 	now, slots, full := c.elapsed(), 0, false
 	for _, conn := range c.connected.Load().open {

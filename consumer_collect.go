@@ -12,11 +12,11 @@ type BatchLimits struct {
 	// Messages is the largest number of messages, at least 1.
 	Messages int
 	// Bytes is the largest total size of bodies, unless the first message alone is larger.
-	// 0 is no limit.
+	// 0, the default, is no limit.
 	Bytes int
-	// Wait is how long after its first message a batch waits for more. With 0, a batch
-	// handler gets what has arrived by the time it is free, and Fetch returns what nsqds
-	// send within twice output_buffer_timeout.
+	// Wait is how long after its first message a batch waits for more. With 0, the default,
+	// a batch handler gets what has arrived by the time it is free, and Fetch returns what
+	// nsqds send within twice output_buffer_timeout, which is 0.5 s unless configured.
 	Wait time.Duration
 }
 
@@ -53,7 +53,7 @@ func (d *deliveryQueue) newCollector(limits BatchLimits) *collector {
 	return c
 }
 
-// complete reports whether the collector waits for no more messages.
+// complete reports whether the collector has stopped waiting for messages.
 func (c *collector) complete() bool { return c.full || len(c.messages) > 0 && c.due }
 
 // beginCollecting makes the queue feed a collector.
@@ -65,7 +65,7 @@ func (d *deliveryQueue) beginCollecting(c *collector) {
 	d.feed()
 }
 
-// feed gives the messages that wait to the collectors.
+// feed gives waiting messages to the collectors.
 func (d *deliveryQueue) feed() {
 	for _, c := range d.collectors {
 		for !c.full && !d.lanes.empty() {
@@ -120,9 +120,10 @@ func (d *deliveryQueue) checkDue(c *collector) {
 // rdyGrace is how long a collector waits for RDYs to rise.
 const rdyGrace = 50 * time.Millisecond
 
-// hurryCollectors makes all collectors with messages due, because no more can come. slots is
-// the sum of all RDYs. If it is below max_in_flight, RDYs may be about to rise: at the
-// beginning, for instance, when the first messages have shown how much they weigh.
+// hurryCollectors makes all collectors that have messages due, because no more can come. slots
+// is the sum of all RDYs. If it is below max_in_flight, RDYs may be about to rise: at the
+// beginning, for instance, when the first messages have shown how large they are. Then the
+// collectors become due after rdyGrace.
 func (d *deliveryQueue) hurryCollectors(slots int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -222,8 +223,8 @@ func (d *deliveryQueue) extractCollected(match func(*Message) bool, out []*Messa
 	return out
 }
 
-// takeMissing returns how many messages collectors have lost since the last call. They have
-// to be asked for again.
+// takeMissing returns how many messages collectors have lost since the last call. The caller
+// asks for as many again.
 func (d *deliveryQueue) takeMissing() (n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -243,8 +244,8 @@ func (d *deliveryQueue) hasBatches() bool {
 	return len(d.batches) > 0
 }
 
-// endBatchOf ends the handler's work on a worker's batch. Messages that are not acked will be
-// acked later.
+// endBatchOf ends the handler's work on a worker's batch. The program acks later those
+// messages that are not acked yet.
 func (d *deliveryQueue) endBatchOf(w *worker, messages []*Message) {
 	for _, m := range messages {
 		d.leave(m)

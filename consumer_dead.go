@@ -15,8 +15,8 @@ import (
 const (
 	// leastDeadDelay is the shortest delay of a message that could not be stored as a dead
 	// letter. With a default_requeue_delay of 0 nsqd would otherwise deliver it again at
-	// once, thousands of times in a second, for as long as the dead letters have nowhere to
-	// go. It would soon have had 65535 attempts, after which nsqd counts from 0 again.
+	// once, thousands of times a second, for as long as dead letters cannot be stored. It
+	// would soon have had 65535 attempts, after which nsqd counts from 0 again.
 	leastDeadDelay = time.Second
 
 	// longestErrorText is the length of the longest text of an error in a dead letter.
@@ -28,11 +28,11 @@ var errNotStoredInTime = errors.New("half of what was left of the message's leas
 // bury publishes a message as a dead letter, and returns what becomes of the message: it is
 // acked if the dead letter is stored, and otherwise requeued.
 //
-// The message is claimed only after that. If it were claimed before:
+// The caller claims the message only after that. If it claimed the message before:
 //
 //  1. bury waits for the reply to the publish.
-//  2. The message's lease ends. The sweep takes the message for acked, and does not mark it.
-//     auto_touch would not have touched it either.
+//  2. The message's lease ends, since auto_touch does not touch a message that looks acked.
+//     For the same reason the sweep does not mark it as timed out.
 //  3. nsqd delivers the message again, over the same connection.
 //  4. bury returns, and the FIN acks the new delivery, whose handler is still at work.
 func (c *Consumer) bury(m *Message, end *ending) outcome {
@@ -64,7 +64,7 @@ func (c *Consumer) deadDelay(m *Message) time.Duration {
 }
 
 // publishDead publishes a message as a dead letter, and returns nil if it is stored. It takes
-// half of what is left of the lease at most: the rest is for the FIN or REQ. It also gives up
+// at most half of what is left of the lease: the rest is for the FIN or REQ. It also gives up
 // when the context of the message ends. m is the message as it was delivered.
 func (c *Consumer) publishDead(m *Message, why error) (err error) {
 	defer func() {
@@ -100,7 +100,7 @@ func (c *Consumer) deadHeader(m *Message, why error) envelope.Header {
 	}
 }
 
-// cutText returns a text of most bytes at most. It does not cut a character in two.
+// cutText cuts a text to at most most bytes. It does not cut a character in two.
 func cutText(text string, most int) string {
 	if len(text) <= most {
 		return text
@@ -112,8 +112,8 @@ func cutText(text string, most int) string {
 }
 
 // FromDeadLetters returns a [Handler] for a Consumer of dead letters: see [DeadLetterPolicy].
-// It calls h with the message that a dead letter holds, so that the handler that could not
-// handle the message tries again, and no other channel of its topic gets a copy:
+// It calls h with the message that a dead letter holds. So the handler that failed tries
+// again, and no other channel of the original topic gets a copy:
 //
 //	cfg := nsq.NewConfig()
 //	cfg.MaxAttempts = 0
@@ -122,20 +122,21 @@ func cutText(text string, most int) string {
 //	replay.AddHandler(nsq.FromDeadLetters(billing))
 //
 // h gets a copy of the dead letter with the original Body. ID, Timestamp, Attempts, Topic and
-// Channel are those of the dead letter. The origin is in the headers, which h finds in the
-// message's context with [envelope.FromContext]: see HeaderOriginTopic. What is no dead
-// letter, or has a bare body because of DeadLetterPolicy.Raw, goes to h as it is. If the
-// original messages are in envelopes themselves, use
+// Channel are those of the dead letter. The headers tell the origin: h finds them in the
+// message's context with [envelope.FromContext]. See HeaderOriginTopic. A message that is no
+// dead letter, or was stored by DeadLetterPolicy.Raw, goes to h as it is. If the original
+// messages are in envelopes themselves, use
 //
 //	nsq.FromDeadLetters(nsq.OpenEnvelopes()(billing))
 //
 // and not [Consumer.Use], because OpenEnvelopes would open the dead letter.
 //
 // If h fails, the dead letter is requeued, as any message is. A Consumer without a
-// DeadLetterPolicy of its own does not give a dead letter up: beyond max_attempts it requeues
-// the dead letter, without calling h, as long as it runs. So set max_attempts to 0, and use
-// [Discard] for dead letters to be dropped. This holds if the handler that is added is the one
-// that FromDeadLetters returns. If h is a [FailedMessageLogger], it is told each time.
+// DeadLetterPolicy of its own never drops a dead letter by giving it up: beyond max_attempts
+// it requeues the dead letter at each delivery, without calling h, and tells h if that is a
+// [FailedMessageLogger]. For this, add the handler that FromDeadLetters returns, and not
+// another one around it. So set max_attempts to 0, and let h return [Discard] for dead letters
+// that may be dropped.
 //
 // FromDeadLetters panics if h is nil.
 func FromDeadLetters(h Handler) Handler {
@@ -152,7 +153,7 @@ type replayHandler struct{ next Handler }
 // HandleMessage calls the handler with the original message.
 func (r *replayHandler) HandleMessage(m *Message) error { return r.next.HandleMessage(unbury(m)) }
 
-// LogFailedMessage requeues the dead letter, unless the Consumer buries it.
+// LogFailedMessage requeues the dead letter, unless the Consumer makes it a dead letter again.
 func (r *replayHandler) LogFailedMessage(m *Message) {
 	if failed, ok := r.next.(FailedMessageLogger); ok {
 		failed.LogFailedMessage(unbury(m))

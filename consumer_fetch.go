@@ -8,24 +8,30 @@ import (
 
 // Fetch waits for messages and returns them. It is for programs that take a number of
 // messages now and then, and for those with a loop of their own. Answer each message with
-// [Message.Answer] or one of its other methods, before its lease ends.
+// [Message.Answer] or one of its other methods, before its lease ends. Connect with
+// [Consumer.Connect] or [Consumer.Discover].
 //
-// It has nsqds send as many messages as limits.Messages says and no more, whatever
-// max_in_flight is, unless that is 0. Calls at the same time add up. Between calls no
-// messages come. They return when they have limits.Messages messages or limits.Bytes
-// bytes, limits.Wait after the first message, when half of the lease of a message is over,
-// or when ctx ends. If the messages lie on some of many nsqds, it takes a fraction of a
-// second to find them.
+// Fetch has nsqds send limits.Messages messages and no more, whatever max_in_flight is. Calls
+// may run at the same time, and their numbers add up. Between calls no messages come. While a
+// loop over [Consumer.Messages] runs as well, max_in_flight applies instead. If only some of
+// many nsqds have messages, it takes a fraction of a second to find them.
 //
-// It returns at least one message, or none and an error: the cause of ctx if that ends
-// before a message comes, one that wraps [ErrStopped] once the Consumer stops, and an error
-// if limits are invalid or the Consumer has handlers. It waits even while there is no
-// connection or max_in_flight is 0, during a [Consumer.Pause] and during a backoff.
+// Fetch returns at the first of these:
 //
-// Messages that come too late for a Fetch, because its ctx has just ended, wait for the next
-// one for a second. Then they are requeued. A message that was delivered more than
+//   - It has limits.Messages messages, or limits.Bytes bytes.
+//   - limits.Wait is over since the first message came.
+//   - Half of the lease of one of the messages is over.
+//   - ctx ends, or the Consumer stops.
+//
+// It returns at least one message, or none and an error. The error is the cause of ctx if ctx
+// ends before a message comes, and wraps [ErrStopped] if the Consumer stops. Fetch also fails
+// if the limits are invalid, or if the Consumer has handlers or middleware. It waits even
+// without a connection, during a [Consumer.Pause], and during a backoff.
+//
+// Messages that come too late for a Fetch, because its ctx has just ended for instance, wait
+// a second for the next Fetch. Then they are requeued. A message that was delivered more than
 // max_attempts times is given up, as with a handler, and not returned. With Config.DeadLetter
-// Fetch waits until it is stored.
+// Fetch waits while the Consumer stores the dead letter.
 func (c *Consumer) Fetch(ctx context.Context, limits BatchLimits) ([]*Message, error) {
 	if err := limits.check(); err != nil {
 		return nil, err
@@ -49,7 +55,7 @@ func (c *Consumer) Fetch(ctx context.Context, limits BatchLimits) ([]*Message, e
 	}
 }
 
-// check reports limits that make no sense.
+// check returns an error if the limits are out of range.
 func (l BatchLimits) check() error {
 	if l.Messages < 1 || l.Bytes < 0 || l.Wait < 0 {
 		return fmt.Errorf("batch limits of %d messages, %d bytes, wait %v: want 1 message or more, and nothing negative",
@@ -58,7 +64,7 @@ func (l BatchLimits) check() error {
 	return nil
 }
 
-// mayTake reports why messages cannot be taken without a handler.
+// mayTake returns an error if messages cannot be taken without a handler.
 func (c *Consumer) mayTake() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -72,8 +78,8 @@ func (c *Consumer) mayTake() error {
 	return nil
 }
 
-// fetchOnce gathers messages once. It returns none if the queue was sealed, ctx has ended, or
-// all of them were given up.
+// fetchOnce gathers messages once. It returns none if the queue was sealed, if ctx has ended
+// before a message came, or if all messages were given up.
 func (c *Consumer) fetchOnce(ctx context.Context, limits BatchLimits) []*Message {
 	col := c.queue.newCollector(limits)
 	wanted := c.queue.beginFetch(col)

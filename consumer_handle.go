@@ -134,10 +134,10 @@ func (end *ending) requeueDelay(as Outcome, m *Message) time.Duration {
 	return m.conn.c.cfg.requeueDelay(m.Attempts)
 }
 
-// conclude ends the handling of a message. w is its worker, nil without one. It tells hooks
-// how the handling has ended, and then acks or requeues the message, unless the handler has done so
-// or does it later. If the message becomes a dead letter, conclude publishes that first, which
-// may take half of what is left of the lease.
+// conclude ends the handling of a message. w is its worker, nil without one. conclude tells
+// hooks how the handling has ended. Then it acks or requeues the message, unless the handler
+// has done so or does it later. If the message becomes a dead letter, conclude publishes the
+// dead letter first, which may take half of what is left of the lease.
 func (c *Consumer) conclude(w *worker, m *Message, end *ending) {
 	if len(c.hooks.handled) > 0 {
 		defer c.respond(w, m, end) // deferred, because a hook may call runtime.Goexit
@@ -246,8 +246,8 @@ func endingOf(asked handlerResult, err error) ending {
 	return ending{outcome: o, as: OutcomeRequeued, err: err, neutral: planned, asked: asked}
 }
 
-// applyPolicy makes a failure of a message's handler that of a dead letter if the
-// DeadLetterPolicy says so.
+// applyPolicy makes a message whose handler has failed a dead letter if the DeadLetterPolicy
+// says so.
 func (end *ending) applyPolicy(m *Message) {
 	if end.err != nil && m.conn != nil && m.conn.c.cfg.DeadLetter.takes(end.asked, m.Attempts) {
 		end.as, end.bury, end.neutral = OutcomeBuried, true, end.asked.deadLetter
@@ -259,10 +259,10 @@ func (c *Consumer) givesUp(m *Message) bool {
 	return c.cfg.MaxAttempts > 0 && m.Attempts > c.cfg.MaxAttempts
 }
 
-// giveUp ends the handling of a message that was delivered more than max_attempts times. It
-// is acked, or becomes a dead letter first. Only this, dead letters and Discard ack a message
-// that was not handled. w is the worker that has begun it and handler its handler, both nil
-// without one.
+// giveUp ends the handling of a message that was delivered more than max_attempts times: it
+// acks the message, with a DeadLetterPolicy only once a dead letter is stored. No message is
+// acked unhandled but here, as a dead letter, or by Discard. w is the worker that has begun
+// the message and handler its handler; both may be nil.
 func (c *Consumer) giveUp(w *worker, m *Message, handler any, begun time.Duration) {
 	c.log.Error("message given up: delivered more than max_attempts times",
 		"attempts", m.Attempts, "id", string(m.ID[:]), "bytes", len(m.Body), "nsqd", m.NSQDAddress)
@@ -285,12 +285,12 @@ func (c *Consumer) giveUp(w *worker, m *Message, handler any, begun time.Duratio
 
 // AddHandler adds a goroutine that calls the handler. Call it any number of times
 // before the first connect call; after that it panics. It also panics if the handler is
-// nil.
+// nil, if the Consumer has a batch handler, and after a call of Messages or Fetch.
 func (c *Consumer) AddHandler(handler Handler) { c.AddConcurrentHandlers(handler, 1) }
 
 // AddConcurrentHandlers adds several goroutines that call the handler, which must
-// be safe for concurrent use. It panics after the first connect call, and if the handler
-// is nil. From the first connect call on, [Consumer.SetConcurrency] changes their number.
+// be safe for concurrent use. It panics as [Consumer.AddHandler] does. From the first
+// connect call on, [Consumer.SetConcurrency] changes their number.
 //
 // Goroutines beyond max_in_flight have nothing to do.
 func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {

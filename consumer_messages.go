@@ -5,28 +5,33 @@ import (
 	"iter"
 )
 
-// Messages returns the messages that come, for a range loop. The loop ends when ctx ends or
-// the Consumer stops, and waits for no message after that. The loop's body takes the place of a
-// handler; answer each message with [Message.Answer] or one of its other methods.
+// Messages returns an iterator over the messages of the Consumer, for a range loop. The loop's
+// body takes the place of a handler: answer each message with [Message.Answer] or one of its
+// other methods. Connect with [Consumer.Connect] or [Consumer.Discover].
 //
 //	for m := range consumer.Messages(ctx) {
 //		m.Answer(process(m.Context(), m.Body))
 //	}
 //
-// Going on to the next message does not answer the last one, and neither do break, return or
-// a panic. A message that is not answered stays in flight until its lease ends, as after
-// [Message.DisableAutoResponse], and nsqd delivers it again then.
+// The loop waits for messages. It ends when ctx ends or the Consumer stops, and gets no
+// message after that.
 //
-// Any number of goroutines may range at once. Each is like a goroutine that calls a handler:
-// messages in flight are bounded by max_in_flight, leases and backoff are the same, and a
-// stop waits for the loop's body for stop_timeout. While none ranges, no messages come. Those
-// that wait by then wait for another loop for a second, and are requeued if none begins.
-// Since each requeue costs an attempt, do not begin a loop for each message: see
-// [Consumer.Fetch] for that.
+// A message that the body does not answer stays in flight until its lease ends, as after
+// [Message.DisableAutoResponse], and nsqd then delivers it again. Neither the next iteration
+// nor break, return or a panic answers it.
 //
-// A message that was delivered more than max_attempts times is given up, as with a handler;
-// with Config.DeadLetter the loop waits until it is stored. Ranging panics if the Consumer has handlers or middleware. Connect with [Consumer.Connect]
-// or [Consumer.Discover].
+// Any number of goroutines may range at once. Each works like a goroutine that calls a
+// handler: max_in_flight bounds the messages in flight, leases and backoff are the same, and
+// a stop waits for the loop's body, up to stop_timeout.
+//
+// While no loop runs, no messages come. Those that the last loop has left wait a second for
+// another loop, and are then requeued. Each requeue costs an attempt, so do not begin a loop
+// for each message: use [Consumer.Fetch].
+//
+// A message that was delivered more than max_attempts times is given up, as with a handler.
+// With Config.DeadLetter the loop waits while the Consumer stores the dead letter.
+//
+// Ranging panics if the Consumer has handlers or middleware.
 func (c *Consumer) Messages(ctx context.Context) iter.Seq[*Message] {
 	return func(yield func(*Message) bool) {
 		if err := c.mayTake(); err != nil {
@@ -93,8 +98,8 @@ func (d *deliveryQueue) dismiss(w *worker) {
 	d.wakeAll()
 }
 
-// removeLoop removes the worker of a loop that has ended. It puts back what the loop has not
-// begun.
+// removeLoop removes the worker of a loop that has ended. It puts back the messages that the
+// loop has not begun.
 func (d *deliveryQueue) removeLoop(w *worker) {
 	if m := w.current(); m != nil {
 		d.leave(m)

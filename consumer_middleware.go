@@ -29,9 +29,9 @@ var errMiddleware = errors.New("middleware wraps handlers of single messages onl
 // later. The first one is the outermost: with Use(a, b) a message passes through a, then b,
 // and then reaches the handler. Later calls add middleware inside that of earlier ones.
 //
-// Call Use before the first connect call. It panics after that, and if a Middleware is nil.
-// The first connect call wraps the handlers, and panics if a Middleware returns nil, or if
-// there are batch handlers: see [Consumer.AddBatchHandler].
+// Call Use before the first connect call. It panics after that, after a call of Messages or
+// Fetch, and if a Middleware is nil. The first connect call wraps the handlers. It panics if
+// a Middleware returns nil, or if there are batch handlers: see [Consumer.AddBatchHandler].
 //
 // A panic in middleware counts as a panic of the handler. The handlers that middleware
 // returns need not be a [FailedMessageLogger]: a message that is given up goes past all

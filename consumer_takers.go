@@ -18,13 +18,14 @@ import (
 // errHasHandlers is the error of Fetch and the panic of Messages for a Consumer with handlers.
 var errHasHandlers = errors.New("consumer has handlers: add none to take messages with Messages or Fetch")
 
-// Connect connects to nsqds and subscribes, as [Consumer.ConnectToNSQDs] does. It needs no
-// handler, for programs that take messages with [Consumer.Messages] or [Consumer.Fetch]. It
+// Connect connects to nsqds and subscribes, as [Consumer.ConnectToNSQDs] does. Unlike that, it
+// works without a handler, for programs that call [Consumer.Messages] or [Consumer.Fetch]. It
 // waits for the result of the first dial of each address, or until ctx ends. Whatever it
-// returns, the Consumer keeps dialling the addresses that are not connected.
+// returns, the Consumer keeps dialling the addresses that are not connected, unless it was
+// stopped.
 //
-// The error joins the errors of all addresses that are not connected. They wrap those of
-// [Consumer.ConnectToNSQD], or the cause of ctx, and name the address.
+// The error joins the errors of all addresses that are not connected. Each names its address,
+// and wraps an error of [Consumer.ConnectToNSQD] or the cause of ctx.
 func (c *Consumer) Connect(ctx context.Context, nsqds ...string) error {
 	if err := c.beginConnectingAnyway(); err != nil {
 		return err
@@ -54,10 +55,13 @@ func (c *Consumer) Connect(ctx context.Context, nsqds ...string) error {
 }
 
 // Discover connects to the nsqds that nsqlookupds list, as [Consumer.ConnectToNSQLookupds]
-// does. It needs no handler. It returns when the nsqlookupds have responded and each nsqd
-// that they list is connected or has failed once, or when ctx ends: then it returns the
-// cause of ctx. Whatever it returns, the Consumer goes on asking, unless an address is
-// invalid: the error joins those of all invalid addresses.
+// does, but works without a handler. It returns soon after the first nsqlookupd has responded,
+// when each nsqd that is listed is connected or has failed once. An nsqd or nsqlookupd that
+// cannot be reached is not an error. If ctx ends first, Discover returns the cause of ctx; if
+// the Consumer stops, the error wraps [ErrStopped].
+//
+// Whatever it returns, the Consumer keeps asking the nsqlookupds, except for those whose
+// address is invalid. The errors of invalid addresses are joined.
 func (c *Consumer) Discover(ctx context.Context, lookupds ...string) error {
 	if err := c.beginConnectingAnyway(); err != nil {
 		return err
@@ -81,14 +85,14 @@ func (l *runLoop) setTakers(now time.Time) {
 	l.carryOut()
 }
 
-// ask has n messages more come, for a Fetch that has just begun.
+// ask lets n more messages come, for a Fetch that has just begun.
 func (l *runLoop) ask(now time.Time, n int) {
 	l.setTakers(now) // first, because of the Spending flag
 	l.sampleAll(now)
 	l.machine.Ask(now, n)
 }
 
-// askNoMore has n messages fewer come, for a Fetch that has just ended.
+// askNoMore lets n messages fewer come, for a Fetch that has just ended.
 func (l *runLoop) askNoMore(now time.Time, n int) {
 	l.askAgain(now)
 	l.sampleAll(now)
@@ -97,8 +101,8 @@ func (l *runLoop) askNoMore(now time.Time, n int) {
 	l.setTakers(now)
 }
 
-// askAgain asks for messages in place of those that collectors have lost, because their
-// leases or connections have ended.
+// askAgain asks for messages in place of those that collectors have lost because a lease or
+// a connection has ended.
 func (l *runLoop) askAgain(now time.Time) {
 	if n := l.c.queue.takeMissing(); n > 0 {
 		l.sampleAll(now)

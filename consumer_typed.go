@@ -7,15 +7,15 @@ import (
 )
 
 // Typed returns a [Handler] that decodes each body and calls h with the value. ctx is the
-// message's context, and m the message itself, whose Body is still there.
+// message's context. m is the message itself, with its Body.
 //
 // If T is a pointer type, the codec's Unmarshal gets a T that points to a new zero value.
 // That suits generated types, such as those of Protocol Buffers. For any other T it gets a
 // *T.
 //
 // If a body cannot be decoded, h is not called. The handler returns [DeadLetter] of a
-// [*DecodeError]: the message becomes a dead letter at once if Config.DeadLetter is set, and
-// otherwise is retried as after any other error. It is never acked unhandled for that.
+// [*DecodeError]: with Config.DeadLetter the message becomes a dead letter at once, and
+// without it the message is requeued, as after any other error.
 //
 // Middleware sees the message and not the value. Typed panics if codec or h is nil.
 func Typed[T any](codec Codec, h func(ctx context.Context, v T, m *Message) error) Handler {

@@ -8,17 +8,17 @@ import (
 	"strings"
 )
 
-// DeadLetterPolicy says what a Consumer does with messages that cannot be handled: it
-// publishes them to a topic of their own, as dead letters, instead of giving them up. Set it
-// as Config.DeadLetter.
+// DeadLetterPolicy makes a Consumer keep messages that cannot be handled: it publishes them
+// to a topic of their own, as dead letters, instead of dropping them. Set it as
+// Config.DeadLetter.
 //
 // A message becomes a dead letter in one of these cases:
 //
 //   - Its handler fails, and the message has been delivered After times or more. A handler
-//     that returns a planned retry, of [RetryAfter], has not failed.
+//     that returns [RetryAfter] plans a retry and has not failed.
 //   - Its handler returns the error of [DeadLetter].
 //   - It was delivered more than max_attempts times. The Consumer gives it up without calling
-//     the handler, and first tells a [FailedMessageLogger].
+//     the handler, after it has told a [FailedMessageLogger].
 //
 // [Discard] still drops a message on purpose. An error that is passed to [Message.Answer]
 // counts as one that a handler returns. Messages that the program acks or requeues by other
@@ -28,25 +28,27 @@ import (
 //
 // The Consumer acks the message when the publish is confirmed, and only then. The publish may
 // take half of what is left of the message's lease, and ends earlier if the connection is
-// lost or a stop runs out of time. Until then it occupies the goroutine of the handler, and
-// auto_touch keeps the lease alive. It also holds up the caller of Answer and, for a message
-// that is given up, that of [Consumer.Fetch] or a loop over [Consumer.Messages].
+// lost or a stop runs out of time. Until then it occupies the handler's goroutine, and
+// auto_touch keeps the lease alive. It also holds up the caller of [Message.Answer] and, for
+// a message that is given up, that of [Consumer.Fetch] or a loop over [Consumer.Messages].
 //
-// If the publish fails, the Consumer requeues the message, with the delay of a plain error but
-// at least a second. That counts as an attempt for nsqd, as any delivery does. Beyond
-// max_attempts the Consumer tries to publish the message again at each delivery, without
-// calling the handler. So a message is never acked that is neither handled nor stored as a
-// dead letter. If the outcome of the publish is unknown, or the lease ends during it, there
-// may be two dead letters, or a dead letter of a message that is handled later.
+// If the publish fails, the Consumer logs the error and requeues the message, with the delay
+// of a plain error but at least a second. The next delivery counts as an attempt, as any
+// does. Beyond max_attempts the Consumer tries to publish the dead letter at each delivery,
+// without calling the handler. So no message is acked that is neither handled, nor stored as
+// a dead letter, nor dropped on purpose. If the outcome of the publish is unknown, or the
+// lease ends during it, there may be two dead letters, or a dead letter of a message that is
+// handled later.
 //
-// nsqd refuses a message over its max-msg-size: 1 MiB unless configured. A dead letter is
-// larger than its message by the headers, typically 400 bytes, and at most some 20 KiB if the
-// error has a long text. Configure max-msg-size accordingly where messages are that large.
+// nsqd refuses a message over its max-msg-size, 1 MiB unless configured. A dead letter is
+// larger than its message by the headers: typically 400 bytes, and at most some 20 KiB if the
+// error has a long text. If nsqd refuses it, the message is requeued again and again. So
+// where messages come close to max-msg-size, raise that of the nsqd that gets dead letters.
 //
 // nsqd keeps the messages of a topic that has no channel yet. A dead letter waits there until
 // a Consumer reads the topic: see [FromDeadLetters].
 //
-// Hooks.Buried is called for each dead letter, and each one that could not be stored.
+// Hooks.Buried is called for each dead letter, stored or not.
 type DeadLetterPolicy struct {
 	// To publishes the dead letters: a [Producer], a [ProducerPool] or another Publisher.
 	// It must be set. The Consumer does not stop it: stop it after the Consumer.
@@ -54,19 +56,20 @@ type DeadLetterPolicy struct {
 
 	// Topic is where the dead letters go. It must not be the Consumer's own topic, nor
 	// ephemeral. "", the default, stands for TOPIC.CHANNEL.dead, with the Consumer's topic and
-	// channel without "#ephemeral". If that is longer than the 64 bytes of a topic's name,
-	// its beginning is followed by a hash of the whole and ".dead".
+	// channel without "#ephemeral". A name over 64 bytes, which NSQ does not allow, is cut
+	// and ends with a hash of the whole name and ".dead".
 	Topic string
 
-	// After is the number of deliveries from which on a failure makes the message a dead
-	// letter: with 3, the third failure does, if nothing else has cost an attempt. 0, the
-	// default, stands for MaxAttempts. After must not exceed MaxAttempts unless that is 0. If
-	// both are 0, only the error of [DeadLetter] makes dead letters.
+	// After is how many deliveries a message has had when a failure first makes it a dead
+	// letter. With 3, the third failure does, unless something else has cost an attempt. 0,
+	// the default, stands for MaxAttempts. After must not exceed MaxAttempts, unless that is
+	// 0. If both are 0, only the error of [DeadLetter] makes dead letters.
 	After uint16
 
-	// Raw publishes the Body that the message has when its handler has returned, and nothing
-	// else. By default the dead letter is an envelope (see package envelope) with this body,
-	// and with the headers that are named by HeaderOriginTopic and the constants beside it.
+	// Raw publishes the message's Body alone. By default the dead letter is an envelope (see
+	// package envelope) with this body and with the headers that HeaderOriginTopic and the
+	// constants beside it name. The body is the one that the message has when its handler has
+	// returned. [OpenEnvelopes] does not change it: it passes on a copy of the message.
 	Raw bool
 }
 
@@ -142,8 +145,8 @@ func deadTopic(topic, channel string) string {
 	return name[:longestName-len(tail)] + tail
 }
 
-// takes reports whether a message with this many attempts becomes a dead letter if its
-// handler fails with an error that asks for this. p is resolved, or nil.
+// takes reports whether a message becomes a dead letter if its handler returns an error that
+// asks for asked at this attempt. p is resolved, or nil.
 func (p *DeadLetterPolicy) takes(asked handlerResult, attempts uint16) bool {
 	switch {
 	case p == nil || asked.discard:

@@ -60,14 +60,14 @@
 // A message that was delivered more than max_attempts times no longer reaches a
 // handler. The Consumer gives up on it: see [FailedMessageLogger].
 //
-// With Config.DeadLetter the Consumer keeps what cannot be handled. It publishes such a
-// message to another topic, as a dead letter, and acks it once that is stored. That happens
-// when the last attempt fails, when a message is given up, and at once for the errors of
-// DeadLetter: see [DeadLetterPolicy]. [FromDeadLetters] handles dead letters later. Without
-// Config.DeadLetter an error of DeadLetter is an error like others.
+// With Config.DeadLetter the Consumer keeps a message that cannot be handled: it publishes
+// the message to another topic, as a dead letter, and acks it once the dead letter is stored.
+// It does so when the last attempt fails, when it gives the message up, and at once when a
+// handler returns DeadLetter: see [DeadLetterPolicy]. [FromDeadLetters] handles dead letters
+// later. Without Config.DeadLetter, DeadLetter(err) counts as err.
 //
-// [Typed] makes a handler of a function that takes a value, decoded by a [Codec] such as
-// [JSON]. [PublishTyped] publishes values.
+// [Typed] turns a function of a decoded value into a handler, and [PublishTyped] publishes a
+// value. A [Codec] such as [JSON] encodes and decodes the values.
 //
 // nsqd waits for the ack or requeue until its msg-timeout is over. That time is the
 // message's lease. Then nsqd delivers the message again, perhaps to another consumer,
@@ -77,17 +77,17 @@
 //
 // # Other ways to take messages
 //
-// A Consumer without handlers is for programs that take messages themselves. One with batch
-// handlers gathers messages first. Leases, RDY, backoff and shutdown are the same for all:
+// A batch handler gets several messages at a time. A program can also take messages itself,
+// from a Consumer without handlers. Leases, RDY, backoff and shutdown are the same for all:
 //
-//	consumer.AddHandler(h)                             // one message after another
+//	consumer.AddHandler(h)                             // one message at a time
 //	consumer.AddBatchHandler(h, limits, 2)             // many at a time: see examples/batch
 //	for m := range consumer.Messages(ctx) { … }        // in a loop of the program's own
-//	messages, err := consumer.Fetch(ctx, limits)       // the next n, and not one more
+//	messages, err := consumer.Fetch(ctx, limits)       // the next n and no more
 //
 // [Message.Answer] acks or requeues a message as if a handler had returned the error. While
-// nothing takes messages, none come. [Consumer.Connect] and [Consumer.Discover] connect a
-// Consumer without handlers.
+// no handler, loop or Fetch takes messages, nsqd sends none. [Consumer.Connect] and
+// [Consumer.Discover] connect a Consumer without handlers.
 //
 // # Middleware and envelopes
 //
@@ -97,7 +97,7 @@
 // write your own, write a function from [Handler] to Handler. It passes on the message that
 // it gets, or a copy from [Message.WithContext]. Add middleware in this order: first what
 // opens the body, then tracing, logging, and last what limits or retries. The module
-// middleware has timeouts, limits, retries, a circuit breaker, and removes duplicates.
+// middleware has timeouts, limits, retries, a circuit breaker and deduplication.
 //
 // # How many messages at a time
 //
@@ -133,7 +133,8 @@
 // For throughput, publish from many goroutines, with [Producer.MultiPublish], or
 // asynchronously: commands that are pending together are sent together. A
 // [ProducerPool] publishes to any of several nsqds. A [Batcher] packs what many
-// goroutines publish into fewer commands.
+// goroutines publish into fewer commands. Package delay publishes messages that are
+// delivered at a given time, however far ahead.
 //
 // # Many topics
 //

@@ -25,31 +25,32 @@ import (
 //	err = g.Run(ctx) // until ctx ends
 //
 // Make one with [NewGroup]. Add handlers, middleware and at least one address, and then call
-// [Group.Run], once. Nothing is connected before Run. All methods may be called from any
+// [Group.Run] once. Nothing is connected before Run. All methods may be called from any
 // goroutine.
 //
 // # Priorities
 //
-// Without a Weight each Consumer has a max_in_flight of its own. Those with a Weight share
-// the one of the Group's Config: together they never have more messages in flight. Each gets
-// a part of it by its Weight, at least 1. What one does not need goes to those that do, by
-// weight as well, and comes back within about a quarter of a second. So weights decide only
-// while there are more messages than max_in_flight allows.
+// A Consumer without a Weight has a max_in_flight of its own. Those with a Weight share that
+// of the Group's Config: together they never have more messages in flight. Each gets a part
+// of it by its Weight, at least 1. A Consumer lends what it does not need to those that do,
+// by weight as well. So weights decide only while there are more messages than max_in_flight
+// allows.
 //
-// Other Consumers get the slots that one has to give up when its messages in flight are
-// acked. Until then a topic that has been quiet waits for the others' handlers. Prefetched
-// messages prolong that wait: a max_in_flight of about twice the handlers keeps it short.
+// When a topic has been quiet and its messages come again, its Consumer gets its part back
+// within about a quarter of a second, plus the time until the others have acked messages that
+// they have in flight. Prefetched messages prolong that: a max_in_flight of about twice the
+// number of handlers keeps it short.
 //
-// If topics that [Group.HandleMatching] finds outnumber max_in_flight, they take turns: a
-// message then waits at least 100 ms for each topic that comes first.
+// If there are more topics from [Group.HandleMatching] than max_in_flight allows, they take
+// turns: a message then waits at least 100 ms for each topic that comes first.
 type Group struct {
 	cfg    *Config
 	logs   *logs
 	log    *slog.Logger
 	sharer *slotSharer
 
-	// running is the goroutines that Run waits for. They are started with mu held, and none
-	// once stopping is true.
+	// running counts the goroutines that Run waits for. They are started with mu held, and
+	// none is started once stopping is true.
 	running sync.WaitGroup
 
 	mu         sync.Mutex // guards what follows
@@ -61,19 +62,20 @@ type Group struct {
 	client     *http.Client
 	ran        bool // Run was called: handlers and middleware stay as they are
 	stopping   bool // no Consumer is added any more
-	weights    int  // number of fixed with a weight
+	weights    int  // how many of fixed have a weight
 	members    []*groupMember
 	matcher    *matcher // nil without HandleMatching
 }
 
 // HandleOptions are the options of [Group.Handle] and [Group.HandleMatching]. The zero value
-// has the defaults.
+// means the defaults.
 type HandleOptions struct {
 	// Concurrency is how many goroutines call the handler of a topic. 0 means 1.
 	Concurrency int
 
 	// MaxInFlight is the Consumer's max_in_flight. 0 means that of its Config. With a Weight
-	// it is the most that the Consumer may have of the Group's, and 0 means no limit.
+	// it is the largest part of the Group's max_in_flight that the Consumer may have, and 0
+	// means no limit.
 	MaxInFlight int
 
 	// Weight, 1 to 1000, makes the Consumer share the Group's max_in_flight with the others
@@ -82,14 +84,14 @@ type HandleOptions struct {
 	Weight int
 
 	// Strict makes Weight a strict priority: while this Consumer has more messages than it
-	// may have in flight, those of lower Weight get none, except that their messages in
-	// flight are still handled. The Consumer has more messages if it was found, twice in a
-	// row, 100 ms apart, to use all of an nsqd's RDY. That is also how it is known to have
-	// messages again: it always keeps at least one slot. It needs a Weight.
+	// may have in flight, Consumers of lower Weight get no new ones. Messages that they have
+	// in flight are still handled. This Consumer counts as having more messages when it was
+	// found, twice in a row, 100 ms apart, to use all of an nsqd's RDY. It always keeps at
+	// least one slot, so it is noticed when messages come again. Strict needs a Weight.
 	Strict bool
 
-	// Config is the Consumer's Config. nil means that of the Group. Its stop_timeout has no
-	// effect, nor has its max_in_flight if the Consumer has a Weight.
+	// Config is the Consumer's Config, which is copied. nil means that of the Group. Its
+	// stop_timeout has no effect, nor has its max_in_flight if the Consumer has a Weight.
 	Config *Config
 }
 
@@ -104,8 +106,9 @@ type handling struct {
 }
 
 // NewGroup returns a Group without handlers. The config applies to all its Consumers, except
-// to those with a Config of their own. The Group's own lookups of topics and the time to
-// stop follow it as well. It is validated and copied as by [NewConsumer].
+// to those with a Config of their own. It also sets how the Group asks nsqlookupds for topics,
+// and stop_timeout for all Consumers. NewGroup validates and copies the config as
+// [NewConsumer] does, and panics if the config was not made by [NewConfig].
 func NewGroup(config *Config) (*Group, error) {
 	config.mustBeInitialized()
 	if err := config.Validate(); err != nil {
@@ -132,10 +135,13 @@ func (g *Group) Use(mw ...Middleware) {
 	g.middleware = append(g.middleware, mw...)
 }
 
-// Handle adds a handler of a channel of a topic. It fails after Run, and if anything of it
-// is invalid: a name, an option, a nil handler, a channel of a topic that has a handler
-// already, or a Weight if max_in_flight is too low to give a slot to each Consumer that has
-// one.
+// Handle adds a handler for a channel of a topic. Run makes a Consumer for it. Handle fails
+//
+//   - once Run was called;
+//   - if a name, an option or the Config is invalid, or the handler is nil;
+//   - if the channel of the topic has a handler already;
+//   - if opts has a Weight and max_in_flight is too low to give a slot to each Consumer that
+//     has one.
 func (g *Group) Handle(topic, channel string, h Handler, opts HandleOptions) error {
 	name := topic + "/" + channel
 	if h == nil {
@@ -167,24 +173,24 @@ func (g *Group) Handle(topic, channel string, h Handler, opts HandleOptions) err
 
 var errRan = errors.New("handlers must be added before Run")
 
-// HandleMatching adds handlers of all topics whose name re matches, those of later as well.
-// re may match anywhere in the name: anchor it with ^ and $. h makes the handler of a topic;
-// a topic for which it returns nil is left alone, as is one for which it panics. h is called
-// on one goroutine, which Run waits for, once for each topic, and again if the topic has gone
-// and comes back.
+// HandleMatching adds a handler for each topic whose name matches re, including topics that
+// are created later. re may match anywhere in the name: anchor it with ^ and $. h returns the
+// handler of a topic. A topic for which h returns nil or panics is left alone. h is called on
+// one goroutine, which Run waits for, once for each topic, and again if the topic has gone and
+// comes back.
 //
 // Run asks all nsqlookupds of [Group.Discover] for their topics at once, and then every
-// lookupd_poll_interval. A Consumer of a topic connects only to nsqds that nsqlookupds list,
+// lookupd_poll_interval. The Consumer of a topic connects only to nsqds that nsqlookupds list,
 // not to those of [Group.Connect]. It stops when three polls in a row, to which all
-// nsqlookupds responded, have not listed the topic and, if it is connected, for 30 s. A topic
-// that was deleted in nsqd only is still listed until it is deleted in nsqlookupd.
-// Ephemeral topics match like others.
+// nsqlookupds responded, have not listed the topic; while it is connected, only when the topic
+// was not listed for 30 s. A topic that was deleted in nsqd only is still listed until it is
+// deleted in nsqlookupd. Ephemeral topics and topics of dead letters match like others.
 //
-// If a topic and channel were added with Handle, or match an earlier HandleMatching with the
-// same channel, that one has it.
+// A channel of a topic has one handler: that of Handle, or else that of the first
+// HandleMatching with this channel that matches.
 //
-// HandleMatching fails after Run, and if anything of it is invalid: re or h is nil, a channel,
-// or an option.
+// HandleMatching fails once Run was called, and if re or h is nil, or the channel, an option or
+// the Config is invalid. It also fails if opts has a Weight and max_in_flight is 0.
 func (g *Group) HandleMatching(re *regexp.Regexp, channel string, h func(topic string) Handler, opts HandleOptions) error {
 	if re == nil {
 		return errors.New("group: HandleMatching without a regular expression")
@@ -209,7 +215,8 @@ func (g *Group) HandleMatching(re *regexp.Regexp, channel string, h func(topic s
 	return nil
 }
 
-// check returns the options with the defaults and a copy of the Config, or what is invalid.
+// check returns the options with defaults filled in and a copy of the Config, or an error that
+// says what is invalid.
 func (g *Group) check(topic, channel string, opts HandleOptions) (HandleOptions, error) {
 	if opts.Config == nil {
 		opts.Config = g.cfg
@@ -238,14 +245,14 @@ func (g *Group) check(topic, channel string, opts HandleOptions) (HandleOptions,
 	return opts, nil
 }
 
-// Connect adds nsqds to which the Consumers of Handle connect, host:port or unix:path. An
-// address that was added before is ignored. It fails if an address is invalid, and then adds
-// none.
+// Connect adds nsqds to which the Consumers of [Group.Handle] connect. An address is host:port
+// or unix:path. One that was added before is ignored. If an address is invalid, Connect fails
+// and adds none.
 //
 // Before Run, Connect returns at once, and Run connects. During Run it waits as
 // [Consumer.Connect] does, for all Consumers at the same time. The errors are joined, and name
-// the topic, the channel and the nsqd. What failed, or was not reached before ctx ended, is
-// tried again. After Run, Connect fails.
+// the topic, the channel and the nsqd. The Consumers keep dialling nsqds that failed or were
+// not reached before ctx ended. Once Run stops, Connect fails with [ErrStopped].
 func (g *Group) Connect(ctx context.Context, nsqds ...string) error {
 	for _, addr := range nsqds {
 		if strings.HasPrefix(addr, "unix:") {
@@ -258,14 +265,14 @@ func (g *Group) Connect(ctx context.Context, nsqds ...string) error {
 	return g.addAddresses(&g.nsqds, nsqds, func(m *groupMember, added []string) error { return m.connect(ctx, added) })
 }
 
-// Discover adds nsqlookupds, which all Consumers of the Group ask for nsqds, and which are
-// asked for topics if there is a [Group.HandleMatching]. An address is one for
-// [Consumer.ConnectToNSQLookupd]. One that was added before is ignored. It fails if an
-// address is invalid, and then adds none.
+// Discover adds nsqlookupds. All Consumers of the Group ask them for nsqds and, if there is a
+// [Group.HandleMatching], the Group asks them for topics. An address has the form that
+// [Consumer.ConnectToNSQLookupd] takes. One that was added before is ignored. If an address is
+// invalid, Discover fails and adds none.
 //
-// Before Run, Discover returns at once, and Run asks. During Run it waits as
-// [Consumer.Discover] does, for all Consumers at the same time; the errors are joined, and
-// name the topic and channel. After Run, Discover fails.
+// Before Run, Discover returns at once, and Run asks the nsqlookupds. During Run it waits as
+// [Consumer.Discover] does, for all Consumers at the same time. The errors are joined, and
+// name the topic and channel. Once Run stops, Discover fails with [ErrStopped].
 func (g *Group) Discover(ctx context.Context, lookupds ...string) error {
 	for _, addr := range lookupds {
 		if _, err := discover.ParseAddr(addr); err != nil {
@@ -275,8 +282,8 @@ func (g *Group) Discover(ctx context.Context, lookupds ...string) error {
 	return g.addAddresses(&g.lookupds, lookupds, func(m *groupMember, added []string) error { return m.discover(ctx, added) })
 }
 
-// SetLookupdHttpClient sets the client for requests to nsqlookupds, which
-// lookupd_poll_timeout still bounds. Call it before Run; later it has no effect.
+// SetLookupdHttpClient sets the client for requests to nsqlookupds. lookupd_poll_timeout still
+// bounds each request. Call it before Run.
 func (g *Group) SetLookupdHttpClient(httpclient *http.Client) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -284,8 +291,8 @@ func (g *Group) SetLookupdHttpClient(httpclient *http.Client) {
 }
 
 // Consumers returns the Group's Consumers: those of Handle in the order in which they were
-// added, and then those of the topics found so far. There are none before Run. The
-// max_in_flight of a Consumer with a Weight is the Group's to change.
+// added, and then those of the topics found so far. There are none before Run. Do not change
+// the max_in_flight of a Consumer with a Weight: the Group sets it.
 func (g *Group) Consumers() []*Consumer {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -311,9 +318,10 @@ func (g *Group) Snapshot() []Snapshot {
 var errNotRunning = errors.New("group: not running")
 
 // Health returns nil if the Group runs and all its Consumers are healthy. Otherwise it
-// returns their errors, joined: see [Consumer.Health]. Those whose topic has gone, and that
-// stop because of that, do not count. While no nsqlookupd responds to the question for
-// topics, there is a [*HealthError] with [CauseNotConnected] for each HandleMatching.
+// returns their errors, joined: see [Consumer.Health]. A Consumer that stops because its topic
+// has gone does not count. While no nsqlookupd responds with its topics, the error includes a
+// [*HealthError] with [CauseNotConnected] for each HandleMatching, whose Topic is the regular
+// expression.
 func (g *Group) Health() error {
 	g.mu.Lock()
 	ran, members, matcher := g.ran, slices.Clone(g.members), g.matcher

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// A topic has gone when so many polls in a row have not listed it.
+	// goneAfter is how many polls in a row must not list a topic for it to have gone.
 	goneAfter = 3
 	// connectedGrace is how long a topic must be unlisted while its Consumer is connected.
 	// An nsqlookupd that restarts lists nothing until nsqds have registered again, which
@@ -43,7 +43,7 @@ type matcher struct {
 	ctx     context.Context
 	lookups lookupdLog
 	taken   map[topicChannel]bool   // those of Handle
-	found   map[topicChannel]*found // those that match and have not gone
+	found   map[topicChannel]*found // those of HandleMatching that have not gone
 }
 
 type topicChannel struct{ topic, channel string }

@@ -14,9 +14,9 @@ import (
 // groupMember is one Consumer of a Group.
 type groupMember struct {
 	c       *Consumer
-	matched bool       // it is of HandleMatching
+	matched bool       // HandleMatching found its topic
 	slots   sharing.ID // 0 if it has a max_in_flight of its own
-	gone    bool       // it stops because its topic has gone; guarded by the Group's mutex
+	gone    bool       // it stops because its topic has gone; the Group's mutex guards this
 	unwatch func()
 }
 
@@ -25,17 +25,21 @@ type groupMember struct {
 // stopped. As in [Consumer.Run], handlers begin no more messages once ctx has ended, so a
 // handler may end the Group by cancelling ctx.
 //
-// Run returns nil if no Consumer has left anything unfinished, and otherwise their
-// [*StopError]s, joined, each of which names its topic and channel.
+// Run returns nil if no Consumer has left anything unfinished. Otherwise it returns the
+// Consumers' [*StopError]s, joined. Each names its topic and channel.
 //
-// It fails at once, before it connects anything, if it was called before, if there is no
-// handler or no address, and if there is a HandleMatching but no nsqlookupd. Addresses that
-// are added during Run do not count. It does not fail if nsqds or nsqlookupds cannot be
-// reached: that is logged and tried again, and [Group.Health] says so. [CheckNSQD] finds out
-// beforehand.
+// Run fails before it connects anything
 //
-// If a Consumer is stopped in another way, the others run on. Run panics, as connecting a
-// Consumer does, if a Middleware returns nil for a handler of Handle.
+//   - if it was called before;
+//   - if there is no handler or no address;
+//   - if there is a HandleMatching but no nsqlookupd.
+//
+// Addresses that are added during Run do not count. Run does not fail if nsqds or nsqlookupds
+// cannot be reached: that is logged and tried again, and [Group.Health] reports it. Call
+// [CheckNSQD] to find out beforehand.
+//
+// If a Consumer is stopped in another way, the others run on. If a Middleware returns nil for
+// a handler of Handle, Run panics, as connecting a Consumer does.
 func (g *Group) Run(ctx context.Context) (err error) {
 	lookupds, err := g.begin()
 	if err != nil {
@@ -116,7 +120,8 @@ func (g *Group) start(ctx context.Context, h handling, matched bool) *groupMembe
 	return m
 }
 
-// newMember makes a Consumer. If a Middleware is at fault, it panics, and leaves none.
+// newMember makes a Consumer. If a Middleware panics or returns nil, newMember stops the
+// Consumer and panics.
 func (g *Group) newMember(ctx context.Context, h handling, matched bool) *groupMember {
 	c := newConsumer(h.topic, h.channel, h.opts.Config.clone(), h.opts.Weight > 0)
 	m := &groupMember{c: c, matched: matched}
@@ -132,7 +137,7 @@ func (g *Group) newMember(ctx context.Context, h handling, matched bool) *groupM
 	c.SetLookupdHttpClient(client)
 	c.AddConcurrentHandlers(h.handler, h.opts.Concurrency)
 	c.Use(g.middleware...)
-	_ = c.beginConnecting() // it has a handler, and nobody else knows it yet
+	_ = c.beginConnecting() // it has a handler, and cannot have been stopped yet
 	if h.opts.Weight > 0 {
 		m.slots = g.sharer.add(c, sharing.Member{Weight: h.opts.Weight, Limit: h.opts.MaxInFlight, Strict: h.opts.Strict})
 	}
@@ -140,8 +145,8 @@ func (g *Group) newMember(ctx context.Context, h handling, matched bool) *groupM
 	return m
 }
 
-// adopt adds a member and runs a function on a goroutine, with the addresses to connect to.
-// It reports false if the Group is stopping.
+// adopt adds a member and runs a function on a goroutine, with the addresses to connect to. If
+// the Group is stopping, it does neither and returns false.
 func (g *Group) adopt(m *groupMember, run func(nsqds, lookupds []string)) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -32,7 +32,7 @@ func newSlotSharer(slots int) *slotSharer {
 	}
 }
 
-// add has a Consumer take part. Its max_in_flight is 0 until the sharer sets it.
+// add makes a Consumer take part. Its max_in_flight is 0 until the sharer sets it.
 func (s *slotSharer) add(c *Consumer, is sharing.Member) sharing.ID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,8 +43,8 @@ func (s *slotSharer) add(c *Consumer, is sharing.Member) sharing.ID {
 	return s.lastID
 }
 
-// drain takes the slots of a Consumer that is stopping. The ID 0 is of one that does not
-// take part.
+// drain takes the slots of a Consumer that is stopping. ID 0 stands for one that does not take
+// part.
 func (s *slotSharer) drain(id sharing.ID) {
 	if id == 0 {
 		return
@@ -55,7 +55,7 @@ func (s *slotSharer) drain(id sharing.ID) {
 	s.signal()
 }
 
-// remove forgets a Consumer that has stopped. The ID 0 is of one that does not take part.
+// remove forgets a Consumer that has stopped. ID 0 stands for one that does not take part.
 func (s *slotSharer) remove(id sharing.ID) {
 	if id == 0 {
 		return
@@ -75,7 +75,7 @@ func (s *slotSharer) signal() {
 	}
 }
 
-// run shares until ctx ends. It sleeps while there is no Consumer to share with.
+// run shares until ctx ends. It sleeps while no Consumer takes part.
 func (s *slotSharer) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -119,7 +119,8 @@ func (s *slotSharer) share(consumers map[sharing.ID]*Consumer, samples map[shari
 	return next
 }
 
-// sampleSlots returns what Consumers do with their slots: of those that say so in time.
+// sampleSlots returns what Consumers do with their slots. Those that do not reply in time are
+// missing.
 func sampleSlots(consumers map[sharing.ID]*Consumer) map[sharing.ID]sharing.Sample {
 	type reply struct {
 		id sharing.ID

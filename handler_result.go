@@ -54,7 +54,7 @@ func Discard(err error) error {
 // [DeadLetterPolicy]. Such a message says nothing about whether things go well, so it counts
 // neither as a success nor as a failure for backoff.
 //
-// Without Config.DeadLetter the error counts as if DeadLetter did not wrap it: the Consumer
+// Without Config.DeadLetter the error counts as if DeadLetter did not wrap it: a plain error
 // requeues the message.
 //
 // [Discard] takes precedence over DeadLetter, and DeadLetter over [RetryAfter] if

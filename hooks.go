@@ -44,16 +44,17 @@ type Hooks struct {
 	Ready func(ReadyEvent)
 	// BackedOff is called when a Consumer's backoff level has changed.
 	BackedOff func(BackoffEvent)
-	// Handled is called for each message when its handler has returned or panicked, when
-	// Message.Answer is called for one that no handler received, and for each message that is
-	// given up.
+	// Handled is called for each message when its handler has returned or panicked, and when
+	// the message is given up. Message.Answer calls it for a message of a batch whose handler
+	// has not returned, and for one of a Fetch or of a loop over Messages. Handled does not
+	// hear of a message of the latter two that the program acks or requeues in another way.
 	Handled func(HandledEvent)
 	// Abandoned is called for each message that nsqd delivers again although no handler
 	// failed: its lease or its connection ended, nsqd refused its ack, or its body was too
 	// big to be read.
 	Abandoned func(AbandonedEvent)
-	// Buried is called when a message was stored as a dead letter, or could not be: see
-	// [DeadLetterPolicy].
+	// Buried is called when a Consumer has stored a message as a dead letter, or has failed
+	// to: see [DeadLetterPolicy].
 	Buried func(BuriedEvent)
 	// Published is called once for each publish command when it has succeeded or failed. An
 	// MPUB is one command, even if it was sent again over another connection, or never sent.
@@ -152,11 +153,11 @@ const (
 	OutcomeDiscarded Outcome = "discarded" // the Consumer acks it: the handler returned Discard
 	OutcomeAnswered  Outcome = "answered"  // the handler has acked or requeued it
 	OutcomePending   Outcome = "pending"   // the program acks it later: see Message.DisableAutoResponse
-	// OutcomeBuried: the Consumer publishes it as a dead letter, and acks it if that is
-	// stored. Otherwise the Consumer requeues it. The Buried hook says which.
+	// OutcomeBuried: the Consumer publishes it as a dead letter, and acks it if the dead
+	// letter is stored. Otherwise the Consumer requeues it. The Buried hook says which.
 	OutcomeBuried Outcome = "buried"
 	// OutcomeGivenUp: it was delivered more than max_attempts times. The Consumer acks it
-	// unhandled or, with Config.DeadLetter, does as for OutcomeBuried.
+	// unhandled or, with Config.DeadLetter, proceeds as for OutcomeBuried.
 	OutcomeGivenUp Outcome = "given_up"
 )
 
@@ -195,8 +196,8 @@ type AbandonedEvent struct {
 	Why error
 }
 
-// BuriedEvent says that a Consumer has stored a message as a dead letter and acks it, or that
-// it could not and requeues the message.
+// BuriedEvent says that a Consumer has stored a message as a dead letter and acks the message,
+// or that it has failed to and requeues the message.
 type BuriedEvent struct {
 	EventMeta
 	Topic, Channel string

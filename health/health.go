@@ -27,10 +27,10 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// Checker is what a probe asks. [nsq.Consumer] and [nsq.Group] are. Health returns nil, or an error that
-// says what is wrong. Joined errors are shown one by one. Health is called for each request,
-// on the goroutine of the request. So it must be safe for concurrent use, and return within
-// the probe's timeout.
+// Checker is what a probe asks. [nsq.Consumer] and [nsq.Group] are Checkers. Health returns
+// nil, or an error that says what is wrong. Joined errors are shown one by one. Health is
+// called for each request, on the goroutine of the request. So it must be safe for concurrent
+// use, and return within the probe's timeout.
 type Checker interface {
 	Health() error
 }

@@ -126,7 +126,7 @@ type BatchOptions = nsq.BatchOptions
 // Batcher packs messages that are published to one topic at about the same time into one command, MPUB.
 type Batcher = nsq.Batcher
 
-// BuriedEvent says that a Consumer has stored a message as a dead letter and acks it, or that it could not and requeues the message.
+// BuriedEvent says that a Consumer has stored a message as a dead letter and acks the message, or that it has failed to and requeues the message.
 type BuriedEvent = nsq.BuriedEvent
 
 // JSON is the [Codec] of package encoding/json.
@@ -193,7 +193,7 @@ type ContextHandlerFunc = nsq.ContextHandlerFunc
 // Counts say what became of messages.
 type Counts = nsq.Counts
 
-// DeadLetterPolicy says what a Consumer does with messages that cannot be handled: it publishes them to a topic of their own, as dead letters, instead of giving them up.
+// DeadLetterPolicy makes a Consumer keep messages that cannot be handled: it publishes them to a topic of their own, as dead letters, instead of dropping them.
 type DeadLetterPolicy = nsq.DeadLetterPolicy
 
 // DecodeError is the error of a [Typed] handler for a body that cannot be decoded.
@@ -313,7 +313,7 @@ const (
 	OutcomeAnswered = nsq.OutcomeAnswered
 	// the program acks it later: see Message.DisableAutoResponse
 	OutcomePending = nsq.OutcomePending
-	// OutcomeBuried: the Consumer publishes it as a dead letter, and acks it if that is stored.
+	// OutcomeBuried: the Consumer publishes it as a dead letter, and acks it if the dead letter is stored.
 	OutcomeBuried = nsq.OutcomeBuried
 	// OutcomeGivenUp: it was delivered more than max_attempts times.
 	OutcomeGivenUp = nsq.OutcomeGivenUp
