@@ -32,7 +32,7 @@ type flowFlags struct {
 
 // unlessSpending runs ack, which only queues a command, unless the spending flag is up, and
 // reports whether it did. While the flag is up, the run loop must send a lower RDY before
-// each ack, or nsqd sends a message for which no one has asked.
+// each ack, or nsqd sends a message that no Fetch has asked for.
 //
 // The lock orders acks and the flag. Without it:
 //

@@ -302,8 +302,8 @@ func (d *deliveryQueue) unclaimAll() {
 	}
 }
 
-// removeWaiting takes all messages out of the queue for which no worker or collector has
-// come, and returns them.
+// removeWaiting takes all messages out of the queue that no worker or collector has taken, and
+// returns them.
 func (d *deliveryQueue) removeWaiting() []*Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()

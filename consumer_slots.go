@@ -6,9 +6,9 @@ import (
 	"github.com/rdyhq/nsq/internal/sharing"
 )
 
-// slotUse reports what the Consumer does with its max_in_flight, on its run loop's
-// goroutine. It has adopted every ChangeMaxInFlight before the call, since the loop runs
-// events in order. slotUse returns false if the Consumer has stopped.
+// slotUse passes what the Consumer does with its max_in_flight to report, on the goroutine of
+// its run loop. By then the Consumer has adopted every ChangeMaxInFlight from before the call,
+// since the loop runs events in order. slotUse returns false if the Consumer has stopped.
 func (c *Consumer) slotUse(report func(sharing.Sample)) bool {
 	return c.post(func(now time.Time) { report(c.loop.slotUse(now)) })
 }

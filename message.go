@@ -64,8 +64,8 @@ type messageExtra struct {
 	taking *taking         // for hooks, of a message that was taken otherwise than by a Handler
 }
 
-// taking says when the program took a message otherwise than by a Handler, and with how many
-// others.
+// taking says when the program took a message by a loop, a Fetch or a batch handler, and how
+// many messages it took together.
 type taking struct {
 	at       time.Duration // on the Consumer's clock
 	messages int

@@ -53,7 +53,7 @@ type (
 	// Abandon ends a draining connection as soon as it has sent the acks that it
 	// already holds. It waits for no others.
 	Abandon struct{ ID ID }
-	// ReturnWaiting requeues the messages that nothing has taken.
+	// ReturnWaiting requeues the messages that wait without a taker.
 	ReturnWaiting struct{}
 	// Reply gives a waiting caller its result. If that is Failed, Err is the error
 	// that was passed to DialFailed; otherwise Err is nil.

@@ -91,8 +91,8 @@ const (
 type Config struct {
 	Flow  flow.Config // its MaxInFlight holds until SetMaxInFlight
 	Fleet fleet.Config
-	// Shared says that max_in_flight changes with what other Consumers need. Then it is no
-	// fault of the program's if it is low for a while, and FewSlots is never told.
+	// Shared says that max_in_flight changes with what other Consumers need. It may then be
+	// low for a while without a mistake in the program, so FewSlots is never told.
 	Shared bool
 }
 
@@ -112,7 +112,7 @@ type Machine struct {
 	paused      bool
 	takers      Takers
 	asking      bool      // there is no worker, and a caller asks for messages
-	returnAt    time.Time // when messages that nothing takes are requeued; zero: never
+	returnAt    time.Time // when messages without a taker are requeued; zero: never
 	polling     bool
 
 	phase    Phase

@@ -4,8 +4,7 @@ import "time"
 
 // Takers says what takes messages.
 type Takers struct {
-	// Workers is how many goroutines take messages on their own: they call handlers, or
-	// range over messages.
+	// Workers is how many goroutines call handlers or range over messages.
 	Workers int
 	// Messages is how many messages the workers can have at a time.
 	Messages int
@@ -13,14 +12,14 @@ type Takers struct {
 	Asking int
 }
 
-// takerGrace is how long messages that nothing takes wait before they are requeued. A loop
-// that ends and begins again should find the messages that its first run left: each requeue
+// takerGrace is how long messages wait without a taker before they are requeued. A loop that
+// ends and begins again should find the messages that its first run left, since each requeue
 // costs an attempt.
 const takerGrace = time.Second
 
 // SetTakers reports what takes messages from now on. While there is no worker, messages come
 // only if callers Ask for them. Without any taker no messages come, and those that wait are
-// requeued. The owner must call Sample for all open connections before.
+// requeued after takerGrace. The owner must call Sample for all open connections before.
 func (m *Machine) SetTakers(now time.Time, t Takers) {
 	m.takers, m.returnAt = t, time.Time{}
 	if m.phase != Active {
@@ -35,9 +34,9 @@ func (m *Machine) SetTakers(now time.Time, t Takers) {
 }
 
 // Ask lets n more messages come or, if n is negative, so many fewer, while there is no
-// worker. The owner must call Sample for all open connections before. If that is for a new
-// caller, it first calls SetTakers and carries out the commands. The Spending flag is up
-// then, so no ack that the samples do not show can follow an RDY that counts on them.
+// worker. The owner must call Sample for all open connections before. For a new caller it
+// first calls SetTakers and carries out the commands. Then the Spending flag is up, so no ack
+// that the samples do not show can follow an RDY that counts on them.
 func (m *Machine) Ask(now time.Time, n int) {
 	if m.phase == Active {
 		m.flow.Allow(now, n)
@@ -56,7 +55,7 @@ func (m *Machine) Spend(now time.Time, id ID, epoch uint32) {
 	}
 }
 
-// returnWaiting has messages requeued that nothing has taken for a while.
+// returnWaiting requeues messages that have waited for takerGrace without a taker.
 func (m *Machine) returnWaiting(now time.Time) {
 	if !m.returnAt.IsZero() && !now.Before(m.returnAt) {
 		m.returnAt = time.Time{}

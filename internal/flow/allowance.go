@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// An allowance takes the place of max_in_flight while nothing takes messages on its own
-// and callers ask for a number of them. It is how many more messages may come, over all
-// connections. A message that has come keeps no slot from others. It is a leftover, as
-// after a pause (see setAim), so that RDY, which is a ceiling on what is in flight, covers
-// it and what may still come.
+// An allowance takes the place of max_in_flight while no handler or loop takes messages and
+// callers ask for a number of them. It is the number of messages that may still come, over
+// all connections. Messages that have come take nothing from it. They are leftovers, as
+// after a pause (see setAim): RDY is a ceiling on what is in flight, so it covers them and
+// the messages that may still come.
 //
-// The allowance is never exceeded, whichever nsqds have the messages:
+// No more messages come than the allowance says, whichever nsqds have them:
 //
-//  1. Messages that come lower it when they are sampled. Until then they hold the slots
-//     that brought them, and grant gives those to no one else.
+//  1. Messages that come lower the allowance when they are sampled. Until then they hold the
+//     slots that brought them, and grant gives those slots to no other connection.
 //  2. An ack would let nsqd send one more message by the same RDY. So the owner calls Spend
 //     before each ack, and sends the lower RDY first.
 //  3. When callers give up, Allow takes what they have not received out of the allowance.
-//     Messages that are on the way by then still come, and no others.
+//     Messages that nsqd has sent by then still come, and no others.
 type allowance struct {
 	on      bool
 	left    int        // messages that may still come
 	lowered []Decision // RDYs that Spend has lowered, for Take
 }
 
-// SetAllowing begins or ends a time in which messages come by allowance only. It begins
-// with none. The owner must call Sample for all connections before it begins one.
+// SetAllowing begins or ends a time in which messages come by allowance only. The allowance
+// is 0 at first. The owner must call Sample for all connections before that.
 func (m *Machine) SetAllowing(now time.Time, on bool) {
 	a := &m.allowance
 	if on == a.on {
@@ -58,8 +58,8 @@ func (m *Machine) resetLeftovers() {
 	}
 }
 
-// Allow lets n more messages come or, if n is negative, so many fewer. It does nothing
-// unless messages come by allowance. The owner must call Sample for all connections
+// Allow changes the allowance by n, which may be negative, but not to below 0. It does
+// nothing unless messages come by allowance. The owner must call Sample for all connections
 // before it lowers the allowance.
 func (m *Machine) Allow(now time.Time, n int) {
 	if a := &m.allowance; a.on {
@@ -139,8 +139,8 @@ func (m *Machine) lookForMessages(now time.Time) {
 	}
 }
 
-// found reports whether messages come by allowance, and some connection has had one lately.
-// Then the others get one slot each.
+// found reports whether messages come by allowance and some connection has had one lately.
+// Then connections without messages get one slot each.
 func (m *Machine) found() bool {
 	return m.allowance.on && slices.ContainsFunc(m.conns, func(c *conn) bool { return c.use != idle && !c.draining })
 }

@@ -1,27 +1,28 @@
-// Package sharing shares the max_in_flight of a Group over those of its Consumers that
-// have a weight. It decides which max_in_flight each of them has.
+// Package sharing shares the max_in_flight of a Group among those of its Consumers that
+// have a weight: it decides the max_in_flight of each.
 //
 // It is pure: events and the time go in, decisions come out. It reads no clock, starts no
 // goroutine and does no I/O. It is not safe for concurrent use.
 //
 // # How it works
 //
-// A slot is the right to have one message in flight. Every Consumer, here a member, has a
-// need: the number of slots that it can use, as looks have found it. split.go turns needs
-// and weights into wants, the numbers of slots that members should have. Take turns wants
-// into decisions.
+// A slot is the right to have one message in flight. A member is one of the Consumers. Its
+// need is the number of slots that it can use, as measured by looks. split.go turns needs and
+// weights into wants: the numbers of slots that members should have. Take turns wants into
+// decisions.
 //
 // A decrease is sent at once. Other members get the slots that it frees only when the
-// Consumer has adopted it, nsqd must have seen it, and the messages in flight above it have
-// been acked, requeued or expired. So the sum of what the members may have in flight never
-// exceeds the slots.
+// Consumer has adopted it, nsqd must have seen the lower RDY, and the messages in flight
+// above it have been acked, requeued or expired. So the members together never have more
+// messages in flight than there are slots.
 //
-// Package flow, which shares a Consumer's slots over its connections, is no fit: a
-// connection shows within 25 ms whether its nsqd has messages, but a Consumer needs that
-// long for each of its nsqds, and flow knows neither weights nor strict priority.
+// Package flow shares a Consumer's slots among its connections. It is not used here, because
+// it knows neither weights nor strict priority, and because a look takes longer: a connection
+// shows within 25 ms whether its nsqd has messages, but a Consumer needs that long for each
+// of its nsqds.
 //
-// The owner samples all members when Next is due or a member was added, drained or removed.
-// Then it calls Tick and Take, and carries out the decisions in the order returned.
+// The owner samples all members when Next is due or when a member was added, drained or
+// removed. Then it calls Tick and Take, and carries out the decisions in the order returned.
 package sharing
 
 import (
@@ -37,10 +38,10 @@ const (
 	// settleTime is the least time after which a decrease has an effect: flow keeps the
 	// slots of a connection for 10 ms after it.
 	settleTime = 12 * time.Millisecond
-	// A connection with that part of its RDY in use counts as using all of it, and a member
-	// with that part of its slots at its connections as having all of them there.
+	// A connection that uses this part of its RDY counts as using all of it, and a member
+	// that has this part of its slots at its connections as having all of them there.
 	fullLoad = 0.85
-	// A member whose slots were used that often between two looks is too fast for a look to
+	// A member that used each slot this often between two looks is too fast for a look to
 	// find its messages in flight.
 	fastPerSlot = 2
 	// maxSlots is more than any Group can use. It keeps sums from overflowing where an int
@@ -64,7 +65,8 @@ type Decision struct {
 type Member struct {
 	Weight int // at least 1
 	Limit  int // most slots; 0: no limit
-	// Strict keeps all slots from members of lower weight while this one has messages.
+	// Strict keeps all slots from members of lower weight while this one uses all of its
+	// slots and has more messages.
 	Strict bool
 }
 
@@ -74,7 +76,8 @@ type Conn struct {
 	Peak          int // the largest InFlight since the last Sample
 }
 
-// Sample tells what a Consumer does with its slots. It has adopted all decisions so far.
+// Sample tells what a Consumer does with its slots. The Consumer has adopted all decisions so
+// far.
 type Sample struct {
 	Held     int    // most messages that can be in flight unless an RDY rises
 	Received uint64 // messages since the member was added
@@ -89,7 +92,7 @@ type member struct {
 
 	granted int // max_in_flight last decided
 	held    int // slots that no other member may have: at least granted
-	want    int // slots that it should have
+	want    int // slots that it should have, by the last plan
 
 	sample   Sample
 	received uint64  // as of the last look

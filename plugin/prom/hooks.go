@@ -7,7 +7,8 @@ import (
 )
 
 // Hooks returns the hooks that count handled and abandoned messages, dead letters, publishes,
-// dials and lookups. Add them once to each Config, to as many Configs as there are. They do not block.
+// dials and lookups. Add them once to each Config, to as many Configs as there are. They do
+// not block.
 func (m *Metrics) Hooks() nsq.Hooks {
 	return nsq.Hooks{
 		Connected: m.connected,
