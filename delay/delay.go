@@ -2,9 +2,8 @@
 //
 //	err := delay.Publish(ctx, producer, "reminders", time.Now().Add(12*time.Hour), body)
 //
-// [Publish] publishes to a topic of its own, reminders.delayed, in which messages wait. A
-// relay, which must run somewhere, moves each one to the topic reminders when its time has
-// come:
+// [Publish] publishes to another topic, reminders.delayed, in which messages wait. A relay,
+// which must run somewhere, moves each message to the topic reminders when its time has come:
 //
 //	relay, err := delay.NewRelay("reminders", producer, config)
 //	...
@@ -12,48 +11,49 @@
 //	...
 //	err = relay.Run(ctx)
 //
-// Consumers of reminders notice nothing of this: they get the message as if it had just been
-// published. No message is lost if nsqd, the relay or the destination is restarted, or is
-// down for a while: the time is part of the message.
+// Consumers of reminders notice nothing: they get the message as if it had just been
+// published. The time is part of the message, so it does not matter if nsqd, the relay or the
+// destination is restarted or is down for a while. Only a crash of nsqd costs messages: see
+// Limits.
 //
 // # Short delays
 //
 // [nsq.Producer.DeferredPublishContext] needs no relay, but nsqd allows it no delay over its
 // max-req-timeout, an hour by default. nsqd also forgets the delay when it restarts, or when
-// its memory queue is full: it then delivers the message at once. Use Publish for shorter
-// delays too if a message must not come early.
+// its memory queue is full: it then delivers the message at once. If a message must not come
+// early, use Publish for short delays as well.
 //
 // # How messages wait
 //
 // The relay is a Consumer of the channel "relay". It requeues a message until its time has
-// come, for at most ten minutes at a time. In between, the message waits in nsqd. It is not
-// in flight, and counts neither against max_in_flight nor in the depth of the channel, but as
-// deferred. Only this channel sees the requeues.
+// come, for at most ten minutes at a time. Between these requeues the message waits in nsqd as
+// deferred: it is not in flight, and counts neither against max_in_flight nor in the depth of
+// the channel. No other channel sees the requeues.
 //
-// A message normally reaches its destination within a second after its time, and never before
-// it, by the relay's clock. It is late if no relay runs, if the destination is down, if
-// max_in_flight is less than the number of nsqds, or, by up to 5 s, if the channel is new. After
-// the relay's clock was set forward, messages may come up to ten minutes late; after nsqd's
-// clock was set back, by as much as that.
+// By the relay's clock, a message normally reaches its destination within a second after its
+// time, and never before it. It is late if no relay runs, if the destination is down, if
+// max_in_flight is less than the number of nsqds, or, by up to 5 s, if the channel is new. If
+// the relay's clock is set forward, messages may be up to ten minutes late. If nsqd's clock is
+// set back, they may be late by as much.
 //
 // # Limits
 //
-//   - Messages that wait are in nsqd's memory, bodies included. When nsqd is shut down it
-//     writes them to disk. If it crashes or is killed they are lost, as are those that are in
-//     flight or in its memory queue.
-//   - A message may be delivered twice, as any message of NSQ: if the relay learns too late,
-//     or never, that the destination has it.
-//   - A message cannot be taken back, and messages with the same time may change their order.
+//   - nsqd keeps messages that wait in memory, bodies included. It writes them to disk when it
+//     is shut down. If it crashes or is killed they are lost, as are those that are in flight
+//     or in its memory queue.
+//   - A message may be delivered twice, as any message of NSQ may: if the relay learns too
+//     late, or never, that the destination has it.
+//   - A message cannot be withdrawn, and messages with the same time may change their order.
 //   - nsqd's max-msg-size and the Producer's max_msg_size apply to the body together with
 //     about 150 bytes of headers.
 //
 // # Envelopes
 //
 // While a message waits, its body is in an envelope: see package envelope. The relay takes it
-// out again, so a body that is an envelope itself stays as it is. If the [nsq.Publisher] that
-// is given to Publish adds headers, such as [nsq.SealPublisher], the destination gets them as
-// well, as if the message had been published to it directly. So the relay itself needs a
-// Publisher that adds none, or the headers are there twice, in two envelopes.
+// out again, so a body that is an envelope itself stays as it is. If Publish gets an
+// [nsq.Publisher] that adds headers, such as [nsq.SealPublisher], the destination gets these
+// headers as if the message had been published to it directly. So give the relay a Publisher
+// that adds none. Otherwise messages arrive in two envelopes.
 package delay
 
 import (
@@ -76,11 +76,11 @@ const (
 )
 
 // Topic returns the name of the topic in which the messages for a topic wait: the topic's name
-// and ".delayed". A name over 56 characters is cut, because nsqd allows 64 in all, and a hash
-// of the whole name is put in the place of what is cut off.
+// and ".delayed". nsqd allows 64 characters in all. If the topic's name has over 56, its end is
+// replaced with a hash of the whole name.
 //
-// It fails if the name is invalid, or that of an ephemeral topic, which keeps no message for
-// later.
+// Topic fails if the name is invalid, or if the topic is ephemeral: nsqd does not keep its
+// messages.
 func Topic(topic string) (string, error) {
 	switch {
 	case !nsq.IsValidTopicName(topic):
@@ -102,8 +102,9 @@ func Topic(topic string) (string, error) {
 // message. If the time is not in the future, Publish publishes to the topic itself, without
 // a relay.
 //
-// p may be any [nsq.Publisher], and publish to any nsqd whose topic [Topic] a relay consumes.
-// The body may be changed as soon as the call returns.
+// p may be any [nsq.Publisher], and may publish to any nsqd whose topic [Topic] a relay
+// consumes. Publish may be called from any goroutine if p's methods may. The body may be
+// changed as soon as the call returns.
 //
 // Publish fails, before anything is sent, if Topic does, if the body is empty, which nsqd
 // would refuse when the message is due, or if the time is after the year 9999. Its other

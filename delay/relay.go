@@ -25,35 +25,35 @@ const (
 	retryWithin = 15 * time.Second
 )
 
-// NewRelay returns a Consumer that moves messages of [Publish] to their topic when they are
-// due, and publishes them there through a Publisher. The caller connects the Consumer to all
-// nsqds that Publish may use, best through nsqlookupd, and runs and stops it like any other.
-// Stop it before the Publisher. The Consumer has its handler already, and hooks, middleware
-// and metrics may be added.
+// NewRelay returns a Consumer that publishes messages of [Publish] to their topic when they are
+// due, through a Publisher. The caller connects the Consumer to all nsqds that Publish may
+// use, best by nsqlookupd, and runs and stops it like any other. Stop it before the Publisher.
+// The Consumer has its handler already. The caller may add hooks, middleware and metrics.
 //
 // Each topic needs a relay of its own. Any number of processes may run one for the same
-// topic: they share the messages, and a message waits on if one of them stops.
+// topic: they share the messages, and if one of them stops, its messages wait on.
 //
-// The config is copied. Its max_in_flight says how many messages are published at once, since
-// there are as many handlers; set it to at least the number of nsqds. These options are
-// replaced:
+// The config is copied. Its max_in_flight is also the number of handlers, and so of messages
+// that are published at once. Set it to at least the number of nsqds. The copy has other
+// values for these options:
 //
 //   - max_attempts is unlimited: each requeue is an attempt.
-//   - sample_rate is 0: nsqd would discard messages.
-//   - DeadLetter.After is unlimited, too: a destination that is down makes no dead letters.
+//   - sample_rate is 0: otherwise nsqd would discard messages.
+//   - DeadLetter.After is unlimited as well: an outage of the destination makes no dead
+//     letters.
 //   - backoff_policy is adaptive: with the other one, messages that wait would hold up those
 //     that are due.
 //   - max_backoff_duration and max_requeue_delay are at most 15 s, so that messages flow soon
 //     after the destination is back.
 //
 // Requeues are not logged, and hooks see them as [nsq.OutcomeAnswered]. A message is acked
-// only once the Publisher has returned nil. If it fails, or takes more than half of the
-// message's lease, the error is logged and the message is published again later. It may then
-// have two copies.
+// only once the Publisher has returned nil. If the Publisher fails, or takes more than half of
+// what is left of the message's lease, the error is logged and the message is published again
+// later. It may then arrive twice.
 //
-// A message that Publish did not make, or that is for another topic, is logged as an error
-// and becomes a dead letter if [nsq.Config.DeadLetter] is set. Otherwise it is requeued again
-// and again. To get rid of it, consume the channel with a program that acks it.
+// A message that Publish did not make, or that is for another topic, is logged as an error. It
+// becomes a dead letter if [nsq.Config.DeadLetter] is set. Otherwise it is requeued again and
+// again: to get rid of it, consume the channel with a program that acks it.
 //
 // NewRelay fails if [Topic] or [nsq.NewConsumer] does. It panics if the Publisher is nil, and
 // if the config was not made by [nsq.NewConfig].
@@ -118,8 +118,8 @@ func hop(wait time.Duration) time.Duration {
 	return (min(wait, longestHop) + time.Millisecond - 1).Truncate(time.Millisecond)
 }
 
-// half returns a context that leaves half of the time to the deadline for the requeue. If a
-// publish took all of the lease, the requeue would come too late.
+// half returns a context for a publish that ends after half of the time to the deadline of
+// ctx. If the publish took all of the lease, the requeue would come too late.
 func half(ctx context.Context) (context.Context, context.CancelFunc) {
 	end, ok := ctx.Deadline()
 	if !ok {
@@ -146,9 +146,9 @@ type delayed struct {
 
 var errNotDelayed = errors.New("message was not published by delay.Publish")
 
-// open takes apart what Publish has made. It removes only what Publish has added: a Publisher
-// may have added headers to the envelope, or put it into another one, and whatever it adds to
-// other messages should reach the destination.
+// open takes a message of Publish apart. It removes only what Publish has added. A Publisher may
+// have added headers to the envelope, or put it into another one. The destination should get
+// them as it does with other messages of that Publisher.
 func open(data []byte) (delayed, error) {
 	h, body, ok := envelope.Open(data)
 	outer := 0 // the length of the headers of envelopes around that of Publish
@@ -170,7 +170,7 @@ func open(data []byte) (delayed, error) {
 }
 
 // withHeaders adds headers to a body. If the body is an envelope, it adds them to that, as the
-// Publisher has done which added them to the envelope of Publish.
+// Publisher did with the envelope of Publish.
 func withHeaders(added envelope.Header, body []byte) []byte {
 	if len(added) == 0 {
 		return body
