@@ -13,8 +13,8 @@ import (
 	"github.com/rdyhq/nsq/middleware/internal/lease"
 )
 
-// ErrBusy is why [Concurrency] or [ByKey] did not call the handler: no other handler
-// returned in time. It comes wrapped in an [nsq.RetryAfter] without delay.
+// ErrBusy is why [Concurrency] or [ByKey] did not call the handler: no other call returned in
+// time. It comes wrapped in an [nsq.RetryAfter] without delay.
 var ErrBusy = errors.New("too many handlers at work")
 
 // Concurrency returns a middleware that lets at most n calls of handlers run at the same
@@ -22,8 +22,8 @@ var ErrBusy = errors.New("too many handlers at work")
 // use [nsq.Consumer.AddConcurrentHandlers] instead, which holds no messages back.
 //
 // Messages wait in turn, for no more than half of what is left of their leases. After that
-// nsqd delivers them again at once. A handler that acks after it has returned counts until it
-// returns.
+// nsqd delivers them again at once. A handler counts until it returns, even if its message is
+// acked later.
 //
 // Concurrency panics if n is below 1.
 func Concurrency(n int) nsq.Middleware {
@@ -44,10 +44,10 @@ func Concurrency(n int) nsq.Middleware {
 // messages of a key are handled at once, in this process. Messages with the key "" are not held
 // back. Two keys share their n calls if their 64-bit hashes are the same.
 //
-// A message that waits holds a goroutine of its Consumer. So if many messages have one key,
-// others wait as well: give the Consumer more handlers than one key can have waiting. Messages
-// wait in turn, for no more than half of what is left of their leases. After that nsqd delivers
-// them again at once. NSQ promises no order, and neither does ByKey.
+// Messages wait in turn, for no more than half of what is left of their leases. After that nsqd
+// delivers them again at once. NSQ promises no order, and neither does ByKey. A message that
+// waits holds a goroutine of its Consumer. So if many messages have one key, others wait as
+// well: give the Consumer more handlers than there can be messages waiting for one key.
 //
 // key is called once for each message, by several goroutines at a time. ByKey panics if n is
 // below 1 or key is nil.
@@ -66,8 +66,8 @@ func ByKey(n int, key func(*nsq.Message) string) nsq.Middleware {
 	}
 }
 
-// keyed has the slots of those keys that messages in hand have. So there are never more
-// than goroutines that call handlers. Hashes stand for keys, which may be long.
+// keyed has the slots of the keys of messages in hand. So it never has more keys than there
+// are goroutines that call handlers. Hashes stand for keys, which may be long.
 type keyed struct {
 	n    int
 	seed maphash.Seed
@@ -98,7 +98,7 @@ func (k *keyed) handle(next nsq.Handler, m *nsq.Message, key string) error {
 	return next.HandleMessage(m)
 }
 
-// join returns the slots of a key, which stay until all who joined have left.
+// join returns the slots of a key, which stay until every message that joined has left.
 func (k *keyed) join(hash uint64) *keySlots {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -12,12 +12,13 @@
 //		retry.New(),
 //	)
 //
-// This is the order to use them in, the first being the outermost.
+// Use them in this order. The first one is the outermost.
 //
-// While a middleware waits it holds a message, whose lease runs, and one of the Consumer's
-// goroutines. So it waits for no more than half of what is left of the lease, and the handler
-// has the rest. After that it has nsqd deliver the message again, by [nsq.RetryAfter], which
-// does not back off. Each delivery counts as an attempt: see max_attempts of [nsq.Config].
+// A middleware that waits holds a message, whose lease runs, and one of the Consumer's
+// goroutines. So it waits for no more than half of what is left of the lease: the rest is for
+// the handler. If that is not enough, it returns an [nsq.RetryAfter]: nsqd delivers the
+// message again, and the Consumer does not back off. Each delivery counts as an attempt: see
+// max_attempts of [nsq.Config].
 //
 // Any number of handlers and Consumers may share a middleware, except one of package breaker,
 // which is made for one Consumer.

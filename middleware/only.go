@@ -2,8 +2,9 @@ package middleware
 
 import "github.com/rdyhq/nsq"
 
-// Only returns a middleware that passes on the messages for which keep returns true. It acks
-// all others, which no handler sees. Only panics if keep is nil.
+// Only returns a middleware that passes on the messages for which keep returns true, and acks
+// all others without calling the handler. keep is called by several goroutines at a time. Only
+// panics if keep is nil.
 //
 // All messages of the channel still travel to the Consumer. If most are of no interest,
 // publish the others to a topic of their own.

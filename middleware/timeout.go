@@ -22,12 +22,12 @@ func (e *TimeoutError) Error() string { return fmt.Sprintf("handler took longer 
 func (e *TimeoutError) Unwrap() error { return context.DeadlineExceeded }
 
 // Timeout returns a middleware that ends the handler's context after d, with a
-// [*TimeoutError] as its cause. The handler must watch its context: Timeout does not return
-// before it. If it returns nil all the same, the message is acked.
+// [*TimeoutError] as its cause. The handler must watch its context, because Timeout waits until
+// it returns. If it returns nil after the timeout, the message is acked.
 //
 // The context still ends with the message's lease, connection or Consumer. The cause is then
 // that of [nsq.Message.Context], not a TimeoutError. If the context has ended and the handler
-// returns an error, Timeout returns an error that wraps both the cause and the handler's.
+// returns an error, Timeout returns an error that wraps both the cause and the handler's error.
 //
 // Timeout panics if d is not above 0.
 func Timeout(d time.Duration) nsq.Middleware {
@@ -44,8 +44,8 @@ func Timeout(d time.Duration) nsq.Middleware {
 	}
 }
 
-// explain returns err together with the reason for which ctx ended before. If that was an
-// ack by the handler, there is no reason to tell.
+// explain returns err together with the reason why ctx has ended. If the handler has acked, it
+// returns err as it is.
 func explain(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	if err == nil || cause == nil || cause == context.Canceled || errors.Is(err, cause) { //nolint:errorlint // a reason may wrap it
@@ -54,9 +54,9 @@ func explain(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", cause, err)
 }
 
-// withTimeout is context.WithTimeoutCause, and counts the time even if the parent's deadline
-// is earlier. Package context sets no timer then. But the deadline of a message is not the
-// last word: the lease goes on if the handler touches the message.
+// withTimeout is context.WithTimeoutCause, but sets a timer even if the parent's deadline is
+// earlier, which package context does not. A message's deadline is not final: the lease goes
+// on if the handler touches the message.
 func withTimeout(parent context.Context, timedOut *TimeoutError) (context.Context, context.CancelFunc) {
 	end, ok := parent.Deadline()
 	if !ok || time.Until(end) >= timedOut.Timeout {

@@ -1,4 +1,4 @@
-// Package breaker stops calling a handler that keeps failing, by the circuit breaker of
+// Package breaker stops calling a handler that keeps failing, with the circuit breaker of
 // github.com/failsafe-go/failsafe-go.
 package breaker
 
@@ -20,18 +20,19 @@ import (
 // breaker allows it.
 //
 // A message that meets an open breaker is requeued, which costs one of its max_attempts. So an
-// open breaker also keeps messages from coming: New sets max_in_flight of c to 0, and only the
-// messages in hand are requeued, with what is left of the breaker's delay. When the delay is
-// over, max_in_flight is 1: messages come one at a time, until the breaker closes and
-// max_in_flight is what it was. For that New uses [nsq.Consumer.ChangeMaxInFlight], which the
-// program should not use while the breaker is open. [nsq.Consumer.Pause] is left to the program.
+// open breaker also keeps messages from coming: the middleware sets max_in_flight of c to 0,
+// and only the messages in hand are requeued, with what is left of the breaker's delay. When
+// the delay is over, it sets max_in_flight to 1, so that messages come one at a time. When the
+// breaker closes, it restores max_in_flight. It uses [nsq.Consumer.ChangeMaxInFlight], which
+// the program should not call while the breaker is not closed. [nsq.Consumer.Pause] is left to
+// the program.
 //
-// The breaker records nil as a success, and a panic as a failure. Of other errors its builder
-// says what is a failure: by default all are. It does not record what says nothing about whether
-// things go well: an error of a handler that has decided about its message
-// ([nsq.Message.Decided]), or whose context ended with the connection to nsqd or the stop of the
-// Consumer. If the breaker is half-open, these count as a success, because each try must have a
-// result.
+// The breaker records nil as a success, and a panic as a failure. Which other errors are
+// failures, its builder says: by default all are. Some errors say nothing about whether things
+// go well, and are not recorded: those of a handler that has decided about its message
+// ([nsq.Message.Decided]), and those of a handler whose context ended with the connection to
+// nsqd or with the stop of the Consumer. While the breaker is half-open, they count as
+// successes, because each try must have a result.
 //
 // Errors still make the Consumer back off. To leave that to the breaker, set
 // max_backoff_duration to 0.
@@ -83,12 +84,12 @@ func (g *gate[R]) handle(next nsq.Handler, m *nsq.Message) error {
 	return err
 }
 
-// poll is how often a message that waits for the result of another asks for it.
+// poll is how often a message that waits for the results of others asks for a permit.
 const poll = 100 * time.Millisecond
 
 // permitted reports whether the handler may be called. While the breaker is half-open and
-// other messages are being tried, it waits. If it did not, messages would be requeued one
-// after the other until those are done.
+// other messages are being tried, it waits, for at most half of what is left of the lease. If
+// it did not wait, messages would be requeued one after the other until those tries end.
 func (g *gate[R]) permitted(ctx context.Context) bool {
 	for left := lease.Half(ctx); ; left -= poll {
 		switch {
@@ -112,7 +113,7 @@ func (g *gate[R]) record(m *nsq.Message, err error) {
 	}
 }
 
-// interrupted reports whether a handler's context ended for reasons that are not its own.
+// interrupted reports whether a handler's context ended with the connection or the Consumer.
 func interrupted(ctx context.Context) bool {
 	cause := context.Cause(ctx)
 	return errors.Is(cause, nsq.ErrConnectionLost) || errors.Is(cause, nsq.ErrStopped)
@@ -174,8 +175,8 @@ func (g *gate[R]) adjustAfter(d time.Duration) {
 	}
 }
 
-// awaitQuiet waits until the Consumer has sent RDY 0 over all connections, which takes it well
-// under a millisecond, or for a tenth of a second.
+// awaitQuiet waits until the Consumer has sent RDY 0 over all connections, but for no more than
+// a tenth of a second. The Consumer needs well under a millisecond.
 func (g *gate[R]) awaitQuiet() {
 	for range 100 {
 		ready := slices.ContainsFunc(g.c.Snapshot().Connections, func(conn nsq.ConnectionSnapshot) bool {

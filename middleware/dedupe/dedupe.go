@@ -1,5 +1,6 @@
-// Package dedupe has each message handled successfully at most once within a time. NSQ delivers
-// at least once, and a publisher may publish again what has arrived: duplicates are normal.
+// Package dedupe keeps duplicates from handlers: of the messages with the same key, it lets a
+// handler succeed with one, and acks the others for some time. Duplicates are normal: NSQ
+// delivers at least once, and a publisher may publish again a message that has arrived.
 package dedupe
 
 import (
@@ -34,26 +35,27 @@ const (
 // for each message, by several goroutines at a time. A message with the key "" is passed on
 // without a look at the Store. Messages of different topics or channels never have the same key.
 //
-//  1. New claims the key for as long as the message's lease can last. If it is claimed for
-//     another message, this one is requeued until that claim ends ([ErrClaimed]), not acked: the
-//     other one may fail. If a message with the key was handled, this one is acked.
-//  2. If the handler succeeds, New commits the key and then has the message acked. A crash
-//     between the two does no harm: the message comes again and is acked.
-//  3. If the handler fails, panics, or returns any error, New releases the key, so that the next
-//     delivery reaches the handler. If the process crashes, the claim stays, but the next
+//  1. The middleware claims the key for as long as the message's lease can last. If the key is
+//     claimed for another message, this one is not acked, because the other one may fail: it is
+//     requeued until that claim ends ([ErrClaimed]). If a message with the key was handled,
+//     this one is acked.
+//  2. If the handler succeeds, the middleware commits the key, and then the message is acked. A
+//     crash between the two does no harm: the message comes again and is acked.
+//  3. If the handler returns an error or panics, the middleware releases the key, so that the
+//     next delivery reaches the handler. If the process crashes, the claim stays, but the next
 //     delivery of the same message takes it over.
 //
-// A handler that acks, or calls [nsq.Message.DisableAutoResponse], is heeded: the key is
-// committed by Finish and released by Requeue, which then wait for the Store. Acks must be of
-// the message that the handler was given.
+// If the handler acks the message itself, or calls [nsq.Message.DisableAutoResponse], Finish
+// commits the key and Requeue releases it. Both then wait for the Store, for up to 5 s. The
+// handler must call them on the message that it was given.
 //
 // If the Store fails to claim, the message is requeued and the Consumer backs off. If it fails to
-// commit or release, that is logged as a warning by the logger of [nsq.LoggerFromContext], and
-// duplicates may be handled, or wait until the claim ends.
+// commit or release, the logger of [nsq.LoggerFromContext] logs a warning, and duplicates may be
+// handled, or wait until the claim ends.
 //
 // A handler must end with its context. If it goes on after the lease, the next delivery may be
-// handled at the same time. A handler that touches its message should leave that to auto_touch,
-// which the claim takes into account.
+// handled at the same time. To extend leases, use auto_touch, which the claim takes into account,
+// and not [nsq.Message.Touch].
 //
 // New panics if an argument is nil.
 func New(store Store, key func(*nsq.Message) string) nsq.Middleware {

@@ -8,7 +8,7 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// State is what a [Store] says about a key that a message would like to claim.
+// State is what a [Store] says about a key that is to be claimed for a message.
 type State int
 
 // The states of a key.
@@ -19,29 +19,30 @@ const (
 )
 
 // Store remembers keys. Its methods are called by several goroutines at the same time. Each
-// must be atomic, also against other processes that share the Store.
+// must be atomic, also towards other processes that share the Store.
 //
-// With Redis, Claim is a SET with NX, GET and PX, which returns what was there: nothing, the
-// owner of a claim, which PTTL says more about, or a mark that no owner has. Commit is a SET of
-// that mark with PX. Release is a script that deletes the key if the owner is still there. With a
-// database it is a table with the key, the owner or NULL, and the time until which the row holds.
+// With Redis, Claim is a SET with NX, GET and PX. It returns the value that was there: none, the
+// owner of a claim, whose time left PTTL returns, or a mark that no owner has. Commit is a SET of
+// that mark with PX. Release is a script that deletes the key if the owner is still its value.
+// With a database the Store is a table with the key, the owner or NULL, and the time until which
+// the row holds.
 type Store interface {
-	// Claim claims a key for an owner, for as long as given, and returns Claimed. It also does
+	// Claim claims a key for an owner, for the given length, and returns Claimed. It also does
 	// so if the owner has claimed the key before, and if an earlier claim of another owner, or
 	// what Commit recorded, is no longer valid. Otherwise it changes nothing and returns Done,
-	// or Busy and for how long the claim still holds. ctx ends with the message's lease.
+	// or Busy and how long the claim still holds. ctx ends with the message's lease.
 	Claim(ctx context.Context, key, owner string, length time.Duration) (state State, left time.Duration, err error)
 
-	// Commit records that a message with this key was handled, whoever has claimed the key by
-	// now. The Store says for how long that is remembered.
+	// Commit records that a message with this key was handled, even if another owner has
+	// claimed the key by now. The Store decides for how long it remembers that.
 	Commit(ctx context.Context, key, owner string) error
 
 	// Release ends the claim of this owner, if there is one.
 	Release(ctx context.Context, key, owner string) error
 }
 
-// Memory is a [Store] in the memory of this process. It knows nothing of messages that other
-// processes handle, and forgets all when the process ends.
+// Memory is a [Store] in the memory of this process. It does not know which messages other
+// processes handle, and forgets everything when the process ends.
 type Memory struct {
 	window time.Duration
 	keys   *otter.Cache[string, record]
@@ -54,8 +55,8 @@ type record struct {
 	until time.Time
 }
 
-// NewMemory returns a Memory that remembers for the time of window that a message was handled.
-// It has room for so many keys of handled messages; beyond that it forgets some earlier. So size
+// NewMemory returns a Memory that remembers for the length of window that a message was handled.
+// It has room for size keys of handled messages; beyond that it forgets some earlier. So size
 // should be at least the number of messages within a window. Claims take no room.
 //
 // NewMemory panics if window or size is not above 0.
@@ -114,5 +115,6 @@ func (s *Memory) Release(_ context.Context, key, owner string) error {
 }
 
 // Close ends the goroutine that removes keys whose time is over. Call it when no handler uses
-// the Memory any more. Without Close it ends some time after the program has dropped the Memory.
+// the Memory any more. Without Close the goroutine ends some time after the program has dropped
+// the Memory.
 func (s *Memory) Close() { s.keys.StopAllGoroutines() }

@@ -1,6 +1,7 @@
 // Package failsafe calls handlers through policies of github.com/failsafe-go/failsafe-go:
 // bulkheads, adaptive limiters, hedges, fallbacks, or several of them combined. For retries,
-// circuit breakers and rates the packages beside it know more about NSQ.
+// circuit breakers and rates use packages retry, breaker and throttle, which know more about
+// NSQ.
 package failsafe
 
 import (
@@ -16,18 +17,19 @@ import (
 )
 
 // New returns a middleware that calls handlers through these policies. The first one is the
-// outermost, as with failsafe-go's With. Policies hear a handler's error and no result.
+// outermost, as with failsafe-go's With. Policies see a handler's error, and no result value.
 //
-// If a call of the handler returns nil, the message is acked, whatever policies make of it. If
-// the handler decides about its message ([nsq.Message.Decided]), policies hear of a success,
-// and the handler's verdict stands. Otherwise the result is that of the policies. So if a policy
-// turns a message away, the message is requeued and the Consumer backs off, as after a failure of
-// the handler, and it costs an attempt. A fallback that returns no error has the message acked.
+// If a call of the handler returns nil, the message is acked, whatever the policies return. If
+// the handler decides about its message ([nsq.Message.Decided]), policies see a success, and
+// the handler's decision stands. Otherwise the policies decide. If a policy turns a message
+// away, the Consumer requeues the message and backs off, as after a failure of the handler, and
+// the delivery costs an attempt. If a fallback returns no error, the message is acked.
 //
 // Each call has a context that ends with the policy's timeout or hedge, and a copy of the
-// message. New returns when all calls have returned, those that lost against a hedge included:
-// with the message acked, nothing should work on it any more. So a handler must watch its
-// context. A panic is an [*nsq.PanicError] for policies, and goes on if they return it.
+// message. The middleware returns when all calls have returned, those that lost against a hedge
+// included: once the message is acked, nothing should work on it any more. So a handler must
+// watch its context. Policies see a panic as an [*nsq.PanicError]. If they return that error,
+// the middleware panics with it.
 //
 // New panics if a policy is nil.
 func New(policies ...failsafego.Policy[any]) nsq.Middleware {

@@ -1,5 +1,6 @@
-// Package retry calls a handler again that failed, by github.com/cenkalti/backoff. It is for
-// blips that are over in a second: nsqd hears nothing of them, and they cost no attempt.
+// Package retry calls a handler again after a failure, with the waits of
+// github.com/cenkalti/backoff. It is for blips that are over in a second: nsqd does not hear
+// of them, and they cost no attempt.
 package retry
 
 import (
@@ -21,8 +22,8 @@ type policy struct {
 	waits func() backoff.BackOff
 }
 
-// Tries sets how often a handler is called for one delivery at most. The default is 3. Tries
-// panics if n is below 1.
+// Tries sets the largest number of calls of the handler for one delivery. The default is 3.
+// Tries panics if n is below 1.
 func Tries(n int) Option {
 	if n < 1 {
 		panic(fmt.Sprintf("%d tries: want 1 or more", n))
@@ -30,10 +31,10 @@ func Tries(n int) Option {
 	return func(p *policy) { p.tries = n }
 }
 
-// Waits sets how long to wait between tries. The function is called once for each message, by
-// several goroutines at a time, and must return a BackOff of its own each time: a BackOff has
-// state. The default is an exponential one that begins with about 100 ms and doubles. Waits
-// panics if the function is nil.
+// Waits sets how long to wait between tries. f is called once for each message, by several
+// goroutines at a time, and must return a new BackOff each time, because a BackOff has state.
+// The default is an exponential one that begins with about 100 ms and doubles. Waits panics if
+// f is nil.
 func Waits(f func() backoff.BackOff) Option {
 	if f == nil {
 		panic("nil function for waits")
@@ -49,14 +50,15 @@ func defaultWaits() backoff.BackOff {
 }
 
 // New returns a middleware that calls a handler again, a few times, if it returns an error.
-// The message and the goroutine stay where they are. If the handler still fails, or no longer
-// than half of the lease is left after the next wait, New returns the handler's last error.
+// Meanwhile the message occupies the handler's goroutine. If the last try fails, or if the next
+// wait would end after half of what was left of the lease, the middleware returns the handler's
+// last error.
 //
-// It does not call the handler again if that has decided about the message, with
-// [nsq.RetryAfter], [nsq.DeadLetter] or [nsq.Discard], has acked or requeued it, has called
-// [nsq.Message.DisableAutoResponse], or has panicked. The errors backoff.Permanent and
-// backoff.RetryAfter of a handler are heeded. Each try has a context of its own, which ends
-// with the try, and a copy of the message with the fields as they were.
+// It does not call the handler again if the handler has panicked or has decided about the
+// message: with [nsq.RetryAfter], [nsq.DeadLetter] or [nsq.Discard], by an ack or requeue, or
+// with [nsq.Message.DisableAutoResponse]. It heeds backoff.Permanent and backoff.RetryAfter.
+// Each try has a context of its own, which ends with the try, and a copy of the message with
+// the fields as they were.
 //
 // Each retry is logged at level Debug by the logger of [nsq.LoggerFromContext].
 func New(opts ...Option) nsq.Middleware {
@@ -69,8 +71,8 @@ func New(opts ...Option) nsq.Middleware {
 	}
 }
 
-// handle calls the handler until it succeeds or must not be called again. It returns what the
-// handler returned last, and not the error of Retry, which may say that the context has ended.
+// handle calls the handler until it succeeds or must not be called again. It returns the
+// handler's last error, and not that of Retry, which may say that the context has ended.
 func (p *policy) handle(next nsq.Handler, m *nsq.Message) error {
 	var last error
 	attempt := func() (struct{}, error) {

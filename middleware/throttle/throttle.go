@@ -1,4 +1,5 @@
-// Package throttle bounds the rate at which handlers are called, by golang.org/x/time/rate.
+// Package throttle bounds the rate at which handlers are called, with a limiter of
+// golang.org/x/time/rate.
 package throttle
 
 import (
@@ -21,11 +22,11 @@ var ErrThrottled = errors.New("rate exceeded")
 // and Consumers that share it. The limiter's rate and burst may be changed at any time. New
 // panics if the limiter is nil.
 //
-// Messages wait for their turn, in the order in which they came. A message whose turn would
-// come after more than half of what is left of its lease gives it up for others. It still
+// Messages wait for their turn, in the order in which they came. If a message would have to
+// wait for more than half of what is left of its lease, it leaves its turn to others. It still
 // waits for that half, and is then requeued with a delay for the rest. If it were requeued at
-// once, idle handlers would requeue the whole channel as fast as they can, and each time is an
-// attempt, of which a message has max_attempts.
+// once, idle handlers would requeue the whole channel as fast as they can, and each time would
+// cost one of max_attempts.
 //
 // So keep max_in_flight, over all Consumers that share the limiter, below half of the lease
 // times the rate: with the default lease of a minute, below 30 for one message a second. Then no
@@ -60,7 +61,7 @@ func wait(ctx context.Context, limiter *rate.Limiter) error {
 }
 
 // notCalled returns the error for the Consumer. ended is why the message's context has ended,
-// or nil. If it has, the Consumer stops, or nsqd delivers the message again anyway.
+// or nil. If it has ended, the Consumer is stopping, or nsqd delivers the message again anyway.
 func notCalled(delay time.Duration, ended error) error {
 	if ended != nil {
 		return nsq.RetryAfter(0, fmt.Errorf("handler not called: %w: %w", ErrThrottled, ended))

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Endless is what is left of the lease of a message that no Consumer delivered.
+// Endless is how long the lease of a message lasts that no Consumer delivered.
 const Endless time.Duration = math.MaxInt64
 
 // Left returns how long the lease of the message with this context lasts, at least 0. An
