@@ -6,9 +6,9 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// FromContext returns the message of NSQ from whose delivery the context of a Watermill
-// message comes, and whether there is one. Read its Attempts, Timestamp or NSQDAddress, or
-// Touch it to extend its lease. Do not ack or requeue it: Ack or Nack Watermill's message.
+// FromContext returns the NSQ message behind the context of a Watermill message, and whether
+// there is one. Read its Attempts, Timestamp or NSQDAddress, or Touch it to extend its lease.
+// Do not ack or requeue it: Ack or Nack the Watermill message instead.
 func FromContext(ctx context.Context) (*nsq.Message, bool) {
 	m, ok := ctx.Value(contextKey{}).(*nsq.Message)
 	return m, ok
@@ -16,11 +16,11 @@ func FromContext(ctx context.Context) (*nsq.Message, bool) {
 
 type contextKey struct{}
 
-// messageContext is the context of a Watermill message. It ends with the context of NSQ's
-// message or with that of Subscribe, and has the values of both: what a middleware of the
-// Consumer has added, such as a span, and what the caller of Subscribe has.
+// messageContext is the context of a Watermill message. It ends with the context of the NSQ
+// message or with that of Subscribe, and has the values of both: those that middleware of the
+// Consumer has added, such as a span, and those of the caller of Subscribe.
 type messageContext struct {
-	context.Context // a child of NSQ's message's
+	context.Context // a child of the NSQ message's context
 	subscribed      context.Context
 	message         *nsq.Message
 }

@@ -12,16 +12,16 @@ import (
 	"github.com/rdyhq/nsq/envelope"
 )
 
-// A Marshaler turns Watermill's messages into bodies of NSQ's and back. Its methods must be
-// safe for concurrent use.
+// A Marshaler turns Watermill messages into bodies of NSQ messages and back. Its methods must
+// be safe for concurrent use.
 type Marshaler interface {
 	// Marshal returns the body for a message that is published to a topic. It must not
 	// change the message. nsqd refuses an empty body.
 	Marshal(topic string, m *message.Message) ([]byte, error)
 
 	// Unmarshal returns a new message for one that a Consumer received. It must neither
-	// ack nor requeue m. After an error the Consumer logs the error and requeues m, with
-	// the delay of default_requeue_delay and without backoff.
+	// ack nor requeue m. If it returns an error, the Consumer logs the error and requeues m,
+	// with a delay of default_requeue_delay × attempts and without backoff.
 	Unmarshal(m *nsq.Message) (*message.Message, error)
 }
 
@@ -36,18 +36,18 @@ const (
 )
 
 // Envelope is the default [Marshaler]. It puts the payload into an envelope, with the UUID
-// and the metadata as headers. So other consumers read the metadata with nsq.OpenEnvelopes,
-// and the headers of any envelope become metadata here. Keys keep their case, and values may
-// hold any bytes.
+// and the metadata as headers. So other consumers can read the metadata with
+// nsq.OpenEnvelopes, and the headers of any envelope become metadata. Keys keep their case,
+// and values may hold any bytes.
 //
 // A body that is no envelope is the payload of a message with empty metadata. A message
 // without a header for its UUID gets the ID that nsqd gave it, which stays the same when the
 // message is delivered again.
 type Envelope struct{}
 
-// Marshal returns an envelope. It fails if a metadata key is empty, reserved by this package,
-// or equal to another one but for the case of its letters, and if the headers take more than
-// envelope.MaxHeaderLen bytes.
+// Marshal returns an envelope. It fails if a metadata key is empty or reserved by this
+// package, if two keys differ only in the case of their letters, and if the headers take more
+// than envelope.MaxHeaderLen bytes.
 func (Envelope) Marshal(_ string, m *message.Message) ([]byte, error) {
 	h := envelope.Header{uuidHeader: m.UUID, namesHeader: ""}
 	var names []string

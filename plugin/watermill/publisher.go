@@ -35,7 +35,7 @@ type Publisher struct {
 var _ message.Publisher = (*Publisher)(nil)
 
 // NewPublisher returns a Publisher that publishes through to: a Producer, a ProducerPool, or
-// a wrapper of one. Several Publishers may share it. Whoever made it stops it, after the last
+// a wrapper of one. Several Publishers may share it. The program stops it, after the last
 // Publisher is closed. NewPublisher panics if to is nil.
 func NewPublisher(to nsq.Publisher, config PublisherConfig) *Publisher {
 	if to == nil {
@@ -54,16 +54,15 @@ func orEnvelope(m Marshaler) Marshaler {
 // Publish publishes messages and waits for nsqd's replies. A nil error means that nsqd has
 // all of them.
 //
-// Each message is published with its own context, whose end ends the wait. Neighbours with
-// the same context are published as one command, up to 1 MiB of bodies at a time. If one
-// command fails, Publish returns its error, which says how many messages were published
-// before, and does not publish the rest. To publish all of them again is safe, but makes
-// duplicates of those.
+// Publish waits for a message until the message's context ends. Neighbours with the same
+// context are published as one command, up to 1 MiB of bodies at a time. If a command fails,
+// Publish does not publish the rest, and its error says how many messages were published
+// before. It is safe to publish all of them again, but those that were published before are
+// then duplicated.
 //
-// The errors are those of the Producer's PublishContext: compare with nsq.ErrNotSent,
-// nsq.ErrUnknownOutcome and so on by errors.Is. An invalid topic name, or a message that
-// cannot be marshalled, is an error before anything is published. After Close the error is
-// [ErrClosed].
+// The errors wrap those of the Producer's PublishContext: use errors.Is with nsq.ErrNotSent,
+// nsq.ErrUnknownOutcome and so on. If the topic name is invalid, or a message cannot be
+// marshalled, nothing is published. After Close the error wraps [ErrClosed].
 func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 	if p.closed.Load() {
 		return fmt.Errorf("publish to topic %s: publisher %w", topic, ErrClosed)

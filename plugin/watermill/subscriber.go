@@ -21,8 +21,8 @@ type SubscriberConfig struct {
 	NSQDs []string
 
 	// Lookupds has the addresses of nsqlookupds, host:port or URLs. Each subscription
-	// connects to the nsqds that they list for its topic, and follows changes. An nsqd lists
-	// a topic from the first message on.
+	// connects to the nsqds that they list for its topic, and follows changes. An nsqd is
+	// listed for a topic from the first message on.
 	Lookupds []string
 
 	// Channel is the channel of all topics: Watermill's consumer group.
@@ -32,19 +32,20 @@ type SubscriberConfig struct {
 	// in which it changes some options. MaxAttempts is 0, because a message that is given up
 	// would be acked although Watermill has not handled it. RecycleBodies is off, because
 	// handlers may keep payloads. StopTimeout is CloseTimeout, and MaxInFlight is at least
-	// Concurrency. A larger MaxInFlight keeps messages ready in this process.
+	// Concurrency. A larger MaxInFlight keeps messages ready in this process. A Nack never
+	// makes a message a dead letter of Config.DeadLetter: use PoisonQueue for that.
 	Config *nsq.Config
 
 	// Concurrency is how many messages of a subscription may wait for an Ack or Nack at a
 	// time. With 1, the default, each message comes after the Ack or Nack of the one before.
 	Concurrency int
 
-	// NackDelay times the attempts of a message is how long nsqd waits before it delivers
-	// the message again after a Nack, but at most MaxRequeueDelay of the Config, 15 minutes
-	// by default. nsqd counts in milliseconds. Default: 100 ms.
+	// NackDelay, times the attempts of the message, is how long nsqd waits after a Nack before
+	// it delivers the message again. MaxRequeueDelay of the Config, 15 minutes by default,
+	// bounds the product. nsqd counts in milliseconds. Default: 100 ms.
 	NackDelay time.Duration
 
-	// CloseTimeout is how long Close waits for messages without Ack or Nack. Then their
+	// CloseTimeout is how long Close waits for the Ack or Nack of messages. After that their
 	// contexts end, and they are requeued. Keep it below the CloseTimeout of Watermill's
 	// Router, which is 30 s by default. Default: 10 s.
 	CloseTimeout time.Duration
@@ -128,11 +129,12 @@ func NewSubscriber(config SubscriberConfig) (*Subscriber, error) {
 //
 // When ctx ends, the contexts of all messages end at once. When Close is called they live
 // on, so that handlers can finish. In both cases Acks and Nacks still count, messages that
-// nobody has taken from the channel are requeued, and no others come. When Watermill's Router
-// closes, it does both. A handler that wants to finish then needs context.WithoutCancel.
+// the program has not taken from the channel are requeued, and no others come. Watermill's
+// Router does both when it closes. A handler that must finish then needs
+// context.WithoutCancel.
 //
 // The context of a message has the values of ctx. It ends when ctx ends, with the message's
-// Ack or Nack, with its lease, and when its connection is lost. See context.Cause. After
+// Ack or Nack, with its lease, and when its connection is lost. context.Cause says which. After
 // that a message without Ack or Nack still counts as one of Concurrency, because its handler
 // may be at work.
 //
@@ -169,8 +171,8 @@ func (s *Subscriber) begin() error {
 	return nil
 }
 
-// note keeps the error of a subscription for Close to return. A subscription that ended
-// before has nobody to tell; its Consumer has logged the error.
+// note keeps the error of a subscription for Close to return. The error of a subscription that
+// ended before Close is dropped; its Consumer has logged it.
 func (s *Subscriber) note(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,7 +218,8 @@ func (s *Subscriber) consumer(topic string, config *nsq.Config) (*nsq.Consumer, 
 	return consumer, err
 }
 
-// connect connects a Consumer until ctx ends. That an nsqd cannot be reached is no error.
+// connect connects a Consumer, and stops it if ctx ends meanwhile. An nsqd that cannot be
+// reached is not an error.
 func (s *Subscriber) connect(ctx context.Context, consumer *nsq.Consumer) error {
 	unhook := context.AfterFunc(ctx, consumer.Stop)
 	defer unhook()
@@ -229,8 +232,8 @@ func (s *Subscriber) connect(ctx context.Context, consumer *nsq.Consumer) error 
 	return context.Cause(ctx)
 }
 
-// reached returns how many nsqds are connected, and the errors of the others. Unlike the
-// connect calls it has errors with addresses, and those of nsqds that nsqlookupds list.
+// reached returns how many nsqds are connected, and the errors of the others. Unlike the errors
+// of the connect calls, these name addresses, and include nsqds that nsqlookupds list.
 func reached(consumer *nsq.Consumer) (connected int, err error) {
 	var errs []error
 	for _, nsqd := range consumer.Snapshot().Connections {
@@ -246,13 +249,14 @@ func reached(consumer *nsq.Consumer) (connected int, err error) {
 	return connected, errors.Join(errs...)
 }
 
-// SubscribeInitialize creates the topic, and the channel, at all nsqds of NSQDs and at those
-// that nsqlookupds list for the topic. From then on the channel gets what is published there,
-// also before the first Subscribe.
+// SubscribeInitialize creates the topic and the channel at all nsqds of NSQDs and at those
+// that nsqlookupds list for the topic. From then on the channel gets the messages that are
+// published there, even before the first Subscribe.
 //
 // It fails if an nsqd cannot be reached. It also fails if NSQDs is empty and no nsqlookupd
-// lists an nsqd, because nothing was ever published to the topic: the first channel gets the
-// messages anyway. For an ephemeral channel it does nothing: nsqd would remove it at once.
+// lists an nsqd for the topic. In that case no message was ever published, and the first
+// channel gets all messages anyway. For an ephemeral channel it does nothing: nsqd would
+// remove the channel at once.
 func (s *Subscriber) SubscribeInitialize(topic string) error {
 	if err := s.initialize(topic); err != nil {
 		return fmt.Errorf("create channel %s of topic %s: %w", s.config.Channel, topic, err)
@@ -289,11 +293,11 @@ func (s *Subscriber) initialize(topic string) error {
 	return err
 }
 
-// Close ends all subscriptions as described at [Subscriber.Subscribe], and waits for them.
-// It takes about a second longer than CloseTimeout at most. Further calls of Subscribe fail.
+// Close ends all subscriptions as described at [Subscriber.Subscribe], and waits for them. It
+// takes at most about a second longer than CloseTimeout. Further calls of Subscribe fail.
 //
 // The error joins those of Consumers that have left work unfinished: see nsq.StopError. A
-// second call waits for the first and returns the same.
+// second call waits for the first and returns the same error.
 func (s *Subscriber) Close() error {
 	s.mu.Lock()
 	s.close(fmt.Errorf("subscriber %w", ErrClosed))

@@ -50,8 +50,8 @@ func newSubscription(ctx, closing context.Context, consumer *nsq.Consumer, confi
 // run waits for the end of the subscription, stops the Consumer and closes messages. It
 // returns the Consumer's StopError, nil if nothing is left unfinished.
 //
-// It must not close messages before the handlers have their Acks: then Watermill's Router
-// closes the publisher of the messages that they produce.
+// It must not close messages before the handlers have their Acks: when messages is closed,
+// Watermill's Router closes the publisher of the messages that handlers produce.
 func (s *subscription) run() error {
 	defer s.unhook()
 	select {
@@ -68,12 +68,12 @@ func (s *subscription) run() error {
 	s.mu.Unlock()
 	close(s.stopping)
 	err := s.consumer.Run(s.ending)
-	// The Consumer waits for its handlers, but not forever, and a busy machine may not have
-	// run one of them yet. It would panic if it sent after the close:
+	// The Consumer waits for its handlers, but not forever, and on a busy machine a handler
+	// may run late. It would panic if it sent to messages after the close:
 	//
 	//  1. A handler finds that ended is not set, adds itself to senders, and waits to send.
 	//  2. run sets ended. No other handler adds itself.
-	//  3. Wait returns when the handler has given up, because stopping is closed.
+	//  3. Wait returns when the handler has sent, or has given up because stopping is closed.
 	s.senders.Wait()
 	close(s.messages)
 	return err
@@ -128,9 +128,9 @@ func (s *subscription) handOver(m *nsq.Message, received *message.Message) bool 
 
 // giveBack has nsqd deliver the message again at once.
 //
-// In a stop nsqd must not deliver it back to this Consumer. A requeue with backoff passes
-// through the Consumer's loop, behind the stop, so CLS is sent before. The backoff has no
-// effect by then.
+// During a stop nsqd must not deliver it to this Consumer again. A requeue with backoff goes
+// through the Consumer's run loop, after the stop, so CLS is sent before the REQ. The backoff
+// has no effect by then.
 func (s *subscription) giveBack(m *nsq.Message) error {
 	select {
 	case <-s.stopping:
