@@ -26,7 +26,7 @@ import (
 // It returns at least one message, or none and an error. The error is the cause of ctx if ctx
 // ends before a message comes, and wraps [ErrStopped] if the Consumer stops. Fetch also fails
 // if the limits are invalid, or if the Consumer has handlers or middleware. It waits even
-// without a connection, during a [Consumer.Pause], and during a backoff.
+// without a connection, during a [Consumer.Pause] and a backoff, and while max_in_flight is 0.
 //
 // Messages that come too late for a Fetch, because its ctx has just ended for instance, wait
 // a second for the next Fetch. Then they are requeued. A message that was delivered more than
