@@ -11,10 +11,11 @@ import (
 // [Message.Answer] or one of its other methods, before its lease ends. Connect with
 // [Consumer.Connect] or [Consumer.Discover].
 //
-// Fetch has nsqds send limits.Messages messages and no more, whatever max_in_flight is. Calls
-// may run at the same time, and their numbers add up. Between calls no messages come. While a
-// loop over [Consumer.Messages] runs as well, max_in_flight applies instead. If only some of
-// many nsqds have messages, it takes a fraction of a second to find them.
+// Fetch has nsqds send limits.Messages messages and no more, whatever max_in_flight is; only
+// max_bytes_in_flight bounds how many are in flight. Calls may run at the same time, and their
+// numbers add up. Between calls no messages come. While a loop over [Consumer.Messages] runs
+// as well, max_in_flight applies instead. If only some of many nsqds have messages, it takes a
+// fraction of a second to find them.
 //
 // Fetch returns at the first of these:
 //
