@@ -108,7 +108,8 @@ func (c *Consumer) discover(ctx context.Context, addresses []string) (invalid, l
 	}
 	waitForPolls(ctx, first)
 	settled := make(chan error, 1)
-	if c.post(func(time.Time) { c.loop.machine.AwaitDials(c.loop.call(settled)) }) {
+	late = context.Cause(ctx)
+	if late == nil && c.post(func(time.Time) { c.loop.machine.AwaitDials(c.loop.call(settled)) }) {
 		select {
 		case <-settled: //nolint:errcheck // it only says that the wait is over
 		case <-ctx.Done():

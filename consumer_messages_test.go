@@ -2,6 +2,7 @@ package nsq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"runtime"
@@ -343,6 +344,16 @@ func TestConnectAndDiscover(t *testing.T) {
 		}
 		publishMany(d, 1)
 		s.fetch(c, BatchLimits{Messages: 1})[0].Answer(nil)
+	})
+	inScene(t, func(s *scene) {
+		s.cfg.LookupdPollTimeout = time.Minute
+		s.net.Blackhole("l:1")
+		c := s.consumer(0, nil)
+		ctx, cancel := context.WithTimeout(s.Context(), time.Second)
+		defer cancel()
+		if err := c.Discover(ctx, "l:1"); !errors.Is(err, context.DeadlineExceeded) {
+			s.Errorf("error %v, although no nsqlookupd has responded", err)
+		}
 	})
 	inScene(t, func(s *scene) {
 		c := s.consumer(0, nil)
