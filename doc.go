@@ -4,7 +4,9 @@
 //
 // The package has the API of github.com/nsqio/go-nsq: an application migrates by
 // changing its import path. docs/MIGRATION.md lists what behaves differently, and
-// why; examples/migration shows the steps.
+// why; examples/migration shows the steps. docs/recipes has tested code for common tasks,
+// such as batches into a database, and says what replaces the wrappers that programs for
+// go-nsq have.
 //
 // # NSQ in short
 //

@@ -51,7 +51,7 @@ func (s Store) HandleBatch(ctx context.Context, batch []*nsq.Message) error {
 
 // Consume stores orders until ctx ends.
 func Consume(ctx context.Context, cfg *nsq.Config, nsqd string, h nsq.BatchHandler) error {
-	cfg.MaxInFlight = 2000 // one batch is collected while the other is stored
+	cfg.MaxInFlight = 2000 // the next batch arrives while one is stored
 	consumer, err := nsq.NewConsumer("orders", "billing", cfg)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 // Consume mails receipts until ctx ends. The body of a message is the number of an order.
 func Consume(ctx context.Context, cfg *nsq.Config, nsqd string, mail func(ctx context.Context, order string) error) error {
+	cfg.MaxInFlight = 20 // 10 for the handlers, 10 prefetched
 	consumer, err := nsq.NewConsumer("orders", "billing", cfg)
 	if err != nil {
 		return err

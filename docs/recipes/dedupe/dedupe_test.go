@@ -20,7 +20,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // gets one receipt, and no message is left.
 func TestOneReceiptEach(t *testing.T) {
 	scene.Run(t, nsqtest.Options{}, func(s *scene.Scene) {
-		s.Config.MaxInFlight = 10
 		var mu sync.Mutex
 		var receipts []string
 		failed := false

@@ -10,7 +10,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/docs/recipes/internal/scene"
 	"github.com/rdyhq/nsq/nsqtest"
 )
@@ -24,22 +23,19 @@ func TestTopics(t *testing.T) {
 		for _, topic := range []string{"orders", "payments", "alerts.disk", "audit"} {
 			lookupd.Register(topic, s.NSQD.Addr())
 		}
-		s.Config.MaxInFlight = 50
-		g, err := nsq.NewGroup(s.Config)
+		var mu sync.Mutex
+		var mails []string
+		g, err := New(s.Config, func(_ context.Context, topic string, body []byte) error {
+			mu.Lock()
+			defer mu.Unlock()
+			mails = append(mails, topic+" "+string(body))
+			return nil
+		})
 		if err != nil {
 			s.Fatal(err)
 		}
 		g.SetLookupdHttpClient(s.Network.HTTPClient())
-		var mu sync.Mutex
-		var mails []string
-		stop := s.Start(func(ctx context.Context) error {
-			return Run(ctx, g, []string{lookupd.Addr()}, func(_ context.Context, topic string, body []byte) error {
-				mu.Lock()
-				defer mu.Unlock()
-				mails = append(mails, topic+" "+string(body))
-				return nil
-			})
-		})
+		stop := s.Start(func(ctx context.Context) error { return Run(ctx, g, lookupd.Addr()) })
 		s.NSQD.Publish("orders", "pen")
 		s.NSQD.Publish("payments", "$2")
 		s.NSQD.Publish("alerts.disk", "full")

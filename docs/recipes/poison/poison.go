@@ -17,6 +17,7 @@ func Consume(ctx context.Context, cfg *nsq.Config, nsqd string, bill func(ctx co
 		return err
 	}
 	defer producer.Stop() // after the consumer, which publishes dead letters
+	cfg.MaxInFlight = 20  // 10 for the handlers, 10 prefetched
 	cfg.MaxAttempts = 3
 	cfg.DeadLetter = &nsq.DeadLetterPolicy{To: producer} // to topic orders.billing.dead
 	consumer, err := nsq.NewConsumer("orders", "billing", cfg)

@@ -20,7 +20,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fails once is billed, and none is lost.
 func TestPoison(t *testing.T) {
 	scene.Run(t, nsqtest.Options{}, func(s *scene.Scene) {
-		s.Config.MaxInFlight = 10
 		var billed []int
 		calls := map[int]int{}
 		stop := s.Start(func(ctx context.Context) error {

@@ -32,6 +32,7 @@ func run(cfg *nsq.Config, nsqd string, h nsq.ContextHandlerFunc) error {
 
 // consume handles messages until ctx ends. Its error says what the stop left unfinished.
 func consume(ctx context.Context, cfg *nsq.Config, nsqd string, h nsq.ContextHandlerFunc) error {
+	cfg.MaxInFlight = 20               // 10 for the handlers, 10 prefetched
 	cfg.StopTimeout = 20 * time.Second // less than the 30 seconds that Kubernetes allows
 	consumer, err := nsq.NewConsumer("orders", "billing", cfg)
 	if err != nil {

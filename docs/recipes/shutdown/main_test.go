@@ -39,7 +39,6 @@ func TestMain(m *testing.M) {
 // Handlers that have begun may finish. What none has begun is requeued at once.
 func TestGraceful(t *testing.T) {
 	scene.Run(t, nsqtest.Options{}, func(s *scene.Scene) {
-		s.Config.MaxInFlight = 15
 		stop := s.Start(func(ctx context.Context) error {
 			return consume(ctx, s.Config, s.NSQD.Addr(), func(context.Context, *nsq.Message) error {
 				scene.Sleep(10 * time.Second)
