@@ -72,7 +72,8 @@ func TestReplay(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	scene.Run(t, nsqtest.Options{}, func(s *scene.Scene) {
 		ctx, cancel := context.WithCancel(s.Context())
-		s.NSQD.Publish(topic, letters("1", "2")...)
+		// Before Run has begun it does not notice the end of its context.
+		time.AfterFunc(time.Second, func() { s.NSQD.Publish(topic, letters("1", "2")...) })
 		err := Replay(ctx, s.Config, s.NSQD.Addr(), nsq.HandlerFunc(func(*nsq.Message) error {
 			cancel()
 			return nil
