@@ -59,7 +59,7 @@ func (c *Consumer) Shutdown(ctx context.Context) error {
 // Stop: a handler may end the Consumer by cancelling ctx. That holds for contexts of
 // package context and those that embed one. For others, and for the contexts of further
 // calls of Run at the same time, handlers may begin messages until Run has noticed the
-// end.
+// end. A handler that cancels ctx before Run is called may begin more messages until then.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.watch(ctx)()
 	select {
