@@ -1,0 +1,140 @@
+package nsqpubsub_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"log/slog"
+	"time"
+
+	"gocloud.dev/pubsub"
+
+	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/broker"
+	nsqpubsub "github.com/rdyhq/nsq/plugin/gocloud"
+)
+
+// A program sends an order, and receives it.
+func Example() {
+	nsqd, stop := startNSQD() // a program connects to an nsqd that runs already
+	defer stop()
+	ctx := context.Background()
+	config := nsq.NewConfig()
+	config.Logger = slog.New(slog.DiscardHandler)
+
+	pool, err := nsq.NewProducerPool([]string{nsqd}, config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Stop()
+	topic, err := nsqpubsub.OpenTopic(pool, "orders", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = topic.Shutdown(ctx) }()
+	order := &pubsub.Message{Body: []byte("a pen"), Metadata: map[string]string{"customer": "ada"}}
+	if err := topic.Send(ctx, order); err != nil {
+		log.Fatal(err)
+	}
+
+	sub, err := nsqpubsub.OpenSubscription(ctx, config, "orders", "billing",
+		&nsqpubsub.SubscriptionOptions{NSQDs: []string{nsqd}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = sub.Shutdown(ctx) }()
+	m, err := sub.Receive(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s for %s\n", m.Body, m.Metadata["customer"])
+	m.Ack()
+	// Output: a pen for ada
+}
+
+// The same with URLs. The packages that open them need only import this one for its scheme.
+func Example_urls() {
+	nsqd, stop := startNSQD()
+	defer stop()
+	ctx := context.Background()
+
+	sub, err := pubsub.OpenSubscription(ctx, "nsq://orders?channel=billing&nsqd="+nsqd)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = sub.Shutdown(ctx) }()
+	topic, err := pubsub.OpenTopic(ctx, "nsq://orders?nsqd="+nsqd)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = topic.Shutdown(ctx) }()
+	if err := topic.Send(ctx, &pubsub.Message{Body: []byte("a pen")}); err != nil {
+		log.Fatal(err)
+	}
+	m, err := sub.Receive(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", m.Body)
+	m.Ack()
+	// Output: a pen
+}
+
+// A program has a message delivered again later. A Nack would have it delivered at once.
+func Example_delay() {
+	nsqd, stop := startNSQD()
+	defer stop()
+	ctx := context.Background()
+	config := nsq.NewConfig()
+	config.Logger = slog.New(slog.DiscardHandler)
+	sub, err := nsqpubsub.OpenSubscription(ctx, config, "orders", "billing",
+		&nsqpubsub.SubscriptionOptions{NSQDs: []string{nsqd}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = sub.Shutdown(ctx) }()
+	publish(nsqd, config)
+
+	for {
+		m, err := sub.Receive(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		var received *nsq.Message
+		if m.As(&received) && received.Attempts == 1 {
+			received.RequeueWithoutBackoff(100 * time.Millisecond)
+			m.Ack() // has no effect by now, but package pubsub wants it
+			continue
+		}
+		fmt.Println("attempts:", received.Attempts)
+		m.Ack()
+		break
+	}
+	// Output: attempts: 2
+}
+
+func publish(nsqd string, config *nsq.Config) {
+	producer, err := nsq.NewProducer(nsqd, config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer producer.Stop()
+	if err := producer.Publish("orders", []byte("a pen")); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// startNSQD starts an nsqd and returns its address.
+func startNSQD() (addr string, stop func()) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	b, err := broker.Start(ctx, broker.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return b.NSQDs()[0].TCPAddr, func() {
+		if err := b.Stop(); err != nil {
+			log.Fatal(err)
+		}
+	}
+}
