@@ -80,50 +80,6 @@ func Example_urls() {
 	// Output: a pen
 }
 
-// A program has a message delivered again later. A Nack would have it delivered at once.
-func Example_delay() {
-	nsqd, stop := startNSQD()
-	defer stop()
-	ctx := context.Background()
-	config := nsq.NewConfig()
-	config.Logger = slog.New(slog.DiscardHandler)
-	sub, err := nsqpubsub.OpenSubscription(ctx, config, "orders", "billing",
-		&nsqpubsub.SubscriptionOptions{NSQDs: []string{nsqd}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer func() { _ = sub.Shutdown(ctx) }()
-	publish(nsqd, config)
-
-	for {
-		m, err := sub.Receive(ctx)
-		if err != nil {
-			log.Fatal(err)
-		}
-		var received *nsq.Message
-		if m.As(&received) && received.Attempts == 1 {
-			received.RequeueWithoutBackoff(100 * time.Millisecond)
-			m.Ack() // has no effect by now, but package pubsub wants it
-			continue
-		}
-		fmt.Println("attempts:", received.Attempts)
-		m.Ack()
-		break
-	}
-	// Output: attempts: 2
-}
-
-func publish(nsqd string, config *nsq.Config) {
-	producer, err := nsq.NewProducer(nsqd, config)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer producer.Stop()
-	if err := producer.Publish("orders", []byte("a pen")); err != nil {
-		log.Fatal(err)
-	}
-}
-
 // startNSQD starts an nsqd and returns its address.
 func startNSQD() (addr string, stop func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -113,6 +113,25 @@ func (s *scene) receive(sub *pubsub.Subscription) *pubsub.Message {
 	return m
 }
 
+// ackNext receives the next message in the background and acks it. The channel gets its body,
+// and is closed without one if none comes within a minute.
+func (s *scene) ackNext(sub *pubsub.Subscription) <-chan string {
+	body := make(chan string, 1)
+	go func() {
+		defer close(body)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		m, err := sub.Receive(ctx)
+		if err != nil {
+			s.Error(err)
+			return
+		}
+		m.Ack()
+		body <- string(m.Body)
+	}()
+	return body
+}
+
 // shutdown shuts down a subscription.
 func (s *scene) shutdown(sub *pubsub.Subscription) {
 	s.Helper()

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"gocloud.dev/gcerrors"
-	"gocloud.dev/pubsub"
 	"gocloud.dev/pubsub/driver"
 
 	"github.com/rdyhq/nsq"
@@ -202,19 +201,12 @@ func TestReceiveWhileNSQDIsDown(t *testing.T) {
 		s.config.LookupdPollInterval = 5 * time.Second // the longest delay between dials
 		s.nsqd.Kill()
 		sub := s.subscription()
-		bodies := make(chan string)
-		go func() {
-			for range 2 {
-				m := s.receive(sub)
-				m.Ack()
-				bodies <- string(m.Body)
-			}
-		}()
 		for _, body := range []string{"a pen", "a pencil"} {
+			received := s.ackNext(sub)
 			after(20 * time.Second)
 			s.nsqd.Restart()
 			s.nsqd.Publish("orders", body)
-			if got := <-bodies; got != body {
+			if got := <-received; got != body {
 				s.Errorf("received %q, want %q", got, body)
 			}
 			synctest.Wait()
@@ -266,11 +258,12 @@ func TestReceiveOutlastsErrors(t *testing.T) {
 		s.nsqd.Restart()
 		s.nsqd.Reject("SUB", "E_UNAUTHORIZED", "the authorization server is down")
 		s.nsqd.Publish("orders", "a pen")
-		received := make(chan *pubsub.Message)
-		go func() { received <- s.receive(sub) }()
+		received := s.ackNext(sub)
 		after(20 * time.Second)
 		s.nsqd.ClearFaults()
-		(<-received).Ack()
+		if got := <-received; got != "a pen" {
+			s.Errorf("received %q", got)
+		}
 		s.stats(nsqtest.Stats{Clients: 1, Delivered: 1, Finished: 1})
 		s.shutdown(sub)
 	})
@@ -286,12 +279,13 @@ func TestReceiveWaitsForOneOfSeveral(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		received := make(chan *pubsub.Message)
-		go func() { received <- s.receive(sub) }()
+		received := s.ackNext(sub)
 		after(time.Second)
 		s.nsqd.Restart()
 		s.nsqd.Publish("orders", "a pen")
-		(<-received).Ack()
+		if got := <-received; got != "a pen" {
+			s.Errorf("received %q", got)
+		}
 		s.shutdown(sub)
 	})
 }

@@ -53,20 +53,27 @@ type TopicOptions struct {
 func OpenTopic(p nsq.Publisher, name string, opts *TopicOptions) (*pubsub.Topic, error) {
 	t, err := newTopic(p, name)
 	if err != nil {
-		return nil, fmt.Errorf("open topic: %w", err)
+		return nil, fmt.Errorf("open topic %q: %w", name, err)
 	}
 	return opts.topic(t), nil
 }
 
 func newTopic(p nsq.Publisher, name string) (*topic, error) {
-	switch {
-	case p == nil:
+	if p == nil {
 		return nil, errors.New("nil publisher")
-	case !nsq.IsValidTopicName(name):
-		return nil, fmt.Errorf("invalid topic name %q of %d bytes: NSQ allows 1 to 64 letters, digits, '.', '_' and '-'",
-			name, len(name))
+	}
+	if err := checkTopic(name); err != nil {
+		return nil, err
 	}
 	return &topic{to: p, name: name}, nil
+}
+
+func checkTopic(name string) error {
+	if nsq.IsValidTopicName(name) {
+		return nil
+	}
+	return fmt.Errorf("invalid topic name %q of %d bytes: NSQ allows 1 to 64 letters, digits, '.', '_' and '-'",
+		name, len(name))
 }
 
 // topic returns the portable type for a driver.

@@ -53,7 +53,7 @@ type URLOpener struct {
 func (o *URLOpener) OpenTopicURL(_ context.Context, u *url.URL) (*pubsub.Topic, error) {
 	t, err := o.openTopic(u)
 	if err != nil {
-		return nil, fmt.Errorf("open topic %v: %w", u, err)
+		return nil, fmt.Errorf("open topic %q: %w", topicName(u), err) // not the URL: an address may have a password
 	}
 	return o.TopicOptions.topic(t), nil
 }
@@ -61,6 +61,10 @@ func (o *URLOpener) OpenTopicURL(_ context.Context, u *url.URL) (*pubsub.Topic, 
 func (o *URLOpener) openTopic(u *url.URL) (*topic, error) {
 	q, err := parse(u, "nsqd", "lookupd")
 	if err != nil {
+		return nil, err
+	}
+	name := topicName(u)
+	if err := checkTopic(name); err != nil {
 		return nil, err
 	}
 	config := o.Config
@@ -79,13 +83,7 @@ func (o *URLOpener) openTopic(u *url.URL) (*topic, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTopic(pool, topicName(u))
-	if err != nil {
-		pool.Stop()
-		return nil, err
-	}
-	t.stop = pool.Stop
-	return t, nil
+	return &topic{to: pool, name: name, stop: pool.Stop}, nil
 }
 
 // OpenSubscriptionURL opens a subscription as [OpenSubscription] does.
@@ -95,7 +93,7 @@ func (o *URLOpener) OpenSubscriptionURL(ctx context.Context, u *url.URL) (*pubsu
 		err = errors.New("want one query parameter channel")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open subscription %v: %w", u, err)
+		return nil, fmt.Errorf("open subscription to topic %q: %w", topicName(u), err)
 	}
 	opts := o.SubscriptionOptions
 	opts.NSQDs, opts.Lookupds = q["nsqd"], q["lookupd"]

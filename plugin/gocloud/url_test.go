@@ -26,13 +26,16 @@ func TestURLsRefused(t *testing.T) {
 		{"nsq://orders?nsqd=a:1&nsqd=a:1", "duplicate address a:1"},
 		{"nsq://orders?lookupd=ftp://b", "ftp"},
 		{"nsq://orders?nsqd=a:1;b", "semicolon"},
+		{"nsq://orders?lookupd=http://u:secret@b&x=1", `invalid query parameter "x"`},
 		{"nsq://?nsqd=a:1", "invalid topic name"},
 		{"nsq://orders/new?nsqd=a:1", "invalid topic name"},
 		{"nsq://orders:80?nsqd=a:1", "invalid topic name"},
 	} {
 		topic, err := pubsub.OpenTopic(ctx, tt.url)
-		if err == nil || topic != nil || !strings.HasPrefix(err.Error(), "open topic nsq:") || !strings.Contains(err.Error(), tt.want) {
+		if err == nil || topic != nil || !strings.HasPrefix(err.Error(), "open topic \"") || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("topic %s: error %v, want %q", tt.url, err, tt.want)
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("topic %s: error %v shows a password", tt.url, err)
 		}
 	}
 	for _, tt := range []struct{ url, want string }{
@@ -45,7 +48,7 @@ func TestURLsRefused(t *testing.T) {
 		{"nsq://orders?nsqd=a:1&channel=b&max_in_flight=3", `invalid query parameter "max_in_flight"`},
 	} {
 		sub, err := pubsub.OpenSubscription(ctx, tt.url)
-		if err == nil || sub != nil || !strings.HasPrefix(err.Error(), "open subscription ") || !strings.Contains(err.Error(), tt.want) {
+		if err == nil || sub != nil || !strings.HasPrefix(err.Error(), "open subscription to topic \"") || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("subscription %s: error %v, want %q", tt.url, err, tt.want)
 		}
 	}
