@@ -24,6 +24,7 @@ var installed = map[string]string{
 	"github.com/rdyhq/nsq/broker":           "broker",
 	"github.com/rdyhq/nsq/cmd/rdy":          "cmd/rdy",
 	"github.com/rdyhq/nsq/middleware":       "middleware",
+	"github.com/rdyhq/nsq/plugin/gocloud":   "plugin/gocloud",
 	"github.com/rdyhq/nsq/plugin/otel":      "plugin/otel",
 	"github.com/rdyhq/nsq/plugin/prom":      "plugin/prom",
 	"github.com/rdyhq/nsq/plugin/watermill": "plugin/watermill",
