@@ -237,7 +237,9 @@ func TestReceiveErrors(t *testing.T) {
 			inScene(t, func(s *scene) {
 				tt.prepare(s)
 				sub := s.subscription()
-				_, err := sub.Receive(context.Background())
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				defer cancel()
+				_, err := sub.Receive(ctx)
 				wantCode(s, err, tt.want)
 				var refused *nsq.ProtocolError
 				if got, want := sub.ErrorAs(err, &refused), strings.Contains(err.Error(), " E_"); got != want {
