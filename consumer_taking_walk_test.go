@@ -78,6 +78,9 @@ func (w *takingWalk) configure() {
 		cfg.AutoTouch = 3 * time.Second
 	}
 	if one(r, 3) {
+		cfg.MaxAttempts, cfg.DeadLetter = 3, &DeadLetterPolicy{To: &flakyPublisher{w: w}, Raw: true}
+	}
+	if one(r, 3) {
 		cfg.Hooks = []Hooks{{Handled: func(HandledEvent) {
 			if w.isCalm() {
 				return
@@ -87,6 +90,35 @@ func (w *takingWalk) configure() {
 			}
 		}}}
 	}
+}
+
+// flakyPublisher takes the dead letters of a walk.
+type flakyPublisher struct {
+	Publisher
+	w *takingWalk
+}
+
+func (p *flakyPublisher) PublishContext(ctx context.Context, _ string, body []byte) error {
+	if p.w.isCalm() {
+		p.w.successOf(body)
+		return nil
+	}
+	switch rand.IntN(10) {
+	case 0:
+		return errBoom
+	case 1:
+		panic("publisher")
+	case 2:
+		<-ctx.Done()
+		return context.Cause(ctx)
+	case 3:
+		sleep(100 * time.Millisecond)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	p.w.successOf(body)
+	return nil
 }
 
 func (w *takingWalk) isCalm() bool {
@@ -178,7 +210,7 @@ func (w *takingWalk) stop(c *Consumer, endRun func(), ran chan error, most time.
 	}
 	c.Stop()
 	<-c.StopChan
-	<-ran
+	_ = <-ran // it may name messages that the walk has left
 	if took := time.Since(begin); took > most {
 		w.Errorf("the stop took %v", took)
 	}
@@ -321,12 +353,15 @@ func (w *takingWalk) disturb(c *Consumer, r *rand.Rand) {
 }
 
 // success notes that a message is about to be answered with success.
-func (w *takingWalk) success(m *Message) {
+func (w *takingWalk) success(m *Message) { w.successOf(m.Body) }
+
+// successOf notes that a message with this body is about to be acked rightly.
+func (w *takingWalk) successOf(body []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var n, zero int
-	if k, _ := fmt.Sscan(string(m.Body), &n, &zero); k != 2 || zero != 0 || n < 1 || n > w.published {
-		w.Errorf("body %q", m.Body)
+	if k, _ := fmt.Sscan(string(body), &n, &zero); k != 2 || zero != 0 || n < 1 || n > w.published {
+		w.Errorf("body %q", body)
 	}
 	w.succeeded[fmt.Sprint(n)] = true
 }
