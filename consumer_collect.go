@@ -60,6 +60,11 @@ func (c *collector) complete() bool { return c.full || len(c.messages) > 0 && c.
 func (d *deliveryQueue) beginCollecting(c *collector) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.addCollector(c)
+}
+
+// addCollector is beginCollecting for callers that hold the mutex.
+func (d *deliveryQueue) addCollector(c *collector) {
 	c.messages, c.bytes, c.full, c.due, c.leaveAt = nil, 0, false, false, 0
 	d.collectors = append(d.collectors, c)
 	d.feed()
@@ -90,6 +95,7 @@ func (d *deliveryQueue) feedOne(c *collector) {
 	if first {
 		wait = d.clock() + c.limits.Wait
 	}
+	c.messages = slices.Grow(c.messages, n)
 	for i := range slab[:n] {
 		m := &slab[i]
 		c.messages = append(c.messages, m)
@@ -172,13 +178,13 @@ func (d *deliveryQueue) endCollecting(c *collector, w *worker) (messages, late [
 	}
 	d.collectors = slices.DeleteFunc(d.collectors, func(o *collector) bool { return o == c })
 	now := d.clock()
-	for _, m := range c.messages {
+	messages = slices.DeleteFunc(c.messages, func(m *Message) bool {
 		if m.leaseEnds() > now {
-			messages = append(messages, m)
-		} else {
-			late = append(late, m)
+			return false
 		}
-	}
+		late = append(late, m)
+		return true
+	})
 	c.messages = nil
 	if w != nil {
 		d.batches = append(d.batches, &collectedBatch{w: w, messages: messages, begun: now})

@@ -103,10 +103,17 @@ func (c *Consumer) fetchOnce(ctx context.Context, limits BatchLimits) []*Message
 }
 
 // beginFetch begins the collector of a Fetch, and returns how many messages it must ask for.
+//
+// Both happen under one lock. Without that, one message too many could come, for no one:
+//
+//  1. The collector begins with a message that has waited.
+//  2. The lease of the message ends. A sweep takes the message out, and notes that one more
+//     must be asked for: see takeMissing.
+//  3. beginFetch counts what the collector has, and asks for that message as well.
 func (d *deliveryQueue) beginFetch(c *collector) (missing int) {
-	d.beginCollecting(c)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.addCollector(c)
 	d.fetches++
 	return c.limits.Messages - len(c.messages)
 }
