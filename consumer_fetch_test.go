@@ -366,3 +366,32 @@ func TestFetchWaits(t *testing.T) {
 		}
 	})
 }
+
+// A connection that is cut right after it has brought messages leaves nothing behind that
+// would lease messages to no one.
+func TestFetchOverACutConnection(t *testing.T) {
+	for cut := 250; cut < 1000; cut += 10 {
+		inScene(t, func(s *scene) {
+			all := s.nsqds(2)
+			for _, d := range all {
+				d.CreateChannel("t", "c")
+				publishMany(d, 30)
+			}
+			all[0].CutAfterSent(cut)
+			c := s.consumer(0, nil)
+			_ = c.Connect(s.Context(), all[0].Addr(), all[1].Addr()) // the handshake may be cut, too
+			for _, m := range s.fetch(c, BatchLimits{Messages: 20, Wait: 100 * time.Millisecond}) {
+				m.Answer(nil)
+			}
+			after(5 * time.Second)
+			before := delivered(all)
+			for _, d := range all {
+				publishMany(d, 10)
+			}
+			after(5 * time.Second)
+			if rdy, _ := granted(all); rdy != 0 || delivered(all) != before {
+				s.Errorf("cut after %d bytes: RDY %d, %d messages came for no one", cut, rdy, delivered(all)-before)
+			}
+		})
+	}
+}

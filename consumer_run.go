@@ -304,6 +304,7 @@ func (l *runLoop) close(do control.Close) {
 
 // down removes a connection that has ended, and reports that to the machine.
 func (l *runLoop) down(now time.Time, conn *consumerConn, err error) {
+	l.sample(now, conn) // messages that it has just brought are no longer to come
 	delete(l.conns, conn.id)
 	conn.lost()
 	l.past.add(conn.addr, conn.counts())
