@@ -209,7 +209,9 @@ func (w *takingWalk) stop(c *Consumer, endRun func(), ran chan error, most time.
 	}
 	c.Stop()
 	<-c.StopChan
-	_ = <-ran // it may name messages that the walk has left
+	if err := <-ran; err != nil && !w.early {
+		w.Error(err)
+	}
 	if took := time.Since(begin); took > most {
 		w.Errorf("the stop took %v", took)
 	}
