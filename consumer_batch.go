@@ -260,7 +260,7 @@ func (c *Consumer) hurryBatches() {
 		s := conn.link.Stats()
 		last := max(s.LastMessage.Sub(c.start), conn.opened)
 		switch {
-		case s.Received > conn.passed.Load():
+		case s.Received > conn.queued.Load():
 			return
 		case s.InFlight >= s.RDY:
 			full = full || s.InFlight > 0

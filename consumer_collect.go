@@ -24,9 +24,10 @@ type BatchLimits struct {
 // complete. Its messages still count as waiting in the queue: they are requeued if the
 // Consumer stops, and dropped if their leases or connections end.
 //
-// The queue's mutex guards all fields but limits.
+// The queue's mutex guards all fields but limits and fetch.
 type collector struct {
 	limits BatchLimits
+	fetch  bool // it is of a Fetch, not of a batch handler
 
 	ready     sync.Cond // signalled when complete may have become true
 	messages  []*Message
@@ -220,22 +221,13 @@ func (d *deliveryQueue) extractCollected(match func(*Message) bool, out []*Messa
 		if len(c.messages) == before {
 			continue
 		}
-		d.missing += before - len(c.messages)
+		d.shortOfMessages = true
 		c.full = false
 		if len(c.messages) == 0 {
 			c.due, c.leaveAt = false, 0
 		}
 	}
 	return out
-}
-
-// takeMissing returns how many messages collectors have lost since the last call. The caller
-// asks for as many again.
-func (d *deliveryQueue) takeMissing() (n int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	n, d.missing = d.missing, 0
-	return n
 }
 
 // hasBatch reports whether a worker's handler works on a batch. Callers hold the mutex.

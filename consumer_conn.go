@@ -49,7 +49,9 @@ type consumerConn struct {
 	peak  int          // most messages in flight since the last slotUse; owned by the run loop
 	bytes atomic.Int64 // what the bodies weigh that came over it and are still held
 
-	passed atomic.Uint64 // messages that the link has read and this has dealt with
+	// queued is how many messages have come to the queue, or were requeued instead. It is
+	// set with the queue's mutex held.
+	queued atomic.Uint64
 
 	lane lane // the queue's, of this connection; guarded by the queue's mutex
 
@@ -91,13 +93,11 @@ func (cc *consumerConn) drain() {
 // Messages queues the messages of one read for the handlers. It copies the bodies,
 // except large ones, whose memory it may keep: see link.Config.OwnAbove.
 func (cc *consumerConn) Messages(batch []wire.Message) {
-	read := len(batch)
 	for len(batch) > 0 {
 		n, bytes := slabSize(batch, largestSlab(cc.c.cfg))
 		cc.enqueue(batch[:n], bytes)
 		batch = batch[n:]
 	}
-	cc.passed.Add(uint64(read)) // #nosec G115 -- not negative
 	if cc.c.gathers() {
 		cc.c.hurryBatches()
 	}
@@ -157,6 +157,7 @@ func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 	}
 	cc.holdBodies(held)
 	if cc.draining.Load() || !cc.c.queue.put(messages) { // a drain or a stop
+		cc.c.queue.countQueued(cc, len(messages))
 		for i := range messages {
 			requeueUnbegun(&messages[i])
 		}
@@ -177,7 +178,7 @@ func (cc *consumerConn) TooBig(w wire.Message, size int) {
 		cc.log.ErrorContext(repeating, "message not read: body exceeds twice max_bytes_in_flight, set max_msg_size to allow it",
 			"id", string(w.ID[:]), "bytes", size, "max_bytes_in_flight", cc.c.cfg.MaxBytesInFlight, "attempts", w.Attempts)
 	}
-	cc.passed.Add(1)
+	cc.c.queue.countQueued(cc, 1)
 	m := &Message{ID: MessageID(w.ID), Attempts: w.Attempts, received: cc.c.elapsed()}
 	cc.tellAbandoned(m, false, ErrMessageTooBig)
 	cc.conclude(nil, m, outcome{fate: unbegun, delay: autoDelay})

@@ -3,7 +3,6 @@ package nsq
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 // Fetch waits for messages and returns them. It is for programs that take a number of
@@ -83,9 +82,9 @@ func (c *Consumer) mayTake() error {
 // before a message came, or if all messages were given up.
 func (c *Consumer) fetchOnce(ctx context.Context, limits BatchLimits) []*Message {
 	col := c.queue.newCollector(limits)
-	wanted := c.queue.beginFetch(col)
-	asked := c.post(func(now time.Time) { c.loop.ask(now, wanted) })
-	if !asked {
+	col.fetch = true
+	c.queue.beginFetch(col)
+	if !c.post(c.loop.setTakers) {
 		c.queue.cancelCollecting(col)
 	}
 	stop := context.AfterFunc(ctx, func() { c.queue.cancelCollecting(col) })
@@ -94,36 +93,26 @@ func (c *Consumer) fetchOnce(ctx context.Context, limits BatchLimits) []*Message
 	if c.runEnded() {
 		c.queue.seal()
 	}
-	messages, late, missing := c.queue.endFetch(col)
-	if asked {
-		c.post(func(now time.Time) { c.loop.askNoMore(now, missing) })
-	}
+	messages, late := c.queue.endFetch(col)
+	c.reportTakers()
 	c.dropExpired(late)
 	return c.beginAll(messages, nil)
 }
 
-// beginFetch begins the collector of a Fetch, and returns how many messages it must ask for.
-//
-// Both happen under one lock. Without that, one message too many could come, for no one:
-//
-//  1. The collector begins with a message that has waited.
-//  2. The lease of the message ends. A sweep takes the message out, and notes that one more
-//     must be asked for: see takeMissing.
-//  3. beginFetch counts what the collector has, and asks for that message as well.
-func (d *deliveryQueue) beginFetch(c *collector) (missing int) {
+// beginFetch begins the collector of a Fetch.
+func (d *deliveryQueue) beginFetch(c *collector) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.addCollector(c)
 	d.fetches++
-	return c.limits.Messages - len(c.messages)
 }
 
-// endFetch ends the collector of a Fetch. It returns its messages, and how many it has asked
-// for that have not come.
-func (d *deliveryQueue) endFetch(c *collector) (messages, late []*Message, missing int) {
+// endFetch ends the collector of a Fetch, and returns its messages, those apart whose leases
+// have ended.
+func (d *deliveryQueue) endFetch(c *collector) (messages, late []*Message) {
 	messages, late, _ = d.endCollecting(c, nil)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.fetches--
-	return messages, late, c.limits.Messages - len(messages) - len(late)
+	return messages, late
 }

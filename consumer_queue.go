@@ -71,10 +71,10 @@ type deliveryQueue struct {
 
 	detached map[*Message]struct{} // not acked, though their handlers have returned
 
-	collectors []*collector      // those that wait for messages, in the order in which they get them
-	batches    []*collectedBatch // those that batch handlers work on
-	missing    int               // see takeMissing
-	fetches    int               // how many Fetches wait for messages
+	collectors      []*collector      // those that wait for messages, in the order in which they get them
+	batches         []*collectedBatch // those that batch handlers work on
+	shortOfMessages bool              // see tookMessages
+	fetches         int               // how many Fetches wait for messages
 
 	flushTimer     *time.Timer // runs flushStale
 	flushScheduled atomic.Bool // flushTimer was started and has not fired
@@ -105,10 +105,19 @@ func (d *deliveryQueue) put(messages []Message) bool {
 	if d.closed {
 		return false
 	}
+	messages[0].conn.queued.Add(uint64(len(messages)))
 	d.lanes.push(messages)
 	d.feed()
 	d.wakeOne()
 	return true
+}
+
+// countQueued counts messages that a connection has brought and that are requeued instead of
+// being put in.
+func (d *deliveryQueue) countQueued(from *consumerConn, n int) {
+	d.mu.Lock()
+	from.queued.Add(uint64(n)) // #nosec G115 -- not negative
+	d.mu.Unlock()
 }
 
 // take ends a worker's work on its message, and waits for the next one. It reports

@@ -6,7 +6,6 @@ import (
 
 	"github.com/rdyhq/nsq/internal/control"
 	"github.com/rdyhq/nsq/internal/discover"
-	"github.com/rdyhq/nsq/internal/flow"
 	"github.com/rdyhq/nsq/internal/link"
 )
 
@@ -108,7 +107,10 @@ func (l *runLoop) closeStopChan() {
 
 // tick supplies the facts that the machine needs, and lets it act.
 func (l *runLoop) tick(now time.Time) {
-	l.askAgain(now)
+	if l.c.queue.tookMessages() {
+		l.sampleAll(now)
+		l.carryOut()
+	}
 	if shortest := l.machine.Needs(now).Sweep; shortest > 0 {
 		next, expired := l.c.sweepLeases(now, shortest)
 		l.machine.Swept(now, next, expired)
@@ -133,22 +135,6 @@ func (l *runLoop) tick(now time.Time) {
 	}
 	l.machine.Tick(now)
 	l.carryOut()
-}
-
-// sampleAll supplies the traffic of all connections.
-func (l *runLoop) sampleAll(now time.Time) {
-	for _, conn := range l.conns {
-		l.sample(now, conn)
-	}
-}
-
-func (l *runLoop) sample(now time.Time, conn *consumerConn) {
-	s := conn.link.Sample()
-	conn.peak = max(conn.peak, s.Peak)
-	l.machine.Sample(now, conn.id, flow.Sample{
-		Received: s.Received, InFlight: s.InFlight, Peak: s.Peak, LastMessage: s.LastMessage,
-		Bytes: s.Bytes, BytesInFlight: conn.bytes.Load(),
-	})
 }
 
 // carryOut carries out the machine's commands, in order.
@@ -304,7 +290,6 @@ func (l *runLoop) close(do control.Close) {
 
 // down removes a connection that has ended, and reports that to the machine.
 func (l *runLoop) down(now time.Time, conn *consumerConn, err error) {
-	l.sample(now, conn) // messages that it has just brought are no longer to come
 	delete(l.conns, conn.id)
 	conn.lost()
 	l.past.add(conn.addr, conn.counts())

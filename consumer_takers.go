@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/internal/control"
+	"github.com/rdyhq/nsq/internal/flow"
 )
 
 // Messages come only if something takes them: a handler, a loop over [Consumer.Messages], or
@@ -77,50 +78,57 @@ func (c *Consumer) Discover(ctx context.Context, lookupds ...string) error {
 // reportTakers tells the run loop that what takes messages has changed.
 func (c *Consumer) reportTakers() { c.post(c.loop.setTakers) }
 
-// setTakers tells the machine what takes messages.
+// setTakers tells the machine what takes messages, and how many of them Fetches want.
 func (l *runLoop) setTakers(now time.Time) {
 	workers, messages, asking := l.c.queue.takers()
-	l.sampleAll(now)
-	l.machine.SetTakers(now, control.Takers{Workers: workers, Messages: messages, Asking: asking})
-	l.carryOut()
-}
-
-// ask lets n more messages come, for a Fetch that has just begun.
-func (l *runLoop) ask(now time.Time, n int) {
-	l.setTakers(now) // first, because of the Spending flag
-	l.sampleAll(now)
-	l.machine.Ask(now, n)
-}
-
-// askNoMore lets n messages fewer come, for a Fetch that has just ended.
-func (l *runLoop) askNoMore(now time.Time, n int) {
-	l.askAgain(now)
-	l.sampleAll(now)
-	l.machine.Ask(now, -n)
-	l.carryOut()
-	l.setTakers(now)
-}
-
-// askAgain asks for messages in place of those that collectors have lost because a lease or
-// a connection has ended.
-func (l *runLoop) askAgain(now time.Time) {
-	if n := l.c.queue.takeMissing(); n > 0 {
+	if l.machine.Allowing() != (workers == 0) {
 		l.sampleAll(now)
-		l.machine.Ask(now, n)
-		l.carryOut()
 	}
+	l.machine.SetTakers(now, control.Takers{Workers: workers, Messages: messages, Asking: asking})
+	l.carryOut() // the Spending flag is up before the samples that Ask relies on
+	l.sampleAll(now)
+	l.carryOut()
+}
+
+// sampleAll supplies the traffic of all connections. If messages come only because Fetches ask
+// for them, it then says how many these still want. Both are of the same moment: a message
+// that is received and not yet in the queue counts as one that is wanted, and not as one that
+// has come.
+func (l *runLoop) sampleAll(now time.Time) {
+	if !l.machine.Allowing() {
+		for _, conn := range l.conns {
+			l.sample(now, conn, 0)
+		}
+		return
+	}
+	wanted, queued := l.c.queue.wanted(l.conns)
+	for id, conn := range l.conns {
+		l.sample(now, conn, queued[id])
+	}
+	l.machine.Ask(now, wanted)
+}
+
+// sample supplies the traffic of a connection. queued is how many of its messages have come
+// to the queue so far. It matters only if Fetches ask for messages.
+func (l *runLoop) sample(now time.Time, conn *consumerConn, queued uint64) {
+	s := conn.link.Sample()
+	coming := 0
+	if l.machine.Allowing() && s.Received > queued {
+		coming = int(s.Received - queued) // #nosec G115 -- few
+	}
+	l.machine.Sample(now, conn.id, flow.Sample{
+		Received: s.Received, InFlight: s.InFlight, Peak: s.Peak, LastMessage: s.LastMessage,
+		Bytes: s.Bytes, BytesInFlight: conn.bytes.Load(), Coming: coming,
+	})
 }
 
 // spend tells the machine that a message of a connection is about to be acked.
 func (l *runLoop) spend(now time.Time, conn *consumerConn, epoch uint32) {
-	if !l.c.flags.spending { // only this goroutine writes it
-		return
+	if l.c.flags.spending { // only this goroutine writes it
+		l.sampleAll(now)
+		l.machine.Spend(now, conn.id, epoch)
+		l.carryOut()
 	}
-	if l.conns[conn.id] == conn {
-		l.sample(now, conn)
-	}
-	l.machine.Spend(now, conn.id, epoch)
-	l.carryOut()
 }
 
 // takers returns how many workers there are, how many messages they can have at a time, and
@@ -132,6 +140,32 @@ func (d *deliveryQueue) takers() (workers, messages, asking int) {
 		messages += max(w.most, 1)
 	}
 	return len(d.workers), messages, d.fetches
+}
+
+// wanted returns how many messages Fetches still want, and how many of each connection have
+// come to the queue.
+func (d *deliveryQueue) wanted(conns map[control.ID]*consumerConn) (n int, queued map[control.ID]uint64) {
+	queued = make(map[control.ID]uint64, len(conns))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shortOfMessages = false
+	for _, c := range d.collectors {
+		if c.fetch && !c.full && !c.cancelled {
+			n += c.limits.Messages - len(c.messages)
+		}
+	}
+	for id, conn := range conns {
+		queued[id] = conn.queued.Load()
+	}
+	return n, queued
+}
+
+// tookMessages reports whether collectors have lost messages since the last call of wanted,
+// because leases or connections have ended. They have to be asked for again.
+func (d *deliveryQueue) tookMessages() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.shortOfMessages
 }
 
 // fetchRound is how long a Fetch without a Wait waits for more messages: a message lies in

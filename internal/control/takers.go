@@ -29,16 +29,21 @@ func (m *Machine) SetTakers(now time.Time, t Takers) {
 		m.returnAt = now.Add(takerGrace)
 	}
 	m.flow.SetAllowing(now, t.Workers == 0)
-	m.asking = t.Workers == 0 && t.Asking > 0
+	if m.asking = t.Workers == 0 && t.Asking > 0; !m.asking {
+		m.flow.Allow(now, 0)
+	}
 	m.apply(now)
 }
 
-// Ask lets n more messages come or, if n is negative, so many fewer, while there is no
-// worker. The owner must call Sample for all open connections before. For a new caller it
-// first calls SetTakers and carries out the commands. Then the Spending flag is up, so no ack
-// that the samples do not show can follow an RDY that counts on them.
+// Allowing reports whether messages come only if callers Ask for them.
+func (m *Machine) Allowing() bool { return m.flow.Allowing() }
+
+// Ask says how many messages the callers that SetTakers has reported still want. The owner
+// must call Sample for all open connections before, with the figures of the same moment. For
+// a new caller it first calls SetTakers and carries out the commands. Then the Spending flag
+// is up, so no ack that the samples do not show can follow an RDY that counts on them.
 func (m *Machine) Ask(now time.Time, n int) {
-	if m.phase == Active {
+	if m.phase == Active && m.asking {
 		m.flow.Allow(now, n)
 		m.apply(now)
 	}

@@ -17,8 +17,11 @@ import (
 //     slots that brought them, and grant gives those slots to no other connection.
 //  2. An ack would let nsqd send one more message by the same RDY. So the owner calls Spend
 //     before each ack, and sends the lower RDY first.
-//  3. When callers give up, Allow takes what they have not received out of the allowance.
-//     Messages that nsqd has sent by then still come, and no others.
+//  3. When callers give up, Allow lowers the allowance. Messages that nsqd has sent by then
+//     still come, and no others.
+//
+// A message has come when a caller can have it. One that a reader has received and is about
+// to pass on (Sample.Coming) still counts as one that may come, and holds its slot.
 type allowance struct {
 	on      bool
 	left    int        // messages that may still come
@@ -36,7 +39,7 @@ func (m *Machine) SetAllowing(now time.Time, on bool) {
 	if on {
 		m.max = 0
 		for _, c := range m.conns {
-			m.max += c.inFlight
+			m.max += c.inHand()
 		}
 	}
 	m.resetLeftovers()
@@ -53,19 +56,24 @@ func (m *Machine) resetLeftovers() {
 	for _, c := range m.conns {
 		c.leftover = 0
 		if m.allowance.on {
-			c.leftover = c.inFlight
+			c.leftover = c.inHand()
 		}
 	}
 }
 
-// Allow changes the allowance by n, which may be negative, but not to below 0. It does
-// nothing unless messages come by allowance. The owner must call Sample for all connections
-// before it lowers the allowance.
+// inHand returns how many of the messages in flight have come.
+func (c *conn) inHand() int { return max(c.inFlight-c.coming, 0) }
+
+// came returns how many messages have come so far.
+func (c *conn) came() int64 { return int64(c.received) - int64(c.coming) } // #nosec G115 -- few
+
+// Allow sets the allowance: callers still want n messages. It does nothing unless messages
+// come by allowance. The owner must call Sample for all connections before, with the figures
+// of the same moment.
 func (m *Machine) Allow(now time.Time, n int) {
-	if a := &m.allowance; a.on {
-		n = max(n, -a.left)
-		a.left += n
-		m.max += n
+	if a := &m.allowance; a.on && n != a.left {
+		m.max += n - a.left
+		a.left = n
 		m.rescale()
 		m.plan(now)
 	}
@@ -77,7 +85,7 @@ func (m *Machine) allowedNow() int {
 	slots := m.allowance.left
 	if m.backoff.level > 0 {
 		for _, c := range m.conns {
-			slots += c.inFlight - c.leftover
+			slots += c.inHand() - c.leftover
 		}
 	}
 	return slots
@@ -107,22 +115,23 @@ func (m *Machine) Spend(now time.Time, id ID, epoch uint32) {
 	if epoch != m.backoff.epoch {
 		c.leftover = max(c.leftover-1, 0)
 	}
-	c.leftover = min(c.leftover, c.inFlight)
+	c.leftover = min(c.leftover, c.inHand())
 	m.max--
 	m.rescale()
 }
 
-// countReceived takes fresh messages of a connection out of the allowance. inFlight is how
-// many it had in flight before.
-func (m *Machine) countReceived(c *conn, fresh, inFlight int) {
+// countReceived takes fresh messages of a connection, which have come, out of the allowance.
+// inHand is how many it had in hand before.
+func (m *Machine) countReceived(c *conn, fresh, inHand int) {
 	if !m.allowance.on {
 		return
 	}
 	fresh = min(fresh, m.allowance.left)
 	m.allowance.left -= fresh
-	m.max += c.inFlight - inFlight - fresh
+	m.max += c.inHand() - inHand - fresh
+	c.leftover = min(c.leftover, c.inHand())
 	if m.backoff.level == 0 {
-		c.leftover = c.inFlight
+		c.leftover = c.inHand()
 	}
 	m.rescale()
 	m.stale = m.stale || fresh > 0 // what is left goes where messages come from

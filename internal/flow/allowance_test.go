@@ -27,9 +27,10 @@ func (w *world) sampleAll() {
 	}
 }
 
+// allow lets n more messages come or, if n is negative, so many fewer.
 func (w *world) allow(n int) {
 	w.sampleAll()
-	w.m.Allow(w.now, n)
+	w.m.Allow(w.now, max(w.m.allowance.left+n, 0))
 	w.take()
 }
 

@@ -109,6 +109,9 @@ type Sample struct {
 	// BytesInFlight is what of Bytes is still in memory. A body may be, for a while,
 	// although its message is no longer in flight.
 	BytesInFlight int64
+	// Coming is how many of the messages in flight callers cannot have yet. It matters only
+	// while messages come by allowance.
+	Coming int
 }
 
 // conn is one connection. The fields that every look reads come first: there may
@@ -139,6 +142,7 @@ type conn struct {
 
 	id        ID
 	received  uint64
+	coming    int           // of inFlight, as of the last Sample
 	last      time.Time     // when its last message arrived
 	since     time.Time     // when its current time with slots began: see grant and giveSlot
 	settledAt time.Time     // when nsqd must have seen the last decrease of rdy
@@ -259,7 +263,7 @@ func (m *Machine) Down(id ID) {
 		m.open--
 	}
 	if m.allowance.on {
-		m.max -= c.inFlight
+		m.max -= c.inHand()
 		m.rescale()
 	}
 	delete(m.byID, id)
@@ -309,8 +313,8 @@ func (m *Machine) Sample(now time.Time, id ID, s Sample) {
 	if s.Received > c.received || s.InFlight < c.inFlight {
 		m.hear(now)
 	}
-	before := c.inFlight
-	c.inFlight = max(s.InFlight, 0)
+	inHand, came := c.inHand(), c.came()
+	c.inFlight, c.coming = max(s.InFlight, 0), s.Coming
 	c.peak = max(c.peak, s.Peak, c.inFlight)
 	if c.leftover > c.inFlight {
 		c.leftover, m.changed = c.inFlight, true
@@ -319,7 +323,7 @@ func (m *Machine) Sample(now time.Time, id ID, s Sample) {
 	c.cargo.sample(s, fresh)
 	c.fresh += fresh
 	c.received = s.Received
-	m.countReceived(c, int(min(fresh, math.MaxInt32)), before) // #nosec G115 -- bounded
+	m.countReceived(c, int(min(max(c.came()-came, 0), math.MaxInt32)), inHand) // #nosec G115 -- bounded
 	m.updateHeld(now, c)
 }
 
