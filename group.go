@@ -95,6 +95,10 @@ type HandleOptions struct {
 	Config *Config
 }
 
+// anyTopic stands for a topic that is not known yet. It cannot be that of dead letters, which
+// is not ephemeral.
+const anyTopic = "topic#ephemeral"
+
 // maxWeight bounds Weight. One message in a thousand is as good as none.
 const maxWeight = 1000
 
@@ -184,10 +188,15 @@ var errRan = errors.New("handlers must be added before Run")
 // not to those of [Group.Connect]. It stops when three polls in a row, to which all
 // nsqlookupds responded, have not listed the topic; while it is connected, only when the topic
 // was not listed for 30 s. A topic that was deleted in nsqd only is still listed until it is
-// deleted in nsqlookupd. Ephemeral topics and topics of dead letters match like others.
+// deleted in nsqlookupd. Ephemeral topics match like others.
 //
 // A channel of a topic has one handler: that of Handle, or else that of the first
 // HandleMatching with this channel that matches.
+//
+// If the Config has a DeadLetter, topics of dead letters are left alone: those that end in
+// ".dead", and those that the Group's Configs name as DeadLetter.Topic. Otherwise a message
+// that fails again and again would pass through ever new topics. To replay dead letters with
+// [FromDeadLetters], give HandleOptions a Config without DeadLetter.
 //
 // HandleMatching fails once Run was called, and if re or h is nil, or the channel, an option or
 // the Config is invalid. It also fails if opts has a Weight and max_in_flight is 0.
@@ -199,7 +208,7 @@ func (g *Group) HandleMatching(re *regexp.Regexp, channel string, h func(topic s
 	if h == nil {
 		return fmt.Errorf("group: %s: nil function", name)
 	}
-	opts, err := g.check("topic", channel, opts)
+	opts, err := g.check(anyTopic, channel, opts)
 	if err != nil {
 		return fmt.Errorf("group: %s: %w", name, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,7 @@ type matcher struct {
 	ctx     context.Context
 	lookups lookupdLog
 	taken   map[topicChannel]bool   // those of Handle
+	dead    map[string]bool         // the DeadLetterPolicy.Topics of the Group
 	found   map[topicChannel]*found // those of HandleMatching that have not gone
 }
 
@@ -59,10 +61,14 @@ type found struct {
 func newMatcher(g *Group) *matcher {
 	m := &matcher{
 		g: g, mail: newMailbox(), lookups: lookupdLog{log: g.log},
-		taken: make(map[topicChannel]bool), found: make(map[topicChannel]*found),
+		taken: make(map[topicChannel]bool), dead: make(map[string]bool), found: make(map[topicChannel]*found),
 	}
 	for _, h := range g.fixed {
 		m.taken[topicChannel{h.topic, h.channel}] = true
+		m.noteDeadLetters(h.opts.Config)
+	}
+	for _, of := range g.matching {
+		m.noteDeadLetters(of.opts.Config)
 	}
 	cfg := g.cfg.discoverConfig("", g.client, func(r discover.Result) {
 		m.seen.Store(newLookupdsSeen(lookupdSnapshots(&r), 0))
@@ -71,6 +77,24 @@ func newMatcher(g *Group) *matcher {
 	cfg.Topics = true
 	m.poller = discover.New(cfg)
 	return m
+}
+
+// noteDeadLetters notes where a Consumer with this Config sends its dead letters.
+func (m *matcher) noteDeadLetters(cfg *Config) {
+	if cfg.DeadLetter != nil {
+		m.dead[cfg.DeadLetter.Topic] = true // "" is no topic
+	}
+}
+
+// holdsDeadLetters reports whether a topic is, or may be, one to which the Group's Consumers
+// send dead letters. A Consumer that sends some must not find it:
+//
+//  1. The Consumer of the topic t sends a dead letter to t.c.dead, which matches as well.
+//  2. The handler fails again, and the Consumer of t.c.dead sends it to t.c.dead.c.dead.
+//  3. That goes on, one topic after the other. If DeadLetterPolicy.Topic names one topic for
+//     all, its Consumer has nowhere to send the dead letter and gives it up: it is lost.
+func (m *matcher) holdsDeadLetters(topic string) bool {
+	return strings.HasSuffix(topic, deadSuffix) || m.dead[topic]
 }
 
 // add adds nsqlookupds, whose addresses are valid.
@@ -117,6 +141,10 @@ func (m *matcher) find(key topicChannel, of *topicMatch) {
 	}
 	f := &found{}
 	m.found[key] = f
+	if of.opts.Config.DeadLetter != nil && m.holdsDeadLetters(key.topic) {
+		m.g.log.Info("leaving a topic of dead letters alone", "topic", key.topic, "channel", key.channel)
+		return
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			m.g.log.Error("cannot make the handler of a topic, leaving the topic alone",

@@ -1,6 +1,7 @@
 package nsq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -317,4 +318,48 @@ func TestGroupHealthWithoutTopics(t *testing.T) {
 			t.Errorf("cause %q, want health", got)
 		}
 	})
+}
+
+// A HandleMatching with dead letters does not find the topics that they go to: neither loses
+// them nor moves them from one to the next. One without dead letters, to replay them, does.
+func TestGroupLeavesDeadLettersAlone(t *testing.T) {
+	for _, topic := range []string{"", "log.failed", "topic"} {
+		t.Run(topic, func(t *testing.T) {
+			inGroupScene(t, func(s *groupScene) {
+				d, l, p := s.nsqd("a:1"), s.lookupd("l:1"), s.producer("a:1")
+				defer p.Stop()
+				replay := s.cfg.clone()
+				s.cfg.MaxAttempts = 1
+				s.cfg.DeadLetter = &DeadLetterPolicy{To: p, Topic: topic}
+				s.group()
+				fails := func(string) Handler { return HandlerFunc(func(*Message) error { return errBoom }) }
+				re := regexp.MustCompile(`^(log\.|topic$)`)
+				if err := s.g.HandleMatching(re, "c", fails, HandleOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				replays := func(topic string) Handler { return FromDeadLetters(s.handler(topic, 0)) }
+				if err := s.g.HandleMatching(re, "replay", replays, HandleOptions{Config: replay}); err != nil {
+					t.Fatal(err)
+				}
+				l.Register("log.a", d.Addr())
+				d.CreateChannel("log.a", "c")
+				d.Publish("log.a", "pen")
+				s.lookups(l)
+				s.run()
+				after(time.Minute)
+				dead := cmp.Or(topic, "log.a.c.dead")
+				l.Register(dead, d.Addr())
+				after(5 * time.Minute)
+				if st := d.Stats(dead, "c"); st.Clients != 0 {
+					t.Errorf("%s has a consumer of channel c", dead)
+				}
+				if n := s.take(dead); n != 1 {
+					t.Errorf("%d dead letters were replayed, want 1", n)
+				}
+				if err := s.end(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
