@@ -153,13 +153,16 @@ type replayHandler struct{ next Handler }
 // HandleMessage calls the handler with the original message.
 func (r *replayHandler) HandleMessage(m *Message) error { return r.next.HandleMessage(unbury(m)) }
 
-// LogFailedMessage requeues the dead letter, unless the Consumer makes it a dead letter again.
+// LogFailedMessage requeues the dead letter, unless the Consumer makes it a dead letter again. It
+// does so even if the handler's LogFailedMessage panics: the Consumer would then ack it.
 func (r *replayHandler) LogFailedMessage(m *Message) {
+	defer func() {
+		if m.conn != nil && m.conn.c.cfg.DeadLetter == nil {
+			m.RequeueWithoutBackoff(m.conn.c.deadDelay(m))
+		}
+	}()
 	if failed, ok := r.next.(FailedMessageLogger); ok {
 		failed.LogFailedMessage(unbury(m))
-	}
-	if m.conn != nil && m.conn.c.cfg.DeadLetter == nil {
-		m.RequeueWithoutBackoff(m.conn.c.deadDelay(m))
 	}
 }
 

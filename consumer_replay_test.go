@@ -120,6 +120,27 @@ type bodyLogger struct {
 
 func (l *bodyLogger) LogFailedMessage(m *Message) { l.failed = append(l.failed, string(m.Body)) }
 
+// panickingLogger is a handler whose methods panic.
+type panickingLogger struct{}
+
+func (panickingLogger) HandleMessage(*Message) error { panic(errBoom) }
+func (panickingLogger) LogFailedMessage(*Message)    { panic(errBoom) }
+
+// A dead letter stays even if LogFailedMessage panics.
+func TestReplayPanics(t *testing.T) {
+	bury(t, func(s *burial) {
+		s.cfg.DeadLetter, s.cfg.MaxAttempts = nil, 1
+		s.consumer(0, nil)
+		s.c.AddHandler(FromDeadLetters(panickingLogger{}))
+		s.connect(s.source)
+		s.source.Publish("t", "m")
+		after(9500 * time.Millisecond)
+		if st := s.source.Stats("t", "c"); st.Finished != 0 || st.Requeued != 10 || st.Deferred != 1 {
+			s.Errorf("%+v, want 10 requeued and none acked", st)
+		}
+	})
+}
+
 // A Consumer of dead letters may have dead letters of its own.
 func TestReplayWithPolicy(t *testing.T) {
 	bury(t, func(s *burial) {
