@@ -204,9 +204,17 @@ func (m *Machine) Take(now time.Time, dst []Decision) []Decision {
 		}
 		free -= c.held
 	}
-	// A member without slots gets one before any gets more: it may have messages.
+	// A member without slots gets one before any gets more: it may have messages. The one that
+	// has waited longest comes first. If it were the one that was added first:
+	//
+	//  1. A long handler has made attempts as rare as looks: see await. Slots go round.
+	//  2. A look takes slots from members whose turn is over. They are free at the next look.
+	//  3. By then members that were added earlier want them as well, and get them.
+	//  4. So the one that was added last never has a turn, although it never stops wanting one.
+	waiting := slices.Clone(m.members)
+	slices.SortStableFunc(waiting, func(a, b *member) int { return a.since.Compare(b.since) })
 	for _, first := range []bool{true, false} {
-		for _, c := range m.members {
+		for _, c := range waiting {
 			want := c.want
 			if first {
 				want = min(want, 1)
