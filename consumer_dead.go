@@ -44,7 +44,7 @@ func (c *Consumer) bury(m *Message, end *ending) outcome {
 	if end.as == OutcomeGivenUp {
 		why = fmt.Errorf("delivered %d times, max_attempts is %d", m.Attempts, c.cfg.MaxAttempts)
 	}
-	err := c.publishDead(m.own(), why)
+	err := c.publishDead(m.own(), why, c.buryBy(m, end))
 	c.tellBuried(m, why, err)
 	if err != nil {
 		c.log.ErrorContext(repeating, "message not stored as a dead letter, requeueing it", "err", err,
@@ -57,24 +57,35 @@ func (c *Consumer) bury(m *Message, end *ending) outcome {
 	return o
 }
 
+// buryBy returns when the publish of a dead letter must be over, on the Consumer's clock: when
+// half of what is left of the lease is over. The rest is for the FIN or REQ. Messages that a
+// batch or a Fetch gives up one after the other share that half, or little would be left of the
+// leases of the others that the program gets after that.
+func (c *Consumer) buryBy(m *Message, end *ending) time.Duration {
+	from := c.elapsed()
+	if end.as == OutcomeGivenUp {
+		from = end.begun
+	}
+	return from + (m.leaseEnds()-from)/2
+}
+
 // deadDelay returns the delay of a message that waits to be stored as a dead letter, or to be
 // replayed.
 func (c *Consumer) deadDelay(m *Message) time.Duration {
 	return max(c.cfg.requeueDelay(m.Attempts), leastDeadDelay)
 }
 
-// publishDead publishes a message as a dead letter, and returns nil if it is stored. It takes
-// at most half of what is left of the lease: the rest is for the FIN or REQ. It also gives up
-// when the context of the message ends. m is the message as it was delivered.
-func (c *Consumer) publishDead(m *Message, why error) (err error) {
+// publishDead publishes a message as a dead letter, and returns nil if it is stored. It gives up
+// at the time by, and when the context of the message ends. m is the message as it was
+// delivered.
+func (c *Consumer) publishDead(m *Message, why error, by time.Duration) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("the publisher of dead letters panicked", "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("the publisher panicked: %v", p)
 		}
 	}()
-	left := m.leaseEnds() - c.elapsed()
-	ctx, cancel := context.WithTimeoutCause(c.contexts.of(m), left/2, errNotStoredInTime)
+	ctx, cancel := context.WithTimeoutCause(c.contexts.of(m), by-c.elapsed(), errNotStoredInTime)
 	defer cancel()
 	to := c.cfg.DeadLetter
 	body := m.Body

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/envelope"
+	"github.com/rdyhq/nsq/nsqtest"
 )
 
 // replay makes the Consumer of the dead letters of channel c of topic t.
@@ -195,4 +196,76 @@ func TestReplayWithoutConsumer(t *testing.T) {
 	if m.HasResponded() {
 		t.Error("requeued")
 	}
+}
+
+// While dead letters cannot be stored, messages that are given up together leave the others
+// half of their leases, whether a Fetch or a batch handler takes them.
+func TestGivenUpMessagesLeaveTheOthersTime(t *testing.T) {
+	for _, way := range []string{"Fetch", "batch"} {
+		t.Run(way, func(t *testing.T) {
+			bury(t, func(s *burial) {
+				s.policy.To = publisherFunc(func(ctx context.Context, _ string, _ []byte) error {
+					<-ctx.Done()
+					return ctx.Err()
+				})
+				s.cfg.MaxAttempts, s.cfg.MaxInFlight = 1, 10
+				limits := BatchLimits{Messages: 10, Wait: 5 * time.Second}
+				s.source.Publish("t", "m", "m", "m", "m", "m")
+				s.attempt(s.source, 5)
+				s.source.Publish("t", "fresh")
+				took := time.Duration(0)
+				began := time.Now()
+				handle := func(batch []*Message) {
+					took = time.Since(began)
+					for _, m := range batch {
+						if string(m.Body) != "fresh" || m.Context().Err() != nil {
+							s.Errorf("after %v there is %q, %v", took, m.Body, context.Cause(m.Context()))
+						}
+						m.Finish()
+					}
+				}
+				s.consumer(0, nil)
+				if way == "batch" {
+					s.c.AddBatchHandler(BatchHandlerFunc(func(_ context.Context, batch []*Message) error {
+						handle(batch)
+						return nil
+					}), limits, 1)
+				}
+				if err := s.c.Connect(s.Context(), s.source.Addr()); err != nil {
+					s.Fatal(err)
+				}
+				if way == "Fetch" {
+					handle(s.fetch(s.c, limits))
+				}
+				after(time.Minute)
+				if took < 30*time.Second || took > 36*time.Second {
+					s.Errorf("the message came after %v", took)
+				}
+				if st := s.source.Stats("t", "c"); st.Finished != 1 || st.TimedOut != 0 {
+					s.Errorf("%+v, want 1 finished and none timed out", st)
+				}
+			})
+		})
+	}
+}
+
+// attempt takes n messages and requeues them.
+func (s *burial) attempt(d *nsqtest.Nsqd, n int) {
+	s.Helper()
+	cfg := s.cfg.clone()
+	cfg.DeadLetter = nil
+	c, err := NewConsumer("t", "c", cfg)
+	if err != nil {
+		s.Fatal(err)
+	}
+	c.AddHandler(HandlerFunc(func(m *Message) error {
+		if n--; n == 0 {
+			c.Stop()
+		}
+		return RetryAfter(0, errBoom)
+	}))
+	if err := c.ConnectToNSQD(d.Addr()); err != nil {
+		s.Fatal(err)
+	}
+	<-c.StopChan
 }

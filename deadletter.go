@@ -31,6 +31,7 @@ import (
 // lost or a stop runs out of time. Until then it occupies the handler's goroutine, and
 // auto_touch keeps the lease alive. It also holds up the caller of [Message.Answer] and, for
 // a message that is given up, that of [Consumer.Fetch] or a loop over [Consumer.Messages].
+// All messages that a Fetch or a batch gives up share that half of a lease.
 //
 // If the publish fails, the Consumer logs the error and requeues the message, with the delay
 // of a plain error but at least a second. The next delivery counts as an attempt, as any
