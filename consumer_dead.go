@@ -63,7 +63,7 @@ func (c *Consumer) bury(m *Message, end *ending) outcome {
 // leases of the others that the program gets after that.
 func (c *Consumer) buryBy(m *Message, end *ending) time.Duration {
 	from := c.elapsed()
-	if end.as == OutcomeGivenUp {
+	if end.together {
 		from = end.begun
 	}
 	return from + (m.leaseEnds()-from)/2

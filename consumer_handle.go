@@ -82,12 +82,12 @@ type ending struct {
 	insisted bool    // ack or requeue even if the handler has disabled the automatic response
 	neutral  bool    // backoff ignores it
 	bury     bool    // store it as a dead letter, and then ack it; otherwise outcome counts
+	together bool    // a Fetch or a batch gives it up, perhaps with others: see buryBy
 
 	asked handlerResult // what err asks for, if it is not nil
 
-	// For hooks:
-	begun time.Duration // when the handling began, on the Consumer's clock
-	batch int           // how many messages were handled together; 0 is 1
+	begun time.Duration // when the handling began, on the Consumer's clock; for hooks and together
+	batch int           // how many messages were handled together, for hooks; 0 is 1
 }
 
 // shownAs returns the outcome that hooks are told.
@@ -274,7 +274,7 @@ func (c *Consumer) giveUp(w *worker, m *Message, handler any, begun time.Duratio
 		}
 		end := ending{as: OutcomeGivenUp, insisted: true, begun: begun}
 		if c.cfg.DeadLetter != nil {
-			end.bury, end.outcome = true, outcome{fate: requeued, delay: autoDelay}
+			end.bury, end.together, end.outcome = true, w == nil, outcome{fate: requeued, delay: autoDelay}
 		}
 		c.conclude(w, m, &end)
 	}()

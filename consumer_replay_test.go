@@ -269,3 +269,24 @@ func (s *burial) attempt(d *nsqtest.Nsqd, n int) {
 	}
 	<-c.StopChan
 }
+
+// slowLogger is a handler whose LogFailedMessage takes more than half of a lease.
+type slowLogger struct{ HandlerFunc }
+
+func (slowLogger) LogFailedMessage(*Message) { sleep(40 * time.Second) }
+
+// The time of LogFailedMessage is not taken from that for the dead letter.
+func TestDeadLetterAfterSlowLogFailedMessage(t *testing.T) {
+	bury(t, func(s *burial) {
+		s.cfg.MaxAttempts = 1
+		s.source.Publish("t", "m")
+		s.attempt(s.source, 1)
+		s.consumer(0, nil)
+		s.c.AddHandler(slowLogger{noError})
+		s.connect(s.source)
+		after(time.Minute)
+		if st := s.source.Stats("t", "c"); st.Finished != 1 || !slices.Equal(s.letters("t.c.dead"), []string{"m"}) {
+			s.Errorf("%+v, dead letters %q", st, s.letters("t.c.dead"))
+		}
+	})
+}
