@@ -58,7 +58,8 @@ type DeadLetterPolicy struct {
 	// Topic is where the dead letters go. It must not be the Consumer's own topic, nor
 	// ephemeral. "", the default, stands for TOPIC.CHANNEL.dead, with the Consumer's topic and
 	// channel without "#ephemeral". A name over 64 bytes, which NSQ does not allow, is cut
-	// and ends with a hash of the whole name and ".dead".
+	// and ends with a hash of the whole name and ".dead". Two Consumers with the same
+	// TOPIC.CHANNEL, such as a.b/c and a/b.c, would share it: set Topic then.
 	Topic string
 
 	// After is how many deliveries a message has had when a failure first makes it a dead

@@ -47,7 +47,9 @@ const (
 //
 // If the handler acks the message itself, or calls [nsq.Message.DisableAutoResponse], Finish
 // commits the key and Requeue releases it. Both then wait for the Store, for up to 5 s. The
-// handler must call them on the message that it was given.
+// handler must call them on the message that it was given. [nsq.Message.Answer] with an error of
+// [nsq.Discard] or [nsq.DeadLetter] acks, and so commits the key of a message that was not
+// handled: return such an error instead.
 //
 // If the Store fails to claim, the message is requeued and the Consumer backs off. If it fails to
 // commit or release, the logger of [nsq.LoggerFromContext] logs a warning, and duplicates may be
