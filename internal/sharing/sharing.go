@@ -95,6 +95,7 @@ type member struct {
 	want    int // slots that it should have, by the last plan
 
 	sample   Sample
+	sampled  bool    // since the last look
 	received uint64  // as of the last look
 	used     float64 // moving average of the slots in use
 	hunger   float64
@@ -166,7 +167,7 @@ func (m *Machine) Sample(id ID, s Sample) {
 	if c == nil {
 		return
 	}
-	c.sample, c.held = s, max(c.granted, s.Held)
+	c.sample, c.held, c.sampled = s, max(c.granted, s.Held), true
 }
 
 // Next returns when Tick has something to do, zero for at once.
@@ -262,6 +263,11 @@ func (m *Machine) look(now time.Time) {
 
 // measure updates what c needs. It reports whether c has, or may have, messages.
 func (c *member) measure(now time.Time, probeEach bool, share int) (busy bool) {
+	if !c.sampled { // its Consumer is stuck: what it showed last holds no longer
+		c.noteHunger(false)
+		return c.hungry
+	}
+	c.sampled = false
 	fresh := c.sample.Received - c.received
 	c.received = c.sample.Received
 	fast := fresh >= uint64(fastPerSlot*max(c.granted, 1)) // #nosec G115 -- positive
