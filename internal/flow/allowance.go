@@ -26,6 +26,7 @@ type allowance struct {
 	on      bool
 	left    int        // messages that may still come
 	lowered []Decision // RDYs that Spend has lowered, for Take
+	idleAt  time.Time  // when a connection that has had messages lately becomes idle
 }
 
 // SetAllowing begins or ends a time in which messages come by allowance only. The allowance
@@ -35,7 +36,7 @@ func (m *Machine) SetAllowing(now time.Time, on bool) {
 	if on == a.on {
 		return
 	}
-	a.on, a.left, m.max = on, 0, m.bound
+	a.on, a.left, a.idleAt, m.max = on, 0, time.Time{}, m.bound
 	if on {
 		m.max = 0
 		for _, c := range m.conns {
@@ -137,14 +138,21 @@ func (m *Machine) countReceived(c *conn, fresh, inHand int) {
 	m.stale = m.stale || fresh > 0 // what is left goes where messages come from
 }
 
-// lookForMessages notes which connections have had messages lately.
+// lookForMessages notes which connections have had messages lately, and makes a new plan if
+// that has changed. It plans the next look for when one of them may become idle: no message
+// comes then to wake the machine, and it may have slots or bytes that others need.
 func (m *Machine) lookForMessages(now time.Time) {
-	m.lookAt = time.Time{} // until the next message wakes the machine
+	m.lookAt, m.allowance.idleAt = time.Time{}, time.Time{}
 	for _, c := range m.conns {
+		before := c.use
 		c.use = idle
-		if c.received > 0 && now.Sub(c.last) < m.cfg.Idle {
+		if ends := c.last.Add(m.cfg.Idle); c.received > 0 && now.Before(ends) {
 			c.use = busy
+			if at := &m.allowance.idleAt; at.IsZero() || ends.Before(*at) {
+				*at = ends
+			}
 		}
+		m.stale = m.stale || c.use != before
 	}
 }
 

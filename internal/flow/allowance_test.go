@@ -192,3 +192,30 @@ func TestAllowanceEnds(t *testing.T) {
 		t.Fatalf("%d in hand after an ack, want 4", len(w.queue))
 	}
 }
+
+// A connection that has had messages, and has none now, keeps neither slots nor the byte
+// budget from one that is new and has them.
+func TestAllowanceMovesOn(t *testing.T) {
+	for seed := range uint64(200) {
+		chance := rand.New(rand.NewPCG(seed, 3))
+		w := allowing(t, Config{MaxInFlight: 1, MaxBytes: 2000 + chance.Int64N(20_000), Seed: seed}, 3)
+		w.size = func(*node) int { return 50 + chance.IntN(1500) }
+		asked := 0
+		for round := range 12 {
+			asked += 17
+			w.allow(17)
+			if round%3 == 2 {
+				w.run(time.Duration(chance.IntN(1000)) * time.Millisecond)
+			}
+			n := w.nodes[chance.IntN(3)]
+			w.disconnect(n)
+			w.connect(n, 2500)
+			w.run(20 * time.Millisecond)
+			w.publish(n, 17)
+			w.until(10*time.Second, fmt.Sprintf("seed %d: all of round %d", seed, round), func() bool {
+				w.ackOne(Success)
+				return w.delivered == asked
+			})
+		}
+	}
+}

@@ -341,6 +341,9 @@ func (m *Machine) Tick(now time.Time) {
 	if !m.lookAt.IsZero() && !now.Before(m.lookAt) {
 		m.look(now)
 	}
+	if at := m.allowance.idleAt; !at.IsZero() && !now.Before(at) {
+		m.lookForMessages(now)
+	}
 	if m.mode == turning {
 		m.rotate(now)
 	}
@@ -357,6 +360,7 @@ func (m *Machine) Next() (due time.Time, ok bool) {
 	due, ok = earlier(due, ok, m.planAt, m.stale)
 	due, ok = earlier(due, ok, m.retryAt, m.waiting)
 	due, ok = earlier(due, ok, m.lookAt, !m.lookAt.IsZero())
+	due, ok = earlier(due, ok, m.allowance.idleAt, !m.allowance.idleAt.IsZero())
 	due, ok = earlier(due, ok, m.budget.weighAt, !m.budget.weighAt.IsZero())
 	return earlier(due, ok, m.turns.due, m.mode == turning)
 }
