@@ -188,7 +188,8 @@ var errRan = errors.New("handlers must be added before Run")
 // not to those of [Group.Connect]. It stops when three polls in a row, to which all
 // nsqlookupds responded, have not listed the topic; while it is connected, only when the topic
 // was not listed for 30 s. A topic that was deleted in nsqd only is still listed until it is
-// deleted in nsqlookupd. Ephemeral topics match like others.
+// deleted in nsqlookupd. Ephemeral topics match like others, and so do topics in which the
+// messages of package delay wait: let re leave out names that end in ".delayed".
 //
 // A channel of a topic has one handler: that of Handle, or else that of the first
 // HandleMatching with this channel that matches.
