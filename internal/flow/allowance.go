@@ -86,7 +86,7 @@ func (m *Machine) allowedNow() int {
 	slots := m.allowance.left
 	if m.backoff.level > 0 {
 		for _, c := range m.conns {
-			slots += c.inHand() - c.leftover
+			slots += max(c.inHand()-c.leftover, 0)
 		}
 	}
 	return slots

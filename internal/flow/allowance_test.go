@@ -42,6 +42,7 @@ func (w *world) ackOne(result Result) {
 	i := w.rand.IntN(len(w.queue))
 	a := w.queue[i]
 	w.queue = append(w.queue[:i:i], w.queue[i+1:]...)
+	a.n.passed = a.n.received
 	w.complete(a, result)
 }
 
@@ -83,7 +84,13 @@ func TestAllowanceIsExact(t *testing.T) {
 func TestAllowanceWalk(t *testing.T) {
 	for seed := range uint64(100) {
 		chance := rand.New(rand.NewPCG(seed, 1))
-		w := allowing(t, Config{MaxInFlight: 1 + chance.IntN(20), Seed: seed}, 1+chance.IntN(6))
+		cfg := Config{MaxInFlight: 1 + chance.IntN(20), Seed: seed}
+		if seed%3 == 0 {
+			cfg.MaxBackoff, cfg.Adaptive = time.Minute, seed%2 == 0
+			cfg.Backoff = func(level int, _ *rand.Rand) time.Duration { return time.Duration(level) * 50 * time.Millisecond }
+		}
+		w := allowing(t, cfg, 1+chance.IntN(6))
+		w.slowReaders = seed%4 < 2
 		for _, n := range w.nodes {
 			if chance.IntN(2) == 0 {
 				w.publish(n, chance.IntN(2000))
@@ -109,7 +116,7 @@ func TestAllowanceWalk(t *testing.T) {
 				most = w.delivered
 			case 4, 5, 6:
 				for range chance.IntN(10) {
-					w.ackOne(Success)
+					w.ackOne([]Result{Success, Success, Success, Failure, Continue}[chance.IntN(5)])
 				}
 			default:
 				w.run(time.Duration(chance.IntN(300)) * time.Millisecond)
@@ -118,11 +125,12 @@ func TestAllowanceWalk(t *testing.T) {
 		w.allow(-1 << 20)
 		w.run(time.Second)
 		most = w.delivered
+		w.slowReaders = false // one that is coming would count among the twenty
 		w.publish(w.nodes[0], 100)
 		most += 20
 		w.allow(20)
 		before := w.delivered
-		for w.delivered < before+20 && w.clock() < time.Hour {
+		for w.delivered < before+20 && w.clock() < 2*time.Hour {
 			w.run(50 * time.Millisecond)
 			w.ackOne(Success)
 		}

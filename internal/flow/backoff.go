@@ -81,7 +81,7 @@ func (m *Machine) probe(now time.Time) {
 	m.backoff.epoch++
 	m.backoff.slots = 1
 	for _, c := range m.conns {
-		c.leftover = c.inFlight
+		c.leftover = c.inHand()
 	}
 	m.plan(now)
 }

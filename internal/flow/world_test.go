@@ -34,7 +34,9 @@ type world struct {
 	unreported int               // since the last pause: messages that ended without a Result
 	max        int
 	delivered  int // by nsqds, repetitions included
-	ticks      int
+
+	slowReaders bool // see coming
+	ticks       int
 
 	decided   func(n *node, rdy int)       // on each decision
 	arrived   func(n *node)                // on each message that reaches the consumer
@@ -68,6 +70,7 @@ type node struct {
 	held        int // received, not completed, lease not over
 	peak        int
 	received    uint64
+	passed      uint64 // of received: see world.coming
 	bytes       uint64 // of received
 	heldBytes   int64  // of held
 	sizes       int    // of the bodies: see anySize
@@ -209,8 +212,19 @@ func (w *world) tick() {
 func (w *world) sample(n *node) Sample {
 	return Sample{
 		Received: n.received, InFlight: n.held, Peak: n.peak, LastMessage: n.lastMessage,
-		Bytes: n.bytes, BytesInFlight: n.heldBytes,
+		Bytes: n.bytes, BytesInFlight: n.heldBytes, Coming: w.coming(n),
 	}
+}
+
+// coming returns how many of the messages in flight the reader has not passed on yet, if the
+// world has slow readers.
+func (w *world) coming(n *node) int {
+	if !w.slowReaders || !w.m.Allowing() {
+		return 0
+	}
+	coming := w.rand.IntN(min(3, int(n.received-n.passed)+1)) // #nosec G115 -- few
+	n.passed = n.received - uint64(coming)                    // #nosec G115 -- few
+	return coming
 }
 
 func (w *world) clock() time.Duration { return w.now.Sub(epochStart) }
@@ -502,7 +516,7 @@ func (w *world) complete(a *arrival, result Result) {
 	if !w.inHand[a] {
 		return // too late
 	}
-	if w.m.Spending() && a.n.up && a.n.generation == a.generation {
+	if w.m.Allowing() && a.n.up && a.n.generation == a.generation {
 		w.m.Sample(w.now, a.id, w.sample(a.n))
 		w.m.Spend(w.now, a.id, a.epoch)
 		w.take()
