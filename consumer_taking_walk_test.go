@@ -192,6 +192,7 @@ func (w *takingWalk) walk() {
 		if w.way != "batches" && one(w.chance, 2) {
 			cancel()
 			takers.Wait()
+			w.leasesNothing(w.rand())
 		}
 		w.stop(c, endRun, ran, 2*time.Second)
 	}
@@ -238,6 +239,19 @@ func (w *takingWalk) drain(c *Consumer, goroutines int) {
 			w.Errorf("%s: %+v, clients %+v", d.Addr(), d.Stats("t", "c"), d.Clients())
 		}
 		w.Errorf("hangs: %+v", c.Snapshot())
+	}
+}
+
+// leasesNothing checks that no messages come once nothing takes them.
+func (w *takingWalk) leasesNothing(r *rand.Rand) {
+	sleep(2 * time.Second)
+	before := delivered(w.nsqds)
+	for range 5 {
+		w.publishSome(r)
+	}
+	sleep(3 * time.Second)
+	if rdy, inFlight := granted(w.nsqds); rdy != 0 || inFlight != 0 || delivered(w.nsqds) != before {
+		w.Errorf("nothing takes messages: RDY %d, %d in flight, %d came", rdy, inFlight, delivered(w.nsqds)-before)
 	}
 }
 
