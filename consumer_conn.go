@@ -51,7 +51,8 @@ type consumerConn struct {
 
 	// queued is how many messages have come to the queue, or were requeued instead. It is
 	// set with the queue's mutex held.
-	queued atomic.Uint64
+	queued     atomic.Uint64
+	queuedThen uint64 // the run loop's: see deliveryQueue.wanted
 
 	lane lane // the queue's, of this connection; guarded by the queue's mutex
 

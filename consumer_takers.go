@@ -95,26 +95,24 @@ func (l *runLoop) setTakers(now time.Time) {
 // that is received and not yet in the queue counts as one that is wanted, and not as one that
 // has come.
 func (l *runLoop) sampleAll(now time.Time) {
-	if !l.machine.Allowing() {
-		for _, conn := range l.conns {
-			l.sample(now, conn, 0)
-		}
-		return
+	allowing, wanted := l.machine.Allowing(), 0
+	if allowing {
+		wanted = l.c.queue.wanted(l.conns)
 	}
-	wanted, queued := l.c.queue.wanted(l.conns)
-	for id, conn := range l.conns {
-		l.sample(now, conn, queued[id])
+	for _, conn := range l.conns {
+		l.sample(now, conn, allowing)
 	}
-	l.machine.Ask(now, wanted)
+	if allowing {
+		l.machine.Ask(now, wanted)
+	}
 }
 
-// sample supplies the traffic of a connection. queued is how many of its messages have come
-// to the queue so far. It matters only if Fetches ask for messages.
-func (l *runLoop) sample(now time.Time, conn *consumerConn, queued uint64) {
+// sample supplies the traffic of a connection.
+func (l *runLoop) sample(now time.Time, conn *consumerConn, allowing bool) {
 	s := conn.link.Sample()
 	coming := 0
-	if l.machine.Allowing() && s.Received > queued {
-		coming = int(s.Received - queued) // #nosec G115 -- few
+	if allowing && s.Received > conn.queuedThen {
+		coming = int(s.Received - conn.queuedThen) // #nosec G115 -- few
 	}
 	l.machine.Sample(now, conn.id, flow.Sample{
 		Received: s.Received, InFlight: s.InFlight, Peak: s.Peak, LastMessage: s.LastMessage,
@@ -142,10 +140,9 @@ func (d *deliveryQueue) takers() (workers, messages, asking int) {
 	return len(d.workers), messages, d.fetches
 }
 
-// wanted returns how many messages Fetches still want, and how many of each connection have
-// come to the queue.
-func (d *deliveryQueue) wanted(conns map[control.ID]*consumerConn) (n int, queued map[control.ID]uint64) {
-	queued = make(map[control.ID]uint64, len(conns))
+// wanted returns how many messages Fetches still want. It also notes, in queuedThen, how many
+// of each connection have come to the queue by then. Only the run loop calls it.
+func (d *deliveryQueue) wanted(conns map[control.ID]*consumerConn) (n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.shortOfMessages = false
@@ -154,10 +151,10 @@ func (d *deliveryQueue) wanted(conns map[control.ID]*consumerConn) (n int, queue
 			n += c.limits.Messages - len(c.messages)
 		}
 	}
-	for id, conn := range conns {
-		queued[id] = conn.queued.Load()
+	for _, conn := range conns {
+		conn.queuedThen = conn.queued.Load()
 	}
-	return n, queued
+	return n
 }
 
 // tookMessages reports whether collectors have lost messages since the last call of wanted,
