@@ -111,13 +111,14 @@ func (m *Machine) Spend(now time.Time, id ID, epoch uint32) {
 		m.allowance.lowered = append(m.allowance.lowered, Decision{c.id, c.rdy})
 		m.changed = true
 	}
+	inHand := c.inHand()
 	c.inFlight--
+	m.max += c.inHand() - inHand
 	c.held = max(c.held-1, c.rdy)
 	if epoch != m.backoff.epoch {
 		c.leftover = max(c.leftover-1, 0)
 	}
 	c.leftover = min(c.leftover, c.inHand())
-	m.max--
 	m.rescale()
 }
 
