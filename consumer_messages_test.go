@@ -119,7 +119,7 @@ func TestMessagesAgain(t *testing.T) {
 	})
 }
 
-// Eight loops share the messages, one of them slow. Answers come from other goroutines, too.
+// Eight loops, one of them slow, share the messages. Some answers come from other goroutines.
 func TestMessagesOnManyGoroutines(t *testing.T) {
 	inScene(t, func(s *scene) {
 		const n = 2000
@@ -228,7 +228,7 @@ func TestStopWhileRanging(t *testing.T) {
 	})
 }
 
-// Run's context ends loops, too.
+// The end of Run's context ends loops.
 func TestRunEndsLoops(t *testing.T) {
 	inScene(t, func(s *scene) {
 		d := s.nsqd("a:1")

@@ -115,7 +115,7 @@ func TestGroupStrict(t *testing.T) {
 	})
 }
 
-// A Consumer that has stopped, whoever stopped it, leaves its slots to the others.
+// A Consumer that has stopped leaves its slots to the others, even if the program stopped it.
 func TestGroupSharesWithoutTheStopped(t *testing.T) {
 	inGroupScene(t, func(s *groupScene) {
 		d := s.nsqd("a:1")

@@ -154,8 +154,8 @@ func TestAllowanceWalk(t *testing.T) {
 	}
 }
 
-// A pause suspends an allowance, a failure's pause does so, too, and what is left of it
-// comes after either.
+// A pause suspends an allowance, and so does the pause after a failure. The rest of the
+// allowance comes afterwards.
 func TestAllowanceAndPauses(t *testing.T) {
 	cfg := Config{MaxInFlight: 5, Seed: 1, MaxBackoff: time.Minute,
 		Backoff: func(int, *rand.Rand) time.Duration { return time.Second }}

@@ -215,8 +215,8 @@ func TestMessageContextValues(t *testing.T) {
 	})
 }
 
-// When Subscribe's context ends, what nobody has taken is requeued at once, and an Ack still
-// counts. The channel is closed after that.
+// When Subscribe's context ends, messages that the program has not taken are requeued at once,
+// and an Ack still counts. The channel is closed after that.
 func TestSubscribeContextEnds(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.config.Concurrency = 2
