@@ -15,6 +15,7 @@ require (
 	github.com/rdyhq/nsq/middleware v0.1.0
 	go.uber.org/goleak v1.3.0
 	golang.org/x/time v0.16.0
+	google.golang.org/protobuf v1.36.12
 	modernc.org/sqlite v1.62.0
 )
 
