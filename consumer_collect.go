@@ -149,8 +149,12 @@ func (d *deliveryQueue) hurryCollectors(slots int) {
 func (c *collector) leaveBy(d *deliveryQueue, at time.Duration) {
 	c.leaveAt = at
 	left := at - d.clock()
-	c.timer.Reset(left)
-	if c.due = left <= 0; c.complete() {
+	if c.due = left <= 0; c.due {
+		c.timer.Stop() // not Reset, for the reason given in runLoop.run
+	} else {
+		c.timer.Reset(left)
+	}
+	if c.complete() {
 		c.ready.Signal()
 	}
 }

@@ -56,7 +56,7 @@ func newRunLoop(c *Consumer) *runLoop {
 
 // run runs events and lets the machine act, until the Consumer has stopped.
 func (l *runLoop) run() {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour) // set below
 	defer timer.Stop()
 	for {
 		now := time.Now()

@@ -77,7 +77,7 @@ func (s *slotSharer) signal() {
 
 // run shares until ctx ends. It sleeps while no Consumer takes part.
 func (s *slotSharer) run(ctx context.Context) {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour) // set below
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		s.mu.Lock()

@@ -58,7 +58,7 @@ func (g *poolGate) discovered(result *discover.Result) (gone []string) {
 // run has nsqlookupds polled ahead of their schedule while an nsqd is lost, until ctx
 // ends.
 func (g *poolGate) run(ctx context.Context, poller *discover.Poller) {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour) // set below
 	defer timer.Stop()
 	for {
 		g.mu.Lock()

@@ -34,7 +34,7 @@ func (p *Poller) Run(ctx context.Context) {
 		results: make(chan queryResult),
 	}
 	defer r.finish()
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour) // set below
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		removed := r.loadChanges()
