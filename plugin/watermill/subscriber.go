@@ -31,8 +31,8 @@ type SubscriberConfig struct {
 	// Config is for the Consumers; nil means nsq.NewConfig(). The Subscriber keeps a copy,
 	// in which it changes some options. MaxAttempts is 0, because a message that is given up
 	// would be acked although Watermill has not handled it. RecycleBodies is off, because
-	// handlers may keep payloads. StopTimeout is CloseTimeout, and MaxInFlight is at least
-	// Concurrency. A larger MaxInFlight keeps messages ready in this process. A Nack never
+	// handlers may keep payloads. StopTimeout is CloseTimeout and 5 s, and MaxInFlight is at
+	// least Concurrency. A larger MaxInFlight keeps messages ready in this process. A Nack never
 	// makes a message a dead letter of Config.DeadLetter: use PoisonQueue for that.
 	Config *nsq.Config
 
@@ -115,7 +115,7 @@ func NewSubscriber(config SubscriberConfig) (*Subscriber, error) {
 	c := *config.Config
 	c.MaxAttempts = 0
 	c.RecycleBodies = false
-	c.StopTimeout = config.CloseTimeout
+	c.StopTimeout = config.CloseTimeout + stopMargin
 	c.MaxInFlight = max(c.MaxInFlight, config.Concurrency)
 	config.Config = &c
 	s := &Subscriber{config: config}
@@ -206,6 +206,10 @@ func (s *Subscriber) start(ctx context.Context, topic string) (*subscription, er
 	return sub, nil
 }
 
+// stopMargin is how much later than CloseTimeout a Consumer gives up its handlers. They requeue
+// their messages at CloseTimeout, and on a busy machine that takes a while.
+const stopMargin = 5 * time.Second
+
 // consumer returns a Consumer that is not connected.
 func (s *Subscriber) consumer(topic string, config *nsq.Config) (*nsq.Consumer, error) {
 	if err := checkTopic(topic); err != nil {
@@ -294,7 +298,7 @@ func (s *Subscriber) initialize(topic string) error {
 }
 
 // Close ends all subscriptions as described at [Subscriber.Subscribe], and waits for them. It
-// takes at most about a second longer than CloseTimeout. Further calls of Subscribe fail.
+// takes no longer than CloseTimeout, or at most 6 s longer if middleware hangs. Further calls of Subscribe fail.
 //
 // The error joins those of Consumers that have left work unfinished: see nsq.StopError. A
 // second call waits for the first and returns the same error.

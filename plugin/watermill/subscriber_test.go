@@ -535,7 +535,7 @@ func TestConfigIsCopied(t *testing.T) {
 	if config.MaxAttempts != 5 || !config.RecycleBodies || config.MaxInFlight != 1 || config.StopTimeout != 30*time.Second {
 		t.Error("the caller's Config has changed")
 	}
-	if c := s.config.Config; c.MaxAttempts != 0 || c.RecycleBodies || c.MaxInFlight != 7 || c.StopTimeout != 10*time.Second {
+	if c := s.config.Config; c.MaxAttempts != 0 || c.RecycleBodies || c.MaxInFlight != 7 || c.StopTimeout != 15*time.Second {
 		t.Errorf("the copy is %+v", c)
 	}
 }
