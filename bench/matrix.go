@@ -41,8 +41,10 @@ func matrix(window time.Duration) []spec {
 	for _, body := range []int{16, 4 << 10, 64 << 10} {
 		add(body == 4<<10, every, Case{Kind: consume, Body: body, InFlight: 2500, Handlers: 4, Conns: 1})
 	}
-	for _, many := range []struct{ conns, inFlight int }{{10, 2500}, {100, 2500}, {1000, 2500}, {1000, 20000}} {
-		add(many.conns == 100, every, Case{Kind: consume, Body: 200, InFlight: many.inFlight, Handlers: 4, Conns: many.conns})
+	for _, many := range []struct{ conns, inFlight int }{
+		{100, 10}, {100, 100}, {10, 2500}, {100, 2500}, {1000, 2500}, {1000, 20000},
+	} {
+		add(many.conns == 100 && many.inFlight == 2500, every, Case{Kind: consume, Body: 200, InFlight: many.inFlight, Handlers: 4, Conns: many.conns})
 	}
 	for _, transport := range []string{"tls", "snappy", "deflate"} {
 		add(transport == "tls", every, Case{Kind: consume, Body: 200, InFlight: 2500, Handlers: 4, Conns: 1, Transport: transport})
