@@ -15,6 +15,8 @@
 //   - turns.go sets wants while there are fewer slots than connections: the slots
 //     go round. It also does so when there are hardly more slots than connections
 //     and a busy connection could use the slots of idle ones.
+//   - rounds.go sets wants while so many connections have messages that each would have
+//     only one or two slots: large shares go round.
 //   - backoff.go and overload.go limit how many slots there are.
 //   - bytes.go limits them too, and each RDY, if bodies are heavy.
 //   - allowance.go sets how many there are while callers ask for single messages.
@@ -164,9 +166,10 @@ const (
 type mode uint8
 
 const (
-	resting mode = iota // all wants are 0
-	sharing             // share.go
-	turning             // turns.go
+	resting  mode = iota // all wants are 0
+	sharing              // share.go
+	turning              // turns.go
+	inRounds             // rounds.go
 )
 
 // Machine holds the state of the policy.
@@ -192,7 +195,8 @@ type Machine struct {
 
 	lookAt    time.Time // the next look; zero if none is planned
 	elastic   []*conn   // scratch of split: the conns with lo < hi
-	turns     turns
+	turns     turns     // also holds the connections that wait in rounds
+	rounds    rounds
 	backoff   backoff
 	overload  overload
 	budget    budget
@@ -322,6 +326,7 @@ func (m *Machine) Sample(now time.Time, id ID, s Sample) {
 	fresh := s.Received - c.received
 	c.cargo.sample(s, fresh)
 	c.fresh += fresh
+	m.rounds.messages += fresh
 	c.received = s.Received
 	m.countReceived(c, int(min(max(c.came()-came, 0), math.MaxInt32)), inHand) // #nosec G115 -- bounded
 	m.updateHeld(now, c)
@@ -344,8 +349,11 @@ func (m *Machine) Tick(now time.Time) {
 	if at := m.allowance.idleAt; !at.IsZero() && !now.Before(at) {
 		m.lookForMessages(now)
 	}
-	if m.mode == turning {
+	switch m.mode {
+	case turning:
 		m.rotate(now)
+	case inRounds:
+		m.rotateRounds(now)
 	}
 	if !m.budget.weighAt.IsZero() && !now.Before(m.budget.weighAt) {
 		m.weigh(now)
@@ -362,7 +370,7 @@ func (m *Machine) Next() (due time.Time, ok bool) {
 	due, ok = earlier(due, ok, m.lookAt, !m.lookAt.IsZero())
 	due, ok = earlier(due, ok, m.allowance.idleAt, !m.allowance.idleAt.IsZero())
 	due, ok = earlier(due, ok, m.budget.weighAt, !m.budget.weighAt.IsZero())
-	return earlier(due, ok, m.turns.due, m.mode == turning)
+	return earlier(due, ok, m.turns.due, m.mode >= turning)
 }
 
 func earlier(a time.Time, aOK bool, b time.Time, bOK bool) (time.Time, bool) {
@@ -420,11 +428,14 @@ func (m *Machine) limit() int {
 func (m *Machine) plan(now time.Time) {
 	m.stale, m.changed = false, true
 	m.applyBudget()
+	m.rounds.restart(now)
 	limit, before := m.limit(), m.mode
 	switch {
 	case limit == 0:
 		m.mode = resting
 		m.clearWants()
+	case m.mode == inRounds && m.mayRound(limit):
+		m.assignRounds(now, limit)
 	case limit < m.open || m.preferTurns && limit < 2*m.open:
 		m.mode = turning
 		m.assignTurns(now, limit, before != turning)

@@ -46,10 +46,10 @@ func (c *conn) setAim(spare int) (covered int) {
 }
 
 // owes reports whether a connection is owed a slot: one, before any connection gets
-// more. While slots go round, every connection below its aim is; otherwise only those
-// with RDY 0 are.
+// more. While slots go round, every connection below its aim is; in rounds none is, since
+// shares go round whole; otherwise only those with RDY 0 are.
 func (m *Machine) owes(c *conn) bool {
-	return c.rdy < c.aim && (c.rdy == 0 || m.mode == turning)
+	return c.rdy < c.aim && (c.rdy == 0 || m.mode == turning) && m.mode != inRounds
 }
 
 // grant raises the RDY of connections below their aim, as far as the free slots and
@@ -74,8 +74,12 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 			}
 		}
 		rdy := purse.affords(c, min(c.aim, covered+keeps+max(more, 0)))
+		if m.awaitsShare(now, c, rdy) {
+			waiting = true
+			continue
+		}
 		if rdy > max(c.rdy, covered) && free >= 0 {
-			if m.owes(c) {
+			if m.owes(c) || m.mode == inRounds {
 				m.grantFrom = i + 1
 			}
 			if c.rdy == 0 {
@@ -89,7 +93,7 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 		}
 		waiting = waiting || c.rdy < c.aim
 	}
-	if waiting && !m.waiting {
+	if waiting && (!m.waiting || m.mode == inRounds) { // in rounds, shares move all the time
 		m.waitingSince = now
 	}
 	m.waiting = waiting

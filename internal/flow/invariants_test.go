@@ -62,14 +62,14 @@ func (w *world) checkWants() {
 		if c.place != nowhere {
 			waiting++
 		}
-		if m.mode == turning && (c.want == 0) != (c.place != nowhere) {
+		if m.mode >= turning && (c.want == 0) != (c.place != nowhere) {
 			w.Fatalf("%v: in turns, neither served nor waiting, or both: %+v", w.clock(), *c)
 		}
 	}
 	if wants != min(m.limit(), take) {
 		w.Fatalf("%v: %d of %d slots are given out, connections can take %d", w.clock(), wants, m.limit(), take)
 	}
-	if queued := m.turns.cold.len() + m.turns.hot.len(); waiting != queued || m.mode != turning && waiting > 0 {
+	if queued := m.turns.cold.len() + m.turns.hot.len(); waiting != queued || m.mode < turning && waiting > 0 {
 		w.Fatalf("%v: %d connections wait, %d are in queues", w.clock(), waiting, queued)
 	}
 }

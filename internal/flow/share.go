@@ -27,6 +27,10 @@ func (m *Machine) look(now time.Time) {
 		return
 	}
 	m.lookAt = now.Add(m.cfg.Look)
+	if m.mode == inRounds {
+		m.judgeRounds(now)
+		return
+	}
 	awake := m.measure(now)
 	if awake == 0 && m.preferTurns {
 		m.preferTurns = false
@@ -49,6 +53,7 @@ func (m *Machine) look(now time.Time) {
 			m.adopt()
 		}
 	}
+	m.tryRounds(now)
 }
 
 // measure updates what each connection does with its slots, and returns how many

@@ -22,6 +22,8 @@ type world struct {
 	handle  func(n *node) (time.Duration, Result)
 	size    func(n *node) int // of a body; nil: bodies weigh nothing
 	workers int               // how many handlers; 0 is one for each message
+	wakes   time.Duration     // CPU of a read, of which there is one at a time, and a tenth of that per message
+	unread  []*node           // from which something has come, in the order in which they are read
 
 	lease      time.Duration // nsqd's msg_timeout
 	nodes      []*node
@@ -67,6 +69,7 @@ type node struct {
 	sent        int // the last RDY that the machine decided
 	granted     time.Time
 	coming      int // messages on the wire
+	unread      int // of coming: not read yet, for want of CPU
 	held        int // received, not completed, lease not over
 	peak        int
 	received    uint64
@@ -350,7 +353,7 @@ func (w *world) disconnect(n *node) {
 	n.up = false
 	n.generation++
 	n.depth += n.inFlight
-	n.inFlight, n.buffered, n.sent = 0, 0, 0
+	n.inFlight, n.buffered, n.unread, n.sent = 0, 0, 0, 0
 	delete(w.conns, n.id)
 	w.m.Down(n.id)
 	w.take()
@@ -417,36 +420,64 @@ func (w *world) flush(n *node) {
 		if n.generation != generation {
 			return
 		}
-		n.coming -= count
-		n.held += count
-		n.peak = max(n.peak, n.held)
-		n.received += uint64(count)
-		n.lastMessage, w.lastArrival = w.now, w.now
-		if w.m.Listening() {
-			w.m.Wake(w.now)
+		if w.wakes == 0 {
+			w.receive(n, count)
+			return
 		}
-		for range count {
-			if w.arrived != nil {
-				w.arrived(n)
-			}
-			a := &arrival{n, n.id, generation, w.m.Epoch(), 0, w.now.Add(w.lease)}
-			if w.size != nil {
-				a.size = w.size(n)
-			}
-			n.bytes += uint64(a.size) // #nosec G115 -- not negative
-			n.heldBytes += int64(a.size)
-			w.inHand[a] = true
-			w.queue = append(w.queue, a)
-			w.leases = append(w.leases, a)
-			if len(w.leases) == 1 {
-				w.after(w.lease, w.expire)
+		if n.unread += count; n.unread == count {
+			if w.unread = append(w.unread, n); len(w.unread) == 1 {
+				w.read()
 			}
 		}
-		if at := w.m.WeighAt(); at > 0 && w.heldBytes() >= at {
-			w.m.Weigh(w.now)
-		}
-		w.work()
 	})
+}
+
+// read lets the one CPU read what has come from the next nsqd, and then from the others.
+func (w *world) read() {
+	n := w.unread[0]
+	w.after(w.wakes+time.Duration(n.unread)*w.wakes/10, func() {
+		w.unread = w.unread[1:]
+		if count := n.unread; count > 0 { // otherwise the connection is lost
+			n.unread = 0
+			w.receive(n, count)
+		}
+		if len(w.unread) > 0 {
+			w.read()
+		}
+	})
+}
+
+// receive passes messages to handlers.
+func (w *world) receive(n *node, count int) {
+	n.coming -= count
+	n.held += count
+	n.peak = max(n.peak, n.held)
+	n.received += uint64(count)
+	n.lastMessage, w.lastArrival = w.now, w.now
+	if w.m.Listening() {
+		w.m.Wake(w.now)
+	}
+	for range count {
+		if w.arrived != nil {
+			w.arrived(n)
+		}
+		a := &arrival{n, n.id, n.generation, w.m.Epoch(), 0, w.now.Add(w.lease)}
+		if w.size != nil {
+			a.size = w.size(n)
+		}
+		n.bytes += uint64(a.size) // #nosec G115 -- not negative
+		n.heldBytes += int64(a.size)
+		w.inHand[a] = true
+		w.queue = append(w.queue, a)
+		w.leases = append(w.leases, a)
+		if len(w.leases) == 1 {
+			w.after(w.lease, w.expire)
+		}
+	}
+	if at := w.m.WeighAt(); at > 0 && w.heldBytes() >= at {
+		w.m.Weigh(w.now)
+	}
+	w.work()
 }
 
 // heldBytes returns what the bodies in flight weigh, over all connections.
