@@ -428,8 +428,10 @@ func (m *Machine) limit() int {
 func (m *Machine) plan(now time.Time) {
 	m.stale, m.changed = false, true
 	m.applyBudget()
-	m.rounds.restart(now)
 	limit, before := m.limit(), m.mode
+	if before != inRounds { // rounds are judged however often the number of slots changes
+		m.rounds.restart(now)
+	}
 	switch {
 	case limit == 0:
 		m.mode = resting

@@ -87,6 +87,9 @@ func (r *rounds) restart(now time.Time) {
 func (m *Machine) sizeRounds(slots int) bool {
 	r := &m.rounds
 	open := max(m.open, 1)
+	if slots/open > mostShare {
+		return false
+	}
 	r.share = min(slots*int(roundLimit/leastVisit)/open, slots/2, mostShare)
 	if r.share < shareGain*max(slots/open, 1) {
 		return false
@@ -278,13 +281,13 @@ func (m *Machine) awaitsShare(now time.Time, c *conn, rdy int) bool {
 }
 
 // movesDue returns how many shares are to be moved now, and plans the next move.
-func (r *rounds) movesDue(now time.Time) (n int) {
+func (r *rounds) movesDue(now time.Time) int {
 	if now.Before(r.moveAt) {
 		return 0
 	}
-	n = int(now.Sub(r.moveAt)/r.step) + 1
-	r.moveAt = r.moveAt.Add(time.Duration(n) * r.step)
-	return min(n, int(r.visit/r.step)+1) // after a pause of the process there would be many
+	moves := now.Sub(r.moveAt)/r.step + 1
+	r.moveAt = r.moveAt.Add(moves * r.step)
+	return int(min(moves, r.visit/r.step+1)) // after a pause of the process there would be many
 }
 
 // lullEnds returns when a visit to a connection without messages in hand ends early, unless

@@ -136,6 +136,60 @@ func TestRoundsThatBringNothing(t *testing.T) {
 	}
 }
 
+// TestRoundsWithoutBacklog: while a slot each is enough for all messages, trials of rounds
+// are short and become rare, and no message waits for long.
+func TestRoundsWithoutBacklog(t *testing.T) {
+	t.Parallel()
+	w := saturated(t, 50, 0, 50, 40*time.Microsecond)
+	w.handle = func(*node) (time.Duration, Result) { return 50 * time.Microsecond, Success }
+	published, longest := make(map[*node][]time.Time), time.Duration(0)
+	w.arrived = func(n *node) {
+		longest = max(longest, w.now.Sub(published[n][0]))
+		published[n] = published[n][1:]
+	}
+	rounds, total := 0, 0
+	for w.clock() < 12*time.Second {
+		w.run(time.Millisecond)
+		total++
+		if w.m.mode == inRounds {
+			rounds++
+		}
+		for range 14 { // the CPU manages 22
+			n := w.nodes[w.rand.IntN(len(w.nodes))]
+			published[n] = append(published[n], w.now)
+			w.publish(n, 1)
+		}
+	}
+	t.Logf("in rounds %d of %d ms, a message waited %v at most", rounds, total, longest)
+	if rounds == 0 || rounds > 1600 || longest > 500*time.Millisecond {
+		t.Errorf("in rounds %d of %d ms, a message waited %v", rounds, total, longest)
+	}
+}
+
+// TestRoundsAreJudged: a number of slots that changes all the time keeps rounds neither
+// from going on nor from ending.
+func TestRoundsAreJudged(t *testing.T) {
+	t.Parallel()
+	w := saturated(t, 50, 50, 50, 60*time.Microsecond)
+	w.settled()
+	w.check = w.checkInvariants
+	change := func(d time.Duration) {
+		for i := range int(d / (20 * time.Millisecond)) {
+			w.setMax(50 - i%2)
+			w.run(20 * time.Millisecond)
+		}
+	}
+	change(time.Second)
+	if w.m.mode != inRounds {
+		t.Error("rounds do not go on")
+	}
+	w.handle = func(*node) (time.Duration, Result) { return 100 * time.Millisecond, Success }
+	change(time.Second)
+	if w.m.mode == inRounds {
+		t.Error("rounds do not end")
+	}
+}
+
 // TestNoRounds: slow handlers, few messages and few busy nsqds never lead to rounds, and
 // rounds end with what led to them.
 func TestNoRounds(t *testing.T) {

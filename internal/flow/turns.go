@@ -22,6 +22,9 @@ import (
 // some connections use all their slots and others none. If each idle connection kept
 // a slot, less than half of the slots would be left for the busy ones. If one slot
 // goes round the idle ones, nearly all are left.
+//
+// Where most connections have messages, single slots that go round mean a read and a write
+// for each message. rounds.go then lets larger shares go round.
 
 // Visits may take 1/visitShare of the slots' time from connections with messages.
 const visitShare = 8
