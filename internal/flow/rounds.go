@@ -32,7 +32,7 @@ const (
 	// mostShare bounds a share: RDYs above it save few further system calls.
 	mostShare = 16
 	// shareGain is how many times the RDY of an even split a share must be.
-	shareGain = 2
+	shareGain = 3
 	// A slot brings at least drains messages in a visit, and all slots leastRate a second.
 	drains, leastRate = 4, 10_000
 	// Rounds must bring rateGain times as many messages as single slots.
