@@ -32,14 +32,14 @@ func (l *Link) appended(before int) {
 	}
 }
 
-// expectReply queues the Replier of the command that is appended next. It returns false
-// if the link accepts no such command. Callers hold the mutex, and append the command
-// before they release it.
-func (l *Link) expectReply(to Replier) bool {
+// expectReply queues the Replier of the command that is appended next, and the size of its
+// message, 0 if it has several. It returns false if the link accepts no such command.
+// Callers hold the mutex, and append the command before they release it.
+func (l *Link) expectReply(to Replier, size int) bool {
 	if l.sealed || l.drain.requested {
 		return false
 	}
-	l.awaited.push(awaitedReply{to: to, start: l.queued})
+	l.awaited.push(awaitedReply{to: to, start: l.queued, size: uint32(size)}) // #nosec G115 -- bodies are below 2 GiB
 	return true
 }
 
@@ -106,14 +106,18 @@ func (l *Link) Nop() bool {
 }
 
 // Pub publishes one message. It returns false if the link can send no more; to is
-// not called then.
+// not called then. The PUB may become an MPUB together with others: see pack.go.
 func (l *Link) Pub(topic string, body []byte, to Replier) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.expectReply(to) {
+	if !l.expectReply(to, len(body)) {
 		return false
 	}
-	l.appendCommand(wire.AppendPubHead(l.pending.reserve(lineSize), topic, len(body)), body)
+	if !l.joinPack(topic, body) {
+		chunk := l.pending.reserve(lineSize)
+		l.appendCommand(wire.AppendPubHead(chunk, topic, len(body)), body)
+		l.beginPack(topic, len(chunk), len(body))
+	}
 	return true
 }
 
@@ -122,7 +126,7 @@ func (l *Link) Pub(topic string, body []byte, to Replier) bool {
 func (l *Link) Dpub(topic string, delay time.Duration, body []byte, to Replier) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.expectReply(to) {
+	if !l.expectReply(to, len(body)) {
 		return false
 	}
 	head := wire.AppendDpubHead(l.pending.reserve(lineSize), topic, delay.Milliseconds(), len(body))
@@ -142,7 +146,7 @@ func (l *Link) Dpub(topic string, delay time.Duration, body []byte, to Replier) 
 func (l *Link) Mpub(topic string, bodies [][]byte, to Replier) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.expectReply(to) {
+	if !l.expectReply(to, 0) {
 		return false
 	}
 	before := l.pending.len

@@ -3,6 +3,8 @@ package link
 import (
 	"errors"
 	"fmt"
+
+	"github.com/rdyhq/nsq/internal/wire"
 )
 
 // What a link was doing when it failed: see [Error].
@@ -52,6 +54,15 @@ func (e *Error) Error() string { return fmt.Sprintf("[%s] %s: %v", e.Addr, e.Op,
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// PackedError is what the [Replier] of a PUB gets if nsqd refused the MPUB into which the PUB
+// was packed together with others.
+type PackedError struct{ Err *wire.Error }
+
+func (e *PackedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns nsqd's error.
+func (e *PackedError) Unwrap() error { return e.Err }
 
 // UnansweredError is what a [Replier] gets when the link ended before nsqd replied.
 type UnansweredError struct {

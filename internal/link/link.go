@@ -9,7 +9,7 @@
 // Commands never block: they are appended to a buffer that the writer takes whole.
 // What is appended during one Write waits for the next. So the number of system calls
 // per message falls as load rises, while on an idle connection a single command leaves
-// at once.
+// at once. PUBs that wait together are packed into an MPUB.
 package link
 
 import (
@@ -109,8 +109,9 @@ type Link struct {
 	frames   FrameReceiver // the receiver, if it is one; otherwise nil
 
 	// Used by the reader alone.
-	lastNop time.Time // when it last sent a NOP without being asked
-	readAt  time.Time // when its last read ended; before that, when it started
+	lastNop time.Time      // when it last sent a NOP without being asked
+	readAt  time.Time      // when its last read ended; before that, when it started
+	replied []awaitedReply // of popAwaited
 
 	// Set by the handshake, within Dial, and not changed after that. Any goroutine may
 	// read it.
@@ -131,6 +132,8 @@ type Link struct {
 	pending    outgoing   // appended and not yet taken by the writer
 	queued     uint64     // bytes ever appended to pending
 	limits     Limits     // see SetLimits
+	packed     openPack   // the last command, if others may join it: see pack.go
+	accepted   uint32     // the largest message that nsqd has accepted
 	pauses     []uint64   // where in pending the writer has to pause, counted as queued is
 	sent       uint64     // bytes ever given to the socket
 	nopEnd     uint64     // where the last NOP ends, counted as queued is

@@ -22,14 +22,17 @@ const (
 )
 
 // Limits are figures of publishes that nsqd surely accepts. The link pauses in what
-// exceeds them.
+// exceeds the first three.
 type Limits struct {
 	Message int64         // bytes of a message's body
 	Body    int64         // bytes of the body of an MPUB
 	Delay   time.Duration // of a DPUB
+	// Pack is the largest body of an MPUB that PUBs are packed into, which is never above
+	// chunkSize. With 0 none are packed.
+	Pack int64
 }
 
-// noLimits are the Limits of a link that pauses in nothing.
+// noLimits are the Limits of a link that pauses in nothing and packs nothing.
 var noLimits = Limits{Message: 1<<63 - 1, Body: 1<<63 - 1, Delay: 1<<63 - 1}
 
 // SetLimits sets the Limits of publishes that are queued from now on. Without a call there

@@ -68,7 +68,7 @@ func (l *Link) handleFrames(batch *[]wire.Message) error {
 			l.Nop()
 			if frames == 0 { // the link is quiet: release the memory that a busy one needs
 				l.in.shrink()
-				*batch = nil
+				*batch, l.replied = nil, nil
 			}
 			if l.frames != nil {
 				l.passOn(batch)
@@ -152,32 +152,54 @@ func (l *Link) handleReply(f wire.Frame) error {
 			return nil
 		}
 		// nsqd refuses the oldest command that has no reply yet, and closes.
-		if w, ok := l.popAwaited(); ok {
-			w.to.Reply(nil, e)
+		if commands := l.popAwaited(false); len(commands) > 1 {
+			reply(commands, nil, &PackedError{Err: e})
+		} else {
+			reply(commands, nil, e)
 		}
 		return e
 	}
-	w, ok := l.popAwaited()
-	if !ok {
+	commands := l.popAwaited(true)
+	if len(commands) == 0 {
 		return fmt.Errorf("%w: %.200q", ErrUnexpectedReply, f.Data)
 	}
-	w.to.Reply(f.Data, nil)
+	reply(commands, f.Data, nil)
+	clear(commands)
 	return nil
 }
 
-// popAwaited removes the oldest command that has no reply yet. ok is false if there is
-// none, or if the writer has not even taken it: a reply cannot be for a command that
-// nsqd cannot have. If such replies counted, an nsqd that reads nothing could have
-// publishers fill memory, since each reply makes room for another publish.
-func (l *Link) popAwaited() (w awaitedReply, ok bool) {
+// popAwaited removes the oldest command that has no reply yet, with the PUBs that were packed
+// into it. accepted says that nsqd accepts it. The result is valid until the next call. It is
+// empty if there is no such command, or if the writer has not even taken it: a reply cannot
+// be for a command that nsqd cannot have. If such replies counted, an nsqd that reads nothing
+// could have publishers fill memory, since each reply makes room for another publish.
+func (l *Link) popAwaited(accepted bool) []awaitedReply {
 	l.mu.Lock()
-	w, ok = l.awaited.popBefore(l.queued - uint64(l.pending.len)) // #nosec G115 -- not negative
-	wake := ok && l.drain.requested
+	l.replied = l.awaited.popBefore(l.queued-uint64(l.pending.len), l.replied[:0]) // #nosec G115 -- not negative
+	if accepted && len(l.replied) > 0 {
+		l.accepted = max(l.accepted, l.replied[0].size) // those packed with it are within accepted
+	}
+	wake := len(l.replied) > 0 && l.drain.requested
 	l.mu.Unlock()
 	if wake {
 		l.writerWake.Signal() // it may have been the last that the drain waited for
 	}
-	return w, ok
+	return l.replied
+}
+
+// reply passes one reply on to all Repliers. If one of them ends the goroutine by
+// runtime.Goexit, the others are told before that.
+func reply(commands []awaitedReply, data []byte, err error) {
+	defer func() {
+		if len(commands) > 0 {
+			reply(commands, data, err)
+		}
+	}()
+	for len(commands) > 0 {
+		w := commands[0]
+		commands = commands[1:]
+		w.to.Reply(data, err)
+	}
 }
 
 // readFailed ends the link when nothing more can be read.

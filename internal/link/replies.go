@@ -12,6 +12,10 @@ type Replier interface {
 type awaitedReply struct {
 	to    Replier
 	start uint64 // where the command begins, counted as Link.queued is
+	size  uint32 // of the one message of a publish; 0 for other commands
+	// joined says that this is a PUB that was packed into the command before it, whose
+	// reply is its own. Then start is where its message begins, or a few bytes before that.
+	joined bool
 }
 
 // replyQueue holds the commands that await a reply, oldest first. nsqd replies in
@@ -32,18 +36,26 @@ func (q *replyQueue) push(w awaitedReply) {
 	q.list = append(q.list, w)
 }
 
-// popBefore removes the oldest command, if it begins before that position.
-func (q *replyQueue) popBefore(position uint64) (awaitedReply, bool) {
+// popBefore removes the oldest command, if it begins before that position, with the PUBs
+// that were packed into it. It appends them to dst.
+func (q *replyQueue) popBefore(position uint64, dst []awaitedReply) []awaitedReply {
 	if q.len() == 0 || q.list[q.head].start >= position {
-		return awaitedReply{}, false
+		return dst
 	}
-	w := q.list[q.head]
-	q.list[q.head] = awaitedReply{}
-	if q.head++; q.head == len(q.list) {
+	end := q.head + 1
+	for end < len(q.list) && q.list[end].joined {
+		end++
+	}
+	dst = append(dst, q.list[q.head:end]...)
+	clear(q.list[q.head:end])
+	if q.head = end; q.head == len(q.list) {
 		q.list, q.head = q.list[:0], 0
 	}
-	return w, true
+	return dst
 }
+
+// join notes that the last command was packed into the one before it.
+func (q *replyQueue) join() { q.list[len(q.list)-1].joined = true }
 
 func (q *replyQueue) takeAll() []awaitedReply {
 	all := q.list[q.head:]

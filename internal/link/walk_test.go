@@ -96,6 +96,9 @@ func newWalk(t *testing.T, seed uint64) *walk {
 		return nil
 	}
 	w.link = l
+	if seed%2 == 0 {
+		l.SetLimits(manyLimits) // so that publishes are packed
+	}
 	w.actions(3) // before the start
 	l.Start(w)
 	return w

@@ -6,6 +6,10 @@ import (
 	"runtime"
 )
 
+// maxYields bounds how often a writer lets other goroutines run before a Write. On a busy
+// machine each time may take milliseconds.
+const maxYields = 4
+
 // writeLoop writes what is pending, until the link ends.
 func (l *Link) writeLoop() {
 	defer l.loopEnded()
@@ -47,17 +51,18 @@ func (l *Link) writeLoop() {
 // The same check covers closing and everything that drained depends on: each is changed
 // under the mutex before it is signalled.
 //
-// A writer that was woken lets other goroutines run once before it takes the commands:
-// the goroutine that woke it is seldom the only one with something to send.
+// A writer that was woken lets other goroutines run before it takes the commands: the
+// goroutine that woke it is seldom the only one with something to send. See mayGrow.
 func (l *Link) takePending(empty [][]byte) (out [][]byte, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for woken := false; ; {
+	for yields, seen := 0, 0; ; {
 		switch {
 		case l.closing:
 			return nil, false
-		case l.pending.len > 0 && woken:
-			woken = false
+		case yields > 0 && l.mayGrow(seen):
+			yields--
+			seen = l.pending.len
 			l.mu.Unlock()
 			runtime.Gosched()
 			l.mu.Lock()
@@ -71,9 +76,17 @@ func (l *Link) takePending(empty [][]byte) (out [][]byte, done bool) {
 			return nil, true
 		default:
 			l.writerWake.Wait()
-			woken = true
+			yields = maxYields
 		}
 	}
+}
+
+// mayGrow reports whether to let other goroutines append to pending before it is taken. seen
+// is how long it was before they last could, 0 if they could not. One chance is enough to
+// send what they have in one Write. Where publishes are packed they get another one as long
+// as they use it: nsqd replies once to all that they append.
+func (l *Link) mayGrow(seen int) bool {
+	return l.pending.len > seen && (seen == 0 || l.limits.Pack > 0 && l.pending.len < chunkSize)
 }
 
 // countWritten counts n bytes that the socket took.
