@@ -271,6 +271,20 @@ type Config struct {
 	// a body of more than twice MaxBytesInFlight.
 	MaxMsgSize int32 `opt:"max_msg_size" min:"0"`
 
+	// PackPublishes lets a Producer send single messages that wait for the same write as
+	// one MPUB, if they are next to each other and to the same topic. nsqd replies once to
+	// all of them, which costs it and the client a fraction. No publish waits for others: one
+	// that finds none is sent as PUB at once. DeferredPublish is never packed.
+	//
+	// A pack is at most 64 KiB long, and holds only messages that are no larger than one that
+	// nsqd has accepted on the connection before. Each publish gets its own result. That is
+	// less exact in one case: if nsqd fails midway in a pack (E_MPUB_FAILED), any of its
+	// messages may be stored, and the outcome is unknown. If nsqd refuses a pack, for example
+	// because its max-body-size is below 64 KiB, nothing is stored, and the messages are
+	// published again singly, except those of PublishAsync, which fail with [ErrNotSent].
+	// After either, a minute passes until publishes to that nsqd are packed again.
+	PackPublishes bool `opt:"pack_publishes" default:"true"`
+
 	// AuthSecret is sent to an nsqd that asks for authentication. With TlsV1 it is
 	// never sent to an nsqd unencrypted; without, one warning for each nsqd says that it
 	// was. Package fmt and package slog show "[redacted]" in its place. json.Marshal writes

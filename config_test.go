@@ -65,6 +65,7 @@ var optionSpecs = []optionSpec{
 	{"auto_touch", "AutoTouch", time.Duration(0), time.Duration(0), nil},
 	{"recycle_bodies", "RecycleBodies", false, nil, nil},
 	{"max_msg_size", "MaxMsgSize", int32(0), int32(0), nil},
+	{"pack_publishes", "PackPublishes", true, nil, nil},
 	{"auth_secret", "AuthSecret", "", nil, nil},
 	{"skip_lookupd_authorization", "LookupdAuthorization", true, nil, nil},
 	{"logger", "Logger", (*slog.Logger)(nil), nil, nil},

@@ -12,7 +12,8 @@ import (
 //
 // All methods may be called from any goroutine. Concurrent publishes share the
 // connection: each waits only for the reply to its own command, and commands that
-// are queued during a write are sent by the next one.
+// are queued during a write are sent by the next one. Single messages to the same topic
+// among them are packed into one MPUB, unless [Config].PackPublishes is false.
 //
 // At most 16 MiB may wait to be sent or for nsqd's reply; further publishes block
 // until there is room. Callers share one attempt to connect. If it fails, calls during

@@ -261,6 +261,9 @@ type producerConn struct {
 	sure    atomic.Pointer[publishing.Figures] // what nsqd is taken to accept: see passage
 	listens atomic.Bool                        // nsqd closes the connection only because it refused a publish
 	broken  error                              // why later replies cannot be trusted; only the link's goroutines use it
+	// unpacked says that nsqd has lately refused a pack, so that publishes are sent singly.
+	// Once the link has started, only its goroutines use it.
+	unpacked bool
 }
 
 // fail ends the connection.

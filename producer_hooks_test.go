@@ -354,7 +354,9 @@ func TestHookEndsItsGoroutine(t *testing.T) {
 		if returned.Load() {
 			s.Error("the caller went on")
 		}
-		s.d.Inject(nsqtest.Fault{Command: "PUB", Reply: []byte{}, Close: true})
+		for _, command := range []string{"PUB", "MPUB"} {
+			s.d.Inject(nsqtest.Fault{Command: command, Reply: []byte{}, Close: true})
+		}
 		for i := range 3 {
 			if err := s.p.PublishAsync("t", []byte("m"), done, i); err != nil {
 				s.Fatal(err)

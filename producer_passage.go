@@ -33,14 +33,29 @@ func (n *connector) newConn(l *link.Link) *producerConn {
 	c := &producerConn{from: n, link: l, since: time.Now()}
 	n.mu.Lock()
 	sure := n.limits.Sure()
+	c.unpacked = n.limits.PacksRefused(c.since)
 	n.mu.Unlock()
 	c.setSure(sure)
 	return c
 }
 
 func (c *producerConn) setSure(f publishing.Figures) {
-	c.link.SetLimits(link.Limits{Message: f.Message, Body: f.Body, Delay: f.Delay})
+	limits := link.Limits{Message: f.Message, Body: f.Body, Delay: f.Delay}
+	if c.from.cfg.PackPublishes && !c.unpacked {
+		limits.Pack = f.Body
+	}
+	c.link.SetLimits(limits)
 	c.sure.Store(&f)
+}
+
+// packAgain packs publishes again if nsqd has not refused a pack lately.
+func (c *producerConn) packAgain() {
+	c.from.mu.Lock()
+	c.unpacked = c.from.limits.PacksRefused(time.Now())
+	c.from.mu.Unlock()
+	if !c.unpacked {
+		c.setSure(*c.sure.Load())
+	}
 }
 
 // passage returns the way of a publish, or nsqd's refusal if that is known.
@@ -90,11 +105,15 @@ func (way *passage) replied(data []byte, err error) error {
 	} else if way.alone != nil {
 		c.setSure(c.sure.Load().Max(*way.alone)) // no other reply comes meanwhile
 	}
+	if err == nil && c.unpacked {
+		c.packAgain()
+	}
 	c.from.outstanding.release(way.size)
 	return err
 }
 
-// learn notes the limit that nsqd's reply to a publish names, if it names one.
+// learn notes the limit that nsqd's reply to a publish names, if it names one, and that nsqd
+// has refused a pack, if it has.
 func (n *connector) learn(err error) {
 	if _, unanswered := errors.AsType[*link.UnansweredError](err); unanswered {
 		return
@@ -103,5 +122,8 @@ func (n *connector) learn(err error) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.limits.Learn(time.Now(), refused)
+		if isPacked(err) {
+			n.limits.RefusePacks(time.Now())
+		}
 	}
 }

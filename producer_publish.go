@@ -18,7 +18,8 @@ import (
 //   - [ErrStopped] after Stop.
 //
 // After ErrNotConnected nsqd may have the message or not. [Producer.PublishContext]
-// tells which, with [ErrNotSent] or [ErrUnknownOutcome].
+// tells which, with [ErrNotSent] or [ErrUnknownOutcome]. After an E_PUB_FAILED nsqd may have
+// it, too, unless pack_publishes is off: PublishContext returns ErrUnknownOutcome then.
 func (p *Producer) Publish(topic string, body []byte) error {
 	return asGoNSQ(p.publish(context.Background(), pub(topic, body)))
 }
@@ -33,6 +34,8 @@ func (p *Producer) Publish(topic string, body []byte) error {
 //   - [ErrNotSent] if no connection can be made,
 //   - [ErrNotSent] or [ErrUnknownOutcome] if the connection or ctx ends before nsqd's
 //     reply,
+//   - [ErrUnknownOutcome] if nsqd fails midway in an MPUB that the message was packed into
+//     with others: see [Config].PackPublishes,
 //   - [ErrStopped] after Stop.
 //
 // ErrNotSent and ErrUnknownOutcome are wrapped together with the reason: compare with

@@ -20,6 +20,21 @@ type lostError struct {
 
 func (e lostError) Unwrap() error { return e.error }
 
+// packFailure is the error of a publish that was packed with others into an MPUB that failed
+// midway.
+type packFailure struct {
+	error
+	single ErrProtocol // nsqd's reply, as if to a publish by itself
+}
+
+func (e packFailure) Unwrap() error { return e.error }
+
+// isPacked reports whether err is nsqd's refusal of a pack.
+func isPacked(err error) bool {
+	_, packed := errors.AsType[*link.PackedError](err)
+	return packed
+}
+
 // publishError returns the error of a publish for its caller. err is the error that
 // replied returned.
 func publishError(addr, topic string, err error) error {
@@ -32,6 +47,15 @@ func publishError(addr, topic string, err error) error {
 	switch {
 	case lost:
 		verdict = publishing.OfLoss(unanswered.Sent, refusal)
+	case isPacked(err):
+		verdict = publishing.OfPack(refusal)
+		single := ErrProtocol{Reason: publishing.AsSingle(refusal).Text()}
+		if verdict == publishing.Final {
+			return single
+		}
+		if verdict.MayBeStored() {
+			return packFailure{error: unknownOutcome(addr, topic, reason(err)), single: single}
+		}
 	case refusal != nil:
 		return ErrProtocol{Reason: refusal.Text()}
 	}
@@ -58,6 +82,9 @@ func asGoNSQ(err error) error {
 	}
 	if invalid, ok := errors.AsType[*invalidError](err); ok {
 		return ErrProtocol{Reason: invalid.reply}
+	}
+	if failed, ok := errors.AsType[packFailure](err); ok {
+		return failed.single
 	}
 	switch _, wasConnected := errors.AsType[lostError](err); {
 	case errors.Is(err, ErrStopped):

@@ -28,6 +28,8 @@ type Fault struct {
 	// Which commands: those with this name for which Match returns true. Of
 	// these the fault skips the first Skip, then applies to at most Times.
 	// Match is called on the connection's goroutine, with no lock held.
+	// A Producer that publishes concurrently may send MPUB where a test expects PUB, unless
+	// pack_publishes is false.
 	Command string
 	Match   func(Command) bool
 	Skip    int

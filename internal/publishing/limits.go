@@ -39,6 +39,7 @@ const limitMemory = time.Minute
 // remembers nothing.
 type Limits struct {
 	message, body, delay namedLimit
+	unpacked             time.Time // until then publishes are not packed
 }
 
 // namedLimit is one limit; zero if nsqd has not named it. What exceeds it is refused until
@@ -87,6 +88,13 @@ func (l *Limits) Learn(now time.Time, e *wire.Error) {
 		*named = namedLimit{limit: limit, until: now.Add(limitMemory)}
 	}
 }
+
+// RefusePacks notes that nsqd has refused an MPUB that publishes were packed into. For a
+// minute they are sent singly, so that nsqd's replies say what becomes of each.
+func (l *Limits) RefusePacks(now time.Time) { l.unpacked = now.Add(limitMemory) }
+
+// PacksRefused reports whether publishes are to be sent singly.
+func (l *Limits) PacksRefused(now time.Time) bool { return now.Before(l.unpacked) }
 
 // Doubt makes Refusal return nil until nsqd names a limit again. Call it when nsqd may
 // have restarted with higher limits.

@@ -61,6 +61,23 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// For a minute after nsqd has refused a pack, even if it may have restarted, there is none.
+func TestRefusedPacks(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var l Limits
+	if l.PacksRefused(now) {
+		t.Error("refused without a refusal")
+	}
+	for range 2 {
+		l.RefusePacks(now)
+		l.Doubt()
+		if !l.PacksRefused(now) || !l.PacksRefused(now.Add(limitMemory-1)) || l.PacksRefused(now.Add(limitMemory)) {
+			t.Error("not refused for a minute")
+		}
+		now = now.Add(limitMemory / 2)
+	}
+}
+
 func TestFigures(t *testing.T) {
 	limits := Figures{Message: 3, Body: 4, Delay: 5}
 	for w, want := range map[Figures]bool{

@@ -8,7 +8,11 @@
 // which maps them to verdicts and back.
 package publishing
 
-import "github.com/rdyhq/nsq/internal/wire"
+import (
+	"strings"
+
+	"github.com/rdyhq/nsq/internal/wire"
+)
 
 // Verdict is what a failed publish means.
 type Verdict uint8
@@ -29,7 +33,7 @@ const (
 	// the command.
 	Lost
 	// LostBehind: like Lost, but nsqd ended the connection because it refused an
-	// earlier command, that of another publish.
+	// earlier command, that of another publish, or the pack that the publish was in.
 	LostBehind
 	// StoredInPart: some of the first messages of an MPUB may be stored.
 	StoredInPart
@@ -50,6 +54,27 @@ func OfRefusal(e *wire.Error) Verdict {
 		return StoredInPart
 	}
 	return Final
+}
+
+// OfPack returns the verdict on a publish that was packed into an MPUB with others, to which
+// nsqd replied with an error. If the error may be about one of the others, or about MPUB
+// itself, the verdict is LostBehind: each is published again, singly.
+func OfPack(e *wire.Error) Verdict {
+	switch e.Code {
+	case wire.Invalid, wire.BadTopic, wire.BadBody, wire.BadMessage:
+		return LostBehind
+	}
+	return OfRefusal(e)
+}
+
+// AsSingle returns what nsqd would have replied to a PUB where it replied to an MPUB that
+// PUBs were packed into.
+func AsSingle(e *wire.Error) *wire.Error {
+	single := wire.Error{Code: e.Code, Desc: strings.Replace(e.Desc, wire.CmdMpub, wire.CmdPub, 1)}
+	if e.Code == wire.MpubFailed {
+		single.Code = wire.PubFailed
+	}
+	return &single
 }
 
 // OfLoss returns the verdict on a publish whose connection ended before nsqd replied.

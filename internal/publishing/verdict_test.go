@@ -48,6 +48,32 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// What a pack's refusal means for each publish in it: the verdict, and nsqd's error as it
+// would be for a PUB.
+func TestPackVerdicts(t *testing.T) {
+	for said, want := range map[string]struct {
+		verdict Verdict
+		single  string
+	}{
+		"E_INVALID invalid command \"MPUB\"":                 {LostBehind, "E_INVALID invalid command \"PUB\""},
+		"E_BAD_TOPIC E_BAD_TOPIC MPUB topic name \"MPUB\"":   {LostBehind, "E_BAD_TOPIC E_BAD_TOPIC PUB topic name \"MPUB\""},
+		"E_BAD_BODY MPUB body too big 6 > 5":                 {LostBehind, "E_BAD_BODY PUB body too big 6 > 5"},
+		"E_BAD_MESSAGE MPUB message too big 6 > 5":           {LostBehind, "E_BAD_MESSAGE PUB message too big 6 > 5"},
+		"E_AUTH_FIRST AUTH required before MPUB":             {Final, "E_AUTH_FIRST AUTH required before PUB"},
+		"E_AUTH_FAILED AUTH failed":                          {Final, "E_AUTH_FAILED AUTH failed"},
+		"E_UNAUTHORIZED AUTH failed for MPUB on \"MPUB\" \"": {Final, "E_UNAUTHORIZED AUTH failed for PUB on \"MPUB\" \""},
+		"E_MPUB_FAILED MPUB failed exiting":                  {StoredInPart, "E_PUB_FAILED PUB failed exiting"},
+		"E_MPUB_FAILED":                                      {StoredInPart, "E_PUB_FAILED"},
+		"E_SOMETHING_NEW of which nothing is known":          {Final, "E_SOMETHING_NEW of which nothing is known"},
+		"": {Final, ""},
+	} {
+		e := wire.ParseError([]byte(said))
+		if verdict, single := OfPack(e), AsSingle(e).Text(); verdict != want.verdict || single != want.single {
+			t.Errorf("%q: %v, %q, want %v, %q", said, verdict, single, want.verdict, want.single)
+		}
+	}
+}
+
 // What each verdict says: whether the message may be stored, and whether to try another
 // nsqd or another connection.
 func TestConsequences(t *testing.T) {
