@@ -1,17 +1,14 @@
 package nsq
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/rdyhq/nsq/internal/publishing"
 	"github.com/rdyhq/nsq/internal/wire"
 )
 
@@ -31,7 +28,7 @@ const (
 // checker is a Publisher that knows max_msg_size: what it would refuse joins no
 // batch. Otherwise one message that is too large has its whole batch published one
 // by one. Producer and ProducerPool are checkers.
-type checker interface{ check(m *publication) error }
+type checker interface{ maxBody() int }
 
 // BatchOptions bound the batches of a [Batcher]. The zero value suits most
 // programs.
@@ -44,10 +41,9 @@ type BatchOptions struct {
 	// default: nsqd refuses what exceeds it and closes the connection. A message
 	// that exceeds MaxBytes by itself is sent alone.
 	MaxBytes int
-	// MaxDelay is how long a message may wait for others: up to a minute. With 0, a
-	// message waits only while a batch of its topic is in flight; all messages that
-	// arrive in that time are sent together when nsqd has replied. So batches grow
-	// with the load, and a single caller does not wait.
+	// MaxDelay is how long a message may wait for others: up to a minute. With 0, no
+	// message waits for time to pass: see [Batcher] for when a batch is sent. So batches
+	// grow with the load, and a single caller does not wait.
 	MaxDelay time.Duration
 }
 
@@ -70,21 +66,34 @@ func (o BatchOptions) withDefaults() (BatchOptions, error) {
 // into one command, MPUB. That costs the client and nsqd a fraction of what single
 // publishes cost. Each caller gets the result of its own message.
 //
-// A batch is sent when it is full, or else when [BatchOptions] says so. A batch of one
-// message is published with PublishContext. If nsqd refuses a batch because of its
-// content, it has stored nothing, and the messages are published one by one.
+// A batch is sent when it is full, or when [BatchOptions.MaxDelay] is over. Without a
+// MaxDelay, it depends on how many batches of its topic are in flight when a batch that
+// is not full is sent:
+//   - Up to 4, a message is published alone and at once, by its caller, as the Publisher
+//     itself would do it. That is how a few callers publish.
+//   - Up to 16, a batch is sent as soon as the callers that are about to publish have done
+//     so. Callers that get their results together usually publish again together, and
+//     so share a batch again. Nothing waits for a caller that does something else first:
+//     the wait ends when no goroutine that is ready to run joins the batch.
+//   - With 16, the batch grows until nsqd has replied to one of the others.
 //
-// A Batcher pays off with a few dozen concurrent callers or more. With fewer, the
-// Producer alone is as fast or faster: a batch waits for the one before it, single
-// messages do not.
+// So the distance to nsqd costs a Batcher no more than single publishes, and the busier the
+// program and nsqd are, the larger batches get.
+//
+// A batch of one message is published with PublishContext. If nsqd refuses a batch because
+// of its content, it has stored nothing, and the messages are published one by one.
+//
+// A caller that waits for each result before its next publish has its messages stored in
+// order. Between messages that are published at the same time there is no order.
 //
 // All methods may be called from any goroutine. At most 16 MiB may wait to be sent
 // or for nsqd's reply; further publishes block until there is room.
 type Batcher struct {
 	to    Publisher
 	opts  BatchOptions
-	check func(*publication) error
-	room  window // bytes
+	limit func() int // of a body
+	room  window     // bytes
+	spare sync.Pool  // *batchedMessage
 
 	// stopped ends when Stop is called. life ends when Stop has finished waiting; it
 	// ends the batches that are still in flight.
@@ -92,49 +101,10 @@ type Batcher struct {
 	stop, kill    context.CancelCauseFunc
 	wg            sync.WaitGroup // batches in flight
 
-	mu       sync.Mutex // guards what follows, the batches and the messages in them
+	mu       sync.Mutex // guards what follows, the topics, the batches and the messages in them
 	topics   map[string]*batchTopic
 	reported uint64 // messages that have got their result
 }
-
-// batchTopic is the state of a topic. It exists while the topic has a batch.
-type batchTopic struct {
-	open     *batch // takes messages; nil if none waits
-	inFlight int    // batches that are being sent
-}
-
-// batch holds messages of one topic that are sent together.
-type batch struct {
-	topic    string
-	messages []*batchedMessage
-	bytes    int         // of the MPUB's body
-	delay    *time.Timer // dispatches the batch; nil without a MaxDelay
-
-	// Set when the batch is sealed:
-
-	ctx     context.Context // ends when the last caller gives up, or with life
-	cancel  context.CancelCauseFunc
-	waiting int // callers
-}
-
-// batchedMessage is a message in a batch.
-type batchedMessage struct {
-	ctx   context.Context // of the caller
-	body  []byte          // a copy: the caller may return before it is written
-	size  int64           // the room that it takes
-	batch *batch
-	state batchedState
-	gone  bool       // the caller no longer waits
-	done  chan error // buffers the result
-}
-
-type batchedState uint8
-
-const (
-	batchedUnsent batchedState = iota // nsqd does not get it if the caller leaves
-	batchedSent                       // nsqd may have it
-	batchedDone                       // done has the result, or is about to get it
-)
 
 // NewBatcher returns a Batcher that publishes through a [Producer] or a
 // [ProducerPool], which it does not stop. It fails if there is none, or if an option is
@@ -148,9 +118,9 @@ func NewBatcher(to Publisher, opts BatchOptions) (*Batcher, error) {
 		return nil, err
 	}
 	b := &Batcher{to: to, opts: opts, topics: make(map[string]*batchTopic)}
-	b.check = func(m *publication) error { return m.check(maxLen) }
+	b.limit = func() int { return maxLen }
 	if own, ok := to.(checker); ok {
-		b.check = own.check
+		b.limit = own.maxBody
 	}
 	b.room.limit = maxOutstanding
 	b.stopped, b.stop = context.WithCancelCause(context.Background())
@@ -176,8 +146,8 @@ func (b *Batcher) Publish(topic string, body []byte) error {
 //   - When nsqd fails midway in a batch (E_MPUB_FAILED), nsqd does not say which
 //     messages it has stored: the error is ErrUnknownOutcome for all.
 func (b *Batcher) PublishContext(ctx context.Context, topic string, body []byte) error {
-	m := pub(topic, body)
-	if err := b.check(m); err != nil {
+	m := publication{command: wire.CmdPub, topic: topic, body: body, size: commandSize + int64(len(body))}
+	if err := m.check(b.limit()); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
@@ -188,13 +158,17 @@ func (b *Batcher) PublishContext(ctx context.Context, topic string, body []byte)
 	} else if err != nil {
 		return batchError(topic, ErrNotSent, err)
 	}
-	mine := &batchedMessage{ctx: ctx, body: bytes.Clone(body), size: m.size, done: make(chan error, 1)}
+	if t := b.goAlone(topic); t != nil {
+		return b.publishAlone(ctx, t, &m)
+	}
+	mine := b.newMessage(ctx, &m)
 	if !b.join(topic, mine) {
-		b.room.release(mine.size)
+		b.room.release(m.size)
 		return ErrStopped
 	}
 	select {
 	case err := <-mine.done:
+		b.recycle(mine)
 		return err
 	case <-ctx.Done():
 		return b.giveUp(mine)
@@ -205,231 +179,30 @@ func batchError(topic string, verdict, cause error) error {
 	return fmt.Errorf("publish to %q: %w: %w", topic, verdict, cause)
 }
 
-// join adds a message to the open batch of its topic. It reports false if the
-// Batcher is stopped.
-func (b *Batcher) join(topic string, m *batchedMessage) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.stopped.Err() != nil {
-		return false
-	}
-	t := b.topics[topic]
-	if t == nil {
-		t = &batchTopic{}
-		b.topics[topic] = t
-	}
-	size := wire.MpubMessageLen(len(m.body))
-	if t.open != nil && t.open.bytes+size > b.opts.MaxBytes {
-		b.dispatch(t)
-	}
-	if t.open == nil {
-		t.open = b.newBatch(t, topic)
-	}
-	o := t.open
-	m.batch = o
-	o.messages = append(o.messages, m)
-	o.bytes += size
-	alone := b.opts.MaxDelay == 0 && t.inFlight == 0
-	if alone || len(o.messages) == b.opts.MaxMessages || o.bytes >= b.opts.MaxBytes {
-		b.dispatch(t)
-	}
-	return true
-}
-
-// newBatch returns an empty batch for a topic. Callers hold the mutex.
-func (b *Batcher) newBatch(t *batchTopic, topic string) *batch {
-	o := &batch{topic: topic, bytes: wire.MpubCountLen}
-	if b.opts.MaxDelay > 0 {
-		o.delay = time.AfterFunc(b.opts.MaxDelay, func() {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			if t.open == o { // neither sealed nor emptied in the meantime
-				b.dispatch(t)
-			}
-		})
-	}
-	return o
-}
-
-// dispatch seals the open batch of a topic and starts to send it. Callers hold the
-// mutex.
-func (b *Batcher) dispatch(t *batchTopic) {
-	t.inFlight++
-	first := b.seal(t)
-	b.wg.Go(func() {
-		for o := first; o != nil; o = b.next(t, o.topic) {
-			b.send(o)
-		}
-	})
-}
-
-// seal closes the open batch of a topic to further messages and returns it. Callers
-// hold the mutex.
-func (b *Batcher) seal(t *batchTopic) *batch {
-	o := t.open
-	t.open = nil
-	if o.delay != nil {
-		o.delay.Stop()
-	}
-	o.ctx, o.cancel = context.WithCancelCause(b.life)
-	o.waiting = len(o.messages)
-	for _, m := range o.messages {
-		m.state = batchedSent
-	}
-	return o
-}
-
-// next notes that a batch of a topic is no longer in flight. It seals and returns the
-// batch that waited for this, or returns nil if there is none.
-func (b *Batcher) next(t *batchTopic, topic string) *batch {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if t.open != nil && b.opts.MaxDelay == 0 && t.inFlight == 1 {
-		return b.seal(t)
-	}
-	t.inFlight--
-	b.tidy(t, topic)
-	return nil
-}
-
-// tidy deletes the state of a topic that has no batch. Callers hold the mutex.
-func (b *Batcher) tidy(t *batchTopic, topic string) {
-	if t.open == nil && t.inFlight == 0 {
-		delete(b.topics, topic)
-	}
-}
-
-// giveUp returns the result for a caller whose context has ended.
-func (b *Batcher) giveUp(m *batchedMessage) error {
-	cause := context.Cause(m.ctx)
-	o, state, last := b.detach(m)
-	if last {
-		o.cancel(cause)
-	}
-	switch {
-	case state == batchedUnsent:
-		return batchError(o.topic, ErrNotSent, cause)
-	case state == batchedDone, last: // the result is there, or about to arrive
-		return <-m.done
-	}
-	return batchError(o.topic, ErrUnknownOutcome, cause)
-}
-
-// detach notes that a caller no longer waits, and takes its message out of the
-// batch if that is still open. It returns the batch, the state that the message
-// was in, and whether this was the last caller that waited for a sealed batch.
-func (b *Batcher) detach(m *batchedMessage) (o *batch, state batchedState, last bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	m.gone = true
-	o = m.batch
-	if t := b.topics[o.topic]; t != nil && t.open == o {
-		b.takeOut(t, m)
-		return o, batchedUnsent, false
-	}
-	if m.state == batchedDone {
-		return o, batchedDone, false
-	}
-	o.waiting--
-	return o, m.state, o.waiting == 0
-}
-
-// takeOut takes a message out of the open batch of a topic. Callers hold the
-// mutex.
-func (b *Batcher) takeOut(t *batchTopic, m *batchedMessage) {
-	o := t.open
-	i := slices.Index(o.messages, m)
-	o.messages = slices.Delete(o.messages, i, i+1)
-	o.bytes -= wire.MpubMessageLen(len(m.body))
-	b.room.release(m.size)
-	if len(o.messages) > 0 {
-		return
-	}
-	t.open = nil
-	if o.delay != nil {
-		o.delay.Stop()
-	}
-	b.tidy(t, o.topic)
-}
-
-// send publishes a batch and reports the result to each caller.
-func (b *Batcher) send(o *batch) {
-	defer o.cancel(nil)
-	ctx, cancel := o.bounded()
+// publishAlone publishes a message in its caller's goroutine. It counts as a batch in
+// flight, even if the Publisher panics.
+func (b *Batcher) publishAlone(ctx context.Context, t *batchTopic, m *publication) error {
+	defer b.wentAlone(t, m.size)
+	own, cancel := b.contextOf(ctx)
 	defer cancel()
-	if len(o.messages) == 1 {
-		m := o.messages[0]
-		b.report(m, b.to.PublishContext(ctx, o.topic, m.body))
-		return
-	}
-	bodies := make([][]byte, len(o.messages))
-	for i, m := range o.messages {
-		bodies[i] = m.body
-	}
-	err := b.to.MultiPublishContext(ctx, o.topic, bodies)
-	if err != nil {
-		switch verdictOf(err) {
-		case publishing.Content:
-			b.oneByOne(ctx, o)
-			return
-		case publishing.StoredInPart:
-			err = batchError(o.topic, ErrUnknownOutcome, err)
-		}
-	}
-	for _, m := range o.messages {
-		b.report(m, err)
-	}
+	return b.to.PublishContext(own, m.topic, m.body)
 }
 
-// bounded returns the batch's context, with the latest deadline of its callers if
-// all have one.
-func (o *batch) bounded() (context.Context, context.CancelFunc) {
-	var last time.Time
-	for _, m := range o.messages {
-		d, ok := m.ctx.Deadline()
-		if !ok {
-			return o.ctx, func() {}
-		}
-		if d.After(last) {
-			last = d
-		}
+// contextOf returns a context that ends with the caller's, with its cause and deadline, or
+// with life. Like a batch's, it has none of the caller's values.
+func (b *Batcher) contextOf(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Done() == nil {
+		return b.life, func() {}
 	}
-	return context.WithDeadline(o.ctx, last)
-}
-
-// oneByOne publishes the messages of a refused batch one at a time, so that each gets
-// its own result. Each waits for the reply to the one before it: nsqd executes nothing
-// that follows a refused command on the same connection.
-func (b *Batcher) oneByOne(ctx context.Context, o *batch) {
-	b.mu.Lock()
-	for _, m := range o.messages {
-		m.state = batchedUnsent
+	own, cancel := context.WithCancelCause(b.life)
+	unlink := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	release := func() { unlink(); cancel(nil) }
+	if last, ok := ctx.Deadline(); ok {
+		var end context.CancelFunc
+		own, end = context.WithDeadline(own, last)
+		return own, func() { end(); release() }
 	}
-	b.mu.Unlock()
-	for _, m := range o.messages {
-		b.mu.Lock()
-		gone := m.gone
-		m.state = batchedSent
-		b.mu.Unlock()
-		if gone {
-			b.report(m, batchError(o.topic, ErrNotSent, context.Cause(m.ctx)))
-		} else {
-			b.report(m, b.to.PublishContext(ctx, o.topic, m.body))
-		}
-	}
-}
-
-// report gives a caller its result.
-func (b *Batcher) report(m *batchedMessage, err error) {
-	b.mu.Lock()
-	if !m.gone {
-		m.batch.waiting--
-	}
-	m.state = batchedDone
-	b.reported++
-	b.mu.Unlock()
-	b.room.release(m.size)
-	m.done <- err
+	return own, release
 }
 
 // results returns how many messages have got their result.

@@ -17,8 +17,9 @@ import (
 func TestBatcherContexts(t *testing.T) {
 	inBatcher(t, BatchOptions{}, func(s *batching) {
 		s.slowly()
+		release := s.hold()
 		ctx, cancel := context.WithCancel(s.Context())
-		short, cancelShort := context.WithTimeout(s.Context(), 1500*time.Millisecond)
+		short, cancelShort := context.WithTimeout(s.Context(), 500*time.Millisecond)
 		defer cancelShort()
 		s.publishAll(0, 2)
 		s.publish(ctx, "taken out")
@@ -28,7 +29,8 @@ func TestBatcherContexts(t *testing.T) {
 		if err := s.result("taken out"); !errors.Is(err, ErrNotSent) || !errors.Is(err, context.Canceled) {
 			s.Errorf("left before the batch was sent: %v", err)
 		}
-		after(1500 * time.Millisecond)
+		release()
+		after(500 * time.Millisecond)
 		if err := s.result("late"); !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, context.DeadlineExceeded) {
 			s.Errorf("left after the batch was sent: %v", err)
 		}

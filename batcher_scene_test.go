@@ -110,6 +110,22 @@ func (s *batching) expectPublished(want ...string) {
 	}
 }
 
+// hold makes messages of topic t wait until release is called, as if enough batches were in
+// flight. Only full batches are sent.
+func (s *batching) hold() (release func()) {
+	held := func(batches int) {
+		s.b.mu.Lock()
+		defer s.b.mu.Unlock()
+		t := s.b.topic("t")
+		t.inFlight += batches
+		t.messages += batches * defaultBatchMessages
+		s.b.startCollecting(t)
+		s.b.tidy(t)
+	}
+	held(freeInFlight)
+	return func() { held(-freeInFlight) }
+}
+
 // slowly makes nsqd take a second for each publish.
 func (s *batching) slowly() {
 	s.d.Inject(nsqtest.Fault{Command: "PUB", Delay: time.Second})

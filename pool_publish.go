@@ -48,13 +48,11 @@ func (pool *ProducerPool) DeferredPublishContext(ctx context.Context, topic stri
 	return pool.publish(ctx, dpub(topic, delay, body))
 }
 
-// check tells a Batcher what the pool would refuse.
-func (pool *ProducerPool) check(m *publication) error {
-	return m.check(pool.cfg.maxBody())
-}
+// maxBody tells a Batcher what the pool would refuse.
+func (pool *ProducerPool) maxBody() int { return pool.cfg.maxBody() }
 
 func (pool *ProducerPool) publish(ctx context.Context, m *publication) error {
-	if err := pool.check(m); err != nil {
+	if err := m.check(pool.maxBody()); err != nil {
 		return err
 	}
 	return pool.tryMembers(ctx, &poolTries{}, m, func(to *poolMember) error { return to.p.publish(ctx, m) })

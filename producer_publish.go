@@ -83,8 +83,10 @@ func (p *Producer) DeferredPublishContext(ctx context.Context, topic string, del
 	return p.publish(ctx, dpub(topic, delay, body))
 }
 
+func (p *Producer) maxBody() int { return p.cfg.maxBody() }
+
 func (p *Producer) check(m *publication) error {
-	return m.check(p.cfg.maxBody())
+	return m.check(p.maxBody())
 }
 
 // publish sends a command and waits for nsqd's reply.
