@@ -67,18 +67,17 @@ func (o BatchOptions) withDefaults() (BatchOptions, error) {
 // publishes cost. Each caller gets the result of its own message.
 //
 // A batch is sent when it is full, or when [BatchOptions.MaxDelay] is over. Without a
-// MaxDelay, it depends on how many batches of its topic are in flight when a batch that
-// is not full is sent:
-//   - Up to 4, a message is published alone and at once, by its caller, as the Publisher
-//     itself would do it. That is how a few callers publish.
-//   - Up to 16, a batch is sent as soon as the callers that are about to publish have done
-//     so. Callers that get their results together usually publish again together, and
-//     so share a batch again. Nothing waits for a caller that does something else first:
-//     the wait ends when no goroutine that is ready to run joins the batch.
-//   - With 16, the batch grows until nsqd has replied to one of the others.
+// MaxDelay, the batches of its topic that nsqd has not replied to decide when it is sent:
+//   - With fewer than 4, a message is published alone and at once, in its caller's
+//     goroutine, as the Publisher itself would do it.
+//   - With fewer than 16, a batch is sent as soon as the callers that are about to publish
+//     have joined it. The callers of a batch get their results together, and often publish
+//     again together. Only goroutines that are ready to run are waited for.
+//   - With 16 or more, the batch must also hold a sixteenth of the messages that nsqd has
+//     not replied to.
 //
-// So the distance to nsqd costs a Batcher no more than single publishes, and the busier the
-// program and nsqd are, the larger batches get.
+// So a message waits for a small part of a round trip, and the more messages are in flight,
+// the larger the batches are. Their number grows with the logarithm of the messages'.
 //
 // A batch of one message is published with PublishContext. If nsqd refuses a batch because
 // of its content, it has stored nothing, and the messages are published one by one.

@@ -34,7 +34,7 @@ func (d *distant) MultiPublishContext(_ context.Context, _ string, bodies [][]by
 		d.stored = append(d.stored, string(b))
 	}
 	d.mu.Unlock()
-	time.Sleep(d.roundTrip)
+	sleep(d.roundTrip)
 	d.mu.Lock()
 	d.inFlight--
 	d.mu.Unlock()

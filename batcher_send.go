@@ -9,8 +9,8 @@ import (
 )
 
 // collectPatience is how often a sender yields in vain before it stops waiting for callers.
-// Yields let goroutines run that are ready to. Two or three would do if a yield never came
-// back early, as it does while another processor is being woken to run them.
+// A yield lets goroutines run that are ready to, but may return before they have run, if
+// another thread has taken the sender. Hence more than one.
 const collectPatience = 10
 
 // dispatch seals the open batch of a topic and starts to send it. Callers hold the

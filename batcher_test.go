@@ -81,7 +81,11 @@ func TestBatcherLargeMessage(t *testing.T) {
 		s.publishAll(3, 5)
 		release()
 		s.wg.Wait()
-		s.expectPublished("MPUB t", "PUB t", "MPUB t")
+		got := commands(s.d, "PUB", "MPUB")
+		slices.Sort(got) // the first two are sent at the same time
+		if want := []string{"MPUB t", "MPUB t", "PUB t"}; !slices.Equal(got, want) {
+			s.Errorf("nsqd got %q, want %q", got, want)
+		}
 	})
 }
 
