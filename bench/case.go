@@ -30,10 +30,13 @@ type Case struct {
 	Conns     int           // number of nsqds
 	Consumers int           // for silence: consumers in the client's process
 	Transport string        // "", "tls", "snappy" or "deflate"
-	Handler   string        // "" returns at once, "1ms" or "10ms" sleeps, "async" acks in another goroutine
+	Handler   string        // what a handler does: see handling
 	Mode      string        // for publish and observe: "sync", "async" or "multi", 100 messages at a time
 	Rate      int           // for latency: messages per second
-	RTT       time.Duration // for connect: how long the server takes to reply to IDENTIFY
+	RTT       time.Duration // distance to the server; for connect: how long it takes to reply to IDENTIFY
+	Procs     int           // GOMAXPROCS of the client's process, if not 0
+	Heap      int           // MiB that the client's process holds beside what the client does
+	Unbuffer  bool          // whether nsqd sends each message at once (output_buffer_size -1)
 	Messages  int           // for memory, and for receiving from nsqd: how many are consumed
 	Window    time.Duration // how long to measure if Messages is 0
 }
@@ -56,6 +59,9 @@ func (c Case) Name() string {
 	add(c.Handler != "", "handler=%s", c.Handler)
 	add(c.Rate > 0, "rate=%d", c.Rate)
 	add(c.RTT > 0, "rtt=%v", c.RTT)
+	add(c.Procs > 0, "procs=%d", c.Procs)
+	add(c.Heap > 0, "heap=%dMiB", c.Heap)
+	add(c.Unbuffer, "unbuffered")
 	return strings.Join(parts, " ")
 }
 
@@ -71,19 +77,26 @@ func size(bytes int) string {
 
 // Result is what one client did in one run of a case.
 type Result struct {
-	Messages int
-	Seconds  float64
-	CPU      float64 // seconds of the client process, user and system
-	Allocs   uint64  // heap objects allocated
-	Bytes    uint64  // heap bytes allocated
-	Reads    uint64  // read system calls; Linux only
-	Writes   uint64  // write system calls; Linux only
+	Messages int     `json:",omitzero"`
+	Seconds  float64 `json:",omitzero"`
+	CPU      float64 `json:",omitzero"` // seconds of the client process, user and system
+	Allocs   uint64  `json:",omitzero"` // heap objects allocated
+	Bytes    uint64  `json:",omitzero"` // heap bytes allocated
+	Reads    uint64  `json:",omitzero"` // read system calls; Linux only
+	Writes   uint64  `json:",omitzero"` // write system calls; Linux only
 
-	P50, P99, P999 time.Duration // for latency: age of the messages
-	Took           time.Duration // for connect: until the client reports all connections ready
+	// For latency: ages of the messages, and their distribution.
+	P50  time.Duration `json:",omitzero"`
+	P99  time.Duration `json:",omitzero"`
+	P999 time.Duration `json:",omitzero"`
+	Ages *ages         `json:",omitzero"`
 
-	RDYs, NOPs uint64 // for silence: commands that the server has received
+	Took time.Duration `json:",omitzero"` // for connect: until the client reports all connections ready
 
-	Goroutines int   // for idle: per connection
-	RSS        int64 // for idle: bytes per connection; for memory: the most that was resident
+	// For silence: commands that the server has received.
+	RDYs uint64 `json:",omitzero"`
+	NOPs uint64 `json:",omitzero"`
+
+	Goroutines int   `json:",omitzero"` // for idle: per connection
+	RSS        int64 `json:",omitzero"` // for idle: bytes per connection; for memory: the most that was resident
 }

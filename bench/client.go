@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -50,6 +49,7 @@ var libraries = []struct {
 	{rdyBatches, rdyLibrary{take: takeBatches}},
 	{rdyMessages, rdyLibrary{take: takeByLoops}},
 	{rdyFetch, rdyLibrary{take: takeByFetch}},
+	{rdyBatcher, rdyLibrary{batch: true}},
 	{floorHop, floorLibrary{hop: true}},
 	{floorInline, floorLibrary{}},
 }
@@ -69,10 +69,12 @@ const (
 	rdyBatches  = "rdy batches"  // by batch handlers, up to 100 messages at a time
 	rdyMessages = "rdy messages" // by loops over Messages
 	rdyFetch    = "rdy fetch"    // by Fetch, up to 100 messages at a time
+
+	rdyBatcher = "rdy batcher" // publishes through a Batcher
 )
 
 // warmUp is how long a client works before the measurement begins.
-const warmUp = 300 * time.Millisecond
+const warmUp = 200 * time.Millisecond
 
 // runClient is the client process. It prints its result as one line of JSON.
 func runClient(name string, c Case, where addresses) error {
@@ -89,11 +91,32 @@ func runClient(name string, c Case, where addresses) error {
 		consume: runConsume, latency: runLatency, publish: runPublish,
 		idle: runIdle, silence: runSilence, memory: runMemory, connect: runConnect, observe: runObserve, taking: runConsume,
 	}[c.Kind]
+	if c.Procs > 0 {
+		runtime.GOMAXPROCS(c.Procs)
+	}
+	held := hold(c.Heap)
 	r, err := run(libraries[i].lib, c, where)
+	runtime.KeepAlive(held)
 	if err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// hold returns objects of 1 KiB with a pointer in each: what a program keeps on its heap
+// beside the client. The larger the heap, the more seldom it is collected, and the more
+// there is to mark.
+func hold(mebibytes int) []*held {
+	objects := make([]*held, mebibytes<<10)
+	for i := range objects {
+		objects[i] = &held{next: objects[max(i-1, 0)]}
+	}
+	return objects
+}
+
+type held struct {
+	next *held
+	_    [1<<10 - 8]byte
 }
 
 // counters is a counter that goroutines increment without contending for one cache
@@ -135,40 +158,6 @@ func runConsume(lib library, c Case, where addresses) (Result, error) {
 	time.Sleep(c.Window)
 	to := handled.sum()
 	return readMeter().since(before, to-from), nil
-}
-
-func runLatency(lib library, c Case, where addresses) (Result, error) {
-	var mu sync.Mutex
-	var ages []time.Duration
-	_, err := lib.consume(c, where, func(_ byte, body []byte) {
-		age := time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(body)))) // #nosec G115 -- the fake put in an int64
-		mu.Lock()
-		ages = append(ages, age)
-		mu.Unlock()
-	})
-	if err != nil {
-		return Result{}, err
-	}
-	time.Sleep(warmUp)
-	before := readMeter()
-	mu.Lock()
-	ages = make([]time.Duration, 0, 2*int(c.Window.Seconds()*float64(c.Rate)))
-	mu.Unlock()
-	time.Sleep(c.Window)
-	mu.Lock()
-	measured := slices.Clone(ages)
-	mu.Unlock()
-	r := readMeter().since(before, len(measured))
-	if len(measured) == 0 {
-		return r, fmt.Errorf("received no message")
-	}
-	slices.Sort(measured)
-	r.P50, r.P99, r.P999 = quantile(measured, 0.5), quantile(measured, 0.99), quantile(measured, 0.999)
-	return r, nil
-}
-
-func quantile(sorted []time.Duration, q float64) time.Duration {
-	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
 }
 
 func runPublish(lib library, c Case, where addresses) (Result, error) {

@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/tls"
 	"sync/atomic"
-	"time"
 
 	"github.com/nsqio/go-nsq"
 )
@@ -17,6 +16,9 @@ func (goNSQLibrary) config(c Case) *nsq.Config {
 	cfg := nsq.NewConfig()
 	cfg.MaxInFlight = max(c.InFlight, 1)
 	cfg.LookupdPollJitter = 0
+	if c.Unbuffer {
+		cfg.OutputBufferSize = -1
+	}
 	switch c.Transport {
 	case "tls":
 		cfg.TlsV1, cfg.TlsConfig = true, &tls.Config{InsecureSkipVerify: true} // #nosec G402 -- the server is this program
@@ -47,29 +49,12 @@ func (lib goNSQLibrary) consume(c Case, where addresses, handle func(byte, []byt
 }
 
 func goNSQHandler(how string, handle func(byte, []byte)) nsq.HandlerFunc {
-	switch how {
-	case "1ms", "10ms":
-		takes, _ := time.ParseDuration(how)
-		return func(m *nsq.Message) error {
-			time.Sleep(takes)
-			handle(m.ID[15], m.Body)
-			return nil
-		}
-	case "async":
-		finish := make(chan *nsq.Message, 1024)
-		go func() {
-			for m := range finish {
-				handle(m.ID[15], m.Body)
-				m.Finish()
-			}
-		}()
-		return func(m *nsq.Message) error {
-			m.DisableAutoResponse()
-			finish <- m
-			return nil
-		}
+	then := handling(how)
+	return func(m *nsq.Message) error {
+		handle(m.ID[15], m.Body)
+		then(m, m.ID[15])
+		return nil
 	}
-	return func(m *nsq.Message) error { handle(m.ID[15], m.Body); return nil }
 }
 
 func (lib goNSQLibrary) publisher(c Case, addr string) (publisher, error) {

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"github.com/rdyhq/nsq"
 )
@@ -13,6 +12,7 @@ import (
 // rdyLibrary is this project's client.
 type rdyLibrary struct {
 	recycle bool
+	batch   bool                     // publish through a Batcher
 	observe func() (observer, error) // nil: no hooks are set
 	take    taker                    // nil: by handlers, as the case says
 }
@@ -21,6 +21,9 @@ type rdyLibrary struct {
 func (lib rdyLibrary) config(c Case) (*nsq.Config, observer, error) {
 	cfg := nsq.NewConfig()
 	cfg.MaxInFlight, cfg.RecycleBodies = max(c.InFlight, 1), lib.recycle
+	if c.Unbuffer {
+		cfg.OutputBufferSize = -1
+	}
 	switch c.Transport {
 	case "tls":
 		cfg.TlsV1, cfg.TlsConfig = true, &tls.Config{InsecureSkipVerify: true} // #nosec G402 -- the server is this program
@@ -71,29 +74,12 @@ func (lib rdyLibrary) consume(c Case, where addresses, handle func(byte, []byte)
 }
 
 func rdyHandler(how string, handle func(byte, []byte)) nsq.HandlerFunc {
-	switch how {
-	case "1ms", "10ms":
-		takes, _ := time.ParseDuration(how)
-		return func(m *nsq.Message) error {
-			time.Sleep(takes)
-			handle(m.ID[15], m.Body)
-			return nil
-		}
-	case "async":
-		finish := make(chan *nsq.Message, 1024)
-		go func() {
-			for m := range finish {
-				handle(m.ID[15], m.Body)
-				m.Finish()
-			}
-		}()
-		return func(m *nsq.Message) error {
-			m.DisableAutoResponse()
-			finish <- m
-			return nil
-		}
+	then := handling(how)
+	return func(m *nsq.Message) error {
+		handle(m.ID[15], m.Body)
+		then(m, m.ID[15])
+		return nil
 	}
-	return func(m *nsq.Message) error { handle(m.ID[15], m.Body); return nil }
 }
 
 func (lib rdyLibrary) publisher(c Case, addr string) (publisher, error) {
@@ -106,6 +92,13 @@ func (lib rdyLibrary) publisher(c Case, addr string) (publisher, error) {
 		return nil, err
 	}
 	p.SetLogger(nil, nsq.LogLevelError)
+	if lib.batch {
+		b, err := nsq.NewBatcher(p, nsq.BatchOptions{})
+		if err != nil {
+			return nil, err
+		}
+		return batchingPublisher{rdyPublisher{p}, b}, p.Ping()
+	}
 	return rdyPublisher{p}, p.Ping()
 }
 
@@ -113,6 +106,14 @@ type rdyPublisher struct{ p *nsq.Producer }
 
 func (p rdyPublisher) one(body []byte) error      { return p.p.Publish(topic, body) }
 func (p rdyPublisher) many(bodies [][]byte) error { return p.p.MultiPublish(topic, bodies) }
+
+// batchingPublisher publishes single messages through a Batcher.
+type batchingPublisher struct {
+	rdyPublisher
+	b *nsq.Batcher
+}
+
+func (p batchingPublisher) one(body []byte) error { return p.b.Publish(topic, body) }
 
 func (p rdyPublisher) stream(body []byte, done func(), stop *atomic.Bool) error {
 	results := make(chan *nsq.ProducerTransaction, asyncWindow)

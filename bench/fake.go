@@ -218,37 +218,24 @@ func (c *fakeConn) send() {
 	}
 }
 
-// tick is how often a paced sender checks whether messages are due.
-const tick = 100 * time.Microsecond
-
-// pace sends messages at the case's rate. Each carries the time at which it was
-// sent.
+// pace sends stamped messages at the case's rate.
 func (c *fakeConn) pace() {
-	start := time.Now()
-	var sent int
 	var out []byte
+	id := 0
 	body := make([]byte, max(c.f.c.Body, 8))
-	for {
-		due := int(time.Since(start).Seconds() * float64(c.f.c.Rate))
-		if due == sent {
-			time.Sleep(tick)
-			continue
-		}
-		n := c.awaitReady(due - sent)
-		if n == 0 {
-			return
-		}
+	paced(c.f.c.Rate, func(due int) int {
+		n := c.awaitReady(due)
 		out = out[:0]
-		at := time.Now() // not the time when it was due, because timers are coarse
 		for range n {
-			binary.BigEndian.PutUint64(body, uint64(at.UnixNano())) // #nosec G115 -- positive
-			out = wire.AppendMessage(out, &wire.Message{ID: wireID(sent), Attempts: 1, Timestamp: at.UnixNano(), Body: body})
-			sent++
+			stamp(body)
+			out = wire.AppendMessage(out, &wire.Message{ID: wireID(id), Attempts: 1, Timestamp: 1, Body: body})
+			id++
 		}
 		if _, err := c.conn.Write(out); err != nil {
-			return
+			return 0
 		}
-	}
+		return n
+	})
 }
 
 // beat sends heartbeats.

@@ -83,84 +83,71 @@ func columns(kind string) []column {
 	return append([]column{{"msgs/s", rate, thousands}}, costs...)
 }
 
+// kinds are the kinds of cases in the order of the report.
+var kinds = []string{consume, latency, idle, silence, memory, connect, publish, observe, taking}
+
+// writeMarkdown prints the aims and all figures.
 func writeMarkdown(w io.Writer, measurements []measurement) {
-	for _, kind := range []string{consume, latency, idle, silence, memory, connect, publish, observe, taking} {
-		cols := columns(kind)
-		header := false
-		for _, o := range measurements {
-			if o.Kind != kind {
-				continue
-			}
-			if !header {
-				header = true
-				writeHeader(w, kind, cols)
-			}
-			for i, c := range o.Clients {
-				name := ""
-				if i == 0 {
-					name = strings.TrimPrefix(o.Case, kind+" ")
-				}
-				writeRow(w, name, c, o.Clients[0], cols)
-			}
+	writeAims(w, measurements)
+	for _, kind := range kinds {
+		if slices.ContainsFunc(measurements, func(m measurement) bool { return m.Kind == kind }) {
+			_, _ = fmt.Fprintf(w, "\n## %s\n\n", kind)
+			writeTable(w, kind, measurements)
 		}
 	}
 }
 
-func writeHeader(w io.Writer, kind string, cols []column) {
-	_, _ = fmt.Fprintf(w, "\n## %s\n\n| case | client | ", kind)
+// writeTable prints the figures of a kind of case.
+func writeTable(w io.Writer, kind string, measurements []measurement) {
+	cols := columns(kind)
+	writeHeader(w, cols)
+	for _, m := range measurements {
+		if m.Kind != kind {
+			continue
+		}
+		for i, c := range m.Clients {
+			name := ""
+			if i == 0 {
+				name = strings.TrimPrefix(m.Case, kind+" ")
+			}
+			writeRow(w, name, c, m.Clients[0], cols)
+		}
+	}
+}
+
+func writeHeader(w io.Writer, cols []column) {
+	cells := []string{"case", "client"}
 	for i, col := range cols {
-		_, _ = fmt.Fprintf(w, "%s | ", col.title)
+		cells = append(cells, col.title)
 		if i == 0 {
-			_, _ = fmt.Fprint(w, "least–most | × go-nsq | ")
+			cells = append(cells, "interval", "× go-nsq")
 		}
 		if col.title == costs[0].title {
-			_, _ = fmt.Fprint(w, "go-nsq's CPU ÷ | ")
+			cells = append(cells, "go-nsq's CPU ÷")
 		}
 	}
-	_, _ = fmt.Fprintf(w, "\n|---|---|%s\n", strings.Repeat("---|", len(cols)+2+strings.Count(fmt.Sprint(titles(cols)), costs[0].title)))
-}
-
-func titles(cols []column) (t []string) {
-	for _, c := range cols {
-		t = append(t, c.title)
-	}
-	return t
+	writeCells(w, cells)
+	_, _ = fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(cells)))
 }
 
 func writeRow(w io.Writer, name string, c, reference clientMeasurement, cols []column) {
-	_, _ = fmt.Fprintf(w, "| %s | %s | ", name, c.Client)
+	cells := []string{name, c.Client}
 	for i, col := range cols {
-		v := median(c.Runs, col.value)
-		_, _ = fmt.Fprintf(w, "%s | ", col.show(v))
+		s := medianWithInterval(c.Runs, col.value)
+		theirs := median(reference.Runs, col.value)
+		cells = append(cells, col.show(s.center))
 		if i == 0 {
-			least, most := spread(c.Runs, col.value)
-			_, _ = fmt.Fprintf(w, "%s–%s | %s | ", col.show(least), col.show(most), ratio(v, median(reference.Runs, col.value)))
+			cells = append(cells, col.show(s.lo)+"–"+col.show(s.hi), ratio(s.center, theirs))
 		}
 		if col.title == costs[0].title {
-			_, _ = fmt.Fprintf(w, "%s | ", ratio(median(reference.Runs, col.value), v))
+			cells = append(cells, ratio(theirs, s.center))
 		}
 	}
-	_, _ = fmt.Fprintln(w)
+	writeCells(w, cells)
 }
 
-func median(runs []Result, value func(Result) float64) float64 {
-	values := sorted(runs, value)
-	n := len(values)
-	return (values[(n-1)/2] + values[n/2]) / 2
-}
-
-func spread(runs []Result, value func(Result) float64) (least, most float64) {
-	values := sorted(runs, value)
-	return values[0], values[len(values)-1]
-}
-
-func sorted(runs []Result, value func(Result) float64) []float64 {
-	var values []float64
-	for _, r := range runs {
-		values = append(values, value(r))
-	}
-	slices.Sort(values)
-	return values
+func writeCells(w io.Writer, cells []string) {
+	_, _ = fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 }
 
 func ratio(a, b float64) string {

@@ -124,14 +124,27 @@ func startNSQD(ctx context.Context, c Case) (where addresses, stop func(), err e
 		return where, nil, err
 	}
 	where.NSQDs = []string{b.NSQDs()[0].TCPAddr}
-	if c.Messages > 0 {
-		err = preload(where.NSQDs[0], b.NSQDs()[0].HTTPAddr, c)
+	stop = func() { _ = b.Stop() }
+	if c.Messages == 0 && c.Kind != latency {
+		return where, stop, nil
 	}
-	return where, func() { _ = b.Stop() }, err
+	if err := createChannel(b.NSQDs()[0].HTTPAddr); err != nil {
+		return where, stop, err
+	}
+	p, err := nsq.NewProducer(where.NSQDs[0], nsq.NewConfig())
+	if err != nil {
+		return where, stop, err
+	}
+	p.SetLogger(nil, nsq.LogLevelError)
+	if c.Kind == latency {
+		go publishPaced(p, c) // until the process exits
+		return where, stop, nil
+	}
+	defer p.Stop()
+	return where, stop, preload(p, c)
 }
 
-// preload publishes the case's messages to the channel.
-func preload(addr, httpAddr string, c Case) error {
+func createChannel(httpAddr string) error {
 	for _, create := range []string{"topic", "channel"} {
 		url := fmt.Sprintf("http://%s/%s/create?topic=%s&channel=%s", httpAddr, create, topic, channel)
 		response, err := http.Post(url, "", nil) // #nosec G107 -- loopback
@@ -140,12 +153,11 @@ func preload(addr, httpAddr string, c Case) error {
 		}
 		_ = response.Body.Close()
 	}
-	p, err := nsq.NewProducer(addr, nsq.NewConfig())
-	if err != nil {
-		return err
-	}
-	p.SetLogger(nil, nsq.LogLevelError)
-	defer p.Stop()
+	return nil
+}
+
+// preload publishes the case's messages.
+func preload(p *nsq.Producer, c Case) error {
 	batch := make([][]byte, 100)
 	for i := range batch {
 		batch[i] = text(c.Body)

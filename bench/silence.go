@@ -1,18 +1,14 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// The cases of -idle: consumers that no message reaches, for long enough that a client
+// The cases of kind silence: consumers that no message reaches, for long enough that a client
 // has become as idle as it will. What is left are heartbeats, and what a client does
 // when it has fewer slots than nsqds.
 
@@ -25,67 +21,18 @@ const (
 	nsqdHeartbeat = 30 * time.Second
 )
 
-// silentMatrix returns the cases of -idle.
-func silentMatrix(window time.Duration) (specs []spec) {
+// silentMatrix returns the cases of kind silence.
+func silentMatrix() (specs []spec) {
 	for _, consumers := range []int{1, 100} {
 		for _, nsqds := range []int{1, 10, 100} {
 			for _, inFlight := range []int{1, 100} {
 				specs = append(specs, spec{clients: both, Case: Case{
-					Kind: silence, Server: "fake", InFlight: inFlight, Handlers: 1, Conns: nsqds, Consumers: consumers, Window: window,
+					Kind: silence, Server: "fake", InFlight: inFlight, Handlers: 1, Conns: nsqds, Consumers: consumers,
 				}})
 			}
 		}
 	}
 	return specs
-}
-
-// measureTogether has all clients run all cases of the same number of consumers at the
-// same time. They hardly use the machine, and one after the other they would take an
-// hour.
-func measureTogether(ctx context.Context, specs []spec, runs int, stderr io.Writer) (all []measurement, err error) {
-	for len(specs) > 0 {
-		n := 1
-		for n < len(specs) && specs[n].Consumers == specs[0].Consumers {
-			n++
-		}
-		_, _ = fmt.Fprintf(stderr, "%d cases with %d consumers in a process, each for %v and longer\n", n, specs[0].Consumers, settling+specs[0].Window)
-		done, failures := make([]measurement, n), make([]error, n)
-		var wg sync.WaitGroup
-		for i, s := range specs[:n] {
-			wg.Go(func() { done[i], failures[i] = measureAtOnce(ctx, s, runs) })
-		}
-		wg.Wait()
-		for i := range done {
-			if failures[i] == nil {
-				all = append(all, done[i])
-			}
-		}
-		err = errors.Join(err, errors.Join(failures...))
-		specs = specs[n:]
-	}
-	return all, err
-}
-
-// measureAtOnce has the clients run a case at the same time, several times.
-func measureAtOnce(ctx context.Context, s spec, runs int) (measurement, error) {
-	o := measurement{Case: s.Name(), Kind: s.Kind, Clients: make([]clientMeasurement, len(s.clients))}
-	failures := make([]error, len(s.clients))
-	var wg sync.WaitGroup
-	for i, name := range s.clients {
-		o.Clients[i].Client = name
-		wg.Go(func() {
-			for range runs {
-				r, err := runPair(ctx, name, s.Case)
-				if err != nil {
-					failures[i] = err
-					return
-				}
-				o.Clients[i].Runs = append(o.Clients[i].Runs, r)
-			}
-		})
-	}
-	wg.Wait()
-	return o, errors.Join(failures...)
 }
 
 func runSilence(lib library, c Case, where addresses) (Result, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"testing"
-	"time"
 )
 
 func measurementOf(name string, theirs, ours Result) measurement {
@@ -17,7 +16,7 @@ func TestVerdict(t *testing.T) {
 	if err := json.Unmarshal(committed, &want); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range matrix(time.Second) {
+	for _, s := range matrix() {
 		e, ok := want[s.Name()]
 		if ok != s.quick {
 			t.Errorf("%s: in ratios.json %v, part of a quick run %v", s.Name(), ok, s.quick)
@@ -44,7 +43,7 @@ func TestVerdict(t *testing.T) {
 
 func TestNamesAreUnique(t *testing.T) {
 	seen := map[string]bool{}
-	for _, s := range matrix(time.Second) {
+	for _, s := range matrix() {
 		if seen[s.Name()] {
 			t.Errorf("two cases are named %q", s.Name())
 		}
