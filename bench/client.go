@@ -94,9 +94,9 @@ func runClient(name string, c Case, where addresses) error {
 	if c.Procs > 0 {
 		runtime.GOMAXPROCS(c.Procs)
 	}
-	held := hold(c.Heap)
+	program := hold(c.Heap)
 	r, err := run(libraries[i].lib, c, where)
-	runtime.KeepAlive(held)
+	runtime.KeepAlive(program)
 	if err != nil {
 		return err
 	}
@@ -106,16 +106,16 @@ func runClient(name string, c Case, where addresses) error {
 // hold returns objects of 1 KiB with a pointer in each: what a program keeps on its heap
 // beside the client. The larger the heap, the more seldom it is collected, and the more
 // there is to mark.
-func hold(mebibytes int) []*held {
-	objects := make([]*held, mebibytes<<10)
+func hold(mebibytes int) []*ballast {
+	objects := make([]*ballast, mebibytes<<10)
 	for i := range objects {
-		objects[i] = &held{next: objects[max(i-1, 0)]}
+		objects[i] = &ballast{next: objects[max(i-1, 0)]}
 	}
 	return objects
 }
 
-type held struct {
-	next *held
+type ballast struct {
+	next *ballast
 	_    [1<<10 - 8]byte
 }
 

@@ -37,6 +37,9 @@ func (r runner) measureAll(ctx context.Context, specs []spec) (all []measurement
 	_, _ = fmt.Fprintf(r.progress, "%d cases, about %v\n", len(specs), estimate(specs).Round(time.Second))
 	start := time.Now()
 	for i, s := range specs[:silent] {
+		if ctx.Err() != nil { // interrupted: keep what is measured
+			return all, errors.Join(err, ctx.Err())
+		}
 		_, _ = fmt.Fprintf(r.progress, "%3d/%d %4.0fs  %s ", i+1, len(specs), time.Since(start).Seconds(), s.Name())
 		done, failure := r.measure(ctx, s)
 		_, _ = fmt.Fprintln(r.progress)
