@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -20,6 +21,7 @@ const proxyRole = "proxy"
 func proxy(ctx context.Context, c Case, servers addresses) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	runtime.GOMAXPROCS(2*len(servers.NSQDs) + 4) // each direction may occupy a thread by sleeping
 	var listening net.ListenConfig
 	where := servers
 	where.NSQDs = nil
@@ -56,7 +58,7 @@ func forward(l net.Listener, server string, rtt time.Duration) {
 			ended := make(chan struct{}, 2)
 			for _, way := range [][2]net.Conn{{conn, client}, {client, conn}} {
 				go func() {
-					delayed(way[0], way[1], rtt/2)
+					delayed(way[0], way[1], rtt/2, exactSleep)
 					ended <- struct{}{}
 				}()
 			}
@@ -75,8 +77,8 @@ const (
 )
 
 // delayed copies from src to dst until either fails. dst gets each byte the given time after
-// it was read from src.
-func delayed(dst io.Writer, src io.Reader, by time.Duration) {
+// it was read from src. sleep may return early.
+func delayed(dst io.Writer, src io.Reader, by time.Duration, sleep func(time.Duration)) {
 	type piece struct {
 		due  time.Time
 		data []byte
@@ -86,7 +88,9 @@ func delayed(dst io.Writer, src io.Reader, by time.Duration) {
 	go func() {
 		defer close(failed)
 		for p := range pieces {
-			time.Sleep(time.Until(p.due))
+			for wait := time.Until(p.due); wait > 0; wait = time.Until(p.due) {
+				sleep(wait)
+			}
 			if _, err := dst.Write(p.data); err != nil {
 				return
 			}
