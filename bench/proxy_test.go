@@ -16,7 +16,7 @@ func TestDelayed(t *testing.T) {
 		far, server := net.Pipe()
 		ended := make(chan struct{})
 		go func() {
-			delayed(far, near, by, time.Sleep)
+			delayed(far, near, by, time.Sleep) //nolint:forbidigo // virtual time
 			_ = far.Close()
 			close(ended)
 		}()
@@ -52,7 +52,7 @@ func TestDelayedToNobody(t *testing.T) {
 		_ = server.Close()
 		ended := make(chan struct{})
 		go func() {
-			delayed(far, near, time.Millisecond, time.Sleep)
+			delayed(far, near, time.Millisecond, time.Sleep) //nolint:forbidigo // virtual time
 			_ = near.Close()
 			close(ended)
 		}()
