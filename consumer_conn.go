@@ -54,6 +54,9 @@ type consumerConn struct {
 	queued     atomic.Uint64
 	queuedThen uint64 // the run loop's: see deliveryQueue.wanted
 
+	borrows bool    // the reader is to handle what it has read; owned by the reader
+	spare   *worker // for its next loan; owned by the reader
+
 	lane lane // the queue's, of this connection; guarded by the queue's mutex
 
 	draining atomic.Bool   // set by the run loop when it sends CLS
@@ -94,9 +97,10 @@ func (cc *consumerConn) drain() {
 // Messages queues the messages of one read for the handlers. It copies the bodies,
 // except large ones, whose memory it may keep: see link.Config.OwnAbove.
 func (cc *consumerConn) Messages(batch []wire.Message) {
+	cc.borrows = cc.c.queue.mayLend(len(batch))
 	for len(batch) > 0 {
 		n, bytes := slabSize(batch, largestSlab(cc.c.cfg))
-		cc.enqueue(batch[:n], bytes)
+		cc.enqueue(batch[:n], bytes, cc.borrows)
 		batch = batch[n:]
 	}
 	if cc.c.gathers() {
@@ -122,8 +126,9 @@ func slabSize(batch []wire.Message, most int) (n, bytes int) {
 	return n, bytes
 }
 
-// enqueue queues one slab of messages, and wakes the machine if it is listening.
-func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
+// enqueue queues one slab of messages, and wakes the machine if it is listening. lent says
+// that the reader is about to handle them.
+func (cc *consumerConn) enqueue(batch []wire.Message, bytes int, lent bool) {
 	messages := make([]Message, len(batch))
 	var mem []byte
 	var extra *messageExtra
@@ -157,7 +162,7 @@ func (cc *consumerConn) enqueue(batch []wire.Message, bytes int) {
 		m.epoch, m.received, m.lease = epoch, received, lease
 	}
 	cc.holdBodies(held)
-	if cc.draining.Load() || !cc.c.queue.put(messages) { // a drain or a stop
+	if cc.draining.Load() || !cc.c.queue.put(messages, lent) { // a drain or a stop
 		cc.c.queue.countQueued(cc, len(messages))
 		for i := range messages {
 			requeueUnbegun(&messages[i])

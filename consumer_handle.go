@@ -22,10 +22,15 @@ func (c *Consumer) work(w *worker) {
 			go c.work(w)
 		}
 	}()
+	c.handleAll(w)
+	over = true
+}
+
+// handleAll takes messages and handles them until it may take no more.
+func (c *Consumer) handleAll(w *worker) {
 	for {
 		m, ok := c.queue.take(w)
 		if !ok {
-			over = true
 			return
 		}
 		if c.runEnded() {
@@ -313,6 +318,7 @@ func (c *Consumer) addHandler(h *addedHandler, concurrency int) {
 		panic("handlers and batch handlers on one consumer")
 	}
 	c.handlers = append(c.handlers, h)
+	c.queue.allowLoans(len(c.handlers) == 1 && h.batch == nil)
 	c.adjustWorkers(len(c.handlers)-1, max(concurrency, 0))
 }
 

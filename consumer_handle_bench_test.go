@@ -85,10 +85,12 @@ func newFed(tb testing.TB, handlers int, change func(*Config)) *fed {
 	return f
 }
 
-// feed has the connection deliver one slab of messages.
+// feed has the connection deliver one slab of messages. It does not call Messages, which is
+// for the reader alone.
 func (f *fed) feed() {
 	f.total += int64(len(f.batch))
-	f.conn.Messages(f.batch)
+	_, bytes := slabSize(f.batch, bodySlab)
+	f.conn.enqueue(f.batch, bytes, false)
 }
 
 // drain waits until all fed messages are handled.
@@ -214,13 +216,13 @@ func BenchmarkTake(b *testing.B) {
 			d := newQueue(1<<20, 0, frozenClock)
 			w, conn := &worker{batchSize: 1}, &consumerConn{}
 			for range slow {
-				d.put(numbered(conn, 0, 1))
+				d.put(numbered(conn, 0, 1), false)
 				d.take(&worker{batchSize: 2})
 				d.take(w)
 			}
 			messages := numbered(conn, 0)
 			for b.Loop() {
-				d.put(messages)
+				d.put(messages, false)
 				d.take(w)
 			}
 		})

@@ -35,16 +35,15 @@ import (
 // is slow, a timer has them sent earlier. Every FIN that may have to wait has a timer
 // running:
 //
-//  1. A worker adds the first FIN of a batch that has messages left. It sets
-//     flushScheduled and, if that was not set before, starts the timer.
-//  2. The timer fires. flushStale first resets flushScheduled, then goes through the
-//     prefetching workers and sends their FINs.
-//  3. If a worker adds its first FIN before flushStale comes to it, flushStale sends the
-//     FIN. If it adds the FIN after that, it finds flushScheduled reset and starts the
-//     timer again.
+//  1. A worker adds the first FIN of a batch that has messages left. It sets started
+//     and, if that was not set before, starts the timer.
+//  2. The timer fires. tick first resets started, then goes through the prefetching
+//     workers and sends their FINs.
+//  3. If a worker adds its first FIN before tick comes to it, tick sends the FIN. If it
+//     adds the FIN after that, it finds started reset and starts the timer again.
 //
-// If flushStale reset flushScheduled last, a worker could add a FIN after its turn and
-// before the reset. It would rely on a timer that has already fired.
+// If tick reset started last, a worker could add a FIN after its turn and before the
+// reset. It would rely on a timer that has already fired.
 type deliveryQueue struct {
 	clock     func() time.Duration
 	autoTouch time.Duration // how long auto_touch keeps a lease alive; 0: it is off
@@ -59,6 +58,7 @@ type deliveryQueue struct {
 	closed bool  // nor are any put in
 
 	workers []*worker
+	places  int       // how many of the workers need not quit
 	busy    []*worker // those with a message
 	// prefetching has the busy workers that took more than one message and may still
 	// have messages to steal or FINs to send. It spares a search through all busy
@@ -76,8 +76,10 @@ type deliveryQueue struct {
 	shortOfMessages bool              // see tookMessages
 	fetches         int               // how many Fetches wait for messages
 
-	flushTimer     *time.Timer // runs flushStale
-	flushScheduled atomic.Bool // flushTimer was started and has not fired
+	loans loans // guarded by mu
+
+	timer   *time.Timer // runs tick
+	started atomic.Bool // timer was started and has not fired
 }
 
 const (
@@ -93,13 +95,15 @@ func newQueue(limit int, autoTouch time.Duration, clock func() time.Duration) *d
 		clock: clock, autoTouch: autoTouch, limit: max(limit, 1), detached: make(map[*Message]struct{}),
 	}
 	d.work.L = &d.mu
-	d.flushTimer = time.AfterFunc(time.Hour, d.flushStale)
-	d.flushTimer.Stop()
+	d.loans.cost = loanBudget + 1 // until something is known
+	d.timer = time.AfterFunc(time.Hour, d.tick)
+	d.timer.Stop()
 	return d
 }
 
-// put adds messages. It reports false, and adds none, once the queue is closed.
-func (d *deliveryQueue) put(messages []Message) bool {
+// put adds messages. It reports false, and adds none, once the queue is closed. If the reader
+// is about to handle them, it wakes no worker.
+func (d *deliveryQueue) put(messages []Message, lent bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -108,7 +112,9 @@ func (d *deliveryQueue) put(messages []Message) bool {
 	messages[0].conn.queued.Add(uint64(len(messages)))
 	d.lanes.push(messages)
 	d.feed()
-	d.wakeOne()
+	if !lent {
+		d.wakeOne()
+	}
 	return true
 }
 
@@ -136,7 +142,16 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.endBatch(w)
-	for !w.quit && !d.sealed && !d.refill(w) {
+	for !w.quit && !d.sealed {
+		if w.loan != nil && w.loan.over(w.now) {
+			return nil, false
+		}
+		if d.refill(w) {
+			break
+		}
+		if w.loan != nil {
+			return nil, false
+		}
 		d.idle++
 		d.work.Wait()
 		d.idle--
@@ -148,9 +163,11 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 		w.gone = true
 		return nil, false
 	}
-	w.since = w.now
 	m := w.claim()
-	d.wakeOne()
+	if w.loan == nil && d.wakeOne() { // which takes longer than a fast handler
+		w.now = d.clock()
+	}
+	w.since = w.now
 	return m, true
 }
 
@@ -168,15 +185,26 @@ func (d *deliveryQueue) leave(m *Message) {
 
 // addFin adds the FIN of a worker's message to those of its batch.
 func (d *deliveryQueue) addFin(w *worker, m *Message) {
-	if w.fins.add(m) && w.unclaimed() > 0 && !d.flushScheduled.Swap(true) {
-		d.flushTimer.Reset(batchSlice)
+	if w.fins.add(m) && w.unclaimed() > 0 {
+		d.startTimer()
 	}
 }
 
-// flushStale sends FINs that wait because their workers' handlers are slow.
-func (d *deliveryQueue) flushStale() {
-	d.flushScheduled.Store(false)
+// startTimer starts the timer, unless it runs.
+func (d *deliveryQueue) startTimer() {
+	if !d.started.Swap(true) {
+		d.timer.Reset(batchSlice)
+	}
+}
+
+// tick sends FINs that wait because their workers' handlers are slow, and recalls readers
+// whose handlers are.
+func (d *deliveryQueue) tick() {
+	d.started.Store(false)
 	d.flushFINs(&d.prefetching)
+	if d.recallLoans() {
+		d.startTimer()
+	}
 }
 
 // flushAll sends the FINs of all workers, including those with a single message, which
@@ -214,7 +242,10 @@ func (d *deliveryQueue) endBatch(w *worker) {
 	}
 	d.lanes.putBack(w.unclaimAll())
 	d.feed()
-	switch took := w.now - w.since; {
+	claimed, _ := unpack(w.claims.Load())
+	took := w.now - w.since
+	d.loans.note(took, claimed)
+	switch {
 	case took >= batchSlice:
 		w.batchSize = 1
 	case took < batchSlice/8:
@@ -247,7 +278,7 @@ func (d *deliveryQueue) assign(w *worker, batch []Message) {
 //  2. the lane whose turn it is;
 //  3. any other worker: half of those that it has not begun.
 func (d *deliveryQueue) refill(w *worker) bool {
-	if len(d.busy) >= d.limit {
+	if d.full() {
 		return false
 	}
 	d.prefetching = slices.DeleteFunc(d.prefetching, (*worker).nothingToSteal)
@@ -275,12 +306,22 @@ func (d *deliveryQueue) stealHalf(other, w *worker) bool {
 }
 
 // wakeOne wakes an idle worker if there is a message for it. That worker wakes the next
-// one once it has a batch, so fast handlers keep only few workers awake.
-func (d *deliveryQueue) wakeOne() {
-	if d.idle > 0 && !d.waking && len(d.busy) < d.limit && d.hasUnbegun() {
-		d.waking = true
-		d.work.Signal()
+// one once it has a batch, so fast handlers keep only few workers awake. It reports whether
+// it has woken one.
+func (d *deliveryQueue) wakeOne() bool {
+	if d.idle == 0 || d.waking || d.full() || !d.hasUnbegun() {
+		return false
 	}
+	d.waking = true
+	d.work.Signal()
+	return true
+}
+
+// full reports whether no more messages may be begun. Readers that handle messages take the
+// places of workers, which may be about to quit.
+func (d *deliveryQueue) full() bool {
+	busy := len(d.busy)
+	return busy >= d.limit || d.loans.running > 0 && busy >= d.places
 }
 
 // hasUnbegun reports whether there is a message that no worker has begun.
@@ -375,7 +416,7 @@ func (d *deliveryQueue) close() []*Message {
 
 // stopTimer stops the timer for good. Call it when the queue is closed: then no worker
 // has unclaimed messages, so none starts the timer again.
-func (d *deliveryQueue) stopTimer() { d.flushTimer.Stop() }
+func (d *deliveryQueue) stopTimer() { d.timer.Stop() }
 
 // setLimit sets the limit to a new max_in_flight. 0 is ignored: RDY 0 keeps messages
 // from coming, and those in hand are still handled.
@@ -390,11 +431,11 @@ func (d *deliveryQueue) setLimit(n int) {
 	d.mu.Unlock()
 }
 
-// workerCount returns how many workers there are.
+// workerCount returns how many workers there are, and readers that handle messages.
 func (d *deliveryQueue) workerCount() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.workers)
+	return len(d.workers) + d.loans.running
 }
 
 // setWorkers sets how many workers a handler has, each with at most that many messages at a
@@ -415,6 +456,12 @@ func (d *deliveryQueue) setWorkers(handler, n, most int) (added []*worker) {
 		w := &worker{handler: handler, index: len(d.workers), batchSize: 1, most: most}
 		d.workers = append(d.workers, w)
 		added = append(added, w)
+	}
+	d.places = 0
+	for _, w := range d.workers {
+		if !w.quit {
+			d.places++
+		}
 	}
 	d.wakeAll()
 	return added
@@ -478,5 +525,5 @@ func (d *deliveryQueue) load() (workers, busy, queued int, oldest time.Duration)
 func (d *deliveryQueue) idleWorkers() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.workers) - len(d.busy) - len(d.batches)
+	return len(d.workers) + d.loans.running - len(d.busy) - len(d.batches)
 }

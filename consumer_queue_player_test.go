@@ -366,7 +366,7 @@ func (p *queuePlayer) put(from *storyConn, words []string) {
 			m.received, m.lease = p.c.elapsed(), milliseconds32(lease)
 			p.messages[n] = m
 		}
-		if !p.c.queue.put(slab) {
+		if !p.c.queue.put(slab, false) {
 			p.result("refused %s", formatNumbers(numbers))
 		}
 	}
@@ -467,7 +467,7 @@ func (p *queuePlayer) prefetching() {
 			names = append(names, w.name)
 		}
 	}
-	timer := map[bool]string{true: "on", false: "off"}[p.c.queue.flushScheduled.Load()]
+	timer := map[bool]string{true: "on", false: "off"}[p.c.queue.started.Load()]
 	p.result("prefetching %s, timer %s", cmp.Or(strings.Join(names, " "), "none"), timer)
 }
 

@@ -86,7 +86,7 @@ func TestQueueKeepsOrder(t *testing.T) {
 	var next, expected int64
 	for round := range 200 {
 		for range round % 7 {
-			d.put(numbered(conn, next, next+1, next+2))
+			d.put(numbered(conn, next, next+1, next+2), false)
 			next += 3
 		}
 		for range min(round%11, int(next-expected)) {
@@ -106,9 +106,9 @@ func TestQueueKeepsOrder(t *testing.T) {
 // becomes empty.
 func TestQueueMovesWithinItsMemory(t *testing.T) {
 	d, w, conn := newQueue(1, 0, frozenClock), &worker{batchSize: 1}, &consumerConn{}
-	d.put(numbered(conn, 0))
+	d.put(numbered(conn, 0), false)
 	for range 1000 {
-		d.put(numbered(conn, 0))
+		d.put(numbered(conn, 0), false)
 		d.take(w)
 	}
 	if n := cap(conn.lane.slabs.entries) + cap(d.lanes.turns.entries); n > 16 {
@@ -139,7 +139,7 @@ func TestQueueWakesWorkers(t *testing.T) {
 				}
 				synctest.Wait()
 				for i := range int64(workers) {
-					d.put(numbered(conn, 2*i, 2*i+1))
+					d.put(numbered(conn, 2*i, 2*i+1), false)
 				}
 				after(2 * time.Second) // two rounds if all workers work
 				d.close()
@@ -195,10 +195,10 @@ func TestQueueLeavesNothingBehindASlowMessage(t *testing.T) {
 				for range tt.slow { // each at the front of a slab
 					messages := slab()
 					messages[0].Timestamp = -1
-					d.put(messages)
+					d.put(messages, false)
 				}
 				for range tt.more {
-					d.put(slab())
+					d.put(slab(), false)
 					synctest.Wait()
 				}
 				synctest.Wait()
@@ -249,8 +249,8 @@ func TestQueueLosesNothing(t *testing.T) {
 				for j := range messages {
 					messages[j].Timestamp = int64((p*slabs+i)*messageSlab + j)
 				}
-				d.put(messages[:32])
-				d.put(messages[32:])
+				d.put(messages[:32], false)
+				d.put(messages[32:], false)
 			}
 		})
 	}

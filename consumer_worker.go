@@ -14,6 +14,7 @@ type worker struct {
 	handler int           // index in Consumer.handlers; -1 for a loop over Messages
 	call    *addedHandler // the handler itself; set before the goroutine starts
 	most    int           // how many messages its handler gets at a time; 0 is 1
+	loan    *loan         // if it is a reader; otherwise nil
 
 	// Guarded by the queue's mutex:
 	index int    // its index in the queue's workers

@@ -57,7 +57,7 @@ var rooms = []room{
 		dir: "internal/link",
 		std: []string{
 			"bufio", "bytes", "context", "crypto/tls", "errors", "fmt", "io", "net", "os", "runtime", "slices",
-			"strconv", "strings", "sync", "sync/atomic", "time",
+			"strconv", "strings", "sync", "sync/atomic", "syscall", "time",
 		},
 		rooms: []string{"internal/wire"},
 		deps:  []string{"github.com/klauspost/compress/..."},

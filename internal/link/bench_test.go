@@ -116,7 +116,7 @@ func BenchmarkFin(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if l.Fin(&id); l.pending.len > 1<<19 {
-			taken = l.pending.takeAll(taken[:0])
+			taken, _ = l.pending.takeAll(taken[:0])
 			for _, chunk := range taken {
 				releaseChunk(chunk)
 			}

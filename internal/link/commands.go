@@ -27,7 +27,7 @@ func (l *Link) appendCommand(chunk []byte, body []byte) {
 // the writer if pending was empty then. Callers hold the mutex.
 func (l *Link) appended(before int) {
 	l.queued += uint64(l.pending.len - before) // #nosec G115 -- it has grown
-	if before == 0 {
+	if before == 0 && !l.lent {
 		l.writerWake.Signal()
 	}
 }

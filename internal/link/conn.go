@@ -43,6 +43,17 @@ func writeSteps(socket net.Conn) int {
 	return 1
 }
 
+// direct returns what writes to the socket without waiting, nil if it cannot be done.
+func (c *conn) direct() *directWriter {
+	switch socket := c.Conn.(type) {
+	case *net.TCPConn:
+		return newDirectWriter(socket)
+	case *net.UnixConn:
+		return newDirectWriter(socket)
+	}
+	return nil
+}
+
 func (c *conn) Read(p []byte) (int, error) {
 	if c.readTimeout > 0 {
 		if err := c.SetReadDeadline(time.Now().Add(c.readTimeout)); err != nil {

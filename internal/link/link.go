@@ -107,11 +107,16 @@ type Link struct {
 	// Set by Start before the loops run. Only the loops read them.
 	receiver Receiver
 	frames   FrameReceiver // the receiver, if it is one; otherwise nil
+	borrower Borrower      // the receiver, if it is one; otherwise nil
 
 	// Used by the reader alone.
 	lastNop time.Time      // when it last sent a NOP without being asked
 	readAt  time.Time      // when its last read ended; before that, when it started
 	replied []awaitedReply // of popAwaited
+	loans   Loan           // how many there were
+
+	loan   atomic.Uint64 // the number of the present loan, 0 if the reader reads: see loan.go
+	direct *directWriter // used with writing set; nil if the reader cannot write; set by Start
 
 	// Set by the handshake, within Dial, and not changed after that. Any goroutine may
 	// read it.
@@ -139,6 +144,8 @@ type Link struct {
 	nopEnd     uint64     // where the last NOP ends, counted as queued is
 	acks       ackRuns    // FINs and REQs not yet sent; for closeAccounts and awaitBacklog
 	held       int        // see Hold
+	lent       bool       // the reader is on loan, and will write what is pending
+	writing    bool       // the writer writes, or the reader after a loan
 
 	// awaited are the commands that nsqd has yet to reply to. Publishes and Drain
 	// add to it; the reader removes from it, and at the end loopEnded.
@@ -196,6 +203,10 @@ func Dial(ctx context.Context, cfg Config) (*Link, error) {
 func (l *Link) Start(r Receiver) {
 	l.receiver = r
 	l.frames, _ = r.(FrameReceiver)
+	l.borrower, _ = r.(Borrower)
+	if l.borrower != nil && l.out == output(l.conn) {
+		l.direct = l.conn.direct()
+	}
 	l.in.noMessages = l.cfg.Topic == "" && l.frames == nil // a FrameReceiver subscribes by itself
 	l.running.Store(2)
 	l.readAt = time.Now()

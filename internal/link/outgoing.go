@@ -12,8 +12,9 @@ var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // outgoing holds the commands that wait to be written.
 type outgoing struct {
-	chunks [][]byte
-	len    int // of all chunks together
+	chunks  [][]byte
+	len     int // of all chunks together, without what is written
+	written int // how much of the first chunk is written
 }
 
 // reserve returns the last chunk, with room for at least n more bytes; n is at most
@@ -44,11 +45,23 @@ func (o *outgoing) appendBytes(data []byte) {
 	}
 }
 
-// takeAll returns the chunks and leaves empty in their place.
-func (o *outgoing) takeAll(empty [][]byte) [][]byte {
-	taken := o.chunks
-	o.chunks, o.len = empty, 0
-	return taken
+// takeAll returns the chunks, and how much of the first is written, and leaves empty in
+// their place.
+func (o *outgoing) takeAll(empty [][]byte) (taken [][]byte, written int) {
+	taken, written = o.chunks, o.written
+	o.chunks, o.len, o.written = empty, 0, 0
+	return taken, written
+}
+
+// drop notes that n bytes of the first chunk were written.
+func (o *outgoing) drop(n int) {
+	o.written += n
+	o.len -= n
+	if o.len == 0 {
+		releaseChunk(o.chunks[0])
+		o.chunks[0] = nil
+		o.chunks, o.written = o.chunks[:0], 0
+	}
 }
 
 // releaseChunk returns a written chunk to the pool.

@@ -12,19 +12,31 @@ import (
 // readLoop reads until the link ends. It waits for the socket, and while too much of what
 // it has read is left to do: see awaitBacklog and awaitRoom.
 func (l *Link) readLoop() {
-	// A Replier may call runtime.Goexit, which ends this goroutine. The deferred function
-	// then starts another one, which goes on after the frame that the Replier was told.
-	over := false
+	// A Replier may call runtime.Goexit, which ends this goroutine. So may a Borrower. The
+	// deferred function then starts another one, which goes on after the frame that the
+	// Replier was told, or after the loan.
+	over, recalled := false, false
+	var loan Loan // the one that has begun and not ended
 	defer func() {
-		if over {
+		switch {
+		case over:
 			l.loopEnded()
-		} else {
+		case recalled || loan != 0 && !l.endLoan(loan): // another goroutine reads
+		default:
 			go l.readLoop()
 		}
 	}()
 	var batch []wire.Message
 	for {
 		err := l.handleFrames(&batch)
+		if err == nil && l.borrower != nil && l.borrower.Borrows() {
+			loan = l.beginLoan()
+			l.borrower.Work(loan)
+			if recalled = !l.endLoan(loan); recalled {
+				return
+			}
+			loan = 0
+		}
 		if err == nil {
 			l.awaitBacklog()
 			l.awaitRoom()
@@ -46,6 +58,12 @@ func (l *Link) readLoop() {
 // the wire, and a drain relies on that (see drained).
 func (l *Link) handleFrames(batch *[]wire.Message) error {
 	defer l.passOn(batch)
+	beat := false
+	defer func() {
+		if beat {
+			l.Nop() // one for all heartbeats of a read
+		}
+	}()
 	for frames := 0; ; frames++ {
 		f, err := l.in.nextFrame()
 		switch {
@@ -65,7 +83,7 @@ func (l *Link) handleFrames(batch *[]wire.Message) error {
 			}
 			*batch = append(*batch, m)
 		case f.IsHeartbeat():
-			l.Nop()
+			beat = true
 			if frames == 0 { // the link is quiet: release the memory that a busy one needs
 				l.in.shrink()
 				*batch, l.replied = nil, nil

@@ -15,8 +15,9 @@ func (l *Link) writeLoop() {
 	defer l.loopEnded()
 	var out [][]byte
 	for {
+		var written int
 		var done bool
-		if out, done = l.takePending(out[:0]); done {
+		if out, written, done = l.takePending(out[:0]); done {
 			l.halfClose()
 			return
 		}
@@ -24,7 +25,8 @@ func (l *Link) writeLoop() {
 			return
 		}
 		for i, chunk := range out {
-			n, err := l.write(chunk, l.sent)
+			n, err := l.write(chunk[written:], l.sent)
+			written = 0
 			l.countWritten(n)
 			if err != nil {
 				l.writeFailed(err)
@@ -53,13 +55,19 @@ func (l *Link) writeLoop() {
 //
 // A writer that was woken lets other goroutines run before it takes the commands: the
 // goroutine that woke it is seldom the only one with something to send. See mayGrow.
-func (l *Link) takePending(empty [][]byte) (out [][]byte, done bool) {
+//
+// written is how much of the first chunk is written. The reader may have done that, after a
+// loan. It has the socket while it writes, and wakes the writer if there is more to do.
+func (l *Link) takePending(empty [][]byte) (out [][]byte, written int, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.writing = false
 	for yields, seen := 0, 0; ; {
 		switch {
 		case l.closing:
-			return nil, false
+			return nil, 0, false
+		case l.writing:
+			l.writerWake.Wait()
 		case yields > 0 && l.mayGrow(seen):
 			yields--
 			seen = l.pending.len
@@ -67,13 +75,14 @@ func (l *Link) takePending(empty [][]byte) (out [][]byte, done bool) {
 			runtime.Gosched()
 			l.mu.Lock()
 		case l.pending.len > 0:
-			out = l.pending.takeAll(empty)
+			l.writing = true
+			out, written = l.pending.takeAll(empty)
 			l.ahead, l.pauses = append(l.ahead, l.pauses...), nil
 			l.stats.Writes += uint64(len(out))
-			return out, false
+			return out, written, false
 		case l.drained():
 			l.drain.halfClosed, l.sealed = true, true
-			return nil, true
+			return nil, 0, true
 		default:
 			l.writerWake.Wait()
 			yields = maxYields

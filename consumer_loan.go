@@ -1,0 +1,170 @@
+package nsq
+
+import (
+	"slices"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/link"
+)
+
+// The reader of a connection may handle what it has read itself. That spares two wake-ups
+// for each read, of a worker and of the writer, and these are what a message costs while
+// few are in flight. It does so only if
+//
+//   - the Consumer has one handler, added by AddHandler or AddConcurrentHandlers;
+//   - no message waits and no worker has one, and at least one is idle, whose place the
+//     reader takes: it counts as busy meanwhile, so no more handlers run at a time than
+//     were added;
+//   - by what handlers have taken so far, all messages of the read together take no longer
+//     than loanBudget.
+//
+// The messages go into the queue first. The reader takes them out as workers do, and workers
+// may steal those that it has not begun.
+//
+// A handler that turns out to be slow must not keep the reader: while it reads nothing, nsqd
+// gets no NOP for its heartbeats, and messages and commands wait. The queue's timer runs
+// while there are loans. It recalls a loan that it finds twice, so after one to two
+// milliseconds: then another goroutine reads, and the handler's goes on as a worker would.
+
+const (
+	// loanBudget is how long the messages of a read may take for the reader to handle them.
+	// A longer time is better spent reading on while a worker handles them.
+	loanBudget = 10 * time.Microsecond
+	// loanTime is how long the reader begins further messages if they take longer than
+	// expected.
+	loanTime = 5 * loanBudget
+)
+
+// loan is the queue's view of a reader that handles messages.
+type loan struct {
+	from   *consumerConn
+	number link.Loan
+	began  time.Duration // on the Consumer's clock
+
+	// Guarded by the queue's mutex:
+	found    bool // the timer has found it once
+	recalled bool
+}
+
+// loans is the queue's view of all of them. The queue's mutex guards it.
+type loans struct {
+	possible bool          // there is one handler
+	cost     time.Duration // of a message: about the most that one took lately
+	running  int           // how many have not ended
+	current  []*worker     // those that were not recalled
+	fresh    bool          // there were some since the timer fired last
+}
+
+// note takes into account how long a batch of so many messages took.
+func (l *loans) note(took time.Duration, messages int) {
+	each := min(took/time.Duration(max(messages, 1)), 4*l.cost+100)
+	l.cost += (each - l.cost) / 8
+}
+
+// mayLend reports whether the reader may handle the messages of a read, which it is about to
+// put into the queue.
+func (d *deliveryQueue) mayLend(messages int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.loans.possible && !d.sealed && len(d.busy) == 0 && d.idle > 0 && !d.waking && d.lanes.empty() &&
+		d.loans.cost <= loanBudget && time.Duration(messages)*d.loans.cost <= loanBudget
+}
+
+// Borrows reports whether the reader is to handle what it has read last: see Messages.
+func (cc *consumerConn) Borrows() bool {
+	borrows := cc.borrows
+	cc.borrows = false
+	return borrows
+}
+
+// Work handles messages on the reader's goroutine.
+func (cc *consumerConn) Work(number link.Loan) {
+	w := cc.spare
+	cc.spare = nil
+	if w == nil {
+		w = &worker{call: cc.c.handlers[0], batchSize: mostPrefetched}
+		w.loan = &loan{from: cc}
+	}
+	d := cc.c.queue
+	d.beginLoan(w, number)
+	defer func() { // also if a handler calls runtime.Goexit
+		if d.endLoan(w) {
+			cc.c.reportTakers() // a stop may be waiting for the last one
+		}
+		if !w.loan.recalled { // this is still the reader, to which spare belongs
+			cc.spare = w
+		}
+	}()
+	cc.c.handleAll(w)
+}
+
+// beginLoan begins a loan. w has none.
+func (d *deliveryQueue) beginLoan(w *worker, number link.Loan) {
+	d.mu.Lock()
+	w.loan.number, w.loan.began, w.loan.found = number, d.clock(), false
+	d.loans.running++
+	d.loans.current = append(d.loans.current, w)
+	d.loans.fresh = true
+	d.mu.Unlock()
+	d.startTimer()
+}
+
+// endLoan ends a loan, and reports whether a stop may wait for that.
+func (d *deliveryQueue) endLoan(w *worker) bool {
+	if m := w.current(); m != nil { // the handler has ended the goroutine
+		d.leave(m)
+	}
+	w.fins.flush()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.endBatch(w)
+	d.loans.running--
+	if !w.loan.recalled {
+		d.loans.forget(w)
+	}
+	d.wakeOne()
+	return d.sealed
+}
+
+func (l *loans) forget(w *worker) {
+	i, last := slices.Index(l.current, w), len(l.current)-1
+	l.current[i] = l.current[last]
+	l.current[last] = nil
+	l.current = l.current[:last]
+}
+
+// over reports whether a reader that handles messages must begin no more. Callers hold the
+// queue's mutex.
+func (l *loan) over(now time.Duration) bool { return l.recalled || now-l.began >= loanTime }
+
+// recallLoans recalls the loans that it finds a second time, and has workers take over what
+// they have not begun. It reports whether the timer has to go on.
+func (d *deliveryQueue) recallLoans() (again bool) {
+	d.mu.Lock()
+	var stale []*worker
+	for i := len(d.loans.current) - 1; i >= 0; i-- {
+		w := d.loans.current[i]
+		if w.loan.found {
+			w.loan.recalled = true
+			d.loans.forget(w)
+			d.loans.cost = max(d.loans.cost, batchSlice)
+			stale = append(stale, w)
+		}
+		w.loan.found = true
+	}
+	again = d.loans.fresh
+	d.loans.fresh = len(d.loans.current) > 0
+	d.wakeOne()
+	d.mu.Unlock()
+	for _, w := range stale {
+		w.loan.from.link.Recall(w.loan.number)
+	}
+	return again
+}
+
+// allowLoans says whether readers may handle messages at all.
+func (d *deliveryQueue) allowLoans(possible bool) {
+	d.mu.Lock()
+	d.loans.possible = possible
+	d.mu.Unlock()
+}

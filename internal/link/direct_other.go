@@ -1,0 +1,5 @@
+//go:build !unix
+
+package link
+
+var writeNow func(fd uintptr, data []byte) int
