@@ -297,6 +297,9 @@ func (c *Consumer) AddHandler(handler Handler) { c.AddConcurrentHandlers(handler
 // be safe for concurrent use. It panics as [Consumer.AddHandler] does. From the first
 // connect call on, [Consumer.SetConcurrency] changes their number.
 //
+// If it is the only handler and takes microseconds, the goroutine that reads from a
+// connection may call it in the place of one of these.
+//
 // Goroutines beyond max_in_flight have nothing to do.
 func (c *Consumer) AddConcurrentHandlers(handler Handler, concurrency int) {
 	if handler == nil {

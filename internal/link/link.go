@@ -69,7 +69,7 @@ type Config struct {
 
 // A Receiver is told what arrives. The link calls its methods one at a time, on
 // its own goroutines. They must not block: while one runs, the link reads nothing
-// and sends no NOP for a heartbeat.
+// and sends no NOP for a heartbeat. A [Borrower] has a method that may.
 type Receiver interface {
 	// Messages hands over the messages of one read. The slice, and bodies up to
 	// OwnAbove, are valid during the call only.
