@@ -38,9 +38,10 @@ func (l *Link) beginLoan() Loan {
 }
 
 // Recall has another goroutine read in place of the one that is on loan. It reports false if
-// that loan is over.
+// that loan is over, and for 0, which is no loan: without the check, 0 would match while the
+// reader reads, and a second one would read beside it.
 func (l *Link) Recall(loan Loan) bool {
-	if !l.loan.CompareAndSwap(uint64(loan), 0) {
+	if loan == 0 || !l.loan.CompareAndSwap(uint64(loan), 0) {
 		return false
 	}
 	l.setLent(false)
