@@ -210,6 +210,7 @@ func (l *Link) Start(r Receiver) {
 	l.in.noMessages = l.cfg.Topic == "" && l.frames == nil // a FrameReceiver subscribes by itself
 	l.running.Store(2)
 	l.readAt = time.Now()
+	l.writing = true // until the writer first waits: see takePending
 	go l.readLoop()
 	go l.writeLoop()
 }

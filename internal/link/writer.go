@@ -58,6 +58,13 @@ func (l *Link) writeLoop() {
 //
 // written is how much of the first chunk is written. The reader may have done that, after a
 // loan. It has the socket while it writes, and wakes the writer if there is more to do.
+//
+// The writer counts as writing from Start on, so that it ends no write but its own:
+//
+//  1. Start starts both loops. The reader runs first, comes back from a loan, sets writing
+//     and writes what is pending.
+//  2. The writer runs for the first time, and clears writing. It takes what is pending and
+//     writes it again.
 func (l *Link) takePending(empty [][]byte) (out [][]byte, written int, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
