@@ -8,6 +8,7 @@ type directWriter struct {
 	socket syscall.RawConn
 	data   []byte
 	n      int
+	failed error                 // why a write failed, if the socket tells nobody else
 	try    func(fd uintptr) bool // made once, so that write allocates nothing
 }
 
@@ -19,14 +20,17 @@ func newDirectWriter(socket syscall.Conn) *directWriter {
 	}
 	w := &directWriter{socket: raw}
 	w.try = func(fd uintptr) bool {
-		w.n = writeNow(fd, w.data)
+		n, err := writeNow(fd, w.data)
+		if w.n = n; err != nil {
+			w.failed = err
+		}
 		return true // do not wait
 	}
 	return w
 }
 
-// write returns how much of data the socket took. After an error that is 0: the next Write
-// gets the error too.
+// write returns how much of data the socket took. After an error that is 0, and the next
+// Write fails.
 func (w *directWriter) write(data []byte) int {
 	w.data, w.n = data, 0
 	_ = w.socket.Write(w.try)

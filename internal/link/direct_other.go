@@ -2,4 +2,4 @@
 
 package link
 
-var writeNow func(fd uintptr, data []byte) int
+var writeNow func(fd uintptr, data []byte) (int, error)

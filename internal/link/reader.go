@@ -223,8 +223,13 @@ func reply(commands []awaitedReply, data []byte, err error) {
 // readFailed ends the link when nothing more can be read.
 //
 // An EOF is a clean end only after our half-close. The writer sets halfClosed before it
-// half-closes, so nsqd's EOF in response always finds it set.
+// half-closes, so nsqd's EOF in response always finds it set. An EOF is none if a write of
+// the reader has failed: the socket told that write of a reset, and does not tell it again.
 func (l *Link) readFailed(err error) {
+	if l.direct != nil && l.direct.failed != nil && errors.Is(err, io.EOF) {
+		l.fail(&Error{Addr: l.cfg.Addr, Op: OpWrite, Err: l.direct.failed})
+		return
+	}
 	l.mu.Lock()
 	drained := l.drain.halfClosed
 	l.mu.Unlock()
