@@ -1,0 +1,476 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rdyhq/nsq/internal/wire"
+	"github.com/rdyhq/nsq/nsqtest"
+)
+
+// lendDirect is lend, with a reader that can write. In place of a system call it calls
+// take, which returns how much it took.
+func (p *peer) lendDirect(cfg Config, take func(l *Link, data []byte) int) (*Link, *borrower, *lentWork) {
+	p.t.Helper()
+	l := p.handshake(cfg)
+	b := newBorrower()
+	l.startDirect(b, take)
+	return l, b, p.lendAgain(b, "a")
+}
+
+// startDirect is Start with a reader that can write over any connection.
+func (l *Link) startDirect(r Receiver, take func(l *Link, data []byte) int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.Start(r)
+	w := &directWriter{socket: playedSocket{}}
+	w.try = func(uintptr) bool {
+		w.n = take(l, w.data)
+		return true
+	}
+	l.direct = w
+}
+
+// playedSocket is a socket without a file descriptor.
+type playedSocket struct{ syscall.RawConn }
+
+func (playedSocket) Write(f func(uintptr) bool) error {
+	f(0)
+	return nil
+}
+
+// takes returns a take that passes on at most n bytes.
+func takes(n int) func(*Link, []byte) int {
+	return func(l *Link, data []byte) int {
+		n, _ := l.conn.Conn.Write(data[:min(n, len(data))])
+		return n
+	}
+}
+
+// The reader writes what the socket takes at once, and the writer the rest: every byte, in
+// order and once. The counts of what was sent are right at any time.
+func TestDirectWriteOfAPart(t *testing.T) {
+	want := fin("a") + "RDY 7\n" + fin("b")
+	for n := range len(want) + 1 {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPeer(t)
+			l, b, w := p.lendDirect(p.config(), takes(n))
+			for range 3 {
+				sent, writes := l.Progress().sent, l.Stats().Writes
+				l.finish("a")
+				l.Rdy(7)
+				l.finish("b")
+				p.expectWithheld()
+				w.end <- returns
+				p.expectSoon(want)
+				if !l.Flushed() || l.Progress().sent-sent != uint64(len(want)) || !l.acks.empty() {
+					t.Errorf("%d bytes taken: %+v", n, l.Progress())
+				}
+				wantWrites := uint64(2)
+				if n == len(want) {
+					wantWrites = 1
+				}
+				if got := l.Stats().Writes - writes; got != wantWrites {
+					t.Errorf("%d bytes taken: %d writes, want %d", n, got, wantWrites)
+				}
+				l.Rdy(8) // the writer is in order
+				p.expectSoon("RDY 8\n")
+				w = p.lendAgain(b, "b")
+			}
+			w.end <- returns
+			l.Close(nil)
+			_ = b.wait()
+		})
+	}
+}
+
+// While the reader writes, other goroutines append commands, within the chunk and beyond
+// it, and wake the writer. It waits, and then writes what is left.
+func TestAppendDuringDirectWrite(t *testing.T) {
+	for _, taken := range []int{0, 1, len(fin("a")) - 1, len(fin("a"))} {
+		for _, more := range []int{1, 10, chunkSize/len(fin("")) - 1, chunkSize / len(fin("")), 10000} {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPeer(t)
+				p.network.Capacity = 1 << 20
+				begun, goOn := make(chan bool), make(chan bool)
+				l, b, w := p.lendDirect(p.config(), func(l *Link, data []byte) int {
+					begun <- true
+					<-goOn
+					return takes(taken)(l, data)
+				})
+				l.finish("a")
+				w.end <- returns
+				<-begun
+				var want strings.Builder
+				want.WriteString(fin("a"))
+				for i := range more {
+					l.finish(fmt.Sprint(i))
+					want.WriteString(fin(fmt.Sprint(i)))
+					if i == 0 {
+						l.Expire() // signals the writer
+					}
+				}
+				p.expectWithheld()
+				goOn <- true
+				p.expectSoon(want.String())
+				l.Rdy(1)
+				p.expectSoon("RDY 1\n")
+				l.Close(nil)
+				_ = b.wait()
+			})
+		}
+	}
+}
+
+// The writer leaves alone a write of the reader that precedes its own first step.
+func TestWriterBeginsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		l := p.handshake(p.config())
+		r := newRecorder()
+		l.mu.Lock() // holds up the writer
+		l.Start(r)
+		if !l.writing {
+			t.Error("the reader may write before the writer has begun")
+		}
+		l.mu.Unlock()
+		synctest.Wait()
+		if l.writing {
+			t.Error("the reader can never write")
+		}
+		l.Close(nil)
+		_ = r.wait()
+	})
+}
+
+// The writer is at work, or there is more to do than one write to the socket: the reader
+// leaves all to the writer.
+func TestNoDirectWrite(t *testing.T) {
+	tests := []struct {
+		name   string
+		before func(*Link) string // appends, and returns what is written
+		during func(*Link) string
+	}{
+		{"the writer writes", func(l *Link) string {
+			l.finish("1", "2")
+			return fin("1") + fin("2")
+		}, func(l *Link) string {
+			l.finish("a")
+			return fin("a")
+		}},
+		{"two chunks", nil, func(l *Link) string {
+			body := strings.Repeat("x", chunkSize)
+			l.Pub("t", []byte(body), newRecorder().replier(""))
+			return string(wire.AppendPub(nil, "t", []byte(body)))
+		}},
+		{"a pause", nil, func(l *Link) string {
+			l.SetLimits(Limits{Message: 1, Body: 1})
+			l.Pub("t", []byte("body"), newRecorder().replier(""))
+			return string(wire.AppendPub(nil, "t", []byte("body")))
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPeer(t)
+				p.network.Capacity = len(fin(""))
+				l := p.handshake(p.config())
+				b := newBorrower()
+				l.startDirect(b, func(*Link, []byte) int {
+					t.Error("the reader writes")
+					return 0
+				})
+				want := ""
+				if tt.before != nil {
+					want = tt.before(l)
+				}
+				synctest.Wait()
+				w := p.sendSlowly(b, "a")
+				want += tt.during(l)
+				w.end <- returns
+				synctest.Wait()
+				p.expect(want)
+				l.Close(nil)
+				_ = b.wait()
+			})
+		})
+	}
+}
+
+// A link that ends while the reader writes is down once the reader is back.
+func TestEndDuringDirectWrite(t *testing.T) {
+	tests := []struct {
+		name  string
+		taken int
+		end   func(*Link)
+		rest  string
+		err   error
+	}{
+		{"Close", 0, func(l *Link) { l.Close(errEnough) }, "", errEnough},
+		{"Drain", 0, (*Link).Drain, fin("a") + "CLS\n", nil},
+		{"Drain, all taken", 100, (*Link).Drain, fin("a") + "CLS\n", nil},
+		{"Abandon", 5, (*Link).Abandon, fin("a"), nil},
+		{"Abandon, all taken", 100, (*Link).Abandon, fin("a"), nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPeer(t)
+				begun, goOn := make(chan bool), make(chan bool)
+				l, b, w := p.lendDirect(p.config(), func(l *Link, data []byte) int {
+					begun <- true
+					<-goOn
+					return takes(tt.taken)(l, data)
+				})
+				l.finish("a")
+				w.end <- returns
+				<-begun
+				tt.end(l)
+				synctest.Wait()
+				b.expect(t, "message a x", "work")
+				goOn <- true
+				p.playEnd(tt.rest)
+				if err := b.wait(); !errors.Is(err, tt.err) || tt.err == nil && err != nil {
+					t.Errorf("down with %v, want %v", err, tt.err)
+				}
+				b.expect(t, "message a x", "work", "down")
+				if s := l.Stats(); s.Finished != 1 || (s.Lost == 0) != (tt.err == nil) {
+					t.Errorf("%+v", s)
+				}
+				expectNoTimers(t, l)
+			})
+		})
+	}
+}
+
+// A drain whose last message is given up while the reader writes ends: the writer that this
+// woke had to wait for the reader.
+func TestDrainEndsDuringDirectWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		begun, goOn := make(chan bool), make(chan bool)
+		l, b, w := p.lendDirect(p.config(), func(l *Link, data []byte) int {
+			begun <- true
+			<-goOn
+			return takes(1000)(l, data)
+		})
+		l.Drain()
+		l.Recall(w.loan)
+		p.expectSoon("CLS\n")
+		p.send(closeWaitFrame)
+		pass(time.Minute)
+		second := p.lendAgain(b, "b")
+		l.finish("a")
+		second.end <- returns
+		<-begun
+		l.Expire() // b
+		synctest.Wait()
+		goOn <- true
+		p.expect(fin("a"))
+		p.expectEOF()
+		_ = p.conn.Close()
+		if err := b.wait(); err != nil {
+			t.Error(err)
+		}
+		w.end <- returns
+	})
+}
+
+// nsqd replies to a command that the reader has written.
+func TestReplyAfterDirectWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		l, b, w := p.lendDirect(p.config(), takes(1000))
+		l.Pub("t", []byte("x"), b.replier("pub"))
+		w.end <- returns
+		p.expectSoon("PUB t\n\x00\x00\x00\x01x")
+		p.send(okFrame)
+		w = <-b.begun
+		w.end <- returns
+		synctest.Wait()
+		b.expect(t, "message a x", "work", "pub: OK", "work")
+		l.Close(nil)
+		_ = b.wait()
+	})
+}
+
+// What a real socket does with writes of the reader.
+
+// newSocketPeer returns a peer that listens on a real socket.
+func newSocketPeer(t *testing.T, network, addr string) *peer {
+	t.Helper()
+	p := &peer{t: t, network: nsqtest.NewNetwork()}
+	var err error
+	if p.l, err = new(net.ListenConfig).Listen(t.Context(), network, addr); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = p.l.Close()
+		if p.conn != nil {
+			_ = p.conn.Close()
+		}
+	})
+	return p
+}
+
+// sockets runs a test over TCP and over a unix socket.
+func sockets(t *testing.T, test func(t *testing.T, p *peer, cfg Config)) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			addr := "127.0.0.1:0"
+			if network == "unix" {
+				addr = filepath.Join(t.TempDir(), "s")
+			}
+			p := newSocketPeer(t, network, addr)
+			cfg := p.config()
+			cfg.Addr, cfg.Dial = p.l.Addr().String(), new(net.Dialer).DialContext
+			if network == "unix" {
+				cfg.Addr = "unix:" + addr
+			}
+			test(t, p, cfg)
+		})
+	}
+}
+
+// A socket with small buffers takes a part of what the reader writes, and then nothing. The
+// writer writes the rest, every byte in order.
+func TestDirectWriteToFullSocket(t *testing.T) {
+	sockets(t, func(t *testing.T, p *peer, cfg Config) {
+		const each, loans = 2000, 20
+		dial := cfg.Dial
+		cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if err == nil {
+				err = conn.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(1)
+			}
+			return conn, err
+		}
+		l := p.handshake(cfg)
+		f := &loanFinisher{finisher: finisher{recorder: newRecorder(), link: l, left: 1 << 30}, times: each}
+		l.Start(f)
+		if (l.direct == nil) != (writeNow == nil) {
+			t.Error("the reader cannot write")
+		}
+		for i := range loans {
+			p.send(message(fmt.Sprint(i), "x"))
+			if i%3 == 2 { // all that is there is read, and the socket is empty
+				for j := i - 2; j <= i; j++ {
+					p.expect(strings.Repeat(fin(fmt.Sprint(j)), each))
+				}
+			}
+		}
+		for j := loans / 3 * 3; j < loans; j++ {
+			p.expect(strings.Repeat(fin(fmt.Sprint(j)), each))
+		}
+		l.Abandon()
+		p.expectEOF()
+		_ = p.conn.Close()
+		if err := f.wait(); err != nil {
+			t.Error(err)
+		}
+		if s := l.Stats(); !l.Flushed() || s.Unsent != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// loanFinisher is a finisher that finishes messages on loan, each several times.
+type loanFinisher struct {
+	finisher
+	times int
+	ids   []wire.ID // used by the reader alone
+}
+
+func (f *loanFinisher) Messages(batch []wire.Message) {
+	for _, m := range batch {
+		f.ids = append(f.ids, slices.Repeat([]wire.ID{m.ID}, f.times)...)
+	}
+}
+
+func (f *loanFinisher) Borrows() bool { return len(f.ids) > 0 }
+
+func (f *loanFinisher) Work(Loan) {
+	for i := range f.ids {
+		f.link.Fin(&f.ids[i])
+	}
+	if f.left -= len(f.ids); f.left == 0 {
+		f.link.Drain()
+	}
+	f.ids = f.ids[:0]
+}
+
+// The peer has ended the connection while the reader was on loan. Of a reset the socket
+// tells one call only, which is the reader's write: the link does not take it for an EOF.
+func TestDirectWriteAfterReset(t *testing.T) {
+	if writeNow == nil {
+		t.Skip("the reader does not write")
+	}
+	sockets(t, func(t *testing.T, p *peer, cfg Config) {
+		l := p.handshake(cfg)
+		b := newBorrower()
+		l.Start(b)
+		p.send(message("a", "x"))
+		w := <-b.begun
+		l.Rdy(1)
+		w.end <- returns
+		p.expect("RDY 1\n")
+		p.send(message("b", "x"))
+		w = <-b.begun
+		cause := io.EOF
+		if conn, ok := p.conn.(*net.TCPConn); ok {
+			_ = conn.SetLinger(0) // Close resets
+			cause = syscall.ECONNRESET
+		}
+		_ = p.conn.Close()
+		l.finish("a", "b")
+		w.end <- returns
+		if err := b.wait(); !errors.Is(err, cause) {
+			t.Errorf("down with %v, want %v", err, cause)
+		}
+		b.expect(t, "message a x", "work", "message b x", "work", "down")
+		expectNoTimers(t, l)
+	})
+}
+
+// Over TLS and compression the reader writes nothing, and all else is the same.
+func TestLoansOverTransports(t *testing.T) {
+	const messages = 500
+	for _, tr := range transports() {
+		t.Run(tr.String(), func(t *testing.T) {
+			ca := newAuthority(t, "127.0.0.1")
+			d := nsqtest.NewNsqd(t, nsqtest.Options{TLSConfig: ca.server, Snappy: true, Deflate: true})
+			d.CreateChannel("t", "ch")
+			cfg := tr.want(Config{
+				Addr: d.Addr(), Dial: new(net.Dialer).DialContext, Topic: "t", Channel: "ch", TLS: ca.client(),
+			})
+			cfg.Identify.FeatureNegotiation = true
+			l, err := Dial(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := &loanFinisher{finisher: finisher{recorder: newRecorder(), link: l, left: messages}, times: 1}
+			l.Start(f)
+			if (l.direct != nil) != (tr == transport{} && writeNow != nil) {
+				t.Errorf("the reader writes: %t", l.direct != nil)
+			}
+			l.Rdy(7)
+			d.Publish("t", slices.Repeat([]string{"x"}, messages)...)
+			if err := f.wait(); err != nil {
+				t.Error(err)
+			}
+			if got := d.Stats("t", "ch"); got.Finished != messages || got.InFlight != 0 {
+				t.Errorf("nsqd has %+v", got)
+			}
+		})
+	}
+}
