@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,7 +47,9 @@ type walk struct {
 	nsqd    *nsqtest.Nsqd
 	link    *Link
 	down    chan struct{}
-	replies []*walkReply // one for each publish
+	replies []*walkReply   // one for each publish
+	loan    atomic.Uint64  // the last one
+	works   sync.WaitGroup // counts the calls of Work
 
 	mu       sync.Mutex // guards what follows
 	held     []wire.ID  // received, and neither finished nor requeued yet
@@ -99,8 +102,16 @@ func newWalk(t *testing.T, seed uint64) *walk {
 	if seed%2 == 0 {
 		l.SetLimits(manyLimits) // so that publishes are packed
 	}
-	w.actions(3) // before the start
-	l.Start(w)
+	w.actions(3)                                                       // before the start
+	b := &walkBorrower{walk: w, draws: rand.New(rand.NewPCG(seed, 1))} // #nosec G404 -- a test
+	switch w.rand.IntN(4) {
+	case 0:
+		l.Start(b)
+	case 1:
+		l.startDirect(b, b.take)
+	default:
+		l.Start(w)
+	}
 	return w
 }
 
@@ -126,7 +137,7 @@ func (w *walk) actions(n int) {
 // function that it returns runs concurrently with others.
 func (w *walk) action() func() {
 	l, d, n := w.link, w.nsqd, w.rand.IntN(5)
-	switch w.rand.IntN(40) {
+	switch w.rand.IntN(44) {
 	default:
 		bodies := strings.Split(strings.Repeat("x", n+1), "")
 		return func() { d.Publish("t", bodies...) }
@@ -167,6 +178,8 @@ func (w *walk) action() func() {
 			return d.ClearFaults
 		}
 		return func() { l.Close(errEnough) }
+	case 30, 31, 32, 33:
+		return func() { l.Recall(Loan(w.loan.Load() - uint64(n)/3)) } // #nosec G115 -- not negative
 	case 29:
 		if !w.chance(4) {
 			return func() { l.Nop() }
@@ -276,6 +289,7 @@ func (w *walk) end() string {
 			<-w.down
 		}
 	}
+	w.works.Wait()
 	synctest.Wait()
 	w.checkCloses()
 	s := w.link.Stats()
@@ -292,6 +306,9 @@ func (w *walk) end() string {
 	if w.link.Nop() {
 		w.t.Error("a command was accepted after Down")
 	}
+	if e, ok := errors.AsType[*wire.Error](w.err); ok && e.Desc != "why" && !strings.HasPrefix(e.Desc, "cannot ") {
+		w.t.Errorf("nsqd refused a command: %v", e)
+	}
 	switch e, ok := errors.AsType[*Error](w.err); {
 	case w.err == nil:
 		return "drained"
@@ -301,4 +318,59 @@ func (w *walk) end() string {
 	default:
 		return e.Op
 	}
+}
+
+// walkBorrower is the walk as a Borrower.
+type walkBorrower struct {
+	*walk
+	drawing sync.Mutex // guards draws, which works draw from at the same time
+	draws   *rand.Rand
+}
+
+func (b *walkBorrower) draw(n int) int {
+	b.drawing.Lock()
+	defer b.drawing.Unlock()
+	return b.draws.IntN(n)
+}
+
+func (b *walkBorrower) Borrows() bool { return b.draw(4) > 0 }
+
+// Work finishes and requeues messages, takes its time, and may end its goroutine.
+func (b *walkBorrower) Work(loan Loan) {
+	b.works.Add(1)
+	defer b.works.Done()
+	if last := b.loan.Swap(uint64(loan)); last >= uint64(loan) {
+		b.t.Errorf("loan %d after %d", loan, last)
+	}
+	for range b.draw(4) {
+		b.release(b.draw(4), func(id *wire.ID) { b.link.Fin(id) })
+		if b.draw(3) == 0 {
+			pass(time.Duration(b.draw(300)) * time.Millisecond)
+		}
+		b.release(b.draw(2), func(id *wire.ID) { b.link.Req(id, 0) })
+	}
+	switch b.draw(10) {
+	case 0:
+		b.link.Recall(loan)
+	case 1, 2:
+		runtime.Goexit()
+	case 3:
+		b.link.Recall(loan)
+		runtime.Goexit()
+	}
+}
+
+// take passes on what the connection takes at once, and often less.
+func (b *walkBorrower) take(l *Link, data []byte) int {
+	most := len(data)
+	if b.draw(2) == 0 {
+		most = b.draw(most + 1)
+	}
+	if b.draw(4) == 0 { // others append meanwhile
+		pass(time.Millisecond)
+	}
+	_ = l.conn.Conn.SetWriteDeadline(time.Now().Add(time.Nanosecond))
+	n, _ := l.conn.Conn.Write(data[:most])
+	_ = l.conn.Conn.SetWriteDeadline(time.Time{})
+	return n
 }
