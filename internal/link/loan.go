@@ -83,6 +83,7 @@ func (l *Link) writeBack() {
 		return
 	}
 	chunk := l.pending.chunks[0][l.pending.written:]
+	l.packed = openPack{} // no publish may join what is being written
 	l.writing = true
 	l.stats.Writes++
 	l.mu.Unlock()
