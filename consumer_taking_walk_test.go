@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,8 @@ type takingWalk struct {
 	early  bool          // the Consumer is stopped before that, at some moment
 	others sync.WaitGroup
 
+	running atomic.Int32 // how many handlers run
+
 	mu        sync.Mutex
 	published int
 	succeeded map[string]bool // bodies that were answered with success
@@ -36,7 +39,7 @@ type takingWalk struct {
 // No message is lost or acked unless it was handled, nothing hangs, and nothing is left
 // behind, whatever happens while messages are taken.
 func TestTakingWalk(t *testing.T) {
-	for _, way := range []string{"loops", "fetch", "batches"} {
+	for _, way := range []string{"loops", "fetch", "batches", "handlers"} {
 		for seed := range *takingSeeds {
 			t.Run(fmt.Sprint(way, "/", seed), func(t *testing.T) {
 				inScene(t, func(s *scene) {
@@ -153,6 +156,18 @@ func (w *takingWalk) walk() {
 			return w.handleBatch(ctx, own, batch)
 		}), limits, goroutines)
 	}
+	if w.way == "handlers" {
+		r := w.rand()
+		var mu sync.Mutex
+		c.AddConcurrentHandlers(HandlerFunc(func(m *Message) error {
+			mu.Lock()
+			own := rand.New(rand.NewPCG(r.Uint64(), 2))
+			mu.Unlock()
+			return w.handleOne(own, m, 4)
+		}), goroutines)
+		watching := w.rand()
+		w.others.Go(func() { w.watchWaiting(c, watching) })
+	}
 	for _, d := range w.nsqds {
 		_ = c.Connect(context.Background(), d.Addr())
 	}
@@ -189,7 +204,7 @@ func (w *takingWalk) walk() {
 		w.disturb(c, w.rand())
 		close(w.calm)
 		w.drain(c, goroutines)
-		if w.way != "batches" && one(w.chance, 2) {
+		if (w.way == "loops" || w.way == "fetch") && one(w.chance, 2) {
 			cancel()
 			takers.Wait()
 			w.leasesNothing(w.rand())
@@ -225,7 +240,7 @@ func (w *takingWalk) drain(c *Consumer, goroutines int) {
 	}
 	c.Resume()
 	c.ChangeMaxInFlight(w.cfg.MaxInFlight)
-	if w.way == "batches" {
+	if w.way == "batches" || w.way == "handlers" {
 		if err := c.SetConcurrency(goroutines); err != nil {
 			w.Error(err)
 		}
@@ -327,7 +342,7 @@ func (w *takingWalk) disturb(c *Consumer, r *rand.Rand) {
 			sleep(time.Duration(r.IntN(300)) * time.Millisecond)
 			c.Resume()
 		case 8:
-			if w.way == "batches" {
+			if w.way == "batches" || w.way == "handlers" {
 				_ = c.SetConcurrency(r.IntN(5))
 			}
 		case 9:
