@@ -1,11 +1,256 @@
 package nsq
 
 import (
+	"context"
+	"errors"
 	"math/rand/v2"
 	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rdyhq/nsq/nsqtest"
 )
+
+// warmUp is how many quick messages lent handles. After them, a reader handles up to 10 at once.
+const warmUp = 20
+
+// lent connects a Consumer with so many handlers, and handles messages until the reader
+// calls the handler. From then on h is called, by the reader for the next message.
+func (s *scene) lent(handlers int, h HandlerFunc) *nsqtest.Nsqd {
+	s.Helper()
+	quick, lent := true, false
+	d := s.nsqd("a:1")
+	s.consumer(handlers, func(m *Message) error {
+		if quick {
+			lent = s.onLoan() > 0
+			return nil
+		}
+		return h(m)
+	})
+	s.connect(d)
+	for range warmUp {
+		d.Publish("t", "quick")
+		after(10 * time.Millisecond)
+	}
+	if !lent {
+		s.Fatal("no reader calls the handler")
+	}
+	quick = false
+	return d
+}
+
+// onLoan returns how many readers handle messages.
+func (s *scene) onLoan() int {
+	s.c.queue.mu.Lock()
+	defer s.c.queue.mu.Unlock()
+	return s.c.queue.loans.running
+}
+
+// The messages that were read together with one whose handler is slow, and those that come
+// after it, wait for a loan to be recalled, and not for the handler.
+func TestSlowLoanKeepsNoMessageFromIdleWorkers(t *testing.T) {
+	inScene(t, func(s *scene) {
+		begun := make(chan time.Duration, 3)
+		var start time.Time
+		d := s.lent(3, func(m *Message) error {
+			begun <- time.Since(start)
+			sleep(100 * time.Millisecond)
+			return nil
+		})
+		start = time.Now()
+		d.Publish("t", "a", "b")
+		after(time.Millisecond / 2)
+		d.Publish("t", "c")
+		for range 3 {
+			if at := <-begun; at > 2*batchSlice {
+				s.Errorf("begun after %v", at)
+			}
+		}
+		if n := s.onLoan(); n != 1 {
+			s.Errorf("%d loans, want 1", n)
+		}
+		after(time.Second)
+		if st := d.Stats("t", "c"); st.Finished != warmUp+3 {
+			s.Errorf("%+v, want 3 more finished", st)
+		}
+	})
+}
+
+// A handler that ends the reader's goroutine frees its place, and the reader reads on, whether
+// or not the loan was recalled before.
+func TestGoexitOnLoan(t *testing.T) {
+	for _, takes := range []time.Duration{0, 10 * time.Millisecond} {
+		t.Run(takes.String(), func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				s.cfg.DefaultRequeueDelay, s.cfg.MaxBackoffDuration = 0, 0
+				left := 3
+				d := s.lent(1, func(m *Message) error {
+					if left--; left >= 0 {
+						sleep(takes)
+						runtime.Goexit()
+					}
+					return nil
+				})
+				d.Publish("t", "a", "b", "c")
+				after(time.Second)
+				if st := d.Stats("t", "c"); st.Finished != warmUp+3 || st.Requeued != 3 {
+					s.Errorf("%+v, want 3 more finished, 3 requeued", st)
+				}
+				if n := s.onLoan(); n != 0 {
+					s.Errorf("%d loans", n)
+				}
+			})
+		})
+	}
+}
+
+// What other goroutines send while the reader is on loan waits for the recall at most.
+func TestTouchLeavesDuringLoan(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.lent(1, func(m *Message) error {
+			go m.Touch()
+			sleep(time.Second)
+			return nil
+		})
+		d.Publish("t", "slow")
+		after(2 * batchSlice)
+		if sent := commands(d, "TOUCH"); len(sent) != 1 {
+			s.Errorf("sent %q, want one TOUCH", sent)
+		}
+	})
+}
+
+// While a handler that a reader has called is slow, nsqd gets NOPs for its heartbeats.
+func TestHeartbeatDuringLoan(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.HeartbeatInterval, s.cfg.ReadTimeout = time.Second, 3*time.Second
+		d := s.lent(1, func(m *Message) error {
+			sleep(20 * time.Second)
+			return nil
+		})
+		d.Publish("t", "slow")
+		before := len(commands(d, "NOP"))
+		after(10 * time.Second)
+		if n := len(commands(d, "NOP")) - before; n < 9 {
+			s.Errorf("%d NOPs in 10 s", n)
+		}
+	})
+}
+
+// A stop waits for a handler that a reader has called, before and after the recall of its
+// loan, and sends its FIN. It leaves no timer.
+func TestStopAwaitsLoan(t *testing.T) {
+	for _, at := range []time.Duration{0, time.Millisecond / 2, 5 * time.Millisecond} {
+		for _, takes := range []time.Duration{10 * time.Millisecond, time.Second} {
+			inScene(t, func(s *scene) {
+				d := s.lent(1, func(*Message) error {
+					sleep(takes)
+					return nil
+				})
+				d.Publish("t", "slow", "waits")
+				after(at)
+				if took := s.stopped(); took < takes-at {
+					s.Errorf("stopped after %v, before the handler has returned", took)
+				}
+				if st := d.Stats("t", "c"); st.Finished != warmUp+1 || st.Depth != 1 {
+					s.Errorf("%+v, want 1 more finished and 1 left", st)
+				}
+				if s.c.queue.loans.timer.Stop() {
+					s.Error("the loans' timer runs still")
+				}
+			})
+		}
+	}
+}
+
+// A Shutdown that does not wait ends although a reader's handler hangs, and names its message.
+func TestShutdownGivesUpLoan(t *testing.T) {
+	inScene(t, func(s *scene) {
+		release := make(chan struct{})
+		d := s.lent(1, func(*Message) error {
+			<-release
+			return nil
+		})
+		d.Publish("t", "hangs")
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		var left *StopError
+		if err := s.c.Shutdown(ctx); !errors.As(err, &left) || len(left.Running) != 1 {
+			s.Errorf("%v, want one running handler", err)
+		}
+		close(release)
+	})
+}
+
+// A handler that a reader has called may call the Consumer's methods that wait.
+func TestHandlerOnLoanDisconnects(t *testing.T) {
+	inScene(t, func(s *scene) {
+		var err error
+		d := s.lent(1, func(m *Message) error {
+			s.c.ChangeMaxInFlight(1)
+			err = s.c.DisconnectFromNSQD("a:1")
+			return nil
+		})
+		d.Publish("t", "a")
+		after(time.Second)
+		if err != nil || len(d.Clients()) != 0 {
+			s.Errorf("%v, %d connections", err, len(d.Clients()))
+		}
+		if sent := commands(d, "FIN"); len(sent) != warmUp+1 {
+			s.Errorf("%d FINs, want %d", len(sent), warmUp+1)
+		}
+	})
+}
+
+// A handler that calls Stop on a reader's goroutine is called for the last time, though more
+// messages were read with its own.
+func TestHandlerOnLoanStops(t *testing.T) {
+	inScene(t, func(s *scene) {
+		calls := 0
+		d := s.lent(1, func(*Message) error {
+			calls++
+			s.c.Stop()
+			return nil
+		})
+		d.Publish("t", slices.Repeat([]string{"m"}, 5)...)
+		<-s.c.StopChan
+		if st := d.Stats("t", "c"); calls != 1 || st.Finished != warmUp+1 || st.Depth != 4 {
+			s.Errorf("%d calls, %+v; want 1 call, 1 more finished, 4 left", calls, st)
+		}
+	})
+}
+
+// Two connections' readers and the workers share the places of one handler.
+func TestLoansOfSeveralConnectionsShareTheHandler(t *testing.T) {
+	inScene(t, func(s *scene) {
+		var running, most atomic.Int32
+		handled := 0
+		d := s.lent(1, func(*Message) error {
+			most.Store(max(most.Load(), running.Add(1)))
+			defer running.Add(-1)
+			handled++ // no race: one at a time
+			if handled%7 == 0 {
+				sleep(3 * time.Millisecond)
+			}
+			return nil
+		})
+		other := s.nsqd("b:1")
+		s.connect(other)
+		for range 100 {
+			go d.Publish("t", "a")
+			go other.Publish("t", "b")
+			sleep(700 * time.Microsecond)
+		}
+		after(time.Second)
+		if handled != 200 || most.Load() != 1 {
+			s.Errorf("%d handled, %d at a time", handled, most.Load())
+		}
+	})
+}
 
 // handleOne is a handler that is mostly so quick that readers call it, and otherwise does
 // what handlers may do. most is how many may run at a time.
