@@ -49,32 +49,69 @@ func (s *scene) onLoan() int {
 	return s.c.queue.loans.running
 }
 
+// together publishes messages so that they are read at once: while the reader calls the
+// handler for another message, which must take half a millisecond.
+func (s *scene) together(d *nsqtest.Nsqd, bodies ...string) {
+	d.Publish("t", "first")
+	synctest.Wait()
+	if s.onLoan() != 1 {
+		s.Fatal("no reader calls the handler")
+	}
+	d.Publish("t", bodies...)
+	after(time.Millisecond / 2)
+}
+
 // The messages that were read together with one whose handler is slow, and those that come
 // after it, wait for a loan to be recalled, and not for the handler.
 func TestSlowLoanKeepsNoMessageFromIdleWorkers(t *testing.T) {
 	inScene(t, func(s *scene) {
-		begun := make(chan time.Duration, 3)
-		var start time.Time
+		begun := make(chan time.Time, 4)
 		d := s.lent(3, func(m *Message) error {
-			begun <- time.Since(start)
-			sleep(100 * time.Millisecond)
+			begun <- time.Now()
+			if string(m.Body) == "first" {
+				sleep(time.Millisecond / 2)
+			} else {
+				sleep(100 * time.Millisecond)
+			}
 			return nil
 		})
-		start = time.Now()
-		d.Publish("t", "a", "b")
-		after(time.Millisecond / 2)
-		d.Publish("t", "c")
-		for range 3 {
-			if at := <-begun; at > 2*batchSlice {
-				s.Errorf("begun after %v", at)
-			}
-		}
+		s.together(d, "a", "b")
+		start := time.Now()
 		if n := s.onLoan(); n != 1 {
 			s.Errorf("%d loans, want 1", n)
 		}
+		after(time.Millisecond / 2)
+		d.Publish("t", "c")
+		for range 4 {
+			if at := (<-begun).Sub(start); at > 2*batchSlice {
+				s.Errorf("begun after %v", at)
+			}
+		}
 		after(time.Second)
-		if st := d.Stats("t", "c"); st.Finished != warmUp+3 {
-			s.Errorf("%+v, want 3 more finished", st)
+		if st := d.Stats("t", "c"); st.Finished != warmUp+4 {
+			s.Errorf("%+v, want 4 more finished", st)
+		}
+	})
+}
+
+// The FINs of messages are sent that were handled before one whose handler ends the
+// goroutine, and those that were read after it are handled.
+func TestGoexitWithinBatchOnLoan(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.DefaultRequeueDelay, s.cfg.MaxBackoffDuration = time.Minute, 0
+		d := s.lent(1, func(m *Message) error {
+			switch string(m.Body) {
+			case "first":
+				sleep(time.Millisecond / 2)
+			case "exits":
+				runtime.Goexit()
+			}
+			return nil
+		})
+		s.together(d, "before", "exits", "after", "exits")
+		after(time.Second)
+		if st := d.Stats("t", "c"); st.Finished != warmUp+3 || st.Deferred != 2 {
+			s.Errorf("%+v, want 3 more finished and 2 deferred", st)
 		}
 	})
 }
@@ -99,8 +136,8 @@ func TestGoexitOnLoan(t *testing.T) {
 				if st := d.Stats("t", "c"); st.Finished != warmUp+3 || st.Requeued != 3 {
 					s.Errorf("%+v, want 3 more finished, 3 requeued", st)
 				}
-				if n := s.onLoan(); n != 0 {
-					s.Errorf("%d loans", n)
+				if _, busy, _, _ := s.c.queue.load(); busy != 0 || s.onLoan() != 0 {
+					s.Errorf("%d busy, %d loans", busy, s.onLoan())
 				}
 			})
 		})
@@ -164,6 +201,25 @@ func TestStopAwaitsLoan(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A stop waits for a handler that a reader has called even if it has acked its message.
+func TestStopAwaitsLoanWithoutMessage(t *testing.T) {
+	inScene(t, func(s *scene) {
+		returned := false
+		d := s.lent(1, func(m *Message) error {
+			m.Finish()
+			sleep(time.Second)
+			returned = true
+			return nil
+		})
+		d.Publish("t", "slow")
+		after(5 * time.Millisecond)
+		s.stopped()
+		if !returned {
+			s.Error("stopped before the handler has returned")
+		}
+	})
 }
 
 // A Shutdown that does not wait ends although a reader's handler hangs, and names its message.
