@@ -97,7 +97,7 @@ func (cc *consumerConn) drain() {
 // Messages queues the messages of one read for the handlers. It copies the bodies,
 // except large ones, whose memory it may keep: see link.Config.OwnAbove.
 func (cc *consumerConn) Messages(batch []wire.Message) {
-	cc.borrows = cc.c.queue.mayLend(len(batch))
+	cc.borrows = cc.borrows || cc.c.queue.mayLend(len(batch)) // a read may come in several calls
 	for len(batch) > 0 {
 		n, bytes := slabSize(batch, largestSlab(cc.c.cfg))
 		cc.enqueue(batch[:n], bytes, cc.borrows)

@@ -22,9 +22,9 @@ import (
 // may steal those that it has not begun.
 //
 // A handler that turns out to be slow must not keep the reader: while it reads nothing, nsqd
-// gets no NOP for its heartbeats, and messages and commands wait. The queue's timer runs
-// while there are loans. It recalls a loan that it finds twice, so after one to two
-// milliseconds: then another goroutine reads, and the handler's goes on as a worker would.
+// gets no NOP for its heartbeats, and messages and commands wait. A timer runs while there
+// are loans. It recalls a loan that it finds twice, so after one to two milliseconds: then
+// another goroutine reads, and the handler's goes on as a worker would.
 
 const (
 	// loanBudget is how long the messages of a read may take for the reader to handle them.
@@ -49,13 +49,18 @@ type loan struct {
 // loans is the queue's view of all of them. The queue's mutex guards it.
 type loans struct {
 	possible bool          // there is one handler
-	cost     time.Duration // of a message: about the most that one took lately
+	cost     time.Duration // what a message took lately
 	running  int           // how many have not ended
 	current  []*worker     // those that were not recalled
-	fresh    bool          // there were some since the timer fired last
+	last     time.Duration // when the last one began
+
+	timer   *time.Timer // runs recallLoans
+	ticking bool        // it was started, and has neither fired nor been stopped
+	dense   bool        // the last loan began soon after the one before: the timer runs on, since starting costs more
 }
 
-// note takes into account how long a batch of so many messages took.
+// note takes into account how long a batch of so many messages took. One batch that takes
+// much longer than others says little: the goroutine may not have run all the time.
 func (l *loans) note(took time.Duration, messages int) {
 	each := min(took/time.Duration(max(messages, 1)), 4*l.cost+100)
 	l.cost += (each - l.cost) / 8
@@ -101,12 +106,17 @@ func (cc *consumerConn) Work(number link.Loan) {
 // beginLoan begins a loan. w has none.
 func (d *deliveryQueue) beginLoan(w *worker, number link.Loan) {
 	d.mu.Lock()
-	w.loan.number, w.loan.began, w.loan.found = number, d.clock(), false
+	now := d.clock()
+	w.loan.number, w.loan.began, w.loan.found = number, now, false
 	d.loans.running++
 	d.loans.current = append(d.loans.current, w)
-	d.loans.fresh = true
+	d.loans.dense = now-d.loans.last < batchSlice/4
+	d.loans.last = now
+	if !d.loans.ticking {
+		d.loans.ticking = true
+		d.loans.timer.Reset(batchSlice)
+	}
 	d.mu.Unlock()
-	d.startTimer()
 }
 
 // endLoan ends a loan, and reports whether a stop may wait for that.
@@ -121,6 +131,9 @@ func (d *deliveryQueue) endLoan(w *worker) bool {
 	d.loans.running--
 	if !w.loan.recalled {
 		d.loans.forget(w)
+		if len(d.loans.current) == 0 && !d.loans.dense && d.loans.timer.Stop() {
+			d.loans.ticking = false
+		}
 	}
 	d.wakeOne()
 	return d.sealed
@@ -138,12 +151,11 @@ func (l *loans) forget(w *worker) {
 func (l *loan) over(now time.Duration) bool { return l.recalled || now-l.began >= loanTime }
 
 // recallLoans recalls the loans that it finds a second time, and has workers take over what
-// they have not begun. It reports whether the timer has to go on.
-func (d *deliveryQueue) recallLoans() (again bool) {
+// they have not begun.
+func (d *deliveryQueue) recallLoans() {
 	d.mu.Lock()
 	var stale []*worker
-	for i := len(d.loans.current) - 1; i >= 0; i-- {
-		w := d.loans.current[i]
+	for _, w := range slices.Clone(d.loans.current) {
 		if w.loan.found {
 			w.loan.recalled = true
 			d.loans.forget(w)
@@ -152,14 +164,14 @@ func (d *deliveryQueue) recallLoans() (again bool) {
 		}
 		w.loan.found = true
 	}
-	again = d.loans.fresh
-	d.loans.fresh = len(d.loans.current) > 0
+	if d.loans.ticking = len(d.loans.current) > 0; d.loans.ticking {
+		d.loans.timer.Reset(batchSlice)
+	}
 	d.wakeOne()
 	d.mu.Unlock()
 	for _, w := range stale {
 		w.loan.from.link.Recall(w.loan.number)
 	}
-	return again
 }
 
 // allowLoans says whether readers may handle messages at all.

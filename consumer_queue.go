@@ -35,15 +35,16 @@ import (
 // is slow, a timer has them sent earlier. Every FIN that may have to wait has a timer
 // running:
 //
-//  1. A worker adds the first FIN of a batch that has messages left. It sets started
-//     and, if that was not set before, starts the timer.
-//  2. The timer fires. tick first resets started, then goes through the prefetching
-//     workers and sends their FINs.
-//  3. If a worker adds its first FIN before tick comes to it, tick sends the FIN. If it
-//     adds the FIN after that, it finds started reset and starts the timer again.
+//  1. A worker adds the first FIN of a batch that has messages left. It sets
+//     flushScheduled and, if that was not set before, starts the timer.
+//  2. The timer fires. flushStale first resets flushScheduled, then goes through the
+//     prefetching workers and sends their FINs.
+//  3. If a worker adds its first FIN before flushStale comes to it, flushStale sends the
+//     FIN. If it adds the FIN after that, it finds flushScheduled reset and starts the
+//     timer again.
 //
-// If tick reset started last, a worker could add a FIN after its turn and before the
-// reset. It would rely on a timer that has already fired.
+// If flushStale reset flushScheduled last, a worker could add a FIN after its turn and
+// before the reset. It would rely on a timer that has already fired.
 type deliveryQueue struct {
 	clock     func() time.Duration
 	autoTouch time.Duration // how long auto_touch keeps a lease alive; 0: it is off
@@ -78,8 +79,8 @@ type deliveryQueue struct {
 
 	loans loans // guarded by mu
 
-	timer   *time.Timer // runs tick
-	started atomic.Bool // timer was started and has not fired
+	flushTimer     *time.Timer // runs flushStale
+	flushScheduled atomic.Bool // flushTimer was started and has not fired
 }
 
 const (
@@ -96,8 +97,10 @@ func newQueue(limit int, autoTouch time.Duration, clock func() time.Duration) *d
 	}
 	d.work.L = &d.mu
 	d.loans.cost = loanBudget + 1 // until something is known
-	d.timer = time.AfterFunc(time.Hour, d.tick)
-	d.timer.Stop()
+	d.loans.timer = time.AfterFunc(time.Hour, d.recallLoans)
+	d.loans.timer.Stop()
+	d.flushTimer = time.AfterFunc(time.Hour, d.flushStale)
+	d.flushTimer.Stop()
 	return d
 }
 
@@ -185,26 +188,15 @@ func (d *deliveryQueue) leave(m *Message) {
 
 // addFin adds the FIN of a worker's message to those of its batch.
 func (d *deliveryQueue) addFin(w *worker, m *Message) {
-	if w.fins.add(m) && w.unclaimed() > 0 {
-		d.startTimer()
+	if w.fins.add(m) && w.unclaimed() > 0 && !d.flushScheduled.Swap(true) {
+		d.flushTimer.Reset(batchSlice)
 	}
 }
 
-// startTimer starts the timer, unless it runs.
-func (d *deliveryQueue) startTimer() {
-	if !d.started.Swap(true) {
-		d.timer.Reset(batchSlice)
-	}
-}
-
-// tick sends FINs that wait because their workers' handlers are slow, and recalls readers
-// whose handlers are.
-func (d *deliveryQueue) tick() {
-	d.started.Store(false)
+// flushStale sends FINs that wait because their workers' handlers are slow.
+func (d *deliveryQueue) flushStale() {
+	d.flushScheduled.Store(false)
 	d.flushFINs(&d.prefetching)
-	if d.recallLoans() {
-		d.startTimer()
-	}
 }
 
 // flushAll sends the FINs of all workers, including those with a single message, which
@@ -416,7 +408,7 @@ func (d *deliveryQueue) close() []*Message {
 
 // stopTimer stops the timer for good. Call it when the queue is closed: then no worker
 // has unclaimed messages, so none starts the timer again.
-func (d *deliveryQueue) stopTimer() { d.timer.Stop() }
+func (d *deliveryQueue) stopTimer() { d.flushTimer.Stop() }
 
 // setLimit sets the limit to a new max_in_flight. 0 is ignored: RDY 0 keeps messages
 // from coming, and those in hand are still handled.

@@ -467,7 +467,7 @@ func (p *queuePlayer) prefetching() {
 			names = append(names, w.name)
 		}
 	}
-	timer := map[bool]string{true: "on", false: "off"}[p.c.queue.started.Load()]
+	timer := map[bool]string{true: "on", false: "off"}[p.c.queue.flushScheduled.Load()]
 	p.result("prefetching %s, timer %s", cmp.Or(strings.Join(names, " "), "none"), timer)
 }
 

@@ -15,15 +15,15 @@ import (
 //  2. w1 adds another FIN.
 //  3. The timer sends the FINs of w2.
 //
-// Had the timer reset started only now, w1 would have trusted it.
+// Had the timer reset flushScheduled only now, w1 would have trusted it.
 func TestFINAddedWhileTheTimerLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newQueuePlayer(t, nil)
 		p.tell("workers 2 batch=3", "put a 1-3", "put b 4-6", "take w1", "done w1", "take w2", "done w2")
 		w1, w2 := p.worker("w1"), p.worker("w2")
-		p.c.queue.stopTimer() // tick takes its place
+		p.c.queue.stopTimer() // flushStale takes its place
 		w2.fins.mu.Lock()
-		go p.c.queue.tick()
+		go p.c.queue.flushStale()
 		for !w1.fins.empty() {
 			runtime.Gosched()
 		}
@@ -52,7 +52,7 @@ func TestFINsLeaveBeforeTheConnectionDoes(t *testing.T) {
 				if st := d.Stats("t", "c"); st.Finished != 100 || st.InFlight != 1 {
 					t.Errorf("%+v, want 100 finished", st)
 				}
-				if s.c.queue.timer.Stop() {
+				if s.c.queue.flushTimer.Stop() {
 					t.Error("the timer of FINs still runs after the stop")
 				}
 				close(release)
