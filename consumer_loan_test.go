@@ -26,9 +26,9 @@ func (s *scene) publishEach(d *nsqtest.Nsqd, n int) {
 	}
 }
 
-// lent makes a Consumer whose reader handles messages, and has it begin the message "slow",
+// blocked makes a Consumer whose reader handles messages, and has it begin the message "slow",
 // whose handler returns when release is closed. others counts the other messages.
-func (s *scene) lent(handlers int) (d *nsqtest.Nsqd, release chan struct{}, others *atomic.Int32) {
+func (s *scene) blocked(handlers int) (d *nsqtest.Nsqd, release chan struct{}, others *atomic.Int32) {
 	s.Helper()
 	d = s.nsqd("a:1")
 	release, others = make(chan struct{}), new(atomic.Int32)
@@ -108,7 +108,7 @@ func TestReaderOnlyReads(t *testing.T) {
 // handler has sent leaves by then.
 func TestSlowHandlerGivesTheReaderBack(t *testing.T) {
 	inScene(t, func(s *scene) {
-		d, release, others := s.lent(2)
+		d, release, others := s.blocked(2)
 		d.Publish("t", "next")
 		after(2 * time.Millisecond)
 		if n := others.Load(); n != 1 {
@@ -132,7 +132,7 @@ func TestSlowHandlerGivesTheReaderBack(t *testing.T) {
 // were added, or are set meanwhile.
 func TestReaderTakesAPlace(t *testing.T) {
 	inScene(t, func(s *scene) {
-		d, release, others := s.lent(1)
+		d, release, others := s.blocked(1)
 		d.Publish("t", "1", "2", "3")
 		after(time.Second)
 		if n := others.Load(); n != 0 {
@@ -164,7 +164,7 @@ func TestReaderTakesAPlace(t *testing.T) {
 // A stop waits for the handler that the reader runs, and its FIN is sent.
 func TestStopWaitsForTheReader(t *testing.T) {
 	inScene(t, func(s *scene) {
-		d, release, _ := s.lent(1)
+		d, release, _ := s.blocked(1)
 		s.c.Stop()
 		after(time.Second)
 		select {

@@ -369,8 +369,8 @@ func (b *walkBorrower) take(l *Link, data []byte) int {
 	if b.draw(4) == 0 { // others append meanwhile
 		pass(time.Millisecond)
 	}
-	_ = l.conn.Conn.SetWriteDeadline(time.Now().Add(time.Nanosecond))
+	_ = l.conn.SetWriteDeadline(time.Now().Add(time.Nanosecond))
 	n, _ := l.conn.Conn.Write(data[:most])
-	_ = l.conn.Conn.SetWriteDeadline(time.Time{})
+	_ = l.conn.SetWriteDeadline(time.Time{})
 	return n
 }
