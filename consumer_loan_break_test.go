@@ -80,12 +80,14 @@ func TestSlowLoanKeepsNoMessageFromIdleWorkers(t *testing.T) {
 		if n := s.onLoan(); n != 1 {
 			s.Errorf("%d loans, want 1", n)
 		}
-		after(time.Millisecond / 2)
-		d.Publish("t", "c")
-		for range 4 {
+		for range 3 {
 			if at := (<-begun).Sub(start); at > 2*batchSlice {
 				s.Errorf("begun after %v", at)
 			}
+		}
+		d.Publish("t", "c")
+		if after(2 * batchSlice); len(begun) != 1 {
+			s.Error("a message that comes during the loan is not begun within 2 ms")
 		}
 		after(time.Second)
 		if st := d.Stats("t", "c"); st.Finished != warmUp+4 {
@@ -215,9 +217,8 @@ func TestStopAwaitsLoanWithoutMessage(t *testing.T) {
 		})
 		d.Publish("t", "slow")
 		after(5 * time.Millisecond)
-		s.stopped()
-		if !returned {
-			s.Error("stopped before the handler has returned")
+		if took := s.stopped(); !returned || took > time.Second {
+			s.Errorf("stopped after %v, handler returned: %t", took, returned)
 		}
 	})
 }
@@ -337,7 +338,7 @@ func (w *takingWalk) handleOne(r *rand.Rand, m *Message, most int32) error {
 	case 7:
 		runtime.Goexit()
 	case 8:
-		sleep(time.Duration(r.IntN(5000)) * time.Microsecond)
+		sleep(time.Duration(r.IntN(1500)) * time.Millisecond)
 		runtime.Goexit()
 	case 9:
 		panic("program")
