@@ -177,6 +177,7 @@ func (cc *consumerConn) enqueue(batch []wire.Message, bytes int, lent bool) {
 // without one. However many attempts it has had, it is not acked: another consumer may
 // have room for it.
 func (cc *consumerConn) TooBig(w wire.Message, size int) {
+	cc.readOn()
 	if most := cc.c.cfg.MaxMsgSize; most > 0 {
 		cc.log.ErrorContext(repeating, "message not read: body exceeds max_msg_size", "id", string(w.ID[:]),
 			"bytes", size, "max_msg_size", most, "attempts", w.Attempts)
@@ -192,6 +193,7 @@ func (cc *consumerConn) TooBig(w wire.Message, size int) {
 
 // Failed counts a FIN, REQ or TOUCH that nsqd refused because it came too late.
 func (cc *consumerConn) Failed(err *wire.Error) {
+	cc.readOn()
 	cc.refused.Add(1)
 	cc.tellRefused(err)
 	cc.log.WarnContext(repeating, "nsqd refused an ack that came too late", "err", err)

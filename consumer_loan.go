@@ -82,6 +82,21 @@ func (cc *consumerConn) Borrows() bool {
 	return borrows
 }
 
+// readOn has a worker handle the messages that the reader was to handle, because the reader
+// has something else to do first, such as to log.
+func (cc *consumerConn) readOn() {
+	if cc.Borrows() {
+		cc.c.queue.wake()
+	}
+}
+
+// wake wakes a worker if there is a message for it.
+func (d *deliveryQueue) wake() {
+	d.mu.Lock()
+	d.wakeOne()
+	d.mu.Unlock()
+}
+
 // Work handles messages on the reader's goroutine.
 func (cc *consumerConn) Work(number link.Loan) {
 	w := cc.spare
@@ -123,6 +138,7 @@ func (d *deliveryQueue) beginLoan(w *worker, number link.Loan) {
 func (d *deliveryQueue) endLoan(w *worker) bool {
 	if m := w.current(); m != nil { // the handler has ended the goroutine
 		d.leave(m)
+		w.now = d.clock()
 	}
 	w.fins.flush()
 	d.mu.Lock()
@@ -150,8 +166,8 @@ func (l *loans) forget(w *worker) {
 // queue's mutex.
 func (l *loan) over(now time.Duration) bool { return l.recalled || now-l.began >= loanTime }
 
-// recallLoans recalls the loans that it finds a second time, and has workers take over what
-// they have not begun.
+// recallLoans recalls the loans that it finds a second time. Already the first time it has
+// workers take over what readers have not begun.
 func (d *deliveryQueue) recallLoans() {
 	d.mu.Lock()
 	var stale []*worker

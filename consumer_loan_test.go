@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rdyhq/nsq/internal/wire"
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
@@ -257,4 +258,27 @@ func TestBlockedReaderIsReplaced(t *testing.T) {
 	<-next
 	c.Stop()
 	<-c.StopChan
+}
+
+// A message does not wait while the reader deals with what it has read behind it, a refused
+// FIN for instance, which may take time to log.
+func TestWorkersHandleWhileTheReaderLogs(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		handled := 0
+		s.consumer(1, func(*Message) error { handled++; return nil })
+		s.connect(d)
+		s.publishEach(d, 20)
+		conn := s.c.connected.Load().open[0]
+		conn.Messages([]wire.Message{{ID: wire.ID([]byte("0123456789abcdef")), Attempts: 1}})
+		synctest.Wait()
+		if handled != 20 {
+			s.Fatalf("%d messages were handled, want 20: the reader has not come to this one", handled)
+		}
+		conn.Failed(&wire.Error{Code: wire.FinFailed})
+		synctest.Wait()
+		if handled != 21 {
+			s.Errorf("%d messages were handled, want 21", handled)
+		}
+	})
 }

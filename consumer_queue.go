@@ -146,10 +146,7 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	defer d.mu.Unlock()
 	d.endBatch(w)
 	for !w.quit && !d.sealed {
-		if w.loan != nil && w.loan.over(w.now) {
-			return nil, false
-		}
-		if d.refill(w) {
+		if (w.loan == nil || !w.loan.over(w.now)) && d.refill(w) {
 			break
 		}
 		if w.loan != nil {
@@ -406,9 +403,13 @@ func (d *deliveryQueue) close() []*Message {
 	return d.extract(func(*Message) bool { return true })
 }
 
-// stopTimer stops the timer for good. Call it when the queue is closed: then no worker
-// has unclaimed messages, so none starts the timer again.
-func (d *deliveryQueue) stopTimer() { d.flushTimer.Stop() }
+// stopTimers stops the timers for good. Call it when the queue is closed and all links have
+// ended: then no worker has unclaimed messages, and no reader is on loan, so none starts a
+// timer again.
+func (d *deliveryQueue) stopTimers() {
+	d.flushTimer.Stop()
+	d.loans.timer.Stop()
+}
 
 // setLimit sets the limit to a new max_in_flight. 0 is ignored: RDY 0 keeps messages
 // from coming, and those in hand are still handled.

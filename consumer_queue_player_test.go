@@ -119,7 +119,7 @@ func (p *queuePlayer) tell(lines ...string) (told []string) {
 // end ends the takes, timers and connections that the story has left.
 func (p *queuePlayer) end() {
 	p.c.queue.close()
-	p.c.queue.stopTimer()
+	p.c.queue.stopTimers()
 	for _, conn := range p.conns {
 		conn.link.Close(nil)
 		<-conn.down
@@ -239,7 +239,7 @@ func (p *queuePlayer) play(verb string, words []string) {
 	case "prefetching":
 		p.prefetching()
 	case "over":
-		d.stopTimer()
+		d.stopTimers()
 	case "pass":
 		sleep(p.duration(first))
 	default:

@@ -83,7 +83,7 @@ func (l *runLoop) run() {
 		case <-timer.C:
 		}
 	}
-	l.c.queue.stopTimer()
+	l.c.queue.stopTimers()
 	l.awaitHooks()
 	// The last events may be calls, which need a reply, and dials, whose links must be
 	// closed.

@@ -21,7 +21,7 @@ func TestFINAddedWhileTheTimerLooks(t *testing.T) {
 		p := newQueuePlayer(t, nil)
 		p.tell("workers 2 batch=3", "put a 1-3", "put b 4-6", "take w1", "done w1", "take w2", "done w2")
 		w1, w2 := p.worker("w1"), p.worker("w2")
-		p.c.queue.stopTimer() // flushStale takes its place
+		p.c.queue.stopTimers() // flushStale takes its place
 		w2.fins.mu.Lock()
 		go p.c.queue.flushStale()
 		for !w1.fins.empty() {
