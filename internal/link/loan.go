@@ -4,12 +4,13 @@ package link
 // instead of waking another goroutine for them.
 type Borrower interface {
 	Receiver
-	// Borrows reports whether the receiver wants the goroutine now. The reader asks after
-	// each read, when everything of it was passed on. Borrows must not block.
+	// Borrows reports whether the receiver wants the goroutine now. The reader asks before
+	// each read, when everything that it has read was passed on. Borrows must not block.
 	Borrows() bool
 	// Work is called if Borrows was true. Unlike the other methods it may take long, and
-	// may call runtime.Goexit. If it takes long, another goroutine has to call Recall:
-	// until then, the link reads nothing.
+	// may call runtime.Goexit. If it takes long, or waits for the link to send something,
+	// another goroutine has to call Recall: until then, the link reads nothing, sends
+	// nothing new, and is not down if it ends. After Recall, Work may outlast Down.
 	Work(Loan)
 }
 
@@ -94,7 +95,7 @@ func (l *Link) writeBack() {
 	l.sent += uint64(n) // #nosec G115 -- not negative
 	l.acks.forgetSent(l.sent)
 	l.signalProgress()
-	if l.pending.len > 0 || l.closing || l.drain.requested || l.drain.abandoned {
+	if l.pending.len > 0 || l.drain.requested || l.drain.abandoned {
 		l.writerWake.Signal()
 	}
 }

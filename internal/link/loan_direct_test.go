@@ -173,6 +173,11 @@ func TestNoDirectWrite(t *testing.T) {
 			l.Pub("t", []byte(body), newRecorder().replier(""))
 			return string(wire.AppendPub(nil, "t", []byte(body)))
 		}},
+		{"the link closes", nil, func(l *Link) string {
+			l.finish("a")
+			l.Close(nil)
+			return ""
+		}},
 		{"a pause", nil, func(l *Link) string {
 			l.SetLimits(Limits{Message: 1, Body: 1})
 			l.Pub("t", []byte("body"), newRecorder().replier(""))
@@ -217,6 +222,8 @@ func TestEndDuringDirectWrite(t *testing.T) {
 		err   error
 	}{
 		{"Close", 0, func(l *Link) { l.Close(errEnough) }, "", errEnough},
+		{"Close, some taken", 5, func(l *Link) { l.Close(errEnough) }, fin("a")[:5], errEnough},
+		{"Close, all taken", 100, func(l *Link) { l.Close(errEnough) }, fin("a"), errEnough},
 		{"Drain", 0, (*Link).Drain, fin("a") + "CLS\n", nil},
 		{"Drain, all taken", 100, (*Link).Drain, fin("a") + "CLS\n", nil},
 		{"Abandon", 5, (*Link).Abandon, fin("a"), nil},
@@ -228,9 +235,10 @@ func TestEndDuringDirectWrite(t *testing.T) {
 				p := newPeer(t)
 				begun, goOn := make(chan bool), make(chan bool)
 				l, b, w := p.lendDirect(p.config(), func(l *Link, data []byte) int {
+					n := takes(tt.taken)(l, data)
 					begun <- true
 					<-goOn
-					return takes(tt.taken)(l, data)
+					return n
 				})
 				l.finish("a")
 				w.end <- returns
@@ -244,7 +252,7 @@ func TestEndDuringDirectWrite(t *testing.T) {
 					t.Errorf("down with %v, want %v", err, tt.err)
 				}
 				b.expect(t, "message a x", "work", "down")
-				if s := l.Stats(); s.Finished != 1 || (s.Lost == 0) != (tt.err == nil) {
+				if s := l.Stats(); s.Finished != 1 || (s.Lost == 0) != (len(tt.rest) >= len(fin("a"))) {
 					t.Errorf("%+v", s)
 				}
 				expectNoTimers(t, l)
@@ -286,14 +294,21 @@ func TestDrainEndsDuringDirectWrite(t *testing.T) {
 	})
 }
 
-// nsqd replies to a command that the reader has written.
+// nsqd replies to a command that the reader has written, and those who wait for the socket
+// learn that it was written.
 func TestReplyAfterDirectWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t)
 		l, b, w := p.lendDirect(p.config(), takes(1000))
 		l.Pub("t", []byte("x"), b.replier("pub"))
+		sent := make(chan error)
+		go func() { sent <- l.Sent(l.Progress().queued) }()
+		p.expectWithheld()
 		w.end <- returns
 		p.expectSoon("PUB t\n\x00\x00\x00\x01x")
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
 		p.send(okFrame)
 		w = <-b.begun
 		w.end <- returns
@@ -345,43 +360,42 @@ func sockets(t *testing.T, test func(t *testing.T, p *peer, cfg Config)) {
 // A socket with small buffers takes a part of what the reader writes, and then nothing. The
 // writer writes the rest, every byte in order.
 func TestDirectWriteToFullSocket(t *testing.T) {
-	sockets(t, func(t *testing.T, p *peer, cfg Config) {
-		const each, loans = 2000, 20
-		dial := cfg.Dial
-		cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dial(ctx, network, addr)
-			if err == nil {
-				err = conn.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(1)
-			}
-			return conn, err
+	for each, loans := range map[int]int{2000: 20, 1: 10000} {
+		sockets(t, func(t *testing.T, p *peer, cfg Config) { testFullSocket(t, p, cfg, each, loans) })
+	}
+}
+
+// testFullSocket has the link write in so many loans, and each time so many FINs.
+func testFullSocket(t *testing.T, p *peer, cfg Config, each, loans int) {
+	dial := cfg.Dial
+	cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err == nil {
+			err = conn.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(1)
 		}
-		l := p.handshake(cfg)
-		f := &loanFinisher{finisher: finisher{recorder: newRecorder(), link: l, left: 1 << 30}, times: each}
-		l.Start(f)
-		if (l.direct == nil) != (writeNow == nil) {
-			t.Error("the reader cannot write")
-		}
-		for i := range loans {
-			p.send(message(fmt.Sprint(i), "x"))
-			if i%3 == 2 { // all that is there is read, and the socket is empty
-				for j := i - 2; j <= i; j++ {
-					p.expect(strings.Repeat(fin(fmt.Sprint(j)), each))
-				}
-			}
-		}
-		for j := loans / 3 * 3; j < loans; j++ {
-			p.expect(strings.Repeat(fin(fmt.Sprint(j)), each))
-		}
-		l.Abandon()
-		p.expectEOF()
-		_ = p.conn.Close()
-		if err := f.wait(); err != nil {
-			t.Error(err)
-		}
-		if s := l.Stats(); !l.Flushed() || s.Unsent != 0 {
-			t.Errorf("%+v", s)
-		}
-	})
+		return conn, err
+	}
+	l := p.handshake(cfg)
+	f := &loanFinisher{finisher: finisher{recorder: newRecorder(), link: l, left: 1 << 30}, times: each}
+	l.Start(f)
+	if (l.direct == nil) != (writeNow == nil) {
+		t.Error("the reader cannot write")
+	}
+	for i := range loans {
+		p.send(message(fmt.Sprint(i), "x"))
+	}
+	for i := range loans {
+		p.expect(strings.Repeat(fin(fmt.Sprint(i)), each))
+	}
+	l.Abandon()
+	p.expectEOF()
+	_ = p.conn.Close()
+	if err := f.wait(); err != nil {
+		t.Error(err)
+	}
+	if s := l.Stats(); !l.Flushed() || s.Unsent != 0 {
+		t.Errorf("%+v", s)
+	}
 }
 
 // loanFinisher is a finisher that finishes messages on loan, each several times.
@@ -440,6 +454,29 @@ func TestDirectWriteAfterReset(t *testing.T) {
 		b.expect(t, "message a x", "work", "message b x", "work", "down")
 		expectNoTimers(t, l)
 	})
+}
+
+// After a write of the reader that failed, nsqd's last words still count, and an EOF does
+// not.
+func TestLastWordsAfterDirectWrite(t *testing.T) {
+	for _, words := range [][]byte{nil, nsqtest.ErrorFrame("E_INVALID", "why")} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPeer(t)
+			l, b, w := p.lendDirect(p.config(), func(l *Link, _ []byte) int {
+				l.direct.failed = syscall.ECONNRESET
+				return 0
+			})
+			l.finish("a")
+			p.send(words)
+			_ = p.conn.Close()
+			w.end <- returns
+			if err := b.wait(); words == nil {
+				expectError(t, err, OpWrite, syscall.ECONNRESET)
+			} else {
+				expectRefusal(t, err, OpRead, wire.Invalid)
+			}
+		})
+	}
 }
 
 // Over TLS and compression the reader writes nothing, and all else is the same.

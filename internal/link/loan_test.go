@@ -388,6 +388,26 @@ func TestPeerEndsDuringLoan(t *testing.T) {
 	}
 }
 
+// A Replier that ends the goroutine of a reader which was on loan before costs the link no
+// reader.
+func TestReplierExitsAfterLoan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		l, b, w := p.lend(p.config())
+		w.end <- returns
+		l.Pub("t", []byte("x"), leaver{b.replier("pub")})
+		p.expectSoon("PUB t\n\x00\x00\x00\x01x")
+		p.send(okFrame)
+		w = <-b.begun
+		w.end <- returns
+		w = p.lendAgain(b, "b")
+		w.end <- returns
+		l.Close(nil)
+		_ = b.wait()
+		b.expect(t, "message a x", "work", "pub: OK", "work", "message b x", "work", "down")
+	})
+}
+
 // A write that is under way when a loan begins writes what is appended during the loan.
 func TestLoanDuringWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -15,13 +15,13 @@ func (l *Link) readLoop() {
 	// A Replier may call runtime.Goexit, which ends this goroutine. So may a Borrower. The
 	// deferred function then starts another one, which goes on after the frame that the
 	// Replier was told, or after the loan.
-	over, recalled := false, false
-	var loan Loan // the one that has begun and not ended
+	over := false
+	var loan Loan // the one that has begun and, as far as is known here, not ended
 	defer func() {
 		switch {
 		case over:
 			l.loopEnded()
-		case recalled || loan != 0 && !l.endLoan(loan): // another goroutine reads
+		case loan != 0 && !l.endLoan(loan): // recalled: another goroutine reads
 		default:
 			go l.readLoop()
 		}
@@ -32,7 +32,7 @@ func (l *Link) readLoop() {
 		if err == nil && l.borrower != nil && l.borrower.Borrows() {
 			loan = l.beginLoan()
 			l.borrower.Work(loan)
-			if recalled = !l.endLoan(loan); recalled {
+			if !l.endLoan(loan) {
 				return
 			}
 			loan = 0
