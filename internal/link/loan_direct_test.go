@@ -1,13 +1,8 @@
 package link
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -130,6 +125,25 @@ func TestAppendDuringDirectWrite(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A pause in what was appended while the reader wrote comes where it should.
+func TestPauseAfterDirectWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		l, b, w := p.lendDirect(p.config(), func(l *Link, data []byte) int {
+			l.SetLimits(Limits{Message: 1, Body: 1})
+			l.Pub("t", []byte("body"), newRecorder().replier(""))
+			return takes(5)(l, data)
+		})
+		l.finish("a")
+		w.end <- returns
+		p.expectSoon(fin("a") + "PUB t\n\x00\x00\x00\x04")
+		pass(mostPause)
+		p.expectSoon("body")
+		l.Close(nil)
+		_ = b.wait()
+	})
 }
 
 // The writer leaves alone a write of the reader that precedes its own first step.
@@ -319,143 +333,6 @@ func TestReplyAfterDirectWrite(t *testing.T) {
 	})
 }
 
-// What a real socket does with writes of the reader.
-
-// newSocketPeer returns a peer that listens on a real socket.
-func newSocketPeer(t *testing.T, network, addr string) *peer {
-	t.Helper()
-	p := &peer{t: t, network: nsqtest.NewNetwork()}
-	var err error
-	if p.l, err = new(net.ListenConfig).Listen(t.Context(), network, addr); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = p.l.Close()
-		if p.conn != nil {
-			_ = p.conn.Close()
-		}
-	})
-	return p
-}
-
-// sockets runs a test over TCP and over a unix socket.
-func sockets(t *testing.T, test func(t *testing.T, p *peer, cfg Config)) {
-	for _, network := range []string{"tcp", "unix"} {
-		t.Run(network, func(t *testing.T) {
-			addr := "127.0.0.1:0"
-			if network == "unix" {
-				addr = filepath.Join(t.TempDir(), "s")
-			}
-			p := newSocketPeer(t, network, addr)
-			cfg := p.config()
-			cfg.Addr, cfg.Dial = p.l.Addr().String(), new(net.Dialer).DialContext
-			if network == "unix" {
-				cfg.Addr = "unix:" + addr
-			}
-			test(t, p, cfg)
-		})
-	}
-}
-
-// A socket with small buffers takes a part of what the reader writes, and then nothing. The
-// writer writes the rest, every byte in order.
-func TestDirectWriteToFullSocket(t *testing.T) {
-	for each, loans := range map[int]int{2000: 20, 1: 10000} {
-		sockets(t, func(t *testing.T, p *peer, cfg Config) { testFullSocket(t, p, cfg, each, loans) })
-	}
-}
-
-// testFullSocket has the link write in so many loans, and each time so many FINs.
-func testFullSocket(t *testing.T, p *peer, cfg Config, each, loans int) {
-	dial := cfg.Dial
-	cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		if err == nil {
-			err = conn.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(1)
-		}
-		return conn, err
-	}
-	l := p.handshake(cfg)
-	f := &loanFinisher{finisher: finisher{recorder: newRecorder(), link: l, left: 1 << 30}, times: each}
-	l.Start(f)
-	if (l.direct == nil) != (writeNow == nil) {
-		t.Error("the reader cannot write")
-	}
-	for i := range loans {
-		p.send(message(fmt.Sprint(i), "x"))
-	}
-	for i := range loans {
-		p.expect(strings.Repeat(fin(fmt.Sprint(i)), each))
-	}
-	l.Abandon()
-	p.expectEOF()
-	_ = p.conn.Close()
-	if err := f.wait(); err != nil {
-		t.Error(err)
-	}
-	if s := l.Stats(); !l.Flushed() || s.Unsent != 0 {
-		t.Errorf("%+v", s)
-	}
-}
-
-// loanFinisher is a finisher that finishes messages on loan, each several times.
-type loanFinisher struct {
-	finisher
-	times int
-	ids   []wire.ID // used by the reader alone
-}
-
-func (f *loanFinisher) Messages(batch []wire.Message) {
-	for _, m := range batch {
-		f.ids = append(f.ids, slices.Repeat([]wire.ID{m.ID}, f.times)...)
-	}
-}
-
-func (f *loanFinisher) Borrows() bool { return len(f.ids) > 0 }
-
-func (f *loanFinisher) Work(Loan) {
-	for i := range f.ids {
-		f.link.Fin(&f.ids[i])
-	}
-	if f.left -= len(f.ids); f.left == 0 {
-		f.link.Drain()
-	}
-	f.ids = f.ids[:0]
-}
-
-// The peer has ended the connection while the reader was on loan. Of a reset the socket
-// tells one call only, which is the reader's write: the link does not take it for an EOF.
-func TestDirectWriteAfterReset(t *testing.T) {
-	if writeNow == nil {
-		t.Skip("the reader does not write")
-	}
-	sockets(t, func(t *testing.T, p *peer, cfg Config) {
-		l := p.handshake(cfg)
-		b := newBorrower()
-		l.Start(b)
-		p.send(message("a", "x"))
-		w := <-b.begun
-		l.Rdy(1)
-		w.end <- returns
-		p.expect("RDY 1\n")
-		p.send(message("b", "x"))
-		w = <-b.begun
-		cause := io.EOF
-		if conn, ok := p.conn.(*net.TCPConn); ok {
-			_ = conn.SetLinger(0) // Close resets
-			cause = syscall.ECONNRESET
-		}
-		_ = p.conn.Close()
-		l.finish("a", "b")
-		w.end <- returns
-		if err := b.wait(); !errors.Is(err, cause) {
-			t.Errorf("down with %v, want %v", err, cause)
-		}
-		b.expect(t, "message a x", "work", "message b x", "work", "down")
-		expectNoTimers(t, l)
-	})
-}
-
 // After a write of the reader that failed, nsqd's last words still count, and an EOF does
 // not.
 func TestLastWordsAfterDirectWrite(t *testing.T) {
@@ -474,39 +351,6 @@ func TestLastWordsAfterDirectWrite(t *testing.T) {
 				expectError(t, err, OpWrite, syscall.ECONNRESET)
 			} else {
 				expectRefusal(t, err, OpRead, wire.Invalid)
-			}
-		})
-	}
-}
-
-// Over TLS and compression the reader writes nothing, and all else is the same.
-func TestLoansOverTransports(t *testing.T) {
-	const messages = 500
-	for _, tr := range transports() {
-		t.Run(tr.String(), func(t *testing.T) {
-			ca := newAuthority(t, "127.0.0.1")
-			d := nsqtest.NewNsqd(t, nsqtest.Options{TLSConfig: ca.server, Snappy: true, Deflate: true})
-			d.CreateChannel("t", "ch")
-			cfg := tr.want(Config{
-				Addr: d.Addr(), Dial: new(net.Dialer).DialContext, Topic: "t", Channel: "ch", TLS: ca.client(),
-			})
-			cfg.Identify.FeatureNegotiation = true
-			l, err := Dial(t.Context(), cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f := &loanFinisher{finisher: finisher{recorder: newRecorder(), link: l, left: messages}, times: 1}
-			l.Start(f)
-			if (l.direct != nil) != (tr == transport{} && writeNow != nil) {
-				t.Errorf("the reader writes: %t", l.direct != nil)
-			}
-			l.Rdy(7)
-			d.Publish("t", slices.Repeat([]string{"x"}, messages)...)
-			if err := f.wait(); err != nil {
-				t.Error(err)
-			}
-			if got := d.Stats("t", "ch"); got.Finished != messages || got.InFlight != 0 {
-				t.Errorf("nsqd has %+v", got)
 			}
 		})
 	}
