@@ -106,7 +106,8 @@ func TestHandshakeHeartbeats(t *testing.T) {
 				}
 				r := newRecorder()
 				l.Start(r)
-				p.expectNOPs(min(owed+behind, 1), min(owed, 1)+min(behind, 1))
+				// The writer may send a NOP for each before the reader comes to the next one.
+				p.expectNOPs(min(owed+behind, 1), min(owed, 1)+behind)
 				l.Close(nil)
 				_ = r.wait()
 				r.expect(t, "down")

@@ -164,7 +164,7 @@ func (p *peer) open(tr transport, cfg Config, server *tls.Config, beats int) *Li
 		p.send(frame)
 		due, p.owed = min(due+min(p.owed, 1)+beats, 1), 0
 		beat()
-		p.owed = min(beats, 1)
+		p.owed = beats
 	}
 	command := func(text string) {
 		p.t.Helper()
