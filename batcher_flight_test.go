@@ -190,3 +190,47 @@ func TestBatcherAlonePanics(t *testing.T) {
 		s.expectIdle()
 	})
 }
+
+// refusing is a distant that refuses every batch for its content.
+type refusing struct{ distant }
+
+func (r *refusing) MultiPublishContext(context.Context, string, [][]byte) error {
+	return ErrProtocol{Reason: "E_BAD_MESSAGE MPUB message too big 2 > 1"}
+}
+
+// While the messages of a refused batch are published one by one, that batch is in flight,
+// and others do not wait for its end.
+func TestBatcherRefusedBatchHoldsUpNoOther(t *testing.T) {
+	const refused = 100
+	synctest.Test(t, func(t *testing.T) {
+		r := &refusing{distant{roundTrip: time.Second}}
+		b, err := NewBatcher(r, BatchOptions{MaxMessages: refused})
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish := func() {
+			if err := b.Publish("t", []byte("m")); err != nil {
+				t.Error(err)
+			}
+		}
+		var wg sync.WaitGroup
+		for range aloneInFlight { // the batch fills up behind them
+			wg.Go(publish)
+		}
+		synctest.Wait()
+		for range refused {
+			wg.Go(publish)
+		}
+		sleep(2 * time.Second)
+		start := time.Now()
+		publish()
+		if took := time.Since(start); took != r.roundTrip {
+			t.Errorf("took %v, want %v", took, r.roundTrip)
+		}
+		wg.Wait()
+		b.Stop()
+		if len(b.topics) > 0 || b.room.used != 0 {
+			t.Errorf("%d topics and %d bytes are left", len(b.topics), b.room.used)
+		}
+	})
+}

@@ -88,16 +88,17 @@ func (b *Batcher) send(o *batch) {
 	ctx, cancel := o.bounded()
 	defer cancel()
 	err := b.publish(ctx, o)
-	b.sent(o)
 	if err != nil && len(o.messages) > 1 {
 		switch verdictOf(err) {
 		case publishing.Content:
 			b.oneByOne(ctx, o)
+			b.sent(o, 0)
 			return
 		case publishing.StoredInPart:
 			err = batchError(o.topic.name, ErrUnknownOutcome, err)
 		}
 	}
+	b.sent(o, len(o.messages))
 	b.report(o, o.messages, err)
 }
 
@@ -113,16 +114,16 @@ func (b *Batcher) publish(ctx context.Context, o *batch) error {
 	return b.to.MultiPublishContext(ctx, o.topic.name, bodies)
 }
 
-// sent notes that a batch is no longer in flight, that its sender is collecting, and that
-// its callers are about to get their results.
-func (b *Batcher) sent(o *batch) {
-	t, n := o.topic, len(o.messages)
+// sent notes that a batch is no longer in flight, that its sender is collecting, and how many
+// of its callers are about to get their results.
+func (b *Batcher) sent(o *batch, returning int) {
+	t := o.topic
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t.inFlight--
-	t.messages -= n
+	t.messages -= len(o.messages)
 	t.collecting++
-	t.returning += n
+	t.returning += returning
 }
 
 // bounded returns the batch's context, with the latest deadline of its callers if
@@ -143,7 +144,8 @@ func (o *batch) bounded() (context.Context, context.CancelFunc) {
 
 // oneByOne publishes the messages of a refused batch one at a time, so that each gets
 // its own result. Each waits for the reply to the one before it: nsqd executes nothing
-// that follows a refused command on the same connection.
+// that follows a refused command on the same connection. All that time the batch is in
+// flight: if its sender were collecting, the topic's open batch would wait for it.
 func (b *Batcher) oneByOne(ctx context.Context, o *batch) {
 	b.mu.Lock()
 	for _, m := range o.messages {
