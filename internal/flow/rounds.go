@@ -1,6 +1,9 @@
 package flow
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Rounds apply while so many nsqds have messages that each would have an RDY of one or
 // two. Then each message costs a read, a write and the wake-up of a goroutine or two. In
@@ -193,22 +196,52 @@ func (m *Machine) endRounds(now time.Time) {
 }
 
 // assignRounds goes on with rounds when connections came or went, or the number of slots
-// changed. It lowers wants that exceed the slots in total. New connections wait for their
-// turns.
+// changed. New connections wait for their turns.
 func (m *Machine) assignRounds(now time.Time, slots int) {
 	for _, c := range m.conns {
 		if c.draining {
 			continue
-		}
-		if n := max(c.want-slots, 0); n > 0 {
-			m.withdraw(c, n, inHot)
 		}
 		slots -= c.want
 		if c.want == 0 && c.place == nowhere {
 			m.turns.enqueue(c, inHot)
 		}
 	}
+	if slots < 0 {
+		m.trimRounds(-slots)
+	}
 	m.rotateRounds(now)
+}
+
+// trimRounds takes slots away: from the longest visits first, and last from connections
+// whose visits have not begun. These stay the next ones: otherwise they would lose their
+// turns, at worst round after round.
+func (m *Machine) trimRounds(slots int) {
+	holders := make([]*conn, 0, len(m.conns))
+	for _, c := range m.conns {
+		if c.want > 0 {
+			holders = append(holders, c)
+		}
+	}
+	slices.SortStableFunc(holders, func(a, b *conn) int {
+		if (a.rdy > 0) != (b.rdy > 0) {
+			return b.rdy - a.rdy
+		}
+		return a.since.Compare(b.since)
+	})
+	for _, c := range holders {
+		n := min(slots, c.want)
+		if n == 0 {
+			return
+		}
+		slots -= n
+		if n == c.want && c.rdy == 0 {
+			c.want, m.changed = 0, true
+			m.turns.enqueueFirst(c)
+			continue
+		}
+		m.withdraw(c, n, inHot)
+	}
 }
 
 // rotateRounds moves shares on, one in each step: the one that has been in its place
@@ -229,11 +262,14 @@ func (m *Machine) rotateRounds(now time.Time) {
 		}
 		free -= c.want
 	}
-	for range r.movesDue(now) {
-		if c := m.longestVisit(now.Add(-r.visit / 2)); c != nil {
-			free += c.want
-			m.withdraw(c, c.want, inHot)
+	moves := r.movesDue(now)
+	for n := 0; n < moves || moves > 0 && free > 0 && 2*free < r.share; n++ { // parts of a share join
+		c := m.longestVisit(now.Add(-r.visit / 2))
+		if c == nil {
+			break
 		}
+		free += c.want
+		m.withdraw(c, c.want, inHot)
 	}
 	for free > 0 && t.hot.len() > 0 {
 		free -= m.giveShare(now, t.hot.pop(), free)

@@ -190,6 +190,62 @@ func TestRoundsAreJudged(t *testing.T) {
 	}
 }
 
+// TestRoundsWithFewerSlots: when max_in_flight falls again and again, no connection loses
+// its turn, whatever its place among the others.
+func TestRoundsWithFewerSlots(t *testing.T) {
+	t.Parallel()
+	w := saturated(t, 24, 24, 24, 60*time.Microsecond)
+	w.settled()
+	w.m.rounds.base = 0 // so that rounds go on
+	w.check = w.checkInvariants
+	last, longest := make(map[*node]time.Time), make(map[*node]time.Duration)
+	w.arrived = func(n *node) {
+		longest[n] = max(longest[n], w.now.Sub(last[n]))
+		last[n] = w.now
+	}
+	for _, n := range w.nodes {
+		last[n] = w.now
+	}
+	for i := range 200 {
+		w.setMax([]int{24, 6}[i%2])
+		w.run(time.Duration(w.rand.IntN(int(50 * time.Millisecond))))
+	}
+	worst := time.Duration(0)
+	for _, n := range w.nodes {
+		worst = max(worst, longest[n], w.now.Sub(last[n]))
+	}
+	t.Logf("an nsqd waits %v at most", worst)
+	if worst > roundLimit+2*leastVisit || w.m.mode != inRounds {
+		t.Errorf("mode %d, nsqds wait %v", w.m.mode, longest)
+	}
+}
+
+// TestPartsOfSharesJoin: after max_in_flight has changed, shares become whole again.
+// Otherwise a part of one would go round, and always to the same connections.
+func TestPartsOfSharesJoin(t *testing.T) {
+	t.Parallel()
+	w := saturated(t, 24, 24, 24, 60*time.Microsecond)
+	w.settled()
+	w.m.rounds.base = 0 // so that rounds go on
+	for i := range 60 {
+		w.setMax([]int{24, 17, 9, 21, 13}[i%5])
+		w.run(time.Duration(w.rand.IntN(int(50 * time.Millisecond))))
+	}
+	w.setMax(24)
+	w.run(roundLimit)
+	counts := make(map[*node]int)
+	w.arrived = func(n *node) { counts[n]++ }
+	w.run(5 * time.Second)
+	least, most := w.finished, 0
+	for _, n := range w.nodes {
+		least, most = min(least, counts[n]), max(most, counts[n])
+	}
+	t.Logf("messages in 5 s: %d to %d", least, most)
+	if w.m.mode != inRounds || 3*least < 2*most {
+		t.Errorf("mode %d, messages of each: %v", w.m.mode, counts)
+	}
+}
+
 // TestNoRounds: slow handlers, few messages and few busy nsqds never lead to rounds, and
 // rounds end with what led to them.
 func TestNoRounds(t *testing.T) {

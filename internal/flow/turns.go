@@ -101,6 +101,12 @@ func (t *turns) enqueue(c *conn, p place) {
 	q.conns = append(q.conns, c)
 }
 
+// enqueueFirst makes a connection the next one of the hot queue.
+func (t *turns) enqueueFirst(c *conn) {
+	c.place = inHot
+	t.hot.conns = slices.Insert(t.hot.conns, t.hot.served, c)
+}
+
 // dequeue takes a connection out of its queue, if it is in one.
 func (t *turns) dequeue(c *conn) {
 	if c.place != nowhere {
