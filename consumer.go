@@ -142,6 +142,7 @@ func newConsumer(topic, channel string, config *Config, shared bool) *Consumer {
 	c.logs = newLogs(c.cfg.Logger)
 	c.log = c.logs.logger.With("topic", topic, "channel", channel)
 	c.hooks = newHooks(c.cfg.Hooks, c.log)
+	c.queue.exact = len(c.hooks.handled) > 0 // they are told when the handling began
 	c.dialling, c.stopDialling = context.WithCancelCause(context.Background())
 	c.handling, c.stopHandling = context.WithCancelCause(context.Background())
 	c.connected.Store(&connections{})

@@ -130,6 +130,10 @@ func (c *Consumer) sweepLeases(now time.Time, shortest time.Duration) (next time
 // waited for long, since the next sweep may come too late.
 func (c *Consumer) begin(w *worker, m *Message) bool {
 	left := m.leaseEnds() - w.now
+	if left < leaseMargin && w.fresh < w.freshFor {
+		w.now = c.elapsed()
+		left = m.leaseEnds() - w.now
+	}
 	if left <= 0 {
 		if m.expire() {
 			m.conn.conclude(nil, m, outcome{fate: expired})

@@ -2,6 +2,7 @@ package nsq
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -264,6 +265,40 @@ func TestLateResultsForBackoff(t *testing.T) {
 					s.Errorf("%d runs, %d lost, level %d, want 2, 1 and level %d", runs.Load(), got.Lost, got.BackoffLevel, tt.want)
 				}
 			})
+		})
+	}
+}
+
+// No message is begun once its lease is over, wherever in a batch of quick messages a handler
+// takes longer than a lease.
+func TestNoneBeginsLateBehindQuickOnes(t *testing.T) {
+	for _, slow := range []int{0, 1, 2, mostFresh, mostFresh + 1, 40, messageSlab - 1} {
+		inScene(t, func(s *scene) {
+			s.cfg.MaxInFlight = 2 * messageSlab
+			d := s.nsqd("a:1")
+			batched := false
+			s.consumer(1, func(m *Message) error {
+				if s.c.elapsed() >= m.leaseEnds() {
+					s.Errorf("slow message %d: message %s begun after its lease", slow, m.Body)
+				}
+				if batched && string(m.Body) == fmt.Sprint(slow) && m.Attempts == 1 {
+					sleep(2 * time.Minute)
+				}
+				return nil
+			})
+			s.connect(d)
+			flood(d, 10*messageSlab) // so that batches are long, and cost nothing
+			synctest.Wait()
+			batched = true
+			bodies := make([]string, messageSlab)
+			for i := range bodies {
+				bodies[i] = fmt.Sprint(i)
+			}
+			d.Publish("t", bodies...)
+			after(5 * time.Minute)
+			if st := d.Stats("t", "c"); st.Finished != 11*messageSlab {
+				s.Errorf("slow message %d: %+v", slow, st)
+			}
 		})
 	}
 }

@@ -48,6 +48,7 @@ import (
 type deliveryQueue struct {
 	clock     func() time.Duration
 	autoTouch time.Duration // how long auto_touch keeps a lease alive; 0: it is off
+	exact     bool          // workers read the clock before each message
 
 	mu   sync.Mutex // guards the fields below, down to fetches
 	work sync.Cond  // signalled when a worker may have something to do
@@ -135,13 +136,20 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 	if m := w.current(); m != nil {
 		d.leave(m)
 	}
+	if w.timeIsFresh() {
+		if m := w.claim(); m != nil {
+			return m, true
+		}
+	}
 	w.now = d.clock()
+	w.timeRead()
 	if w.now-w.since < batchSlice {
 		if m := w.claim(); m != nil {
 			return m, true
 		}
 	}
 	w.fins.flush()
+	w.timed = false
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.endBatch(w)
@@ -168,6 +176,10 @@ func (d *deliveryQueue) take(w *worker) (*Message, bool) {
 		w.now = d.clock()
 	}
 	w.since = w.now
+	w.fresh, w.freshFor = 0, 0
+	if !d.exact && w.unclaimed() > 1 {
+		w.freshFor = min(int(freshTime/max(d.loans.cost, 1)), mostFresh)
+	}
 	return m, true
 }
 
@@ -185,7 +197,12 @@ func (d *deliveryQueue) leave(m *Message) {
 
 // addFin adds the FIN of a worker's message to those of its batch.
 func (d *deliveryQueue) addFin(w *worker, m *Message) {
-	if w.fins.add(m) && w.unclaimed() > 0 && !d.flushScheduled.Swap(true) {
+	first := w.fins.add(m)
+	if w.unclaimed() == 0 {
+		return
+	}
+	w.timed = true
+	if first && !d.flushScheduled.Swap(true) {
 		d.flushTimer.Reset(batchSlice)
 	}
 }
@@ -207,6 +224,7 @@ func (d *deliveryQueue) flushFINs(list *[]*worker) {
 	d.mu.Unlock()
 	for _, w := range workers {
 		w.fins.flushFor()
+		w.overdue.Store(true) // last: a FIN that is added after that starts the timer again
 	}
 }
 

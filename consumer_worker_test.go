@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rdyhq/nsq/internal/link"
 )
 
 // A FIN that a worker adds between the timer's look at it and the end of the
@@ -59,5 +61,56 @@ func TestFINsLeaveBeforeTheConnectionDoes(t *testing.T) {
 				after(time.Second)
 			})
 		})
+	}
+}
+
+// A worker uses one reading of the clock for several quick messages, but only while a timer
+// runs that tells it when a handler has turned out to be slow.
+func TestTimeIsFresh(t *testing.T) {
+	var now time.Duration
+	readings := 0
+	d := newQueue(1, 0, func() time.Duration { readings++; return now })
+	d.loans.cost = 50
+	w := &worker{batchSize: messageSlab, most: 1}
+	conn := &consumerConn{link: &link.Link{}}
+	numbers := make([]int64, messageSlab)
+	d.put(numbered(conn, numbers...), false)
+	take := func() {
+		t.Helper()
+		if m, ok := d.take(w); !ok {
+			t.Fatal("took nothing")
+		} else if w.unclaimed() > 1 {
+			d.addFin(w, m)
+		}
+	}
+	expect := func(taken, most int, at time.Duration) {
+		t.Helper()
+		before := readings
+		for range taken {
+			take()
+		}
+		if n := readings - before; n > most || w.now != at {
+			t.Errorf("%d readings for %d messages, want %d at most; the time is %v, want %v", n, taken, most, w.now, at)
+		}
+	}
+	expect(1, 1, 0)
+	now = 1
+	expect(1, 1, 1) // the first FIN started the timer only after this reading was due
+	expect(mostFresh, 0, 1)
+	now = 2
+	expect(1, 1, 2)
+	expect(5, 0, 2)
+	now = 100 * time.Microsecond // a handler is slow, and the timer fires
+	w.fins.ids = nil             // as if sent: there is no connection here
+	d.flushStale()
+	expect(1, 1, now)
+	expect(5, 0, now)
+	d.flushTimer.Stop()
+
+	// Without a FIN there is no timer.
+	w.timed = false
+	now *= 2
+	if d.take(w); w.now != now {
+		t.Errorf("the time is %v, want %v", w.now, now)
 	}
 }
