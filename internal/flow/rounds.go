@@ -275,6 +275,7 @@ func (m *Machine) rotateRounds(now time.Time) {
 		free -= m.giveShare(now, t.hot.pop(), free)
 	}
 	if free > 0 { // no connection waits
+		r.tryAt = now.Add(leastPause)
 		m.endRounds(now)
 		return
 	}
