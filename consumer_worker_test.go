@@ -115,3 +115,21 @@ func TestTimeIsFresh(t *testing.T) {
 		t.Errorf("the time is %v, want %v", w.now, now)
 	}
 }
+
+// With little of a lease left, a worker reads the clock before it begins the message, however
+// fresh the time is that it has.
+func TestTimeNearTheEndOfALease(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.consumer(1, noError)
+		began := s.c.elapsed()
+		m := &Message{conn: &consumerConn{c: s.c}, received: began, lease: 60_000}
+		for _, at := range []time.Duration{time.Second, 59500 * time.Millisecond} {
+			sleep(began + at - s.c.elapsed())
+			w := &worker{now: began + at - 10*time.Millisecond, fresh: 1, freshFor: 2}
+			read := at > time.Minute-leaseMargin
+			if !s.c.begin(w, m) || (w.now == s.c.elapsed()) != read {
+				s.Errorf("after %v: the time is %v, want the clock read: %v", at, w.now-began, read)
+			}
+		}
+	})
+}

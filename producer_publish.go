@@ -18,8 +18,8 @@ import (
 //   - [ErrStopped] after Stop.
 //
 // After ErrNotConnected nsqd may have the message or not. [Producer.PublishContext]
-// tells which, with [ErrNotSent] or [ErrUnknownOutcome]. After an E_PUB_FAILED nsqd may have
-// it, too, unless pack_publishes is off: PublishContext returns ErrUnknownOutcome then.
+// tells which, with [ErrNotSent] or [ErrUnknownOutcome]. The same holds for E_PUB_FAILED,
+// unless pack_publishes is off: PublishContext then returns ErrUnknownOutcome.
 func (p *Producer) Publish(topic string, body []byte) error {
 	return asGoNSQ(p.publish(context.Background(), pub(topic, body)))
 }

@@ -10,8 +10,8 @@ import "github.com/rdyhq/nsq/internal/wire"
 // A pack lies in one chunk. Only messages join that are not larger than one that nsqd has
 // accepted on this connection: nsqd would refuse the whole MPUB for one that is too large.
 //
-// The writer ends a pack by taking it. Any other command ends it, too, so that commands stay
-// in the order in which they were appended.
+// Once the writer has taken a pack, or another command follows it, no more messages join it.
+// So commands leave in the order in which they were appended.
 
 // openPack is the last command that was appended, if it is a PUB or a pack.
 type openPack struct {
