@@ -79,6 +79,29 @@ func TestStopBeginsNoMoreMessages(t *testing.T) {
 	}
 }
 
+// Workers leave as soon as the queue is sealed. If the run loop hears of that before it hears
+// of the stop, it sends no RDY 0: go-nsq sends none before CLS.
+func TestWorkersLeaveBeforeStop(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 5
+		d := s.nsqd("a:1")
+		s.consumer(3, func(*Message) error { return nil })
+		s.connect(d)
+		synctest.Wait()
+		before := commands(d, "RDY")
+		s.c.queue.seal()
+		synctest.Wait()
+		if n := s.c.queue.workerCount(); n != 0 {
+			s.Fatalf("%d workers left", n)
+		}
+		s.c.Stop()
+		<-s.c.StopChan
+		if got := commands(d, "RDY"); !slices.Equal(got, before) {
+			s.Errorf("sent %q, want only %q", got, before)
+		}
+	})
+}
+
 // N19: the handler that cancels the context of Run is the last one to begin a message,
 // although Run learns of it only later.
 func TestRunBeginsNoMoreMessages(t *testing.T) {

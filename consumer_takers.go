@@ -78,9 +78,14 @@ func (c *Consumer) Discover(ctx context.Context, lookupds ...string) error {
 // reportTakers tells the run loop that what takes messages has changed.
 func (c *Consumer) reportTakers() { c.post(c.loop.setTakers) }
 
-// setTakers tells the machine what takes messages, and how many of them Fetches want.
+// setTakers tells the machine what takes messages, and how many of them Fetches want. Once
+// the queue is sealed, it tells it nothing: workers leave then, perhaps before the machine
+// hears of the stop, and the machine would send an RDY 0 before the CLS.
 func (l *runLoop) setTakers(now time.Time) {
-	workers, messages, asking := l.c.queue.takers()
+	workers, messages, asking, sealed := l.c.queue.takers()
+	if sealed {
+		return
+	}
 	if l.machine.Allowing() != (workers == 0) {
 		l.sampleAll(now)
 	}
@@ -129,15 +134,15 @@ func (l *runLoop) spend(now time.Time, conn *consumerConn, epoch uint32) {
 	}
 }
 
-// takers returns how many workers there are, how many messages they can have at a time, and
-// how many Fetches wait for messages.
-func (d *deliveryQueue) takers() (workers, messages, asking int) {
+// takers returns how many workers there are, how many messages they can have at a time, how
+// many Fetches wait for messages, and whether the queue is sealed.
+func (d *deliveryQueue) takers() (workers, messages, asking int, sealed bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, w := range d.workers {
 		messages += max(w.most, 1)
 	}
-	return len(d.workers), messages, d.fetches
+	return len(d.workers), messages, d.fetches, d.sealed
 }
 
 // wanted returns how many messages Fetches still want. It also notes, in queuedThen, how many

@@ -268,6 +268,7 @@ func TestBackoff(t *testing.T) {
 				s.awaitCommand(3, "RDY 1") // the probe at level 1
 				s.publish("b")
 				s.awaitCommand(2, "RDY 5")
+				s.awaitCommand(2, "FIN")
 			})
 		}},
 	})
