@@ -160,6 +160,7 @@ func TestHooksHearDiscovery(t *testing.T) {
 		all := h.hooks()
 		s.cfg.Hooks = []Hooks{{LookedUp: all.LookedUp, Discovered: all.Discovered}}
 		s.cfg.LookupdPollInterval, s.cfg.LookupdPollJitter = time.Minute, 0
+		s.cfg.LookupdPollTimeout = 20 * time.Second
 		l := s.lookupd("l:1", s.nsqd("b:1"), s.nsqd("a:1"))
 		s.consumer(1, noError)
 		s.discover("l:1")
@@ -169,8 +170,8 @@ func TestHooksHearDiscovery(t *testing.T) {
 		}
 		first := time.Now()
 		l.Hang()
-		after(2 * time.Minute)
-		h.want(s, "hung", "looked up t http://l:1/lookup took 1m0s, 0 nsqds, failed true")
+		after(90 * time.Second) // the poll after a minute has failed, and the next is to come
+		h.want(s, "hung", "looked up t http://l:1/lookup took 20s, 0 nsqds, failed true")
 		if got := s.c.Snapshot().Lookupds; len(got) != 1 || got[0].LastError == nil || !got[0].LastResponse.Equal(first) || got[0].NSQDs != 2 {
 			s.Errorf("%+v", got)
 		}
