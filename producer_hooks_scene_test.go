@@ -116,6 +116,14 @@ func (h *toldHooks) expect(s *scene, cold []string, published ...string) {
 	h.cold, h.published = nil, nil
 }
 
+// sortEvents sorts the events so far, for a test in which their order is open.
+func (h *toldHooks) sortEvents() {
+	synctest.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	slices.Sort(h.cold)
+}
+
 // expectCounts checks that a snapshot counts what the hooks were told.
 func (h *toldHooks) expectCounts(s *scene, got ProducerCounts) {
 	s.Helper()
