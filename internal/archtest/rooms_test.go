@@ -22,6 +22,13 @@ var rooms = []room{
 		pure: true,
 	},
 	{
+		dir: "admin",
+		std: []string{
+			"bytes", "cmp", "context", "encoding/json", "errors", "fmt", "io", "net", "net/http", "net/url", "slices", "strconv",
+			"strings", "sync", "time",
+		},
+	},
+	{
 		dir:  "internal/wire",
 		std:  []string{"encoding/*", "errors", "fmt", "strconv"},
 		pure: true,

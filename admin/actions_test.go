@@ -1,0 +1,156 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// notFound makes a daemon respond that it does not have a topic or channel.
+func (d *daemon) notFound(path, message string) {
+	d.status[path], d.responses[path] = http.StatusNotFound, `{"message":"`+message+`"}`
+}
+
+// Each action asks the daemons that it concerns, nsqlookupds first.
+func TestActionsAsk(t *testing.T) {
+	for name, test := range map[string]struct {
+		do   func(*Cluster, context.Context) error
+		want []string // requests to the nsqlookupd, then to both nsqds, the discovered one second
+	}{
+		"create topic": {func(c *Cluster, ctx context.Context) error { return c.CreateTopic(ctx, "t") },
+			[]string{"l:1 POST /topic/create?topic=t", "a:4151 POST /topic/create?topic=t"}},
+		"create channel": {func(c *Cluster, ctx context.Context) error { return c.CreateChannel(ctx, "t", "c") },
+			[]string{"l:1 POST /channel/create?channel=c&topic=t", "l:1 GET /nodes", "a:4151 POST /channel/create?channel=c&topic=t", "b:4151 POST /channel/create?channel=c&topic=t"}},
+		"delete topic": {func(c *Cluster, ctx context.Context) error { return c.DeleteTopic(ctx, "t") },
+			[]string{"l:1 GET /nodes", "l:1 POST /topic/delete?topic=t", "a:4151 POST /topic/delete?topic=t", "b:4151 POST /topic/delete?topic=t"}},
+		"delete channel": {func(c *Cluster, ctx context.Context) error { return c.DeleteChannel(ctx, "t", "c#ephemeral") },
+			[]string{"l:1 GET /nodes", "l:1 POST /channel/delete?channel=c%23ephemeral&topic=t", "a:4151 POST /channel/delete?channel=c%23ephemeral&topic=t", "b:4151 POST /channel/delete?channel=c%23ephemeral&topic=t"}},
+		"empty topic": {func(c *Cluster, ctx context.Context) error { return c.EmptyTopic(ctx, "t") },
+			[]string{"l:1 GET /nodes", "a:4151 POST /topic/empty?topic=t", "b:4151 POST /topic/empty?topic=t"}},
+		"empty channel": {func(c *Cluster, ctx context.Context) error { return c.EmptyChannel(ctx, "t", "c") },
+			[]string{"l:1 GET /nodes", "a:4151 POST /channel/empty?channel=c&topic=t", "b:4151 POST /channel/empty?channel=c&topic=t"}},
+		"pause topic": {func(c *Cluster, ctx context.Context) error { return c.PauseTopic(ctx, "t") },
+			[]string{"l:1 GET /nodes", "a:4151 POST /topic/pause?topic=t", "b:4151 POST /topic/pause?topic=t"}},
+		"unpause topic": {func(c *Cluster, ctx context.Context) error { return c.UnpauseTopic(ctx, "t") },
+			[]string{"l:1 GET /nodes", "a:4151 POST /topic/unpause?topic=t", "b:4151 POST /topic/unpause?topic=t"}},
+		"pause channel": {func(c *Cluster, ctx context.Context) error { return c.PauseChannel(ctx, "t", "c") },
+			[]string{"l:1 GET /nodes", "a:4151 POST /channel/pause?channel=c&topic=t", "b:4151 POST /channel/pause?channel=c&topic=t"}},
+		"unpause channel": {func(c *Cluster, ctx context.Context) error { return c.UnpauseChannel(ctx, "t", "c") },
+			[]string{"l:1 GET /nodes", "a:4151 POST /channel/unpause?channel=c&topic=t", "b:4151 POST /channel/unpause?channel=c&topic=t"}},
+		"tombstone": {func(c *Cluster, ctx context.Context) error { return c.Tombstone(ctx, "t", "b:4151") },
+			[]string{"l:1 POST /topic/tombstone?node=b%3A4151&topic=t", "b:4151 POST /topic/delete?topic=t"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			s.lookupd("b")
+			a, b := s.nsqd("a:4151", 1), s.nsqd("b:4151", 1)
+			c := s.cluster([]string{"l:1"}, []string{"a:4151"})
+			c.Parallel = 1
+			if err := test.do(c, t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if asked := s.asked(); !slices.Equal(asked, test.want) {
+				t.Errorf("asked %q\nwant %q", asked, test.want)
+			}
+			// A daemon that fails is named, after the others were asked.
+			last := strings.Fields(test.want[len(test.want)-1])
+			path, _, _ := strings.Cut(last[2], "?")
+			s.daemon(last[0]).status[path] = http.StatusInternalServerError
+			s.daemon(last[0]).responses[path] = `{"message":"INTERNAL_ERROR"}`
+			e, ok := errors.AsType[*Error](test.do(c, t.Context()))
+			if !ok || e.Addr != last[0] || e.Status != http.StatusInternalServerError || e.Message != "INTERNAL_ERROR" || e.Op != "POST "+path {
+				t.Errorf("error %#v", e)
+			}
+			if asked := s.asked(); !slices.Equal(asked, test.want) {
+				t.Errorf("asked %q\nwant %q", asked, test.want)
+			}
+			// One nsqd without the topic is no error, two are.
+			delete(s.daemon(last[0]).status, path)
+			a.notFound(path, "TOPIC_NOT_FOUND")
+			if err := test.do(c, t.Context()); (err != nil) != (name == "create topic") {
+				t.Errorf("error %v", err)
+			}
+			b.notFound(path, "TOPIC_NOT_FOUND")
+			if err := test.do(c, t.Context()); errors.Is(err, ErrNotFound) == (name == "create channel") {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+// An nsqd that deleted a topic gets it back if a consumer connects again because an nsqlookupd
+// still names it. So it is not asked if an nsqlookupd fails.
+func TestDeleteStopsAtNSQLookupd(t *testing.T) {
+	s := newScene(t)
+	l := s.lookupd("a")
+	s.nsqd("a:4151", 1)
+	c := s.cluster([]string{"l:1"}, nil)
+	for _, path := range []string{"/topic/delete", "/channel/delete", "/topic/tombstone", "/nodes"} {
+		l.status[path] = http.StatusBadGateway
+	}
+	check := func() {
+		t.Helper()
+		for name, err := range map[string]error{
+			"topic":   c.DeleteTopic(t.Context(), "t"),
+			"channel": c.DeleteChannel(t.Context(), "t", "c"),
+			"node":    c.Tombstone(t.Context(), "t", "a:4151"),
+		} {
+			if err == nil || !strings.HasPrefix(err.Error(), "nothing deleted") || !strings.Contains(err.Error(), "l:1: ") {
+				t.Errorf("%s: error %v", name, err)
+			}
+		}
+		for _, r := range s.asked() {
+			if strings.HasPrefix(r, "a:4151") {
+				t.Errorf("asked %q", r)
+			}
+		}
+	}
+	check()
+	delete(l.status, "/nodes")
+	check()
+	// It may know nothing of a channel.
+	l.notFound("/channel/delete", "CHANNEL_NOT_FOUND")
+	if err := c.DeleteChannel(t.Context(), "t", "c"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Actions that lose nothing are carried out where they can be, although an nsqlookupd does not
+// tell of its nsqds.
+func TestActionsWithoutNSQLookupd(t *testing.T) {
+	s := newScene(t)
+	s.nsqd("a:4151", 1)
+	c := s.cluster([]string{"dead:1"}, []string{"a:4151"})
+	err := c.PauseChannel(t.Context(), "t", "c")
+	if e, ok := errors.AsType[*Error](err); !ok || e.Addr != "dead:1" {
+		t.Errorf("error %v", err)
+	}
+	if asked := s.asked(); !slices.Contains(asked, "a:4151 POST /channel/pause?channel=c&topic=t") {
+		t.Errorf("asked %q", asked)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	s := newScene(t)
+	s.nsqd("a:4151", 1).responses["/config/max_rdy_count"] = "2500"
+	s.daemon("a:4151").responses["/config/log_level"] = `"debug"`
+	s.daemon("a:4151").status["/config/what?"] = http.StatusBadRequest
+	s.daemon("a:4151").responses["/config/what?"] = `{"message":"INVALID_OPTION"}`
+	c := s.cluster(nil, nil)
+	if got, err := c.Config(t.Context(), "a:4151", "max_rdy_count"); got != "2500" || err != nil {
+		t.Errorf("%s, error %v", got, err)
+	}
+	if got, err := c.SetConfig(t.Context(), "a:4151", "log_level", "debug"); got != `"debug"` || err != nil {
+		t.Errorf("%s, error %v", got, err)
+	}
+	_, err := c.Config(t.Context(), "a:4151", "what?")
+	if e, ok := errors.AsType[*Error](err); !ok || e.Message != "INVALID_OPTION" || e.Status != http.StatusBadRequest || e.Op != "GET /config/what?" {
+		t.Errorf("error %v", err)
+	}
+	if asked := s.asked(); !slices.Equal(asked, []string{"a:4151 GET /config/max_rdy_count", "a:4151 PUT /config/log_level", "a:4151 GET /config/what%3F"}) {
+		t.Errorf("asked %q", asked)
+	}
+}

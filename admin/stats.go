@@ -1,0 +1,169 @@
+package admin
+
+import (
+	"context"
+	"time"
+)
+
+// stats is nsqd's response to /stats (nsqd/http.go, doStats; nsqd/stats.go). nsqd 1.2.1 and
+// 1.3.0 agree on what is read here.
+type stats struct {
+	Version   string       `json:"version"`
+	Health    string       `json:"health"`
+	StartTime int64        `json:"start_time"` // Unix seconds
+	Topics    []topicStats `json:"topics"`
+	Producers []connStats  `json:"producers"`
+}
+
+type topicStats struct {
+	Name         string         `json:"topic_name"`
+	Channels     []channelStats `json:"channels"`
+	Depth        int64          `json:"depth"`
+	BackendDepth int64          `json:"backend_depth"`
+	MessageCount uint64         `json:"message_count"`
+	MessageBytes uint64         `json:"message_bytes"`
+	Paused       bool           `json:"paused"`
+}
+
+func (t *topicStats) counts() TopicCounts {
+	return TopicCounts{
+		Depth: t.Depth, DiskDepth: t.BackendDepth, Messages: t.MessageCount, Bytes: t.MessageBytes, Paused: t.Paused,
+	}
+}
+
+type channelStats struct {
+	Name          string      `json:"channel_name"`
+	Depth         int64       `json:"depth"`
+	BackendDepth  int64       `json:"backend_depth"`
+	InFlightCount int64       `json:"in_flight_count"`
+	DeferredCount int64       `json:"deferred_count"`
+	MessageCount  uint64      `json:"message_count"`
+	RequeueCount  uint64      `json:"requeue_count"`
+	TimeoutCount  uint64      `json:"timeout_count"`
+	ClientCount   int         `json:"client_count"`
+	Clients       []connStats `json:"clients"`
+	Paused        bool        `json:"paused"`
+}
+
+func (c *channelStats) counts() ChannelCounts {
+	return ChannelCounts{
+		Depth: c.Depth, DiskDepth: c.BackendDepth, InFlight: c.InFlightCount, Deferred: c.DeferredCount,
+		Messages: c.MessageCount, Requeued: c.RequeueCount, TimedOut: c.TimeoutCount,
+		Clients: c.ClientCount, Paused: c.Paused,
+	}
+}
+
+// stateClosing is the state of a client that has said CLS (nsqd/protocol_v2.go).
+const stateClosing = 4
+
+// connStats is a client of nsqd (nsqd/client_v2.go, ClientV2Stats).
+type connStats struct {
+	ClientID      string     `json:"client_id"`
+	Hostname      string     `json:"hostname"`
+	RemoteAddress string     `json:"remote_address"`
+	State         int        `json:"state"`
+	ReadyCount    int64      `json:"ready_count"`
+	InFlightCount int64      `json:"in_flight_count"`
+	MessageCount  uint64     `json:"message_count"`
+	FinishCount   uint64     `json:"finish_count"`
+	RequeueCount  uint64     `json:"requeue_count"`
+	ConnectTime   int64      `json:"connect_ts"` // Unix seconds
+	SampleRate    int        `json:"sample_rate"`
+	Deflate       bool       `json:"deflate"`
+	Snappy        bool       `json:"snappy"`
+	TLS           bool       `json:"tls"`
+	UserAgent     string     `json:"user_agent"`
+	AuthIdentity  string     `json:"auth_identity"`
+	PubCounts     []pubCount `json:"pub_counts"`
+}
+
+type pubCount struct {
+	Topic string `json:"topic"`
+	Count uint64 `json:"count"`
+}
+
+func (c *connStats) connection(nsqd string) Connection {
+	return Connection{
+		NSQD: nsqd, ID: c.ClientID, Hostname: c.Hostname, RemoteAddr: c.RemoteAddress, UserAgent: c.UserAgent,
+		Connected: time.Unix(c.ConnectTime, 0).UTC(), TLS: c.TLS, Snappy: c.Snappy, Deflate: c.Deflate,
+		Identity: c.AuthIdentity,
+	}
+}
+
+func (c *connStats) client(nsqd string) Client {
+	return Client{
+		Connection: c.connection(nsqd), RDY: c.ReadyCount, InFlight: c.InFlightCount, Messages: c.MessageCount,
+		Finished: c.FinishCount, Requeued: c.RequeueCount, SampleRate: c.SampleRate, Closing: c.State == stateClosing,
+	}
+}
+
+func (c *connStats) publisher(nsqd string) Publisher {
+	p := Publisher{Connection: c.connection(nsqd), Published: []Published{}}
+	for _, count := range c.PubCounts {
+		p.Published = append(p.Published, Published{count.Topic, count.Count})
+	}
+	return p
+}
+
+// scope is what a poll asks of nsqds.
+type scope struct {
+	topic, channel string // empty: all
+	clients        bool
+}
+
+// stats reads an nsqd's statistics.
+func (c *Cluster) stats(ctx context.Context, addr string, s scope) (*stats, error) {
+	clients := "false"
+	if s.clients {
+		clients = "true"
+	}
+	params := query("format", "json", "topic", s.topic, "channel", s.channel,
+		"include_clients", clients, "include_mem", "false")
+	read := new(stats)
+	if err := c.get(ctx, addr, "/stats", params, read); err != nil {
+		return nil, err
+	}
+	return read, nil
+}
+
+// info is nsqd's response to /info.
+type info struct {
+	Version          string `json:"version"`
+	BroadcastAddress string `json:"broadcast_address"`
+	Hostname         string `json:"hostname"`
+	HTTPPort         int    `json:"http_port"`
+	TCPPort          int    `json:"tcp_port"`
+	StartTime        int64  `json:"start_time"` // Unix seconds
+}
+
+// nodes is nsqlookupd's response to /nodes. Tombstones says for each of Topics, in the same
+// order, whether it is tombstoned.
+type nodes struct {
+	Producers []struct {
+		RemoteAddress    string   `json:"remote_address"`
+		Hostname         string   `json:"hostname"`
+		BroadcastAddress string   `json:"broadcast_address"`
+		TCPPort          int      `json:"tcp_port"`
+		HTTPPort         int      `json:"http_port"`
+		Version          string   `json:"version"`
+		Tombstones       []bool   `json:"tombstones"`
+		Topics           []string `json:"topics"`
+	} `json:"producers"`
+}
+
+func (n *nodes) registrations() []Registration {
+	registered := []Registration{}
+	for _, p := range n.Producers {
+		r := Registration{
+			RemoteAddr: p.RemoteAddress, Hostname: p.Hostname, Broadcast: p.BroadcastAddress,
+			TCPPort: p.TCPPort, HTTPPort: p.HTTPPort, Version: p.Version, Topics: p.Topics,
+		}
+		for i, topic := range p.Topics {
+			if i < len(p.Tombstones) && p.Tombstones[i] {
+				r.Tombstoned = append(r.Tombstoned, topic)
+			}
+		}
+		registered = append(registered, r)
+	}
+	return registered
+}
