@@ -170,23 +170,38 @@ func (l *loan) over(now time.Duration) bool { return l.recalled || now-l.began >
 // workers take over what readers have not begun.
 func (d *deliveryQueue) recallLoans() {
 	d.mu.Lock()
-	var stale []*worker
-	for _, w := range slices.Clone(d.loans.current) {
-		if w.loan.found {
-			w.loan.recalled = true
-			d.loans.forget(w)
-			d.loans.cost = max(d.loans.cost, batchSlice)
-			stale = append(stale, w)
-		}
-		w.loan.found = true
+	stale := d.loans.recall(func(l *loan) (again bool) {
+		again, l.found = l.found, true
+		return again
+	})
+	if len(stale) > 0 {
+		d.loans.cost = max(d.loans.cost, batchSlice)
 	}
 	if d.loans.ticking = len(d.loans.current) > 0; d.loans.ticking {
 		d.loans.timer.Reset(batchSlice)
 	}
 	d.wakeOne()
 	d.mu.Unlock()
-	for _, w := range stale {
-		w.loan.from.link.Recall(w.loan.number)
+	readOnFor(stale)
+}
+
+// recall marks the matching loans as recalled and returns them. Callers hold the queue's mutex,
+// and call readOnFor without it.
+func (l *loans) recall(match func(*loan) bool) (recalled []*loan) {
+	for _, w := range slices.Clone(l.current) {
+		if match(w.loan) {
+			w.loan.recalled = true
+			l.forget(w)
+			recalled = append(recalled, w.loan)
+		}
+	}
+	return recalled
+}
+
+// readOnFor has other goroutines read in place of those whose loans were recalled.
+func readOnFor(recalled []*loan) {
+	for _, l := range recalled {
+		l.from.link.Recall(l.number)
 	}
 }
 

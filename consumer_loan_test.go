@@ -56,6 +56,26 @@ func (s *scene) blocked(handlers int) (d *nsqtest.Nsqd, release chan struct{}, o
 	return d, release, others
 }
 
+// A stop does not wait for the timer that replaces a reader whose handler is slow: CLS leaves at
+// once, and what nsqd has sent by then is requeued.
+func TestStopReadsOn(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d, release, others := s.blocked(1)
+		d.Publish("t", "1", "2", "3")
+		synctest.Wait()
+		s.c.Stop()
+		synctest.Wait()
+		if st := d.Stats("t", "c"); st.InFlight != 1 || st.Depth != 3 || others.Load() != 0 {
+			s.Errorf("%+v, %d handled: want three requeued and one in flight", st, others.Load())
+		}
+		close(release)
+		<-s.c.StopChan
+		if c := s.balanced(); c.Finished != 21 {
+			s.Errorf("%+v", c)
+		}
+	})
+}
+
 // The reader handles messages itself once it is known that handlers are quick.
 func TestReaderHandlesQuickMessages(t *testing.T) {
 	inScene(t, func(s *scene) {

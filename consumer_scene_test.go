@@ -83,36 +83,42 @@ func (s *scene) discover(lookupds ...string) {
 	}
 }
 
-// held makes a Consumer with one handler, which has handled 100 messages without delay
-// and hangs on the next one until release is closed. Its worker took that message in one
-// batch with some of the 100, so the FINs of these are not sent yet.
-func (s *scene) held() (d *nsqtest.Nsqd, release chan struct{}) {
+// held makes a Consumer with one handler, which has handled done messages without delay, 100 or
+// a few more, and hangs on the next one until release is closed. The FINs of some are not sent
+// yet: its worker took them in one batch with the one on which it hangs.
+func (s *scene) held() (d *nsqtest.Nsqd, done int, release chan struct{}) {
 	s.Helper()
-	const done = 100
-	s.cfg.MaxInFlight = 2 * done
+	const least = 100
+	s.cfg.MaxInFlight = 2 * least
 	d = s.nsqd("a:1")
 	var bodies []string
-	for i := range 2 * done {
+	for i := range 2 * least {
 		bodies = append(bodies, fmt.Sprint(i))
 	}
 	d.Publish("t", bodies...)
 	release = make(chan struct{})
-	handled := 0
+	hangs := false
 	s.consumer(1, func(*Message) error {
-		if handled++; handled == done+1 {
+		if hangs = done >= least && s.c.queue.finsWait(); hangs {
 			<-release
 		}
+		done++
 		return nil
 	})
+	s.c.queue.allowLoans(false) // a reader that hangs in the handler would not have read the rest
 	s.connect(d)
 	synctest.Wait()
-	if handled != done+1 {
-		s.Fatalf("%d messages begun, want %d", handled, done+1)
+	if st := d.Stats("t", "c"); !hangs || st.Finished >= done {
+		s.Fatalf("%d handled, %+v", done, st)
 	}
-	if st := d.Stats("t", "c"); st.Finished >= done {
-		s.Fatalf("%+v: the FINs that the test is about are sent already", st)
-	}
-	return d, release
+	return d, done, release
+}
+
+// finsWait reports whether FINs wait for the rest of a worker's batch.
+func (d *deliveryQueue) finsWait() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.ContainsFunc(d.busy, func(w *worker) bool { return !w.fins.empty() })
 }
 
 // stopped stops the Consumer, calling Stop twice, and returns how long that took.

@@ -7,13 +7,16 @@ import "context"
 // queue still accepts messages. If it refused them, they would be requeued before CLS,
 // and nsqd would send them right back. The run loop closes the queue after CLS.
 
-// seal makes every take return false from now on.
+// seal makes every take return false from now on. If a reader is handling a message, another
+// goroutine reads on at once: what nsqd has sent by now must be requeued, and CLS must leave.
 func (d *deliveryQueue) seal() {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.sealed = true
 	d.unclaimAll() // a worker takes what it has claimed without asking
 	d.wakeAll()
+	recalled := d.loans.recall(func(*loan) bool { return true })
+	d.mu.Unlock()
+	readOnFor(recalled)
 }
 
 // isSealed reports whether the queue is sealed: a stop has begun or is about to begin.
