@@ -24,7 +24,8 @@ import (
 // A handler that turns out to be slow must not keep the reader: while it reads nothing, nsqd
 // gets no NOP for its heartbeats, and messages and commands wait. A timer runs while there
 // are loans. It recalls a loan that it finds twice, so after one to two milliseconds: then
-// another goroutine reads, and the handler's goes on as a worker would.
+// another goroutine reads, and the handler's goes on as a worker would. A stop recalls all
+// loans at once.
 
 const (
 	// loanBudget is how long the messages of a read may take for the reader to handle them.
