@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"text/template"
 	"time"
 
+	"github.com/itchyny/gojq"
 	"github.com/rdyhq/nsq"
 	"golang.org/x/term"
 )
@@ -26,6 +29,8 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	json           bool
+	jq             *gojq.Code         // shapes the JSON; nil without --jq
+	template       *template.Template // shapes the JSON; nil without --template
 	level          slog.Level
 }
 
@@ -67,14 +72,15 @@ func noticeLine(format string, args ...any) []byte {
 	return append(visible(fmt.Appendf(nil, format, args...), ""), '\n')
 }
 
-// printJSON writes v as one line of JSON.
+// printJSON writes v as one line of JSON, or what --jq or --template makes of it. What
+// they have made before they fail is written as well.
 func (a *app) printJSON(v any) error {
-	line, err := jsonLine(v)
-	if err != nil {
+	out, err := a.render(v)
+	if len(out) == 0 {
 		return err
 	}
-	_, err = a.stdout.Write(line)
-	return err
+	_, written := a.stdout.Write(out)
+	return errors.Join(err, written)
 }
 
 // jsonLine returns v as JSON and a newline. It leaves "<", ">" and "&" readable:

@@ -60,6 +60,7 @@ Without --data-dir the data is deleted at the end.`,
 	f.StringVar(&o.DataDir, "data-dir", "", dataDirUsage)
 	f.Var(intFlag(&o.TCPPort, 0, maxPort), "tcp-port", "TCP port of the first nsqd; each further nsqd adds 2; 0 picks free ports")
 	f.Var(intFlag(&o.HTTPPort, 0, maxPort), "http-port", "HTTP port of the first nsqd; each further nsqd adds 2; 0 picks free ports")
+	a.outputFlags(f)
 	return cmd
 }
 

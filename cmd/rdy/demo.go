@@ -84,6 +84,7 @@ func newDemo(a *app) *cobra.Command {
 		},
 	}
 	o.addFlags(cmd.Flags())
+	a.outputFlags(cmd.Flags())
 	return cmd
 }
 

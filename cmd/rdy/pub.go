@@ -130,6 +130,7 @@ func (p *pub) addFlags(f *pflag.FlagSet) {
 	f.Var(durationFlag(&p.retryFor, 0, maxRetryFor), "retry-for", "how long to keep trying while nothing can be published; 0 stops at once")
 	p.client.add(f)
 	f.BoolVarP(&p.quiet, "quiet", "q", false, "print neither progress nor summary")
+	p.outputFlags(f)
 }
 
 // validate checks the flags and files before anything is dialled.

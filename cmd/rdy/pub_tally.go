@@ -131,7 +131,7 @@ func (r *pubResult) err() error {
 // table returns the result as text for people.
 func (r *pubResult) table() []byte {
 	var out bytes.Buffer
-	align(&out, [][]string{
+	align(&out, 1, [][]string{
 		{"published", strconv.Itoa(r.Published)},
 		{"failed", strconv.Itoa(r.Failed)},
 		{"unknown", strconv.Itoa(r.Unknown)},

@@ -41,7 +41,7 @@ func (r *demoResult) table() []byte {
 	rows = append(rows,
 		[]string{"seconds", fmt.Sprintf("%.2f", r.Seconds)},
 		[]string{"messages/s", fmt.Sprintf("%.0f", r.Rate)})
-	align(&out, rows)
+	align(&out, 1, rows)
 	fmt.Fprintf(&out, "connection  %s\n", r.Connection)
 
 	rows = [][]string{{"nsqd", "published", "handled", "requeued"}}
@@ -49,23 +49,6 @@ func (r *demoResult) table() []byte {
 		rows = append(rows, []string{n.Address, strconv.Itoa(n.Published), strconv.Itoa(n.Handled), strconv.Itoa(n.Requeued)})
 	}
 	out.WriteByte('\n')
-	align(&out, rows)
+	align(&out, 1, rows)
 	return out.Bytes()
-}
-
-// align writes rows in columns, the first one aligned left, the others right.
-func align(out *bytes.Buffer, rows [][]string) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], len(cell))
-		}
-	}
-	for _, row := range rows {
-		fmt.Fprintf(out, "%-*s", widths[0], row[0])
-		for i, cell := range row[1:] {
-			fmt.Fprintf(out, "  %*s", widths[i+1], cell)
-		}
-		out.WriteByte('\n')
-	}
 }

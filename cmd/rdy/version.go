@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -63,7 +62,7 @@ func (v version) String() string {
 }
 
 func newVersion(a *app) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",
 		Long:    "Print the versions of rdy, of the nsqd built into it, and of Go, as recorded by the build.",
@@ -71,11 +70,9 @@ func newVersion(a *app) *cobra.Command {
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := readVersion()
-			if a.json {
-				return a.printJSON(v)
-			}
-			_, err := fmt.Fprintln(a.stdout, v)
-			return err
+			return a.print(v, func() []byte { return []byte(v.String() + "\n") })
 		},
 	}
+	a.outputFlags(cmd.Flags())
+	return cmd
 }

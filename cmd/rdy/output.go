@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/itchyny/gojq"
+	"github.com/spf13/pflag"
+)
+
+// outputHelp is about the flags of outputFlags.
+const outputHelp = `--json prints the result as JSON. --jq prints what a jq expression makes of that JSON:
+strings as they are, other values as JSON, each on a line. --template prints it by a
+template of Go's text/template; fields have the names of the JSON, and there are the
+functions json, count, rate and duration (of seconds), which the tables use as well.`
+
+// outputFlags adds the flags that shape the JSON of a command.
+func (a *app) outputFlags(f *pflag.FlagSet) {
+	f.Var(&jqFlag{app: a}, "jq", "print what a jq `expression` makes of the JSON output")
+	f.Var(&templateFlag{app: a}, "template", "print the JSON output by a Go `template`")
+}
+
+// jqFlag is a flag that takes a jq expression.
+type jqFlag struct {
+	*app
+	text string
+}
+
+func (j *jqFlag) String() string { return j.text }
+func (j *jqFlag) Type() string   { return "expression" }
+
+func (j *jqFlag) Set(s string) error {
+	if j.template != nil {
+		return errors.New("--jq and --template exclude each other")
+	}
+	query, err := gojq.Parse(s)
+	if err != nil {
+		return err
+	}
+	code, err := gojq.Compile(query)
+	if err != nil {
+		return err
+	}
+	j.text, j.jq, j.json = s, code, true
+	return nil
+}
+
+// templateFlag is a flag that takes a template of package text/template.
+type templateFlag struct {
+	*app
+	text string
+}
+
+func (t *templateFlag) String() string { return t.text }
+func (t *templateFlag) Type() string   { return "template" }
+
+func (t *templateFlag) Set(s string) error {
+	if t.jq != nil {
+		return errors.New("--jq and --template exclude each other")
+	}
+	parsed, err := template.New("--template").Funcs(templateFuncs).Parse(s)
+	if err != nil {
+		return err
+	}
+	t.text, t.template, t.json = s, parsed, true
+	return nil
+}
+
+// templateFuncs are the functions of --template.
+var templateFuncs = template.FuncMap{
+	"json": func(v any) (string, error) {
+		line, err := jsonLine(v)
+		return strings.TrimSuffix(string(line), "\n"), err
+	},
+	"count": func(v any) (string, error) {
+		n, err := number(v)
+		return formatCount(int64(n)), err
+	},
+	"rate": func(v any) (string, error) {
+		n, err := number(v)
+		return formatRate(n), err
+	},
+	"duration": func(v any) (string, error) {
+		n, err := number(v)
+		return formatDuration(time.Duration(n * float64(time.Second))), err
+	},
+}
+
+// number returns a number of the JSON that a template is given.
+func number(v any) (float64, error) {
+	switch n := v.(type) {
+	case int64:
+		return float64(n), nil
+	case int:
+		return float64(n), nil
+	case float64:
+		return n, nil
+	}
+	return 0, fmt.Errorf("want a number, got %v", v)
+}
+
+// render returns what is printed for a result: JSON on a line, or what --jq or
+// --template makes of it.
+func (a *app) render(v any) ([]byte, error) {
+	line, err := jsonLine(v)
+	if err != nil || a.jq == nil && a.template == nil {
+		return visible(line, "\n"), err
+	}
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.UseNumber()
+	var data any
+	if err := d.Decode(&data); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	if a.jq != nil {
+		err = runJQ(&out, a.jq, data)
+	} else {
+		err = a.template.Execute(&out, withNumbers(data))
+		if err == nil && out.Len() > 0 && !bytes.HasSuffix(out.Bytes(), []byte("\n")) {
+			out.WriteByte('\n')
+		}
+	}
+	if isTerminal(a.stdout) {
+		return visible(out.Bytes(), "\t\n"), err
+	}
+	return out.Bytes(), err
+}
+
+// runJQ writes the results of a jq expression up to its first error.
+func runJQ(out *bytes.Buffer, code *gojq.Code, data any) error {
+	results := code.Run(data)
+	for {
+		v, ok := results.Next()
+		if !ok {
+			return nil
+		}
+		switch v := v.(type) {
+		case error:
+			if halt, ok := errors.AsType[*gojq.HaltError](v); ok && halt.Value() == nil {
+				return nil
+			}
+			return fmt.Errorf("--jq: %w", v)
+		case string:
+			out.WriteString(v)
+		default:
+			line, err := gojq.Marshal(v)
+			if err != nil {
+				return fmt.Errorf("--jq: %w", err)
+			}
+			out.Write(line)
+		}
+		out.WriteByte('\n')
+	}
+}
+
+// withNumbers replaces the numbers of a JSON value, so that templates can compare them.
+func withNumbers(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key := range v {
+			v[key] = withNumbers(v[key])
+		}
+	case []any:
+		for i := range v {
+			v[i] = withNumbers(v[i])
+		}
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return n
+		}
+		if n, err := v.Float64(); err == nil {
+			return n
+		}
+	}
+	return v
+}
+
+// print prints a result: as JSON, or as the text for people.
+func (a *app) print(v any, text func() []byte) error {
+	if a.json {
+		return a.printJSON(v)
+	}
+	_, err := a.stdout.Write(text())
+	return err
+}
