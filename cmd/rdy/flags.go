@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,8 +75,7 @@ func (a *addrsFlag) String() string { return strings.Join(*a, ",") }
 func (a *addrsFlag) Type() string   { return "host:port" }
 
 func (a *addrsFlag) Set(s string) error {
-	host, port, err := net.SplitHostPort(s)
-	if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || host == "" || portErr != nil || n == 0 {
+	if !isHostPort(s) {
 		return fmt.Errorf("want host:port, such as 127.0.0.1:4150")
 	}
 	if !slices.Contains(*a, s) {

@@ -78,6 +78,21 @@ func TestUsageErrors(t *testing.T) {
 		{"broker --tcp-port 4150 --http-port 4150", "collide"},
 		{"broker --tcp-port 4152 --http-port 4150 --nsqds 2", "collide"},
 		{"version extra", `unexpected argument "extra"`},
+		{"version --jq .[", `"--jq"`},
+		{"version --jq $x", "variable not defined"},
+		{"version --template {{.", `"--template"`},
+		{"version --template {{bogus}}", "not defined"},
+		{"version --jq . --template x", "--jq and --template exclude each other"},
+		{"version --template x --jq .", "--jq and --template exclude each other"},
+		{"stat", "--lookupd or --nsqd-http is missing"},
+		{"stat a b c --lookupd " + addr, "got 3 arguments"},
+		{"stat a$b --lookupd " + addr, `invalid topic "a$b"`},
+		{"stat a b$c --lookupd " + addr, `invalid channel "b$c"`},
+		{"stat --lookupd localhost", `"--lookupd" flag: want host:port`},
+		{"stat --nsqd-http ftp://localhost:1", `"--nsqd-http" flag: want host:port`},
+		{"stat --lookupd " + addr + " --interval 1ms", "from 100ms to 1h0m0s"},
+		{"stat --lookupd " + addr + " --timeout 0", "from 10ms to 10m0s"},
+		{"stat --lookupd " + addr + " --count 1", "--count needs --watch"},
 	} {
 		t.Run(tc.line, func(t *testing.T) {
 			code, stdout, stderr := execute(t, strings.Fields(tc.line)...)
@@ -94,7 +109,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "broker", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "broker", "stat", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)

@@ -122,10 +122,13 @@ func cutName(option string) (name, rest string) {
 }
 
 // flagError returns the error for flags that do not parse. It does not repeat what was
-// given for --set, which may have a secret in it.
+// given for --set and as a URL, which may have a secret in it.
 func flagError(cmd *cobra.Command, err error) error {
-	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok && invalid.GetFlag().Name == settingsName {
-		return usage(cmd, "invalid argument for %q flag: %w", "--"+settingsName, invalid.Unwrap())
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		flag := invalid.GetFlag()
+		if _, isAddr := flag.Value.(*httpAddrsFlag); isAddr || flag.Name == settingsName {
+			return usage(cmd, "invalid argument for %q flag: %w", "--"+flag.Name, invalid.Unwrap())
+		}
 	}
 	return usage(cmd, "%w", err)
 }

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"time"
+
+	"github.com/rdyhq/nsq/admin"
+)
+
+// noFigure stands in a table for a figure that there is not.
+const noFigure = "–"
+
+// statReport is what "rdy stat --json" prints.
+type statReport struct {
+	At       time.Time     `json:"at"`
+	Interval float64       `json:"interval_seconds,omitempty"` // that the rates are of
+	Topics   []statTopic   `json:"topics"`
+	Channels []statChannel `json:"channels"` // of all topics
+	Errors   []nodeError   `json:"errors"`
+}
+
+type statTopic struct {
+	Topic string `json:"topic"`
+	admin.TopicCounts
+	Rates *topicRates `json:"rates,omitempty"`
+
+	channels int
+}
+
+// topicRates is what has happened to a topic, per second.
+type topicRates struct {
+	Published float64 `json:"published"`
+	Bytes     float64 `json:"bytes"`
+}
+
+type statChannel struct {
+	Topic   string `json:"topic"`
+	Channel string `json:"channel"`
+	admin.ChannelCounts
+	Rates *channelRates `json:"rates,omitempty"`
+}
+
+// channelRates is what has happened to a channel, per second. See admin.ChannelRates.
+type channelRates struct {
+	In           float64  `json:"in"`
+	Finished     float64  `json:"finished"`
+	Requeued     float64  `json:"requeued"`
+	TimedOut     float64  `json:"timed_out"`
+	Growth       float64  `json:"growth"`
+	DrainSeconds *float64 `json:"drain_seconds"`      // nil: never
+	Vanished     int64    `json:"vanished,omitempty"` // messages: drained or emptied
+	Restarted    bool     `json:"restarted,omitempty"`
+}
+
+// newStatReport returns the report of a poll. before is the poll before it, nil if there are
+// no rates.
+func newStatReport(before, now *admin.View, err error) *statReport {
+	r := &statReport{At: now.At.UTC(), Topics: []statTopic{}, Channels: []statChannel{}, Errors: nodeErrors(err)}
+	var rates *admin.Rates
+	if before != nil {
+		if between := admin.Between(before, now); between.Compared > 0 {
+			rates, r.Interval = between, between.Interval.Seconds()
+		}
+	}
+	for i := range now.Topics {
+		t := &now.Topics[i]
+		row := statTopic{Topic: t.Name, TopicCounts: t.TopicCounts, channels: len(t.Channels)}
+		if rates != nil { // in the order of now.Topics
+			row.Rates = &topicRates{rates.Topics[i].Published, rates.Topics[i].Bytes}
+		}
+		r.Topics = append(r.Topics, row)
+		for j := range t.Channels {
+			c := &t.Channels[j]
+			row := statChannel{Topic: t.Name, Channel: c.Name, ChannelCounts: c.ChannelCounts}
+			if rates != nil { // in the same order
+				row.Rates = newChannelRates(rates.Channels[len(r.Channels)])
+			}
+			r.Channels = append(r.Channels, row)
+		}
+	}
+	return r
+}
+
+func newChannelRates(r admin.ChannelRates) *channelRates {
+	rates := &channelRates{
+		In: r.In, Finished: r.Finished, Requeued: r.Requeued, TimedOut: r.TimedOut,
+		Growth: r.Growth, Vanished: r.Vanished, Restarted: r.Restarted,
+	}
+	if drain, ok := r.Drain(); ok {
+		seconds := drain.Seconds()
+		rates.DrainSeconds = &seconds
+	}
+	return rates
+}
+
+// rows returns the table of channels. A topic gets a row of its own if messages wait in it or
+// it has no channel.
+func (r *statReport) rows(rates, partial bool) [][]string {
+	header := []string{"topic", "channel", "depth", "in flight", "deferred", "requeued", "timed out", "clients", "paused"}
+	if rates {
+		header = append(header, "in/s", "finished/s", "drains in")
+	}
+	rows := [][]string{header}
+	at := 0 // in r.Channels, which are in the order of r.Topics
+	for _, t := range r.Topics {
+		if t.Depth > 0 || t.Paused || t.channels == 0 {
+			row := []string{t.Topic, noFigure, atLeast(t.Depth, partial), noFigure, noFigure, noFigure, noFigure, noFigure, yes(t.Paused)}
+			if rates {
+				row = append(row, noFigure, noFigure, noFigure)
+			}
+			rows = append(rows, row)
+		}
+		for _, c := range r.Channels[at : at+t.channels] {
+			row := append([]string{c.Topic, c.Channel}, channelCells(c.ChannelCounts, partial)...)
+			if rates {
+				row = append(row, c.rateCells(partial)...)
+			}
+			rows = append(rows, row)
+		}
+		at += t.channels
+	}
+	return rows
+}
+
+// channelCells returns the cells for what nsqds count of a channel: those of depth to paused.
+func channelCells(c admin.ChannelCounts, partial bool) []string {
+	return []string{
+		atLeast(c.Depth, partial), atLeast(c.InFlight, partial), atLeast(c.Deferred, partial),
+		atLeast(int64(c.Requeued), partial), atLeast(int64(c.TimedOut), partial), // #nosec G115 -- counts from 0
+		atLeast(int64(c.Clients), partial), yes(c.Paused),
+	}
+}
+
+// atLeast returns a sum for people, marked if a daemon is missing from it.
+func atLeast(n int64, partial bool) string {
+	if partial {
+		return "≥ " + formatCount(n)
+	}
+	return formatCount(n)
+}
+
+// rateCells returns the cells of in/s, finished/s and drains in.
+func (c *statChannel) rateCells(partial bool) []string {
+	if c.Rates == nil || c.Rates.Restarted {
+		return []string{noFigure, noFigure, noFigure}
+	}
+	return []string{formatRate(c.Rates.In), formatRate(c.Rates.Finished), c.drains(partial)}
+}
+
+// drains returns when the channel is empty if all goes on like this, or why it never is. An
+// estimate for the few messages that any working channel holds would flicker.
+func (c *statChannel) drains(partial bool) string {
+	const longest = 30 * 24 * time.Hour
+	few := max(10, int64(2*c.Rates.In)) // 2 s of what comes in
+	switch drain := c.Rates.DrainSeconds; {
+	case partial:
+		return noFigure
+	case c.Backlog() == 0:
+		return "empty"
+	case c.Paused:
+		return "paused"
+	case c.Clients == 0:
+		return "no clients"
+	case c.Depth <= few:
+		return "keeps up"
+	case drain == nil:
+		return "never"
+	case *drain > longest.Seconds():
+		return "> 30 d"
+	default:
+		return formatDuration(time.Duration(*drain * float64(time.Second)))
+	}
+}
+
+// yes returns the mark for what is so in a table.
+func yes(is bool) string {
+	if is {
+		return "yes"
+	}
+	return ""
+}
