@@ -194,13 +194,11 @@ func incomplete(err error) error {
 // notFound returns an error if no nsqd in v has the topic, or the channel if it is not
 // empty. Both may be empty.
 func notFound(v *admin.View, topic, channel string) error {
-	what := "topic " + topic
-	switch t := v.Topic(topic); {
-	case topic == "", t != nil && channel == "", t != nil && t.Channel(channel) != nil:
+	t := v.Topic(topic)
+	if topic == "" || t != nil && (channel == "" || t.Channel(channel) != nil) {
 		return nil
-	case t != nil:
-		what = "channel " + channel + " of topic " + topic
 	}
+	what := names{topic: topic, channel: channel}
 	var asked []string
 	for _, n := range v.NSQDs {
 		if n.Error == "" {

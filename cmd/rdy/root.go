@@ -76,12 +76,13 @@ func oneLine(err error) string {
 }
 
 func newRoot(a *app) *cobra.Command {
-	root := &cobra.Command{
+	root := group(&cobra.Command{
 		Use:   "rdy",
 		Short: "A command line for NSQ",
 		Long: `rdy is a command line for NSQ: it shows a consumer at work on a real cluster,
-publishes lines, prints the messages of a topic, and runs a cluster for
-development. nsqd and nsqlookupd are built in; there is nothing to install.
+publishes lines, prints the messages of a topic, watches and changes topics and
+channels, and runs a cluster for development. nsqd and nsqlookupd are built in; there
+is nothing to install.
 
 Results go to standard output, progress and log lines to standard error.
 Ctrl-C, SIGTERM and, except under nohup, a closed terminal stop a command
@@ -91,34 +92,38 @@ Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 		Example: `  rdy demo
   rdy broker --tcp-port 4150 --http-port 4151
   rdy pub --topic orders --nsqd 127.0.0.1:4150 orders.txt
-  rdy tail orders --nsqd 127.0.0.1:4150`,
-		Args: knownCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-
-		SilenceUsage:               true,
-		SilenceErrors:              true,
-		SuggestionsMinimumDistance: 2,
-
+  rdy tail orders --nsqd 127.0.0.1:4150
+  rdy stat --lookupd 127.0.0.1:4161 --watch`,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-	}
+	})
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as JSON")
 	root.PersistentFlags().Var((*levelFlag)(&a.level), "log-level", "lowest `level` to log: debug, info, warn or error")
-	root.AddCommand(newDemo(a), newPub(a), newTail(a), newBroker(a), newStat(a), newVersion(a))
+	root.AddCommand(newDemo(a), newPub(a), newTail(a), newBroker(a), newStat(a), newTopic(a), newChannel(a), newNode(a), newVersion(a))
 	root.SetHelpCommand(newHelp())
 	return root
 }
 
+// group makes cmd a command that has others under it, and by itself shows its help.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = knownCommand
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.SuggestionsMinimumDistance = 2
+	return cmd
+}
+
 // knownCommand rejects an unknown command and suggests a similar one.
-func knownCommand(root *cobra.Command, args []string) error {
+func knownCommand(parent *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	hint := ""
-	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+	if near := parent.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = fmt.Sprintf(", did you mean %q?", near[0])
 	}
-	return usage(root, "unknown command %q%s", args[0], hint)
+	return usage(parent, "unknown command %q%s", args[0], hint)
 }
 
 func newHelp() *cobra.Command {

@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 func TestUsageErrors(t *testing.T) {
@@ -93,6 +95,26 @@ func TestUsageErrors(t *testing.T) {
 		{"stat --lookupd " + addr + " --interval 1ms", "from 100ms to 1h0m0s"},
 		{"stat --lookupd " + addr + " --timeout 0", "from 10ms to 10m0s"},
 		{"stat --lookupd " + addr + " --count 1", "--count needs --watch"},
+		{"topic foo", `unknown command "foo"`},
+		{"channel lst", `did you mean "list"?`},
+		{"topic list", "--lookupd or --nsqd-http is missing"},
+		{"topic list x --lookupd " + addr, `unexpected argument "x"`},
+		{"topic describe a$b --lookupd " + addr, `invalid topic "a$b"`},
+		{"topic create --lookupd " + addr, "want one topic, got 0"},
+		{"topic delete t --lookupd " + addr, "--yes is needed"},
+		{"topic empty t --lookupd " + addr, "--yes is needed"},
+		{"topic tombstone t --lookupd " + addr, "got 1 argument"},
+		{"topic tombstone t n --lookupd " + addr, `invalid nsqd "n"`},
+		{"topic tombstone t " + addr + " --yes --nsqd-http " + addr, "--lookupd is missing"},
+		{"channel create t --lookupd " + addr, "want a topic and a channel, got 1 argument"},
+		{"channel pause t a$b --lookupd " + addr, `invalid channel "a$b"`},
+		{"channel delete t c --lookupd " + addr, "--yes is needed"},
+		{"node foo", `unknown command "foo"`},
+		{"node config --lookupd " + addr, "want a flag and perhaps a value"},
+		{"node config a/b --lookupd " + addr, `invalid flag "a/b"`},
+		{"node config max-rdy-count 3 --lookupd " + addr, "nsqd changes only log_level"},
+		{"node config log_level loud --lookupd " + addr, "want debug, info"},
+		{"node config nsqlookupd_tcp_addresses a --lookupd " + addr, "want host:port"},
 	} {
 		t.Run(tc.line, func(t *testing.T) {
 			code, stdout, stderr := execute(t, strings.Fields(tc.line)...)
@@ -109,7 +131,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "broker", "stat", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "broker", "stat", "topic", "channel", "node", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)
@@ -126,4 +148,35 @@ func TestHelp(t *testing.T) {
 			t.Errorf("rdy does not list %s:\n%s", name, overview)
 		}
 	}
+}
+
+// The help of every command under a command has two examples of it, and names what it needs.
+func TestHelpOfNestedCommands(t *testing.T) {
+	for _, group := range []string{"topic", "channel", "node"} {
+		_, overview, _ := execute(t, group)
+		found := 0
+		for _, cmd := range commandOf(group).Commands() {
+			name := group + " " + cmd.Name()
+			code, help, _ := execute(t, group, cmd.Name(), "--help")
+			if code != exitOK || strings.Count(help, "\n  rdy "+name+" ") < 3 || !strings.Contains(help, lookupdEnv) || !strings.Contains(help, "--jq") {
+				t.Errorf("help of %s:\n%s", name, help)
+			}
+			if _, same, _ := execute(t, "help", group, cmd.Name()); same != help {
+				t.Errorf("help %s and %s --help differ:\n%s", name, name, same)
+			}
+			if !strings.Contains(overview, "  "+cmd.Name()) {
+				t.Errorf("rdy %s does not list %s:\n%s", group, cmd.Name(), overview)
+			}
+			found++
+		}
+		if found == 0 {
+			t.Errorf("no commands under %s", group)
+		}
+	}
+}
+
+// commandOf returns the command of a name.
+func commandOf(name string) *cobra.Command {
+	cmd, _, _ := newRoot(&app{}).Find([]string{name})
+	return cmd
 }
