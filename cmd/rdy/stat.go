@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -30,7 +32,7 @@ type stat struct {
 	watch          bool
 	count          int // 0 means no limit
 
-	missing string // the errors of the last poll that were told
+	told []string // what tell has said last: the daemons that are missing
 }
 
 func newStat(a *app) *cobra.Command {
@@ -128,37 +130,43 @@ func topicAndChannel(args []string) (topic, channel string) {
 // run prints one report, or with --watch one after each interval.
 func (s *stat) run(ctx context.Context, t *target) error {
 	var before *admin.View
-	now, err := t.poll(ctx, s.topic, s.channel)
-	missing := notFound(now, s.topic, s.channel)
-	if missing == nil && !s.noRates && sleep(ctx, s.interval) {
-		before = now
-		now, err = t.poll(ctx, s.topic, s.channel)
+	now := s.poll(ctx, t)
+	if now.absent == nil && !s.noRates && sleep(ctx, s.interval) {
+		before, now = now.View, s.poll(ctx, t)
 	}
 	for n := 1; ; n++ {
 		if s.watch && ctx.Err() != nil {
 			return nil
 		}
-		if missing != nil && (err == nil || !s.watch) {
-			err = errors.Join(missing, err)
-			return errors.Join(err, s.report(before, now, err))
-		}
-		failed := s.report(before, now, errors.Join(missing, err))
-		if s.watch && errors.Is(failed, syscall.EPIPE) {
+		failed := s.report(before, now)
+		typo := n == 1 && now.absent != nil && now.missing == nil // no daemon is missing that might have it
+		switch {
+		case s.watch && errors.Is(failed, syscall.EPIPE):
 			return nil // the program that reads the tables has had enough
+		case failed != nil, typo, !s.watch, n == s.count:
+			return errors.Join(failed, now.absent, incomplete(now.missing))
 		}
-		if failed != nil || !s.watch || n == s.count {
-			return errors.Join(failed, incomplete(err))
-		}
-		s.tellMissing(err)
+		s.tell(now)
 		if !sleep(ctx, s.interval) {
 			return nil
 		}
 		if !s.noRates {
-			before = now
+			before = now.View
 		}
-		now, err = t.poll(ctx, s.topic, s.channel)
-		missing = nil // the topic was there, or may be on a daemon that did not respond
+		now = s.poll(ctx, t)
 	}
+}
+
+// polled is the result of a poll.
+type polled struct {
+	*admin.View
+	absent  error // the topic or channel was not found
+	missing error // of daemons that did not respond
+}
+
+func (s *stat) poll(ctx context.Context, t *target) polled {
+	v, err := t.poll(ctx, s.topic, s.channel)
+	return polled{v, notFound(v, s.topic, s.channel), err}
 }
 
 // sleep waits, and reports whether ctx has not ended meanwhile.
@@ -171,29 +179,27 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// tellMissing tells the user which daemons did not respond to a poll of --watch, unless it
-// has said the same of the poll before.
-func (s *stat) tellMissing(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
+// tell tells the user of --watch what a poll has not found, unless the poll before has not
+// found the same.
+func (s *stat) tell(p polled) {
+	var addrs []string
+	for _, e := range nodeErrors(errors.Join(p.absent, p.missing)) {
+		addrs = append(addrs, cmp.Or(e.Addr, e.Error))
 	}
-	switch text {
-	case s.missing:
-	case "":
-		s.notice("rdy: all daemons respond again")
+	switch {
+	case slices.Equal(addrs, s.told):
+	case len(addrs) == 0:
+		s.notice("rdy: all figures are there again")
 	default:
-		for _, one := range joined(err) {
-			s.notice("rdy: figures are missing: %v", one)
-		}
+		s.notice("rdy: %s", oneLine(errors.Join(p.absent, incomplete(p.missing))))
 	}
-	s.missing = text
+	s.told = addrs
 }
 
 // report prints what was polled. Nothing is printed as text if the topic was not found.
-func (s *stat) report(before, now *admin.View, err error) error {
-	r := newStatReport(before, now, err)
-	if !s.json && s.topic != "" && len(r.Topics) == 0 {
+func (s *stat) report(before *admin.View, now polled) error {
+	r := newStatReport(before, now.View, errors.Join(now.absent, now.missing))
+	if !s.json && now.absent != nil {
 		return nil
 	}
 	return s.print(r, func() []byte {

@@ -2,7 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -156,17 +156,39 @@ func TestStatBrokenPipe(t *testing.T) {
 	}
 }
 
-// A daemon that fails for some polls is told, and so is that it is back.
+// What is missing for some polls is told once, and so is that it is back.
 func TestStatTellsOnce(t *testing.T) {
 	var stderr output
 	s := &stat{app: &app{stderr: &stderr}}
-	failed := &admin.Error{Addr: "a:1", Op: "GET /stats", Err: fmt.Errorf("ref\x1bused")}
-	for _, err := range []error{nil, failed, failed, nil, nil} {
-		s.tellMissing(err)
+	failed := func(text string) error { return &admin.Error{Addr: "a:1", Op: "GET /stats", Err: errors.New(text)} }
+	absent := errors.New("topic t not found")
+	for _, p := range []polled{
+		{}, {missing: failed("ref\x1bused")}, {missing: failed("reset")}, {}, {}, {absent: absent}, {absent: absent, missing: failed("reset")},
+	} {
+		s.tell(p)
 	}
-	const want = "rdy: figures are missing: a:1: GET /stats: ref\\x1bused\nrdy: all daemons respond again\n"
+	const want = `rdy: figures are missing: a:1: GET /stats: ref\x1bused
+rdy: all figures are there again
+rdy: topic t not found
+rdy: topic t not found; figures are missing: a:1: GET /stats: reset
+`
 	if stderr.String() != want {
 		t.Errorf("got %q", stderr.String())
+	}
+}
+
+// A topic that is deleted meanwhile does not end --watch either.
+func TestStatWatchOfDeletedTopic(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, "orders", "billing")
+	p := start(t, append(c.httpFlags(), "stat", "orders", "--watch", "--interval", "100ms", "--json")...)
+	p.stdout.await(t, "\n")
+	post(t, c.nsqds[0].HTTPAddr, "/topic/delete?topic=orders", "")
+	p.stdout.await(t, `"errors":[{"error":"topic orders not found on nsqd `)
+	p.stderr.await(t, "rdy: topic orders not found on nsqd ")
+	p.interrupt(errInterrupted)
+	if code := p.wait(t); code != exitOK {
+		t.Errorf("exit code %d, stderr %q", code, p.stderr.String())
 	}
 }
 
