@@ -108,9 +108,21 @@ func number(v any) (float64, error) {
 // --template makes of it.
 func (a *app) render(v any) ([]byte, error) {
 	line, err := jsonLine(v)
-	if err != nil || a.jq == nil && a.template == nil {
+	if err != nil || !a.shapes() {
 		return visible(line, "\n"), err
 	}
+	out, err := a.shape(line)
+	if isTerminal(a.stdout) {
+		out = visible(out, "\t\n")
+	}
+	return out, err
+}
+
+// shapes reports whether --jq or --template is given.
+func (a *app) shapes() bool { return a.jq != nil || a.template != nil }
+
+// shape returns what --jq or --template makes of JSON, also if it fails in the end.
+func (a *app) shape(line []byte) ([]byte, error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber()
 	var data any
@@ -119,15 +131,12 @@ func (a *app) render(v any) ([]byte, error) {
 	}
 	var out bytes.Buffer
 	if a.jq != nil {
-		err = runJQ(&out, a.jq, data)
-	} else {
-		err = a.template.Execute(&out, withNumbers(data))
-		if err == nil && out.Len() > 0 && !bytes.HasSuffix(out.Bytes(), []byte("\n")) {
-			out.WriteByte('\n')
-		}
+		err := runJQ(&out, a.jq, data)
+		return out.Bytes(), err
 	}
-	if isTerminal(a.stdout) {
-		return visible(out.Bytes(), "\t\n"), err
+	err := a.template.Execute(&out, withNumbers(data))
+	if err == nil && out.Len() > 0 && !bytes.HasSuffix(out.Bytes(), []byte("\n")) {
+		out.WriteByte('\n')
 	}
 	return out.Bytes(), err
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -69,14 +68,17 @@ except tabs and newlines. Files and pipes get the bytes as they are, and so does
 terminal with --raw.
 
 With --json each line is an object with id, attempts, timestamp, nsqd and body, or
-body_base64 if the body is not valid UTF-8.
+body_base64 if the body is not valid UTF-8. A message of which --jq or --template make
+nothing is finished as well, but does not count for -n. The first message at which they
+fail goes back to nsqd and ends tail; jq's "fromjson?" does not fail.
 
 nsqd creates the topic if it does not exist.
 
-` + clientHelp,
+` + outputHelp + "\n\n" + clientHelp,
 		Example: `  rdy tail orders --nsqd 127.0.0.1:4150
   rdy tail orders --nsqd nsqd1:4150 --nsqd nsqd2:4150 -n 10 --json
   rdy tail orders --lookupd nsqlookupd:4161
+  rdy tail orders --lookupd nsqlookupd:4161 --jq '.body | fromjson? | .id'
   rdy tail orders --nsqd 127.0.0.1:4150 --channel audit | grep paid`,
 		Args: oneTopic,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -110,6 +112,7 @@ nsqd creates the topic if it does not exist.
 	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after this many messages; 0 means no limit")
 	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages that tail holds at a time (default 200; with --channel 1)")
 	f.BoolVar(&t.raw, "raw", false, "print control characters as they are, also on a terminal")
+	t.outputFlags(f)
 	t.client.add(f)
 	return cmd
 }
@@ -159,9 +162,9 @@ func (t *tail) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, n
 			_ = consumer.DisconnectFromNSQD(conn.Addr)
 		}
 	}
-	p := &printer{w: t.stdout, json: t.json, visible: isTerminal(t.stdout) && !t.raw, limit: t.count, end: end}
+	p := &printer{app: t.app, visible: isTerminal(t.stdout) && !t.raw, limit: t.count, end: end}
 	if r := readerOf(t.stdout); r != nil {
-		endWatch, err := r.watch(func() { end(&writeError{syscall.EPIPE}) })
+		endWatch, err := r.watch(func() { end(&printError{"standard output", syscall.EPIPE}) })
 		if err != nil {
 			return err
 		}
@@ -178,7 +181,7 @@ func (t *tail) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, n
 	}
 	cancel(nil)
 	<-consumer.StopChan
-	if failed, ok := errors.AsType[*writeError](context.Cause(ctx)); ok && !errors.Is(failed, syscall.EPIPE) {
+	if failed, ok := errors.AsType[*printError](context.Cause(ctx)); ok && !errors.Is(failed, syscall.EPIPE) {
 		return failed
 	}
 	return err // EPIPE is not a failure: the program that reads the lines has had enough
@@ -252,12 +255,11 @@ func (t *tail) reportDiscovery(nsqds []nsq.ConnectionSnapshot, failures map[stri
 // printer is the handler of tail. It finishes a message after its line was written
 // and taken, and requeues it otherwise.
 type printer struct {
-	w       io.Writer
-	json    bool
+	*app
 	visible bool        // control characters are written as escapes
 	limit   int         // maximum messages; 0 means no limit
 	taken   func() bool // waits until the reader has the line, and reports whether it has; nil if that does not matter
-	end     func(error) // called once, after the last line; the error is nil or a *writeError
+	end     func(error) // called once, after the last line; the error is nil or a *printError
 
 	printed int
 	ended   bool // end was called
@@ -270,16 +272,19 @@ func (p *printer) HandleMessage(m *nsq.Message) error {
 		return nil
 	}
 	line, err := p.line(m)
-	if err == nil {
-		_, err = p.w.Write(line)
+	if err != nil {
+		p.fail(m, &printError{"message " + string(m.ID[:]), err})
+		return nil
 	}
+	if len(line) == 0 {
+		return nil // --jq or --template has dropped the message
+	}
+	_, err = p.stdout.Write(line)
 	if err == nil && p.taken != nil && !p.taken() {
 		err = syscall.EPIPE
 	}
 	if err != nil {
-		p.ended = true
-		p.end(&writeError{err})
-		m.RequeueWithoutBackoff(0)
+		p.fail(m, &printError{"standard output", err})
 		return nil
 	}
 	if p.printed++; p.printed == p.limit {
@@ -289,11 +294,21 @@ func (p *printer) HandleMessage(m *nsq.Message) error {
 	return nil
 }
 
-// writeError reports that a line could not be printed.
-type writeError struct{ err error }
+// fail ends tail, and gives the message back that could not be printed.
+func (p *printer) fail(m *nsq.Message, err error) {
+	p.ended = true
+	p.end(err)
+	m.RequeueWithoutBackoff(0)
+}
 
-func (e *writeError) Error() string { return "standard output: " + e.err.Error() }
-func (e *writeError) Unwrap() error { return e.err }
+// printError reports that a message could not be printed.
+type printError struct {
+	what string // failed: standard output, or a message
+	err  error
+}
+
+func (e *printError) Error() string { return e.what + ": " + e.err.Error() }
+func (e *printError) Unwrap() error { return e.err }
 
 // tailLine is a message as "rdy tail --json" prints it.
 type tailLine struct {
@@ -323,8 +338,13 @@ func (p *printer) line(m *nsq.Message) ([]byte, error) {
 		l.BodyBase64 = m.Body
 	}
 	line, err := jsonLine(l)
+	keep := "\n"
+	if err == nil && p.shapes() {
+		line, err = p.shape(line)
+		keep = "\t\n"
+	}
 	if p.visible {
-		line = visible(line, "\n")
+		line = visible(line, keep)
 	}
 	return line, err
 }

@@ -340,3 +340,30 @@ func TestTailLookupdRecovers(t *testing.T) {
 		t.Errorf("stderr %q", p.stderr.String())
 	}
 }
+
+// --jq shapes each message. What it drops is finished, and does not count for -n.
+func TestTailShaped(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, "shaped", "ch", `{"id":1}`, "no JSON", `{"id":"two\u001b"}`, `{"id":3}`)
+	args := append(c.flags(), "tail", "shaped", "--channel", "ch", "--jq", ".body | fromjson? | .id", "-n", "2")
+	code, stdout, stderr := execute(t, args...)
+	if code != exitOK || stdout != "1\ntwo\x1b\n" || stderr != takesFrom("ch", 1) {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	if got, want := c.stats(t, "shaped"), (channelStats{Depth: 1, Messages: 4}); got != want {
+		t.Errorf("nsqd has %+v, want %+v", got, want)
+	}
+}
+
+// A message at which --jq fails ends tail, and goes back to nsqd.
+func TestTailCannotShape(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, "unshaped", "ch", "no JSON")
+	code, stdout, stderr := execute(t, append(c.flags(), "tail", "unshaped", "--channel", "ch", "--jq", ".body | fromjson")...)
+	if code != exitFailure || stdout != "" || !strings.Contains(stderr, "rdy: message ") || !strings.Contains(stderr, "fromjson") {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	if got, want := c.stats(t, "unshaped"), (channelStats{Depth: 1, Messages: 1}); got != want {
+		t.Errorf("nsqd has %+v, want %+v", got, want)
+	}
+}

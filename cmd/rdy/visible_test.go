@@ -58,8 +58,8 @@ func TestTailShowsControlCharacters(t *testing.T) {
 		printer printer
 		want    string
 	}{
-		{printer{}, "\x1b[31mred\n\u009b\t\xff\n"},
-		{printer{visible: true}, "\\x1b[31mred\n\\u009b\t\\xff\n"},
+		{printer{app: &app{}}, "\x1b[31mred\n\u009b\t\xff\n"},
+		{printer{app: &app{}, visible: true}, "\\x1b[31mred\n\\u009b\t\\xff\n"},
 	} {
 		line, err := tc.printer.line(m)
 		if err != nil || string(line) != tc.want {
@@ -67,9 +67,15 @@ func TestTailShowsControlCharacters(t *testing.T) {
 		}
 	}
 	m.Body = []byte("\x1b\u009b\x7f\n")
-	p := printer{json: true, visible: true}
+	p := printer{app: &app{json: true}, visible: true}
 	line, err := p.line(m)
 	if err != nil || !strings.Contains(string(line), `"body":"\u001b\u009b\u007f\n"`) {
+		t.Errorf("got %q, error %v", line, err)
+	}
+	if err := newTail(p.app).ParseFlags([]string{"--jq", ".body"}); err != nil {
+		t.Fatal(err)
+	}
+	if line, err = p.line(m); err != nil || string(line) != "\\x1b\\u009b\\u007f\n\n" {
 		t.Errorf("got %q, error %v", line, err)
 	}
 }
