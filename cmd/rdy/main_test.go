@@ -30,6 +30,11 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	for _, name := range []string{lookupdEnv, nsqdHTTPEnv} { // no test may touch a cluster of the developer's
+		if err := os.Unsetenv(name); err != nil {
+			panic(err)
+		}
+	}
 	goleak.VerifyTestMain(m)
 }
 
