@@ -156,6 +156,21 @@ func TestActionOnWrongServer(t *testing.T) {
 	}
 }
 
+// An action that is redirected has failed, whatever a GET of the new address gives.
+func TestActionIsNotRedirected(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			http.Redirect(w, r, "/", http.StatusFound)
+		}
+	}))
+	defer s.Close()
+	code, stdout, stderr := execute(t, "topic", "pause", "t", "--json", "--nsqd-http", s.URL)
+	r := decode[actionResult](t, stdout)
+	if code != exitFailure || len(r.Results) != 1 || r.Results[0].Result != resultFailed || len(r.Errors) != 1 || !strings.Contains(stderr, "HTTP status 302") {
+		t.Errorf("exit code %d, stdout %s, stderr %q", code, stdout, stderr)
+	}
+}
+
 func TestLosses(t *testing.T) {
 	counts := admin.ChannelCounts{Depth: 1, InFlight: 2, Deferred: 3, Clients: 4}
 	v := &admin.View{

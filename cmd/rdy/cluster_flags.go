@@ -64,11 +64,15 @@ func (c *clusterFlags) target(cmd *cobra.Command) (*target, error) {
 	return &target{
 		Cluster: &admin.Cluster{
 			Lookupds: c.lookupds, NSQDs: c.nsqds,
-			Client: &http.Client{Transport: transport, Timeout: c.timeout},
+			Client: &http.Client{Transport: transport, Timeout: c.timeout, CheckRedirect: noRedirect},
 		},
 		close: transport.CloseIdleConnections,
 	}, nil
 }
+
+// noRedirect makes a redirect an error. No daemon sends one, and what follows a redirected
+// POST may be a GET: nothing is changed, but the response may look like a success.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // target is the cluster that a command looks at or changes.
 type target struct {
