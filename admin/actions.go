@@ -4,20 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // The methods below change topics and channels. Each sends its requests to all daemons that it
 // concerns, several at a time, and returns when all have responded. The error joins an [*Error]
 // for each request that failed; the other daemons have done what was asked. A daemon that does
 // not have the topic or channel is no error, unless none has it: then the error wraps
-// [ErrNotFound].
-//
-// nsqd and nsqlookupd check names, as IsValidTopicName of package nsq does.
+// [ErrNotFound]. An invalid name is an error before any request is sent.
 
 // CreateTopic makes a topic known to the nsqlookupds, and creates it on the nsqds that the
 // Cluster names itself. An nsqd that only an nsqlookupd lists creates the topic with the first
 // message that is published to it.
 func (c *Cluster) CreateTopic(ctx context.Context, topic string) error {
+	if err := checkNames("/topic/create", topic, ""); err != nil {
+		return err
+	}
 	lookupds := c.postAll(ctx, c.Lookupds, "/topic/create", topic, "")
 	return errors.Join(lookupds.err(), c.postAll(ctx, c.NSQDs, "/topic/create", topic, "").err())
 }
@@ -25,6 +27,9 @@ func (c *Cluster) CreateTopic(ctx context.Context, topic string) error {
 // CreateChannel makes a channel known to the nsqlookupds, and creates it on every nsqd that has
 // the topic. It gets a copy of each message that is published from then on.
 func (c *Cluster) CreateChannel(ctx context.Context, topic, channel string) error {
+	if err := checkNames("/channel/create", topic, channel); err != nil {
+		return err
+	}
 	lookupds := c.postAll(ctx, c.Lookupds, "/channel/create", topic, channel)
 	nsqds := c.onNSQDs(ctx, "/channel/create", topic, channel)
 	if len(c.Lookupds) > 0 && errors.Is(nsqds, errNowhere) {
@@ -50,6 +55,9 @@ func (c *Cluster) DeleteChannel(ctx context.Context, topic, channel string) erro
 
 // delete deletes a topic or channel.
 func (c *Cluster) delete(ctx context.Context, path, topic, channel string) error {
+	if err := checkNames(path, topic, channel); err != nil {
+		return err
+	}
 	nsqds, unlisted := c.nsqds(ctx) // before nsqlookupds forget which nsqds have it
 	if unlisted != nil {
 		return fmt.Errorf("nothing deleted: %w", unlisted)
@@ -101,6 +109,9 @@ func (c *Cluster) UnpauseChannel(ctx context.Context, topic, channel string) err
 //
 // A program that still publishes the topic to this nsqd creates it anew as well: stop it first.
 func (c *Cluster) Tombstone(ctx context.Context, topic, nsqd string) error {
+	if err := checkName("topic", topic); err != nil {
+		return err
+	}
 	results := outcome{addrs: c.Lookupds, errs: make([]error, len(c.Lookupds))}
 	c.each(len(c.Lookupds), func(i int) {
 		results.errs[i] = c.post(ctx, c.Lookupds[i], "/topic/tombstone", query("topic", topic, "node", nsqd))
@@ -113,12 +124,41 @@ func (c *Cluster) Tombstone(ctx context.Context, topic, nsqd string) error {
 
 // onNSQDs sends a request about a topic or channel to every nsqd.
 func (c *Cluster) onNSQDs(ctx context.Context, path, topic, channel string) error {
+	if err := checkNames(path, topic, channel); err != nil {
+		return err
+	}
 	nsqds, unlisted := c.nsqds(ctx)
 	done := c.postAll(ctx, nsqds, path, topic, channel)
 	if unlisted != nil {
 		return errors.Join(unlisted, done.failures())
 	}
 	return done.err()
+}
+
+// checkNames returns an error if nsqd would refuse the topic, or the channel of a path that
+// needs one. It is not left to the daemons, because nsqlookupd does not check the topic of
+// /topic/delete and /topic/tombstone: to it, the topic "*" means all topics.
+func checkNames(path, topic, channel string) error {
+	if err := checkName("topic", topic); err != nil {
+		return err
+	}
+	if strings.HasPrefix(path, "/channel/") {
+		return checkName("channel", channel)
+	}
+	return nil
+}
+
+func checkName(kind, name string) error {
+	const maxName = 64
+	base := strings.TrimSuffix(name, "#ephemeral")
+	if base == "" || len(name) > maxName || strings.ContainsFunc(base, notInName) {
+		return fmt.Errorf("invalid %s name %q: want letters, digits, '.', '_' and '-', perhaps with #ephemeral at the end, together at most %d", kind, name, maxName)
+	}
+	return nil
+}
+
+func notInName(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
 }
 
 // outcome is the results of one request to several daemons.

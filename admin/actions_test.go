@@ -154,3 +154,47 @@ func TestConfig(t *testing.T) {
 		t.Errorf("asked %q", asked)
 	}
 }
+
+// nsqlookupd takes the topic "*" for all topics: it would forget each of them. So names are
+// checked before the first request.
+func TestActionsCheckNames(t *testing.T) {
+	s := newScene(t)
+	s.lookupd("a")
+	s.nsqd("a:4151", 1)
+	c := s.cluster([]string{"l:1"}, []string{"a:4151"})
+	refused := func(err error, kind, name string) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "invalid "+kind+" name") {
+			t.Errorf("%s %q: error %v", kind, name, err)
+		}
+		if asked := s.asked(); len(asked) > 0 {
+			t.Errorf("%s %q: asked %q", kind, name, asked)
+		}
+	}
+	ctx := t.Context()
+	for _, name := range []string{"", "*", "a b", "é", "#ephemeral", "a#ephemeral#ephemeral", "a#other", strings.Repeat("x", 65)} {
+		for _, do := range []func(topic string) error{
+			func(topic string) error { return c.CreateTopic(ctx, topic) },
+			func(topic string) error { return c.DeleteTopic(ctx, topic) },
+			func(topic string) error { return c.EmptyTopic(ctx, topic) },
+			func(topic string) error { return c.PauseTopic(ctx, topic) },
+			func(topic string) error { return c.UnpauseTopic(ctx, topic) },
+			func(topic string) error { return c.Tombstone(ctx, topic, "a:4151") },
+			func(topic string) error { return c.DeleteChannel(ctx, topic, "c") },
+		} {
+			refused(do(name), "topic", name)
+		}
+		for _, do := range []func(channel string) error{
+			func(channel string) error { return c.CreateChannel(ctx, "t", channel) },
+			func(channel string) error { return c.DeleteChannel(ctx, "t", channel) },
+			func(channel string) error { return c.EmptyChannel(ctx, "t", channel) },
+			func(channel string) error { return c.PauseChannel(ctx, "t", channel) },
+			func(channel string) error { return c.UnpauseChannel(ctx, "t", channel) },
+		} {
+			refused(do(name), "channel", name)
+		}
+	}
+	if err := c.PauseChannel(ctx, "Orders.v2_-#ephemeral", strings.Repeat("x", 54)+"#ephemeral"); err != nil {
+		t.Error(err)
+	}
+}

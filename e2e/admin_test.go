@@ -67,6 +67,10 @@ func TestAdminActions(t *testing.T) {
 	if err := c.EmptyChannel(ctx, topic, "c"); !errors.Is(err, admin.ErrNotFound) {
 		t.Errorf("error %v", err)
 	}
+	// nsqlookupd would take the topic "*" for all topics.
+	if err := c.DeleteTopic(ctx, "*"); err == nil || !la.Lists(topic, a.TCPAddr()) || !la.Lists(topic, b.TCPAddr()) {
+		t.Errorf("error %v", err)
+	}
 	// nsqlookupds list nsqd b by its broadcast address.
 	if v := do(c.Tombstone(ctx, topic, b.HTTPAddr())); len(v.Topic(topic).NSQDs) != 1 || v.Topic(topic).NSQDs[0].NSQD != a.HTTPAddr() {
 		t.Errorf("%+v", v.Topic(topic))
