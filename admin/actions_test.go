@@ -23,23 +23,23 @@ func TestActionsAsk(t *testing.T) {
 		"create topic": {func(c *Cluster, ctx context.Context) error { return c.CreateTopic(ctx, "t") },
 			[]string{"l:1 POST /topic/create?topic=t", "a:4151 POST /topic/create?topic=t"}},
 		"create channel": {func(c *Cluster, ctx context.Context) error { return c.CreateChannel(ctx, "t", "c") },
-			[]string{"l:1 POST /channel/create?channel=c&topic=t", "l:1 GET /nodes", "a:4151 POST /channel/create?channel=c&topic=t", "b:4151 POST /channel/create?channel=c&topic=t"}},
+			[]string{"l:1 POST /channel/create?channel=c&topic=t", "l:1 GET /nodes", "a:4151 GET /info", "a:4151 POST /channel/create?channel=c&topic=t", "b:4151 POST /channel/create?channel=c&topic=t"}},
 		"delete topic": {func(c *Cluster, ctx context.Context) error { return c.DeleteTopic(ctx, "t") },
-			[]string{"l:1 GET /nodes", "l:1 POST /topic/delete?topic=t", "a:4151 POST /topic/delete?topic=t", "b:4151 POST /topic/delete?topic=t"}},
+			[]string{"l:1 GET /nodes", "a:4151 GET /info", "l:1 POST /topic/delete?topic=t", "a:4151 POST /topic/delete?topic=t", "b:4151 POST /topic/delete?topic=t"}},
 		"delete channel": {func(c *Cluster, ctx context.Context) error { return c.DeleteChannel(ctx, "t", "c#ephemeral") },
-			[]string{"l:1 GET /nodes", "l:1 POST /channel/delete?channel=c%23ephemeral&topic=t", "a:4151 POST /channel/delete?channel=c%23ephemeral&topic=t", "b:4151 POST /channel/delete?channel=c%23ephemeral&topic=t"}},
+			[]string{"l:1 GET /nodes", "a:4151 GET /info", "l:1 POST /channel/delete?channel=c%23ephemeral&topic=t", "a:4151 POST /channel/delete?channel=c%23ephemeral&topic=t", "b:4151 POST /channel/delete?channel=c%23ephemeral&topic=t"}},
 		"empty topic": {func(c *Cluster, ctx context.Context) error { return c.EmptyTopic(ctx, "t") },
-			[]string{"l:1 GET /nodes", "a:4151 POST /topic/empty?topic=t", "b:4151 POST /topic/empty?topic=t"}},
+			[]string{"l:1 GET /nodes", "a:4151 GET /info", "a:4151 POST /topic/empty?topic=t", "b:4151 POST /topic/empty?topic=t"}},
 		"empty channel": {func(c *Cluster, ctx context.Context) error { return c.EmptyChannel(ctx, "t", "c") },
-			[]string{"l:1 GET /nodes", "a:4151 POST /channel/empty?channel=c&topic=t", "b:4151 POST /channel/empty?channel=c&topic=t"}},
+			[]string{"l:1 GET /nodes", "a:4151 GET /info", "a:4151 POST /channel/empty?channel=c&topic=t", "b:4151 POST /channel/empty?channel=c&topic=t"}},
 		"pause topic": {func(c *Cluster, ctx context.Context) error { return c.PauseTopic(ctx, "t") },
-			[]string{"l:1 GET /nodes", "a:4151 POST /topic/pause?topic=t", "b:4151 POST /topic/pause?topic=t"}},
+			[]string{"l:1 GET /nodes", "a:4151 GET /info", "a:4151 POST /topic/pause?topic=t", "b:4151 POST /topic/pause?topic=t"}},
 		"unpause topic": {func(c *Cluster, ctx context.Context) error { return c.UnpauseTopic(ctx, "t") },
-			[]string{"l:1 GET /nodes", "a:4151 POST /topic/unpause?topic=t", "b:4151 POST /topic/unpause?topic=t"}},
+			[]string{"l:1 GET /nodes", "a:4151 GET /info", "a:4151 POST /topic/unpause?topic=t", "b:4151 POST /topic/unpause?topic=t"}},
 		"pause channel": {func(c *Cluster, ctx context.Context) error { return c.PauseChannel(ctx, "t", "c") },
-			[]string{"l:1 GET /nodes", "a:4151 POST /channel/pause?channel=c&topic=t", "b:4151 POST /channel/pause?channel=c&topic=t"}},
+			[]string{"l:1 GET /nodes", "a:4151 GET /info", "a:4151 POST /channel/pause?channel=c&topic=t", "b:4151 POST /channel/pause?channel=c&topic=t"}},
 		"unpause channel": {func(c *Cluster, ctx context.Context) error { return c.UnpauseChannel(ctx, "t", "c") },
-			[]string{"l:1 GET /nodes", "a:4151 POST /channel/unpause?channel=c&topic=t", "b:4151 POST /channel/unpause?channel=c&topic=t"}},
+			[]string{"l:1 GET /nodes", "a:4151 GET /info", "a:4151 POST /channel/unpause?channel=c&topic=t", "b:4151 POST /channel/unpause?channel=c&topic=t"}},
 		"tombstone": {func(c *Cluster, ctx context.Context) error { return c.Tombstone(ctx, "t", "b:4151") },
 			[]string{"l:1 POST /topic/tombstone?node=b%3A4151&topic=t", "b:4151 POST /topic/delete?topic=t"}},
 	} {
@@ -103,7 +103,7 @@ func TestDeleteStopsAtNSQLookupd(t *testing.T) {
 			}
 		}
 		for _, r := range s.asked() {
-			if strings.HasPrefix(r, "a:4151") {
+			if strings.HasPrefix(r, "a:4151 POST") {
 				t.Errorf("asked %q", r)
 			}
 		}
@@ -136,14 +136,14 @@ func TestActionsWithoutNSQLookupd(t *testing.T) {
 func TestConfig(t *testing.T) {
 	s := newScene(t)
 	s.nsqd("a:4151", 1).responses["/config/max_rdy_count"] = "2500"
-	s.daemon("a:4151").responses["/config/log_level"] = `"debug"`
+	s.daemon("a:4151").responses["/config/log_level"] = "1"
 	s.daemon("a:4151").status["/config/what?"] = http.StatusBadRequest
 	s.daemon("a:4151").responses["/config/what?"] = `{"message":"INVALID_OPTION"}`
 	c := s.cluster(nil, nil)
 	if got, err := c.Config(t.Context(), "a:4151", "max_rdy_count"); got != "2500" || err != nil {
 		t.Errorf("%s, error %v", got, err)
 	}
-	if got, err := c.SetConfig(t.Context(), "a:4151", "log_level", "debug"); got != `"debug"` || err != nil {
+	if got, err := c.SetConfig(t.Context(), "a:4151", "log_level", "debug"); got != "1" || err != nil {
 		t.Errorf("%s, error %v", got, err)
 	}
 	_, err := c.Config(t.Context(), "a:4151", "what?")
@@ -196,5 +196,22 @@ func TestActionsCheckNames(t *testing.T) {
 	}
 	if err := c.PauseChannel(ctx, "Orders.v2_-#ephemeral", strings.Repeat("x", 54)+"#ephemeral"); err != nil {
 		t.Error(err)
+	}
+}
+
+// An nsqd that the Cluster names is not asked again by the address that an nsqlookupd lists: that
+// may be out of reach from here, or accept HTTPS only.
+func TestActionsAskNSQDOnce(t *testing.T) {
+	s := newScene(t)
+	s.lookupd("a", "b")
+	s.nsqd("localhost:4151", 1).says("a", 1)
+	s.nsqd("b:4151", 1)
+	if err := s.cluster([]string{"l:1"}, []string{"localhost:4151"}).EmptyTopic(t.Context(), "t"); err != nil {
+		t.Error(err)
+	}
+	posts := slices.DeleteFunc(s.asked(), func(r string) bool { return !strings.Contains(r, " POST ") })
+	slices.Sort(posts)
+	if want := []string{"b:4151 POST /topic/empty?topic=t", "localhost:4151 POST /topic/empty?topic=t"}; !slices.Equal(posts, want) {
+		t.Errorf("asked %q, want %q", posts, want)
 	}
 }

@@ -3,77 +3,122 @@ package admin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// Poll reads what all daemons count, without their clients: one request to each nsqlookupd and
-// each nsqd.
+// Poll reads the counts of all daemons, without the clients. It sends one request to each
+// nsqlookupd and each nsqd, and a second one to an nsqd that is new or has restarted.
 //
-// The error joins an [*Error] for each daemon that has not responded, or wraps the cause of
-// ctx. The View is never nil: it has what the other daemons say.
+// The error joins an [*Error] for each daemon that has not responded. After the end of ctx, they
+// wrap its cause. The View is never nil: it has the figures of the other daemons.
 func (c *Cluster) Poll(ctx context.Context) (*View, error) { return c.poll(ctx, scope{}) }
 
 // PollClients is Poll for one topic, or for one channel, with the clients. An empty channel
-// stands for all channels of the topic, an empty topic for all topics. Clients are what makes
-// nsqd's response large: 500 add 200 KB.
+// stands for all channels of the topic, and an empty topic for all topics. With a channel, the
+// figures of the topic are those of the nsqds that have the channel. Clients make nsqd's response
+// large: 500 of them add 200 KB.
 func (c *Cluster) PollClients(ctx context.Context, topic, channel string) (*View, error) {
 	return c.poll(ctx, scope{topic: topic, channel: channel, clients: true})
 }
 
 func (c *Cluster) poll(ctx context.Context, s scope) (*View, error) {
-	v := &View{At: time.Now()}
-	var errs []error
-	v.Lookupds, errs = c.lookupds(ctx)
-	addrs := c.addrs(v.Lookupds)
-	read, failed := askAll(c, addrs, func(addr string) (nsqdStats, error) { return c.nsqdStats(ctx, addr, s) })
-	errs = append(errs, failed...)
-	seen := make(map[identity]bool, len(addrs))
+	v := &View{At: time.Now(), NSQDs: []NSQD{}, scope: s}
+	lookupds, errs, readings := c.read(ctx, s)
+	v.Lookupds = lookupds
+	listed := registryOf(lookupds)
 	merge := newMerge()
-	for i, addr := range addrs {
-		n := NSQD{Addr: addr, Lookupds: listing(v.Lookupds, addr, read[i].info)}
-		if failed[i] != nil {
-			n.Error = failed[i].Error()
+	at := make(map[identity]int)       // where an nsqd is in v.NSQDs
+	advertised := make(map[string]int) // the same, by the address that its /info names
+	for _, addr := range c.addrs(listed) {
+		r := readings[addr]
+		if r.err != nil {
+			if i, ok := advertised[addr]; ok {
+				v.NSQDs[i].list(listed[addr]) // it has responded at another address
+				continue
+			}
+			errs = append(errs, r.err)
+			n := NSQD{Addr: shown(addr), Error: r.err.Error()}
+			n.list(listed[addr])
 			v.NSQDs = append(v.NSQDs, n)
 			continue
 		}
-		if id := read[i].info.identity(); seen[id] {
-			continue // the same nsqd by another address
-		} else {
-			seen[id] = true
+		id := r.info.identity()
+		if i, ok := at[id]; ok {
+			v.NSQDs[i].list(listed[addr]) // it has two addresses
+			continue
 		}
-		n.fill(read[i])
+		at[id], advertised[r.info.httpAddr()] = len(v.NSQDs), len(v.NSQDs)
+		n := newNSQD(shown(addr), &r.nsqdStats)
+		n.list(listed.of(addr, r.info))
 		v.NSQDs = append(v.NSQDs, n)
-		merge.add(addr, read[i].stats)
+		merge.add(n.Addr, r.stats)
 	}
 	v.Topics = merge.topics()
-	return v, join(errs)
+	return v, errors.Join(errs...)
 }
 
-// lookupds reads what nsqlookupds list.
-func (c *Cluster) lookupds(ctx context.Context) ([]Lookupd, []error) {
-	lookupds, errs := askAll(c, c.Lookupds, func(addr string) (Lookupd, error) {
-		var said nodes
-		err := c.get(ctx, addr, "/nodes", nil, &said)
-		return Lookupd{Addr: addr, Registered: said.registrations()}, err
-	})
-	for i, err := range errs {
-		if err != nil {
-			lookupds[i] = Lookupd{Addr: c.Lookupds[i], Registered: []Registration{}, Error: err.Error()}
+// reading is what was read of an nsqd, or why nothing was.
+type reading struct {
+	nsqdStats
+	err error
+}
+
+// read asks the nsqlookupds, and each nsqd as soon as its address is known. An nsqlookupd that
+// hangs does not hold up nsqds that the Cluster or another nsqlookupd names.
+func (c *Cluster) read(ctx context.Context, s scope) ([]Lookupd, []error, map[string]*reading) {
+	lookupds, errs := make([]Lookupd, len(c.Lookupds)), make([]error, len(c.Lookupds))
+	work := c.work()
+	var mu sync.Mutex // guards readings
+	readings := make(map[string]*reading)
+	ask := func(addr string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if readings[addr] == nil {
+			r := new(reading)
+			readings[addr] = r
+			work.add(func() { r.nsqdStats, r.err = c.nsqdStats(ctx, addr, s) })
 		}
 	}
-	return lookupds, errs
+	for i, addr := range c.Lookupds {
+		work.add(func() {
+			lookupds[i], errs[i] = c.lookupd(ctx, addr)
+			for _, r := range lookupds[i].Registered {
+				ask(r.HTTPAddr())
+			}
+		})
+	}
+	for _, addr := range c.NSQDs {
+		ask(addr)
+	}
+	work.wait()
+	return lookupds, errs, readings
 }
 
-// nsqdStats is what an nsqd counts, and what it is.
+// lookupd reads what an nsqlookupd lists.
+func (c *Cluster) lookupd(ctx context.Context, addr string) (Lookupd, error) {
+	l := Lookupd{Addr: shown(addr)}
+	var said nodes
+	_, err := c.get(ctx, addr, "/nodes", nil, &said)
+	if err != nil {
+		l.Error = err.Error()
+		said.Producers = nil // they may be incomplete
+	}
+	l.Registered = said.registrations()
+	return l, err
+}
+
+// nsqdStats is what an nsqd counts, and what it says of itself.
 type nsqdStats struct {
 	*stats
+	at   time.Time // when it responded
 	info info
 }
 
-// identity tells nsqds apart, whatever address they are asked at.
+// identity tells nsqds apart, at whichever address they are asked.
 type identity struct {
 	hostname, broadcast string
 	tcpPort, httpPort   int
@@ -84,7 +129,7 @@ func (i info) identity() identity {
 	return identity{i.Hostname, i.BroadcastAddress, i.TCPPort, i.HTTPPort, i.StartTime}
 }
 
-// knownNSQDs keeps what nsqds have said in response to /info, by address, until they restart.
+// knownNSQDs keeps the responses of nsqds to /info, by address, until the nsqds restart.
 type knownNSQDs struct {
 	mu     sync.Mutex // guards byAddr
 	byAddr map[string]info
@@ -97,57 +142,60 @@ func (k *knownNSQDs) get(addr string, started int64) (info, bool) {
 	return known, ok && known.StartTime == started
 }
 
-// put keeps what an nsqd has said. Only addresses that were asked are kept, but pods come and
-// go: beyond maxKnown all are forgotten, and asked for once more.
+// put keeps a response. Pods come and go, each with a new address. So when there are maxNSQDs
+// responses, all are dropped, and the nsqds are asked once more.
 func (k *knownNSQDs) put(addr string, said info) {
-	const maxKnown = 10_000
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.byAddr == nil || len(k.byAddr) >= maxKnown {
+	if k.byAddr == nil || len(k.byAddr) >= maxNSQDs {
 		k.byAddr = make(map[string]info)
 	}
 	k.byAddr[addr] = said
 }
 
-// nsqdStats reads an nsqd's statistics and, once for each of its lives, what it is.
+// nsqdStats reads an nsqd's statistics and, if it has restarted or is new, its /info.
 func (c *Cluster) nsqdStats(ctx context.Context, addr string, s scope) (nsqdStats, error) {
-	read, err := c.stats(ctx, addr, s)
+	read, at, err := c.stats(ctx, addr, s)
 	if err != nil {
 		return nsqdStats{}, err
 	}
 	said, ok := c.known.get(addr, read.StartTime)
 	if !ok {
-		if err := c.get(ctx, addr, "/info", nil, &said); err != nil {
+		if said, err = c.info(ctx, addr); err != nil {
 			return nsqdStats{}, err
 		}
 		c.known.put(addr, said)
 	}
-	return nsqdStats{read, said}, nil
+	return nsqdStats{read, at, said}, nil
 }
 
-// fill sets what an nsqd that has responded says of itself.
-func (n *NSQD) fill(read nsqdStats) {
-	n.Hostname, n.Broadcast = read.info.Hostname, read.info.BroadcastAddress
-	n.TCPPort, n.HTTPPort = read.info.TCPPort, read.info.HTTPPort
-	n.Version, n.Health = read.Version, read.Health
-	n.Started = time.Unix(read.stats.StartTime, 0).UTC()
-	for i := range read.Producers {
-		n.Publishers = append(n.Publishers, read.Producers[i].publisher(n.Addr))
+// newNSQD returns what an nsqd says of itself.
+func newNSQD(addr string, read *nsqdStats) NSQD {
+	n := NSQD{
+		Addr: addr, Hostname: read.info.Hostname, Broadcast: read.info.BroadcastAddress,
+		TCPPort: read.info.TCPPort, HTTPPort: read.info.HTTPPort,
+		Version: read.Version, Health: read.Health, Started: unix(read.StartTime), At: read.at,
 	}
+	for i := range read.Producers {
+		n.Publishers = append(n.Publishers, read.Producers[i].publisher(addr))
+	}
+	return n
 }
 
-// listing returns the nsqlookupds that list an nsqd.
-func listing(lookupds []Lookupd, addr string, said info) []string {
-	names := []string{}
-	for _, l := range lookupds {
-		if slices.ContainsFunc(l.Registered, func(r Registration) bool {
-			return r.HTTPAddr() == addr || said.TCPPort > 0 && r.Broadcast == said.BroadcastAddress &&
-				r.TCPPort == said.TCPPort && r.HTTPPort == said.HTTPPort
-		}) {
-			names = append(names, l.Addr)
+// list notes which nsqlookupds list n, and the ports that they name: nsqd's /info does not know
+// --broadcast-tcp-port and --broadcast-http-port.
+func (n *NSQD) list(listings []listing) {
+	if n.Lookupds == nil {
+		n.Lookupds = []string{}
+	}
+	for _, l := range listings {
+		if !slices.Contains(n.Lookupds, l.lookupd) {
+			n.Lookupds = append(n.Lookupds, l.lookupd)
+		}
+		if n.Error == "" && l.TCPPort > 0 && l.HTTPPort > 0 {
+			n.TCPPort, n.HTTPPort = l.TCPPort, l.HTTPPort
 		}
 	}
-	return names
 }
 
 // merge sums the topics and channels of nsqds.

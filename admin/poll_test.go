@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -175,6 +176,103 @@ func TestPollAsks(t *testing.T) {
 	}
 }
 
+// An nsqd that the Cluster names is not missing if the address that it broadcasts is out of reach,
+// or accepts HTTPS only.
+func TestPollKnowsUnreachableAddress(t *testing.T) {
+	s := newScene(t)
+	s.lookupd("a", "b")
+	s.nsqd("localhost:4151", 1, topicStats{Name: "t", Depth: 1}).says("a", 1)
+	s.nsqd("b:4152", 1, topicStats{Name: "t", Depth: 2}).says("b", 1)
+	b := s.daemon("b:4151")
+	b.status["/stats"], b.responses["/stats"] = http.StatusForbidden, `{"message":"TLS_REQUIRED"}`
+	v := s.poll(s.cluster([]string{"l:1"}, []string{"localhost:4151", "https://b:4152"}))
+	if v.Partial() || len(v.NSQDs) != 2 || v.Topics[0].Depth != 3 || !slices.Equal(v.NSQDs[0].Lookupds, []string{"l:1"}) {
+		t.Errorf("%+v", v)
+	}
+}
+
+// nsqlookupd lists the ports of --broadcast-tcp-port and --broadcast-http-port, /info those that
+// nsqd listens on.
+func TestPollKnowsBroadcastPorts(t *testing.T) {
+	s := newScene(t)
+	s.daemon("l:1").responses["/nodes"] = `{"producers":[{"broadcast_address":"a","tcp_port":31000,"http_port":31001}]}`
+	s.nsqd("localhost:4151", 1, topicStats{Name: "t", Depth: 1}).says("a", 1)
+	s.daemons["a:31001"] = s.daemons["localhost:4151"]
+	for _, named := range [][]string{nil, {"localhost:4151"}} {
+		v := s.poll(s.cluster([]string{"l:1"}, named))
+		if len(v.NSQDs) != 1 || v.Topics[0].Depth != 1 || v.NSQDs[0].TCPAddr() != "a:31000" || v.NSQDs[0].HTTPPort != 31001 || !slices.Equal(v.NSQDs[0].Lookupds, []string{"l:1"}) {
+			t.Errorf("%q: %+v", named, v)
+		}
+	}
+}
+
+// An IPv6 address may be broadcast with brackets or without.
+func TestPollKnowsIPv6(t *testing.T) {
+	for _, broadcast := range []string{"::1", "[::1]"} {
+		s := newScene(t)
+		s.lookupd(broadcast)
+		s.nsqd("[::1]:4151", 1, topicStats{Name: "t"}).says(broadcast, 1)
+		v := s.poll(s.cluster([]string{"l:1"}, nil))
+		if n := v.NSQDs[0]; n.Addr != "[::1]:4151" || n.TCPAddr() != "[::1]:4150" || len(v.Topics) != 1 || v.Lookupds[0].Registered[0].TCPAddr() != "[::1]:4150" {
+			t.Errorf("%+v", v)
+		}
+	}
+}
+
+// An nsqlookupd that hangs does not hold up the nsqds whose addresses are known without it.
+func TestPollWhileNSQLookupdHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		s.lookupd("b")
+		s.daemon("hangs:1").delay = -1
+		s.nsqd("a:4151", 1, topicStats{Name: "t", Depth: 1})
+		s.nsqd("b:4151", 1, topicStats{Name: "t", Depth: 2})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		v, err := s.cluster([]string{"hangs:1", "l:1"}, []string{"a:4151"}).Poll(ctx)
+		if e, ok := errors.AsType[*Error](err); !ok || e.Addr != "hangs:1" || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		if !v.Partial() || len(v.NSQDs) != 2 || len(v.Topics) != 1 || v.Topics[0].Depth != 3 {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
+// nsqlookupd lists nsqds and topics in random order. A View does not.
+func TestPollSorts(t *testing.T) {
+	s := newScene(t)
+	s.nsqd("a:4151", 1)
+	s.nsqd("b:4151", 1)
+	var views []string
+	for _, nodes := range []string{
+		`{"broadcast_address":"b","http_port":4151,"topics":["u","t"],"tombstones":[true,true]},{"broadcast_address":"a","http_port":4151}`,
+		`{"broadcast_address":"a","http_port":4151},{"broadcast_address":"b","http_port":4151,"topics":["t","u"],"tombstones":[true,true]}`,
+	} {
+		s.daemon("l:1").responses["/nodes"] = `{"producers":[` + nodes + `]}`
+		v := s.poll(s.cluster([]string{"l:1"}, nil))
+		v.tookPlace(time.Time{})
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		views = append(views, string(text))
+	}
+	if views[0] != views[1] {
+		t.Errorf("%s\n%s", views[0], views[1])
+	}
+}
+
+// An nsqlookupd cannot make a program ask any number of addresses.
+func TestPollBoundsNSQDs(t *testing.T) {
+	s := newScene(t)
+	s.daemon("l:1").responses["/nodes"] = `{"producers":[` + strings.Repeat(`{},`, maxNSQDs) + `{}]}`
+	v, err := s.cluster([]string{"l:1"}, nil).Poll(t.Context())
+	if err == nil || !strings.Contains(v.Lookupds[0].Error, "more than 10000 nsqds") || len(v.NSQDs) > 0 {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestPollEnds(t *testing.T) {
 	s := newScene(t)
 	s.nsqd("a:4151", 1)
@@ -196,10 +294,14 @@ func TestAddresses(t *testing.T) {
 		"http://a:1":               "http://a:1",
 		"https://lookup.example/":  "https://lookup.example",
 		"https://u:p@a:1/behind/":  "https://u:p@a:1/behind",
+		"[fe80::1%eth0]:4151":      "http://[fe80::1%25eth0]:4151",
+		"evil.example/path?:1":     "",
+		"u:secret@a:1":             "",
 		"":                         "",
 		"a":                        "",
 		"a:":                       "",
 		"ftp://a:1":                "",
+		"http://a:1/?token=secret": "",
 		"http://":                  "",
 		"https://u:secret@a:x/bad": "",
 	} {
@@ -217,8 +319,8 @@ func TestAddresses(t *testing.T) {
 // The parsers take anything, and what they return can be written again.
 func FuzzPoll(f *testing.F) {
 	s := newScene(nil)
-	f.Add(`{"topics":[{"topic_name":"t","channels":[{"channel_name":"c","clients":[{"state":4}]}]}],"producers":[{}]}`, `{"tcp_port":1}`, `{"producers":[{"topics":["t"],"tombstones":[true,true]}]}`)
-	f.Add(`{"topics":[{"topic_name":"t"},{"topic_name":"t"}]}`, `null`, `{"producers":[null]}`)
+	f.Add(`{"version":"1","start_time":1,"topics":[{"topic_name":"t","channels":[{"channel_name":"c","clients":[{"state":4}]}]}],"producers":[{}]}`, `{"tcp_port":1,"start_time":1}`, `{"producers":[{"topics":["t"],"tombstones":[true,true]}]}`)
+	f.Add(`{"version":"1","start_time":1,"topics":[{"topic_name":"t"},{"topic_name":"t"}]}`, `null`, `{"producers":[null]}`)
 	f.Add(`[]`, ``, `{"producers":{}}`)
 	f.Fuzz(func(t *testing.T, stats, info, nodes string) {
 		s.daemon("a:1").responses["/stats"], s.daemon("a:1").responses["/info"] = stats, info

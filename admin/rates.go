@@ -2,52 +2,55 @@ package admin
 
 import "time"
 
-// Rates is what has happened between two Views, per second. An nsqd that is missing in one of
-// them, or has restarted in between, is left out: its counts say nothing of that time.
+// Rates is what happened between two Views, per second. It leaves out an nsqd that is missing in
+// one of them or has restarted in between, because its counts do not tell what happened.
 type Rates struct {
+	// Interval is the time between the beginnings of the two Polls, in nanoseconds in JSON. The
+	// rates of an nsqd are for the time between its two responses.
 	Interval time.Duration `json:"interval"`
-	// Compared is the number of nsqds that both Views have.
+	// Compared is the number of nsqds that the rates include.
 	Compared int            `json:"compared"`
 	Topics   []TopicRates   `json:"topics"`   // in the order of the later View
 	Channels []ChannelRates `json:"channels"` // by topic, in the order of the later View
 }
 
-// TopicRates is what has happened to a topic, per second.
+// TopicRates is what happened to a topic, per second.
 type TopicRates struct {
 	Topic     string  `json:"topic"`
 	Published float64 `json:"published"` // messages
 	Bytes     float64 `json:"bytes"`
 }
 
-// ChannelRates is what has happened to a channel, per second.
+// ChannelRates is what happened to a channel, per second.
 type ChannelRates struct {
 	Topic   string `json:"topic"`
 	Channel string `json:"channel"`
 	// In is how many messages came from the topic.
 	In float64 `json:"in"`
-	// Finished is how many messages left the channel: those that came and those that have
-	// waited, less those that are still there. Requeues do not disturb it. Emptying the channel
-	// looks the same, see Vanished.
+	// Finished is how many messages left the channel: those that came, minus the growth of the
+	// backlog. Requeues do not change it. Most of these messages were acked. A message also
+	// leaves when the channel is emptied (see Vanished), when nsqd skips it for a client with a
+	// SampleRate, and when an ephemeral channel overflows.
 	Finished float64 `json:"finished"`
 	Requeued float64 `json:"requeued"`
 	TimedOut float64 `json:"timed_out"`
-	// Growth is by how much more messages wait, are in flight or deferred.
+	// Growth is by how much the backlog grew. It is negative if the backlog shrank.
 	Growth float64 `json:"growth"`
-	// Vanished is how many messages waited, were in flight or deferred in the earlier View, if
-	// there are none now: the channel was drained or emptied.
+	// Vanished is the backlog in the earlier View if the later one has none, else 0. The channel
+	// was drained or emptied in between.
 	Vanished int64 `json:"vanished,omitempty"`
-	// Restarted reports whether an nsqd of the channel is left out because it has restarted.
+	// Restarted means that the rates leave out an nsqd because it has restarted.
 	Restarted bool `json:"restarted,omitempty"`
 
-	backlog int64 // what waits now
+	backlog int64 // in the later View
 }
 
-// Drain returns how long the channel takes to drain if all goes on like this. ok is false if
-// it never does.
+// Drain returns how long the backlog of the later View takes to drain at these rates. ok is false
+// if it never drains.
 func (c ChannelRates) Drain() (d time.Duration, ok bool) {
 	const longest = 100 * 365 * 24 * time.Hour
 	switch {
-	case c.backlog == 0:
+	case c.backlog <= 0:
 		return 0, true
 	case c.Finished <= c.In:
 		return 0, false
@@ -59,38 +62,37 @@ func (c ChannelRates) Drain() (d time.Duration, ok bool) {
 	return time.Duration(seconds * float64(time.Second)), true
 }
 
-// Between returns what has happened between an earlier View and a later one of the same
-// Cluster. Rates are 0 if no time has passed.
+// Between returns what happened between an earlier View and a later one of the same Cluster. It
+// leaves out topics and channels that the earlier View was not polled for. Rates are 0 if no time
+// passed.
 func Between(earlier, later *View) *Rates {
 	r := &Rates{Interval: later.At.Sub(earlier.At), Topics: []TopicRates{}, Channels: []ChannelRates{}}
-	b := between{alive: make(map[string]bool), restarted: make(map[string]bool)}
-	if r.Interval > 0 {
-		b.perSecond = 1 / r.Interval.Seconds()
-	}
-	started := make(map[string]time.Time)
+	b := between{earlier.scope, make(map[string]float64), make(map[string]bool)}
+	former := make(map[string]NSQD)
 	for _, n := range earlier.NSQDs {
-		if n.Error == "" {
-			started[n.Addr] = n.Started
-		}
+		former[n.Addr] = n
 	}
 	for _, n := range later.NSQDs {
-		before, there := started[n.Addr]
+		before, there := former[n.Addr]
 		switch {
-		case n.Error != "" || !there:
-		case before.Equal(n.Started):
-			b.alive[n.Addr] = true
+		case n.Error != "" || !there || before.Error != "":
+		case before.Started.Equal(n.Started):
+			b.perSecond[n.Addr] = perSecond(n.At.Sub(before.At))
 			r.Compared++
 		default:
 			b.restarted[n.Addr] = true
 		}
 	}
-	former := make(map[string]*Topic, len(earlier.Topics))
+	topics := make(map[string]*Topic, len(earlier.Topics))
 	for i := range earlier.Topics {
-		former[earlier.Topics[i].Name] = &earlier.Topics[i]
+		topics[earlier.Topics[i].Name] = &earlier.Topics[i]
 	}
 	for i := range later.Topics {
 		t := &later.Topics[i]
-		before := former[t.Name]
+		if b.scope.topic != "" && b.scope.topic != t.Name {
+			continue
+		}
+		before := topics[t.Name]
 		if before == nil {
 			before = new(Topic)
 		}
@@ -100,10 +102,21 @@ func Between(earlier, later *View) *Rates {
 	return r
 }
 
+// perSecond returns the factor that turns a difference into a rate.
+func perSecond(d time.Duration) float64 {
+	if d <= 0 {
+		return 0
+	}
+	return 1 / d.Seconds()
+}
+
 // between compares two Views.
 type between struct {
-	perSecond float64
-	alive     map[string]bool // nsqds that both Views have, and that have not restarted
+	scope scope // of the earlier View
+	// perSecond has the nsqds that both Views have and that have not restarted. The time between
+	// their responses is not the time between the Views: a daemon that hangs delays requests to
+	// others.
+	perSecond map[string]float64
 	restarted map[string]bool
 }
 
@@ -114,11 +127,13 @@ func (b *between) topic(earlier, later *Topic) TopicRates {
 		former[on.NSQD] = on.TopicCounts
 	}
 	for _, on := range later.NSQDs {
-		if b.alive[on.NSQD] {
-			before := former[on.NSQD] // 0 for a new topic
-			r.Published += b.rate(before.Messages, on.Messages)
-			r.Bytes += b.rate(before.Bytes, on.Bytes)
+		before, there := former[on.NSQD] // 0 for a new topic
+		if !there && b.scope.channel != "" {
+			continue // the topic may be old, and the channel new
 		}
+		perSecond := b.perSecond[on.NSQD]
+		r.Published += rate(before.Messages, on.Messages, perSecond)
+		r.Bytes += rate(before.Bytes, on.Bytes, perSecond)
 	}
 	return r
 }
@@ -130,6 +145,9 @@ func (b *between) channels(dst []ChannelRates, earlier, later *Topic) []ChannelR
 	}
 	for i := range later.Channels {
 		c := &later.Channels[i]
+		if b.scope.channel != "" && b.scope.channel != c.Name {
+			continue
+		}
 		before := former[c.Name]
 		if before == nil {
 			before = new(Channel)
@@ -147,20 +165,21 @@ func (b *between) channel(topic string, earlier, later *Channel) ChannelRates {
 	}
 	vanished := int64(0)
 	for _, on := range later.NSQDs {
-		if !b.alive[on.NSQD] {
+		perSecond, ok := b.perSecond[on.NSQD]
+		if !ok {
 			r.Restarted = r.Restarted || b.restarted[on.NSQD]
 			continue
 		}
 		before := former[on.NSQD] // 0 for a new channel
 		if on.Messages < before.Messages {
-			before = ChannelCounts{} // it was deleted and made again
+			before = ChannelCounts{} // it was deleted and created again
 		}
-		in, growth := b.rate(before.Messages, on.Messages), float64(on.Backlog()-before.Backlog())*b.perSecond
+		in, growth := rate(before.Messages, on.Messages, perSecond), float64(on.Backlog()-before.Backlog())*perSecond
 		r.In += in
 		r.Growth += growth
-		r.Finished += max(in-growth, 0) // nsqd does not read its counts at one instant
-		r.Requeued += b.rate(before.Requeued, on.Requeued)
-		r.TimedOut += b.rate(before.TimedOut, on.TimedOut)
+		r.Finished += max(in-growth, 0) // below 0, because nsqd does not read its counts at one instant
+		r.Requeued += rate(before.Requeued, on.Requeued, perSecond)
+		r.TimedOut += rate(before.TimedOut, on.TimedOut, perSecond)
 		vanished += before.Backlog()
 	}
 	if r.backlog == 0 {
@@ -169,15 +188,15 @@ func (b *between) channel(topic string, earlier, later *Channel) ChannelRates {
 	return r
 }
 
-// rate returns by how much a count has grown, per second. A lower count was begun anew, with
-// the topic or channel.
-func (b *between) rate(earlier, later uint64) float64 {
+// rate returns by how much a count has grown, per second. A lower count is that of a topic or
+// channel that was deleted and created again.
+func rate(earlier, later uint64, perSecond float64) float64 {
 	if later < earlier {
 		earlier = 0
 	}
-	return float64(later-earlier) * b.perSecond
+	return float64(later-earlier) * perSecond
 }
 
-// Backlog returns how many messages of the channel are not finished: they wait, are in flight
-// or deferred.
+// Backlog returns how many messages the channel holds: those that wait, those in flight and the
+// deferred ones.
 func (c ChannelCounts) Backlog() int64 { return c.Depth + c.InFlight + c.Deferred }

@@ -2,7 +2,9 @@ package admin
 
 import (
 	"math"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -10,8 +12,16 @@ import (
 func (s *scene) then(c *Cluster, earlier *View) *View {
 	s.Helper()
 	later := s.poll(c)
-	later.At = earlier.At.Add(2 * time.Second)
+	later.tookPlace(earlier.At.Add(2 * time.Second))
 	return later
+}
+
+// tookPlace makes v a View of a Poll that took no time.
+func (v *View) tookPlace(at time.Time) {
+	v.At = at
+	for i := range v.NSQDs {
+		v.NSQDs[i].At = at
+	}
 }
 
 // channelStat is a channel that has received messages of which some are not finished.
@@ -42,6 +52,7 @@ func TestRates(t *testing.T) {
 			c := s.cluster(nil, []string{"a:4151"})
 			s.nsqd("a:4151", 1, test.before)
 			earlier := s.poll(c)
+			earlier.tookPlace(earlier.At)
 			s.nsqd("a:4151", 1, test.after)
 			r := Between(earlier, s.then(c, earlier))
 			if r.Interval != 2*time.Second || r.Compared != 1 || len(r.Topics) != 1 || len(r.Channels) != 1 {
@@ -76,6 +87,7 @@ func TestRatesLeaveOutRestarts(t *testing.T) {
 	s.nsqd("a:4151", 1, channelStat(100, 10, 0, 0))
 	s.nsqd("b:4151", 1, channelStat(100, 10, 0, 0))
 	earlier := s.poll(c)
+	earlier.tookPlace(earlier.At)
 	s.nsqd("a:4151", 1, channelStat(120, 10, 0, 0))
 	s.nsqd("b:4151", 9, channelStat(5000, 10, 0, 0))
 	later := s.then(c, earlier)
@@ -88,7 +100,7 @@ func TestRatesLeaveOutRestarts(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	gone.At = later.At.Add(time.Second)
+	gone.tookPlace(later.At.Add(time.Second))
 	want = ChannelRates{Topic: "t", Channel: "c", backlog: 10}
 	if r := Between(later, gone); r.Compared != 1 || r.Channels[0] != want {
 		t.Errorf("%+v", r)
@@ -106,6 +118,7 @@ func TestRatesOfNewChannel(t *testing.T) {
 	c := s.cluster(nil, []string{"a:4151"})
 	s.nsqd("a:4151", 1)
 	earlier := s.poll(c)
+	earlier.tookPlace(earlier.At)
 	s.nsqd("a:4151", 1, channelStat(20, 10, 0, 0))
 	later := s.then(c, earlier)
 	want := ChannelRates{Topic: "t", Channel: "c", In: 10, Finished: 5, Growth: 5, backlog: 10}
@@ -115,5 +128,71 @@ func TestRatesOfNewChannel(t *testing.T) {
 	want.In, want.Finished, want.Growth = 0, 0, 0
 	if r := Between(later, later); r.Channels[0] != want {
 		t.Errorf("no time has passed: %+v", r)
+	}
+}
+
+// A daemon that hangs delays requests to others. That is no time in which they counted nothing.
+func TestRatesAreOfTimeBetweenResponses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		l := s.lookupd("b")
+		s.nsqd("a:4151", 1, channelStat(0, 0, 0, 0))
+		s.nsqd("b:4151", 1)
+		c := s.cluster([]string{"l:1"}, []string{"a:4151"})
+		c.Parallel = 1
+		earlier := s.poll(c)
+		time.Sleep(2 * time.Second) //nolint:forbidigo // in a synctest bubble
+		l.delay = 8 * time.Second
+		s.nsqd("a:4151", 1, channelStat(100, 50, 0, 0))
+		want := ChannelRates{Topic: "t", Channel: "c", In: 10, Finished: 5, Growth: 5, backlog: 50}
+		if r := Between(earlier, s.poll(c)); r.Channels[0] != want || r.Topics[0].Published != 10 || r.Topics[0].Bytes != 100 {
+			t.Errorf("%+v, want %+v", r, want)
+		}
+	})
+}
+
+// What the earlier View was not polled for is not new in the later one.
+func TestRatesOfScope(t *testing.T) {
+	s := newScene(t)
+	old, other := channelStat(1000, 10, 0, 0), topicStats{Name: "u", MessageCount: 1000, Channels: []channelStats{{Name: "c", MessageCount: 1000}}}
+	c := s.cluster(nil, []string{"a:4151", "b:4151"})
+	for channel, want := range map[string][]string{"": {"c", "d"}, "c": {"c"}} {
+		s.nsqd("a:4151", 1, old)
+		if s.nsqd("b:4151", 1, old); channel != "" {
+			s.nsqd("b:4151", 1) // it has the topic, and gets the channel later
+		}
+		earlier, err := c.PollClients(t.Context(), "t", channel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		earlier.tookPlace(earlier.At)
+		more := channelStat(1020, 10, 0, 0)
+		more.Channels = append(more.Channels, channelStats{Name: "d", MessageCount: 20})
+		s.nsqd("a:4151", 1, more, other)
+		s.nsqd("b:4151", 1, old, other)
+		r := Between(earlier, s.then(c, earlier))
+		if len(r.Topics) != 1 || r.Topics[0] != (TopicRates{Topic: "t", Published: 10, Bytes: 100}) {
+			t.Errorf("channel %q: %+v", channel, r.Topics)
+		}
+		var channels []string
+		for _, ch := range r.Channels {
+			channels = append(channels, ch.Channel)
+		}
+		if !slices.Equal(channels, want) {
+			t.Errorf("channel %q: rates of %q, want %q", channel, channels, want)
+		}
+	}
+}
+
+// Counts that nsqd never sends do no harm.
+func TestRatesOfHostileCounts(t *testing.T) {
+	s := newScene(t)
+	c := s.cluster(nil, []string{"a:4151"})
+	s.nsqd("a:4151", 1, channelStat(100, 100, 0, 0))
+	earlier := s.poll(c)
+	earlier.tookPlace(earlier.At)
+	s.nsqd("a:4151", 1, channelStat(100, -100, 0, 0))
+	if d, ok := Between(earlier, s.then(c, earlier)).Channels[0].Drain(); d != 0 || !ok {
+		t.Errorf("drains in %v, %v", d, ok)
 	}
 }

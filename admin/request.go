@@ -7,32 +7,36 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 )
 
-// maxBody bounds a response. The statistics of 10,000 channels with 10,000 clients are about
-// 10 MB.
-const maxBody = 256 << 20
+const (
+	// maxBody bounds a response. A channel is about 250 bytes, a client 400: there is room for
+	// 100,000 of each.
+	maxBody = 64 << 20
+	// maxMessage is how much is read of a response that tells of an error.
+	maxMessage = 4 << 10
+)
 
-// maxMessage bounds what is read of a response that tells of an error.
-const maxMessage = 4 << 10
-
-// Error is a request to a daemon that failed.
+// Error is a failed request to a daemon.
 type Error struct {
-	Addr string // of the daemon, as the Cluster or an nsqlookupd names it
+	// Addr is the daemon's address as the Cluster or an nsqlookupd names it, without user and
+	// password.
+	Addr string
 	Op   string // such as "GET /stats"
 	// Status is the HTTP status, 0 if there was no response.
 	Status int
-	// Message is what the daemon said about it, such as TOPIC_NOT_FOUND. It is empty if there
-	// was no response or none of an NSQ daemon.
+	// Message is the daemon's reason, such as TOPIC_NOT_FOUND. It is empty if there was no
+	// response, or if the response is not one of an NSQ daemon.
 	Message string
 	Err     error
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("%s: %s: %v", e.Addr, e.Op, e.Err) }
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s: %v", printable(e.Addr), e.Op, e.Err) }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
@@ -40,10 +44,14 @@ func (e *Error) Unwrap() error { return e.Err }
 // ErrNotFound is wrapped by the errors of calls for a topic or channel that no daemon has.
 var ErrNotFound = errors.New("not found")
 
-var errInvalidAddr = errors.New("invalid address: want host:port, or a URL with http or https")
-
-// join joins errors; nil if there are none.
-func join(errs []error) error { return errors.Join(errs...) }
+// printable returns a text of a daemon, quoted if it could forge a line of a log or reach a
+// terminal as an escape sequence.
+func printable(s string) string {
+	if quoted := strconv.Quote(s); quoted != `"`+s+`"` {
+		return quoted
+	}
+	return s
+}
 
 // query makes the parameters of a request from names and values. Empty values are left out.
 func query(pairs ...string) url.Values {
@@ -56,14 +64,16 @@ func query(pairs ...string) url.Values {
 	return v
 }
 
-// get reads JSON from a daemon into dst.
-func (c *Cluster) get(ctx context.Context, addr, path string, params url.Values, dst any) error {
-	return c.request(ctx, http.MethodGet, addr, path, params, nil, func(r io.Reader) error {
+// get decodes the JSON of a response into dst. at is when the response began.
+func (c *Cluster) get(ctx context.Context, addr, path string, params url.Values, dst response) (at time.Time, err error) {
+	err = c.request(ctx, http.MethodGet, addr, path, params, nil, func(r io.Reader) error {
+		at = time.Now()
 		if err := json.NewDecoder(r).Decode(dst); err != nil {
 			return fmt.Errorf("invalid response: %w", err)
 		}
-		return nil
+		return dst.check()
 	})
+	return at, err
 }
 
 // post sends a request that changes something, and waits for its success.
@@ -74,7 +84,7 @@ func (c *Cluster) post(ctx context.Context, addr, path string, params url.Values
 // request sends a request, and calls read with the body of a response of status 200. Every
 // error is an *Error.
 func (c *Cluster) request(ctx context.Context, method, addr, path string, params url.Values, body []byte, read func(io.Reader) error) error {
-	failure := &Error{Addr: addr, Op: method + " " + path}
+	failure := &Error{Addr: shown(addr), Op: method + " " + path}
 	base, err := baseURL(addr)
 	if err != nil {
 		failure.Err = err
@@ -84,12 +94,12 @@ func (c *Cluster) request(ctx context.Context, method, addr, path string, params
 	base.RawQuery = params.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, base.String(), bytes.NewReader(body))
 	if err != nil {
-		failure.Err = err
+		failure.Err = withoutURL(err)
 		return failure
 	}
 	// Before 1.0 nsqd wrapped its responses, unless it was asked for the present format.
 	req.Header.Set("Accept", "application/vnd.nsq; version=1.0")
-	resp, err := c.client().Do(req)
+	resp, err := c.do(req)
 	if err != nil {
 		failure.Err = withoutURL(err)
 		return failure
@@ -115,42 +125,39 @@ func (c *Cluster) request(ctx context.Context, method, addr, path string, params
 	return nil
 }
 
-// withoutURL removes the method and the URL from an error of package net/http: the Error says
-// what was asked of which daemon.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
+// do sends a request. Only a GET follows redirects. After most of them a POST would become a
+// GET, which changes nothing and may well return status 200, for example for a login page.
+func (c *Cluster) do(req *http.Request) (*http.Response, error) {
+	client := c.client()
+	if req.Method != http.MethodGet {
+		straight := *client
+		straight.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		client = &straight
 	}
-	return err
+	return client.Do(req)
 }
 
-// refusal reads the response to a request that failed. nsqd and nsqlookupd say why in JSON.
+// refusal returns the daemon's message and the error of a response that is not of status 200.
+// nsqd and nsqlookupd give their message in JSON.
 func refusal(resp *http.Response) (message string, err error) {
 	begin, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
 	var said struct {
-		Message string `json:"message"`
+		Message   string `json:"message"`
+		HTTPSPort int    `json:"https_port"`
+	}
+	status := fmt.Sprintf("HTTP status %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	if to, err := resp.Location(); err == nil {
+		return "", fmt.Errorf("%s: redirected to %s", status, printable(to.Scheme+"://"+to.Host+to.Path))
 	}
 	if json.Unmarshal(begin, &said) != nil || said.Message == "" {
-		return "", fmt.Errorf("HTTP status %s", resp.Status)
+		return "", errors.New(status)
 	}
-	if resp.StatusCode == http.StatusNotFound && strings.HasSuffix(said.Message, "_NOT_FOUND") {
-		return said.Message, fmt.Errorf("%s: %w", said.Message, ErrNotFound)
+	reason := printable(said.Message)
+	switch {
+	case resp.StatusCode == http.StatusNotFound && strings.HasSuffix(said.Message, "_NOT_FOUND"):
+		return said.Message, fmt.Errorf("%s: %w", reason, ErrNotFound)
+	case said.HTTPSPort > 0:
+		return said.Message, fmt.Errorf("%s: use https, port %d", reason, said.HTTPSPort)
 	}
-	return said.Message, errors.New(said.Message)
-}
-
-// baseURL returns the URL of a daemon's HTTP API. Without a scheme an address needs a port.
-func baseURL(addr string) (*url.URL, error) {
-	if !strings.Contains(addr, "://") {
-		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
-			return nil, errInvalidAddr
-		}
-		addr = "http://" + addr
-	}
-	u, err := url.Parse(addr)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return nil, errInvalidAddr // err would repeat a password
-	}
-	u.Path = strings.TrimSuffix(u.Path, "/")
-	return u, nil
+	return said.Message, errors.New(reason)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -30,6 +31,7 @@ type scene struct {
 type daemon struct {
 	status    map[string]int // 200 if missing
 	responses map[string]string
+	delay     time.Duration // it hangs if negative
 }
 
 func newScene(t *testing.T) *scene { return &scene{T: t, daemons: make(map[string]*daemon)} }
@@ -80,13 +82,18 @@ func (s *scene) file(name string) string {
 func (s *scene) nsqd(host string, started int64, topics ...topicStats) *daemon {
 	d := s.daemon(host)
 	name, _, _ := strings.Cut(host, ":")
-	d.responses["/info"] = fmt.Sprintf(`{"broadcast_address":%q,"tcp_port":4150,"http_port":4151,"start_time":%d}`, name, started)
+	d.says(name, started)
 	said, err := json.Marshal(stats{Version: "1.3.0", Health: "OK", StartTime: started, Topics: topics})
 	if err != nil {
 		s.Fatal(err)
 	}
 	d.responses["/stats"] = string(said)
 	return d
+}
+
+// says sets the broadcast address and the start that an nsqd names.
+func (d *daemon) says(broadcast string, started int64) {
+	d.responses["/info"] = fmt.Sprintf(`{"broadcast_address":%q,"tcp_port":4150,"http_port":4151,"start_time":%d}`, broadcast, started)
 }
 
 // lookupd makes the daemon l:1 respond as an nsqlookupd that lists these nsqds does.
@@ -112,13 +119,19 @@ func (s *scene) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.requests = append(s.requests, fmt.Sprintf("%s %s %s", r.URL.Host, r.Method, r.URL.RequestURI()))
 	d := s.daemons[r.URL.Host]
 	w := httptest.NewRecorder()
+	var delay time.Duration
 	if d != nil {
+		delay = d.delay
 		if status, ok := d.status[r.URL.Path]; ok {
 			w.WriteHeader(status)
 		}
 		_, _ = w.WriteString(d.responses[r.URL.Path])
 	}
 	s.mu.Unlock()
+	if delay < 0 {
+		<-r.Context().Done()
+	}
+	time.Sleep(delay) //nolint:forbidigo // in a synctest bubble, or 0
 	err := r.Context().Err()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,9 +1,37 @@
 package admin
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
+
+// A response is JSON of a daemon.
+type response interface {
+	// check returns an error if the JSON is not of such a daemon. Without it, any other service
+	// that responds with JSON would pass for a daemon without topics.
+	check() error
+}
+
+var (
+	errNotNSQD    = errors.New("response is not of nsqd")
+	errNotLookupd = errors.New("response is not of nsqlookupd")
+	errTooMany    = fmt.Errorf("response lists more than %d nsqds", maxNSQDs)
+)
+
+// unix returns the time of a count of Unix seconds, the zero Time if JSON cannot express it.
+func unix(seconds int64) time.Time {
+	const year0, year10000 = -62_167_219_200, 253_402_300_800
+	if seconds < year0 || seconds >= year10000 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
+}
 
 // stats is nsqd's response to /stats (nsqd/http.go, doStats; nsqd/stats.go). nsqd 1.2.1 and
 // 1.3.0 agree on what is read here.
@@ -13,6 +41,13 @@ type stats struct {
 	StartTime int64        `json:"start_time"` // Unix seconds
 	Topics    []topicStats `json:"topics"`
 	Producers []connStats  `json:"producers"`
+}
+
+func (s *stats) check() error {
+	if s.Version == "" || s.StartTime == 0 {
+		return errNotNSQD
+	}
+	return nil
 }
 
 type topicStats struct {
@@ -53,7 +88,7 @@ func (c *channelStats) counts() ChannelCounts {
 	}
 }
 
-// stateClosing is the state of a client that has said CLS (nsqd/protocol_v2.go).
+// stateClosing is the state of a client that has sent CLS (nsqd/protocol_v2.go).
 const stateClosing = 4
 
 // connStats is a client of nsqd (nsqd/client_v2.go, ClientV2Stats).
@@ -85,7 +120,7 @@ type pubCount struct {
 func (c *connStats) connection(nsqd string) Connection {
 	return Connection{
 		NSQD: nsqd, ID: c.ClientID, Hostname: c.Hostname, RemoteAddr: c.RemoteAddress, UserAgent: c.UserAgent,
-		Connected: time.Unix(c.ConnectTime, 0).UTC(), TLS: c.TLS, Snappy: c.Snappy, Deflate: c.Deflate,
+		Connected: unix(c.ConnectTime), TLS: c.TLS, Snappy: c.Snappy, Deflate: c.Deflate,
 		Identity: c.AuthIdentity,
 	}
 }
@@ -105,25 +140,25 @@ func (c *connStats) publisher(nsqd string) Publisher {
 	return p
 }
 
-// scope is what a poll asks of nsqds.
+// scope is what a poll asks nsqds for.
 type scope struct {
 	topic, channel string // empty: all
 	clients        bool
 }
 
-// stats reads an nsqd's statistics.
-func (c *Cluster) stats(ctx context.Context, addr string, s scope) (*stats, error) {
-	clients := "false"
-	if s.clients {
-		clients = "true"
-	}
+// stats reads an nsqd's statistics. at is when it responded.
+func (c *Cluster) stats(ctx context.Context, addr string, s scope) (read *stats, at time.Time, err error) {
 	params := query("format", "json", "topic", s.topic, "channel", s.channel,
-		"include_clients", clients, "include_mem", "false")
-	read := new(stats)
-	if err := c.get(ctx, addr, "/stats", params, read); err != nil {
-		return nil, err
-	}
-	return read, nil
+		"include_clients", strconv.FormatBool(s.clients), "include_mem", "false")
+	read = new(stats)
+	at, err = c.get(ctx, addr, "/stats", params, read)
+	return read, at, err
+}
+
+// info reads what an nsqd says of itself.
+func (c *Cluster) info(ctx context.Context, addr string) (said info, err error) {
+	_, err = c.get(ctx, addr, "/info", nil, &said)
+	return said, err
 }
 
 // info is nsqd's response to /info.
@@ -136,8 +171,23 @@ type info struct {
 	StartTime        int64  `json:"start_time"` // Unix seconds
 }
 
-// nodes is nsqlookupd's response to /nodes. Tombstones says for each of Topics, in the same
-// order, whether it is tombstoned.
+func (i *info) check() error {
+	if i.StartTime == 0 {
+		return errNotNSQD
+	}
+	return nil
+}
+
+// httpAddr returns the address by which nsqlookupds list the nsqd, unless it was started with
+// --broadcast-http-port. It is empty for the zero info.
+func (i *info) httpAddr() string {
+	if i.StartTime == 0 {
+		return ""
+	}
+	return Registration{Broadcast: i.BroadcastAddress, HTTPPort: max(i.HTTPPort, 0)}.HTTPAddr() // -1 is a Unix socket
+}
+
+// nodes is nsqlookupd's response to /nodes. Tombstones has the same order as Topics.
 type nodes struct {
 	Producers []struct {
 		RemoteAddress    string   `json:"remote_address"`
@@ -151,19 +201,36 @@ type nodes struct {
 	} `json:"producers"`
 }
 
+func (n *nodes) check() error {
+	switch {
+	case n.Producers == nil:
+		return errNotLookupd
+	case len(n.Producers) > maxNSQDs:
+		return errTooMany
+	}
+	return nil
+}
+
+// registrations returns the nsqds that are listed. nsqlookupd lists nsqds and topics in random
+// order. Both are sorted here.
 func (n *nodes) registrations() []Registration {
-	registered := []Registration{}
+	registered := make([]Registration, 0, len(n.Producers))
 	for _, p := range n.Producers {
 		r := Registration{
 			RemoteAddr: p.RemoteAddress, Hostname: p.Hostname, Broadcast: p.BroadcastAddress,
-			TCPPort: p.TCPPort, HTTPPort: p.HTTPPort, Version: p.Version, Topics: p.Topics,
+			TCPPort: p.TCPPort, HTTPPort: p.HTTPPort, Version: p.Version, Topics: append([]string{}, p.Topics...),
 		}
 		for i, topic := range p.Topics {
 			if i < len(p.Tombstones) && p.Tombstones[i] {
 				r.Tombstoned = append(r.Tombstoned, topic)
 			}
 		}
+		slices.Sort(r.Topics)
+		slices.Sort(r.Tombstoned)
 		registered = append(registered, r)
 	}
+	slices.SortFunc(registered, func(a, b Registration) int {
+		return cmp.Or(strings.Compare(a.Broadcast, b.Broadcast), a.HTTPPort-b.HTTPPort, strings.Compare(a.RemoteAddr, b.RemoteAddr))
+	})
 	return registered
 }

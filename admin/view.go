@@ -3,22 +3,25 @@ package admin
 import (
 	"net"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// View is what the daemons of a cluster said in one Poll. It is not changed after the Poll.
+// View is the result of one Poll. The package does not change it afterwards.
 type View struct {
 	At       time.Time `json:"at"`       // when the Poll began
 	Lookupds []Lookupd `json:"lookupds"` // in the order of the Cluster
-	NSQDs    []NSQD    `json:"nsqds"`    // those of the Cluster first, in its order
+	NSQDs    []NSQD    `json:"nsqds"`    // those of the Cluster in its order, then others by address
 	Topics   []Topic   `json:"topics"`   // by name
+
+	scope scope
 }
 
-// Lookupd is an nsqlookupd and what it lists.
+// Lookupd is an nsqlookupd and the nsqds that it lists.
 type Lookupd struct {
-	Addr       string         `json:"addr"`
-	Registered []Registration `json:"registered"`      // the nsqds that are connected to it
-	Error      string         `json:"error,omitempty"` // why the rest is missing
+	Addr       string         `json:"addr"`            // as the Cluster names it
+	Registered []Registration `json:"registered"`      // the nsqds that are connected to it, by address
+	Error      string         `json:"error,omitempty"` // why there are none
 }
 
 // Registration is an nsqd as an nsqlookupd lists it.
@@ -29,37 +32,46 @@ type Registration struct {
 	TCPPort    int      `json:"tcp_port"`
 	HTTPPort   int      `json:"http_port"`
 	Version    string   `json:"version"`
-	Topics     []string `json:"topics"`
-	// Tombstoned are those of Topics that the nsqlookupd does not name to consumers.
+	Topics     []string `json:"topics"` // by name
+	// Tombstoned are the Topics for which the nsqlookupd does not name the nsqd to consumers.
 	Tombstoned []string `json:"tombstoned,omitempty"`
 }
 
 // HTTPAddr returns the address of the nsqd's HTTP API.
-func (r Registration) HTTPAddr() string {
-	return net.JoinHostPort(r.Broadcast, strconv.Itoa(r.HTTPPort))
-}
+func (r Registration) HTTPAddr() string { return hostPort(r.Broadcast, r.HTTPPort) }
 
 // TCPAddr returns the address that clients connect to.
-func (r Registration) TCPAddr() string {
-	return net.JoinHostPort(r.Broadcast, strconv.Itoa(r.TCPPort))
+func (r Registration) TCPAddr() string { return hostPort(r.Broadcast, r.TCPPort) }
+
+// hostPort returns the address of a host and a port. Package nsq, too, accepts an IPv6 address in
+// brackets as the host.
+func hostPort(host string, port int) string {
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		host = strings.TrimSuffix(inner, "]")
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 // NSQD is an nsqd.
 type NSQD struct {
 	// Addr is its HTTP address as the Cluster or an nsqlookupd names it.
-	Addr      string `json:"addr"`
-	Hostname  string `json:"hostname"`
-	Broadcast string `json:"broadcast_address"`
-	TCPPort   int    `json:"tcp_port"`  // -1 for a Unix socket
-	HTTPPort  int    `json:"http_port"` // -1 for a Unix socket
-	Version   string `json:"version"`
-	// Started is when the nsqd began to count, to the second.
-	Started time.Time `json:"started"`
-	// Health is OK, or NOK and what fails: nsqd could not write to its disk.
+	Addr string `json:"addr"`
+	// At is when the nsqd responded, zero if it has not.
+	At        time.Time `json:"at,omitzero"`
+	Hostname  string    `json:"hostname"`
+	Broadcast string    `json:"broadcast_address"`
+	// TCPPort and HTTPPort are the ports that nsqlookupds list, or those that the nsqd listens on
+	// if none lists it. They are -1 for a Unix socket.
+	TCPPort  int    `json:"tcp_port"`
+	HTTPPort int    `json:"http_port"`
+	Version  string `json:"version"`
+	// Started is when the nsqd began to count, to the second; zero if it has not responded.
+	Started time.Time `json:"started,omitzero"`
+	// Health is OK, or NOK with the reason: nsqd could not write to its disk.
 	Health string `json:"health"`
-	// Lookupds are the nsqlookupds that list it, of those that responded.
+	// Lookupds are the addresses of the nsqlookupds that responded and list it.
 	Lookupds []string `json:"lookupds"`
-	// Publishers are its clients that have subscribed to nothing. Only PollClients lists them.
+	// Publishers are its clients that have published a message. Only PollClients lists them.
 	Publishers []Publisher `json:"publishers,omitempty"`
 	Error      string      `json:"error,omitempty"` // why its figures are missing
 }
@@ -70,13 +82,13 @@ func (n NSQD) TCPAddr() string {
 	if n.TCPPort <= 0 {
 		return ""
 	}
-	return net.JoinHostPort(n.Broadcast, strconv.Itoa(n.TCPPort))
+	return hostPort(n.Broadcast, n.TCPPort)
 }
 
-// TopicCounts is what nsqd counts of a topic.
+// TopicCounts is what nsqd counts for a topic.
 type TopicCounts struct {
-	// Depth is how many messages wait to be copied to channels, DiskDepth how many of them on
-	// disk.
+	// Depth is how many messages wait to be copied to channels, and DiskDepth how many of them
+	// are on disk.
 	Depth     int64 `json:"depth"`
 	DiskDepth int64 `json:"disk_depth"`
 	// Messages and Bytes have been published since the nsqd started. nsqd before 1.2.1 does not
@@ -95,8 +107,8 @@ func (t *TopicCounts) add(o TopicCounts) {
 	t.Paused = t.Paused || o.Paused
 }
 
-// Topic is a topic: the sum of all nsqds, and each of them. The sum is paused if the topic is
-// on at least one nsqd.
+// Topic has the counts of a topic: their sums, and those of each nsqd. Paused is true in the sum
+// if the topic is paused on at least one nsqd.
 type Topic struct {
 	Name string `json:"topic"`
 	TopicCounts
@@ -104,30 +116,31 @@ type Topic struct {
 	Channels []Channel `json:"channels"` // by name
 }
 
-// TopicOn is what one nsqd counts of a topic.
+// TopicOn is what one nsqd counts for a topic.
 type TopicOn struct {
 	NSQD string `json:"nsqd"` // NSQD.Addr
 	TopicCounts
 }
 
-// ChannelCounts is what nsqd counts of a channel.
+// ChannelCounts is what nsqd counts for a channel.
 type ChannelCounts struct {
-	// Depth is how many messages wait, DiskDepth how many of them on disk. Messages in flight
-	// and deferred ones are not among them.
+	// Depth is how many messages wait, and DiskDepth how many of them are on disk. Neither
+	// includes messages in flight and deferred ones.
 	Depth     int64 `json:"depth"`
 	DiskDepth int64 `json:"disk_depth"`
 	// InFlight is how many messages clients hold.
 	InFlight int64 `json:"in_flight"`
-	// Deferred is how many messages wait for their time: they were published or requeued with
-	// a delay.
+	// Deferred is how many messages wait for their delay to pass: they were published or
+	// requeued with one.
 	Deferred int64 `json:"deferred"`
 	// Messages have come from the topic since the nsqd started.
 	Messages uint64 `json:"messages"`
-	// Requeued and TimedOut are how often clients have requeued a message, or kept it for
-	// longer than their msg_timeout.
+	// Requeued is how often clients have requeued a message, and TimedOut how often one has kept
+	// a message for longer than its msg_timeout, since the nsqd started.
 	Requeued uint64 `json:"requeued"`
 	TimedOut uint64 `json:"timed_out"`
-	Clients  int    `json:"client_count"`
+	// Clients is how many connections have subscribed.
+	Clients int `json:"client_count"`
 	// Paused means that no message is sent to clients.
 	Paused bool `json:"paused"`
 }
@@ -144,8 +157,8 @@ func (c *ChannelCounts) add(o ChannelCounts) {
 	c.Paused = c.Paused || o.Paused
 }
 
-// Channel is a channel: the sum of all nsqds, and each of them. The sum is paused if the
-// channel is on at least one nsqd.
+// Channel has the counts of a channel: their sums, and those of each nsqd. Paused is true in the
+// sum if the channel is paused on at least one nsqd.
 type Channel struct {
 	Name string `json:"channel"`
 	ChannelCounts
@@ -154,13 +167,13 @@ type Channel struct {
 	Clients []Client `json:"clients,omitempty"`
 }
 
-// ChannelOn is what one nsqd counts of a channel.
+// ChannelOn is what one nsqd counts for a channel.
 type ChannelOn struct {
 	NSQD string `json:"nsqd"` // NSQD.Addr
 	ChannelCounts
 }
 
-// Connection is what a client and nsqd have agreed on.
+// Connection is what nsqd knows of a client's connection.
 type Connection struct {
 	NSQD       string    `json:"nsqd"` // NSQD.Addr
 	ID         string    `json:"client_id"`
@@ -171,40 +184,43 @@ type Connection struct {
 	TLS        bool      `json:"tls"`
 	Snappy     bool      `json:"snappy"`
 	Deflate    bool      `json:"deflate"`
-	// Identity is the name that an auth server has given the client, empty without one.
+	// Identity is the name that the auth server has given the client. It is empty without an auth
+	// server.
 	Identity string `json:"auth_identity,omitempty"`
 }
 
 // Client is a connection that has subscribed to a channel.
 type Client struct {
 	Connection
-	// RDY is how many messages the client accepts at a time, InFlight how many it holds.
+	// RDY is how many messages the client accepts at a time, and InFlight how many it holds.
 	RDY      int64 `json:"rdy"`
 	InFlight int64 `json:"in_flight"`
-	// Messages have been sent to the client since it connected; Finished and Requeued are what
-	// it has said of them.
+	// Messages is how many messages nsqd has sent since the client connected. Finished and
+	// Requeued are how many the client has acked and requeued.
 	Messages uint64 `json:"messages"`
 	Finished uint64 `json:"finished"`
 	Requeued uint64 `json:"requeued"`
-	// SampleRate is the percentage of messages that the client asked for; 0 stands for all.
+	// SampleRate is the percentage of messages that the client asked for. 0 stands for all.
 	SampleRate int `json:"sample_rate"`
-	// Closing means that the client gets no more messages: it has said CLS.
+	// Closing means that the client has sent CLS and gets no more messages.
 	Closing bool `json:"closing"`
 }
 
-// Publisher is a connection that has subscribed to nothing.
+// Publisher is a connection that has published a message.
 type Publisher struct {
 	Connection
-	Published []Published `json:"published"` // by topic
+	// Published has at most one topic, because nsqd lists no more: the topic of PollClients, or
+	// any topic if PollClients was not called for one.
+	Published []Published `json:"published"`
 }
 
-// Published is how many messages a client has published to a topic since it connected.
+// Published is the number of messages that a client has published to a topic since it connected.
 type Published struct {
 	Topic    string `json:"topic"`
 	Messages uint64 `json:"messages"`
 }
 
-// Topic returns the topic of this name, nil if no nsqd that responded has it.
+// Topic returns the topic of this name, or nil if no nsqd that responded has it.
 func (v *View) Topic(name string) *Topic {
 	for i := range v.Topics {
 		if v.Topics[i].Name == name {
@@ -214,7 +230,7 @@ func (v *View) Topic(name string) *Topic {
 	return nil
 }
 
-// Channel returns the channel of this name, nil if no nsqd that responded has it.
+// Channel returns the channel of this name, or nil if no nsqd that responded has it.
 func (t *Topic) Channel(name string) *Channel {
 	for i := range t.Channels {
 		if t.Channels[i].Name == name {
@@ -224,7 +240,7 @@ func (t *Topic) Channel(name string) *Channel {
 	return nil
 }
 
-// Partial reports whether a daemon has not responded: the sums may be too low.
+// Partial reports whether a daemon has not responded. If so, the sums may be too low.
 func (v *View) Partial() bool {
 	for _, n := range v.NSQDs {
 		if n.Error != "" {

@@ -87,6 +87,9 @@ func TestAdminActions(t *testing.T) {
 	if got, err := c.Config(ctx, a.HTTPAddr(), "max_rdy_count"); got != "2500" || err != nil {
 		t.Errorf("%s, error %v", got, err)
 	}
+	if got, err := c.SetConfig(ctx, a.HTTPAddr(), "log_level", "error"); got != "4" || err != nil {
+		t.Errorf("%s, error %v", got, err)
+	}
 	if got, err := c.SetConfig(ctx, a.HTTPAddr(), "nsqlookupd_tcp_addresses", `["`+la.TCPAddr()+`"]`); err != nil {
 		t.Errorf("%s, error %v", got, err)
 	}
@@ -138,6 +141,11 @@ func TestAdminRates(t *testing.T) {
 	later, err := c.PollClients(t.Context(), topic, "c")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, v := range []*admin.View{earlier, later} {
+		for i := range v.NSQDs {
+			v.NSQDs[i].At = v.At // so that all rates are for the same interval
+		}
 	}
 	r := admin.Between(earlier, later)
 	seconds := r.Interval.Seconds()

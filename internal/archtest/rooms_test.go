@@ -24,7 +24,7 @@ var rooms = []room{
 	{
 		dir: "admin",
 		std: []string{
-			"bytes", "cmp", "context", "encoding/json", "errors", "fmt", "io", "net", "net/http", "net/url", "slices", "strconv",
+			"bytes", "cmp", "context", "encoding/json", "errors", "fmt", "io", "maps", "net", "net/http", "net/url", "slices", "strconv",
 			"strings", "sync", "time",
 		},
 	},
