@@ -7,48 +7,49 @@ import (
 	"strings"
 )
 
-// The methods below change topics and channels. Each sends its requests to all daemons that it
-// concerns, several at a time, and returns when all have responded. The error joins an [*Error]
-// for each request that failed; the other daemons have done what was asked. A daemon that does
-// not have the topic or channel is no error, unless none has it: then the error wraps
-// [ErrNotFound]. An invalid name is an error before any request is sent.
-
 // CreateTopic makes a topic known to the nsqlookupds, and creates it on the nsqds that the
-// Cluster names itself. An nsqd that only an nsqlookupd lists creates the topic with the first
+// Cluster itself names. An nsqd that only an nsqlookupd lists creates the topic with the first
 // message that is published to it.
 func (c *Cluster) CreateTopic(ctx context.Context, topic string) error {
-	if err := checkNames("/topic/create", topic, ""); err != nil {
+	const path = "/topic/create"
+	if err := checkNames(path, topic, ""); err != nil {
 		return err
 	}
-	lookupds := c.postAll(ctx, c.Lookupds, "/topic/create", topic, "")
-	return errors.Join(lookupds.err(), c.postAll(ctx, c.NSQDs, "/topic/create", topic, "").err())
+	lookupds := c.postAll(ctx, c.Lookupds, path, topic, "")
+	return errors.Join(append(lookupds, c.postAll(ctx, c.NSQDs, path, topic, "")...)...)
 }
 
 // CreateChannel makes a channel known to the nsqlookupds, and creates it on every nsqd that has
-// the topic. It gets a copy of each message that is published from then on.
+// the topic. The channel gets a copy of each message that is published from then on. The first
+// channel of a topic also gets the messages that wait in the topic.
 func (c *Cluster) CreateChannel(ctx context.Context, topic, channel string) error {
-	if err := checkNames("/channel/create", topic, channel); err != nil {
+	const path = "/channel/create"
+	if err := checkNames(path, topic, channel); err != nil {
 		return err
 	}
-	lookupds := c.postAll(ctx, c.Lookupds, "/channel/create", topic, channel)
-	nsqds := c.onNSQDs(ctx, "/channel/create", topic, channel)
+	lookupds := c.postAll(ctx, c.Lookupds, path, topic, channel)
+	nsqds := c.onNSQDs(ctx, path, topic, channel)
 	if len(c.Lookupds) > 0 && errors.Is(nsqds, errNowhere) {
-		nsqds = nil // the nsqds that get the topic will ask an nsqlookupd for its channels
+		nsqds = nil // an nsqd that creates the topic later asks an nsqlookupd for its channels
 	}
-	return errors.Join(lookupds.err(), nsqds)
+	return errors.Join(append(lookupds, nsqds)...)
 }
 
-// DeleteTopic deletes a topic with its channels and all their messages. Its consumers lose
-// their connections, and recreate the topic if they are not stopped and find the nsqd by
-// address.
+// DeleteTopic deletes a topic with its channels and all their messages, and disconnects its
+// consumers. Stop consumers that connect to nsqds by address, and programs that publish the
+// topic: both would create it anew.
 //
-// The nsqlookupds forget the topic first: a consumer that asks one meanwhile would connect
-// again, and create the topic anew. So if an nsqlookupd fails, no nsqd is asked.
+// The nsqlookupds forget the topic first. Otherwise a consumer that asks one meanwhile would
+// connect again, and create the topic anew. For the same reason no nsqd is asked if an
+// nsqlookupd fails. After an error the topic may be left on nsqds while no nsqlookupd names it to
+// consumers: call DeleteTopic again.
 func (c *Cluster) DeleteTopic(ctx context.Context, topic string) error {
 	return c.delete(ctx, "/topic/delete", topic, "")
 }
 
-// DeleteChannel deletes a channel with all its messages, in the order of DeleteTopic.
+// DeleteChannel deletes a channel with all its messages, in the order of DeleteTopic. Stop its
+// consumers first. They are disconnected, but their topic is still there: they would connect
+// again, and create the channel anew.
 func (c *Cluster) DeleteChannel(ctx context.Context, topic, channel string) error {
 	return c.delete(ctx, "/channel/delete", topic, channel)
 }
@@ -58,9 +59,9 @@ func (c *Cluster) delete(ctx context.Context, path, topic, channel string) error
 	if err := checkNames(path, topic, channel); err != nil {
 		return err
 	}
-	nsqds, unlisted := c.nsqds(ctx) // before nsqlookupds forget which nsqds have it
-	if unlisted != nil {
-		return fmt.Errorf("nothing deleted: %w", unlisted)
+	nsqds, err := c.nsqds(ctx)
+	if err != nil {
+		return fmt.Errorf("nothing deleted: %w", err)
 	}
 	if err := c.postAll(ctx, c.Lookupds, path, topic, channel).failures(); err != nil {
 		return fmt.Errorf("nothing deleted from nsqds: %w", err)
@@ -68,7 +69,7 @@ func (c *Cluster) delete(ctx context.Context, path, topic, channel string) error
 	return c.postAll(ctx, nsqds, path, topic, channel).err()
 }
 
-// EmptyTopic deletes the messages of a topic that wait to be copied to channels. Those in
+// EmptyTopic deletes the messages of a topic that wait to be copied to channels. Messages in
 // channels stay.
 func (c *Cluster) EmptyTopic(ctx context.Context, topic string) error {
 	return c.onNSQDs(ctx, "/topic/empty", topic, "")
@@ -80,8 +81,8 @@ func (c *Cluster) EmptyChannel(ctx context.Context, topic, channel string) error
 	return c.onNSQDs(ctx, "/channel/empty", topic, channel)
 }
 
-// PauseTopic makes messages wait in the topic: none is copied to channels. A topic that an nsqd
-// gets later is not paused there.
+// PauseTopic makes messages wait in the topic: none is copied to channels. An nsqd that creates
+// the topic later does not pause it.
 func (c *Cluster) PauseTopic(ctx context.Context, topic string) error {
 	return c.onNSQDs(ctx, "/topic/pause", topic, "")
 }
@@ -91,7 +92,8 @@ func (c *Cluster) UnpauseTopic(ctx context.Context, topic string) error {
 	return c.onNSQDs(ctx, "/topic/unpause", topic, "")
 }
 
-// PauseChannel makes messages wait in the channel: none is sent to clients.
+// PauseChannel makes messages wait in the channel: none is sent to clients. An nsqd that creates
+// the channel later does not pause it.
 func (c *Cluster) PauseChannel(ctx context.Context, topic, channel string) error {
 	return c.onNSQDs(ctx, "/channel/pause", topic, channel)
 }
@@ -101,25 +103,54 @@ func (c *Cluster) UnpauseChannel(ctx context.Context, topic, channel string) err
 	return c.onNSQDs(ctx, "/channel/unpause", topic, channel)
 }
 
-// Tombstone takes a topic away from one nsqd, given by the HTTP address that nsqlookupds list.
-// First, nsqlookupds are told to stop naming it to consumers for their tombstone lifetime, 45
-// seconds by default. Then the nsqd deletes the topic, with its messages. If a nsqlookupd fails,
-// the nsqd is not asked: a consumer that this nsqlookupd sends there would create the topic
-// anew.
+// Tombstone takes a topic away from one nsqd, given by any of its HTTP addresses.
 //
-// A program that still publishes the topic to this nsqd creates it anew as well: stop it first.
+//  1. All nsqlookupds that list the nsqd are told not to name it to consumers of the topic for
+//     their tombstone lifetime, 45 seconds by default.
+//  2. The nsqd deletes the topic, with its messages.
+//
+// If an nsqlookupd fails, or none lists the nsqd, the nsqd is not asked: its consumers would
+// connect again, and create the topic anew. So would a program that still publishes the topic to
+// this nsqd: stop it first.
 func (c *Cluster) Tombstone(ctx context.Context, topic, nsqd string) error {
 	if err := checkName("topic", topic); err != nil {
 		return err
 	}
-	results := outcome{addrs: c.Lookupds, errs: make([]error, len(c.Lookupds))}
-	c.each(len(c.Lookupds), func(i int) {
-		results.errs[i] = c.post(ctx, c.Lookupds[i], "/topic/tombstone", query("topic", topic, "node", nsqd))
-	})
-	if err := results.err(); err != nil {
-		return fmt.Errorf("nothing deleted from nsqd %s: %w", nsqd, err)
+	nsqd = c.withPassword(nsqd)
+	listings, err := c.listings(ctx, nsqd)
+	if err == nil {
+		err = errors.Join(c.tombstone(ctx, topic, listings)...)
+	}
+	if err != nil {
+		return fmt.Errorf("nothing deleted from nsqd %s: %w", shown(nsqd), err)
 	}
 	return c.post(ctx, nsqd, "/topic/delete", query("topic", topic))
+}
+
+// listings returns how the nsqlookupds list an nsqd.
+func (c *Cluster) listings(ctx context.Context, nsqd string) ([]listing, error) {
+	lookupds, errs := c.lookupds(ctx)
+	if err := errors.Join(errs...); err != nil || len(lookupds) == 0 {
+		return nil, err
+	}
+	said, err := c.info(ctx, nsqd)
+	if err != nil {
+		return nil, err
+	}
+	found := registryOf(lookupds).of(nsqd, said)
+	if len(found) == 0 {
+		return nil, errors.New("no nsqlookupd lists it")
+	}
+	return found, nil
+}
+
+// tombstone tells nsqlookupds not to name an nsqd to consumers of a topic.
+func (c *Cluster) tombstone(ctx context.Context, topic string, listings []listing) outcome {
+	done := make(outcome, len(listings))
+	c.each(len(listings), func(i int) {
+		done[i] = c.post(ctx, c.withPassword(listings[i].lookupd), "/topic/tombstone", query("topic", topic, "node", listings[i].node()))
+	})
+	return done
 }
 
 // onNSQDs sends a request about a topic or channel to every nsqd.
@@ -161,37 +192,34 @@ func notInName(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
 }
 
-// outcome is the results of one request to several daemons.
-type outcome struct {
-	addrs []string
-	errs  []error
-}
+// outcome is the results of one request to several daemons, nil where it succeeded.
+type outcome []error
 
 // postAll sends one request to several daemons.
 func (c *Cluster) postAll(ctx context.Context, addrs []string, path, topic, channel string) outcome {
 	_, errs := askAll(c, addrs, func(addr string) (struct{}, error) {
 		return struct{}{}, c.post(ctx, addr, path, query("topic", topic, "channel", channel))
 	})
-	return outcome{addrs, errs}
+	return errs
 }
 
 // errNowhere is the error for a topic or channel that no daemon has.
 var errNowhere = fmt.Errorf("on none of the nsqds: %w", ErrNotFound)
 
-// err returns why the requests failed.
+// err returns why the requests failed, or errNowhere if no daemon has the topic or channel.
 func (o outcome) err() error {
 	err := o.failures()
-	if err == nil && len(o.addrs) > 0 && o.missing() == len(o.addrs) {
+	if err == nil && o.missing() == len(o) {
 		return errNowhere
 	}
 	return err
 }
 
-// failures returns why the requests failed, except that a daemon did not have the topic or
-// channel.
+// failures returns why the requests failed. It leaves out that a daemon does not have the topic
+// or channel.
 func (o outcome) failures() error {
 	var failed []error
-	for _, err := range o.errs {
+	for _, err := range o {
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			failed = append(failed, err)
 		}
@@ -199,9 +227,9 @@ func (o outcome) failures() error {
 	return errors.Join(failed...)
 }
 
-// missing returns how many daemons did not have the topic or channel.
+// missing returns how many daemons do not have the topic or channel.
 func (o outcome) missing() (n int) {
-	for _, err := range o.errs {
+	for _, err := range o {
 		if errors.Is(err, ErrNotFound) {
 			n++
 		}

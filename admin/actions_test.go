@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -41,7 +42,7 @@ func TestActionsAsk(t *testing.T) {
 		"unpause channel": {func(c *Cluster, ctx context.Context) error { return c.UnpauseChannel(ctx, "t", "c") },
 			[]string{"l:1 GET /nodes", "a:4151 GET /info", "a:4151 POST /channel/unpause?channel=c&topic=t", "b:4151 POST /channel/unpause?channel=c&topic=t"}},
 		"tombstone": {func(c *Cluster, ctx context.Context) error { return c.Tombstone(ctx, "t", "b:4151") },
-			[]string{"l:1 POST /topic/tombstone?node=b%3A4151&topic=t", "b:4151 POST /topic/delete?topic=t"}},
+			[]string{"l:1 GET /nodes", "b:4151 GET /info", "l:1 POST /topic/tombstone?node=b%3A4151&topic=t", "b:4151 POST /topic/delete?topic=t"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
@@ -196,6 +197,49 @@ func TestActionsCheckNames(t *testing.T) {
 	}
 	if err := c.PauseChannel(ctx, "Orders.v2_-#ephemeral", strings.Repeat("x", 54)+"#ephemeral"); err != nil {
 		t.Error(err)
+	}
+}
+
+// nsqlookupd knows an nsqd by BROADCAST:PORT, without the brackets of an IPv6 address. It does
+// not say whether a tombstone has reached one. So the name is taken from its own list.
+func TestTombstoneNamesNSQDAsListed(t *testing.T) {
+	for given, test := range map[string]struct{ broadcast, node string }{
+		"a:4151":         {"a", "a:4151"},
+		"localhost:4151": {"a", "a:4151"}, // /info tells that it is a
+		"https://a:4152": {"a", "a:4151"},
+		"[::1]:4151":     {"::1", "::1:4151"},
+		"other:4151":     {"a", ""},
+	} {
+		s := newScene(t)
+		s.lookupd(test.broadcast, "b")
+		host := strings.TrimPrefix(given, "https://")
+		s.nsqd(host, 1)
+		if test.node != "" {
+			s.daemon(host).says(test.broadcast, 1)
+		}
+		err := s.cluster([]string{"l:1"}, nil).Tombstone(t.Context(), "t", given)
+		posts := slices.DeleteFunc(s.asked(), func(r string) bool { return !strings.Contains(r, " POST ") })
+		if test.node == "" {
+			if err == nil || !strings.Contains(err.Error(), "no nsqlookupd lists it") || len(posts) > 0 {
+				t.Errorf("%s: asked %q, error %v", given, posts, err)
+			}
+			continue
+		}
+		want := []string{"l:1 POST /topic/tombstone?node=" + url.QueryEscape(test.node) + "&topic=t", host + " POST /topic/delete?topic=t"}
+		if err != nil || !slices.Equal(posts, want) {
+			t.Errorf("%s: asked %q, error %v, want %q", given, posts, err, want)
+		}
+	}
+}
+
+// Where there is no nsqd, nothing was paused.
+func TestActionsWithoutNSQDs(t *testing.T) {
+	s := newScene(t)
+	s.daemon("l:1").responses["/nodes"] = `{"producers":[]}`
+	for _, lookupds := range [][]string{nil, {"l:1"}} {
+		if err := s.cluster(lookupds, nil).PauseTopic(t.Context(), "t"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%q: error %v, want ErrNotFound", lookupds, err)
+		}
 	}
 }
 

@@ -43,6 +43,10 @@ func (r Registration) HTTPAddr() string { return hostPort(r.Broadcast, r.HTTPPor
 // TCPAddr returns the address that clients connect to.
 func (r Registration) TCPAddr() string { return hostPort(r.Broadcast, r.TCPPort) }
 
+// node returns the name by which nsqlookupd knows the nsqd: it puts no brackets around an IPv6
+// address.
+func (r Registration) node() string { return r.Broadcast + ":" + strconv.Itoa(r.HTTPPort) }
+
 // hostPort returns the address of a host and a port. Package nsq, too, accepts an IPv6 address in
 // brackets as the host.
 func hostPort(host string, port int) string {
@@ -91,8 +95,7 @@ type TopicCounts struct {
 	// are on disk.
 	Depth     int64 `json:"depth"`
 	DiskDepth int64 `json:"disk_depth"`
-	// Messages and Bytes have been published since the nsqd started. nsqd before 1.2.1 does not
-	// count Bytes.
+	// Messages and Bytes are how much was published since the nsqd started.
 	Messages uint64 `json:"messages"`
 	Bytes    uint64 `json:"bytes"`
 	// Paused means that no message is copied to channels.
@@ -133,7 +136,7 @@ type ChannelCounts struct {
 	// Deferred is how many messages wait for their delay to pass: they were published or
 	// requeued with one.
 	Deferred int64 `json:"deferred"`
-	// Messages have come from the topic since the nsqd started.
+	// Messages is how many messages have come from the topic since the nsqd started.
 	Messages uint64 `json:"messages"`
 	// Requeued is how often clients have requeued a message, and TimedOut how often one has kept
 	// a message for longer than its msg_timeout, since the nsqd started.

@@ -71,9 +71,18 @@ func TestAdminActions(t *testing.T) {
 	if err := c.DeleteTopic(ctx, "*"); err == nil || !la.Lists(topic, a.TCPAddr()) || !la.Lists(topic, b.TCPAddr()) {
 		t.Errorf("error %v", err)
 	}
-	// nsqlookupds list nsqd b by its broadcast address.
-	if v := do(c.Tombstone(ctx, topic, b.HTTPAddr())); len(v.Topic(topic).NSQDs) != 1 || v.Topic(topic).NSQDs[0].NSQD != a.HTTPAddr() {
-		t.Errorf("%+v", v.Topic(topic))
+	// nsqlookupds list nsqd b by another address.
+	v := do(c.Tombstone(ctx, topic, c.NSQDs[1]))
+	if on := v.Topic(topic).NSQDs; len(on) != 1 || on[0].NSQD != a.HTTPAddr() {
+		t.Errorf("%+v", on)
+	}
+	for _, l := range v.Lookupds {
+		for _, r := range l.Registered {
+			// An nsqd that has deleted a topic tells the nsqlookupds, which then do not list it.
+			if r.HTTPAddr() == b.HTTPAddr() && slices.Contains(r.Topics, topic) && !slices.Contains(r.Tombstoned, topic) {
+				t.Errorf("%+v", r)
+			}
+		}
 	}
 	if v := do(c.DeleteTopic(ctx, topic)); v.Topic(topic) != nil || la.Lists(topic, a.TCPAddr()) || lb.Lists(topic, a.TCPAddr()) {
 		t.Error("topic is not deleted")
