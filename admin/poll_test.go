@@ -42,8 +42,8 @@ func TestPollReadsWhatDaemonsSay(t *testing.T) {
 			orders := v.Topic("orders")
 			for name, want := range map[string]ChannelCounts{
 				"archive": {Depth: 5, DiskDepth: 3, Deferred: 1, Messages: 6, Paused: true},
-				"billing": {Deferred: 1, Messages: 6, Clients: 1},
-				"fraud":   {Depth: 3, DiskDepth: 2, InFlight: 2, Deferred: 1, Messages: 6, Clients: 1},
+				"billing": {Deferred: 1, Messages: 6, ClientCount: 1},
+				"fraud":   {Depth: 3, DiskDepth: 2, InFlight: 2, Deferred: 1, Messages: 6, ClientCount: 1},
 			} {
 				if got := orders.Channel(name).ChannelCounts; got != want {
 					t.Errorf("%s: %+v", name, got)
@@ -83,7 +83,10 @@ func TestPollSums(t *testing.T) {
 		t.Errorf("%+v", topic)
 	}
 	channel := topic.Channel("c")
-	want := ChannelCounts{Depth: 11, DiskDepth: 1, InFlight: 22, Deferred: 33, Messages: 44, Requeued: 55, TimedOut: 66, Clients: 77, Paused: true}
+	if channel.ClientCount != 77 || channel.Clients != nil {
+		t.Errorf("%d clients, %+v", channel.ClientCount, channel.Clients)
+	}
+	want := ChannelCounts{Depth: 11, DiskDepth: 1, InFlight: 22, Deferred: 33, Messages: 44, Requeued: 55, TimedOut: 66, ClientCount: 77, Paused: true}
 	if channel.ChannelCounts != want || channel.Backlog() != 66 || len(channel.NSQDs) != 2 || channel.NSQDs[1].NSQD != "b:4151" || channel.NSQDs[1].Depth != 10 {
 		t.Errorf("%+v", channel)
 	}

@@ -84,7 +84,7 @@ func (c *channelStats) counts() ChannelCounts {
 	return ChannelCounts{
 		Depth: c.Depth, DiskDepth: c.BackendDepth, InFlight: c.InFlightCount, Deferred: c.DeferredCount,
 		Messages: c.MessageCount, Requeued: c.RequeueCount, TimedOut: c.TimeoutCount,
-		Clients: c.ClientCount, Paused: c.Paused,
+		ClientCount: c.ClientCount, Paused: c.Paused,
 	}
 }
 

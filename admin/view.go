@@ -142,8 +142,8 @@ type ChannelCounts struct {
 	// a message for longer than its msg_timeout, since the nsqd started.
 	Requeued uint64 `json:"requeued"`
 	TimedOut uint64 `json:"timed_out"`
-	// Clients is how many connections have subscribed.
-	Clients int `json:"client_count"`
+	// ClientCount is how many connections have subscribed.
+	ClientCount int `json:"client_count"`
 	// Paused means that no message is sent to clients.
 	Paused bool `json:"paused"`
 }
@@ -156,7 +156,7 @@ func (c *ChannelCounts) add(o ChannelCounts) {
 	c.Messages += o.Messages
 	c.Requeued += o.Requeued
 	c.TimedOut += o.TimedOut
-	c.Clients += o.Clients
+	c.ClientCount += o.ClientCount
 	c.Paused = c.Paused || o.Paused
 }
 
