@@ -196,3 +196,17 @@ func TestRatesOfHostileCounts(t *testing.T) {
 		t.Errorf("drains in %v, %v", d, ok)
 	}
 }
+
+// A View made by hand needs no times of nsqds.
+func TestRatesOfViewsMadeByHand(t *testing.T) {
+	view := func(seconds int64, messages uint64) *View {
+		on := TopicCounts{Messages: messages}
+		return &View{
+			At: time.Unix(seconds, 0), NSQDs: []NSQD{{Addr: "a:4151"}},
+			Topics: []Topic{{Name: "t", TopicCounts: on, NSQDs: []TopicOn{{"a:4151", on}}}},
+		}
+	}
+	if r := Between(view(100, 10), view(102, 30)); r.Topics[0].Published != 10 {
+		t.Errorf("%+v", r)
+	}
+}
