@@ -91,7 +91,7 @@ func (c *action) run(ctx context.Context, t *target, n names) error {
 	err := c.agree(ctx, t, n)
 	if err == nil {
 		err = c.do(t.Cluster, ctx, n)
-		if err == nil && len(asked.sent) == 0 {
+		if len(asked.sent) == 0 && (err == nil || errors.Is(err, admin.ErrNotFound)) {
 			err = errors.New("the nsqlookupds list no nsqd")
 		}
 	}

@@ -172,7 +172,7 @@ func TestActionIsNotRedirected(t *testing.T) {
 }
 
 func TestLosses(t *testing.T) {
-	counts := admin.ChannelCounts{Depth: 1, InFlight: 2, Deferred: 3, Clients: 4}
+	counts := admin.ChannelCounts{Depth: 1, InFlight: 2, Deferred: 3, ClientCount: 4}
 	v := &admin.View{
 		Lookupds: []admin.Lookupd{{Registered: []admin.Registration{{Broadcast: "a.example", HTTPPort: 4151}}}},
 		NSQDs:    []admin.NSQD{{Addr: "127.0.0.1:4151", Broadcast: "a.example", HTTPPort: 4151}},

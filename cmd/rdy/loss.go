@@ -50,7 +50,7 @@ func topicLoss(v *admin.View, n names) (loss, error) {
 	if t := v.Topic(n.topic); t != nil {
 		for i := range t.Channels {
 			l.messages += t.Channels[i].Backlog()
-			l.clients += t.Channels[i].ChannelCounts.Clients
+			l.clients += t.Channels[i].ClientCount
 		}
 	}
 	return l, err
@@ -78,7 +78,7 @@ func channelBacklogLoss(v *admin.View, n names) (l loss, _ error) {
 func channelLoss(v *admin.View, n names) (loss, error) {
 	l, err := channelBacklogLoss(v, n)
 	if l.nsqds > 0 {
-		l.clients = v.Topic(n.topic).Channel(n.channel).ChannelCounts.Clients
+		l.clients = v.Topic(n.topic).Channel(n.channel).ClientCount
 	}
 	return l, err
 }
@@ -116,7 +116,7 @@ func tombstoneLoss(v *admin.View, n names) (l loss, err error) {
 		for _, on := range t.Channels[i].NSQDs {
 			if on.NSQD == addr {
 				l.messages += on.Backlog()
-				l.clients += on.Clients
+				l.clients += on.ClientCount
 			}
 		}
 	}

@@ -101,7 +101,7 @@ func TestNodeConfigLookupds(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method + " " + r.URL.Path {
 		case "GET /stats", "GET /info":
-			_, _ = io.WriteString(w, "{}")
+			_, _ = io.WriteString(w, `{"version":"1.3.0","start_time":1}`)
 		case "PUT /config/nsqlookupd_tcp_addresses":
 			_, _ = io.Copy(w, r.Body)
 		default:

@@ -126,7 +126,7 @@ func channelCells(c admin.ChannelCounts, partial bool) []string {
 	return []string{
 		atLeast(c.Depth, partial), atLeast(c.InFlight, partial), atLeast(c.Deferred, partial),
 		atLeast(int64(c.Requeued), partial), atLeast(int64(c.TimedOut), partial), // #nosec G115 -- counts from 0
-		atLeast(int64(c.Clients), partial), yes(c.Paused),
+		atLeast(int64(c.ClientCount), partial), yes(c.Paused),
 	}
 }
 
@@ -158,7 +158,7 @@ func (c *statChannel) drains(partial bool) string {
 		return "empty"
 	case c.Paused:
 		return "paused"
-	case c.Clients == 0:
+	case c.ClientCount == 0:
 		return "no clients"
 	case c.Depth <= few:
 		return "keeps up"

@@ -195,8 +195,8 @@ func TestStatWatchOfDeletedTopic(t *testing.T) {
 // Names that no nsqd would accept do not reach the terminal as they are.
 func TestStatOfHostileDaemon(t *testing.T) {
 	hostile := fakeDaemon(t, map[string]string{
-		"/stats": `{"version":"1.3.0","topics":[{"topic_name":"a\u001b[2J\nb","channels":[{"channel_name":"\u202ec\u009b"}]}]}`,
-		"/info":  `{}`,
+		"/stats": `{"version":"1.3.0","start_time":1,"topics":[{"topic_name":"a\u001b[2J\nb","channels":[{"channel_name":"\u202ec\u009b"}]}]}`,
+		"/info":  `{"start_time":1}`,
 	})
 	refusing := fakeDaemon(t, map[string]string{"/stats": "\x1b[2J"})
 	for _, format := range []string{"--no-rates", "--json"} {
@@ -222,12 +222,12 @@ func TestStatRates(t *testing.T) {
 		before, after admin.ChannelCounts
 		want          []string // in/s, finished/s, drains in
 	}{
-		{"empty", admin.ChannelCounts{}, admin.ChannelCounts{Clients: 1}, []string{"0", "0", "empty"}},
-		{"drains", admin.ChannelCounts{Depth: 1200}, admin.ChannelCounts{Depth: 1000, Clients: 1}, []string{"0", "20", "50 s"}},
-		{"grows", admin.ChannelCounts{}, admin.ChannelCounts{Depth: 100, Messages: 200, Clients: 1}, []string{"20", "10", "never"}},
-		{"slow", admin.ChannelCounts{Depth: 10_000_000}, admin.ChannelCounts{Depth: 9_999_999, Clients: 1}, []string{"0", "0.1", "> 30 d"}},
-		{"few", admin.ChannelCounts{}, admin.ChannelCounts{Depth: 30, Messages: 200, Clients: 1}, []string{"20", "17", "keeps up"}},
-		{"paused", admin.ChannelCounts{Depth: 9}, admin.ChannelCounts{Depth: 9, Clients: 1, Paused: true}, []string{"0", "0", "paused"}},
+		{"empty", admin.ChannelCounts{}, admin.ChannelCounts{ClientCount: 1}, []string{"0", "0", "empty"}},
+		{"drains", admin.ChannelCounts{Depth: 1200}, admin.ChannelCounts{Depth: 1000, ClientCount: 1}, []string{"0", "20", "50 s"}},
+		{"grows", admin.ChannelCounts{}, admin.ChannelCounts{Depth: 100, Messages: 200, ClientCount: 1}, []string{"20", "10", "never"}},
+		{"slow", admin.ChannelCounts{Depth: 10_000_000}, admin.ChannelCounts{Depth: 9_999_999, ClientCount: 1}, []string{"0", "0.1", "> 30 d"}},
+		{"few", admin.ChannelCounts{}, admin.ChannelCounts{Depth: 30, Messages: 200, ClientCount: 1}, []string{"20", "17", "keeps up"}},
+		{"paused", admin.ChannelCounts{Depth: 9}, admin.ChannelCounts{Depth: 9, ClientCount: 1, Paused: true}, []string{"0", "0", "paused"}},
 		{"orphan", admin.ChannelCounts{Depth: 9}, admin.ChannelCounts{Depth: 9}, []string{"0", "0", "no clients"}},
 	} {
 		r := newStatReport(view(0, tc.before), view(10, tc.after), nil)
