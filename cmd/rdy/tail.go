@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"syscall"
 	"time"
@@ -18,20 +16,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// tailPollInterval is the time between two polls of nsqlookupds. It is short
-// because a user is waiting for nsqds that have only just got the topic.
-const tailPollInterval = 5 * time.Second
-
 // tail prints the messages of a topic.
 type tail struct {
-	*app
-	topic, channel string
-	nsqds          []string
-	lookupds       []string
-	count          int // 0 means no limit
-	maxInFlight    int // 0 means the default
-	raw            bool
-	client         clientFlags
+	source
+	channel     string
+	count       int // 0 means no limit
+	maxInFlight int // 0 means the default
+	raw         bool
+	client      clientFlags
 }
 
 // The defaults of --max-in-flight. A channel that the user names has other consumers,
@@ -42,7 +34,7 @@ const (
 )
 
 func newTail(a *app) *cobra.Command {
-	t := &tail{app: a}
+	t := &tail{source: source{app: a}}
 	cmd := &cobra.Command{
 		Use:   "tail TOPIC (--nsqd host:port | --lookupd host:port)",
 		Short: "Print the messages of a topic as they arrive",
@@ -82,8 +74,8 @@ nsqd creates the topic if it does not exist.
   rdy tail orders --nsqd 127.0.0.1:4150 --channel audit | grep paid`,
 		Args: oneTopic,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(t.nsqds)+len(t.lookupds) == 0 {
-				return usage(cmd, "--nsqd or --lookupd is missing; give an address such as 127.0.0.1:4150")
+			if err := t.check(cmd); err != nil {
+				return err
 			}
 			t.topic = args[0]
 			if closedAtStart(t.stdout) {
@@ -106,8 +98,7 @@ nsqd creates the topic if it does not exist.
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.Var((*addrsFlag)(&t.nsqds), "nsqd", "TCP address of an nsqd; repeat the flag for more")
-	f.Var((*addrsFlag)(&t.lookupds), "lookupd", "HTTP address of an nsqlookupd that lists the nsqds; repeat the flag for more")
+	t.source.add(f)
 	f.Var((*channelFlag)(&t.channel), "channel", "channel to read from (default a new ephemeral one)")
 	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after this many messages; 0 means no limit")
 	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages that tail holds at a time (default 200; with --channel 1)")
@@ -131,7 +122,7 @@ func oneTopic(cmd *cobra.Command, args []string) error {
 // tail's own defaults, and other flags override both.
 func (t *tail) consumerConfig(log *slog.Logger) (*nsq.Config, error) {
 	cfg := t.config(log)
-	cfg.LookupdPollInterval = tailPollInterval
+	cfg.LookupdPollInterval = pollInterval
 	cfg.MaxInFlight = ownInFlight
 	if t.channel != "" {
 		cfg.MaxInFlight = namedInFlight
@@ -185,71 +176,6 @@ func (t *tail) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, n
 		return failed
 	}
 	return err // EPIPE is not a failure: the program that reads the lines has had enough
-}
-
-// connect connects to the nsqds. Without nsqlookupds at least one of them has to
-// be reachable. connect reports the others, and nsqlookupds that do not respond; the
-// consumer keeps trying them.
-func (t *tail) connect(ctx context.Context, consumer *nsq.Consumer, level *slog.LevelVar) error {
-	t.mute(level) // failures are reported below
-	err := withAddresses(consumer, consumer.ConnectToNSQDs(t.nsqds))
-	watch := newLookupdWatch(func(addr string) { t.notice("rdy: nsqlookupd %s responds now", addr) })
-	if len(t.lookupds) > 0 {
-		consumer.SetLookupdHttpClient(&http.Client{Transport: watch})
-		err = errors.Join(err, consumer.ConnectToNSQLookupds(t.lookupds))
-	}
-	if ctx.Err() != nil {
-		return nil // interrupted while connecting
-	}
-	found := consumer.Stats().Connections
-	if err != nil && found == 0 && len(t.lookupds) == 0 {
-		return fmt.Errorf("no nsqd is reachable: %w", err)
-	}
-	level.Set(t.level)
-	if err != nil {
-		for _, one := range joined(err) {
-			t.notice("rdy: still trying: %v", one)
-		}
-	}
-	if len(t.lookupds) > 0 {
-		t.reportDiscovery(consumer.Snapshot().Connections, watch.failures(t.lookupds))
-	}
-	return nil
-}
-
-// withAddresses returns the reasons why nsqds are not connected, each with its address,
-// which a single error of ConnectToNSQDs need not name.
-func withAddresses(consumer *nsq.Consumer, err error) error {
-	var failed []error
-	for _, conn := range consumer.Snapshot().Connections {
-		if conn.LastError != nil {
-			failed = append(failed, conn.LastError)
-		}
-	}
-	if err == nil || len(failed) == 0 {
-		return err
-	}
-	return errors.Join(failed...)
-}
-
-// reportDiscovery reports which nsqlookupds do not respond, which of the nsqds that the
-// others list are not connected, and that none is known.
-func (t *tail) reportDiscovery(nsqds []nsq.ConnectionSnapshot, failures map[string]error) {
-	for _, addr := range slices.Sorted(maps.Keys(failures)) {
-		t.notice("rdy: nsqlookupd %s does not respond, still asking: %v", addr, failures[addr])
-	}
-	for _, n := range nsqds {
-		if n.LastError != nil && n.State != nsq.ConnectionUp && !slices.Contains(t.nsqds, n.Addr) {
-			t.notice("rdy: still trying: %v", n.LastError)
-		}
-	}
-	switch {
-	case len(nsqds) > 0 || len(failures) == len(t.lookupds):
-	case len(failures) > 0:
-		t.notice("rdy: the nsqlookupds that respond know no nsqd with the topic %s yet; waiting", t.topic)
-	default:
-		t.notice("rdy: no nsqd has the topic %s yet; waiting", t.topic)
-	}
 }
 
 // printer is the handler of tail. It finishes a message after its line was written

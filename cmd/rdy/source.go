@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/rdyhq/nsq"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// pollInterval is the time between two polls of nsqlookupds. It is short because a user is
+// waiting for nsqds that have only just got the topic.
+const pollInterval = 5 * time.Second
+
+// source is where a command reads messages: a topic, and the nsqds that have it.
+type source struct {
+	*app
+	topic    string
+	nsqds    []string
+	lookupds []string
+}
+
+func (s *source) add(f *pflag.FlagSet) {
+	f.Var((*addrsFlag)(&s.nsqds), "nsqd", "TCP address of an nsqd; repeat the flag for more")
+	f.Var((*addrsFlag)(&s.lookupds), "lookupd", "HTTP address of an nsqlookupd that lists the nsqds; repeat the flag for more")
+}
+
+// check returns an error if no address was given.
+func (s *source) check(cmd *cobra.Command) error {
+	if len(s.nsqds)+len(s.lookupds) == 0 {
+		return usage(cmd, "--nsqd or --lookupd is missing; give an address such as 127.0.0.1:4150")
+	}
+	return nil
+}
+
+// connect connects to the nsqds. Without nsqlookupds at least one of them has to
+// be reachable. connect reports the others, and nsqlookupds that do not respond; the
+// consumer keeps trying them.
+func (s *source) connect(ctx context.Context, consumer *nsq.Consumer, level *slog.LevelVar) error {
+	s.mute(level) // failures are reported below
+	err := withAddresses(consumer, consumer.ConnectToNSQDs(s.nsqds))
+	watch := newLookupdWatch(func(addr string) { s.notice("rdy: nsqlookupd %s responds now", addr) })
+	if len(s.lookupds) > 0 {
+		consumer.SetLookupdHttpClient(&http.Client{Transport: watch})
+		err = errors.Join(err, consumer.ConnectToNSQLookupds(s.lookupds))
+	}
+	if ctx.Err() != nil {
+		return nil // interrupted while connecting
+	}
+	found := consumer.Stats().Connections
+	if err != nil && found == 0 && len(s.lookupds) == 0 {
+		return fmt.Errorf("no nsqd is reachable: %w", err)
+	}
+	level.Set(s.level)
+	if err != nil {
+		for _, one := range joined(err) {
+			s.notice("rdy: still trying: %v", one)
+		}
+	}
+	if len(s.lookupds) > 0 {
+		s.reportDiscovery(consumer.Snapshot().Connections, watch.failures(s.lookupds))
+	}
+	return nil
+}
+
+// withAddresses returns the reasons why nsqds are not connected, each with its address,
+// which a single error of ConnectToNSQDs need not name.
+func withAddresses(consumer *nsq.Consumer, err error) error {
+	var failed []error
+	for _, conn := range consumer.Snapshot().Connections {
+		if conn.LastError != nil {
+			failed = append(failed, conn.LastError)
+		}
+	}
+	if err == nil || len(failed) == 0 {
+		return err
+	}
+	return errors.Join(failed...)
+}
+
+// reportDiscovery reports which nsqlookupds do not respond, which of the nsqds that the
+// others list are not connected, and that none is known.
+func (s *source) reportDiscovery(nsqds []nsq.ConnectionSnapshot, failures map[string]error) {
+	for _, addr := range slices.Sorted(maps.Keys(failures)) {
+		s.notice("rdy: nsqlookupd %s does not respond, still asking: %v", addr, failures[addr])
+	}
+	for _, n := range nsqds {
+		if n.LastError != nil && n.State != nsq.ConnectionUp && !slices.Contains(s.nsqds, n.Addr) {
+			s.notice("rdy: still trying: %v", n.LastError)
+		}
+	}
+	switch {
+	case len(nsqds) > 0 || len(failures) == len(s.lookupds):
+	case len(failures) > 0:
+		s.notice("rdy: the nsqlookupds that respond know no nsqd with the topic %s yet; waiting", s.topic)
+	default:
+		s.notice("rdy: no nsqd has the topic %s yet; waiting", s.topic)
+	}
+}
