@@ -1,6 +1,6 @@
 // Command rdy is a command line for NSQ: it shows a consumer at work on a real
-// cluster, publishes lines, prints the messages of a topic, and runs a cluster
-// for development.
+// cluster, publishes lines, prints the messages of a topic, sends them to HTTP
+// servers, and runs a cluster for development.
 //
 // "rdy --help" lists its commands.
 package main

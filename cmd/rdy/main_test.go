@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
+	_ = os.Setenv("NO_PROXY", "*") // read once, at the first request
 	goleak.VerifyTestMain(m)
 }
 

@@ -80,9 +80,9 @@ func newRoot(a *app) *cobra.Command {
 		Use:   "rdy",
 		Short: "A command line for NSQ",
 		Long: `rdy is a command line for NSQ: it shows a consumer at work on a real cluster,
-publishes lines, prints the messages of a topic, watches and changes topics and
-channels, and runs a cluster for development. nsqd and nsqlookupd are built in; there
-is nothing to install.
+publishes lines, prints the messages of a topic or sends them to HTTP servers, watches
+and changes topics and channels, and runs a cluster for development. nsqd and
+nsqlookupd are built in; there is nothing to install.
 
 Results go to standard output, progress and log lines to standard error.
 Ctrl-C, SIGTERM and, except under nohup, a closed terminal stop a command
@@ -101,7 +101,8 @@ Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as JSON")
 	root.PersistentFlags().Var((*levelFlag)(&a.level), "log-level", "lowest `level` to log: debug, info, warn or error")
-	root.AddCommand(newDemo(a), newPub(a), newTail(a), newBroker(a), newStat(a), newTopic(a), newChannel(a), newNode(a), newVersion(a))
+	root.AddCommand(newDemo(a), newPub(a), newTail(a), newToHTTP(a), newBroker(a))
+	root.AddCommand(newStat(a), newTopic(a), newChannel(a), newNode(a), newVersion(a))
 	root.SetHelpCommand(newHelp())
 	return root
 }

@@ -72,6 +72,36 @@ func TestUsageErrors(t *testing.T) {
 		{"pub --topic t --nsqd " + addr + " --retry-for x", "a duration"},
 		{"pub --topic t --nsqd " + addr + " --set snappy,perhaps", `"--set"`},
 		{"pub --topic t --nsqd " + addr + " --set snappy --set deflate", "both Deflate and Snappy"},
+		{"to-http", "want a topic and a URL, got 0 arguments"},
+		{"to-http t --nsqd " + addr + " --channel c", "want a topic and a URL, got 1 argument;"},
+		{"to-http a$b http://h/ --nsqd " + addr + " --channel c", `invalid topic "a$b"`},
+		{"to-http t http://h/ --channel c", "--nsqd or --lookupd is missing"},
+		{"to-http t http://h/ --nsqd " + addr, "--channel is missing"},
+		{"to-http t http://h/ --nsqd localhost --channel c", "want host:port"},
+		{"to-http t h/ --nsqd " + addr + " --channel c", "URL 1: want a URL"},
+		{"to-http t http://h/ http://h/ --nsqd " + addr + " --channel c", "URL 2 is there twice"},
+		{"to-http t http://h/%s --nsqd " + addr + " --channel c", "write {{.Body}}"},
+		{"to-http t http://h/{{.B}} --nsqd " + addr + " --channel c", "unknown placeholder"},
+		{"to-http t http://h/ http://i/{{.Body}} --method GET --nsqd " + addr + " --channel c", "URL 1: --method GET sends no body"},
+		{"to-http t http://h/ --method get --nsqd " + addr + " --channel c", "want POST or PUT"},
+		{"to-http t http://h/{{.Body}} --method GET --content-type a/b --nsqd " + addr + " --channel c", "--content-type has no meaning"},
+		{"to-http t http://h/ --content-type= --nsqd " + addr + " --channel c", "no content type"},
+		{"to-http t http://h/ --header secret --nsqd " + addr + " --channel c", "Name: value"},
+		{"to-http t http://h/ --mode hostpool --nsqd " + addr + " --channel c", "want least-failing or round-robin or all"},
+		{"to-http t http://h/ --concurrency 0 --nsqd " + addr + " --channel c", "from 1 to 10000"},
+		{"to-http t http://h/ --max-in-flight 0 --nsqd " + addr + " --channel c", "from 1 to"},
+		{"to-http t http://h/ --timeout 0 --nsqd " + addr + " --channel c", "from 1ms to 1h"},
+		{"to-http t http://h/ --connect-timeout 2h --nsqd " + addr + " --channel c", "from 1ms to 1h"},
+		{"to-http t http://h/ --http-ca /no/such/file --nsqd " + addr + " --channel c", "no such file"},
+		{"to-http t http://h/ --http-ca /dev/null --nsqd " + addr + " --channel c", "no PEM certificate"},
+		{"to-http t http://h/ --sample 1.1 --nsqd " + addr + " --channel c", "from 0 to 1"},
+		{"to-http t http://h/ --rate -1 --nsqd " + addr + " --channel c", "from 0 to"},
+		{"to-http t http://h/ --status-every -1 --nsqd " + addr + " --channel c", "from 0 to"},
+		{"to-http t http://h/ --dead-letter t --nsqd " + addr + " --channel c", "is the topic itself"},
+		{"to-http t http://h/ --dead-letter d#ephemeral --nsqd " + addr + " --channel c", "does not keep"},
+		{"to-http t http://h/ --max-attempts 3 --nsqd " + addr + " --channel c", "--max-attempts needs --dead-letter"},
+		{"to-http t http://h/ --set max_attempts,3 --nsqd " + addr + " --channel c", "--max-attempts needs --dead-letter"},
+		{"to-http t http://h/ --set snappy --set deflate --nsqd " + addr + " --channel c", "both Deflate and Snappy"},
 		{"broker extra", `unexpected argument "extra"`},
 		{"broker --nsqds 1025", "from 1 to 1024"},
 		{"broker --lookupds -1", "from 0 to"},
@@ -131,7 +161,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "broker", "stat", "topic", "channel", "node", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-http", "broker", "stat", "topic", "channel", "node", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)

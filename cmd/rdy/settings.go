@@ -25,7 +25,7 @@ const clientHelp = `The secret for AUTH is read from --auth-secret-file, or else
 variable ` + secretEnv + `. With --set ` + secretOption + ` other users of this machine can see
 it in the list of processes.`
 
-// clientFlags are the flags with which pub and tail set options of nsq.Config.
+// clientFlags are the flags with which commands set options of nsq.Config.
 type clientFlags struct {
 	settings   settings
 	secretFile string
