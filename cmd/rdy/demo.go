@@ -95,7 +95,7 @@ func (o *demoOptions) addFlags(f *pflag.FlagSet) {
 	f.Var(intFlag(&o.nsqds, 1, maxNSQDs), "nsqds", "number of nsqds")
 	f.Var(intFlag(&o.handlers, 1, maxHandlers), "handlers", "number of concurrent handlers")
 	f.Var(intFlag(&o.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages that the consumer holds at a time")
-	f.Var(floatFlag(&o.failRate, 0, 1), "fail-rate", "share of deliveries that handlers fail, from 0 to 1")
+	f.Var(floatFlag(&o.failRate, 1), "fail-rate", "share of deliveries that handlers fail, from 0 to 1")
 	f.Var(durationFlag(&o.work, 0, maxWork), "work", "time that a handler takes for each message")
 	f.StringVar(&o.dataDir, "data-dir", "", dataDirUsage)
 	f.BoolVar(&o.tls, "tls", false, "use TLS, verified against a certificate made for the demo")

@@ -39,9 +39,10 @@ func intFlag(p *int, low, high int) pflag.Value {
 	return &ranged[int]{p: p, min: low, max: high, parse: strconv.Atoi, kind: "int", want: "a whole number"}
 }
 
-func floatFlag(p *float64, low, high float64) pflag.Value {
+// floatFlag is a flag that takes a number from 0 to high.
+func floatFlag(p *float64, high float64) pflag.Value {
 	parse := func(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
-	return &ranged[float64]{p: p, min: low, max: high, parse: parse, kind: "float", want: "a number"}
+	return &ranged[float64]{p: p, max: high, parse: parse, kind: "float", want: "a number"}
 }
 
 func durationFlag(p *time.Duration, low, high time.Duration) pflag.Value {

@@ -124,7 +124,7 @@ func (p *pub) addFlags(f *pflag.FlagSet) {
 	f.Var((*delimiterFlag)(&p.delimiter), "delimiter", `what ends a line; escapes such as \0, \t, \r\n and \x1e are understood`)
 	f.BoolVar(&p.jsonLines, "json-lines", false, "publish only lines that are valid JSON; the others fail")
 	f.Var(durationFlag(&p.deferFor, 0, maxDefer), "defer", "have nsqd deliver each message only after this delay; turns batches off")
-	f.Var(floatFlag(&p.rate, 0, maxRate), "rate", "maximum messages per second; 0 means no limit")
+	f.Var(floatFlag(&p.rate, maxRate), "rate", "maximum messages per second; 0 means no limit")
 	f.Var(intFlag(&p.batch, 1, maxBatch), "batch", "maximum messages in a batch")
 	f.Var(intFlag(&p.maxMsgSize, 1, math.MaxInt32), "max-msg-size", "maximum length of a line in bytes; the default is also nsqd's")
 	f.Var(durationFlag(&p.retryFor, 0, maxRetryFor), "retry-for", "how long to keep trying while nothing can be published; 0 stops at once")

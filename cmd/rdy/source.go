@@ -27,13 +27,14 @@ type source struct {
 	lookupds []string
 }
 
-func (s *source) add(f *pflag.FlagSet) {
+// addAddresses adds the flags for the addresses.
+func (s *source) addAddresses(f *pflag.FlagSet) {
 	f.Var((*addrsFlag)(&s.nsqds), "nsqd", "TCP address of an nsqd; repeat the flag for more")
 	f.Var((*addrsFlag)(&s.lookupds), "lookupd", "HTTP address of an nsqlookupd that lists the nsqds; repeat the flag for more")
 }
 
-// check returns an error if no address was given.
-func (s *source) check(cmd *cobra.Command) error {
+// checkAddresses returns an error if no address was given.
+func (s *source) checkAddresses(cmd *cobra.Command) error {
 	if len(s.nsqds)+len(s.lookupds) == 0 {
 		return usage(cmd, "--nsqd or --lookupd is missing; give an address such as 127.0.0.1:4150")
 	}

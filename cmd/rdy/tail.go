@@ -74,7 +74,7 @@ nsqd creates the topic if it does not exist.
   rdy tail orders --nsqd 127.0.0.1:4150 --channel audit | grep paid`,
 		Args: oneTopic,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := t.check(cmd); err != nil {
+			if err := t.checkAddresses(cmd); err != nil {
 				return err
 			}
 			t.topic = args[0]
@@ -98,7 +98,7 @@ nsqd creates the topic if it does not exist.
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	t.source.add(f)
+	t.addAddresses(f)
 	f.Var((*channelFlag)(&t.channel), "channel", "channel to read from (default a new ephemeral one)")
 	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after this many messages; 0 means no limit")
 	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages that tail holds at a time (default 200; with --channel 1)")

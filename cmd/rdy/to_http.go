@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -72,7 +73,7 @@ header Nsq-Message-Id.
   other 4xx, 3xx        The server refuses the message. It becomes a dead letter
                         if --dead-letter is given. Otherwise it comes again every
                         15 minutes, and the first refusal of each status is
-                        reported. Only GET follows redirects.
+                        reported. Only GET follows redirects, on the same host.
 
 If more than ten messages in a row fail for whatever reason, requests become fewer
 until one succeeds. Dead letters do not count.
@@ -149,7 +150,7 @@ func (h *toHTTP) command() *cobra.Command {
 
 func (h *toHTTP) addFlags(f *pflag.FlagSet) {
 	f.SortFlags = false
-	h.source.add(f)
+	h.addAddresses(f)
 	f.Var((*channelFlag)(&h.channel), "channel", "channel to read from")
 	f.Var(oneOfFlag(&h.method, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodGet, http.MethodDelete), "method", "method of the requests")
 	f.Var(&h.headers, "header", "header of the requests; repeat the flag for more")
@@ -161,8 +162,8 @@ func (h *toHTTP) addFlags(f *pflag.FlagSet) {
 	f.Var(durationFlag(&h.timeout, minHTTPWait, maxHTTPWait), "timeout", "how long a request may take")
 	f.Var(durationFlag(&h.connectTimeout, minHTTPWait, maxHTTPWait), "connect-timeout", "how long connecting to a server may take")
 	f.StringVar(&h.ca, "http-ca", "", "PEM `file` with the roots to trust for https, instead of the system's")
-	f.Var(floatFlag(&h.sample, 0, 1), "sample", "share of the messages to send; the others are finished")
-	f.Var(floatFlag(&h.rate, 0, maxRate), "rate", "maximum messages per second; 0 means no limit")
+	f.Var(floatFlag(&h.sample, 1), "sample", "share of the messages to send; the others are finished")
+	f.Var(floatFlag(&h.rate, maxRate), "rate", "maximum messages per second; 0 means no limit")
 	f.Var(intFlag(&h.statusEvery, 0, maxStatus), "status-every", "report after this many messages; 0 means only at the end")
 	f.Var((*topicFlag)(&h.deadLetter), "dead-letter", "topic for messages that servers refuse")
 	f.Var(intFlag(&h.maxAttempts, 0, math.MaxUint16), "max-attempts", "attempts after which a message that fails becomes a dead letter; 0 means no limit")
@@ -178,7 +179,7 @@ func (h *toHTTP) validate(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	h.topic = args[0]
-	if err := h.check(cmd); err != nil {
+	if err := h.checkAddresses(cmd); err != nil {
 		return err
 	}
 	switch {
@@ -251,7 +252,7 @@ func (h *toHTTP) consumerConfig(log *slog.Logger) (*nsq.Config, error) {
 }
 
 // run sends messages until ctx ends.
-func (h *toHTTP) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, client *http.Client) (err error) {
+func (h *toHTTP) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, client *http.Client) error {
 	defer client.CloseIdleConnections()
 	c := newCourier(ctx, h, client)
 	if h.deadLetter != "" {
@@ -268,15 +269,12 @@ func (h *toHTTP) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar,
 		return err
 	}
 	consumer.AddConcurrentHandlers(c, h.concurrency)
-	run, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if err = h.connect(ctx, consumer, level); err != nil {
-		cancel()
+	if err := h.connect(ctx, consumer, level); err != nil {
+		consumer.Stop()
+		<-consumer.StopChan
+		return err
 	}
-	if stopErr := consumer.Run(run); err == nil {
-		err = stopErr
-	}
-	return cmp.Or(err, c.reportEnd())
+	return errors.Join(consumer.Run(ctx), c.reportEnd())
 }
 
 // deadLetterPool returns the nsqds that get dead letters: those that messages come from.

@@ -141,7 +141,7 @@ func TestToHTTPFlagsOfNsqToHTTP(t *testing.T) {
 
 // pause is a server that takes its time.
 func pause(d time.Duration) http.HandlerFunc {
-	return func(http.ResponseWriter, *http.Request) { time.Sleep(d) }
+	return func(http.ResponseWriter, *http.Request) { sleep(d) }
 }
 
 // failFirst is a server that fails at the first attempt of each message.
@@ -254,6 +254,21 @@ func TestToHTTPRedirects(t *testing.T) {
 			}
 		})
 	}
+	for _, location := range []string{"http://b/", "https://a/", "ftp://a/", "://"} {
+		inHTTPScene(t, func(s *httpScene) { // only https://a is followed, where nothing listens
+			s.server("b:80", respond(http.StatusOK))
+			s.server("a:80", func(w http.ResponseWriter, _ *http.Request, _ string) {
+				w.Header().Set("Location", location)
+				w.WriteHeader(http.StatusFound)
+			})
+			s.start("http://a/?d={{.Body}}", "--method", "GET", "--dead-letter", "dead", "--max-attempts", "1", "--header", "Key: secret")
+			s.nsqd.Publish("t", "m")
+			s.finish(1)
+			if n := len(s.bodies("b:80")); n != 0 || len(s.nsqd.Queued("dead", "")) != 1 || s.net.Attempts("a:443") > 0 != (location == "https://a/") {
+				t.Errorf("%s: %d requests to another host, %d to https", location, n, s.net.Attempts("a:443"))
+			}
+		})
+	}
 	inHTTPScene(t, func(s *httpScene) { // a loop of redirects ends
 		s.server("a:80", func(w http.ResponseWriter, r *http.Request, _ string) {
 			http.Redirect(w, r, "/", http.StatusFound)
@@ -288,7 +303,7 @@ func TestToHTTPConnectTimeout(t *testing.T) {
 		s.net.Blackhole("a:80")
 		s.start("http://a", "--connect-timeout", "3s", "--timeout", "20s", "--json")
 		s.nsqd.Publish("t", "m")
-		time.Sleep(4 * time.Second)
+		sleep(4 * time.Second)
 		if err := s.end(); err != nil {
 			t.Error(err)
 		}
@@ -347,7 +362,7 @@ func TestToHTTPTLS(t *testing.T) {
 // Against a real nsqd, with a server that fails half of the time: nothing is lost, and each
 // message is delivered.
 func TestToHTTPRealNsqd(t *testing.T) {
-	const each = 150
+	const each = 75
 	c := startCluster(t, 2)
 	var mu sync.Mutex
 	calls, took := 0, map[string]int{}
@@ -386,7 +401,7 @@ func TestToHTTPRealNsqd(t *testing.T) {
 			t.Errorf("%s was not delivered", body)
 		}
 	}
-	if !strings.Contains(p.stdout.String(), `"delivered":300`) {
+	if !strings.Contains(p.stdout.String(), `"delivered":150`) {
 		t.Errorf("stdout %q", p.stdout.String())
 	}
 }
@@ -394,17 +409,22 @@ func TestToHTTPRealNsqd(t *testing.T) {
 // An nsqd that cannot be reached is an error, as for tail.
 func TestToHTTPUnreachable(t *testing.T) {
 	code, _, stderr := execute(t, "to-http", "t", "http://127.0.0.1:1/", "--channel", "c", "--nsqd", unreachable)
+	expectOneLine(t, stderr)
 	if code != exitFailure || !strings.Contains(stderr, "no nsqd is reachable") {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
 }
 
-// The examples of the help work.
+// The examples of the help work: one finds nsqds by an nsqlookupd, for dead letters as well.
 func TestToHTTPExamples(t *testing.T) {
 	c := startCluster(t, 1)
 	var mu sync.Mutex
 	var got []*http.Request
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if string(body) == "m007" {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		got = append(got, r)
@@ -438,5 +458,8 @@ func TestToHTTPExamples(t *testing.T) {
 		}
 		got = nil
 		mu.Unlock()
+	}
+	if n, err := depth(t.Context(), c.nsqds[0].HTTPAddr, "orders.refused", ""); n != 1 || err != nil {
+		t.Errorf("%d dead letters, error %v", n, err)
 	}
 }

@@ -192,9 +192,9 @@ func (dial dialFunc) within(timeout time.Duration) dialFunc {
 	}
 }
 
-// newHTTPClient returns the client for requests. It keeps a connection for each handler. It
-// follows redirects for GET only, which has no body to send again. ca is a file with the
-// roots to trust; empty means the system's. A dial of nil means the net package.
+// newHTTPClient returns the client for requests. It keeps a connection for each handler. ca
+// is a file with the roots to trust; empty means the system's. A dial of nil means the net
+// package.
 func newHTTPClient(ca string, connect time.Duration, concurrency int, dial dialFunc) (*http.Client, error) {
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
@@ -207,6 +207,7 @@ func newHTTPClient(ca string, connect time.Duration, concurrency int, dial dialF
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxResponseHeader,
 		ForceAttemptHTTP2:      true,
+		DisableCompression:     true, // a short response may be long when it is unpacked
 	}
 	if ca != "" {
 		pem, err := os.ReadFile(ca)
@@ -225,8 +226,12 @@ func newHTTPClient(ca string, connect time.Duration, concurrency int, dial dialF
 // maxRedirects is how many redirects are followed, as by net/http.
 const maxRedirects = 10
 
-func followGET(_ *http.Request, via []*http.Request) error {
-	if via[0].Method != http.MethodGet || len(via) > maxRedirects {
+// followGET follows the redirects of GET, which has no body to send again. Headers may hold
+// secrets, so it stays on the host, and does not leave https.
+func followGET(req *http.Request, via []*http.Request) error {
+	from := via[0]
+	if from.Method != http.MethodGet || len(via) > maxRedirects ||
+		req.URL.Hostname() != from.URL.Hostname() || from.URL.Scheme == "https" && req.URL.Scheme != "https" {
 		return http.ErrUseLastResponse
 	}
 	return nil

@@ -140,7 +140,7 @@ func (u *urlTemplate) url(value func(name string) string) (*url.URL, error) {
 		}
 		return nil, err
 	}
-	for part := range strings.SplitSeq(full.Path, "/") {
+	for part := range strings.SplitSeq(strings.ReplaceAll(full.Path, `\`, "/"), "/") { // some servers take \ for /
 		if part == "." || part == ".." {
 			return nil, fmt.Errorf("%q in the path of the URL", part)
 		}

@@ -76,6 +76,11 @@ func (s *httpScene) server(addr string, h func(w http.ResponseWriter, r *http.Re
 	})
 }
 
+// sleep sleeps in virtual time.
+func sleep(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // inside a synctest bubble
+}
+
 func respond(code int) func(http.ResponseWriter, *http.Request, string) {
 	return func(w http.ResponseWriter, _ *http.Request, _ string) { w.WriteHeader(code) }
 }
@@ -232,7 +237,7 @@ func TestToHTTPServerFailsHalfTheTime(t *testing.T) {
 // The lease of a message lasts as long as its request.
 func TestToHTTPSlowBeyondTheLease(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
-		s.server("a:80", func(http.ResponseWriter, *http.Request, string) { time.Sleep(15 * time.Second) })
+		s.server("a:80", func(http.ResponseWriter, *http.Request, string) { sleep(15 * time.Second) })
 		s.start("http://a", "--set", "msg_timeout,1s")
 		s.nsqd.Publish("t", numbered("m", 50)...)
 		s.finish(50)
@@ -369,7 +374,7 @@ func TestToHTTPRefusesEverything(t *testing.T) {
 			})
 			s.start("http://a", "--concurrency", "10")
 			s.nsqd.Publish("t", numbered("m", 999)...)
-			time.Sleep(10 * time.Minute)
+			sleep(10 * time.Minute)
 			if got := s.nsqd.Stats("t", "ch"); got.Deferred > 200 || got.Finished != 0 {
 				t.Errorf("%d: nsqd has %+v", code, got)
 			}
@@ -426,10 +431,10 @@ func TestToHTTPAll(t *testing.T) {
 // A stop waits for the requests under way. What has not begun goes back at once.
 func TestToHTTPStopDrains(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
-		s.server("a:80", func(http.ResponseWriter, *http.Request, string) { time.Sleep(19 * time.Second) })
+		s.server("a:80", func(http.ResponseWriter, *http.Request, string) { sleep(19 * time.Second) })
 		s.start("http://a", "--concurrency", "5")
 		s.nsqd.Publish("t", numbered("m", 20)...)
-		time.Sleep(time.Second)
+		sleep(time.Second)
 		start := time.Now()
 		if err := s.end(); err != nil {
 			t.Error(err)
@@ -459,7 +464,7 @@ func TestToHTTPRequestEndsWithItsMessage(t *testing.T) {
 		})
 		s.start("http://a", "--timeout", "10m")
 		s.nsqd.Publish("t", "m")
-		time.Sleep(time.Second)
+		sleep(time.Second)
 		s.nsqd.Disconnect(1)
 		s.finish(1)
 		mu.Lock()
@@ -476,7 +481,7 @@ func TestToHTTPRate(t *testing.T) {
 		s.server("a:80", respond(http.StatusOK))
 		s.start("http://a", "--rate", "0.5")
 		s.nsqd.Publish("t", numbered("m", 10)...)
-		time.Sleep(9 * time.Second)
+		sleep(9 * time.Second)
 		if n := len(s.received()); n != 5 {
 			t.Errorf("%d requests in 9 s, want 5", n)
 		}
@@ -494,7 +499,7 @@ func TestToHTTPRate(t *testing.T) {
 func TestToHTTPReusesConnections(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
 		s.server("a:80", func(w http.ResponseWriter, _ *http.Request, body string) {
-			time.Sleep(time.Millisecond)
+			sleep(time.Millisecond)
 			if strings.HasSuffix(body, "7") {
 				w.WriteHeader(http.StatusNotFound)
 			}
@@ -533,7 +538,7 @@ func TestToHTTPEndlessResponse(t *testing.T) {
 // the whole run.
 func TestToHTTPStatistics(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
-		s.server("a:80", func(_ http.ResponseWriter, _ *http.Request, _ string) { time.Sleep(10 * time.Millisecond) })
+		s.server("a:80", func(_ http.ResponseWriter, _ *http.Request, _ string) { sleep(10 * time.Millisecond) })
 		s.server("b:80", func(w http.ResponseWriter, _ *http.Request, _ string) { hangUp(w) })
 		s.start("http://a/x", "http://b/y", "--mode", "round-robin", "--status-every", "4", "--json", "--concurrency", "1")
 		s.nsqd.Publish("t", numbered("m", 20)...)
