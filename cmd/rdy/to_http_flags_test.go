@@ -297,18 +297,22 @@ func TestToHTTPUnsendable(t *testing.T) {
 	}
 }
 
-// A server that cannot be reached in time is a failure like any other.
+// A server that cannot be reached in time is a failure like any other. What is said of it
+// shows no secrets and no bodies.
 func TestToHTTPConnectTimeout(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
 		s.net.Blackhole("a:80")
-		s.start("http://a", "--connect-timeout", "3s", "--timeout", "20s", "--json")
-		s.nsqd.Publish("t", "m")
+		s.start("http://user:secret@a/?key=secret&d={{.Body}}", "--connect-timeout", "3s", "--timeout", "20s", "--json")
+		s.nsqd.Publish("t", "secret")
 		sleep(4 * time.Second)
 		if err := s.end(); err != nil {
 			t.Error(err)
 		}
 		if got := s.report(); got.Requeued != 1 || got.URLs[0].MeanMS != 3000 {
 			t.Errorf("got %+v", got)
+		}
+		if text := s.stderr.String(); !strings.Contains(text, "http://a/: ") || strings.Contains(text, "secret") {
+			t.Errorf("stderr %q", text)
 		}
 	})
 }

@@ -95,7 +95,7 @@ func TestLeastFailingProbes(t *testing.T) {
 		send(1)
 		send(1)
 	}
-	if got := send(100); got < 40 {
+	if got := send(100); got < 40 || got > 60 || r.targets[0].suspect() {
 		t.Errorf("%d of 100 requests went to the target that works again", got)
 	}
 }

@@ -388,6 +388,27 @@ func TestToHTTPRefusesEverything(t *testing.T) {
 	}
 }
 
+// Refusals among messages that are delivered hold up nothing.
+func TestToHTTPRefusesSome(t *testing.T) {
+	inHTTPScene(t, func(s *httpScene) {
+		s.server("a:80", func(w http.ResponseWriter, _ *http.Request, body string) {
+			if strings.HasPrefix(body, "bad") {
+				w.WriteHeader(http.StatusNotFound)
+			}
+		})
+		s.start("http://a", "--concurrency", "1")
+		for i := range 20 {
+			s.nsqd.Publish("t", numbered("bad", patience-2)...)
+			s.nsqd.Publish("t", fmt.Sprint("good", i))
+		}
+		start := time.Now()
+		s.finish(20)
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
 // With --max-attempts a message that fails that often becomes a dead letter.
 func TestToHTTPMaxAttempts(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
@@ -443,6 +464,26 @@ func TestToHTTPStopDrains(t *testing.T) {
 			t.Errorf("the stop took %v", took)
 		}
 		if got := s.nsqd.Stats("t", "ch"); got.Finished != 5 || got.Depth != 15 || got.InFlight != 0 {
+			t.Errorf("nsqd has %+v", got)
+		}
+	})
+}
+
+// A request that outlives the time for a stop is cut, and its message goes back at once.
+func TestToHTTPStopCuts(t *testing.T) {
+	inHTTPScene(t, func(s *httpScene) {
+		s.server("a:80", func(_ http.ResponseWriter, r *http.Request, _ string) { <-r.Context().Done() })
+		s.start("http://a", "--set", "stop_timeout,2s")
+		s.nsqd.Publish("t", "m")
+		sleep(time.Second)
+		start := time.Now()
+		if err := s.end(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took < 2*time.Second || took > 3*time.Second {
+			t.Errorf("the stop took %v", took)
+		}
+		if got := s.nsqd.Stats("t", "ch"); got.Depth != 1 || got.Deferred+got.InFlight+got.Finished != 0 {
 			t.Errorf("nsqd has %+v", got)
 		}
 	})
