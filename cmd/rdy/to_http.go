@@ -104,8 +104,11 @@ NO_PROXY). Options of the command line, such as headers, can be seen by other us
 of this machine.
 
 At the end, and with --status-every after that many messages, a line on standard
-error, or with --json on standard output, tells what became of messages and
-requests.
+error tells what became of messages and requests, and how long requests took. The
+last one covers the whole run, each other one what came after the one before. With
+--json the line is an object on standard output with final, seconds, delivered,
+requeued, dead_letters, not_sampled and urls. Each of these has url, delivered,
+failed, refused, mean_ms, p95_ms and p99_ms.
 
 ` + clientHelp
 

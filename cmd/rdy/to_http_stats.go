@@ -131,9 +131,12 @@ func (r *httpReport) line() string {
 	}
 	fmt.Fprintf(&b, " in %.1f s", r.Seconds)
 	for _, u := range r.URLs {
-		fmt.Fprintf(&b, "; %s: %s, %d failed, %d refused",
-			u.URL, count(u.Delivered+u.Failed+u.Refused, "request"), u.Failed, u.Refused)
-		fmt.Fprintf(&b, ", mean %.1f ms, 95%% %.1f ms, 99%% %.1f ms", u.MeanMS, u.P95MS, u.P99MS)
+		requests := u.Delivered + u.Failed + u.Refused
+		fmt.Fprintf(&b, "; %s: %s", u.URL, count(requests, "request"))
+		if requests > 0 {
+			fmt.Fprintf(&b, ", %d failed, %d refused, mean %.1f ms, 95%% %.1f ms, 99%% %.1f ms",
+				u.Failed, u.Refused, u.MeanMS, u.P95MS, u.P99MS)
+		}
 	}
 	return b.String()
 }

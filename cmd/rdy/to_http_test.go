@@ -159,6 +159,19 @@ func (s *httpScene) report() httpReport {
 	return r
 }
 
+// The line for people has what the one for programs has.
+func TestToHTTPLine(t *testing.T) {
+	r := httpReport{
+		Seconds: 1.25, Delivered: 1, Requeued: 2, DeadLetters: 3, NotSampled: 4,
+		URLs: []urlReport{{URL: "http://a/", Delivered: 5, Failed: 6, Refused: 7, MeanMS: 8, P95MS: 9, P99MS: 10}, {URL: "http://b/"}},
+	}
+	const want = "1 message delivered, 2 requeued, 3 dead letters, 4 not in the sample in 1.2 s; " +
+		"http://a/: 18 requests, 6 failed, 7 refused, mean 8.0 ms, 95% 9.0 ms, 99% 10.0 ms; http://b/: 0 requests"
+	if got := r.line(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 func TestToHTTP(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
 		s.server("a:80", respond(http.StatusNoContent))
