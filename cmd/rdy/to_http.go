@@ -21,8 +21,8 @@ const (
 	maxHTTPWait    = time.Hour // of --timeout and --connect-timeout
 	maxStatus      = 1_000_000_000
 	minHTTPWait    = time.Millisecond
-	touchFor       = 24 * time.Hour // nsqd's max-msg-timeout, 15 minutes by default, ends a lease before
-	maxQueuedTime  = 10             // seconds that messages may wait for --rate
+	touchFor       = 24 * time.Hour   // nsqd's max-msg-timeout, 15 minutes by default, ends a lease before
+	maxQueued      = 10 * time.Second // that messages may wait here for --rate
 )
 
 // The delay of a message that failed is httpRetryDelay times its attempts, at most
@@ -230,13 +230,13 @@ func (h *toHTTP) consumerConfig(log *slog.Logger) (*nsq.Config, error) {
 	cfg := h.config(log)
 	cfg.DialContext = h.dial
 	cfg.LookupdPollInterval = pollInterval
-	cfg.BackoffPolicy = nsq.BackoffAdaptive // with others a few failures among many successes would stop everything
+	cfg.BackoffPolicy = nsq.BackoffAdaptive // by steps a few failures among many successes would stop everything
 	cfg.DefaultRequeueDelay, cfg.MaxRequeueDelay = httpRetryDelay, maxHTTPRetryDelay
 	cfg.AutoTouch = touchFor
 	cfg.StopTimeout = h.timeout + stopTimeout
 	cfg.MaxInFlight = 2 * h.concurrency
 	if h.rate > 0 { // or messages would wait here until their leases end
-		cfg.MaxInFlight = int(min(float64(cfg.MaxInFlight), math.Ceil(h.rate*maxQueuedTime)))
+		cfg.MaxInFlight = int(min(float64(cfg.MaxInFlight), math.Ceil(h.rate*maxQueued.Seconds())))
 	}
 	if err := h.client.apply(cfg); err != nil {
 		return nil, err

@@ -54,7 +54,7 @@ func TestToHTTPFlagsOfNsqToHTTP(t *testing.T) {
 				s.Errorf("got %q", got)
 			}
 		}},
-		{"-", "no attributes", []string{"http://a", "--attributes=false"}, []string{"m"}, nil, func(s *httpScene) {
+		{"nothing", "no attributes", []string{"http://a", "--attributes=false"}, []string{"m"}, nil, func(s *httpScene) {
 			for name := range s.received()[0].header {
 				if strings.HasPrefix(name, "Nsq-") {
 					s.Errorf("header %s", name)
@@ -120,7 +120,7 @@ func TestToHTTPFlagsOfNsqToHTTP(t *testing.T) {
 			}
 		}},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
+		t.Run(tc.name+" for "+tc.old, func(t *testing.T) {
 			inHTTPScene(t, func(s *httpScene) {
 				for _, addr := range []string{"a:80", "b:80"} {
 					s.server(addr, func(w http.ResponseWriter, r *http.Request, _ string) {
