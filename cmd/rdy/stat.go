@@ -131,7 +131,7 @@ func topicAndChannel(args []string) (topic, channel string) {
 func (s *stat) run(ctx context.Context, t *target) error {
 	var before *admin.View
 	now := s.poll(ctx, t)
-	if now.absent == nil && !s.noRates && sleep(ctx, s.interval) {
+	if now.absent == nil && !s.noRates && waited(ctx, s.interval) {
 		before, now = now.View, s.poll(ctx, t)
 	}
 	for n := 1; ; n++ {
@@ -147,7 +147,7 @@ func (s *stat) run(ctx context.Context, t *target) error {
 			return errors.Join(failed, now.absent, incomplete(now.missing))
 		}
 		s.tell(now)
-		if !sleep(ctx, s.interval) {
+		if !waited(ctx, s.interval) {
 			return nil
 		}
 		if !s.noRates {
@@ -169,8 +169,8 @@ func (s *stat) poll(ctx context.Context, t *target) polled {
 	return polled{v, notFound(v, s.topic, s.channel), err}
 }
 
-// sleep waits, and reports whether ctx has not ended meanwhile.
-func sleep(ctx context.Context, d time.Duration) bool {
+// waited waits, and reports whether ctx has not ended meanwhile.
+func waited(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):
 		return true

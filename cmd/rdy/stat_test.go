@@ -247,7 +247,7 @@ func TestStatRates(t *testing.T) {
 
 func TestSleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		if start := time.Now(); !sleep(t.Context(), time.Minute) || time.Since(start) != time.Minute {
+		if start := time.Now(); !waited(t.Context(), time.Minute) || time.Since(start) != time.Minute {
 			t.Errorf("slept for %v", time.Since(start))
 		}
 	})

@@ -36,7 +36,7 @@ const (
 type toHTTP struct {
 	source
 	channel        string
-	urls           []*target
+	urls           []*destination
 	mode           string
 	method         string
 	contentType    string
@@ -219,7 +219,7 @@ func (h *toHTTP) parseURLs(cmd *cobra.Command, urls []string) error {
 		if !hasBody(h.method) && !inHeader && !u.has(bodyName) {
 			return usage(cmd, "URL %d: --method %s sends no body, so the URL or a header has to contain {{.Body}}", i+1, h.method)
 		}
-		h.urls = append(h.urls, &target{urlTemplate: u})
+		h.urls = append(h.urls, &destination{urlTemplate: u})
 	}
 	return nil
 }

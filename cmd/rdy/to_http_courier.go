@@ -45,7 +45,7 @@ func newCourier(ctx context.Context, h *toHTTP, client *http.Client) *courier {
 			client: client, method: h.method, headers: h.headers, attributes: h.attributes, timeout: h.timeout,
 			fixed: http.Header{"User-Agent": {"rdy/" + readVersion().Version}},
 		},
-		router:  router{mode: h.mode, targets: h.urls},
+		router:  router{mode: h.mode, destinations: h.urls},
 		partial: newPartial(),
 		stats:   newHTTPStats(len(h.urls), h.statusEvery, time.Now()),
 	}

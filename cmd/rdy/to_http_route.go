@@ -27,8 +27,8 @@ const (
 	maxPartial = 10_000
 )
 
-// target is a URL that messages go to.
-type target struct {
+// destination is a URL that messages go to.
+type destination struct {
 	*urlTemplate
 
 	// For least-failing; guarded by the router's mutex:
@@ -38,28 +38,28 @@ type target struct {
 	retryAt time.Time // a suspect gets no request before
 }
 
-// suspect reports whether the target has failed lately.
-func (t *target) suspect() bool { return t.failing >= suspectAt }
+// suspect reports whether the destination has failed lately.
+func (t *destination) suspect() bool { return t.failing >= suspectAt }
 
-// compare orders targets by how well they serve: those that are no suspects by the number
+// compare orders destinations by how well they serve: those that are no suspects by the number
 // of their requests under way, and before the suspects.
-func (t *target) compare(o *target) int {
+func (t *destination) compare(o *destination) int {
 	if t.suspect() || o.suspect() {
 		return cmp.Or(cmp.Compare(t.failing, o.failing), cmp.Compare(t.busy, o.busy))
 	}
 	return cmp.Compare(t.busy, o.busy)
 }
 
-// router chooses the target of a message, unless all get it.
+// router chooses the destination of a message, unless all get it.
 type router struct {
-	mode    string
-	targets []*target
+	mode         string
+	destinations []*destination
 
-	mu   sync.Mutex // guards next and the targets' fields
+	mu   sync.Mutex // guards next and the destinations' fields
 	next int
 }
 
-// pick chooses the i-th target. The caller has to call done with the result.
+// pick chooses the i-th destination. The caller has to call done with the result.
 //
 // With least-failing a suspect whose pause is over gets one message, to see if it works
 // again. The others share the rest. If all are suspects, the one that fails least gets all:
@@ -71,28 +71,28 @@ func (r *router) pick(now time.Time, retry bool) (i int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first := r.next
-	r.next = (r.next + 1) % len(r.targets)
+	r.next = (r.next + 1) % len(r.destinations)
 	best := first
-	for n := range r.targets {
-		i := (first + n) % len(r.targets)
-		t := r.targets[i]
+	for n := range r.destinations {
+		i := (first + n) % len(r.destinations)
+		t := r.destinations[i]
 		if r.mode == modeRoundRobin || t.suspect() && t.busy == 0 && !retry && !now.Before(t.retryAt) {
 			best = i
 			break
 		}
-		if t.compare(r.targets[best]) < 0 {
+		if t.compare(r.destinations[best]) < 0 {
 			best = i
 		}
 	}
-	r.targets[best].busy++
+	r.destinations[best].busy++
 	return best
 }
 
-// done notes the result of a request to the i-th target, which pick has chosen.
+// done notes the result of a request to the i-th destination, which pick has chosen.
 func (r *router) done(i int, f *httpFailure, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t := r.targets[i]
+	t := r.destinations[i]
 	t.busy--
 	switch {
 	case f == nil:
@@ -103,7 +103,7 @@ func (r *router) done(i int, f *httpFailure, now time.Time) {
 	}
 }
 
-// partial remembers which targets have taken a message that others lack, so that a retry
+// partial remembers which destinations have taken a message that others lack, so that a retry
 // does not send it to them again. It forgets the oldest beyond maxPartial messages.
 type partial struct {
 	mu   sync.Mutex // guards the fields below
@@ -122,7 +122,7 @@ func keyOf(m *nsq.Message) deliveryKey { return deliveryKey{m.NSQDAddress, m.ID}
 
 func newPartial() *partial { return &partial{has: make(map[deliveryKey]uint64)} }
 
-// of returns the set of targets that have a message.
+// of returns the set of destinations that have a message.
 func (p *partial) of(key deliveryKey) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,13 +135,13 @@ func (p *partial) forget(key deliveryKey) {
 	delete(p.has, key)
 }
 
-// add adds targets that have a message.
-func (p *partial) add(key deliveryKey, targets uint64) {
+// add adds destinations that have a message.
+func (p *partial) add(key deliveryKey, destinations uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if before, known := p.has[key]; known || targets == 0 {
+	if before, known := p.has[key]; known || destinations == 0 {
 		if known {
-			p.has[key] = before | targets
+			p.has[key] = before | destinations
 		}
 		return
 	}
@@ -152,5 +152,5 @@ func (p *partial) add(key deliveryKey, targets uint64) {
 		p.ring[p.next] = key
 		p.next = (p.next + 1) % maxPartial
 	}
-	p.has[key] = targets
+	p.has[key] = destinations
 }

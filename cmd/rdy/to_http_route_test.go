@@ -10,10 +10,10 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-func newRouter(mode string, targets int) *router {
+func newRouter(mode string, destinations int) *router {
 	r := &router{mode: mode}
-	for range targets {
-		r.targets = append(r.targets, new(target))
+	for range destinations {
+		r.destinations = append(r.destinations, new(destination))
 	}
 	return r
 }
@@ -49,7 +49,7 @@ func TestLeastFailingSpreads(t *testing.T) {
 	}
 }
 
-// A target that fails gets one request at a time, after a pause, until it works again.
+// A destination that fails gets one request at a time, after a pause, until it works again.
 func TestLeastFailingProbes(t *testing.T) {
 	r := newRouter(modeLeastFailing, 2)
 	now := time.Unix(0, 0)
@@ -69,12 +69,12 @@ func TestLeastFailingProbes(t *testing.T) {
 		return toFirst
 	}
 	if got := send(100); got != 1 {
-		t.Errorf("%d of 100 requests went to a target that failed at once", got)
+		t.Errorf("%d of 100 requests went to a destination that failed at once", got)
 	}
 	for range 100 {
 		now = now.Add(failingPause)
 		if got := send(100); got != 1 {
-			t.Fatalf("%d of 100 requests went to a target that fails, want one that probes it", got)
+			t.Fatalf("%d of 100 requests went to a destination that fails, want one that probes it", got)
 		}
 	}
 	now = now.Add(failingPause)
@@ -95,8 +95,8 @@ func TestLeastFailingProbes(t *testing.T) {
 		send(1)
 		send(1)
 	}
-	if got := send(100); got < 40 || got > 60 || r.targets[0].suspect() {
-		t.Errorf("%d of 100 requests went to the target that works again", got)
+	if got := send(100); got < 40 || got > 60 || r.destinations[0].suspect() {
+		t.Errorf("%d of 100 requests went to the destination that works again", got)
 	}
 }
 
@@ -106,15 +106,15 @@ func TestLeastFailingWhenAllFail(t *testing.T) {
 	now := time.Unix(0, 0)
 	r.done(r.pick(now, false), failed, now)
 	r.done(r.pick(now, false), failed, now)
-	r.targets[0].failing = 0.9
+	r.destinations[0].failing = 0.9
 	if i := r.pick(now, false); i != 1 {
 		t.Errorf("got %d", i)
 	}
 	r = newRouter(modeLeastFailing, 2)
 	for _, f := range []*httpFailure{{refused: true}, {cut: true}} {
 		r.done(r.pick(now, false), f, now)
-		if r.targets[0].suspect() || r.targets[1].suspect() {
-			t.Errorf("a target is a suspect after %+v", f)
+		if r.destinations[0].suspect() || r.destinations[1].suspect() {
+			t.Errorf("a destination is a suspect after %+v", f)
 		}
 	}
 }
@@ -124,7 +124,7 @@ func TestPartial(t *testing.T) {
 	key := func(i int) deliveryKey { return deliveryKey{nsqd: fmt.Sprint(i)} }
 	p.add(key(0), 0)
 	if len(p.has) != 0 {
-		t.Error("a message that no target has is remembered")
+		t.Error("a message that no destination has is remembered")
 	}
 	p.add(key(0), 1)
 	p.add(key(0), 4)

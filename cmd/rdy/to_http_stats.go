@@ -103,7 +103,7 @@ type urlReport struct {
 	P99MS     float64 `json:"p99_ms"`
 }
 
-func (c *httpCounts) report(targets []*target, now time.Time, final bool) *httpReport {
+func (c *httpCounts) report(destinations []*destination, now time.Time, final bool) *httpReport {
 	r := &httpReport{
 		Final: final, Seconds: now.Sub(c.since).Seconds(),
 		Delivered: c.delivered, Requeued: c.requeued, DeadLetters: c.deadLetters, NotSampled: c.notSampled,
@@ -112,7 +112,7 @@ func (c *httpCounts) report(targets []*target, now time.Time, final bool) *httpR
 	for i := range c.urls {
 		u := &c.urls[i]
 		r.URLs = append(r.URLs, urlReport{
-			URL: targets[i].name, Delivered: u.delivered, Failed: u.failed, Refused: u.refused,
+			URL: destinations[i].name, Delivered: u.delivered, Failed: u.failed, Refused: u.refused,
 			MeanMS: ms(u.latencies.mean()), P95MS: ms(u.latencies.quantile(0.95)), P99MS: ms(u.latencies.quantile(0.99)),
 		})
 	}
