@@ -32,6 +32,7 @@ type app struct {
 	jq             *gojq.Code         // shapes the JSON; nil without --jq
 	template       *template.Template // shapes the JSON; nil without --template
 	level          slog.Level
+	hangups        *hangups // nil in tests: then there are none
 }
 
 // logger returns a logger to stderr, at the level of --log-level, and the variable

@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +39,11 @@ func (r *ranged[T]) Set(s string) error {
 
 func intFlag(p *int, low, high int) pflag.Value {
 	return &ranged[int]{p: p, min: low, max: high, parse: strconv.Atoi, kind: "int", want: "a whole number"}
+}
+
+func int64Flag(p *int64, low, high int64) pflag.Value {
+	parse := func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }
+	return &ranged[int64]{p: p, min: low, max: high, parse: parse, kind: "int", want: "a whole number"}
 }
 
 // floatFlag is a flag that takes a number from 0 to high.
@@ -110,6 +117,27 @@ func (t *topicFlag) Set(s string) error {
 		return fmt.Errorf("want %s", nameRule)
 	}
 	*t = topicFlag(s)
+	return nil
+}
+
+// patternFlag is a flag that takes a regular expression.
+type patternFlag struct{ p **regexp.Regexp }
+
+func (f patternFlag) Type() string { return "regexp" }
+
+func (f patternFlag) String() string {
+	if f.p == nil || *f.p == nil { // package pflag asks a zero value for its default
+		return ""
+	}
+	return (*f.p).String()
+}
+
+func (f patternFlag) Set(s string) error {
+	re, err := regexp.Compile(s)
+	if err != nil || s == "" {
+		return errors.Join(errors.New("want a regular expression, such as ^orders"), err)
+	}
+	*f.p = re
 	return nil
 }
 

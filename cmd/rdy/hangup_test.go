@@ -4,9 +4,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -80,5 +83,46 @@ func TestHangupIgnored(t *testing.T) {
 	p.signal(t)
 	if code := p.wait(t); code != exitOK || !strings.HasSuffix(stdout.String(), "one\ntwo\n") {
 		t.Errorf("exit code %d, stdout %q, stderr: %s", code, stdout.String(), p.stderr.String())
+	}
+}
+
+// A hangup completes the files of to-file, which goes on. nsq_to_file dies of the next
+// message if it has a work directory. The hangup counts under nohup as well.
+func TestHangupCompletesFiles(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, "rotated", "ch")
+	dir := t.TempDir()
+	out := filepath.Join(dir, "out")
+	p := prepare(t, nil, append(c.flags(), "to-file", "rotated", "--channel", "ch", "--output-dir", out,
+		"--work-dir", filepath.Join(dir, "work"))...)
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Path, p.Args = shell, slices.Concat([]string{"sh", "-c", `trap "" HUP; exec "$@"`, "sh"}, p.Args)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	complete := func() int {
+		files, err := os.ReadDir(out)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return len(files)
+	}
+	bodies := []string{"one", "two", "three"}
+	for i, body := range bodies {
+		c.publish(t, 0, "rotated", "", body)
+		await(t, "complete file", func() bool {
+			p.hangUp(t) // in vain until rdy has the message, and then without a wait for the interval
+			return c.unfinished(t, "rotated") == 0 && complete() == i+1
+		})
+	}
+	p.signal(t)
+	if code := p.wait(t); code != exitOK {
+		t.Errorf("exit code %d, stderr: %s", code, p.stderr.String())
+	}
+	if got, want := readable(t, out), strings.Join(bodies, "\n")+"\n"; got != want {
+		t.Errorf("the files have %q, want %q", got, want)
 	}
 }

@@ -23,11 +23,13 @@ const (
 var errInterrupted = errors.New("interrupted")
 
 // watchSignals cancels a command's context at the first signal, so that the
-// command drains and returns. At the second signal it exits, unless that is a
-// hangup: when a terminal goes away, both the shell and the kernel send one, and
-// service managers send one after SIGTERM. No user asks for a quick exit then.
-func watchSignals(signals <-chan os.Signal, stderr io.Writer, cancel context.CancelCauseFunc, exit func(code int)) {
-	<-signals
+// command drains and returns. Hangups that the command has claimed do not count. At the
+// second signal it exits, unless that is a hangup: when a terminal goes away, both the
+// shell and the kernel send one, and service managers send one after SIGTERM. No user
+// asks for a quick exit then.
+func watchSignals(signals <-chan os.Signal, h *hangups, stderr io.Writer, cancel context.CancelCauseFunc, exit func(code int)) {
+	for h.pass(<-signals) { // the command has it
+	}
 	cancel(errInterrupted)
 	same, notice := time.After(sameSignal), time.After(noticeDelay)
 	for {

@@ -36,7 +36,7 @@ func TestWatchSignals(t *testing.T) {
 				code := -1
 				done := make(chan struct{})
 				go func() {
-					watchSignals(signals, &stderr, cancel, func(c int) { code = c })
+					watchSignals(signals, newHangups(signals), &stderr, cancel, func(c int) { code = c })
 					close(done)
 				}()
 				signals <- os.Interrupt

@@ -1,6 +1,7 @@
 // Command rdy is a command line for NSQ: it shows a consumer at work on a real
-// cluster, publishes lines, prints the messages of a topic, sends them to HTTP
-// servers, and runs a cluster for development.
+// cluster, publishes lines, prints the messages of a topic, appends them to files or
+// sends them to HTTP servers, watches and changes topics and channels, and runs a cluster
+// for development.
 //
 // "rdy --help" lists its commands.
 package main
@@ -23,6 +24,8 @@ func main() {
 		signal.Notify(signals, syscall.SIGHUP)
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	go watchSignals(signals, os.Stderr, cancel, os.Exit)
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	h := newHangups(signals)
+	go watchSignals(signals, h, os.Stderr, cancel, os.Exit)
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, level: defaultLogLevel, hangups: h}
+	os.Exit(a.run(ctx, os.Args[1:]))
 }

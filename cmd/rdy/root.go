@@ -21,11 +21,14 @@ const (
 // run executes a command line and returns the exit code. Results go to stdout,
 // everything else to stderr. When ctx ends, the command drains and returns.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, level: defaultLogLevel}
+	return (&app{stdin: stdin, stdout: stdout, stderr: stderr, level: defaultLogLevel}).run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
 	root := newRoot(a)
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -80,19 +83,21 @@ func newRoot(a *app) *cobra.Command {
 		Use:   "rdy",
 		Short: "A command line for NSQ",
 		Long: `rdy is a command line for NSQ: it shows a consumer at work on a real cluster,
-publishes lines, prints the messages of a topic or sends them to HTTP servers, watches
-and changes topics and channels, and runs a cluster for development. nsqd and
-nsqlookupd are built in; there is nothing to install.
+publishes lines, prints the messages of a topic, appends them to files or sends them to
+HTTP servers, watches and changes topics and channels, and runs a cluster for
+development. nsqd and nsqlookupd are built in; there is nothing to install.
 
 Results go to standard output, progress and log lines to standard error.
 Ctrl-C, SIGTERM and, except under nohup, a closed terminal stop a command
-gracefully. A second Ctrl-C stops it at once.
+gracefully. A second Ctrl-C stops it at once. Only to-file takes a closed terminal,
+as any SIGHUP, for something else.
 
 Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 		Example: `  rdy demo
   rdy broker --tcp-port 4150 --http-port 4151
   rdy pub --topic orders --nsqd 127.0.0.1:4150 orders.txt
   rdy tail orders --nsqd 127.0.0.1:4150
+  rdy to-file orders --nsqd 127.0.0.1:4150 --channel archive --output-dir /var/log/nsq
   rdy stat --lookupd 127.0.0.1:4161 --watch`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
@@ -101,7 +106,7 @@ Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as JSON")
 	root.PersistentFlags().Var((*levelFlag)(&a.level), "log-level", "lowest `level` to log: debug, info, warn or error")
-	root.AddCommand(newDemo(a), newPub(a), newTail(a), newToHTTP(a), newBroker(a))
+	root.AddCommand(newDemo(a), newPub(a), newTail(a), newToFile(a), newToHTTP(a), newBroker(a))
 	root.AddCommand(newStat(a), newTopic(a), newChannel(a), newNode(a), newVersion(a))
 	root.SetHelpCommand(newHelp())
 	return root

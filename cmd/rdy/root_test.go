@@ -102,6 +102,30 @@ func TestUsageErrors(t *testing.T) {
 		{"to-http t http://h/ --max-attempts 3 --nsqd " + addr + " --channel c", "--max-attempts needs --dead-letter"},
 		{"to-http t http://h/ --set max_attempts,3 --nsqd " + addr + " --channel c", "--max-attempts needs --dead-letter"},
 		{"to-http t http://h/ --set snappy --set deflate --nsqd " + addr + " --channel c", "both Deflate and Snappy"},
+		{"to-file --nsqd " + addr, "want a topic or --topic-pattern"},
+		{"to-file a$b --nsqd " + addr, `invalid topic "a$b"`},
+		{"to-file t", "--nsqd or --lookupd is missing"},
+		{"to-file --topic-pattern a --nsqd " + addr, "--topic-pattern needs --lookupd"},
+		{"to-file --topic-pattern ( --lookupd " + addr, "want a regular expression"},
+		{"to-file t --nsqd " + addr, "--channel is missing"},
+		{"to-file t --nsqd " + addr + " --channel c", "--output-dir is missing"},
+		{"to-file t --nsqd " + addr + " --channel c --output-dir /dev/null", "is not a directory"},
+		{"to-file t --nsqd " + addr + " --channel c --output-dir /dev/null/x", "not a directory"},
+		{"to-file t --filename x.log", "want one <REV>"},
+		{"to-file t --filename <REV><REV>", "want one <REV>"},
+		{"to-file t --filename <REV><TOPICS>", "not <TOPICS>"},
+		{"to-file t --filename ../<REV>", "in the output directory"},
+		{"to-file t --filename /<REV>", "in the output directory"},
+		{"to-file t --filename <REV>/", "not of a directory"},
+		{"to-file t --filename <REV>%", "stray %"},
+		{"to-file t --filename <REV>%Q", "%Q"},
+		{"to-file t --compress lz4", "want none or gzip or zstd"},
+		{"to-file t --compress-level 23", "from 0 to 22"},
+		{"to-file t --nsqd " + addr + " --channel c --output-dir . --compress-level 3", "needs --compress"},
+		{"to-file t --nsqd " + addr + " --channel c --output-dir . --compress gzip --compress-level 10", "the levels 1 to 9"},
+		{"to-file t --rotate-size -1", "from 0 to"},
+		{"to-file t --sync-interval 0s", "from 1ms to"},
+		{"to-file t --nsqd " + addr + " --channel c --output-dir . --set snappy --set deflate", "both Deflate and Snappy"},
 		{"broker extra", `unexpected argument "extra"`},
 		{"broker --nsqds 1025", "from 1 to 1024"},
 		{"broker --lookupds -1", "from 0 to"},
@@ -161,7 +185,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "to-http", "broker", "stat", "topic", "channel", "node", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "stat", "topic", "channel", "node", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/rdyhq/nsq"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+const (
+	// toFileStopTimeout bounds a stop. Disks that are busy take seconds to sync.
+	toFileStopTimeout = 30 * time.Second
+
+	toFileInFlight    = 200
+	maxRotateInterval = 365 * 24 * time.Hour
+)
+
+// toFile appends the messages of topics to files.
+type toFile struct {
+	*app
+	topics         []string
+	pattern        *regexp.Regexp // nil without
+	nsqds          []string
+	lookupds       []string
+	channel        string
+	outputDir      string
+	workDir        string // the same as outputDir unless set
+	filename       filenameFlag
+	delimiter      []byte
+	compression    string
+	level          int // of the compression; 0 means its default
+	rotateSize     int64
+	rotateInterval time.Duration
+	emptyFiles     bool
+	syncInterval   time.Duration
+	maxInFlight    int // 0 means the default
+	exitOnError    bool
+	client         clientFlags
+
+	// Tests replace these. create creates a file that must not exist yet.
+	create        func(name string) (file, error)
+	lookupdClient *http.Client // nil means the default
+}
+
+const toFileHelp = `Append the messages of topics to files: the body of each message, and a delimiter.
+It runs until Ctrl-C or SIGTERM.
+
+A message is finished only when its line is on disk: lines are gathered, written
+together, synced, and then their messages are finished. That happens when no more
+messages can come until some are finished, and at least every --sync-interval. So a
+message may be in the files twice, but none is lost, whenever rdy or the machine
+stops. What is written at once is a gzip or zstd frame of its own. A file that was cut
+off by a crash can be read up to the last finished message and beyond, and ends with
+at most one partial line or frame.
+
+If a file cannot be written, for example because the disk is full, rdy says so once,
+cuts off what was written in part, and tries again, at first after a quarter of a
+second and at last every 15 seconds. Meanwhile it keeps the messages that it has and
+touches them, so that nsqd delivers none again and attempts are not used up; nsqd
+allows that for its max-msg-timeout, 15 minutes by default. It takes no new ones. With
+--exit-on-error it requeues them and exits.
+
+A file name is made from --filename for the time when a message came. In it
+  <TOPIC>     is the topic
+  <HOST>      is the name of this machine up to its first dot
+  <HOSTNAME>  is the whole name of this machine
+  <PID>       is the process ID
+  <REV>       is -000000 or, if there is such a file, the first free number after it
+and escapes such as %Y are those of strftime, in local time; %% stands for %. It may
+have slashes, for subdirectories. --compress appends .gz or .zst unless it is there. A
+file that exists is neither overwritten nor appended to.
+
+A file is complete when its name or --rotate-interval is over, when --rotate-size is
+reached, when SIGHUP is received, and at the end. With --work-dir files appear in the
+output directory only when they are complete. They are moved by a rename that replaces
+no file. To another device a file is copied under the name .NAME.part, synced, and then
+renamed. What a rdy that was killed leaves in the work directory stays there.
+
+SIGHUP, also that of a closed terminal, completes all files. The next messages go to
+new ones.
+
+Topics are named, or match --topic-pattern anywhere in their name. Then nsqlookupds
+are asked for them at once, and every minute or --set lookupd_poll_interval.
+
+` + clientHelp
+
+const toFileExamples = `  rdy to-file orders --nsqd 127.0.0.1:4150 --channel archive --output-dir /var/log/nsq
+  rdy to-file --topic-pattern '^audit\.' --lookupd nsqlookupd:4161 --channel archive \
+      --output-dir /srv/audit --work-dir /srv/audit.work --compress zstd \
+      --filename '<TOPIC>/%Y/%m/%d/<HOST><REV>.log' --rotate-size 1000000000`
+
+func newToFile(a *app) *cobra.Command {
+	t := &toFile{
+		app: a, filename: defaultFilename, delimiter: []byte("\n"), compression: compressNone,
+		syncInterval: 30 * time.Second, create: createFile,
+	}
+	cmd := &cobra.Command{
+		Use:     "to-file TOPIC... (--nsqd host:port | --lookupd host:port) --channel name --output-dir dir",
+		Short:   "Append the messages of topics to files",
+		Long:    toFileHelp,
+		Example: toFileExamples,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t.topics = args
+			if err := t.validate(cmd); err != nil {
+				return err
+			}
+			log, _ := t.logger()
+			cfg, err := t.consumerConfig(log)
+			if err != nil {
+				return usage(cmd, "%w", err)
+			}
+			return t.run(cmd.Context(), cfg)
+		},
+	}
+	t.addFlags(cmd.Flags())
+	return cmd
+}
+
+func (t *toFile) addFlags(f *pflag.FlagSet) {
+	f.SortFlags = false
+	f.Var((*addrsFlag)(&t.nsqds), "nsqd", "TCP address of an nsqd; repeat the flag for more")
+	f.Var((*addrsFlag)(&t.lookupds), "lookupd", "HTTP address of an nsqlookupd that lists the nsqds; repeat the flag for more")
+	f.Var(patternFlag{&t.pattern}, "topic-pattern", "also take all topics whose names match; needs --lookupd")
+	f.Var((*channelFlag)(&t.channel), "channel", "channel to read from")
+	f.StringVar(&t.outputDir, "output-dir", "", "`directory` for the files; created if it does not exist")
+	f.StringVar(&t.workDir, "work-dir", "", "`directory` for files until they are complete (default the output directory)")
+	f.Var(&t.filename, "filename", "name of the files")
+	f.Var((*delimiterFlag)(&t.delimiter), "delimiter", `what ends a line; escapes such as \0, \t, \r\n and \x1e are understood`)
+	f.Var(oneOfFlag(&t.compression, compressNone, compressGzip, compressZstd), "compress", "compression of the files")
+	f.Var(intFlag(&t.level, 0, maxZstdLevel), "compress-level", "1 to 9 for gzip, 1 to 22 for zstd; 0 means the default, 6 or 3")
+	f.Var(int64Flag(&t.rotateSize, 0, math.MaxInt64), "rotate-size", "largest size of a file in bytes, unless a single message is larger; 0 means no limit")
+	f.Var(durationFlag(&t.rotateInterval, 0, maxRotateInterval), "rotate-interval", "begin a new file when one is this old; 0 means never")
+	f.BoolVar(&t.emptyFiles, "empty-files", false, "create files also for times without messages")
+	f.Var(durationFlag(&t.syncInterval, time.Millisecond, maxRotateInterval), "sync-interval", "longest time until a message is synced to disk and finished")
+	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages of each topic that are not finished, which is also how many are synced together (default 200)")
+	f.BoolVar(&t.exitOnError, "exit-on-error", false, "exit with code 1 when a file cannot be written or moved, instead of trying again")
+	t.client.add(f)
+}
+
+// validate checks the flags, and creates the directories, before anything is dialled.
+func (t *toFile) validate(cmd *cobra.Command) error {
+	for _, topic := range t.topics {
+		if !nsq.IsValidTopicName(topic) {
+			return usage(cmd, "invalid topic %q: want %s", topic, nameRule)
+		}
+	}
+	switch {
+	case len(t.topics) == 0 && t.pattern == nil:
+		return usage(cmd, "want a topic or --topic-pattern")
+	case t.pattern != nil && len(t.lookupds) == 0:
+		return usage(cmd, "--topic-pattern needs --lookupd: only nsqlookupd knows the topics")
+	case len(t.nsqds)+len(t.lookupds) == 0:
+		return usage(cmd, "--nsqd or --lookupd is missing; give an address such as 127.0.0.1:4150")
+	case t.channel == "":
+		return usage(cmd, "--channel is missing")
+	case t.outputDir == "":
+		return usage(cmd, "--output-dir is missing")
+	case t.level > 0 && t.compression == compressNone:
+		return usage(cmd, "--compress-level needs --compress")
+	case t.level > maxGzipLevel && t.compression == compressGzip:
+		return usage(cmd, "--compress-level %d: gzip has the levels 1 to %d", t.level, maxGzipLevel)
+	}
+	t.outputDir, t.workDir = filepath.Clean(t.outputDir), filepath.Clean(cmp.Or(t.workDir, t.outputDir))
+	for _, dir := range []string{t.outputDir, t.workDir} {
+		if err := probeDir(dir); err != nil {
+			return usage(cmd, "%w", err)
+		}
+	}
+	return nil
+}
+
+// probeDir creates a directory unless it exists, and checks that files can be created in it.
+func probeDir(dir string) error {
+	if err := makeDirs(dir); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".rdy-*")
+	if err != nil {
+		return fmt.Errorf("no file can be created in %s: %w", dir, err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// consumerConfig returns the config of the consumers. Options that --set names override
+// the command's own defaults, and other flags override both.
+func (t *toFile) consumerConfig(log *slog.Logger) (*nsq.Config, error) {
+	cfg := t.config(log)
+	cfg.StopTimeout = toFileStopTimeout
+	cfg.MaxInFlight = toFileInFlight
+	if err := t.client.apply(cfg); err != nil {
+		return nil, err
+	}
+	cfg.MaxInFlight = cmp.Or(t.maxInFlight, cfg.MaxInFlight)
+	return cfg, cfg.Validate()
+}
