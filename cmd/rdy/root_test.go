@@ -124,7 +124,7 @@ func TestUsageErrors(t *testing.T) {
 		{"to-file t --nsqd " + addr + " --channel c --output-dir . --compress-level 3", "needs --compress"},
 		{"to-file t --nsqd " + addr + " --channel c --output-dir . --compress gzip --compress-level 10", "the levels 1 to 9"},
 		{"to-file t --rotate-size -1", "from 0 to"},
-		{"to-file t --sync-interval 0s", "from 1ms to"},
+		{"to-file t --sync-interval 6m", "from 1ms to 5m0s"},
 		{"to-file t --nsqd " + addr + " --channel c --output-dir . --set snappy --set deflate", "both Deflate and Snappy"},
 		{"broker extra", `unexpected argument "extra"`},
 		{"broker --nsqds 1025", "from 1 to 1024"},

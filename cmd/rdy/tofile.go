@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/rdyhq/nsq"
@@ -23,6 +24,10 @@ const (
 
 	toFileInFlight    = 200
 	maxRotateInterval = 365 * 24 * time.Hour
+
+	// maxSyncInterval leaves room in nsqd's max-msg-timeout, 15 minutes by default, after
+	// which no TOUCH keeps a message.
+	maxSyncInterval = 5 * time.Minute
 )
 
 // toFile appends the messages of topics to files.
@@ -52,8 +57,8 @@ type toFile struct {
 	lookupdClient *http.Client // nil means the default
 }
 
-const toFileHelp = `Append the messages of topics to files: the body of each message, and a delimiter.
-It runs until Ctrl-C or SIGTERM.
+const toFileHelp = `Append the messages of topics to files: the body of each message as it is, and a
+delimiter. It runs until Ctrl-C or SIGTERM.
 
 A message is finished only when its line is on disk: lines are gathered, written
 together, synced, and then their messages are finished. That happens when no more
@@ -141,7 +146,7 @@ func (t *toFile) addFlags(f *pflag.FlagSet) {
 	f.Var(int64Flag(&t.rotateSize, 0, math.MaxInt64), "rotate-size", "largest size of a file in bytes, unless a single message is larger; 0 means no limit")
 	f.Var(durationFlag(&t.rotateInterval, 0, maxRotateInterval), "rotate-interval", "begin a new file when one is this old; 0 means never")
 	f.BoolVar(&t.emptyFiles, "empty-files", false, "create files also for times without messages")
-	f.Var(durationFlag(&t.syncInterval, time.Millisecond, maxRotateInterval), "sync-interval", "longest time until a message is synced to disk and finished")
+	f.Var(durationFlag(&t.syncInterval, time.Millisecond, maxSyncInterval), "sync-interval", "longest time until a message is synced to disk and finished")
 	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages of each topic that are not finished, which is also how many are synced together (default 200)")
 	f.BoolVar(&t.exitOnError, "exit-on-error", false, "exit with code 1 when a file cannot be written or moved, instead of trying again")
 	t.client.add(f)
@@ -149,6 +154,8 @@ func (t *toFile) addFlags(f *pflag.FlagSet) {
 
 // validate checks the flags, and creates the directories, before anything is dialled.
 func (t *toFile) validate(cmd *cobra.Command) error {
+	slices.Sort(t.topics)
+	t.topics = slices.Compact(t.topics)
 	for _, topic := range t.topics {
 		if !nsq.IsValidTopicName(topic) {
 			return usage(cmd, "invalid topic %q: want %s", topic, nameRule)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -104,7 +105,7 @@ func makeDirs(dir string) error {
 }
 
 // syncDir syncs a directory, so that files that were created in it are found after a
-// crash. Windows has no such thing.
+// crash. Windows and some network file systems have no such thing.
 func syncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil
@@ -114,7 +115,10 @@ func syncDir(dir string) error {
 		return err
 	}
 	defer func() { _ = d.Close() }()
-	return d.Sync()
+	if err := d.Sync(); !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
 }
 
 // close closes the file. Further calls do nothing.

@@ -90,7 +90,9 @@ func (h *hand) putBack(rest []held) {
 }
 
 // keepLeases touches all messages when a third of the shortest lease is over, and drops
-// those that it cannot keep.
+// those that it cannot keep. While the disk is full this holds messages back better than a
+// requeue, which costs an attempt each time: another consumer of the channel, with
+// max_attempts set, could give the messages up.
 //
 // A lease can also end while the disk does not respond. It is not the writer's goroutine
 // that calls keepLeases, so the messages that it is writing are touched as well.

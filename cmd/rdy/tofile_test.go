@@ -55,6 +55,9 @@ func inFileScene(t *testing.T, opts nsqtest.Options, test func(s *fileScene)) {
 		}
 		test(s)
 		synctest.Wait()
+		for _, op := range s.disk.broken {
+			t.Error(op)
+		}
 		if dials, closes := s.net.Dials(), s.net.Closes(); dials != closes {
 			t.Errorf("%d connections were dialled, %d closed", dials, closes)
 		}
@@ -164,6 +167,7 @@ type disk struct {
 	fail   func(op string) error // nil means that everything works
 	synced map[string][]byte     // by path
 	syncs  int
+	broken []string // operations on what was synced
 }
 
 func newDisk() *disk { return &disk{synced: make(map[string][]byte)} }
@@ -198,6 +202,15 @@ func (d *disk) create(name string) (file, error) {
 	return &diskFile{file: f, disk: d, name: name}, nil
 }
 
+// keep notes an operation that changes what was synced.
+func (f *diskFile) keep(op string, from int64) {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if synced := len(f.disk.synced[f.name]); from < int64(synced) {
+		f.disk.broken = append(f.disk.broken, fmt.Sprintf("%s of %s from %d on, %d bytes are synced", op, f.name, from, synced))
+	}
+}
+
 // diskFile is a file of a disk. A write that fails has written a part.
 type diskFile struct {
 	file
@@ -206,6 +219,7 @@ type diskFile struct {
 }
 
 func (f *diskFile) WriteAt(b []byte, at int64) (int, error) {
+	f.keep("write", at)
 	if err := f.disk.try("write"); err != nil {
 		n, _ := f.file.WriteAt(b[:len(b)/2], at)
 		return n, &fs.PathError{Op: "write", Path: f.name, Err: err}
@@ -229,6 +243,7 @@ func (f *diskFile) Sync() error {
 }
 
 func (f *diskFile) Truncate(size int64) error {
+	f.keep("truncate", size)
 	if err := f.disk.try("truncate"); err != nil {
 		return &fs.PathError{Op: "truncate", Path: f.name, Err: err}
 	}
@@ -443,116 +458,6 @@ func TestToFileHangup(t *testing.T) {
 			s.Error(err)
 		}
 		s.expectFiles(map[string]string{"f-000000": "before\n", "f-000001": "after\n"})
-	})
-}
-
-// While the disk is full nothing is finished, nothing is delivered again, and one line says
-// so. When there is room again, it goes on where it was.
-func TestToFileFullDisk(t *testing.T) {
-	inFileScene(t, nsqtest.Options{}, func(s *fileScene) {
-		s.t.filename, s.t.syncInterval = "f<REV>", time.Second
-		s.start()
-		s.nsqd.Publish("t", "before")
-		s.sleep(2 * time.Second)
-		s.disk.failWith(full)
-		s.nsqd.Publish("t", numbered("m", 50)...)
-		s.sleep(10 * time.Minute)
-		st := s.nsqd.Stats("t", "ch")
-		if st.Finished != 1 || st.InFlight != 10 || st.Delivered != 11 || st.TimedOut != 0 || st.Requeued != 0 {
-			s.Errorf("while the disk is full: %+v", st)
-		}
-		line := s.stderr.String()
-		expectOneLine(s.T, line)
-		if !strings.Contains(line, "f-000000: no space left on device") {
-			s.Errorf("stderr is %q", line)
-		}
-		s.disk.failWith(nil)
-		s.sleep(20 * time.Second)
-		if n := s.finished(); n != 51 {
-			s.Errorf("%d messages are finished, want 51", n)
-		}
-		s.expectFiles(map[string]string{"f-000000": "before\n" + strings.Join(numbered("m", 50), "\n") + "\n"})
-		if !strings.Contains(s.stderr.String(), "files are written again") {
-			s.Errorf("stderr is %q", s.stderr.String())
-		}
-		if err := s.stop(); err != nil {
-			s.Error(err)
-		}
-	})
-}
-
-// When nsqd allows no more touches, it delivers the messages again. They do not pile up
-// in memory, and the lines are not written twice.
-func TestToFileFullDiskForLong(t *testing.T) {
-	inFileScene(t, nsqtest.Options{MaxMsgTimeout: 2 * time.Minute}, func(s *fileScene) {
-		s.t.filename = "f<REV>"
-		s.disk.failWith(full)
-		s.start()
-		published := numbered("m", 5)
-		s.nsqd.Publish("t", published...)
-		s.sleep(time.Hour)
-		if st := s.nsqd.Stats("t", "ch"); st.Finished != 0 || st.Depth+st.InFlight != 5 || st.Delivered > 5*31 {
-			s.Errorf("after an hour: %+v", st)
-		}
-		s.disk.failWith(nil)
-		s.sleep(time.Minute)
-		if err := s.stop(); err != nil {
-			s.Error(err)
-		}
-		lines := strings.Fields(s.files(s.t.outputDir)["f-000000"])
-		slices.Sort(lines)
-		if !slices.Equal(lines, published) {
-			s.Errorf("lines %v", lines)
-		}
-		if n := strings.Count(s.stderr.String(), "cannot write"); n != 1 {
-			s.Errorf("stderr is %q", s.stderr.String())
-		}
-	})
-}
-
-// A stop while the disk is full gives everything back, and says so.
-func TestToFileStopsWhileFull(t *testing.T) {
-	for _, exit := range []bool{false, true} {
-		inFileScene(t, nsqtest.Options{}, func(s *fileScene) {
-			s.t.exitOnError = exit
-			s.disk.failWith(full)
-			s.start()
-			s.nsqd.Publish("t", "one", "two")
-			s.sleep(40 * time.Second)
-			if !exit {
-				s.end(errInterrupted)
-			}
-			err := <-s.done
-			if err == nil || !strings.Contains(err.Error(), "2 messages requeued") || !strings.Contains(err.Error(), "no space left") {
-				s.Errorf("--exit-on-error %v: error %v", exit, err)
-			}
-			s.sleep(2 * time.Second)
-			if st := s.nsqd.Stats("t", "ch"); st.Depth != 2 || st.Finished != 0 || st.Requeued != 2 {
-				s.Errorf("nsqd has %+v", st)
-			}
-			s.expectFiles(map[string]string{})
-		})
-	}
-}
-
-// A long sync does not let leases end.
-func TestToFileSlowSync(t *testing.T) {
-	inFileScene(t, nsqtest.Options{MsgTimeout: time.Second}, func(s *fileScene) {
-		s.disk.failWith(func(op string) error {
-			if op == "sync" {
-				time.Sleep(20 * time.Second) //nolint:forbidigo // inside a synctest bubble
-			}
-			return nil
-		})
-		s.start()
-		s.nsqd.Publish("t", numbered("m", 25)...)
-		s.sleep(2 * time.Minute)
-		if st := s.nsqd.Stats("t", "ch"); st.Finished != 25 || st.Delivered != 25 {
-			s.Errorf("nsqd has %+v", st)
-		}
-		if err := s.stop(); err != nil {
-			s.Error(err)
-		}
 	})
 }
 

@@ -184,16 +184,20 @@ func (w *topicWriter) arrange(hungUp bool) error {
 	if w.out != nil && (hungUp || w.out.name != name || w.tooOld()) {
 		w.endFile()
 	}
-	if w.out != nil || !w.emptyFiles {
+	if !w.emptyFiles {
 		return nil
 	}
-	if err := w.open(name); err != nil {
-		return err
+	if w.out == nil {
+		if err := w.open(name); err != nil {
+			return err
+		}
+		w.wrote = true
 	}
 	frame, err := w.frames.frame(nil)
-	if err == nil && len(frame) > 0 { // a compressed file has at least one frame
-		err = w.out.append(frame)
+	if err != nil || w.out.size > 0 || len(frame) == 0 {
+		return err
 	}
+	err = w.out.append(frame) // a compressed file has at least one frame
 	w.wrote = err == nil
 	return err
 }
