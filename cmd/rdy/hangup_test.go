@@ -113,6 +113,8 @@ func TestHangupCompletesFiles(t *testing.T) {
 	bodies := []string{"one", "two", "three"}
 	for i, body := range bodies {
 		c.publish(t, 0, "rotated", "", body)
+		// Before the shell has set its trap, a hangup would end it.
+		await(t, "delivery", func() bool { return c.stats(t, "rotated").Depth == 0 })
 		await(t, "complete file", func() bool {
 			p.hangUp(t) // in vain until rdy has the message, and then without a wait for the interval
 			return c.unfinished(t, "rotated") == 0 && complete() == i+1

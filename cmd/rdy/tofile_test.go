@@ -320,6 +320,24 @@ func TestToFileSyncsWhenFull(t *testing.T) {
 	})
 }
 
+// One of two nsqds may have all messages. Its share of max_in_flight decides when no more
+// can come.
+func TestToFileSyncsWhenOneNsqdIsFull(t *testing.T) {
+	inFileScene(t, nsqtest.Options{}, func(s *fileScene) {
+		idle := nsqtest.NewNsqd(s.T, nsqtest.Options{Network: s.net})
+		s.t.nsqds = append(s.t.nsqds, idle.Addr())
+		s.start()
+		s.nsqd.Publish("t", numbered("m", 200)...)
+		s.sleep(5 * time.Second)
+		if n := s.finished(); n < 190 {
+			s.Errorf("%d of 200 messages are finished after 5 s", n)
+		}
+		if err := s.stop(); err != nil {
+			s.Error(err)
+		}
+	})
+}
+
 // Each message goes to the file of the time when it came, and complete files are moved.
 func TestToFileRotatesByName(t *testing.T) {
 	for _, compression := range []string{compressNone, compressGzip, compressZstd} {
@@ -481,6 +499,14 @@ func TestToFileTopicPattern(t *testing.T) {
 		add("audit.b")
 		s.sleep(2 * time.Minute)
 		s.expectFiles(map[string]string{"audit.a-000000": "m of audit.a\n", "audit.b-000000": "m of audit.b\n"})
+		lookupd.DeleteTopic("audit.a") // it goes, and comes back
+		s.sleep(10 * time.Minute)
+		s.nsqd.Publish("audit.a", numbered("m", 100)...)
+		lookupd.Register("audit.a", s.nsqd.Addr())
+		s.sleep(2 * time.Minute)
+		s.expectFiles(map[string]string{
+			"audit.a-000000": "m of audit.a\n" + strings.Join(numbered("m", 100), "\n") + "\n", "audit.b-000000": "m of audit.b\n",
+		})
 		if err := s.stop(); err != nil {
 			s.Error(err)
 		}
