@@ -53,7 +53,7 @@ func (f *filenameFlag) Set(s string) error {
 // namer makes the names of a topic's files.
 type namer struct {
 	format *strftime.Strftime
-	fixed  *strings.Replacer // of the namePlaceholders, except <REV>
+	fixed  *strings.Replacer // of the placeholders, except <REV>
 	suffix string
 
 	// The last result of name, and the second that it is for.
