@@ -152,7 +152,24 @@ func (c *Cluster) stats(ctx context.Context, addr string, s scope) (read *stats,
 		"include_clients", strconv.FormatBool(s.clients), "include_mem", "false")
 	read = new(stats)
 	at, err = c.get(ctx, addr, "/stats", params, read)
+	read.keep(s)
 	return read, at, err
+}
+
+// keep drops what the poll has not asked for, should a daemon or a proxy ignore the parameters of
+// the request. Otherwise the View would have topics that Between leaves out.
+func (s *stats) keep(asked scope) {
+	if asked.topic == "" {
+		return
+	}
+	s.Topics = slices.DeleteFunc(s.Topics, func(t topicStats) bool { return t.Name != asked.topic })
+	if asked.channel == "" {
+		return
+	}
+	for i := range s.Topics {
+		t := &s.Topics[i]
+		t.Channels = slices.DeleteFunc(t.Channels, func(c channelStats) bool { return c.Name != asked.channel })
+	}
 }
 
 // info reads what an nsqd says of itself.

@@ -207,6 +207,41 @@ func TestStatOfHostileDaemon(t *testing.T) {
 	}
 }
 
+// A daemon, or a proxy before it, may tell of topics and channels that it was not asked for.
+func TestStatOfMoreThanAsked(t *testing.T) {
+	nsqd := fakeDaemon(t, map[string]string{
+		"/stats": `{"version":"1.3.0","start_time":1,"topics":[
+			{"topic_name":"a","channels":[{"channel_name":"x"}]},
+			{"topic_name":"t","channels":[{"channel_name":"b"},{"channel_name":"c"}]}]}`,
+		"/info": `{"start_time":1}`,
+	})
+	for _, tc := range []struct {
+		args     []string
+		channels []string
+	}{
+		{[]string{"t"}, []string{"b", "c"}},
+		{[]string{"t", "c"}, []string{"c"}},
+	} {
+		args := append([]string{"stat", "--json", "--interval", "100ms", "--nsqd-http", nsqd}, tc.args...)
+		code, stdout, stderr := execute(t, args...)
+		r := decode[statReport](t, stdout)
+		var channels []string
+		for _, c := range r.Channels {
+			if c.Rates == nil {
+				t.Errorf("%v: channel %s has no rates", tc.args, c.Channel)
+			}
+			channels = append(channels, c.Topic+" "+c.Channel)
+		}
+		want := []string{}
+		for _, c := range tc.channels {
+			want = append(want, "t "+c)
+		}
+		if code != exitOK || len(r.Topics) != 1 || !slices.Equal(channels, want) {
+			t.Errorf("%v: code %d, got %d topics, channels %q, stderr %q", tc.args, code, len(r.Topics), channels, stderr)
+		}
+	}
+}
+
 func TestStatRates(t *testing.T) {
 	view := func(at int64, counts admin.ChannelCounts) *admin.View {
 		return &admin.View{
