@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -141,9 +142,10 @@ func configValue(flag, value string) string {
 	return string(list)
 }
 
-// asJSON returns what nsqd has said: JSON, or a string that is none.
+// asJSON returns what nsqd has said: JSON, or a string that is none. To package json, JSON
+// is also valid with bytes that are not UTF-8, and it would print them as they are.
 func asJSON(value string) any {
-	if json.Valid([]byte(value)) {
+	if utf8.ValidString(value) && json.Valid([]byte(value)) {
 		return json.RawMessage(value)
 	}
 	return value

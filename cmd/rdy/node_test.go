@@ -119,3 +119,16 @@ func TestNodeConfigLookupds(t *testing.T) {
 		}
 	}
 }
+
+// A value that is not UTF-8 does not make the output invalid JSON.
+func TestNodeConfigInvalidUTF8(t *testing.T) {
+	nsqd := fakeDaemon(t, map[string]string{
+		"/stats":                `{"version":"1.3.0","start_time":1,"topics":[]}`,
+		"/info":                 `{"start_time":1}`,
+		"/config/max_rdy_count": "[\"\xff\"]",
+	})
+	_, stdout, stderr := execute(t, "node", "config", "max-rdy-count", "--json", "--nsqd-http", nsqd)
+	if r := decode[nodeConfig](t, stdout); len(r.NSQDs) != 1 || stderr != "" {
+		t.Errorf("got %+v, stderr %q", r, stderr)
+	}
+}
