@@ -140,7 +140,10 @@ func (c *action) agree(ctx context.Context, t *target, n names) error {
 func (a *app) typed(ctx context.Context) (string, error) {
 	line := make(chan string, 1)
 	go func() {
-		text, _ := bufio.NewReader(a.stdin).ReadString('\n') // without a line there is no name
+		text, err := bufio.NewReader(a.stdin).ReadString('\n')
+		if err != nil {
+			text = "" // the terminal was closed before Enter
+		}
 		line <- strings.TrimSpace(text)
 	}()
 	select {

@@ -53,7 +53,8 @@ func TestDestructiveActionAsks(t *testing.T) {
 		{"orders\n", exitFailure, 0},
 		{"yes\n", exitFailure, 0},
 		{"\n", exitFailure, 0},
-		{"\x04", exitFailure, 0}, // the end of the input
+		{"\x04", exitFailure, 0},            // the end of the input
+		{"billing\x04\x04", exitFailure, 0}, // the same, before Enter
 		{" billing\n", exitOK, 1},
 	} {
 		keyboard, terminal := openTerminal(t)
