@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -141,7 +142,8 @@ func (c *Cluster) listings(ctx context.Context, nsqd string) ([]listing, error) 
 	if len(found) == 0 {
 		return nil, errors.New("no nsqlookupd lists it")
 	}
-	return found, nil
+	// An nsqd that has reconnected is listed twice until nsqlookupd gives up its old connection.
+	return slices.CompactFunc(found, func(a, b listing) bool { return a.lookupd == b.lookupd && a.node() == b.node() }), nil
 }
 
 // tombstone tells nsqlookupds not to name an nsqd to consumers of a topic.
@@ -204,7 +206,7 @@ func (c *Cluster) postAll(ctx context.Context, addrs []string, path, topic, chan
 }
 
 // errNowhere is the error for a topic or channel that no daemon has.
-var errNowhere = fmt.Errorf("on none of the nsqds: %w", ErrNotFound)
+var errNowhere = fmt.Errorf("%w on any nsqd", ErrNotFound)
 
 // err returns why the requests failed, or errNowhere if no daemon has the topic or channel.
 func (o outcome) err() error {

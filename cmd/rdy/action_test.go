@@ -102,7 +102,7 @@ func TestActionOnNothing(t *testing.T) {
 		line   string
 		stderr string // a part
 	}{
-		{"topic pause nope --nsqd-http " + c.nsqds[0].HTTPAddr, "pause topic nope: on none of the nsqds"},
+		{"topic pause nope --nsqd-http " + c.nsqds[0].HTTPAddr, "pause topic nope: not found on any nsqd"},
 		{"topic pause nope --lookupd " + empty, "the nsqlookupds list no nsqd"},
 		{"topic pause nope --lookupd " + unreachable, "refused"},
 		{"channel delete nope c --yes --nsqd-http " + c.nsqds[0].HTTPAddr, "no nsqd has it"},
