@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"github.com/rdyhq/nsq/admin"
@@ -56,28 +57,47 @@ type channelRates struct {
 func newStatReport(before, now *admin.View, err error) *statReport {
 	r := &statReport{At: now.At.UTC(), Topics: []statTopic{}, Channels: []statChannel{}, Errors: nodeErrors(err)}
 	var rates *admin.Rates
+	var added map[string]bool
 	if before != nil {
 		if between := admin.Between(before, now); between.Compared > 0 {
 			rates, r.Interval = between, between.Interval.Seconds()
+			added = addedNSQDs(before, now)
 		}
 	}
 	for i := range now.Topics {
 		t := &now.Topics[i]
 		row := statTopic{Topic: t.Name, TopicCounts: t.TopicCounts, channels: len(t.Channels)}
-		if rates != nil { // in the order of now.Topics
+		isNew := func(on admin.TopicOn) bool { return added[on.NSQD] }
+		if rates != nil && !slices.ContainsFunc(t.NSQDs, isNew) { // in the order of now.Topics
 			row.Rates = &topicRates{rates.Topics[i].Published, rates.Topics[i].Bytes}
 		}
 		r.Topics = append(r.Topics, row)
 		for j := range t.Channels {
 			c := &t.Channels[j]
 			row := statChannel{Topic: t.Name, Channel: c.Name, ChannelCounts: c.ChannelCounts}
-			if rates != nil { // in the same order
+			isNew := func(on admin.ChannelOn) bool { return added[on.NSQD] }
+			if rates != nil && !slices.ContainsFunc(c.NSQDs, isNew) { // in the same order
 				row.Rates = newChannelRates(rates.Channels[len(r.Channels)])
 			}
 			r.Channels = append(r.Channels, row)
 		}
 	}
 	return r
+}
+
+// addedNSQDs returns the nsqds of now that before lacks. admin.Between leaves them out: rates
+// of their channels would be too low, and the time to drain too long.
+func addedNSQDs(before, now *admin.View) map[string]bool {
+	added := make(map[string]bool)
+	for _, n := range now.NSQDs {
+		added[n.Addr] = n.Error == ""
+	}
+	for _, n := range before.NSQDs {
+		if n.Error == "" {
+			added[n.Addr] = false
+		}
+	}
+	return added
 }
 
 func newChannelRates(r admin.ChannelRates) *channelRates {
@@ -131,11 +151,14 @@ func channelCells(c admin.ChannelCounts, partial bool) []string {
 }
 
 // atLeast returns a sum for people, marked if a daemon is missing from it.
-func atLeast(n int64, partial bool) string {
+func atLeast(n int64, partial bool) string { return marked(formatCount(n), partial) }
+
+// marked returns a figure, marked if a daemon is missing from it.
+func marked(figure string, partial bool) string {
 	if partial {
-		return "≥ " + formatCount(n)
+		return "≥ " + figure
 	}
-	return formatCount(n)
+	return figure
 }
 
 // rateCells returns the cells of in/s, finished/s and drains in.
@@ -143,7 +166,7 @@ func (c *statChannel) rateCells(partial bool) []string {
 	if c.Rates == nil || c.Rates.Restarted {
 		return []string{noFigure, noFigure, noFigure}
 	}
-	return []string{formatRate(c.Rates.In), formatRate(c.Rates.Finished), c.drains(partial)}
+	return []string{marked(formatRate(c.Rates.In), partial), marked(formatRate(c.Rates.Finished), partial), c.drains(partial)}
 }
 
 // drains returns when the channel is empty if all goes on like this, or why it never is. An

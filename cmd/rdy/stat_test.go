@@ -269,7 +269,7 @@ func TestStatRates(t *testing.T) {
 		if row := r.rows(true, false)[1]; !slices.Equal(row[9:], tc.want) {
 			t.Errorf("%s: got %q, want %q", tc.name, row[9:], tc.want)
 		}
-		if row := r.rows(true, true)[1]; row[11] != noFigure || !strings.HasPrefix(row[2], "≥ ") {
+		if row := r.rows(true, true)[1]; row[11] != noFigure || row[9] != "≥ "+tc.want[0] || !strings.HasPrefix(row[2], "≥ ") {
 			t.Errorf("%s: got %q of a partial view", tc.name, row)
 		}
 	}
@@ -277,6 +277,19 @@ func TestStatRates(t *testing.T) {
 	restarted.NSQDs[0].Started = time.Unix(5, 0)
 	if r := newStatReport(view(0, admin.ChannelCounts{}), restarted, nil); r.Channels[0].Rates != nil || !slices.Equal(r.rows(true, false)[1][9:], []string{noFigure, noFigure, noFigure}) {
 		t.Errorf("rates across a restart: %+v", r.Channels[0])
+	}
+	// An nsqd that was missing from the poll before is not in the rates.
+	joined := view(10, admin.ChannelCounts{})
+	joined.NSQDs = append(joined.NSQDs, admin.NSQD{Addr: "b:1"})
+	joined.Topics[0].NSQDs = append(joined.Topics[0].NSQDs, admin.TopicOn{NSQD: "b:1"})
+	joined.Topics[0].Channels[0].NSQDs = append(joined.Topics[0].Channels[0].NSQDs, admin.ChannelOn{NSQD: "b:1"})
+	missing := view(0, admin.ChannelCounts{})
+	missing.NSQDs = append(missing.NSQDs, admin.NSQD{Addr: "b:1", Error: "refused"})
+	for _, before := range []*admin.View{view(0, admin.ChannelCounts{}), missing} {
+		r := newStatReport(before, joined, nil)
+		if r.Channels[0].Rates != nil || r.Topics[0].Rates != nil || r.rows(true, false)[1][9] != noFigure {
+			t.Errorf("rates without an nsqd: %+v, %+v", r.Topics[0], r.Channels[0])
+		}
 	}
 }
 
