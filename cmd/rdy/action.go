@@ -18,13 +18,14 @@ import (
 )
 
 // actionHelp is about what all actions print.
-const actionHelp = `The result names each daemon that was asked, and whether the action is "done" there, the
-topic or channel is "absent", or the action has "failed". The JSON has "action", "topic",
-"channel", "results" with "daemon", "addr" and "result", and "errors".`
+const actionHelp = `The result for each daemon that was asked is "done", "absent" if the daemon does not have
+the topic or channel, or "failed". A daemon that has not responded in time counts as
+failed, but may still do what it was asked. The JSON has "action", "topic", "channel",
+"results" with "daemon", "addr" and "result", and "errors".`
 
 // lossHelp is about actions that lose messages.
-const lossHelp = `Before anything happens the command says what will be lost. On a terminal it asks for
-the name of what it is about; elsewhere it needs --yes.`
+const lossHelp = `The command first says what will be lost. On a terminal it then asks you to type the name
+of the topic or channel. Without a terminal it needs --yes.`
 
 // names are what an action is about.
 type names struct {
@@ -65,7 +66,7 @@ func (c *action) command(cmd *cobra.Command, parse func(args []string) names) *c
 	cmd.Long = strings.Join(help, "\n\n")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if c.loses != nil && !c.yes && !isTerminal(c.stdin) {
-			return usage(cmd, "messages are lost: without a terminal to ask at, --yes is needed")
+			return usage(cmd, "messages will be lost, and there is no terminal to ask on: --yes is needed")
 		}
 		t, err := c.cluster.target(cmd)
 		if err != nil {
@@ -126,7 +127,7 @@ func (c *action) agree(ctx context.Context, t *target, n names) error {
 		return nil
 	}
 	name := cmp.Or(n.channel, n.topic)
-	c.notice("rdy: type the name %s to go on, anything else to stop", name)
+	c.notice("rdy: type the name %s to go on, or anything else to stop", name)
 	typed, err := c.typed(ctx)
 	if err == nil && typed != name {
 		err = errors.New("the name was not typed; nothing was done")

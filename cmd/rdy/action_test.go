@@ -107,7 +107,7 @@ func TestActionOnNothing(t *testing.T) {
 		{"topic pause nope --lookupd " + unreachable, "refused"},
 		{"channel delete nope c --yes --nsqd-http " + c.nsqds[0].HTTPAddr, "no nsqd has it"},
 		{"topic delete nope --yes --lookupd " + unreachable, "nothing deleted"},
-		{"topic tombstone nope 127.0.0.1:2 --yes --lookupd " + empty, "do not list this nsqd, but: none"},
+		{"topic tombstone nope 127.0.0.1:2 --yes --lookupd " + empty, "do not list this nsqd; they list none"},
 	} {
 		code, stdout, stderr := execute(t, append(strings.Fields(tc.line), "--json")...)
 		r := decode[actionResult](t, stdout)

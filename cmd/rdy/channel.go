@@ -39,8 +39,8 @@ It gets a copy of each message that is published from then on.`,
 		(&action{app: a, verb: "delete", past: "deleted", do: onChannel((*admin.Cluster).DeleteChannel), loses: channelLoss}).command(&cobra.Command{
 			Use:   "delete TOPIC CHANNEL (--lookupd address | --nsqd-http address)",
 			Short: "Delete a channel with all its messages",
-			Long: `Delete a channel with all its messages, from nsqlookupds first. Stop its consumers before:
-those that still run create it anew. To keep the messages, pause the channel instead.`,
+			Long: `Delete a channel with all its messages, from nsqlookupds first. Stop its consumers first:
+any that still run create it again. To keep the messages, pause the channel instead.`,
 			Example: `  rdy channel delete orders billing --lookupd 127.0.0.1:4161
   rdy channel delete orders billing --lookupd 127.0.0.1:4161 --yes --json`,
 			Args: oneChannel,

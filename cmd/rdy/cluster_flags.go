@@ -30,9 +30,9 @@ const (
 
 // clusterHelp is about the flags of clusterFlags.
 const clusterHelp = `The cluster is the nsqds that the nsqlookupds of --lookupd list, and those of
---nsqd-http. An address is host:port, or a URL with http or https. Without both flags
-the environment variables ` + lookupdEnv + ` and ` + nsqdHTTPEnv + ` count, each a list of
-addresses with commas between them. Requests are sent through the proxy that
+--nsqd-http. An address is host:port, or a URL with http or https. If neither flag is
+given, the environment variables ` + lookupdEnv + ` and ` + nsqdHTTPEnv + ` name the cluster,
+each with a list of addresses separated by commas. Requests go through the proxy that
 HTTP_PROXY, HTTPS_PROXY and NO_PROXY name.`
 
 // clusterFlags are the flags that name the cluster that a command looks at or changes.

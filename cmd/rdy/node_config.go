@@ -20,7 +20,7 @@ const (
 	lookupdsFlag = "nsqlookupd_tcp_addresses"
 )
 
-// nsqdLevels are nsqd's log levels. It tells the level as the place in this list, counted
+// nsqdLevels are nsqd's log levels. It reports a level as its place in this list, counted
 // from 1.
 var nsqdLevels = []string{"debug", "info", "warn", "error", "fatal"}
 
@@ -33,7 +33,7 @@ type nodeConfig struct {
 
 type nsqdValue struct {
 	Addr  string `json:"addr"`
-	Value any    `json:"value"` // as nsqd tells it
+	Value any    `json:"value"` // as nsqd reports it
 }
 
 func newNodeConfig(a *app) *cobra.Command {
@@ -44,11 +44,12 @@ func newNodeConfig(a *app) *cobra.Command {
 		Long: `Show the value of a flag of nsqd, such as max-rdy-count, on each nsqd of the cluster. With
 a value, change it on each of them, until it restarts. nsqd can change two flags while it
 runs: log_level (` + strings.Join(nsqdLevels, ", ") + `), and nsqlookupd_tcp_addresses,
-a list with commas: nsqd connects to the nsqlookupds that are new in it, and leaves those
-that are missing. To change one nsqd, give only that one by --nsqd-http.
+a list separated by commas: nsqd connects to the nsqlookupds that are new in it, and
+disconnects from those that are missing. An empty list disconnects it from all. To change
+one nsqd, give only that one with --nsqd-http.
 
 The JSON has "flag", "nsqds" with "addr" and "value", and "errors". The value is as nsqd
-tells it: durations are in nanoseconds, and log levels are numbers from 1 to 5.`,
+reports it: durations are in nanoseconds, and log levels are numbers from 1 to 5.`,
 		Example: `  rdy node config max-rdy-count --lookupd 127.0.0.1:4161
   rdy node config log_level debug --nsqd-http 127.0.0.1:4151
   rdy node config nsqlookupd_tcp_addresses lookup-1:4160,lookup-2:4160 --nsqd-http 127.0.0.1:4151`,
@@ -142,7 +143,7 @@ func configValue(flag, value string) string {
 	return string(list)
 }
 
-// asJSON returns what nsqd has said: JSON, or a string that is none. To package json, JSON
+// asJSON returns what nsqd has reported: JSON, or a string that is none. To package json, JSON
 // is also valid with bytes that are not UTF-8, and it would print them as they are.
 func asJSON(value string) any {
 	if utf8.ValidString(value) && json.Valid([]byte(value)) {

@@ -14,15 +14,15 @@ import (
 )
 
 // outputHelp is about the flags of outputFlags.
-const outputHelp = `--json prints the result as JSON. --jq prints what a jq expression makes of that JSON:
-strings as they are, other values as JSON, each on a line. --template prints it by a
-template of Go's text/template; fields have the names of the JSON, and there are the
-functions json, count, rate and duration (of seconds), which the tables use as well.`
+const outputHelp = `--json prints the result as JSON. --jq applies a jq expression to that JSON, and prints
+each result on a line: strings as they are, other values as JSON. --template prints the
+JSON with a template of Go's text/template. Fields have the names of the JSON; json makes
+a value JSON, and count, rate and duration (of seconds) print numbers as tables do.`
 
 // outputFlags adds the flags that shape the JSON of a command.
 func (a *app) outputFlags(f *pflag.FlagSet) {
 	f.Var(&jqFlag{app: a}, "jq", "print what a jq `expression` makes of the JSON output")
-	f.Var(&templateFlag{app: a}, "template", "print the JSON output by a Go `template`")
+	f.Var(&templateFlag{app: a}, "template", "print the JSON output with a Go `template`")
 }
 
 // jqFlag is a flag that takes a jq expression.

@@ -41,27 +41,28 @@ func newStat(a *app) *cobra.Command {
 		Use:   "stat [TOPIC [CHANNEL]] (--lookupd address | --nsqd-http address)",
 		Short: "Show depths, counts and rates of channels",
 		Long: `Show a table of the channels of a cluster: of all topics, of one topic, or one channel.
-Counts are sums over all nsqds, since each has started.
+Counts are sums over all nsqds, each since it started.
 
   depth       messages that wait; those in flight and deferred are not among them
   in flight   messages that consumers hold
-  deferred    messages that wait for their time
-  requeued    how often consumers have given a message back
-  timed out   how often consumers have kept one for too long
+  deferred    messages that wait for their delay to pass
+  requeued    how often consumers have requeued a message
+  timed out   how often consumers have held a message past its timeout
   in/s        messages that come from the topic
   finished/s  messages that leave the channel; emptying a channel looks the same
-  drains in   until the channel is empty, if all goes on like this
+  drains in   time until the channel is empty, at these rates
 
-A row without channel is what waits in the topic itself. Rates take two polls, so that
-the first table comes after --interval. "≥" means that a daemon has not responded:
-the figure may be higher.
+A row without a channel shows what waits in the topic itself. Rates need two polls, so
+the first table appears after --interval. A channel has no rates, shown as "–", until
+each of its nsqds has responded twice in a row. "≥" means that a daemon has not
+responded: the figure may be higher.
 
-With --watch there is a new table after each interval, or a new line with --json, until
-Ctrl-C or for --count tables. A daemon that does not respond does not end it.
+With --watch a new table, or a new line with --json, appears after each interval, until
+Ctrl-C or until --count are printed. A daemon that does not respond does not end it.
 
 The JSON has the time "at", "interval_seconds", "topics" and "channels", each with its
-counts and "rates", and "errors" with the daemons that have not responded. Rates are
-missing until there were two polls. "drain_seconds" is null if the channel never drains.
+counts and, if there are any, "rates", and "errors" with the daemons that have not
+responded. "drain_seconds" is null if the channel never drains.
 
 ` + clusterHelp + "\n\n" + outputHelp + `
 

@@ -40,8 +40,8 @@ that only an nsqlookupd lists creates the topic with the first message for it.`,
 			Use:   "delete TOPIC (--lookupd address | --nsqd-http address)",
 			Short: "Delete a topic with its channels and all messages",
 			Long: `Delete a topic with its channels and all their messages, from nsqlookupds first. Stop its
-producers and consumers before: those that still run create it anew. To keep the
-messages, pause the topic instead.`,
+producers and consumers first: any that still run create it again. To keep the messages,
+pause the topic instead.`,
 			Example: `  rdy topic delete orders --lookupd 127.0.0.1:4161
   rdy topic delete orders --lookupd 127.0.0.1:4161 --yes --json`,
 			Args: oneTopic,
@@ -59,7 +59,7 @@ channels stay; see "rdy channel empty".`,
 			Use:   "pause TOPIC (--lookupd address | --nsqd-http address)",
 			Short: "Keep messages in a topic",
 			Long: `Keep the messages of a topic from its channels until "rdy topic unpause": they wait in
-the topic. An nsqd that gets the topic later does not pause it.`,
+the topic. An nsqd that creates the topic later does not pause it.`,
 			Example: `  rdy topic pause orders --lookupd 127.0.0.1:4161
   rdy topic pause orders --nsqd-http 127.0.0.1:4151 --json`,
 			Args: oneTopic,
@@ -89,8 +89,8 @@ func newTombstone(a *app) *cobra.Command {
 		Short: "Take a topic away from one nsqd",
 		Long: `Take a topic away from one nsqd, given by the HTTP address that nsqlookupds list: see
 "rdy node list". The nsqlookupds stop naming it to consumers of the topic, for 45
-seconds by default, and the nsqd deletes the topic with its messages. Stop the programs
-that publish to it before: they would create the topic anew.`,
+seconds by default, and the nsqd deletes the topic with its messages. First stop the programs
+that publish to it: they would create the topic again.`,
 		Example: `  rdy topic tombstone orders nsqd-1:4151 --lookupd 127.0.0.1:4161
   rdy topic tombstone orders nsqd-1:4151 --lookupd 127.0.0.1:4161 --yes`,
 		Args: func(cmd *cobra.Command, args []string) error {
