@@ -18,7 +18,7 @@ const (
 	takeGrace = 100 * time.Millisecond
 )
 
-var errClosedAtStart = errors.New("standard output is closed; to discard the messages, redirect it to a file such as " + os.DevNull)
+var errClosedAtStart = errors.New("standard output is closed; to discard the output, redirect it to a file such as " + os.DevNull)
 
 // reader is the program that reads standard output through a pipe or a socket.
 type reader struct {

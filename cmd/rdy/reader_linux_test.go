@@ -158,11 +158,9 @@ func unreadIn(t *testing.T, f *os.File) int {
 	return n
 }
 
-// With its output closed from the start tail takes no message.
-func TestTailClosedOutput(t *testing.T) {
-	c := startCluster(t, 1)
-	c.publish(t, 0, "closed", "ch", "m")
-	p := prepare(t, nil, append(c.flags(), "tail", "closed", "--channel", "ch", "-n", "1")...)
+// startWithClosedOutput starts a process without a standard output.
+func (p *process) startWithClosedOutput(t *testing.T) {
+	t.Helper()
 	shell, err := exec.LookPath("sh")
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +169,26 @@ func TestTailClosedOutput(t *testing.T) {
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// With its output closed from the start a command that only prints is no success.
+func TestLookClosedOutput(t *testing.T) {
+	for _, line := range []string{"stat --no-rates", "topic list"} {
+		nsqd := fakeDaemon(t, map[string]string{"/stats": `{"version":"1.3.0","start_time":1}`, "/info": `{"start_time":1}`})
+		p := prepare(t, nil, append(strings.Fields(line), "--nsqd-http", nsqd)...)
+		p.startWithClosedOutput(t)
+		if code := p.wait(t); code != exitFailure || p.stderr.String() != fmt.Sprintf("rdy: %v\n", errClosedAtStart) {
+			t.Errorf("%s: exit code %d, stderr %q", line, code, p.stderr.String())
+		}
+	}
+}
+
+// With its output closed from the start tail takes no message.
+func TestTailClosedOutput(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, "closed", "ch", "m")
+	p := prepare(t, nil, append(c.flags(), "tail", "closed", "--channel", "ch", "-n", "1")...)
+	p.startWithClosedOutput(t)
 	if code := p.wait(t); code != exitFailure || p.stderr.String() != fmt.Sprintf("rdy: %v\n", errClosedAtStart) {
 		t.Errorf("exit code %d, stderr %q", code, p.stderr.String())
 	}

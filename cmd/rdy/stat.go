@@ -82,6 +82,9 @@ respond; with --watch the last table decides, and Ctrl-C is a success.`,
 				return err
 			}
 			defer t.close()
+			if closedAtStart(s.stdout) {
+				return errClosedAtStart
+			}
 			s.topic, s.channel = topicAndChannel(args)
 			return s.run(cmd.Context(), t)
 		},

@@ -124,6 +124,9 @@ func (l *look) command(cmd *cobra.Command, show func(ctx context.Context, t *tar
 			return err
 		}
 		defer t.close()
+		if closedAtStart(l.stdout) {
+			return errClosedAtStart
+		}
 		return show(cmd.Context(), t, args)
 	}
 	f := cmd.Flags()
