@@ -40,7 +40,8 @@ It gets a copy of each message that is published from then on.`,
 			Use:   "delete TOPIC CHANNEL (--lookupd address | --nsqd-http address)",
 			Short: "Delete a channel with all its messages",
 			Long: `Delete a channel with all its messages, from nsqlookupds first. Stop its consumers first:
-any that still run create it again. To keep the messages, pause the channel instead.`,
+any that still run create it again. To keep the messages, pause the channel instead. If
+no nsqd has it, that is an error, but nsqlookupds forget it.`,
 			Example: `  rdy channel delete orders billing --lookupd 127.0.0.1:4161
   rdy channel delete orders billing --lookupd 127.0.0.1:4161 --yes --json`,
 			Args: oneChannel,

@@ -41,7 +41,7 @@ that only an nsqlookupd lists creates the topic with the first message for it.`,
 			Short: "Delete a topic with its channels and all messages",
 			Long: `Delete a topic with its channels and all their messages, from nsqlookupds first. Stop its
 producers and consumers first: any that still run create it again. To keep the messages,
-pause the topic instead.`,
+pause the topic instead. If no nsqd has it, that is an error, but nsqlookupds forget it.`,
 			Example: `  rdy topic delete orders --lookupd 127.0.0.1:4161
   rdy topic delete orders --lookupd 127.0.0.1:4161 --yes --json`,
 			Args: oneTopic,
