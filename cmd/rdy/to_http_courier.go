@@ -93,12 +93,18 @@ func inSample(m *nsq.Message, share float64) bool {
 
 // mayStart waits for --rate. It reports false if the command stops or the message is lost
 // meanwhile.
+//
+// The limiter does not see the deadline of the lease. It would refuse at once a wait that
+// ends after it, and the message would come again at once and be refused again, as fast as
+// nsqd can send it. Each time is an attempt, so --max-attempts would make dead letters of
+// messages that were never sent.
 func (c *courier) mayStart(m *nsq.Message) bool {
 	if c.limit == nil {
 		return true
 	}
-	ctx, cancel := context.WithCancel(m.Context())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(m.Context()))
 	defer cancel()
+	defer context.AfterFunc(m.Context(), cancel)()
 	defer context.AfterFunc(c.stopping, cancel)()
 	return c.limit.Wait(ctx) == nil
 }

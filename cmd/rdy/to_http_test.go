@@ -406,6 +406,32 @@ func TestToHTTPRate(t *testing.T) {
 	})
 }
 
+// A --rate whose waits outlast the lease neither spins nor makes dead letters of messages
+// that were not sent.
+func TestToHTTPRateBeyondTheLease(t *testing.T) {
+	inHTTPScene(t, func(s *httpScene) {
+		s.server("a:80", respond(http.StatusOK))
+		s.start("http://a", "--rate", "0.001", "--max-attempts", "5", "--dead-letter", "dead")
+		s.nsqd.Publish("t", numbered("m", 5)...)
+		s.nsqd.WaitFor(24*time.Hour, func() bool { return s.nsqd.Stats("t", "ch").Finished == 5 })
+		if err := s.end(); err != nil {
+			t.Error(err)
+		}
+		requests := s.received()
+		if len(requests) != 5 || len(s.nsqd.Queued("dead", "")) != 0 {
+			t.Fatalf("%d requests, dead letters %q", len(requests), s.nsqd.Queued("dead", ""))
+		}
+		for i, r := range requests[1:] {
+			if d := r.at.Sub(requests[i].at); d < 999*time.Second {
+				t.Errorf("request %d came after %v", i+1, d)
+			}
+		}
+		if got := s.nsqd.Stats("t", "ch"); got.Delivered > 15 {
+			t.Errorf("nsqd has %+v", got)
+		}
+	})
+}
+
 // Connections are used again, whatever the response.
 func TestToHTTPReusesConnections(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
