@@ -79,6 +79,10 @@ func (p *poster) send(m *nsq.Message, to *urlTemplate) *httpFailure {
 		return failedRequest(ctx, to, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		_ = resp.Body.Close() // it is the bare connection, and a read of it does not end with ctx
+		resp.Body = http.NoBody
+	}
 	f := judgeResponse(resp, time.Now())
 	if f != nil {
 		f.url = to.name

@@ -432,6 +432,30 @@ func TestToHTTPRateBeyondTheLease(t *testing.T) {
 	})
 }
 
+// A server that switches protocols unasked does not hold up a handler: its response has no
+// body, and the connection is closed.
+func TestToHTTPSwitchingProtocols(t *testing.T) {
+	inHTTPScene(t, func(s *httpScene) {
+		s.server("a:80", func(w http.ResponseWriter, _ *http.Request, _ string) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+			_, _ = io.Copy(io.Discard, conn) // until the client closes it
+			_ = conn.Close()
+		})
+		s.start("http://a", "--dead-letter", "dead")
+		s.nsqd.Publish("t", "m")
+		start := time.Now()
+		s.finish(1)
+		if took := time.Since(start); took > time.Second || len(s.nsqd.Queued("dead", "")) != 1 {
+			t.Errorf("took %v, dead letters %q", took, s.nsqd.Queued("dead", ""))
+		}
+	})
+}
+
 // Connections are used again, whatever the response.
 func TestToHTTPReusesConnections(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
