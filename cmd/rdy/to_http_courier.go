@@ -203,7 +203,7 @@ func (c *courier) tell(failures []*httpFailure, delay time.Duration) {
 			continue
 		}
 		hint := ""
-		if f.refused {
+		if f.refused && c.deadLetter == "" {
 			hint = "; --dead-letter keeps such messages in a topic"
 		}
 		c.notice("rdy: %v; the message comes again in %v, and others with this response are not reported%s", f, delay, hint)

@@ -456,6 +456,36 @@ func TestToHTTPSwitchingProtocols(t *testing.T) {
 	})
 }
 
+// A line about a refusal does not advise a flag that is there.
+func TestToHTTPNoNeedlessHint(t *testing.T) {
+	for _, deadLetter := range []bool{false, true} {
+		inHTTPScene(t, func(s *httpScene) {
+			s.server("a:80", func(w http.ResponseWriter, r *http.Request, _ string) {
+				if r.Header.Get("Nsq-Attempts") == "1" {
+					w.Header().Set("Retry-After", "5")
+					w.WriteHeader(http.StatusServiceUnavailable)
+				}
+			})
+			s.server("b:80", func(w http.ResponseWriter, r *http.Request, _ string) {
+				if r.Header.Get("Nsq-Attempts") == "1" {
+					w.WriteHeader(http.StatusNotFound)
+				}
+			})
+			args := []string{"http://a", "http://b", "--mode", "all"}
+			if deadLetter {
+				args = append(args, "--dead-letter", "dead")
+			}
+			s.start(args...)
+			s.nsqd.Publish("t", "m")
+			s.finish(1)
+			text := s.stderr.String()
+			if !strings.Contains(text, "404 Not Found; the message comes again in 5s") || strings.Contains(text, "--dead-letter") == deadLetter {
+				t.Errorf("with --dead-letter %v: stderr %q", deadLetter, text)
+			}
+		})
+	}
+}
+
 // Connections are used again, whatever the response.
 func TestToHTTPReusesConnections(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
