@@ -140,7 +140,7 @@ func (h *toHTTP) command() *cobra.Command {
 			if err != nil {
 				return usage(cmd, "%w", err)
 			}
-			client, err := newHTTPClient(h.ca, h.connectTimeout, h.concurrency, h.dial)
+			client, err := newHTTPClient(h.ca, h.connectTimeout, h.requestsAtATime(), h.dial)
 			if err != nil {
 				return usage(cmd, "--http-ca: %w", err)
 			}
@@ -222,6 +222,15 @@ func (h *toHTTP) parseURLs(cmd *cobra.Command, urls []string) error {
 		h.urls = append(h.urls, &destination{urlTemplate: u})
 	}
 	return nil
+}
+
+// requestsAtATime returns how many requests there may be at a time, all to the same host at
+// the worst.
+func (h *toHTTP) requestsAtATime() int {
+	if h.mode == modeAll {
+		return h.concurrency * len(h.urls)
+	}
+	return h.concurrency
 }
 
 // consumerConfig returns the config of the consumer. Options that --set names override the

@@ -196,10 +196,10 @@ func (dial dialFunc) within(timeout time.Duration) dialFunc {
 	}
 }
 
-// newHTTPClient returns the client for requests. It keeps a connection for each handler. ca
-// is a file with the roots to trust; empty means the system's. A dial of nil means the net
-// package.
-func newHTTPClient(ca string, connect time.Duration, concurrency int, dial dialFunc) (*http.Client, error) {
+// newHTTPClient returns the client for requests. It keeps a connection for each of as many
+// requests as are made at a time. ca is a file with the roots to trust; empty means the
+// system's. A dial of nil means the net package.
+func newHTTPClient(ca string, connect time.Duration, atATime int, dial dialFunc) (*http.Client, error) {
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
@@ -207,7 +207,7 @@ func newHTTPClient(ca string, connect time.Duration, concurrency int, dial dialF
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dial.within(connect),
 		TLSHandshakeTimeout:    connect,
-		MaxIdleConnsPerHost:    concurrency,
+		MaxIdleConnsPerHost:    atATime,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxResponseHeader,
 		ForceAttemptHTTP2:      true,

@@ -486,6 +486,19 @@ func TestToHTTPNoNeedlessHint(t *testing.T) {
 	}
 }
 
+// Connections are used again, also if all URLs are on one host.
+func TestToHTTPReusesConnectionsOfOneHost(t *testing.T) {
+	inHTTPScene(t, func(s *httpScene) {
+		s.server("a:80", func(http.ResponseWriter, *http.Request, string) { sleep(time.Millisecond) })
+		s.start("http://a/1", "http://a/2", "http://a/3", "http://a/4", "--mode", "all", "--concurrency", "8")
+		s.nsqd.Publish("t", numbered("m", 500)...)
+		s.finish(500)
+		if n := s.net.Attempts("a:80"); n > 32 {
+			t.Errorf("%d connections, want at most 32", n)
+		}
+	})
+}
+
 // Connections are used again, whatever the response.
 func TestToHTTPReusesConnections(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
