@@ -136,7 +136,10 @@ func (u *urlTemplate) url(value func(name string) string) (*url.URL, error) {
 	full, err := url.Parse(u.render(value))
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err // without the URL, which may have a password in it
+			if strings.Contains(e.URL, "@") { // the reason may quote a password: one with / or ? in it passes for a port
+				return nil, errors.New("not a valid URL; in a user name or password write / as %2F, ? as %3F and % as %25")
+			}
+			err = e.Err // without the URL
 		}
 		return nil, err
 	}

@@ -59,7 +59,11 @@ func TestURLTemplateErrors(t *testing.T) {
 		"http://h{{.Body}}/":          "in the path and the query only",
 		"http://h:{{.Body}}?x":        "in the path and the query only",
 		"http://h/../{{.Body}}":       `".." in the path`,
-		"http://user:secret@h:x/":     "invalid port",
+		"http://h:x/":                 "invalid port",
+		"http://user:secret@h:x/":     "not a valid URL",
+		"http://user:secret/x@h/":     "write / as %2F",
+		"http://user:secret?x@h/":     "write / as %2F",
+		"http://user:x%zsecret@h/":    "write / as %2F",
 	} {
 		_, err := parseURL(template)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
