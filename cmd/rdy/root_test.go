@@ -79,7 +79,7 @@ func TestUsageErrors(t *testing.T) {
 		{"to-http t http://h/ --nsqd " + addr, "--channel is missing"},
 		{"to-http t http://h/ --nsqd localhost --channel c", "want host:port"},
 		{"to-http t h/ --nsqd " + addr + " --channel c", "URL 1: want a URL"},
-		{"to-http t http://h/ http://h/ --nsqd " + addr + " --channel c", "URL 2 is there twice"},
+		{"to-http t http://h/ http://h/ --nsqd " + addr + " --channel c", "URL 2 is a duplicate"},
 		{"to-http t http://h/%s --nsqd " + addr + " --channel c", "write {{.Body}}"},
 		{"to-http t http://h/{{.B}} --nsqd " + addr + " --channel c", "unknown placeholder"},
 		{"to-http t http://h/ http://i/{{.Body}} --method GET --nsqd " + addr + " --channel c", "URL 1: --method GET sends no body"},

@@ -59,11 +59,11 @@ type toHTTP struct {
 }
 
 const toHTTPHelp = `Make a request for each message of a topic, with the message as its body, until
-Ctrl-C, which waits for the requests under way.
+Ctrl-C, which waits for the requests in flight.
 
 A message is finished when a server has responded with a 2xx status. No message is
-dropped, and each is delivered at least once. Servers can tell a repetition by the
-header Nsq-Message-Id.
+dropped, and each is delivered at least once. Servers can recognize a repeated
+message by the header Nsq-Message-Id.
 
   408, 425, 429, 5xx    The message comes again after 10 s times its attempts, at
   no response           most 10 minutes (--set default_requeue_delay,VALUE and
@@ -78,7 +78,7 @@ header Nsq-Message-Id.
 If more than ten messages in a row fail for whatever reason, requests become fewer
 until one succeeds. Dead letters do not count.
 
-nsqd waits for a message as long as its request runs, within --timeout and nsqd's
+A message does not time out while its request runs, up to --timeout and nsqd's
 max-msg-timeout. A request ends early if its message is lost to another consumer.
 
 The path and the query of a URL and the value of a header may contain {{.Topic}},
@@ -89,12 +89,12 @@ are sent with each request, unless --attributes=false.
 
 Several URLs share the messages, or all get each of them:
 
-  least-failing  the URL with the fewest requests under way; one that fails is
+  least-failing  the URL with the fewest requests in flight; one that fails is
                  spared, and tried now and then until it works again
   round-robin    each in turn
-  all            each URL gets each message, and a retry goes to those that lack
-                 it. Which these are is remembered for 10,000 messages, until the
-                 program ends; after that all get the message again.
+  all            each URL gets each message, and a retry goes to those that do
+                 not have it yet. The command keeps track of the latest 10,000
+                 such messages, in memory; others go to all URLs again.
 
 With --sample a message is chosen by its ID, so a retry has the same result. The
 others are finished without a request.
@@ -104,11 +104,11 @@ NO_PROXY). Options of the command line, such as headers, can be seen by other us
 of this machine.
 
 At the end, and with --status-every after that many messages, a line on standard
-error tells what became of messages and requests, and how long requests took. The
-last one covers the whole run, each other one what came after the one before. With
---json the line is an object on standard output with final, seconds, delivered,
-requeued, dead_letters, not_sampled and urls. Each of these has url, delivered,
-failed, refused, mean_ms, p95_ms and p99_ms.
+error reports the results of messages and requests, and how long requests took. The
+last line covers the whole run; each other line covers the time since the previous
+one. With --json the line is an object on standard output with final, seconds,
+delivered, requeued, dead_letters, not_sampled and urls. Each of these has url,
+delivered, failed, refused, mean_ms, p95_ms and p99_ms.
 
 ` + clientHelp
 
@@ -213,7 +213,7 @@ func (h *toHTTP) parseURLs(cmd *cobra.Command, urls []string) error {
 			return usage(cmd, "URL %d: %w", i+1, err) // without the URL, which may have a password in it
 		}
 		if seen[s] {
-			return usage(cmd, "URL %d is there twice", i+1)
+			return usage(cmd, "URL %d is a duplicate", i+1)
 		}
 		seen[s] = true
 		if !hasBody(h.method) && !inHeader && !u.has(bodyName) {

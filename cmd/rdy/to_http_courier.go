@@ -16,7 +16,7 @@ import (
 
 const (
 	// refusedDelay is the delay of a message that a server has refused, if there is no topic
-	// for dead letters: long, because a retry does not help until somebody mends the cause.
+	// for dead letters: long, because a retry does not help until the cause is fixed.
 	refusedDelay = 15 * time.Minute
 
 	// patience is how many messages may fail in a row before planned retries count as
