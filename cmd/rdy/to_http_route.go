@@ -107,9 +107,14 @@ func (r *router) done(i int, f *httpFailure, now time.Time) {
 // does not send it to them again. It forgets the oldest beyond maxPartial messages.
 type partial struct {
 	mu   sync.Mutex // guards the fields below
-	has  map[deliveryKey]uint64
+	has  map[deliveryKey]partialDelivery
 	ring []deliveryKey // the keys of has, and some that are no longer there
 	next int           // where ring is overwritten next, once it is full
+}
+
+type partialDelivery struct {
+	destinations uint64 // bit i is set if the i-th destination has the message
+	slot         int    // where ring has the key; a key that was forgotten and added again is there twice
 }
 
 // deliveryKey names a message. IDs are unique within a topic of one nsqd.
@@ -120,13 +125,13 @@ type deliveryKey struct {
 
 func keyOf(m *nsq.Message) deliveryKey { return deliveryKey{m.NSQDAddress, m.ID} }
 
-func newPartial() *partial { return &partial{has: make(map[deliveryKey]uint64)} }
+func newPartial() *partial { return &partial{has: make(map[deliveryKey]partialDelivery)} }
 
 // of returns the set of destinations that have a message.
 func (p *partial) of(key deliveryKey) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.has[key]
+	return p.has[key].destinations
 }
 
 func (p *partial) forget(key deliveryKey) {
@@ -139,18 +144,23 @@ func (p *partial) forget(key deliveryKey) {
 func (p *partial) add(key deliveryKey, destinations uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if before, known := p.has[key]; known || destinations == 0 {
+	if d, known := p.has[key]; known || destinations == 0 {
 		if known {
-			p.has[key] = before | destinations
+			d.destinations |= destinations
+			p.has[key] = d
 		}
 		return
 	}
-	if len(p.ring) < maxPartial {
+	slot := len(p.ring)
+	if slot < maxPartial {
 		p.ring = append(p.ring, key)
 	} else {
-		delete(p.has, p.ring[p.next])
-		p.ring[p.next] = key
+		slot = p.next
+		if oldest := p.ring[slot]; p.has[oldest].slot == slot {
+			delete(p.has, oldest)
+		}
+		p.ring[slot] = key
 		p.next = (p.next + 1) % maxPartial
 	}
-	p.has[key] = destinations
+	p.has[key] = partialDelivery{destinations, slot}
 }

@@ -169,6 +169,26 @@ func TestInSample(t *testing.T) {
 	}
 }
 
+// A key that was forgotten and added again, because the FIN of its message was lost, is as
+// young as when it was added last.
+func TestPartialAddsAgain(t *testing.T) {
+	p := newPartial()
+	key := func(i int) deliveryKey { return deliveryKey{nsqd: fmt.Sprint(i)} }
+	p.add(key(0), 1)
+	p.forget(key(0))
+	for i := range maxPartial - 2 {
+		p.add(key(i+1), 1)
+	}
+	p.add(key(0), 2)
+	p.add(key(maxPartial), 1) // in the place of the oldest
+	if got := p.of(key(0)); got != 2 {
+		t.Errorf("got %b, want 10", got)
+	}
+	if n := len(p.has); n != maxPartial {
+		t.Errorf("%d messages remembered, want %d", n, maxPartial)
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 11, 30, 1, 2, 3, 0, time.UTC)
 	for header, want := range map[string]time.Duration{
