@@ -88,8 +88,9 @@ file that exists is neither overwritten nor appended to.
 A file is complete when its name or --rotate-interval is over, when --rotate-size is
 reached, when SIGHUP is received, and at the end. With --work-dir files appear in the
 output directory only when they are complete. They are moved by a rename that replaces
-no file. To another device a file is copied under the name .NAME.part, synced, and then
-renamed. What a rdy that was killed leaves in the work directory stays there.
+no file. To another device a file is copied as .NAME.NUMBER.part, synced, and then
+renamed. What a killed rdy leaves in the work directory, or under such a name, stays
+there.
 
 SIGHUP, also that of a closed terminal, completes all files. The next messages go to
 new ones.

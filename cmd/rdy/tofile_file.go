@@ -141,9 +141,6 @@ func (t *toFile) move(f *logFile) error {
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			err = copyNew(f.path, f.dest, err)
 		}
-		if err == nil {
-			return syncDir(filepath.Dir(f.dest))
-		}
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -165,50 +162,69 @@ func renameNew(from, to string) error {
 	if _, err := os.Lstat(to); err == nil {
 		return &fs.PathError{Op: "rename", Path: to, Err: fs.ErrExist}
 	}
-	return os.Rename(from, to)
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(to))
 }
 
 // copyNew does what a rename could not do, because of renameErr: the names are most likely
-// on different devices. The copy gets its name when it is on disk as a whole. A copy that
-// a crash has left is replaced.
+// on different devices. The copy gets its name when it is on disk as a whole. Until then it
+// has a name that no other copy has: another process may be moving a file to the same name,
+// also from another machine.
 func copyNew(from, to string, renameErr error) error {
-	part := filepath.Join(filepath.Dir(to), "."+filepath.Base(to)+".part")
-	err := copySynced(from, part)
+	part, err := copySynced(from, filepath.Dir(to), "."+filepath.Base(to)+".*.part")
 	if err == nil {
 		err = renameNew(part, to)
 	}
 	if err != nil {
-		_ = os.Remove(part)
+		if part != "" {
+			_ = os.Remove(part)
+		}
 		return fmt.Errorf("%w, and copying it failed: %w", renameErr, err)
 	}
 	return removeMoved(from, to)
 }
 
-// removeMoved removes a file that is at its new place as well. If it cannot, it leaves the
-// old one only: otherwise each further try would add another copy.
+// removeMoved removes a file that is at its new place as well, when a crash can no longer
+// take it away from there. If it cannot, it leaves the old one only: otherwise each further
+// try would add another copy.
 func removeMoved(from, to string) error {
-	err := os.Remove(from)
+	err := syncDir(filepath.Dir(to))
+	if err == nil {
+		err = os.Remove(from)
+	}
 	if err != nil {
 		_ = os.Remove(to)
 	}
 	return err
 }
 
-func copySynced(from, to string) error {
+// copySynced copies a file to a new one in dir, and syncs it. It returns the name of the
+// new file, which replaces the "*" in pattern by a random number. It returns that also after
+// an error, unless no file was created.
+func copySynced(from, dir, pattern string) (name string, err error) {
 	in, err := os.Open(from) // #nosec G304 -- a file of this command's
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode) // #nosec G302 G304 -- as in createFile
+	info, err := in.Stat()
 	if err != nil {
-		return err
+		return "", err
+	}
+	out, err := os.CreateTemp(dir, pattern)
+	if err != nil {
+		return "", err
 	}
 	_, err = io.Copy(out, in)
 	if err == nil {
+		err = out.Chmod(info.Mode().Perm()) // temporary files are private
+	}
+	if err == nil {
 		err = out.Sync()
 	}
-	return errors.Join(err, out.Close())
+	return out.Name(), errors.Join(err, out.Close())
 }
 
 // openLog creates the first file in the work directory whose name is free there and in the

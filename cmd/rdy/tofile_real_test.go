@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -110,10 +111,8 @@ func TestToFileExamples(t *testing.T) {
 func TestToFileCopies(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
-	for _, name := range []string{from, filepath.Join(dir, ".to.part")} {
-		if err := os.WriteFile(name, []byte("text"), fileMode); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(from, []byte("text"), fileMode); err != nil {
+		t.Fatal(err)
 	}
 	if err := copyNew(from, to, syscall.EXDEV); err != nil {
 		t.Fatal(err)
@@ -137,6 +136,41 @@ func TestToFileCopies(t *testing.T) {
 	err = copyNew(filepath.Join(dir, "none"), filepath.Join(dir, "new"), errors.New("rename failed"))
 	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "rename failed") {
 		t.Errorf("got error %v", err)
+	}
+}
+
+// Two processes may copy to the same name at the same time, from work directories of their
+// own. Neither writes to the copy of the other.
+func TestToFileCopiesApart(t *testing.T) {
+	dir := t.TempDir()
+	const copiers = 8
+	text := func(i int) []byte { return bytes.Repeat([]byte{byte('a' + i)}, 1<<20) }
+	to := filepath.Join(dir, "to")
+	errs := make([]error, copiers)
+	var copying sync.WaitGroup
+	for i := range copiers {
+		from := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(from, text(i), fileMode); err != nil {
+			t.Fatal(err)
+		}
+		copying.Go(func() { errs[i] = copyNew(from, to, syscall.EXDEV) })
+	}
+	copying.Wait()
+	moved := 0
+	for i, err := range errs {
+		if err != nil {
+			if !errors.Is(err, fs.ErrExist) {
+				t.Error(err)
+			}
+			continue
+		}
+		moved++
+		if data, err := os.ReadFile(to); err != nil || !bytes.Equal(data, text(i)) {
+			t.Errorf("the copy of file %d has other bytes; error %v", i, err)
+		}
+	}
+	if moved != 1 {
+		t.Errorf("%d files got the name, want 1", moved)
 	}
 }
 
