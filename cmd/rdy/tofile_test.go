@@ -58,6 +58,9 @@ func inFileScene(t *testing.T, opts nsqtest.Options, test func(s *fileScene)) {
 		for _, op := range s.disk.broken {
 			t.Error(op)
 		}
+		if s.disk.open != 0 {
+			t.Errorf("%d files are open at the end", s.disk.open)
+		}
 		if dials, closes := s.net.Dials(), s.net.Closes(); dials != closes {
 			t.Errorf("%d connections were dialled, %d closed", dials, closes)
 		}
@@ -167,6 +170,7 @@ type disk struct {
 	fail   func(op string) error // nil means that everything works
 	synced map[string][]byte     // by path
 	syncs  int
+	open   int      // files that are not closed
 	broken []string // operations on what was synced
 }
 
@@ -199,6 +203,9 @@ func (d *disk) create(name string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.open++
 	return &diskFile{file: f, disk: d, name: name}, nil
 }
 
@@ -240,6 +247,13 @@ func (f *diskFile) Sync() error {
 	f.disk.synced[f.name] = data
 	f.disk.syncs++
 	return nil
+}
+
+func (f *diskFile) Close() error {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	f.disk.open--
+	return f.file.Close()
 }
 
 func (f *diskFile) Truncate(size int64) error {

@@ -169,6 +169,9 @@ func TestToFileCannotMove(t *testing.T) {
 			s.Errorf("%d messages are finished, want 3", n)
 		}
 		expectOneLine(s.T, s.stderr.String())
+		if s.disk.open > 1 {
+			s.Errorf("%d files are open, want only the one that is written to", s.disk.open)
+		}
 		if err := os.Remove(s.t.outputDir); err != nil {
 			s.Fatal(err)
 		}
@@ -178,6 +181,66 @@ func TestToFileCannotMove(t *testing.T) {
 		}
 		if err := s.stop(); err != nil || len(s.files(s.t.outputDir)) != 3 || len(s.files(s.t.workDir)) != 0 {
 			s.Errorf("files %v and %v, error %v", s.files(s.t.outputDir), s.files(s.t.workDir), err)
+		}
+	})
+}
+
+// Files that could not be moved may be what fills the disk. Once they can be moved, there
+// is room again.
+func TestToFileMovesWhileFull(t *testing.T) {
+	inFileScene(t, nsqtest.Options{}, func(s *fileScene) {
+		s.t.filename, s.t.syncInterval, s.t.workDir = "%M<REV>", time.Second, s.t.outputDir+".work"
+		if err := errors.Join(makeDirs(filepath.Dir(s.t.outputDir)), os.WriteFile(s.t.outputDir, nil, fileMode)); err != nil {
+			s.Fatal(err)
+		}
+		first := time.Now().Format("04") + "-000000"
+		s.start()
+		s.nsqd.Publish("t", "one")
+		s.sleep(time.Minute + 2*time.Second)
+		s.disk.failWith(func(string) error {
+			if _, err := os.Lstat(filepath.Join(s.t.workDir, first)); err == nil {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		s.nsqd.Publish("t", "two")
+		s.sleep(time.Minute)
+		if n := s.finished(); n != 1 {
+			s.Errorf("%d messages are finished, want 1", n)
+		}
+		if err := os.Remove(s.t.outputDir); err != nil {
+			s.Fatal(err)
+		}
+		s.sleep(time.Minute)
+		if n, got := s.finished(), s.files(s.t.outputDir); n != 2 || got[first] != "one\n" {
+			s.Errorf("%d messages are finished, want 2; files %v", n, got)
+		}
+		if err := s.stop(); err != nil {
+			s.Error(err)
+		}
+	})
+}
+
+// One file that cannot be moved does not hold up the others.
+func TestToFileMovesTheOthers(t *testing.T) {
+	inFileScene(t, nsqtest.Options{}, func(s *fileScene) {
+		s.t.filename, s.t.syncInterval, s.t.workDir = "%M/f<REV>", time.Second, s.t.outputDir+".work"
+		begin := time.Now()
+		blocked := filepath.Join(s.t.outputDir, begin.Format("04"))
+		if err := errors.Join(makeDirs(s.t.outputDir), os.WriteFile(blocked, nil, fileMode)); err != nil {
+			s.Fatal(err)
+		}
+		s.start()
+		s.nsqd.Publish("t", "one")
+		s.sleep(time.Minute)
+		s.nsqd.Publish("t", "two")
+		s.sleep(time.Minute + 2*time.Second)
+		second := begin.Add(time.Minute).Format("04") + "/f-000000"
+		if got := s.files(s.t.outputDir); got[second] != "two\n" {
+			s.Errorf("files %v, want %s", got, second)
+		}
+		if err := s.stop(); err == nil {
+			s.Error("no error, and a file is left in the work directory")
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/rdyhq/nsq"
@@ -84,6 +85,7 @@ func (w *topicWriter) run(stopping, stopped <-chan struct{}) {
 		case <-ticks:
 			w.completeFiles()
 		case <-retry:
+			w.completeFiles() // may make room
 		case <-w.hangup:
 			hungUp = true
 		case <-stopping:
@@ -210,24 +212,29 @@ func (w *topicWriter) endFile() {
 }
 
 // completeFiles completes the files that have ended. Those for which that fails are tried
-// again at the next tick.
+// again at the next tick or, while writing fails, at the next try to write. They do not
+// hold up the others.
 func (w *topicWriter) completeFiles() {
-	for len(w.ended) > 0 {
-		f := w.ended[0]
-		if err := w.complete(f); err != nil {
-			if why := reason(err); why != w.incomplete {
-				w.incomplete = why
-				w.notice("rdy: cannot complete %s, trying again: %v", f.path, err)
-			}
-			w.failed(fmt.Errorf("cannot complete %s: %w", f.path, err))
-			return
+	var first error
+	w.ended = slices.DeleteFunc(w.ended, func(f *logFile) bool {
+		err := w.complete(f)
+		if err != nil && first == nil {
+			first = fmt.Errorf("cannot complete %s: %w", f.path, err)
 		}
-		w.ended = w.ended[1:]
+		return err == nil
+	})
+	if first == nil {
+		if w.incomplete != "" {
+			w.notice("rdy: files are completed again: %s", w.incomplete)
+			w.incomplete = ""
+		}
+		return
 	}
-	if w.incomplete != "" {
-		w.notice("rdy: files are completed again: %s", w.incomplete)
-		w.incomplete = ""
+	if why := reason(first); why != w.incomplete {
+		w.incomplete = why
+		w.notice("rdy: %v; trying again", first)
 	}
+	w.failed(first)
 }
 
 // complete cuts off what a failed write has left, closes the file and moves it to the
