@@ -209,5 +209,6 @@ func (t *toFile) consumerConfig(log *slog.Logger) (*nsq.Config, error) {
 		return nil, err
 	}
 	cfg.MaxInFlight = cmp.Or(t.maxInFlight, cfg.MaxInFlight)
+	cfg.AutoTouch = 0 // the deadlines that hand reads would lie behind the ends of leases
 	return cfg, cfg.Validate()
 }

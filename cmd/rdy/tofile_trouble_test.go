@@ -245,6 +245,25 @@ func TestToFileMovesTheOthers(t *testing.T) {
 	})
 }
 
+// With auto_touch a message's context has a deadline that lies far behind its lease.
+func TestToFileFullDiskWithAutoTouch(t *testing.T) {
+	inFileScene(t, nsqtest.Options{}, func(s *fileScene) {
+		s.t.client.settings = settings{"auto_touch,10m"}
+		s.disk.failWith(full)
+		s.start()
+		s.nsqd.Publish("t", "one", "two")
+		s.sleep(10 * time.Minute)
+		if st := s.nsqd.Stats("t", "ch"); st.Delivered != 2 || st.TimedOut != 0 {
+			s.Errorf("nsqd has %+v", st)
+		}
+		s.disk.failWith(nil)
+		s.sleep(time.Minute)
+		if err := s.stop(); err != nil {
+			s.Error(err)
+		}
+	})
+}
+
 // A long sync does not let leases end.
 func TestToFileSlowSync(t *testing.T) {
 	inFileScene(t, nsqtest.Options{MsgTimeout: time.Second}, func(s *fileScene) {
