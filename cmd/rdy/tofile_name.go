@@ -61,7 +61,8 @@ type namer struct {
 	last   string
 }
 
-// newNamer returns a namer for a valid format. Names end with suffix.
+// newNamer returns a namer for a valid format. Names end with suffix. It fails if the topic
+// would lead out of the output directory.
 func newNamer(format filenameFlag, topic, suffix string) (*namer, error) {
 	compiled, err := strftime.New(string(format))
 	if err != nil {
@@ -73,7 +74,11 @@ func newNamer(format filenameFlag, topic, suffix string) (*namer, error) {
 	}
 	short, _, _ := strings.Cut(host, ".")
 	fixed := strings.NewReplacer("<TOPIC>", topic, "<HOST>", short, "<HOSTNAME>", host, "<PID>", strconv.Itoa(os.Getpid()))
-	return &namer{format: compiled, fixed: fixed, suffix: suffix}, nil
+	n := &namer{format: compiled, fixed: fixed, suffix: suffix}
+	if name := n.name(time.Now()); !filepath.IsLocal(name) { // the topic may be ".."
+		return nil, fmt.Errorf("file %s of topic %s would not be in the output directory", name, topic)
+	}
+	return n, nil
 }
 
 // name returns the name for a time, with <REV> still in it.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -260,6 +261,33 @@ func TestToFileFullDiskWithAutoTouch(t *testing.T) {
 		s.sleep(time.Minute)
 		if err := s.stop(); err != nil {
 			s.Error(err)
+		}
+	})
+}
+
+// A topic may be named "..". Its files must not leave the output directory.
+func TestToFileHostileTopic(t *testing.T) {
+	inFileScene(t, nsqtest.Options{}, func(s *fileScene) {
+		lookupd := nsqtest.NewLookupd(s.T, nsqtest.LookupdOptions{Network: s.net, Addr: "lookupd:4161"})
+		s.t.topics, s.t.nsqds, s.t.filename = nil, nil, "<TOPIC>/f<REV>"
+		s.t.lookupds, s.t.pattern = []string{lookupd.Addr()}, regexp.MustCompile("")
+		s.t.lookupdClient, s.t.outputDir = s.net.HTTPClient(), filepath.Join(s.t.outputDir, "deep")
+		s.t.workDir = s.t.outputDir
+		for _, topic := range []string{"..", "tame"} {
+			s.nsqd.CreateChannel(topic, "ch")
+			s.nsqd.Publish(topic, "m of "+topic)
+			lookupd.Register(topic, s.nsqd.Addr())
+		}
+		s.start()
+		s.sleep(31 * time.Second)
+		if err := s.stop(); err != nil {
+			s.Error(err)
+		}
+		if got := s.files(filepath.Dir(s.t.outputDir)); len(got) != 1 || got["deep/tame/f-000000"] != "m of tame\n" {
+			s.Errorf("files %q", got)
+		}
+		if !strings.Contains(s.stderr.String(), "leaving topic .. alone") {
+			s.Errorf("stderr is %q", s.stderr.String())
 		}
 	})
 }
