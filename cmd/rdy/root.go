@@ -89,8 +89,8 @@ development. nsqd and nsqlookupd are built in; there is nothing to install.
 
 Results go to standard output, progress and log lines to standard error.
 Ctrl-C, SIGTERM and, except under nohup, a closed terminal stop a command
-gracefully. A second Ctrl-C stops it at once. Only to-file takes a closed terminal,
-as any SIGHUP, for something else.
+gracefully. A second Ctrl-C stops it at once. For to-file a SIGHUP, as from a closed
+terminal, only means to begin new files.
 
 Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 		Example: `  rdy demo
