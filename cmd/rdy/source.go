@@ -19,26 +19,31 @@ import (
 // waiting for nsqds that have only just got the topic.
 const pollInterval = 5 * time.Second
 
-// source is where a command reads messages: a topic, and the nsqds that have it.
-type source struct {
-	*app
-	topic    string
+// sourceAddresses are those by which a command finds the nsqds that it reads from.
+type sourceAddresses struct {
 	nsqds    []string
 	lookupds []string
 }
 
 // addAddresses adds the flags for the addresses.
-func (s *source) addAddresses(f *pflag.FlagSet) {
-	f.Var((*addrsFlag)(&s.nsqds), "nsqd", "TCP address of an nsqd; repeat the flag for more")
-	f.Var((*addrsFlag)(&s.lookupds), "lookupd", "HTTP address of an nsqlookupd that lists the nsqds; repeat the flag for more")
+func (a *sourceAddresses) addAddresses(f *pflag.FlagSet) {
+	f.Var((*addrsFlag)(&a.nsqds), "nsqd", "TCP address of an nsqd; repeat the flag for more")
+	f.Var((*addrsFlag)(&a.lookupds), "lookupd", "HTTP address of an nsqlookupd that lists the nsqds; repeat the flag for more")
 }
 
 // checkAddresses returns an error if no address was given.
-func (s *source) checkAddresses(cmd *cobra.Command) error {
-	if len(s.nsqds)+len(s.lookupds) == 0 {
+func (a *sourceAddresses) checkAddresses(cmd *cobra.Command) error {
+	if len(a.nsqds)+len(a.lookupds) == 0 {
 		return usage(cmd, "--nsqd or --lookupd is missing; give an address such as 127.0.0.1:4150")
 	}
 	return nil
+}
+
+// source is where a command reads messages: a topic, and the nsqds that have it.
+type source struct {
+	*app
+	sourceAddresses
+	topic string
 }
 
 // connect connects to the nsqds. Without nsqlookupds at least one of them has to

@@ -33,10 +33,9 @@ const (
 // toFile appends the messages of topics to files.
 type toFile struct {
 	*app
+	sourceAddresses
 	topics         []string
 	pattern        *regexp.Regexp // nil without
-	nsqds          []string
-	lookupds       []string
 	channel        string
 	outputDir      string
 	workDir        string // the same as outputDir unless set
@@ -134,8 +133,7 @@ func newToFile(a *app) *cobra.Command {
 
 func (t *toFile) addFlags(f *pflag.FlagSet) {
 	f.SortFlags = false
-	f.Var((*addrsFlag)(&t.nsqds), "nsqd", "TCP address of an nsqd; repeat the flag for more")
-	f.Var((*addrsFlag)(&t.lookupds), "lookupd", "HTTP address of an nsqlookupd that lists the nsqds; repeat the flag for more")
+	t.addAddresses(f)
 	f.Var(patternFlag{&t.pattern}, "topic-pattern", "also take all topics whose names match; needs --lookupd")
 	f.Var((*channelFlag)(&t.channel), "channel", "channel to read from")
 	f.StringVar(&t.outputDir, "output-dir", "", "`directory` for the files; created if it does not exist")
@@ -168,7 +166,7 @@ func (t *toFile) validate(cmd *cobra.Command) error {
 	case t.pattern != nil && len(t.lookupds) == 0:
 		return usage(cmd, "--topic-pattern needs --lookupd: only nsqlookupd knows the topics")
 	case len(t.nsqds)+len(t.lookupds) == 0:
-		return usage(cmd, "--nsqd or --lookupd is missing; give an address such as 127.0.0.1:4150")
+		return t.checkAddresses(cmd)
 	case t.channel == "":
 		return usage(cmd, "--channel is missing")
 	case t.outputDir == "":

@@ -47,8 +47,8 @@ func inFileScene(t *testing.T, opts nsqtest.Options, test func(s *fileScene)) {
 		s.nsqd = nsqtest.NewNsqd(t, opts)
 		s.nsqd.CreateChannel("t", "ch")
 		s.t = &toFile{
-			app:    &app{stdout: &s.stdout, stderr: &s.stderr, level: defaultLogLevel, hangups: newHangups(nil)},
-			topics: []string{"t"}, nsqds: []string{s.nsqd.Addr()}, channel: "ch",
+			app:             &app{stdout: &s.stdout, stderr: &s.stderr, level: defaultLogLevel, hangups: newHangups(nil)},
+			sourceAddresses: sourceAddresses{nsqds: []string{s.nsqd.Addr()}}, topics: []string{"t"}, channel: "ch",
 			outputDir: filepath.Join(dir, "out"), workDir: filepath.Join(dir, "out"), filename: defaultFilename,
 			delimiter: []byte("\n"), compression: compressNone, syncInterval: 30 * time.Second, maxInFlight: 10,
 			create: s.disk.create,
