@@ -15,7 +15,7 @@ func Example() {
 	cluster := &admin.Cluster{Lookupds: []string{"nsqlookupd-1:4161", "nsqlookupd-2:4161"}}
 	ctx := context.Background()
 	var before *admin.View
-	for {
+	for range time.Tick(10 * time.Second) {
 		view, err := cluster.Poll(ctx)
 		if err != nil {
 			log.Print("figures are missing: ", err)
@@ -28,6 +28,5 @@ func Example() {
 			}
 		}
 		before = view
-		time.Sleep(10 * time.Second)
 	}
 }

@@ -47,8 +47,8 @@ func (r Registration) TCPAddr() string { return hostPort(r.Broadcast, r.TCPPort)
 // address.
 func (r Registration) node() string { return r.Broadcast + ":" + strconv.Itoa(r.HTTPPort) }
 
-// hostPort returns the address of a host and a port. Package nsq, too, accepts an IPv6 address in
-// brackets as the host.
+// hostPort returns the address of a host and a port. The host may be an IPv6 address in brackets,
+// as package nsq accepts it.
 func hostPort(host string, port int) string {
 	if inner, ok := strings.CutPrefix(host, "["); ok {
 		host = strings.TrimSuffix(inner, "]")

@@ -132,7 +132,7 @@ func TestGroupSharesByWeight(t *testing.T) {
 	t.Log("handled:", fmt.Sprint(got))
 	// On a busy machine an nsqd may be slow to fill a share, which is lent to others then. The
 	// exact shares are tested in virtual time.
-	if got["x"] <= got["y"] || got["y"] <= got["z"] {
+	if got["x"] <= got["y"] || got["y"] <= got["z"] || got["x"] < 2*got["z"] {
 		t.Errorf("handled %v, want about 6:3:1", got)
 	}
 	inFlight := 0
