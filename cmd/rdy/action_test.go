@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 )
 
 // resultsOn returns the results of an action, by "daemon addr".
@@ -151,7 +152,7 @@ func TestActionOnWrongServer(t *testing.T) {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	expectOneLine(t, stderr)
-	if strings.ContainsFunc(stderr, func(r rune) bool { return steers(r, "\n") }) {
+	if strings.ContainsFunc(stderr, func(r rune) bool { return visible.Steers(r, "\n") }) {
 		t.Errorf("stderr %q", stderr)
 	}
 }

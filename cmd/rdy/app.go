@@ -13,6 +13,7 @@ import (
 
 	"github.com/itchyny/gojq"
 	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 	"golang.org/x/term"
 )
 
@@ -70,7 +71,7 @@ func (a *app) notice(format string, args ...any) {
 // noticeLine returns a line for the user. What it quotes may come from nsqd or
 // nsqlookupd, and must neither steer a terminal nor pass for a line of its own.
 func noticeLine(format string, args ...any) []byte {
-	return append(visible(fmt.Appendf(nil, format, args...), ""), '\n')
+	return append(visible.Escape(fmt.Appendf(nil, format, args...), ""), '\n')
 }
 
 // printJSON writes v as one line of JSON, or what --jq or --template makes of it. What

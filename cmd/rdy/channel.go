@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/spf13/cobra"
 )
 
@@ -83,7 +84,7 @@ func onChannel(do func(*admin.Cluster, context.Context, string, string) error) f
 // oneChannel accepts a topic and a channel.
 func oneChannel(cmd *cobra.Command, args []string) error {
 	if len(args) != 2 {
-		return usage(cmd, "want a topic and a channel, got %s", count(len(args), "argument"))
+		return usage(cmd, "want a topic and a channel, got %s", figures.Things(len(args), "argument"))
 	}
 	return validNames(cmd, args)
 }
@@ -186,8 +187,8 @@ func (d *channelDescription) table(partial bool, now time.Time) []byte {
 	rows = [][]string{{"client", "host", "nsqd", "user agent", "in flight/RDY", "finished", "requeued", "connected"}}
 	for _, c := range d.Clients {
 		rows = append(rows, []string{
-			c.ID, c.Hostname, c.NSQD, c.UserAgent, fmt.Sprintf("%s/%s", formatCount(c.InFlight), formatCount(c.RDY)),
-			formatCount(int64(c.Finished)), formatCount(int64(c.Requeued)), age(c.Connected, now), // #nosec G115 -- counts from 0
+			c.ID, c.Hostname, c.NSQD, c.UserAgent, fmt.Sprintf("%s/%s", figures.Count(c.InFlight), figures.Count(c.RDY)),
+			figures.Count(int64(c.Finished)), figures.Count(int64(c.Requeued)), age(c.Connected, now), // #nosec G115 -- counts from 0
 		})
 	}
 	align(&out, 4, rows)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/broker"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 )
 
 const (
@@ -91,7 +92,7 @@ func (d *demo) report(r *demoResult) (err error) {
 		_, err = d.stdout.Write(r.table())
 	}
 	if err == nil && r.Lost > 0 {
-		err = fmt.Errorf("%d of %s %s lost", r.Lost, count(r.Published, "message"), verb(r.Lost, "was", "were"))
+		err = fmt.Errorf("%d of %s %s lost", r.Lost, figures.Things(r.Published, "message"), figures.Verb(r.Lost, "was", "were"))
 	}
 	return err
 }
@@ -308,7 +309,7 @@ func (d *demo) watch(ctx context.Context, start time.Time) {
 
 // printInstructions tells the user how to use the cluster that --keep keeps.
 func (d *demo) printInstructions() {
-	d.notice("%s %s handled. The consumer keeps running.", count(d.messages, "message"), verb(d.messages, "is", "are"))
+	d.notice("%s %s handled. The consumer keeps running.", figures.Things(d.messages, "message"), figures.Verb(d.messages, "is", "are"))
 	d.notice("")
 	_ = printAddresses(d.stderr, d.cluster, demoTopic)
 }

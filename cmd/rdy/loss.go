@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 )
 
 // loss is what an action loses.
@@ -29,19 +30,11 @@ func (l loss) sentence(partial bool) string {
 	if partial {
 		least = "at least "
 	}
-	text := fmt.Sprintf("%s%s %s on %s will be lost", least, formatCount(l.messages), noun(l.messages, "message"), count(l.nsqds, "nsqd"))
+	text := fmt.Sprintf("%s%s %s on %s will be lost", least, figures.Count(l.messages), figures.Noun(l.messages, "message"), figures.Things(l.nsqds, "nsqd"))
 	if l.clients > 0 {
-		text += fmt.Sprintf(", and %s will lose %s", count(l.clients, "client"), verb(l.clients, "its connection", "their connections"))
+		text += fmt.Sprintf(", and %s will lose %s", figures.Things(l.clients, "client"), figures.Verb(l.clients, "its connection", "their connections"))
 	}
 	return text
-}
-
-// noun returns the form of a noun for n things.
-func noun(n int64, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return thing
 }
 
 // topicLoss is what deleting a topic loses: its messages and those of its channels.

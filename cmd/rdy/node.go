@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/spf13/cobra"
 )
 
@@ -70,7 +71,7 @@ func nodeTables(v *admin.View) []byte {
 		}
 		rows = append(rows, []string{
 			n.Addr, n.TCPAddr(), n.Version, n.Health, listed,
-			strconv.Itoa(topics[n.Addr]), formatCount(backlog[n.Addr]), age(n.Started, v.At),
+			strconv.Itoa(topics[n.Addr]), figures.Count(backlog[n.Addr]), age(n.Started, v.At),
 		})
 	}
 	align(&out, 4, rows)

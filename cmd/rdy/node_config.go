@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/spf13/cobra"
 )
 
@@ -63,7 +64,7 @@ reports it: durations are in nanoseconds, and log levels are numbers from 1 to 5
 // checkConfig accepts the name of a flag, and a value if nsqd can change it.
 func checkConfig(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 || len(args) > 2 {
-		return usage(cmd, "want a flag and perhaps a value, got %s", count(len(args), "argument"))
+		return usage(cmd, "want a flag and perhaps a value, got %s", figures.Things(len(args), "argument"))
 	}
 	name := flagName(args[0])
 	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/itchyny/gojq"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 	"github.com/spf13/pflag"
 )
 
@@ -79,15 +81,15 @@ var templateFuncs = template.FuncMap{
 	},
 	"count": func(v any) (string, error) {
 		n, err := number(v)
-		return formatCount(int64(n)), err
+		return figures.Count(int64(n)), err
 	},
 	"rate": func(v any) (string, error) {
 		n, err := number(v)
-		return formatRate(n), err
+		return figures.Rate(n), err
 	},
 	"duration": func(v any) (string, error) {
 		n, err := number(v)
-		return formatDuration(time.Duration(n * float64(time.Second))), err
+		return figures.Duration(time.Duration(n * float64(time.Second))), err
 	},
 }
 
@@ -109,11 +111,11 @@ func number(v any) (float64, error) {
 func (a *app) render(v any) ([]byte, error) {
 	line, err := jsonLine(v)
 	if err != nil || !a.shapes() {
-		return visible(line, "\n"), err
+		return visible.Escape(line, "\n"), err
 	}
 	out, err := a.shape(line)
 	if isTerminal(a.stdout) {
-		out = visible(out, "\t\n")
+		out = visible.Escape(out, "\t\n")
 	}
 	return out, err
 }

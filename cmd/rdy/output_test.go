@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 )
 
 func TestOutputIsShaped(t *testing.T) {
@@ -62,7 +64,7 @@ func TestPrintJSONIsVisible(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back string
-	if err := json.Unmarshal(out.Bytes(), &back); err != nil || back != hostile || strings.ContainsFunc(out.String(), func(r rune) bool { return steers(r, "\n") }) {
+	if err := json.Unmarshal(out.Bytes(), &back); err != nil || back != hostile || strings.ContainsFunc(out.String(), func(r rune) bool { return visible.Steers(r, "\n") }) {
 		t.Errorf("%q became %q, error %v", hostile, out.String(), err)
 	}
 }

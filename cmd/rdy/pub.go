@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -187,7 +188,7 @@ func (p *pub) run(ctx context.Context, cfg *nsq.Config) error {
 	endProgress()
 	r := p.tally.result(time.Since(start))
 	if err != nil {
-		err = fmt.Errorf("%w; %s %s published", err, count(r.Published, "line"), verb(r.Published, "was", "were"))
+		err = fmt.Errorf("%w; %s %s published", err, figures.Things(r.Published, "line"), figures.Verb(r.Published, "was", "were"))
 	} else {
 		err = r.err()
 	}

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 )
 
 const (
@@ -202,7 +204,7 @@ func (p *pub) rejectUnpublishable(lines []line, read int64) []line {
 	for _, l := range lines {
 		switch {
 		case l.body == nil:
-			p.tally.reject(l.at, "longer than "+count(p.maxMsgSize, "byte"))
+			p.tally.reject(l.at, "longer than "+figures.Things(p.maxMsgSize, "byte"))
 		case len(l.body) == 0:
 			skipped++
 		case p.jsonLines && !json.Valid(l.body):

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 )
 
 // maxFailuresReported is how many failures are reported one by one.
@@ -124,8 +126,8 @@ func (r *pubResult) err() error {
 	if r.Failed+r.Unknown == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s failed, %d %s an unknown outcome, %d %s published", count(r.Failed, "line"),
-		r.Unknown, verb(r.Unknown, "has", "have"), r.Published, verb(r.Published, "was", "were"))
+	return fmt.Errorf("%s failed, %d %s an unknown outcome, %d %s published", figures.Things(r.Failed, "line"),
+		r.Unknown, figures.Verb(r.Unknown, "has", "have"), r.Published, figures.Verb(r.Published, "was", "were"))
 }
 
 // table returns the result as text for people.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 )
 
 // noFigure stands in a table for a figure that there is not.
@@ -151,7 +152,7 @@ func channelCells(c admin.ChannelCounts, partial bool) []string {
 }
 
 // atLeast returns a sum for people, marked if a daemon is missing from it.
-func atLeast(n int64, partial bool) string { return marked(formatCount(n), partial) }
+func atLeast(n int64, partial bool) string { return marked(figures.Count(n), partial) }
 
 // marked returns a figure, marked if a daemon is missing from it.
 func marked(figure string, partial bool) string {
@@ -166,7 +167,7 @@ func (c *statChannel) rateCells(partial bool) []string {
 	if c.Rates == nil || c.Rates.Restarted {
 		return []string{noFigure, noFigure, noFigure}
 	}
-	return []string{marked(formatRate(c.Rates.In), partial), marked(formatRate(c.Rates.Finished), partial), c.drains(partial)}
+	return []string{marked(figures.Rate(c.Rates.In), partial), marked(figures.Rate(c.Rates.Finished), partial), c.drains(partial)}
 }
 
 // drains returns when the channel is empty if all goes on like this, or why it never is. An
@@ -190,7 +191,7 @@ func (c *statChannel) drains(partial bool) string {
 	case *drain > longest.Seconds():
 		return "> 30 d"
 	default:
-		return formatDuration(time.Duration(*drain * float64(time.Second)))
+		return figures.Duration(time.Duration(*drain * float64(time.Second)))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 )
 
 // httpFlags returns the --nsqd-http flags for all nsqds.
@@ -201,7 +202,7 @@ func TestStatOfHostileDaemon(t *testing.T) {
 	refusing := fakeDaemon(t, map[string]string{"/stats": "\x1b[2J"})
 	for _, format := range []string{"--no-rates", "--json"} {
 		_, stdout, stderr := execute(t, "stat", format, "--no-rates", "--nsqd-http", hostile, "--nsqd-http", refusing)
-		if !strings.Contains(stdout, "2J") || strings.ContainsFunc(stdout+stderr, func(r rune) bool { return steers(r, "\n") }) {
+		if !strings.Contains(stdout, "2J") || strings.ContainsFunc(stdout+stderr, func(r rune) bool { return visible.Steers(r, "\n") }) {
 			t.Errorf("stdout %q, stderr %q", stdout, stderr)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 )
 
 // align writes rows in columns: the first ones, whose number is left, are aligned left,
@@ -12,7 +14,7 @@ func align(out *bytes.Buffer, left int, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
-			row[i] = string(visible([]byte(cell), ""))
+			row[i] = string(visible.Escape([]byte(cell), ""))
 			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
 		}
 	}

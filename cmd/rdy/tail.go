@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 	"github.com/spf13/cobra"
 )
 
@@ -89,7 +91,7 @@ nsqd creates the topic if it does not exist.
 			named := t.channel != ""
 			if named {
 				t.notice("rdy: what is printed here is finished: other consumers of channel %s never get it; tail holds at most %s",
-					t.channel, count(cfg.MaxInFlight, "message"))
+					t.channel, figures.Things(cfg.MaxInFlight, "message"))
 			} else {
 				t.channel = fmt.Sprintf("tail%08x#ephemeral", rand.Uint32()) // #nosec G404 -- a name
 			}
@@ -250,7 +252,7 @@ func (p *printer) line(m *nsq.Message) ([]byte, error) {
 	if !p.json {
 		body := m.Body
 		if p.visible {
-			body = visible(body, "\t\n")
+			body = visible.Escape(body, "\t\n")
 		}
 		return append(slices.Clip(body), '\n'), nil
 	}
@@ -270,7 +272,7 @@ func (p *printer) line(m *nsq.Message) ([]byte, error) {
 		keep = "\t\n"
 	}
 	if p.visible {
-		line = visible(line, keep)
+		line = visible.Escape(line, keep)
 	}
 	return line, err
 }

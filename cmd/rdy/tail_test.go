@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 )
 
 // numbered returns n different bodies.
@@ -25,7 +27,7 @@ func numbered(prefix string, n int) []string {
 // takesFrom is what tail tells the user of a channel that has other consumers.
 func takesFrom(channel string, inFlight int) string {
 	return fmt.Sprintf("rdy: what is printed here is finished: other consumers of channel %s never get it; tail holds at most %s\n",
-		channel, count(inFlight, "message"))
+		channel, figures.Things(inFlight, "message"))
 }
 
 // With -n, tail finishes exactly the messages that it printed. All others are back

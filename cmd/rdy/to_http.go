@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -176,7 +177,7 @@ func (h *toHTTP) addFlags(f *pflag.FlagSet) {
 // validate checks the command line before anything is dialled.
 func (h *toHTTP) validate(cmd *cobra.Command, args []string) error {
 	if len(args) < 2 {
-		return usage(cmd, "want a topic and a URL, got %s", count(len(args), "argument"))
+		return usage(cmd, "want a topic and a URL, got %s", figures.Things(len(args), "argument"))
 	}
 	if err := oneTopic(cmd, args[:1]); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 )
 
 const (
@@ -160,7 +161,7 @@ func judgeResponse(resp *http.Response, now time.Time) *httpFailure {
 	}
 	f := &httpFailure{why: fmt.Sprintf("%d %s", code, http.StatusText(code))} // not resp.Status, which may be any text
 	excerpt, _ := io.ReadAll(io.LimitReader(resp.Body, maxExcerpt))
-	f.detail = string(visible(bytes.TrimSpace(excerpt), ""))
+	f.detail = string(visible.Escape(bytes.TrimSpace(excerpt), ""))
 	switch {
 	case code >= 500, code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests:
 		f.after = retryAfter(resp.Header.Get("Retry-After"), now)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 )
 
 // httpStats counts what becomes of messages and requests, for the lines of --status-every
@@ -122,9 +124,9 @@ func (c *httpCounts) report(destinations []*destination, now time.Time, final bo
 // line returns the report on one line.
 func (r *httpReport) line() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s delivered, %d requeued", count(r.Delivered, "message"), r.Requeued)
+	fmt.Fprintf(&b, "%s delivered, %d requeued", figures.Things(r.Delivered, "message"), r.Requeued)
 	if r.DeadLetters > 0 {
-		fmt.Fprintf(&b, ", %s", count(r.DeadLetters, "dead letter"))
+		fmt.Fprintf(&b, ", %s", figures.Things(r.DeadLetters, "dead letter"))
 	}
 	if r.NotSampled > 0 {
 		fmt.Fprintf(&b, ", %d not in the sample", r.NotSampled)
@@ -132,7 +134,7 @@ func (r *httpReport) line() string {
 	fmt.Fprintf(&b, " in %.1f s", r.Seconds)
 	for _, u := range r.URLs {
 		requests := u.Delivered + u.Failed + u.Refused
-		fmt.Fprintf(&b, "; %s: %s", u.URL, count(requests, "request"))
+		fmt.Fprintf(&b, "; %s: %s", u.URL, figures.Things(requests, "request"))
 		if requests > 0 {
 			fmt.Fprintf(&b, ", %d failed, %d refused, mean %.1f ms, 95%% %.1f ms, 99%% %.1f ms",
 				u.Failed, u.Refused, u.MeanMS, u.P95MS, u.P99MS)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 )
 
 // leaseTick is how often leases are looked at. It is short enough for a msg-timeout of one
@@ -69,7 +70,7 @@ func (t *toFile) run(ctx context.Context, cfg *nsq.Config) error {
 	if t.json {
 		return errors.Join(err, t.printJSON(r))
 	}
-	t.notice("rdy: %s, %d bytes, written to %s", count(int(r.Messages), "message"), r.Bytes, count(int(r.Files), "file"))
+	t.notice("rdy: %s, %d bytes, written to %s", figures.Things(int(r.Messages), "message"), r.Bytes, figures.Things(int(r.Files), "file"))
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 )
 
 const (
@@ -316,5 +317,5 @@ func (w *topicWriter) giveBack(err error) {
 		m.RequeueWithoutBackoff(time.Second)
 	}
 	w.hand.putBack(nil)
-	w.leave(fmt.Errorf("topic %s: %s requeued: %w", w.topic, count(len(rest), "message"), err))
+	w.leave(fmt.Errorf("topic %s: %s requeued: %w", w.topic, figures.Things(len(rest), "message"), err))
 }

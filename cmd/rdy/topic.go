@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/spf13/cobra"
 )
 
@@ -95,7 +96,7 @@ that publish to it: they would create the topic again.`,
   rdy topic tombstone orders nsqd-1:4151 --lookupd 127.0.0.1:4161 --yes`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return usage(cmd, "want a topic and an nsqd, got %s", count(len(args), "argument"))
+				return usage(cmd, "want a topic and an nsqd, got %s", figures.Things(len(args), "argument"))
 			}
 			if !isHostPort(args[1]) {
 				return usage(cmd, "invalid nsqd %q: want host:port, such as 127.0.0.1:4151", args[1])
@@ -241,5 +242,5 @@ func age(since, now time.Time) string {
 	if since.Unix() <= 0 {
 		return noFigure
 	}
-	return formatDuration(now.Sub(since))
+	return figures.Duration(now.Sub(since))
 }

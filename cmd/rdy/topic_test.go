@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 )
 
 // What is listed and described is what the nsqds have, as text and as JSON.
@@ -86,7 +87,7 @@ func TestDescriptionIsVisible(t *testing.T) {
 		{Connection: admin.Connection{ID: "\x1b[2J", Hostname: "\u009b", UserAgent: "a\nb"}},
 	}}}
 	text := string(d.table(false, time.Now()))
-	if strings.ContainsFunc(text, func(r rune) bool { return steers(r, "\n") }) || !strings.Contains(text, `a\nb`) {
+	if strings.ContainsFunc(text, func(r rune) bool { return visible.Steers(r, "\n") }) || !strings.Contains(text, `a\nb`) {
 		t.Errorf("%q", text)
 	}
 }

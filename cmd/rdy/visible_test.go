@@ -1,54 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/nsqtest"
 )
-
-func TestVisible(t *testing.T) {
-	for _, tc := range []struct{ text, keep, want string }{
-		{"", "", ""},
-		{"plain, ümläut, 漢字, 🙂", "", "plain, ümläut, 漢字, 🙂"},
-		{"\x1b[2J\x1b]0;title\a", "", `\x1b[2J\x1b]0;title\x07`},
-		{"a\nb\tc\r", "\n\t", "a\nb\tc\\r"},
-		{"a\nb\tc\r", "", `a\nb\tc\r`},
-		{"\x7f\u009b31m", "", `\u007f\u009b31m`},
-		{"\u202egpj.exe\u2066", "", `\u202egpj.exe\u2066`},
-		{"\xff\x9b\u2026\ufffd", "", "\\xff\\x9b\u2026\ufffd"},
-	} {
-		if got := string(visible([]byte(tc.text), tc.keep)); got != tc.want {
-			t.Errorf("%q: got %q, want %q", tc.text, got, tc.want)
-		}
-	}
-}
-
-// Whatever the bytes, nothing is left that steers a terminal, and JSON keeps its
-// meaning.
-func FuzzVisible(f *testing.F) {
-	f.Add([]byte("\x1b[2J \u009b \u202e \xff\n"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		out := visible(text, "\n")
-		if !utf8.Valid(out) || strings.ContainsFunc(string(out), func(r rune) bool { return steers(r, "\n\ufffd") }) {
-			t.Errorf("%q became %q", text, out)
-		}
-		line, err := jsonLine(string(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var before, after string
-		if err := json.Unmarshal(line, &before); err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal(visible(line, "\n"), &after); err != nil || before != after {
-			t.Errorf("%q became %q, error %v", before, after, err)
-		}
-	})
-}
 
 // On a terminal the control characters of a message are escaped. Elsewhere they arrive
 // as they are.

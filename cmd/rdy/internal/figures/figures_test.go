@@ -1,13 +1,12 @@
-package main
+package figures
 
 import (
-	"bytes"
 	"math"
 	"testing"
 	"time"
 )
 
-func TestFormatCount(t *testing.T) {
+func TestCount(t *testing.T) {
 	for _, tc := range []struct {
 		n    int64
 		want string
@@ -16,13 +15,13 @@ func TestFormatCount(t *testing.T) {
 		{1_000_000, "1.00 M"}, {1_289_999, "1.28 M"}, {9_999_999, "9.99 M"}, {12_345_678, "12.3 M"}, {999_999_999, "999 M"},
 		{1_000_000_000, "1.00 G"}, {math.MaxInt64, "9.22 E"},
 	} {
-		if got := formatCount(tc.n); got != tc.want {
+		if got := Count(tc.n); got != tc.want {
 			t.Errorf("%d: got %q, want %q", tc.n, got, tc.want)
 		}
 	}
 }
 
-func TestFormatRate(t *testing.T) {
+func TestRate(t *testing.T) {
 	for _, tc := range []struct {
 		rate float64
 		want string
@@ -30,13 +29,13 @@ func TestFormatRate(t *testing.T) {
 		{-1, "0"}, {0, "0"}, {0.01, "<0.1"}, {0.05, "0.1"}, {0.4, "0.4"}, {9.94, "9.9"}, {9.96, "10"}, {24.8, "25"},
 		{4919.7, "4,920"}, {2e6, "2.00 M"},
 	} {
-		if got := formatRate(tc.rate); got != tc.want {
+		if got := Rate(tc.rate); got != tc.want {
 			t.Errorf("%v: got %q, want %q", tc.rate, got, tc.want)
 		}
 	}
 }
 
-func TestFormatDuration(t *testing.T) {
+func TestDuration(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, tc := range []struct {
 		d    time.Duration
@@ -46,20 +45,8 @@ func TestFormatDuration(t *testing.T) {
 		{59*time.Second + 1, "1 min"}, {78 * time.Second, "1 min 18 s"}, {time.Hour - 1, "1 h"}, {time.Hour + 1, "1 h 1 min"},
 		{2*time.Hour + 5*time.Minute, "2 h 5 min"}, {day - time.Second, "1 d"}, {40*day + 90*time.Minute, "40 d 2 h"},
 	} {
-		if got := formatDuration(tc.d); got != tc.want {
+		if got := Duration(tc.d); got != tc.want {
 			t.Errorf("%v: got %q, want %q", tc.d, got, tc.want)
 		}
-	}
-}
-
-// Columns line up whatever is in them, and no cell steers the terminal.
-func TestAlign(t *testing.T) {
-	var out bytes.Buffer
-	align(&out, 2, [][]string{{"topic", "channel", "depth", "paused"}, {"a\x1b[2J", "–", "≥ 1", ""}, {"bb", "c\nd", "12", "yes"}})
-	const want = "topic     channel  depth  paused\n" +
-		"a\\x1b[2J  –          ≥ 1\n" +
-		"bb        c\\nd        12     yes\n"
-	if out.String() != want {
-		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
 }

@@ -1,4 +1,5 @@
-package main
+// Package figures writes numbers as people read them.
+package figures
 
 import (
 	"math"
@@ -6,8 +7,8 @@ import (
 	"time"
 )
 
-// formatCount returns a number for people: exact below a million, then with three digits.
-func formatCount(n int64) string {
+// Count returns a number for people: exact below a million, then with three digits.
+func Count(n int64) string {
 	if n < 0 {
 		return strconv.FormatInt(n, 10)
 	}
@@ -31,8 +32,8 @@ func formatCount(n int64) string {
 	return strconv.FormatFloat(cut, 'f', decimals, 64) + " " + []string{"M", "G", "T", "P", "E"}[unit]
 }
 
-// formatRate returns a number per second for people.
-func formatRate(perSecond float64) string {
+// Rate returns a number per second for people.
+func Rate(perSecond float64) string {
 	tenths := math.Round(perSecond * 10)
 	switch {
 	case perSecond <= 0:
@@ -42,11 +43,11 @@ func formatRate(perSecond float64) string {
 	case tenths < 100:
 		return strconv.FormatFloat(tenths/10, 'f', 1, 64)
 	}
-	return formatCount(int64(math.Round(perSecond)))
+	return Count(int64(math.Round(perSecond)))
 }
 
-// formatDuration returns a duration for people: two units at most, rounded up.
-func formatDuration(d time.Duration) string {
+// Duration returns a duration for people: two units at most, rounded up.
+func Duration(d time.Duration) string {
 	const day = 24 * time.Hour
 	units := []struct {
 		length, smallest time.Duration
