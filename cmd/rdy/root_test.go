@@ -126,6 +126,25 @@ func TestUsageErrors(t *testing.T) {
 		{"to-file t --rotate-size -1", "from 0 to"},
 		{"to-file t --sync-interval 6m", "from 1ms to 5m0s"},
 		{"to-file t --nsqd " + addr + " --channel c --output-dir . --set snappy --set deflate", "both Deflate and Snappy"},
+		{"peek", "want a topic, or --data-dir"},
+		{"peek a b c", "got 3 arguments"},
+		{"peek a$b", `invalid topic "a$b"`},
+		{"peek t", "--nsqd or --lookupd is missing"},
+		{"peek t c --nsqd " + addr, "to look at channel c give --backlog"},
+		{"peek t --nsqd " + addr + " --yes", "--yes has no meaning with new messages"},
+		{"peek t --nsqd " + addr + " --nsqd-http " + addr, "--nsqd-http has no meaning"},
+		{"peek t --nsqd " + addr + " --for 1h", "from 100ms to 10m0s"},
+		{"peek t --nsqd " + addr + " -n -1", "from 0 to"},
+		{"peek t --nsqd " + addr + " --set snappy --set deflate", "both Deflate and Snappy"},
+		{"peek t --backlog --lookupd " + addr, "--backlog needs a channel"},
+		{"peek t c --backlog --yes", "--lookupd or --nsqd-http is missing"},
+		{"peek t c --backlog --lookupd " + addr, "--yes is needed"},
+		{"peek t c --backlog --yes --nsqd " + addr, "--nsqd has no meaning with --backlog"},
+		{"peek t c --backlog --yes -n 0 --lookupd " + addr, "want 1 to 1000 messages"},
+		{"peek t c --backlog --yes --lookupd " + addr + " --set snappy --set deflate", "both Deflate and Snappy"},
+		{"peek --data-dir=", "--data-dir is empty"},
+		{"peek --data-dir . --for 1s", "--for has no meaning with --data-dir"},
+		{"peek t --data-dir . --nsqd " + addr, "--nsqd has no meaning with --data-dir"},
 		{"broker extra", `unexpected argument "extra"`},
 		{"broker --nsqds 1025", "from 1 to 1024"},
 		{"broker --lookupds -1", "from 0 to"},
@@ -185,7 +204,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "stat", "topic", "channel", "node", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "stat", "topic", "channel", "node", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)

@@ -26,6 +26,8 @@ type tail struct {
 	maxInFlight int // 0 means the default
 	raw         bool
 	client      clientFlags
+
+	printed int // messages; set at the end of run
 }
 
 // The defaults of --max-in-flight. A channel that the user names has other consumers,
@@ -174,6 +176,7 @@ func (t *tail) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, n
 	}
 	cancel(nil)
 	<-consumer.StopChan
+	t.printed = p.printed
 	if failed, ok := errors.AsType[*printError](context.Cause(ctx)); ok && !errors.Is(failed, syscall.EPIPE) {
 		return failed
 	}
@@ -243,7 +246,7 @@ type tailLine struct {
 	ID         string    `json:"id"`
 	Attempts   uint16    `json:"attempts"`
 	Timestamp  time.Time `json:"timestamp"`
-	NSQD       string    `json:"nsqd"`
+	NSQD       string    `json:"nsqd,omitempty"` // empty for a message that was read from a file
 	Body       string    `json:"body,omitempty"`
 	BodyBase64 []byte    `json:"body_base64,omitempty"`
 }

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rdyhq/nsq"
+	"github.com/spf13/cobra"
+)
+
+const (
+	defaultPeekCount = 10
+	defaultPeekFor   = 10 * time.Second
+	minPeekFor       = 100 * time.Millisecond
+	maxPeekFor       = 10 * time.Minute // nsqd accepts a msg_timeout of 15 minutes
+)
+
+// peek prints messages and leaves them where they are.
+type peek struct {
+	*app
+	nsqds          addrsFlag // TCP addresses, for new messages
+	cluster        clusterFlags
+	topic, channel string
+	backlog        bool
+	dataDir        string
+	count          int           // 0 means no limit
+	timeLimit      time.Duration // not for files
+	yes            bool
+	raw            bool
+	client         clientFlags
+}
+
+func newPeek(a *app) *cobra.Command {
+	p := &peek{app: a, count: defaultPeekCount, timeLimit: defaultPeekFor}
+	cmd := &cobra.Command{
+		Use:   "peek TOPIC (--nsqd host:port | --lookupd host:port) | peek TOPIC CHANNEL --backlog | peek [TOPIC [CHANNEL]] --data-dir dir",
+		Short: "Look at messages without taking them",
+		Long: `Print a few messages, 10 unless -n says otherwise, and leave them to the consumers.
+There are three places to look at.
+
+New messages of a topic, as rdy tail does it: from a new channel that gets a copy of
+every message from now on, and that nsqd deletes at the end. Other consumers lose
+nothing. peek does not see what already waits. It ends after -n messages or, unlike tail,
+after --for. nsqd creates the topic if it does not exist.
+
+The backlog of a channel, with --backlog. NSQ has no way to look at it, so peek takes
+messages and requeues them. It never acks one. The price for each message: one attempt,
+so that consumers with a max_attempts give up earlier, its place in the queue, and a
+requeue in the statistics. peek holds all messages until it has -n of them, at most 1,000,
+then requeues them without a delay in the order in which they came, and prints them after
+that. So each costs one attempt, none comes twice, and no slow reader of the output keeps
+them from consumers. If no message comes for a second, peek has enough. Ctrl-C requeues,
+too. If peek dies, nsqd delivers the messages again after 15 seconds longer than --for.
+The command says all this before it begins. On a terminal it then asks you to type the
+name of the channel. Without a terminal it needs --yes. The channel must exist: subscribing
+to another name would create it. So peek asks the HTTP APIs first and finds the TCP
+addresses there: give --lookupd or --nsqd-http, not --nsqd.
+
+The files of nsqd, with --data-dir, its --data-path: a topic's queue, or a channel's. It
+costs nothing. peek only reads, and nsqd may be running or not. Messages that a running
+nsqd holds in memory are not in the files; without --mem-queue-size=0 that is most of
+them. A stopped nsqd has written all of them there, except those of ephemeral topics and
+channels. nsqd notes where a queue begins and ends every 2 seconds or 2,500 messages, so
+peek may show messages that consumers have just got. Without a topic it lists the queues:
+"on disk" is how many messages nsqd has noted, "bad files" are those that nsqd could not
+read and has put aside. On Windows an open file cannot be deleted: stop nsqd first.
+
+On a terminal control characters of a message are shown as escapes such as \x1b,
+except tabs and newlines, unless --raw is given. With --json each line is an object with
+id, attempts, timestamp, body, or body_base64 if the body is not valid UTF-8, and nsqd,
+except from files. The list of queues has "queues" with "topic", "channel", "depth", which
+is null if nsqd has noted none, "bytes", "bad_files" and "error". A message of which --jq
+or --template make nothing does not count for -n, except with --backlog.
+
+` + outputHelp + "\n\n" + clientHelp + `
+
+Exit codes: 0 success, also if there was no message, and after Ctrl-C; 1 if nothing could
+be read, a file is damaged, or a daemon did not respond.`,
+		Example: `  rdy peek orders --nsqd 127.0.0.1:4150
+  rdy peek orders --lookupd 127.0.0.1:4161 -n 1 --for 1m --json
+  rdy peek orders billing --backlog --lookupd 127.0.0.1:4161
+  rdy peek --data-dir /var/lib/nsq
+  rdy peek orders billing --data-dir /var/lib/nsq -n 0 --jq .id`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			p.topic, p.channel = topicAndChannel(args)
+			return atMostChannel(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := p.check(cmd); err != nil {
+				return err
+			}
+			if closedAtStart(p.stdout) {
+				return errClosedAtStart
+			}
+			switch {
+			case p.dataDir != "":
+				return p.readDisk(cmd.Context())
+			case p.backlog:
+				return p.readBacklog(cmd)
+			}
+			return p.readNew(cmd)
+		},
+	}
+	p.flags(cmd)
+	return cmd
+}
+
+func (p *peek) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.Var(&p.nsqds, "nsqd", "TCP address of an nsqd, for new messages; repeat the flag for more")
+	p.cluster.add(f)
+	f.BoolVar(&p.backlog, "backlog", false, "look at what waits in the channel: take messages and requeue them")
+	f.StringVar(&p.dataDir, "data-dir", "", "look at the disk queues in this `directory` of an nsqd")
+	f.VarP(intFlag(&p.count, 0, maxMessages), "count", "n", "stop after this many messages; 0 means no limit, but not with --backlog")
+	f.Var(durationFlag(&p.timeLimit, minPeekFor, maxPeekFor), "for", "stop after this time")
+	f.BoolVar(&p.yes, "yes", false, "do not ask before --backlog")
+	f.BoolVar(&p.raw, "raw", false, "print control characters as they are, also on a terminal")
+	p.outputFlags(f)
+	p.client.add(f)
+}
+
+// check returns an error if the arguments and flags do not belong together.
+func (p *peek) check(cmd *cobra.Command) error {
+	given := func(name string) bool { return cmd.Flags().Changed(name) }
+	stray := func(where string, names ...string) error {
+		for _, name := range names {
+			if given(name) {
+				return usage(cmd, "--%s has no meaning with %s", name, where)
+			}
+		}
+		return nil
+	}
+	switch {
+	case given("data-dir") && p.dataDir == "":
+		return usage(cmd, "--data-dir is empty; give the directory of an nsqd's files")
+	case p.dataDir != "":
+		return stray("--data-dir", "backlog", "nsqd", "lookupd", "nsqd-http", "timeout", "for", "yes", settingsName, "auth-secret-file")
+	case p.topic == "":
+		return usage(cmd, "want a topic, or --data-dir")
+	case p.backlog && p.channel == "":
+		return usage(cmd, "--backlog needs a channel after the topic")
+	case p.backlog && (p.count < 1 || p.count > maxPeekHeld):
+		return usage(cmd, "-n %d: with --backlog want 1 to %d messages, which peek holds at the same time", p.count, maxPeekHeld)
+	case p.backlog && !p.yes && !isTerminal(p.stdin):
+		return usage(cmd, "each message will cost an attempt, and there is no terminal to ask on: --yes is needed")
+	case p.backlog:
+		return stray("--backlog; it finds the nsqds by --lookupd or --nsqd-http", "nsqd")
+	case p.channel != "":
+		return usage(cmd, "to look at channel %s give --backlog, which takes its messages and requeues them, or --data-dir", p.channel)
+	case len(p.nsqds)+len(p.cluster.lookupds) == 0:
+		return usage(cmd, "--nsqd or --lookupd is missing; give an address such as 127.0.0.1:4150")
+	}
+	return stray("new messages; give --nsqd or --lookupd", "nsqd-http", "timeout", "yes")
+}
+
+// readNew prints messages that are published from now on.
+func (p *peek) readNew(cmd *cobra.Command) error {
+	t := &tail{source: p.source(p.nsqds, p.cluster.lookupds), count: p.count, raw: p.raw, client: p.client}
+	log, level := t.logger()
+	cfg, err := t.consumerConfig(log)
+	if err != nil {
+		return usage(cmd, "%w", err)
+	}
+	t.channel = fmt.Sprintf("peek%08x#ephemeral", rand.Uint32()) // #nosec G404 -- a name
+	ctx, cancel := context.WithTimeout(cmd.Context(), p.timeLimit)
+	defer cancel()
+	err = t.run(ctx, cfg, level, false)
+	if err == nil && t.printed == 0 && cmd.Context().Err() == nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		p.notice("rdy: no new message of topic %s in %v; what already waits is not among them", p.topic, p.timeLimit)
+	}
+	return err
+}
+
+// source returns where messages come from.
+func (p *peek) source(nsqds, lookupds []string) source {
+	return source{app: p.app, sourceAddresses: sourceAddresses{nsqds: nsqds, lookupds: lookupds}, topic: p.topic}
+}
+
+// peekPrinter prints messages that peek has already given back, or has not taken.
+type peekPrinter struct {
+	printer
+}
+
+func (p *peek) printer() *peekPrinter {
+	return &peekPrinter{printer{app: p.app, visible: isTerminal(p.stdout) && !p.raw}}
+}
+
+// print prints a message, and reports whether there is something of it to print. done is true
+// if the reader of the output has had enough.
+func (p *peekPrinter) print(m *nsq.Message) (printed, done bool, err error) {
+	line, err := p.line(m)
+	if err != nil {
+		return false, false, &printError{"message " + strings.ToValidUTF8(string(m.ID[:]), "?"), err}
+	}
+	if len(line) == 0 {
+		return false, false, nil
+	}
+	_, err = p.stdout.Write(line)
+	if errors.Is(err, syscall.EPIPE) {
+		return false, true, nil
+	}
+	if err != nil {
+		return false, false, &printError{"standard output", err}
+	}
+	return true, false, nil
+}
