@@ -43,6 +43,9 @@ type Cluster struct {
 	// Parallel is how many requests a call may have under way at a time. 0 means 16. If as many
 	// daemons hang, they hold up the others.
 	Parallel int
+	// Memory has polls ask nsqds for NSQD.Memory as well. To measure it, an nsqd stops all of its
+	// goroutines for some microseconds.
+	Memory bool
 
 	known knownNSQDs
 }

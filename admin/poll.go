@@ -175,6 +175,7 @@ func newNSQD(addr string, read *nsqdStats) NSQD {
 		Addr: addr, Hostname: read.info.Hostname, Broadcast: read.info.BroadcastAddress,
 		TCPPort: read.info.TCPPort, HTTPPort: read.info.HTTPPort,
 		Version: read.Version, Health: read.Health, Started: unix(read.StartTime), At: read.at,
+		Memory: read.Memory.memory(),
 	}
 	for i := range read.Producers {
 		n.Publishers = append(n.Publishers, read.Producers[i].publisher(addr))
@@ -242,7 +243,7 @@ func (m *merging) channel(name string) *Channel {
 func (c *Channel) merge(nsqd string, read *channelStats) {
 	counts := read.counts()
 	c.add(counts)
-	c.NSQDs = append(c.NSQDs, ChannelOn{nsqd, counts})
+	c.NSQDs = append(c.NSQDs, ChannelOn{nsqd, counts, read.Latency.quantiles()})
 	for i := range read.Clients {
 		c.Clients = append(c.Clients, read.Clients[i].client(nsqd))
 	}

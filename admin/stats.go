@@ -41,6 +41,28 @@ type stats struct {
 	StartTime int64        `json:"start_time"` // Unix seconds
 	Topics    []topicStats `json:"topics"`
 	Producers []connStats  `json:"producers"`
+	Memory    *memoryStats `json:"memory"` // null unless asked for
+}
+
+// memoryStats is what nsqd says of its memory (nsqd/stats.go, memStats).
+type memoryStats struct {
+	HeapObjects       uint64 `json:"heap_objects"`
+	HeapIdleBytes     uint64 `json:"heap_idle_bytes"`
+	HeapInUseBytes    uint64 `json:"heap_in_use_bytes"`
+	HeapReleasedBytes uint64 `json:"heap_released_bytes"`
+	NextGCBytes       uint64 `json:"next_gc_bytes"`
+	GCTotalRuns       uint64 `json:"gc_total_runs"`
+}
+
+// memory returns the figures of a response, nil if it has none.
+func (m *memoryStats) memory() *Memory {
+	if m == nil {
+		return nil
+	}
+	return &Memory{
+		HeapObjects: m.HeapObjects, HeapIdle: m.HeapIdleBytes, HeapInUse: m.HeapInUseBytes,
+		HeapReleased: m.HeapReleasedBytes, NextGC: m.NextGCBytes, GCs: m.GCTotalRuns,
+	}
 }
 
 func (s *stats) check() error {
@@ -78,6 +100,28 @@ type channelStats struct {
 	ClientCount   int         `json:"client_count"`
 	Clients       []connStats `json:"clients"`
 	Paused        bool        `json:"paused"`
+	Latency       e2eStats    `json:"e2e_processing_latency"`
+}
+
+// e2eStats is how long messages took from publish to FIN (internal/quantile/quantile.go, Result).
+type e2eStats struct {
+	Count       int64 `json:"count"` // of messages in the window of nsqd
+	Percentiles []struct {
+		Quantile float64 `json:"quantile"` // 0 to 1
+		Value    float64 `json:"value"`    // nanoseconds
+	} `json:"percentiles"`
+}
+
+// quantiles returns the quantiles, none without a message.
+func (e *e2eStats) quantiles() []Quantile {
+	if e.Count == 0 {
+		return nil
+	}
+	var all []Quantile
+	for _, p := range e.Percentiles {
+		all = append(all, Quantile{Quantile: p.Quantile, Seconds: p.Value / 1e9})
+	}
+	return all
 }
 
 func (c *channelStats) counts() ChannelCounts {
@@ -149,7 +193,7 @@ type scope struct {
 // stats reads an nsqd's statistics. at is when it responded.
 func (c *Cluster) stats(ctx context.Context, addr string, s scope) (read *stats, at time.Time, err error) {
 	params := query("format", "json", "topic", s.topic, "channel", s.channel,
-		"include_clients", strconv.FormatBool(s.clients), "include_mem", "false")
+		"include_clients", strconv.FormatBool(s.clients), "include_mem", strconv.FormatBool(c.Memory))
 	read = new(stats)
 	at, err = c.get(ctx, addr, "/stats", params, read)
 	read.keep(s)

@@ -77,7 +77,19 @@ type NSQD struct {
 	Lookupds []string `json:"lookupds"`
 	// Publishers are its clients that have published a message. Only PollClients lists them.
 	Publishers []Publisher `json:"publishers,omitempty"`
-	Error      string      `json:"error,omitempty"` // why its figures are missing
+	// Memory is nil unless Cluster.Memory is set.
+	Memory *Memory `json:"memory,omitempty"`
+	Error  string  `json:"error,omitempty"` // why its figures are missing
+}
+
+// Memory is the memory of an nsqd, as package runtime of Go measures it. Sizes are in bytes.
+type Memory struct {
+	HeapObjects  uint64 `json:"heap_objects"`
+	HeapIdle     uint64 `json:"heap_idle_bytes"`
+	HeapInUse    uint64 `json:"heap_in_use_bytes"`
+	HeapReleased uint64 `json:"heap_released_bytes"` // of HeapIdle, returned to the system
+	NextGC       uint64 `json:"next_gc_bytes"`       // size of the heap at which the next collection begins
+	GCs          uint64 `json:"gc_runs"`             // garbage collections since the nsqd started
 }
 
 // TCPAddr returns the address that clients connect to, empty for a Unix socket or if the nsqd
@@ -174,6 +186,15 @@ type Channel struct {
 type ChannelOn struct {
 	NSQD string `json:"nsqd"` // NSQD.Addr
 	ChannelCounts
+	// Latency is how long messages took from their publish to their ack. It is empty unless the
+	// nsqd runs with --e2e-processing-latency-percentile, and if it has acked none lately.
+	Latency []Quantile `json:"latency,omitempty"`
+}
+
+// Quantile is a quantile of the latency of a channel's messages.
+type Quantile struct {
+	Quantile float64 `json:"quantile"` // 0.99: 99 % of the messages took no longer than this
+	Seconds  float64 `json:"seconds"`
 }
 
 // Connection is what nsqd knows of a client's connection.
