@@ -106,7 +106,7 @@ Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as JSON")
 	root.PersistentFlags().Var((*levelFlag)(&a.level), "log-level", "lowest `level` to log: debug, info, warn or error")
-	root.AddCommand(newDemo(a), newPub(a), newTail(a), newToFile(a), newToHTTP(a), newBroker(a), newPeek(a))
+	root.AddCommand(newDemo(a), newPub(a), newTail(a), newToFile(a), newToHTTP(a), newBroker(a), newPeek(a), newExporter(a))
 	root.AddCommand(newStat(a), newTopic(a), newChannel(a), newNode(a), newVersion(a))
 	root.SetHelpCommand(newHelp())
 	return root

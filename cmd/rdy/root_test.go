@@ -145,6 +145,9 @@ func TestUsageErrors(t *testing.T) {
 		{"peek --data-dir=", "--data-dir is empty"},
 		{"peek --data-dir . --for 1s", "--for has no meaning with --data-dir"},
 		{"peek t --data-dir . --nsqd " + addr, "--nsqd has no meaning with --data-dir"},
+		{"exporter extra --lookupd " + addr, `unexpected argument "extra"`},
+		{"exporter", "--lookupd or --nsqd-http is missing"},
+		{"exporter --lookupd " + addr + " --interval -1s", "from 0s to 1h0m0s"},
 		{"broker extra", `unexpected argument "extra"`},
 		{"broker --nsqds 1025", "from 1 to 1024"},
 		{"broker --lookupds -1", "from 0 to"},
@@ -204,7 +207,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "stat", "topic", "channel", "node", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)

@@ -31,12 +31,11 @@ type stat struct {
 	noRates        bool
 	watch          bool
 	count          int // 0 means no limit
-
-	told []string // what tell has said last: the daemons that are missing
+	missing        missingDaemons
 }
 
 func newStat(a *app) *cobra.Command {
-	s := &stat{app: a, interval: defaultInterval}
+	s := &stat{app: a, interval: defaultInterval, missing: missingDaemons{app: a}}
 	cmd := &cobra.Command{
 		Use:   "stat [TOPIC [CHANNEL]] (--lookupd address | --nsqd-http address)",
 		Short: "Show depths, counts and rates of channels",
@@ -150,7 +149,7 @@ func (s *stat) run(ctx context.Context, t *target) error {
 		case failed != nil, typo, !s.watch, n == s.count:
 			return errors.Join(failed, now.absent, incomplete(now.missing))
 		}
-		s.tell(now)
+		s.missing.tell(now.absent, now.missing)
 		if !waited(ctx, s.interval) {
 			return nil
 		}
@@ -183,21 +182,27 @@ func waited(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// tell tells the user of --watch what a poll has not found, unless the poll before has not
-// found the same.
-func (s *stat) tell(p polled) {
+// missingDaemons tells the user of daemons that do not respond to polls.
+type missingDaemons struct {
+	*app
+	told []string // what tell has said last: their addresses
+}
+
+// tell tells the user what a poll has not found, unless the poll before has not found the same.
+// absent is a topic or channel, and missing are daemons. Both may be nil.
+func (m *missingDaemons) tell(absent, missing error) {
 	var addrs []string
-	for _, e := range nodeErrors(errors.Join(p.absent, p.missing)) {
+	for _, e := range nodeErrors(errors.Join(absent, missing)) {
 		addrs = append(addrs, cmp.Or(e.Addr, e.Error))
 	}
 	switch {
-	case slices.Equal(addrs, s.told):
+	case slices.Equal(addrs, m.told):
 	case len(addrs) == 0:
-		s.notice("rdy: all figures are there again")
+		m.notice("rdy: all figures are there again")
 	default:
-		s.notice("rdy: %s", oneLine(errors.Join(p.absent, incomplete(p.missing))))
+		m.notice("rdy: %s", oneLine(errors.Join(absent, incomplete(missing))))
 	}
-	s.told = addrs
+	m.told = addrs
 }
 
 // report prints what was polled. Nothing is printed as text if the topic was not found.

@@ -160,13 +160,13 @@ func TestStatBrokenPipe(t *testing.T) {
 // What is missing for some polls is told once, and so is that it is back.
 func TestStatTellsOnce(t *testing.T) {
 	var stderr output
-	s := &stat{app: &app{stderr: &stderr}}
+	m := missingDaemons{app: &app{stderr: &stderr}}
 	failed := func(text string) error { return &admin.Error{Addr: "a:1", Op: "GET /stats", Err: errors.New(text)} }
 	absent := errors.New("topic t not found")
 	for _, p := range []polled{
 		{}, {missing: failed("ref\x1bused")}, {missing: failed("reset")}, {}, {}, {absent: absent}, {absent: absent, missing: failed("reset")},
 	} {
-		s.tell(p)
+		m.tell(p.absent, p.missing)
 	}
 	const want = `rdy: figures are missing: a:1: GET /stats: ref\x1bused
 rdy: all figures are there again
