@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -85,7 +86,30 @@ func metrics(t *testing.T) map[string][]string {
 		all[name+"_bucket"] = append(slices.Clip(labels), "le")
 		all[name+"_count"], all[name+"_sum"] = labels, labels
 	}
+	addExporter(t, all)
 	return all
+}
+
+// labelName matches a label of a sample.
+var labelName = regexp.MustCompile(`(\w+)="`)
+
+// addExporter adds the metrics of rdy exporter.
+func addExporter(t *testing.T, all map[string][]string) {
+	t.Helper()
+	text, err := os.ReadFile(exporterFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		name, labels, ok := strings.Cut(line, "{")
+		if !ok || strings.HasPrefix(line, "#") {
+			continue
+		}
+		all[name] = []string{"job", "instance"}
+		for _, label := range labelName.FindAllStringSubmatch(labels, -1) {
+			all[name] = append(all[name], label[1])
+		}
+	}
 }
 
 // All queries parse, and use only metrics and labels that are exported.

@@ -13,13 +13,13 @@ var dashboards = map[string]dashboard{
 		},
 		[]row{keepingUp, handlers, flow, trouble, publishing}),
 	"cluster.json": build("nsq-cluster", "NSQ, all clients",
-		"All topics, channels and nsqds, as the clients see them: which of them deserve a closer look in the dashboard of consumers?",
+		"All topics, channels and nsqds, as the clients see them and, with rdy exporter, as nsqds count: which of them deserve a closer look in the dashboard of consumers?",
 		[]variable{
 			choice("topic", "nsq_consumer_max_in_flight_messages"),
 			choice("channel", `nsq_consumer_max_in_flight_messages{topic=~"$topic"}`),
 			choice("nsqd", "nsq_consumer_ready_messages"),
 		},
-		[]row{channels, nsqds, errorsOfAll}),
+		[]row{channels, queues, nsqds, errorsOfAll}),
 }
 
 const (
@@ -216,6 +216,62 @@ var channels = row{"Topics and channels", []graph{
 	{
 		"Backoff", "In which channels do handlers fail so often that consumers back off?",
 		"short", []query{{gauge("max", channel, "nsq_consumer_backoff_level"+ofChannel), byChannel}},
+	},
+}}
+
+// queues is what nsqds count. Its metrics are those of rdy exporter. They name an nsqd by the
+// address of its HTTP API, unlike those of clients, so the variable nsqd does not apply.
+var queues = row{"Queues (needs rdy exporter)", []graph{
+	{
+		"Depth by channel", "Where do messages wait? Those in flight and deferred are not among them.",
+		"short", []query{{gauge("sum", channel, "nsqd_channel_depth_messages"+ofChannel), byChannel}},
+	},
+	{
+		"Coming in, and growth", "Do channels keep up? A depth that grows means that less is finished than comes in.",
+		"ops", []query{
+			{rate(channel, "nsqd_channel_messages_total"+ofChannel), byChannel + " in"},
+			{fmt.Sprintf("sum by (%s) (deriv(nsqd_channel_depth_messages%s[$__rate_interval]))", channel, ofChannel), byChannel + " growth"},
+		},
+	},
+	{
+		"In flight and deferred", "How many messages do clients hold, and how many wait for their delay to pass?",
+		"short", []query{
+			{gauge("sum", channel, "nsqd_channel_in_flight_messages"+ofChannel), byChannel + " in flight"},
+			{gauge("sum", channel, "nsqd_channel_deferred_messages"+ofChannel), byChannel + " deferred"},
+		},
+	},
+	{
+		"Requeued and timed out", "In which channels do clients fail? Timed out: a client has kept a message past its msg_timeout.",
+		"ops", []query{
+			{rate(channel, "nsqd_channel_requeued_messages_total"+ofChannel), byChannel + " requeued"},
+			{rate(channel, "nsqd_channel_timed_out_messages_total"+ofChannel), byChannel + " timed out"},
+		},
+	},
+	{
+		"Clients by channel", "Which channels has everyone left? With no client, messages wait for ever.",
+		"short", []query{{gauge("sum", channel, "nsqd_channel_clients"+ofChannel), byChannel}},
+	},
+	{
+		"On disk", "Which nsqds have more messages than their memory queues hold?",
+		"short", []query{{
+			gauge("sum", "nsqd", `nsqd_channel_disk_depth_messages{topic=~"$topic"}`) + " + " +
+				gauge("sum", "nsqd", `nsqd_topic_disk_depth_messages{topic=~"$topic"}`), "{{nsqd}}",
+		}},
+	},
+	{
+		"Waiting in topics", "Which topics are paused or have no channel? Their messages wait in the topic itself.",
+		"short", []query{{gauge("sum", "topic", `nsqd_topic_depth_messages{topic=~"$topic"}`), "{{topic}}"}},
+	},
+	{
+		"Memory of nsqds", "How large are the heaps of nsqds?",
+		"bytes", []query{{gauge("max", "nsqd", "nsqd_memory_heap_in_use_bytes"), "{{nsqd}}"}},
+	},
+	{
+		"Daemons that respond", "Which nsqds and nsqlookupds do not respond? 0: its other series are missing.",
+		"short", []query{
+			{gauge("min", "nsqd", "nsqd_up"), "nsqd {{nsqd}}"},
+			{gauge("min", "lookupd", "nsqlookupd_up"), "nsqlookupd {{lookupd}}"},
+		},
 	},
 }}
 

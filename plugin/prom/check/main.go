@@ -1,7 +1,7 @@
 // Command check tries the dashboards and alerts of plugin/prom with a real Prometheus. It
-// runs promtool on the alerts. Then it runs "rdy demo --metrics" and a service that uses
-// what the demo does not, has Prometheus scrape both for a minute, and requires that the
-// query of every panel returns data.
+// runs promtool on the alerts. Then it runs "rdy demo --metrics", a service that uses what the
+// demo does not, and "rdy exporter" for the cluster of the service. It has Prometheus scrape all
+// three for a minute, and requires that the query of every panel returns data.
 //
 // It needs prometheus and promtool in the PATH. Debian's package prometheus has both.
 package main
@@ -72,10 +72,14 @@ func promtool(ctx context.Context) error {
 	return nil
 }
 
-// scraped runs a demo, a service and a Prometheus that scrapes both, calls use, and ends
-// them.
+// scraped runs a demo, a service, an exporter and a Prometheus that scrapes them, calls use,
+// and ends them.
 func scraped(ctx context.Context, dir string, use func(*prometheus) error) (err error) {
-	d, err := startDemo(ctx, dir)
+	rdy, err := buildRdy(ctx, dir)
+	if err != nil {
+		return err
+	}
+	d, err := startCommand(rdy, "demo", "--keep", "--metrics", "127.0.0.1:0", "--messages", "200000", "--work", "5ms")
 	if err != nil {
 		return err
 	}
@@ -85,7 +89,12 @@ func scraped(ctx context.Context, dir string, use func(*prometheus) error) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	p, err := startPrometheus(ctx, dir, d.target, s.target)
+	e, err := startCommand(rdy, "exporter", "--listen", "127.0.0.1:0", "--interval", "0", "--lookupd", s.cluster.LookupdHTTPAddrs()[0])
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.stop()) }()
+	p, err := startPrometheus(ctx, dir, d.target, s.target, e.target)
 	if err != nil {
 		return err
 	}

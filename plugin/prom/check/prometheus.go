@@ -69,7 +69,7 @@ const configuration = `global: {scrape_interval: 1s, evaluation_interval: 1s}
 rule_files: [%q]
 scrape_configs:
   - job_name: nsq
-    static_configs: [{targets: [%q, %q]}]
+    static_configs: [{targets: [%q, %q, %q]}]
 `
 
 func startPrometheus(ctx context.Context, dir string, targets ...any) (*prometheus, error) {

@@ -16,6 +16,10 @@ const (
 	rulesFile     = "../rules.yml"
 	rulesTestFile = "testdata/rules_test.yml"
 	metricsFile   = "../testdata/metrics.txt" // all metrics; the plugin's own test keeps it up to date
+
+	// exporterFile is a page of "rdy exporter" with all of its metrics; its own test keeps it up
+	// to date.
+	exporterFile = "../../../cmd/rdy/internal/exporter/testdata/metrics.txt"
 )
 
 // placed is a query and the place where it was found.

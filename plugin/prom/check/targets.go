@@ -23,56 +23,62 @@ import (
 	nsqprom "github.com/rdyhq/nsq/plugin/prom"
 )
 
-// demo is "rdy demo --metrics".
-type demo struct {
+// command is a command of rdy that serves metrics.
+type command struct {
 	*process
 	target string
 	output sync.WaitGroup
 }
 
-func startDemo(ctx context.Context, dir string) (*demo, error) {
+// buildRdy builds rdy in a directory, and returns the path of it.
+func buildRdy(ctx context.Context, dir string) (string, error) {
 	const repository = "../../.."
 	rdy := filepath.Join(dir, "rdy")
 	build := exec.CommandContext(ctx, "go", "build", "-o", rdy, "./cmd/rdy")
 	build.Dir, build.Env = repository, append(os.Environ(), "GOWORK=") // that of the repository
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%v: %w\n%s", build, err, out)
+		return "", fmt.Errorf("%v: %w\n%s", build, err, out)
 	}
-	cmd := exec.Command(rdy, "demo", "--keep", "--metrics", "127.0.0.1:0", "--messages", "200000", "--work", "5ms")
-	stderr, write, err := os.Pipe()
+	return rdy, nil
+}
+
+// startCommand starts a command of rdy, and waits until it has printed where its metrics are.
+func startCommand(rdy string, args ...string) (*command, error) {
+	cmd := exec.Command(rdy, args...)
+	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	cmd.Stderr = write
+	cmd.Stdout, cmd.Stderr = write, write
 	p, err := start(cmd)
 	_ = write.Close()
 	if err != nil {
-		return nil, errors.Join(err, stderr.Close())
+		return nil, errors.Join(err, read.Close())
 	}
-	d := &demo{process: p}
+	c := &command{process: p}
 	target := make(chan string, 1)
-	d.output.Go(func() {
-		defer func() { _ = stderr.Close() }()
-		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+	c.output.Go(func() {
+		defer func() { _ = read.Close() }()
+		for lines := bufio.NewScanner(read); lines.Scan(); {
 			if _, url, ok := strings.Cut(lines.Text(), "http://"); ok && strings.HasPrefix(lines.Text(), "metrics") {
 				target <- strings.TrimSuffix(url, "/metrics")
 			}
 		}
 	})
 	select {
-	case d.target = <-target:
-		return d, nil
+	case c.target = <-target:
+		return c, nil
 	case <-p.ended:
 		err = p.err
 	case <-time.After(startTimeout):
 		err = errors.New("it did not print the address of its metrics")
 	}
-	return nil, errors.Join(fmt.Errorf("rdy demo: %w", err), d.stop())
+	return nil, errors.Join(fmt.Errorf("rdy %s: %w", args[0], err), c.stop())
 }
 
-func (d *demo) stop() error {
-	err := d.process.stop()
-	d.output.Wait()
+func (c *command) stop() error {
+	err := c.process.stop()
+	c.output.Wait()
 	return err
 }
 
