@@ -38,37 +38,38 @@ type peek struct {
 func newPeek(a *app) *cobra.Command {
 	p := &peek{app: a, count: defaultPeekCount, timeLimit: defaultPeekFor}
 	cmd := &cobra.Command{
-		Use:   "peek TOPIC (--nsqd host:port | --lookupd host:port) | peek TOPIC CHANNEL --backlog | peek [TOPIC [CHANNEL]] --data-dir dir",
+		Use:   "peek [TOPIC [CHANNEL]] (--nsqd host:port | --lookupd address | --nsqd-http address | --data-dir directory)",
 		Short: "Look at messages without taking them",
 		Long: `Print a few messages, 10 unless -n says otherwise, and leave them to the consumers.
 There are three places to look at.
 
-New messages of a topic, as rdy tail does it: from a new channel that gets a copy of
+peek TOPIC prints new messages, as rdy tail does: from a new channel that gets a copy of
 every message from now on, and that nsqd deletes at the end. Other consumers lose
-nothing. peek does not see what already waits. It ends after -n messages or, unlike tail,
-after --for. nsqd creates the topic if it does not exist.
+nothing. peek does not see messages that already wait. It ends after -n messages or,
+unlike tail, after --for. nsqd creates the topic if it does not exist.
 
-The backlog of a channel, with --backlog. NSQ has no way to look at it, so peek takes
-messages and requeues them. It never acks one. The price for each message: one attempt,
-so that consumers with a max_attempts give up earlier, its place in the queue, and a
-requeue in the statistics. peek holds all messages until it has -n of them, at most 1,000,
-then requeues them without a delay in the order in which they came, and prints them after
-that. So each costs one attempt, none comes twice, and no slow reader of the output keeps
-them from consumers. If no message comes for a second, peek has enough. Ctrl-C requeues,
-too. If peek dies, nsqd delivers the messages again after 15 seconds longer than --for.
-The command says all this before it begins. On a terminal it then asks you to type the
-name of the channel. Without a terminal it needs --yes. The channel must exist: subscribing
-to another name would create it. So peek asks the HTTP APIs first and finds the TCP
-addresses there: give --lookupd or --nsqd-http, not --nsqd.
+peek TOPIC CHANNEL --backlog prints messages that wait in a channel. NSQ cannot show them,
+so peek takes them and requeues them. It never acks one. Each message loses its place in
+the queue and an attempt, so that consumers with a max_attempts give up earlier, and counts
+as requeued. peek holds the messages until it has -n of them, at most 1,000, or until none
+comes for a second. Then it requeues them without a delay, in the order in which they came,
+and prints them after that. So each loses one attempt, none comes twice, and no slow reader
+of the output keeps them from consumers. Ctrl-C requeues as well. If peek dies, nsqd
+delivers the messages again 15 seconds after --for. The command says what it is about to
+do. On a terminal it then asks you to type the name of the channel. Without a terminal it
+needs --yes. To subscribe to a channel that does not exist would create it. So peek asks
+the HTTP APIs for the channel first, and finds the TCP addresses there: give --lookupd or
+--nsqd-http, not --nsqd.
 
-The files of nsqd, with --data-dir, its --data-path: a topic's queue, or a channel's. It
-costs nothing. peek only reads, and nsqd may be running or not. Messages that a running
-nsqd holds in memory are not in the files; without --mem-queue-size=0 that is most of
-them. A stopped nsqd has written all of them there, except those of ephemeral topics and
-channels. nsqd notes where a queue begins and ends every 2 seconds or 2,500 messages, so
-peek may show messages that consumers have just got. Without a topic it lists the queues:
-"on disk" is how many messages nsqd has noted, "bad files" are those that nsqd could not
-read and has put aside. On Windows an open file cannot be deleted: stop nsqd first.
+peek [TOPIC [CHANNEL]] --data-dir reads the files in nsqd's --data-path: the queue of a
+topic, or of a channel. It changes nothing, and nsqd may be running or not. What a running
+nsqd holds in memory is not in the files. That is most of the messages unless they are more
+than --mem-queue-size. A stopped nsqd has written all of them there, except those of
+ephemeral topics and channels. nsqd notes where a queue begins and ends every 2 seconds or
+2,500 messages, so peek may show messages that consumers have just got. Without a topic it
+lists the queues: "on disk" is how many messages nsqd has noted, "bad files" are those that
+nsqd could not read and has put aside. On Windows an open file cannot be deleted: stop nsqd
+first.
 
 On a terminal control characters of a message are shown as escapes such as \x1b,
 except tabs and newlines, unless --raw is given. With --json each line is an object with

@@ -174,3 +174,30 @@ func TestPeekDataDirFails(t *testing.T) {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 }
+
+// While peek reads, nsqd begins and deletes files. peek shows messages in their order, and no
+// damage.
+func TestPeekDataDirOfBusyNSQD(t *testing.T) {
+	c, dir, _ := startOnDisk(t)
+	published := numbered("m", 300)
+	c.publish(t, 0, "orders", "billing", published...)
+	reader := start(t, append(c.flags(), "tail", "orders", "--channel", "billing", "-n", "300")...)
+	looks := 0
+	for done := false; !done; looks++ {
+		done = len(reader.code) > 0
+		code, stdout, stderr := execute(t, "peek", "orders", "billing", "--data-dir", dir, "-n", "0")
+		if code != exitOK || strings.Contains(stderr, "not a whole message") {
+			t.Fatalf("look %d: exit code %d, stderr %q", looks, code, stderr)
+		}
+		if lines := strings.Fields(stdout); !slices.IsSorted(lines) {
+			t.Fatalf("look %d: not in order: %v", looks, lines)
+		}
+		if code, _, stderr := execute(t, "peek", "--data-dir", dir, "--json"); code != exitOK {
+			t.Fatalf("list %d: exit code %d, stderr %q", looks, code, stderr)
+		}
+	}
+	if code := reader.wait(t); code != exitOK || looks < 2 {
+		t.Errorf("tail: exit code %d, after %d looks", code, looks)
+	}
+	t.Logf("%d looks", looks)
+}

@@ -24,7 +24,7 @@ const (
 
 	// nsqd deletes a data file first and then replaces the meta file. How often the reader
 	// looks for a new meta file, and how long it waits in between:
-	metaTries = 10
+	metaTries = 40
 	metaPause = 50 * time.Millisecond
 )
 
