@@ -41,7 +41,7 @@ func (w *lookupdWatch) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := w.RoundTripper.RoundTrip(req)
 	failure := err
 	if err == nil {
-		failure = judge(resp)
+		failure = lookupdFailure(resp)
 	}
 	addr := req.URL.Host
 	w.mu.Lock()
@@ -57,9 +57,9 @@ func (w *lookupdWatch) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// judge returns an error unless the response can be nsqlookupd's. When asked for a topic
+// lookupdFailure returns an error unless the response can be nsqlookupd's. When asked for a topic
 // that it does not know, nsqlookupd responds with TOPIC_NOT_FOUND.
-func judge(resp *http.Response) error {
+func lookupdFailure(resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}

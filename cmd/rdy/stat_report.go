@@ -6,6 +6,7 @@ import (
 
 	"github.com/rdyhq/nsq/admin"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
 )
 
 // noFigure stands in a table for a figure that there is not.
@@ -170,29 +171,12 @@ func (c *statChannel) rateCells(partial bool) []string {
 	return []string{marked(figures.Rate(c.Rates.In), partial), marked(figures.Rate(c.Rates.Finished), partial), c.drains(partial)}
 }
 
-// drains returns when the channel is empty if all goes on like this, or why it never is. An
-// estimate for the few messages that any working channel holds would flicker.
+// drains returns when the channel is empty if all goes on like this, or why it never is.
 func (c *statChannel) drains(partial bool) string {
-	const longest = 30 * 24 * time.Hour
-	few := max(10, int64(2*c.Rates.In)) // 2 s of what comes in
-	switch drain := c.Rates.DrainSeconds; {
-	case partial:
+	if partial {
 		return noFigure
-	case c.Backlog() == 0:
-		return "empty"
-	case c.Paused:
-		return "paused"
-	case c.ClientCount == 0:
-		return "no clients"
-	case c.Depth <= few:
-		return "keeps up"
-	case drain == nil:
-		return "never"
-	case *drain > longest.Seconds():
-		return "> 30 d"
-	default:
-		return figures.Duration(time.Duration(*drain * float64(time.Second)))
 	}
+	return judge.DrainOf(c.ChannelCounts, c.Rates.In, c.Rates.Finished).String()
 }
 
 // yes returns the mark for what is so in a table.

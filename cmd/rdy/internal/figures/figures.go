@@ -46,6 +46,19 @@ func Rate(perSecond float64) string {
 	return Count(int64(math.Round(perSecond)))
 }
 
+// Share returns a part of 1 for people, in percent.
+func Share(part float64) string {
+	switch tenths := math.Round(part * 1000); {
+	case part <= 0:
+		return "0 %"
+	case tenths < 1:
+		return "<0.1 %"
+	case tenths < 10:
+		return strconv.FormatFloat(tenths/10, 'f', 1, 64) + " %"
+	}
+	return Count(int64(math.Round(part*100))) + " %"
+}
+
 // Duration returns a duration for people: two units at most, rounded up.
 func Duration(d time.Duration) string {
 	const day = 24 * time.Hour

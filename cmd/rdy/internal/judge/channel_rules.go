@@ -1,0 +1,264 @@
+package judge
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
+)
+
+// channelRules judge a channel, a rule for each state.
+var channelRules = []struct {
+	state State
+	polls int // that begin and end it; 0 means enough
+	judge func(*channel, *observation) finding
+}{
+	{Stuck, 0, stuck},
+	{Orphan, 0, orphan},
+	{Starved, 0, starved},
+	{Retrying, 0, retrying},
+	{Growing, 0, growing},
+	{Skewed, 0, skewed},
+	{Draining, 0, draining},
+	{Emptied, 1, emptied},
+	{Saturated, 0, saturated},
+	{Slow, 0, slow},
+	{Paused, 1, paused},
+}
+
+const (
+	requeuedLimit = 0.05 // of deliveries
+	timedOutLimit = 0.01
+	skewLimit     = 3
+	skewDepth     = 1000 // that the deepest nsqd has at least
+)
+
+// end returns the finding that a state is not so, if all nsqds have responded: a missing one may
+// say otherwise.
+func (o *observation) end() finding {
+	if o.lower {
+		return finding{}
+	}
+	return finding{verdict: good}
+}
+
+// works reports whether clients get messages of the channel.
+func (o *observation) works() bool { return o.now.ClientCount > 0 && !o.now.Paused }
+
+// waits reports whether more messages wait than in any channel at work.
+func (o *observation) waits() bool {
+	if o.rates == nil {
+		return o.now.Depth > few(0)
+	}
+	return o.now.Depth > few(o.rates.In)
+}
+
+func (c *channel) describe() []string {
+	return []string{"channel", "describe", c.name.Topic, c.name.Channel}
+}
+
+func (o *observation) wait() string    { return wait(o.now.Depth) }
+func (o *observation) waiting() string { return waiting(o.now.Depth) }
+
+// wait returns "8,412 wait".
+func wait(n int64) string {
+	return figures.Count(n) + " " + figures.Verb(int(min(n, 2)), "waits", "wait")
+}
+
+// waiting returns "8,412 messages wait".
+func waiting(n int64) string {
+	return fmt.Sprintf("%s %s %s", figures.Count(n), figures.Noun(n, "message"), figures.Verb(int(min(n, 2)), "waits", "wait"))
+}
+
+// patience returns how long nothing may be finished: twice the longest time in the last hour after
+// which something was, but two minutes at most. A consumer that works in bursts is not stuck
+// between two of them. A minute stands for what is not known.
+func (c *channel) patience(at time.Time) time.Duration {
+	const unknown, most = time.Minute, 2 * time.Minute
+	gap := c.history.longestGap(at)
+	if gap == 0 {
+		return unknown
+	}
+	return min(2*gap, most)
+}
+
+func stuck(c *channel, o *observation) finding {
+	since := c.quietSince()
+	switch {
+	case o.finished, !o.lower && (since.IsZero() || !o.works()):
+		return finding{verdict: good}
+	case since.IsZero(), o.last == nil: // this poll does not tell
+		return finding{}
+	}
+	quiet := o.at.Sub(since)
+	if quiet < c.patience(o.at) {
+		return o.end()
+	}
+	long := figures.Duration(quiet)
+	f := finding{
+		verdict: bad, level: Critical, since: since, polls: c.quietPolls,
+		text:    fmt.Sprintf("nothing finished for %s, %s", long, o.wait()),
+		command: c.describe(),
+	}
+	f.advice = fmt.Sprintf("Nothing has finished for %s. %s and %s %s %s", long, o.waiting(),
+		figures.Things(o.now.ClientCount, "connection"), figures.Verb(o.now.ClientCount, "holds", "hold"), figures.Count(o.now.InFlight))
+	if rdy, known := c.clients.rdy(o.at); known {
+		f.advice += fmt.Sprintf(" of RDY %s", figures.Count(rdy))
+	}
+	switch {
+	case o.now.InFlight == 0:
+		f.advice += ". The clients accept no messages: see whether they back off, are paused, or have a max_in_flight that is too small."
+	case o.rates != nil && o.rates.TimedOut > 0:
+		f.advice += fmt.Sprintf(", which time out: %s/s. See what the handlers wait for.", figures.Rate(o.rates.TimedOut))
+	default:
+		f.advice += ". No timeout was counted: see what the handlers wait for. After a restart of the clients these messages are delivered again."
+	}
+	return f
+}
+
+func orphan(c *channel, o *observation) finding {
+	if o.now.ClientCount > 0 || o.now.Paused {
+		return finding{verdict: good}
+	}
+	if o.now.Depth == 0 {
+		return o.end()
+	}
+	f := finding{verdict: bad, level: Warning, text: "no clients, " + o.wait(), command: []string{"channel", "delete", c.name.Topic, c.name.Channel}}
+	grows := o.rates != nil && o.rates.Growth > 0
+	if grows {
+		f.text = fmt.Sprintf("no clients, grows %s/s", figures.Rate(o.rates.Growth))
+	}
+	f.advice = fmt.Sprintf("No client has subscribed, and %s.", o.waiting())
+	if o.now.DiskDepth > 0 {
+		f.level = Critical
+		f.text += ", on disk"
+		f.advice += fmt.Sprintf(" %s of them are on disk", figures.Count(o.now.DiskDepth))
+		if grows {
+			f.advice += ", which fills up"
+		}
+		f.advice += "."
+	}
+	f.advice += " Start the consumers. If nobody needs the channel any more, delete it with its messages."
+	return f
+}
+
+func retrying(c *channel, o *observation) finding {
+	if o.rates == nil || o.last == nil {
+		return finding{}
+	}
+	requeued, timedOut := o.rates.RequeuedShare(), o.rates.TimedOutShare()
+	manyRequeued, manyTimedOut := requeued > requeuedLimit, timedOut > timedOutLimit
+	switch {
+	case !manyRequeued && !manyTimedOut:
+		return o.end()
+	case !(manyRequeued && o.last.requeued > 0) && !(manyTimedOut && o.last.timedOut > 0):
+		return finding{} // the mean is of the polls before: once is no problem
+	}
+	f := finding{verdict: bad, level: Warning, command: []string{"peek", c.name.Topic}}
+	if manyRequeued {
+		f.text = figures.Share(requeued) + " requeued"
+		f.advice = fmt.Sprintf("Clients requeue %s of what is delivered.", figures.Share(requeued))
+	}
+	if manyTimedOut {
+		if f.text != "" {
+			f.text, f.advice = f.text+", ", f.advice+" "
+		}
+		f.text += figures.Share(timedOut) + " timed out"
+		f.advice += fmt.Sprintf("Clients hold %s of what is delivered past its timeout, and nsqd delivers it again.", figures.Share(timedOut))
+		f.command = c.describe()
+	}
+	if o.drain.Kind == DrainsNever {
+		f.text += ", never drains"
+	}
+	f.advice += " See the clients' logs for the reason."
+	if manyTimedOut {
+		f.advice += " Touch messages that take long, or raise msg_timeout."
+	}
+	return f
+}
+
+func growing(c *channel, o *observation) finding {
+	if o.rates == nil {
+		return finding{}
+	}
+	if !o.works() || !o.waits() {
+		return o.end()
+	}
+	if o.at.Sub(c.sameSince) < growsFor {
+		return finding{}
+	}
+	minutes := int64(growsFor / time.Minute)
+	then, least := c.history.before(o.at, minutes)
+	switch {
+	case least <= few(o.rates.In), o.now.Depth <= then:
+		return o.end()
+	case o.drain.Kind != DrainsNever:
+		return finding{} // it may be for one poll only
+	}
+	return finding{
+		verdict: bad, level: Warning,
+		text: fmt.Sprintf("grows %s/s, never drains, %s", figures.Rate(o.rates.Growth), o.wait()),
+		advice: fmt.Sprintf("%s. %s/s come in and %s/s are finished, and so it is for five minutes or longer. "+
+			"Add consumers, or raise their concurrency and max_in_flight.", o.waiting(), figures.Rate(o.rates.In), figures.Rate(o.rates.Finished)),
+		command: c.describe(),
+	}
+}
+
+func skewed(c *channel, o *observation) finding {
+	if o.lower {
+		return finding{}
+	}
+	deepest := &o.now.NSQDs[0]
+	for i := range o.now.NSQDs {
+		if o.now.NSQDs[i].Depth > deepest.Depth {
+			deepest = &o.now.NSQDs[i]
+		}
+	}
+	if s := skew(o.now.NSQDs); !o.works() || s <= skewLimit || deepest.Depth < skewDepth {
+		return finding{verdict: good}
+	}
+	return finding{
+		verdict: bad, level: Warning,
+		text: fmt.Sprintf("%s of %s wait on %s", figures.Count(deepest.Depth), figures.Count(o.now.Depth), deepest.NSQD),
+		advice: fmt.Sprintf("%s of the %s messages that wait are on %s. Either producers publish more to it, or clients take less from it: "+
+			"see whether all clients are connected to it, and what RDY they give it.", figures.Count(deepest.Depth), figures.Count(o.now.Depth), deepest.NSQD),
+		command: c.describe(),
+	}
+}
+
+func draining(_ *channel, o *observation) finding {
+	switch {
+	case o.rates == nil, o.lower:
+		return finding{}
+	case o.drain.Kind != DrainsIn:
+		return finding{verdict: good}
+	}
+	return finding{
+		verdict: bad, level: Notice,
+		text:   fmt.Sprintf("%s, drained in %s", o.wait(), o.drain),
+		advice: fmt.Sprintf("%s, and more is finished than comes in. At these rates it is drained in %s.", o.waiting(), o.drain),
+	}
+}
+
+func emptied(c *channel, o *observation) finding {
+	if c.emptied.IsZero() || o.at.Sub(c.emptied) >= factFor {
+		return finding{verdict: good}
+	}
+	return finding{
+		verdict: bad, level: Notice, since: c.emptied,
+		text: fmt.Sprintf("emptied of about %s", figures.Count(c.emptiedOf)),
+		advice: fmt.Sprintf("About %s messages left it between two polls, many more than its clients finish. "+
+			"It was emptied, or deleted and created again. nsqd does not say by whom.", figures.Count(c.emptiedOf)),
+	}
+}
+
+func paused(c *channel, o *observation) finding {
+	if !o.now.Paused {
+		return finding{verdict: good}
+	}
+	return finding{
+		verdict: bad, level: ByChoice, text: "paused, " + o.wait(),
+		advice:  fmt.Sprintf("Somebody has paused it: clients get no message, and %s.", o.waiting()),
+		command: []string{"channel", "unpause", c.name.Topic, c.name.Channel},
+	}
+}

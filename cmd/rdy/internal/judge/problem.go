@@ -1,0 +1,245 @@
+package judge
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
+)
+
+// Level is how bad a State is. A lower Level is worse.
+type Level int
+
+// The levels.
+const (
+	Critical Level = iota + 1
+	Warning
+	Notice
+	ByChoice
+	Fine
+)
+
+// NeedsYou reports whether somebody should look.
+func (l Level) NeedsYou() bool { return l == Critical || l == Warning }
+
+// String returns the level in words.
+func (l Level) String() string {
+	words := [...]string{Critical: "critical", Warning: "warning", Notice: "notice", ByChoice: "by choice", Fine: "fine"}
+	if l < Critical || l > Fine {
+		return "unknown"
+	}
+	return words[l]
+}
+
+// MarshalText returns String.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// State is what is the matter with a subject, in one word.
+type State string
+
+// The states, in the order of their levels.
+const (
+	Missing    State = "missing"    // a daemon does not respond
+	Stuck      State = "stuck"      // messages wait, and clients finish none
+	Orphan     State = "orphan"     // messages wait, and there are no clients
+	Starved    State = "starved"    // messages wait, and a client accepts none
+	Retrying   State = "retrying"   // many messages are requeued or time out
+	Growing    State = "growing"    // the backlog has grown for five minutes
+	Disagree   State = "disagree"   // nsqlookupds list different nsqds
+	Skewed     State = "skewed"     // one nsqd has much more than the others
+	Draining   State = "draining"   // a backlog shrinks
+	Emptied    State = "emptied"    // messages were deleted
+	Restarted  State = "restarted"  // an nsqd has restarted
+	Saturated  State = "saturated"  // clients hold all that they accept
+	Slow       State = "slow"       // a client finishes much less than the others
+	Mixed      State = "mixed"      // nsqds have different versions
+	Tombstoned State = "tombstoned" // consumers do not find an nsqd that has the topic
+	Paused     State = "paused"
+)
+
+// Kind is what a problem is about.
+type Kind string
+
+// The kinds.
+const (
+	OfChannel Kind = "channel"
+	OfNSQD    Kind = "nsqd"
+	OfLookupd Kind = "nsqlookupd"
+	OfCluster Kind = "cluster"
+)
+
+// Subject is a channel, a daemon or the cluster.
+type Subject struct {
+	Kind    Kind   `json:"kind"`
+	Topic   string `json:"topic,omitempty"`   // of a channel
+	Channel string `json:"channel,omitempty"` // of a channel
+	Addr    string `json:"addr,omitempty"`    // of a daemon
+}
+
+// String returns the subject's name: topic/channel, or an address.
+func (s Subject) String() string {
+	switch s.Kind {
+	case OfChannel:
+		return s.Topic + "/" + s.Channel
+	case OfCluster:
+		return "cluster"
+	}
+	return s.Addr
+}
+
+func channelSubject(n Name) Subject {
+	return Subject{Kind: OfChannel, Topic: n.Topic, Channel: n.Channel}
+}
+
+// Problem is what is wrong with a subject.
+type Problem struct {
+	Subject
+	Level Level     `json:"level"`
+	State State     `json:"state"`
+	Since time.Time `json:"since"` // when it began
+	// Ended is when it ended, zero if it has not. A problem stays for a minute after that.
+	Ended time.Time `json:"ended,omitzero"`
+	// Text is a sentence that fits on a line beside the subject, without a period.
+	Text string `json:"text"`
+	// Advice is a longer text, in sentences: what it means, and what to do.
+	Advice string `json:"advice"`
+	// Command are the arguments of the rdy command that helps, without the flags that name
+	// the cluster.
+	Command []string `json:"command"`
+}
+
+// compareProblems orders problems: resolved ones last, then by level, missing daemons first, then
+// the oldest.
+func compareProblems(a, b Problem) int {
+	return cmp.Or(
+		a.Ended.Compare(b.Ended), // zero first
+		cmp.Compare(a.Level, b.Level),
+		cmp.Compare(rank(a.State), rank(b.State)),
+		a.Since.Compare(b.Since),
+		cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.String(), b.String()), cmp.Compare(a.State, b.State))
+}
+
+func rank(s State) int {
+	if s == Missing {
+		return 0
+	}
+	return 1
+}
+
+const (
+	enough  = 5           // polls after which a problem begins or ends
+	lingers = time.Minute // how long a problem is shown after its end
+)
+
+// verdict is what one poll says of a state.
+type verdict int
+
+const (
+	unknown verdict = iota // the poll does not tell
+	good
+	bad
+)
+
+// finding is what one poll says of a state of a subject.
+type finding struct {
+	verdict verdict
+	level   Level
+	since   time.Time // of a bad one, if it is known better than by polls
+	// polls is how many polls have been so. Less than one stands for this poll alone.
+	polls        int
+	text, advice string
+	command      []string
+}
+
+// track follows a state of a subject.
+type track struct {
+	subject   Subject
+	state     State
+	enough    int // polls
+	bad, good int // in a row; polls that do not tell are left out
+	begun     bool
+	last      finding   // the last bad one
+	since     time.Time // of the first bad one in a row
+	ended     time.Time
+}
+
+// see adds a finding. It returns +1 if the problem begins, -1 if it ends, else 0.
+func (t *track) see(f finding, at time.Time) int {
+	switch f.verdict {
+	case bad:
+		if t.bad == 0 && !t.begun {
+			t.since = at
+		}
+		if !f.since.IsZero() {
+			t.since = f.since
+		}
+		t.good, t.bad, t.last = 0, max(t.bad+1, f.polls), f
+		if !t.begun && t.bad >= t.enough {
+			t.begun, t.ended = true, time.Time{}
+			return 1
+		}
+	case good:
+		t.bad, t.good = 0, t.good+1
+		if t.begun && t.good >= t.enough {
+			t.begun, t.ended = false, at
+			return -1
+		}
+	}
+	return 0
+}
+
+// idle reports whether there is nothing to remember.
+func (t *track) idle(at time.Time) bool {
+	return !t.begun && t.bad == 0 && (t.ended.IsZero() || at.Sub(t.ended) >= lingers)
+}
+
+func (t *track) problem() Problem {
+	p := Problem{
+		Subject: t.subject, Level: t.last.level, State: t.state, Since: t.since, Ended: t.ended,
+		Text: t.last.text, Advice: t.last.advice, Command: t.last.command,
+	}
+	if !t.ended.IsZero() {
+		p.Text = "was " + string(t.state) + " for " + figures.Duration(t.ended.Sub(t.since))
+		p.Advice = ""
+	}
+	return p
+}
+
+// tracks are those of one subject, by state.
+type tracks []*track
+
+// see adds a finding of a state.
+func (ts *tracks) see(subject Subject, state State, polls int, f finding, at time.Time) (*track, int) {
+	i := slices.IndexFunc(*ts, func(t *track) bool { return t.state == state })
+	if i < 0 {
+		if f.verdict != bad {
+			return nil, 0
+		}
+		i = len(*ts)
+		*ts = append(*ts, &track{subject: subject, state: state, enough: polls})
+	}
+	t := (*ts)[i]
+	return t, t.see(f, at)
+}
+
+// worst returns the worst problem that has begun, or else one that has just ended. It is nil if
+// there is none.
+func (ts tracks) worst(at time.Time) *Problem {
+	var worst *Problem
+	for _, t := range ts {
+		lingering := !t.ended.IsZero() && at.Sub(t.ended) < lingers && t.last.level.NeedsYou()
+		if !t.begun && !lingering {
+			continue
+		}
+		if p := t.problem(); worst == nil || compareProblems(p, *worst) < 0 {
+			worst = &p
+		}
+	}
+	return worst
+}
+
+// tidy drops what need not be remembered.
+func (ts *tracks) tidy(at time.Time) {
+	*ts = slices.DeleteFunc(*ts, func(t *track) bool { return t.idle(at) })
+}
