@@ -92,13 +92,16 @@ type observation struct {
 	drain    Drain
 }
 
-// observe adds a poll.
-func (c *channel) observe(now *admin.Channel, rates *admin.ChannelRates, interval time.Duration, nodes map[string]*node, at time.Time) *observation {
+// observe adds a poll. before is when the poll before was.
+func (c *channel) observe(now *admin.Channel, rates *admin.ChannelRates, interval time.Duration, nodes map[string]*node, before, at time.Time) *observation {
 	o := &observation{at: at, now: now}
 	first := c.seen.IsZero()
 	same, fresh := place(&c.placement, now.NSQDs, func(on *admin.ChannelOn) string { return on.NSQD }, nodes)
 	if !same || fresh {
 		c.samples, c.done, c.doneMost, c.sameSince = samples{}, 0, 0, at
+	}
+	if !c.seen.Equal(before) && !c.isStuck() { // nobody knows what happened meanwhile
+		c.busySince, c.waitSince, c.quietPolls = time.Time{}, time.Time{}, 0
 	}
 	if rates != nil && !fresh && !first && interval > 0 {
 		s := sample{seconds: interval.Seconds(), in: rates.In, finished: rates.In - rates.Growth, requeued: rates.Requeued, timedOut: rates.TimedOut}
@@ -136,15 +139,22 @@ func (c *channel) progress(o *observation) {
 // watch notes how long nothing is finished.
 func (c *channel) watch(o *observation) {
 	work := o.now.ClientCount > 0 && !o.now.Paused
-	since(&c.busySince, work && o.now.Depth+o.now.InFlight > 0, o.at)
-	if since(&c.waitSince, work && o.now.Depth > 0, o.at); c.waitSince.Equal(o.at) {
+	inARow := !c.lastFinished.IsZero() && c.lastFinished.Equal(c.seen)
+	start := o.at
+	if inARow {
+		start = c.lastFinished // what waits now has come since
+	}
+	since(&c.busySince, work && o.now.Depth+o.now.InFlight > 0, start)
+	if c.waitSince.IsZero() {
 		c.quietPolls = 0
 	}
+	since(&c.waitSince, work && o.now.Depth > 0, start)
 	if !o.finished {
 		c.quietPolls++
 		return
 	}
-	if !c.busySince.IsZero() && c.lastFinished.After(c.busySince) && !c.isStuck() {
+	// In a row, there may be nothing left at the time of a poll.
+	if busy := !c.busySince.IsZero() && !c.lastFinished.Before(c.busySince); (inARow || busy) && !c.isStuck() {
 		c.history.gap(o.at, o.at.Sub(c.lastFinished))
 	}
 	c.lastFinished, c.quietPolls = o.at, 0
@@ -183,7 +193,8 @@ func (c *channel) lost(now *admin.Channel, s sample, same bool, at time.Time) in
 	if !same || c.ephemeral() { // nsqd drops what is too much for an ephemeral channel
 		return 0
 	}
-	left := int64(s.finished*s.seconds) - c.counts.InFlight // those in flight may be finished in any case
+	// Those in flight may be finished in any case, and what came since is not meant.
+	left := min(int64(s.finished*s.seconds)-c.counts.InFlight, c.counts.Depth+c.counts.Deferred)
 	idle := c.counts.ClientCount == 0 && now.ClientCount == 0 || c.counts.Paused && now.Paused
 	switch {
 	case idle && left >= certain:
@@ -191,11 +202,13 @@ func (c *channel) lost(now *admin.Channel, s sample, same bool, at time.Time) in
 	case idle, now.ClientCount > c.counts.ClientCount, c.counts.Paused:
 		return 0 // new clients may be fast
 	}
-	best := c.history.best(at)
-	if left >= many && best > 0 && now.Backlog() <= c.counts.Backlog()/far && float64(left) > far*best*s.seconds {
-		return left
+	if left < many || now.Backlog() > c.counts.Backlog()/far {
+		return 0
 	}
-	return 0
+	if best := c.history.best(at); best == 0 || float64(left) < far*best*s.seconds {
+		return 0
+	}
+	return left
 }
 
 // row returns the channel for a report.

@@ -184,7 +184,7 @@ func growing(c *channel, o *observation) finding {
 	if !o.works() || !o.waits() {
 		return o.end()
 	}
-	if o.at.Sub(c.sameSince) < growsFor {
+	if o.at.Sub(c.sameSince) < growsFor || c.isStuck() {
 		return finding{}
 	}
 	minutes := int64(growsFor / time.Minute)
@@ -254,7 +254,7 @@ func emptied(c *channel, o *observation) finding {
 
 func paused(c *channel, o *observation) finding {
 	if !o.now.Paused {
-		return finding{verdict: good}
+		return o.end()
 	}
 	return finding{
 		verdict: bad, level: ByChoice, text: "paused, " + o.wait(),

@@ -214,40 +214,52 @@ func (p *programs) in(s State) (n int) {
 
 // starved judges whether messages wait that no client, or not each, accepts.
 func starved(c *channel, o *observation) finding {
-	if !o.works() || !o.waits() {
+	if !o.works() {
 		return o.end()
 	}
+	polled := c.clients != nil && c.clients.unread
+	if f := c.starvedOn(o, polled); f.verdict == bad {
+		return f
+	}
+	switch {
+	case !o.waits():
+		return o.end()
+	case !polled:
+		return finding{}
+	}
+	n, all := c.clients.in(Starved), len(c.clients.byKey)
+	if n == 0 {
+		return o.end()
+	}
+	return finding{
+		verdict: bad, level: Warning, command: c.describe(),
+		text: fmt.Sprintf("%d of %d clients %s RDY 0, %s", n, all, figures.Verb(n, "has", "have"), o.wait()),
+		advice: fmt.Sprintf("%d of %d clients %s no messages, while %s. They back off after errors, are paused, or have a max_in_flight that is too small.",
+			n, all, figures.Verb(n, "accepts", "accept"), o.waiting()),
+	}
+}
+
+// starvedOn judges whether there is an nsqd from which no client accepts what waits.
+func (c *channel) starvedOn(o *observation, polled bool) finding {
 	f := finding{verdict: bad, level: Warning, command: c.describe()}
 	for i := range o.now.NSQDs {
 		on := &o.now.NSQDs[i]
-		if on.Depth <= few(0) {
-			continue
-		}
-		if on.ClientCount == 0 && !on.Paused {
+		switch {
+		case on.Depth <= few(0) || on.Paused:
+		case on.ClientCount == 0:
 			f.text = fmt.Sprintf("no client on %s, where %s", on.NSQD, wait(on.Depth))
-			f.advice = fmt.Sprintf("%s on %s, to which no client is connected, while %s elsewhere. See that consumers find this nsqd, "+
-				"and that they reach its broadcast address.", waiting(on.Depth), on.NSQD, fmt.Sprint(figures.Things(o.now.ClientCount, "connection"), " ", figures.Verb(o.now.ClientCount, "is", "are")))
+			f.advice = fmt.Sprintf("%s on %s, to which no client is connected, while %s %s to others. See that consumers find this nsqd, "+
+				"and that they reach its broadcast address.", waiting(on.Depth), on.NSQD,
+				figures.Things(o.now.ClientCount, "connection"), figures.Verb(o.now.ClientCount, "goes", "go"))
 			return f
-		}
-		if c.clients != nil && c.clients.unread && c.clients.ready[on.NSQD] == 0 && !on.Paused {
+		case polled && c.clients.ready[on.NSQD] == 0:
 			f.text = fmt.Sprintf("RDY 0 on %s, where %s", on.NSQD, wait(on.Depth))
 			f.advice = fmt.Sprintf("%s on %s, and no client there accepts messages. The clients back off, are paused, or have a max_in_flight "+
 				"that is smaller than the number of nsqds.", waiting(on.Depth), on.NSQD)
 			return f
 		}
 	}
-	if c.clients == nil || !c.clients.unread {
-		return finding{}
-	}
-	n := c.clients.in(Starved)
-	if n == 0 {
-		return o.end()
-	}
-	all := len(c.clients.byKey)
-	f.text = fmt.Sprintf("%d of %d clients %s RDY 0, %s", n, all, figures.Verb(n, "has", "have"), o.wait())
-	f.advice = fmt.Sprintf("%d of %d clients %s no messages, while %s. They back off after errors, are paused, or have a max_in_flight that is too small.",
-		n, all, figures.Verb(n, "accepts", "accept"), o.waiting())
-	return f
+	return finding{}
 }
 
 // saturated judges whether clients hold all that they accept.

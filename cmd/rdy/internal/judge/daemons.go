@@ -60,6 +60,7 @@ func (j *Judge) addDaemons(view *admin.View) {
 	maps.DeleteFunc(j.nodes, func(_ string, n *node) bool {
 		return !n.listed && (view.At.Sub(n.known) >= remember || j.replaced(n))
 	})
+	j.blind = j.unheard()
 }
 
 // addNode notes an nsqd of a View.
@@ -117,7 +118,7 @@ func (j *Judge) replaced(gone *node) bool {
 
 // lacks reports whether an nsqd is missing that has a topic or channel, or may have it.
 func (j *Judge) lacks(p *placement) bool {
-	return j.unheard() || p.lacksAny(j.nodes)
+	return j.blind || p.lacksAny(j.nodes)
 }
 
 // unheard reports whether a daemon is known that has never responded.

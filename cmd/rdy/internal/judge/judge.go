@@ -50,6 +50,7 @@ type Judge struct {
 	cluster  tracks
 
 	report *Report // that is being written
+	blind  bool    // a daemon is known that has never responded
 }
 
 // New returns a Judge that has seen nothing.
@@ -139,7 +140,7 @@ func (j *Judge) addChannel(name Name, c *admin.Channel, rates *admin.ChannelRate
 		memory = &channel{name: name}
 		j.channels[name] = memory
 	}
-	o := memory.observe(c, rates, interval, j.nodes, j.report.At)
+	o := memory.observe(c, rates, interval, j.nodes, j.at, j.report.At)
 	o.lower = j.lacks(&memory.placement)
 	if memory.clients != nil {
 		memory.clients.judge(o.works() && o.waits())
@@ -175,16 +176,17 @@ func (j *Judge) addAbsent(view *admin.View) {
 // problemOf adds the worst problem of a subject to the report, and notes it in its row.
 func (j *Judge) problemOf(ts tracks, state *State, level *Level, since *time.Time) {
 	*level = Fine
-	p := ts.worst(j.report.At)
-	if p == nil {
+	begun, ended := ts.worst(j.report.At)
+	if ended != nil {
+		j.report.Problems = append(j.report.Problems, *ended)
+	}
+	if begun == nil {
 		return
 	}
-	j.report.Problems = append(j.report.Problems, *p)
-	if p.Ended.IsZero() {
-		*state, *level = p.State, p.Level
-		if since != nil {
-			*since = p.Since
-		}
+	j.report.Problems = append(j.report.Problems, *begun)
+	*state, *level = begun.State, begun.Level
+	if since != nil {
+		*since = begun.Since
 	}
 }
 
@@ -211,7 +213,7 @@ func (j *Judge) forget(at time.Time) {
 func (j *Judge) drop(ts *tracks) {
 	for _, t := range *ts {
 		if t.begun && t.last.level.NeedsYou() {
-			t.begun, t.ended = false, j.report.At
+			t.begun, t.recovered, t.ended = false, j.report.At, j.report.At
 			j.report.Ended = append(j.report.Ended, t.problem())
 		}
 	}

@@ -161,6 +161,7 @@ type track struct {
 	begun     bool
 	last      finding   // the last bad one
 	since     time.Time // of the first bad one in a row
+	recovered time.Time // of the first good one in a row
 	ended     time.Time
 }
 
@@ -180,7 +181,9 @@ func (t *track) see(f finding, at time.Time) int {
 			return 1
 		}
 	case good:
-		t.bad, t.good = 0, t.good+1
+		if t.bad, t.good = 0, t.good+1; t.good == 1 {
+			t.recovered = at
+		}
 		if t.begun && t.good >= t.enough {
 			t.begun, t.ended = false, at
 			return -1
@@ -200,7 +203,7 @@ func (t *track) problem() Problem {
 		Text: t.last.text, Advice: t.last.advice, Command: t.last.command,
 	}
 	if !t.ended.IsZero() {
-		p.Text = "was " + string(t.state) + " for " + figures.Duration(t.ended.Sub(t.since))
+		p.Text = "was " + string(t.state) + " for " + figures.Duration(t.recovered.Sub(t.since))
 		p.Advice = ""
 	}
 	return p
@@ -223,20 +226,25 @@ func (ts *tracks) see(subject Subject, state State, polls int, f finding, at tim
 	return t, t.see(f, at)
 }
 
-// worst returns the worst problem that has begun, or else one that has just ended. It is nil if
-// there is none.
-func (ts tracks) worst(at time.Time) *Problem {
-	var worst *Problem
+// worst returns the worst problem that has begun. If nobody need look at that, it also returns the
+// worst one that has just ended. Both are nil if there are none.
+func (ts tracks) worst(at time.Time) (begun, ended *Problem) {
 	for _, t := range ts {
-		lingering := !t.ended.IsZero() && at.Sub(t.ended) < lingers && t.last.level.NeedsYou()
-		if !t.begun && !lingering {
-			continue
+		into := &begun
+		if !t.begun {
+			if t.ended.IsZero() || at.Sub(t.ended) >= lingers || !t.last.level.NeedsYou() {
+				continue
+			}
+			into = &ended
 		}
-		if p := t.problem(); worst == nil || compareProblems(p, *worst) < 0 {
-			worst = &p
+		if p := t.problem(); *into == nil || compareProblems(p, **into) < 0 {
+			*into = &p
 		}
 	}
-	return worst
+	if begun != nil && begun.Level.NeedsYou() {
+		ended = nil
+	}
+	return begun, ended
 }
 
 // tidy drops what need not be remembered.
