@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -33,11 +32,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	a.notice("rdy: %s", oneLine(err))
-	if _, ok := errors.AsType[*usageError](err); ok {
-		return exitUsage
+	code, told := exitCode(err)
+	if !told {
+		a.notice("rdy: %s", oneLine(err))
 	}
-	return exitFailure
+	return code
 }
 
 // usageError reports an invalid command line.
@@ -106,8 +105,11 @@ Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as JSON")
 	root.PersistentFlags().Var((*levelFlag)(&a.level), "log-level", "lowest `level` to log: debug, info, warn or error")
-	root.AddCommand(newDemo(a), newPub(a), newTail(a), newToFile(a), newToHTTP(a), newBroker(a), newPeek(a), newExporter(a))
-	root.AddCommand(newStat(a), newTopic(a), newChannel(a), newNode(a), newVersion(a))
+	root.AddCommand(newDemo(a), newBroker(a))
+	root.AddCommand(newPub(a), newTail(a), newPeek(a), newToFile(a), newToHTTP(a))
+	root.AddCommand(newStat(a), newDoctor(a), newCheck(a), newExporter(a))
+	root.AddCommand(newTopic(a), newChannel(a), newNode(a))
+	root.AddCommand(newVersion(a))
 	root.SetHelpCommand(newHelp())
 	return root
 }

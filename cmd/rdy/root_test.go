@@ -171,6 +171,9 @@ func TestUsageErrors(t *testing.T) {
 		{"stat --lookupd " + addr + " --interval 1ms", "from 100ms to 1h0m0s"},
 		{"stat --lookupd " + addr + " --timeout 0", "from 10ms to 10m0s"},
 		{"stat --lookupd " + addr + " --count 1", "--count needs --watch"},
+		{"doctor x --lookupd " + addr, `unexpected argument "x"`},
+		{"doctor", "--lookupd or --nsqd-http is missing"},
+		{"doctor --for 1ms --lookupd " + addr, "from 500ms to 1h0m0s"},
 		{"topic foo", `unknown command "foo"`},
 		{"channel lst", `did you mean "list"?`},
 		{"topic list", "--lookupd or --nsqd-http is missing"},
@@ -207,7 +210,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)
@@ -228,7 +231,7 @@ func TestHelp(t *testing.T) {
 
 // The help of every command under a command has two examples of it, and names what it needs.
 func TestHelpOfNestedCommands(t *testing.T) {
-	for _, group := range []string{"topic", "channel", "node"} {
+	for _, group := range []string{"topic", "channel", "node", "check"} {
 		_, overview, _ := execute(t, group)
 		found := 0
 		for _, cmd := range commandOf(group).Commands() {

@@ -306,7 +306,7 @@ func ofClients(c *channel, o *observation, s State, judge func(n, all int) findi
 
 // worthClients returns the channels whose clients tell more: messages wait, and clients are there.
 // Those come first whose clients were not polled for the longest time.
-func (j *Judge) worthClients(at time.Time) []Name {
+func (j *Judge) worthClients() []Name {
 	type candidate struct {
 		Name
 		polled time.Time

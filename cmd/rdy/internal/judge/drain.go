@@ -77,10 +77,23 @@ func (d Drain) String() string {
 	return string(d.Kind)
 }
 
+// drainJSON is a Drain as JSON.
+type drainJSON struct {
+	Kind    DrainKind `json:"kind"`
+	Seconds float64   `json:"seconds,omitempty"`
+}
+
 // MarshalJSON returns the kind and the seconds.
 func (d Drain) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Kind    DrainKind `json:"kind"`
-		Seconds float64   `json:"seconds,omitempty"`
-	}{d.Kind, d.Time.Seconds()})
+	return json.Marshal(drainJSON{d.Kind, d.Time.Seconds()})
+}
+
+// UnmarshalJSON reads what MarshalJSON returns.
+func (d *Drain) UnmarshalJSON(text []byte) error {
+	var j drainJSON
+	if err := json.Unmarshal(text, &j); err != nil {
+		return err
+	}
+	*d = Drain{j.Kind, time.Duration(j.Seconds * float64(time.Second))}
+	return nil
 }

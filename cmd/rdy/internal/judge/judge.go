@@ -79,7 +79,7 @@ func (j *Judge) Add(view *admin.View) *Report {
 	j.forget(view.At)
 	j.sum(view)
 	slices.SortFunc(j.report.Problems, compareProblems)
-	j.report.WorthClients = j.worthClients(view.At)
+	j.report.WorthClients = j.worthClients()
 	j.before, j.at = view, view.At
 	r := j.report
 	j.report = nil

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -23,17 +24,29 @@ const (
 // NeedsYou reports whether somebody should look.
 func (l Level) NeedsYou() bool { return l == Critical || l == Warning }
 
+// levels are the levels in words.
+var levels = []string{Critical: "critical", Warning: "warning", Notice: "notice", ByChoice: "by choice", Fine: "fine"}
+
 // String returns the level in words.
 func (l Level) String() string {
-	words := [...]string{Critical: "critical", Warning: "warning", Notice: "notice", ByChoice: "by choice", Fine: "fine"}
 	if l < Critical || l > Fine {
 		return "unknown"
 	}
-	return words[l]
+	return levels[l]
 }
 
 // MarshalText returns String.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// UnmarshalText reads what String returns.
+func (l *Level) UnmarshalText(text []byte) error {
+	i := slices.Index(levels, string(text))
+	if i < int(Critical) {
+		return fmt.Errorf("unknown level %q", text)
+	}
+	*l = Level(i)
+	return nil
+}
 
 // State is what is the matter with a subject, in one word.
 type State string
@@ -67,12 +80,13 @@ const (
 	OfNSQD    Kind = "nsqd"
 	OfLookupd Kind = "nsqlookupd"
 	OfCluster Kind = "cluster"
+	OfTopic   Kind = "topic" // no problem of a Judge is
 )
 
-// Subject is a channel, a daemon or the cluster.
+// Subject is a channel, a topic, a daemon or the cluster.
 type Subject struct {
 	Kind    Kind   `json:"kind"`
-	Topic   string `json:"topic,omitempty"`   // of a channel
+	Topic   string `json:"topic,omitempty"`   // of a channel or topic
 	Channel string `json:"channel,omitempty"` // of a channel
 	Addr    string `json:"addr,omitempty"`    // of a daemon
 }
@@ -82,6 +96,8 @@ func (s Subject) String() string {
 	switch s.Kind {
 	case OfChannel:
 		return s.Topic + "/" + s.Channel
+	case OfTopic:
+		return s.Topic
 	case OfCluster:
 		return "cluster"
 	}

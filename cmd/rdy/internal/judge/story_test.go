@@ -195,12 +195,11 @@ func (s *story) poll(do func()) *Report {
 }
 
 // polls polls several times.
-func (s *story) polls(n int, do func()) *Report {
+func (s *story) polls(n int, do func()) {
 	s.Helper()
 	for range n {
 		s.poll(do)
 	}
-	return s.report
 }
 
 // clients lets the Judge see the clients as they are.

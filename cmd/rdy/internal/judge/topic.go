@@ -26,11 +26,11 @@ func place[T any](p *placement, on []T, addr func(*T) string, nodes map[string]*
 		return same, fresh
 	}
 	down := p.down(nodes)
-	p.on = make([]string, 0, len(on)+len(down))
+	p.on = make([]string, 0, len(on))
 	for i := range on {
 		p.on = append(p.on, addr(&on[i]))
 	}
-	p.holders = append(p.on, down...)
+	p.holders = slices.Concat(p.on, down)
 	return same, fresh
 }
 

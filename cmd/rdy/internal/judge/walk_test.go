@@ -38,8 +38,16 @@ func walk(t *testing.T, next func(n int) int, polls int) {
 			}
 		}
 		if n%20 == 0 {
-			if _, err := json.Marshal(r); err != nil {
+			text, err := json.Marshal(r)
+			if err != nil {
 				t.Fatal(err)
+			}
+			again := new(Report)
+			if err := json.Unmarshal(text, again); err != nil {
+				t.Fatal(err)
+			}
+			if same, _ := json.Marshal(again); string(same) != string(text) {
+				t.Fatalf("%s\nbecomes\n%s", text, same)
 			}
 		}
 	}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nsqio/nsq/nsqd"
+	"github.com/rdyhq/nsq/broker"
+)
+
+// doctorTopic is the topic of these tests. Its channel is "ch".
+const doctorTopic = "orders"
+
+// doctorCluster starts a cluster whose nsqds a test configures.
+func doctorCluster(t *testing.T, lookupds int, configure func(i int, o *nsqd.Options)) *cluster {
+	t.Helper()
+	b, err := broker.Start(t.Context(), broker.Options{NSQDs: 2, Lookupds: lookupds, Configure: configure})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &cluster{nsqds: b.NSQDs(), lookupds: b.LookupdHTTPAddrs()}
+}
+
+// keepPublishing publishes to the topic on the i-th nsqd until the test ends.
+func (c *cluster) keepPublishing(t *testing.T, i int) {
+	stop := make(chan struct{})
+	var publisher sync.WaitGroup
+	publisher.Go(func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			resp, err := statsClient.Post("http://"+c.nsqds[i].HTTPAddr+"/pub?topic="+doctorTopic, "", strings.NewReader("m"))
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+		}
+	})
+	t.Cleanup(func() { close(stop); publisher.Wait() })
+}
+
+// plainClient subscribes to a channel without a library. answer says of the n-th message, from 1,
+// whether it is acked; nil acks none.
+func (c *cluster) plainClient(t *testing.T, i int, agent string, rdy int, answer func(n int) bool) {
+	t.Helper()
+	conn, err := net.Dial("tcp", c.nsqds[i].TCPAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := json.Marshal(map[string]any{"client_id": "plain", "hostname": "plain-1", "user_agent": agent})
+	out := append([]byte("  V2IDENTIFY\n"), binary.BigEndian.AppendUint32(nil, uint32(len(body)))...)
+	out = append(out, body...)
+	out = fmt.Appendf(out, "SUB %s ch\n", doctorTopic)
+	if rdy > 0 {
+		out = fmt.Appendf(out, "RDY %d\n", rdy)
+	}
+	if _, err := conn.Write(out); err != nil {
+		t.Fatal(err)
+	}
+	var reader sync.WaitGroup
+	subscribed := make(chan struct{})
+	reader.Go(func() { readFrames(conn, subscribed, answer) })
+	t.Cleanup(func() { _ = conn.Close(); reader.Wait() })
+	select {
+	case <-subscribed:
+	case <-time.After(testTimeout):
+		t.Fatal("no reply to SUB")
+	}
+}
+
+// readFrames reads until the connection ends. The second reply is that to SUB.
+func readFrames(conn net.Conn, subscribed chan struct{}, answer func(n int) bool) {
+	const frameMessage, head, id = 2, 8, 10
+	in := bufio.NewReader(conn)
+	replies, messages := 0, 0
+	for {
+		var size [4]byte
+		if _, err := io.ReadFull(in, size[:]); err != nil {
+			return
+		}
+		frame := make([]byte, binary.BigEndian.Uint32(size[:]))
+		if _, err := io.ReadFull(in, frame); err != nil {
+			return
+		}
+		if binary.BigEndian.Uint32(frame) != frameMessage {
+			if replies++; replies == 2 {
+				close(subscribed)
+			}
+			continue
+		}
+		messages++
+		if answer != nil && answer(messages) {
+			_, _ = fmt.Fprintf(conn, "FIN %s\n", frame[4+id:4+id+16])
+		}
+	}
+}
+
+func always(int) bool { return true }
+
+// slowly acks after a while.
+func slowly(int) bool {
+	<-time.After(5 * time.Millisecond)
+	return true
+}
+
+// publishMany publishes n messages to the first nsqd at once.
+func (c *cluster) publishMany(t *testing.T, n int) {
+	t.Helper()
+	c.publish(t, 0, doctorTopic, "ch")
+	post(t, c.nsqds[0].HTTPAddr, "/mpub?topic="+doctorTopic, strings.Repeat("m\n", n))
+}
+
+// The doctor names the fault of a real cluster, and only that one.
+func TestDoctorOfRealClusters(t *testing.T) {
+	small := func(_ int, o *nsqd.Options) { o.MemQueueSize = 5 }
+	for _, tc := range []struct {
+		name      string
+		lookupds  int
+		configure func(i int, o *nsqd.Options)
+		breaks    func(t *testing.T, c *cluster) (flags []string)
+		want      string // rule, and begin of the text
+	}{
+		{"sound and busy", 2, nil, func(t *testing.T, c *cluster) []string {
+			for i := range 2 {
+				c.plainClient(t, i, "go-nsq/1.1.0", 50, always)
+				c.keepPublishing(t, i)
+			}
+			return nil
+		}, ""},
+		{"idle", 1, nil, func(t *testing.T, c *cluster) []string { c.publish(t, 0, "orders", "ch"); return nil }, ""},
+		{"a daemon is down", 1, nil, func(*testing.T, *cluster) []string { return []string{"--nsqd-http", unreachable} }, "missing no response (connection refused)"},
+		{"an nsqlookupd is down", 1, nil, func(*testing.T, *cluster) []string { return []string{"--lookupd", unreachable} }, "missing no response (connection refused)"},
+		{"broadcast", 1, func(i int, o *nsqd.Options) {
+			if i == 1 {
+				o.BroadcastAddress = "nsqd.invalid"
+			}
+		}, func(*testing.T, *cluster) []string { return nil }, "broadcast its broadcast address nsqd.invalid does not resolve"},
+		{"no clients", 1, nil, func(t *testing.T, c *cluster) []string {
+			c.publish(t, 0, "orders", "ch")
+			c.keepPublishing(t, 0)
+			return nil
+		}, "orphan no clients, grows "},
+		{"RDY 0", 1, nil, func(t *testing.T, c *cluster) []string {
+			c.publishMany(t, 100)
+			c.plainClient(t, 0, "plain/1", 0, nil)
+			return nil
+		}, "starved RDY 0 on "},
+		{"nothing finishes", 1, nil, func(t *testing.T, c *cluster) []string {
+			c.publishMany(t, 100)
+			c.plainClient(t, 0, "plain/1", 3, nil)
+			return nil
+		}, "stuck clients hold 3, all that they accept, and finished nothing for "},
+		{"timeouts", 1, func(_ int, o *nsqd.Options) {
+			o.MsgTimeout, o.QueueScanInterval = 30*time.Millisecond, 10*time.Millisecond
+		}, func(t *testing.T, c *cluster) []string {
+			c.publish(t, 0, "orders", "ch")
+			c.plainClient(t, 0, "plain/1", 50, func(n int) bool { return n%4 > 0 })
+			c.keepPublishing(t, 0)
+			return nil
+		}, "retrying "},
+		{"deferred", 1, small, func(t *testing.T, c *cluster) []string {
+			c.publish(t, 0, "orders", "ch")
+			for range 6 {
+				post(t, c.nsqds[0].HTTPAddr, "/pub?topic=orders&defer=3600000", "m")
+			}
+			return nil
+		}, "deferred 6 messages are deferred on "},
+		{"paused", 1, small, func(t *testing.T, c *cluster) []string {
+			c.publish(t, 0, "orders", "ch")
+			post(t, c.nsqds[0].HTTPAddr, "/channel/pause?topic=orders&channel=ch", "")
+			c.publishMany(t, 20)
+			return nil
+		}, "paused paused, and 20 wait, 1"},
+		{"no channel", 1, nil, func(t *testing.T, c *cluster) []string {
+			c.publish(t, 0, "orders", "", "1")
+			c.keepPublishing(t, 0)
+			return nil
+		}, "no-channel no channel, "},
+		{"tombstoned", 1, nil, func(t *testing.T, c *cluster) []string {
+			c.publish(t, 0, "orders", "ch")
+			await(t, "registration", func() bool {
+				_, stdout, _ := execute(t, "node", "list", "--lookupd", c.lookupds[0], "--jq", ".lookupds[0].registered[].topics[]")
+				return strings.Contains(stdout, "orders")
+			})
+			post(t, c.lookupds[0], "/topic/tombstone?topic=orders&node="+c.nsqds[0].HTTPAddr, "")
+			return nil
+		}, "tombstoned tombstoned for orders, but it has it"},
+		{"one nsqlookupd", 2, nil, func(t *testing.T, c *cluster) []string {
+			_, stdout, _ := execute(t, "node", "config", "nsqlookupd_tcp_addresses", "--nsqd-http", c.nsqds[0].HTTPAddr, "--jq", ".nsqds[0].value[0]")
+			code, _, stderr := execute(t, "node", "config", "nsqlookupd_tcp_addresses", strings.TrimSpace(stdout), "--nsqd-http", c.nsqds[0].HTTPAddr)
+			if code != exitOK {
+				t.Fatal(stderr)
+			}
+			await(t, "the end of a registration", func() bool {
+				_, stdout, _ := execute(t, "node", "list", "--lookupd", c.lookupds[1], "--jq", ".lookupds[0].registered | length")
+				return stdout == "1\n"
+			})
+			return nil
+		}, "disagree nsqlookupds disagree: "},
+		{"old client", 1, nil, func(t *testing.T, c *cluster) []string {
+			c.publish(t, 0, "orders", "ch")
+			c.plainClient(t, 0, "go-nsq/1.0.5", 5, always)
+			return nil
+		}, "old-client go-nsq/1.0.5 on plain-1"},
+		{"max RDY", 1, func(_ int, o *nsqd.Options) { o.MaxRdyCount = 5 }, func(t *testing.T, c *cluster) []string {
+			c.publishMany(t, 5000)
+			c.plainClient(t, 0, "plain/1", 5, slowly)
+			return nil
+		}, "max-rdy-count a client has RDY 5 on "},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			c := doctorCluster(t, tc.lookupds, tc.configure)
+			args := append([]string{"doctor", "--for", "1s", "--timeout", "5s", "--json"}, tc.breaks(t, c)...)
+			for _, l := range c.lookupds {
+				args = append(args, "--lookupd", l)
+			}
+			code, stdout, stderr := execute(t, args...)
+			r := decode[doctorReport](t, stdout)
+			var got []string
+			for _, f := range r.Findings {
+				got = append(got, f.Rule+" "+f.Text)
+			}
+			if tc.want == "" {
+				if code != exitOK || len(got) > 0 || stderr != "" {
+					t.Errorf("exit code %d, findings %q, stderr %q", code, got, stderr)
+				}
+				return
+			}
+			if code != exitFailure || len(got) != 1 || !strings.HasPrefix(got[0], tc.want) || stderr != "rdy: found 1 problem\n" {
+				t.Errorf("exit code %d, findings %q, stderr %q; want %q", code, got, stderr, tc.want)
+			}
+			for _, f := range r.Findings {
+				if line := strings.Join(f.Command, " "); len(f.Command) > 0 && (!strings.HasPrefix(line, "rdy ") || !strings.Contains(line, " --lookupd "+c.lookupds[0])) {
+					t.Errorf("command %q", f.Command)
+				}
+			}
+		})
+	}
+}
+
+// On a sound cluster the doctor says nothing, and an empty one cannot be examined.
+func TestDoctorSaysNothing(t *testing.T) {
+	c := startCluster(t, 1)
+	code, stdout, stderr := execute(t, append([]string{"doctor", "--for", "500ms"}, c.httpFlags()...)...)
+	if code != exitOK || stdout != "" || stderr != "" {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	empty := fakeDaemon(t, map[string]string{"/nodes": `{"producers":[]}`})
+	code, stdout, stderr = execute(t, "doctor", "--for", "500ms", "--lookupd", empty)
+	if code != exitFailure || stdout != "" || stderr != "rdy: the nsqlookupds list no nsqd\n" {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	p := start(t, append([]string{"doctor"}, c.httpFlags()...)...)
+	p.interrupt(errInterrupted)
+	if code := p.wait(t); code != exitFailure || p.stderr.String() != "rdy: stopped before the end: interrupted\n" || p.stdout.String() != "" {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, p.stdout.String(), p.stderr.String())
+	}
+}
