@@ -40,16 +40,20 @@ func (j *jqFlag) Set(s string) error {
 	if j.template != nil {
 		return errors.New("--jq and --template exclude each other")
 	}
-	query, err := gojq.Parse(s)
-	if err != nil {
-		return err
-	}
-	code, err := gojq.Compile(query)
+	code, err := compileJQ(s)
 	if err != nil {
 		return err
 	}
 	j.text, j.jq, j.json = s, code, true
 	return nil
+}
+
+func compileJQ(s string) (*gojq.Code, error) {
+	query, err := gojq.Parse(s)
+	if err != nil {
+		return nil, err
+	}
+	return gojq.Compile(query)
 }
 
 // templateFlag is a flag that takes a template of package text/template.

@@ -148,6 +148,34 @@ func TestUsageErrors(t *testing.T) {
 		{"exporter extra --lookupd " + addr, `unexpected argument "extra"`},
 		{"exporter", "--lookupd or --nsqd-http is missing"},
 		{"exporter --lookupd " + addr + " --interval -1s", "from 0s to 1h0m0s"},
+		{"copy --nsqd " + addr, "want a topic or --topic-pattern"},
+		{"copy a$b --nsqd " + addr, `invalid topic "a$b"`},
+		{"copy t", "--nsqd or --lookupd is missing"},
+		{"copy t --nsqd " + addr, "--channel is missing"},
+		{"copy --topic-pattern a --nsqd " + addr, "--topic-pattern needs --lookupd"},
+		{"copy t --nsqd " + addr + " --channel c", "--to or --to-lookupd is missing"},
+		{"copy t --nsqd " + addr + " --channel c --to h", "want host:port"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --to-lookupd h:2", "exclude each other"},
+		{"copy t --lookupd " + addr + " --channel c --to-lookupd h:2 --mode all", "--mode all needs --to"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --mode hostpool", "want failover or all"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --to-topic a$b", `invalid --to-topic "a$b"`},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --to-topic <TOPICS>", "invalid --to-topic"},
+		{"copy t#ephemeral --nsqd " + addr + " --channel c --to h:1 --to-topic <TOPIC>.x", "makes the invalid name"},
+		{"copy t --nsqd " + addr + " --channel c --to " + addr, "copying topic t to " + addr + ", where it comes from, would have no end"},
+		{"copy t u --nsqd " + addr + " --channel c --to " + addr + " --to-topic u", "copying topic t to topic u on " + addr + " would have no end"},
+		{"copy t --lookupd " + addr + " --channel c --to-lookupd " + addr, "nsqlookupd " + addr + ", where it comes from, would have no end"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --jq .[", `"--jq"`},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --copy-invalid", "--copy-invalid needs --jq"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --sample 2", "from 0 to 1"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --rate -1", "from 0 to"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --dead-letter t", "is a topic to copy"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --dead-letter d#ephemeral", "does not keep"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --set max_attempts,3", "needs --dead-letter"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --set max_in_flight,0", "would copy nothing"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --to-set bogus,1", `"--to-set"`},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --to-set snappy --to-set deflate", "both Deflate and Snappy"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --to-auth-secret-file /no/such/file", "no such file"},
+		{"copy t --nsqd " + addr + " --channel c --to h:1 --to-auth-secret-file /dev/null --to-set auth_secret,x", "--to-auth-secret-file and --to-set auth_secret exclude"},
 		{"broker extra", `unexpected argument "extra"`},
 		{"broker --nsqds 1025", "from 1 to 1024"},
 		{"broker --lookupds -1", "from 0 to"},
@@ -210,7 +238,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)

@@ -16,8 +16,10 @@ const (
 	// secretEnv names the environment variable with the secret for AUTH.
 	secretEnv = "RDY_AUTH_SECRET"
 
-	secretOption = "auth_secret"
-	maxSecret    = 1 << 20 // bytes of a file with a secret; a mistake such as /dev/zero must end
+	secretOption   = "auth_secret"
+	secretFileName = "auth-secret-file"
+
+	maxSecret = 1 << 20 // bytes of a file with a secret; a mistake such as /dev/zero must end
 )
 
 // clientHelp is about the flags of clientFlags.
@@ -29,11 +31,16 @@ it in the list of processes.`
 type clientFlags struct {
 	settings   settings
 	secretFile string
+
+	// A command with connections to a second cluster has these flags twice. Those of the second
+	// have names with a prefix. Its secret is not that of secretEnv, which is the first's.
+	prefix string
+	of     string // for the help: whose flags they are
 }
 
 func (c *clientFlags) add(f *pflag.FlagSet) {
-	f.Var(&c.settings, settingsName, settingsUsage)
-	f.StringVar(&c.secretFile, "auth-secret-file", "", "`file` with the secret for AUTH; a newline at its end does not count")
+	f.Var(&c.settings, c.prefix+settingsName, settingsUsage(c.of))
+	f.StringVar(&c.secretFile, c.prefix+secretFileName, "", "`file` with the secret for AUTH"+c.of+"; a newline at its end does not count")
 }
 
 // apply sets the options in cfg.
@@ -48,11 +55,13 @@ func (c *clientFlags) apply(cfg *nsq.Config) error {
 
 // secret returns the secret for AUTH, unless --set sets it.
 func (c *clientFlags) secret() (string, error) {
-	if c.secretFile == "" {
+	switch {
+	case c.secretFile == "" && c.prefix != "":
+		return "", nil
+	case c.secretFile == "":
 		return os.Getenv(secretEnv), nil
-	}
-	if c.settings.has(secretOption) {
-		return "", errors.New("--auth-secret-file and --set " + secretOption + " exclude each other")
+	case c.settings.has(secretOption):
+		return "", fmt.Errorf("--%s and --%s %s exclude each other", c.prefix+secretFileName, c.prefix+settingsName, secretOption)
 	}
 	f, err := os.Open(c.secretFile)
 	if err != nil {
@@ -65,7 +74,7 @@ func (c *clientFlags) secret() (string, error) {
 	}
 	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if secret == "" || len(data) > maxSecret {
-		return "", fmt.Errorf("--auth-secret-file %s has %d bytes, want a secret of at most %d", c.secretFile, len(data), maxSecret)
+		return "", fmt.Errorf("--%s %s has %d bytes, want a secret of at most %d", c.prefix+secretFileName, c.secretFile, len(data), maxSecret)
 	}
 	return secret, nil
 }
@@ -74,10 +83,12 @@ func (c *clientFlags) secret() (string, error) {
 // repeated.
 type settings []string
 
-const (
-	settingsName  = "set"
-	settingsUsage = "option of the client library, such as snappy,true or tls_root_ca_file,ca.pem; repeat the flag for more"
-)
+const settingsName = "set"
+
+// settingsUsage describes the flag. of says whose option it sets, if there are several.
+func settingsUsage(of string) string {
+	return "option of the client library" + of + ", such as snappy,true or tls_root_ca_file,ca.pem; repeat the flag for more"
+}
 
 func (s *settings) String() string { return "" }
 func (s *settings) Type() string   { return "option,value" }
@@ -126,7 +137,8 @@ func cutName(option string) (name, rest string) {
 func flagError(cmd *cobra.Command, err error) error {
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		flag := invalid.GetFlag()
-		if _, isAddr := flag.Value.(*httpAddrsFlag); isAddr || flag.Name == settingsName {
+		_, isAddr := flag.Value.(*httpAddrsFlag)
+		if _, isSetting := flag.Value.(*settings); isAddr || isSetting {
 			return usage(cmd, "invalid argument for %q flag: %w", "--"+flag.Name, invalid.Unwrap())
 		}
 	}

@@ -39,6 +39,14 @@ func (a *sourceAddresses) checkAddresses(cmd *cobra.Command) error {
 	return nil
 }
 
+// pool returns a pool of the nsqds, for what a command publishes where it reads.
+func (a *sourceAddresses) pool(cfg *nsq.Config) (*nsq.ProducerPool, error) {
+	if len(a.nsqds) > 0 {
+		return nsq.NewProducerPool(a.nsqds, cfg)
+	}
+	return nsq.NewDiscoveredProducerPool(a.lookupds, cfg)
+}
+
 // source is where a command reads messages: a topic, and the nsqds that have it.
 type source struct {
 	*app

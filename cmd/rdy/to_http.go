@@ -269,7 +269,7 @@ func (h *toHTTP) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar,
 	defer client.CloseIdleConnections()
 	c := newCourier(ctx, h, client)
 	if h.deadLetter != "" {
-		pool, err := h.deadLetterPool(cfg)
+		pool, err := h.pool(cfg) // dead letters go to the nsqds that messages come from
 		if err != nil {
 			return err
 		}
@@ -288,12 +288,4 @@ func (h *toHTTP) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar,
 		return err
 	}
 	return errors.Join(consumer.Run(ctx), c.reportEnd())
-}
-
-// deadLetterPool returns the nsqds that get dead letters: those that messages come from.
-func (h *toHTTP) deadLetterPool(cfg *nsq.Config) (*nsq.ProducerPool, error) {
-	if len(h.nsqds) > 0 {
-		return nsq.NewProducerPool(h.nsqds, cfg)
-	}
-	return nsq.NewDiscoveredProducerPool(h.lookupds, cfg)
 }
