@@ -82,6 +82,28 @@ func (p *progress) show(now time.Time, done int64, counts string) {
 	_, _ = fmt.Fprintln(p.w, line)
 }
 
+// run shows what count returns, until the returned function is called. That waits until the
+// last line is written.
+func (p *progress) run(count func() (done int64, counts string)) (end func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(progressInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				p.clearBar()
+				return
+			case now := <-tick.C:
+				done, counts := count()
+				p.show(now, done, counts)
+			}
+		}
+	}()
+	return func() { close(stop); <-stopped }
+}
+
 // clearBar removes the bar. From then on show prints lines.
 func (p *progress) clearBar() {
 	if p.bar != nil {

@@ -231,27 +231,14 @@ func (p *pub) showProgress(start time.Time) (end func()) {
 	} else {
 		show = newProgress(p.stderr, start, -1, messagesBar("published")...)
 	}
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(progressInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				show.clearBar()
-				return
-			case now := <-tick.C:
-				c := p.tally.now()
-				completed := int64(c.Published)
-				if total > 0 {
-					completed = c.read
-				}
-				show.show(now, completed, fmt.Sprintf("published %d  failed %d  unknown %d", c.Published, c.Failed, c.Unknown))
-			}
+	return show.run(func() (int64, string) {
+		c := p.tally.now()
+		completed := int64(c.Published)
+		if total > 0 {
+			completed = c.read
 		}
-	}()
-	return func() { close(stop); <-done }
+		return completed, fmt.Sprintf("published %d  failed %d  unknown %d", c.Published, c.Failed, c.Unknown)
+	})
 }
 
 // typed reports whether lines come from a terminal. Progress would mix with what is

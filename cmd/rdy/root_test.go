@@ -176,6 +176,21 @@ func TestUsageErrors(t *testing.T) {
 		{"copy t --nsqd " + addr + " --channel c --to h:1 --to-set snappy --to-set deflate", "both Deflate and Snappy"},
 		{"copy t --nsqd " + addr + " --channel c --to h:1 --to-auth-secret-file /no/such/file", "no such file"},
 		{"copy t --nsqd " + addr + " --channel c --to h:1 --to-auth-secret-file /dev/null --to-set auth_secret,x", "--to-auth-secret-file and --to-set auth_secret exclude"},
+		{"bench foo", `unknown command "foo"`},
+		{"bench pub", "--nsqd or --lookupd is missing"},
+		{"bench pub a b --nsqd " + addr, "want one topic, got 2"},
+		{"bench pub a$b --nsqd " + addr, `invalid topic "a$b"`},
+		{"bench pub --nsqd " + addr + " --size 0", "from 1 to 1048576"},
+		{"bench pub --nsqd " + addr + " --size 100000 --batch 100", "exceeds 5 MiB"},
+		{"bench pub --nsqd " + addr + " --batch 0", "from 1 to"},
+		{"bench pub --nsqd " + addr + " --concurrency 0", "from 1 to"},
+		{"bench pub --nsqd " + addr + " --set snappy --set deflate", "both Deflate and Snappy"},
+		{"bench sub --nsqd " + addr, "want one topic, got 0"},
+		{"bench sub t --nsqd " + addr + " --channel a/b", `"--channel"`},
+		{"bench sub t --nsqd " + addr + " --idle -1s", "from 0s to"},
+		{"bench latency --nsqd " + addr + " --rate 0", "from 0.1 to"},
+		{"bench latency --nsqd " + addr + " --size 15", "from 16 to"},
+		{"bench latency --nsqd " + addr + " --duration 0", "from 1ms to"},
 		{"broker extra", `unexpected argument "extra"`},
 		{"broker --nsqds 1025", "from 1 to 1024"},
 		{"broker --lookupds -1", "from 0 to"},
@@ -238,7 +253,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)
