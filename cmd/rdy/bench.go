@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -96,9 +96,7 @@ func benchName() string {
 }
 
 // benchConfig returns the config of consumers and producers, which options of --set override.
-func (b *benchFlags) benchConfig(inFlight int) (*nsq.Config, error) {
-	log, level := b.logger()
-	b.mute(level) // the command itself reports what fails
+func (b *benchFlags) benchConfig(log *slog.Logger, inFlight int) (*nsq.Config, error) {
 	cfg := b.config(log)
 	cfg.MaxInFlight = inFlight
 	cfg.RecycleBodies = true
@@ -268,10 +266,10 @@ func benchMS(ms float64) string {
 	return fmt.Sprintf("%.0f ms", ms)
 }
 
-// benchTable returns the figures, and the percentiles if there are any.
-func benchTable(figures, times [][]string) []byte {
+// benchTable returns rows of names and values, and below them percentiles if there are any.
+func benchTable(rows, times [][]string) []byte {
 	var out bytes.Buffer
-	align(&out, 2, figures)
+	align(&out, 2, rows)
 	if len(times) > 0 {
 		out.WriteByte('\n')
 		align(&out, 1, append([][]string{benchTimesHead()}, times...))
@@ -288,7 +286,6 @@ func benchBody(size int) []byte {
 	return body
 }
 
-// benchUsage is what the benchmarks take for a topic.
-var benchUsage = strings.TrimSpace(`
-Without TOPIC the messages go to a new ephemeral one with an ephemeral channel, and nsqd
-deletes both at the end. Messages to a topic that you name stay there, for all its channels.`)
+// benchUsage says what becomes of the messages.
+const benchUsage = `Without TOPIC the messages go to a new ephemeral one with an ephemeral channel, and nsqd
+deletes both at the end. Messages to a topic that you name stay there, for all its channels.`

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -63,8 +64,8 @@ to wait for it count with all of their wait, although they were not sent yet. So
 percentiles are those that a program sees which publishes at that rate, whatever happens. If
 late is large, the rate is more than nsqd or this machine can do, or --concurrency is too low.
 
-At a low rate most of the latency is nsqd's output buffer, which holds messages for 250 ms
-as a rule. Try --set output_buffer_timeout,25ms.
+At a low rate most of the latency is nsqd's output buffer: it holds messages until there are
+16 KiB of them, at most 250 ms. --set output_buffer_timeout,25ms shortens that.
 
 If a publish fails, or a message has not come 5 s after the last one, the exit code is 1.
 
@@ -81,7 +82,9 @@ p90_ms, p99_ms, p999_ms, p9999_ms and max_ms.
 			if err := b.benchTopic(cmd, args); err != nil {
 				return err
 			}
-			cfg, err := b.benchConfig(benchInFlight)
+			log, level := b.logger()
+			b.mute(level) // the command itself reports what fails
+			cfg, err := b.benchConfig(log, benchInFlight)
 			if err != nil {
 				return usage(cmd, "%w", err)
 			}
@@ -130,14 +133,14 @@ func (b *benchLatency) run(ctx context.Context, cfg *nsq.Config) error {
 	})
 	failed := p.publishAll(ctx)
 	took := time.Since(p.start)
-	p.awaitRest(ctx)
+	p.awaitRest()
 	endProgress()
 	r := p.result(took)
 	if err := b.print(r, r.table); err != nil {
 		return err
 	}
 	if failed == nil && r.Missing > 0 {
-		failed = fmt.Errorf("%d messages have not come within %v", r.Missing, benchPatience)
+		failed = fmt.Errorf("%s %s not come within %v", figures.Things(r.Missing, "message"), figures.Verb(r.Missing, "has", "have"), benchPatience)
 	}
 	return failed
 }
@@ -212,8 +215,8 @@ func (p *benchProbe) HandleMessage(m *nsq.Message) error {
 	return nil
 }
 
-// awaitRest waits until all messages have come, none has come for benchPatience, or ctx ends.
-func (p *benchProbe) awaitRest(ctx context.Context) {
+// awaitRest waits until all messages have come, or none has come for benchPatience.
+func (p *benchProbe) awaitRest() {
 	patience := time.NewTimer(benchPatience)
 	defer patience.Stop()
 	for p.received.Load() < p.confirmed.Load() {
@@ -221,8 +224,6 @@ func (p *benchProbe) awaitRest(ctx context.Context) {
 		case <-p.came:
 			patience.Reset(benchPatience)
 		case <-patience.C:
-			return
-		case <-ctx.Done():
 			return
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq"
-	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -66,7 +65,9 @@ p999_ms, p9999_ms and max_ms.
 			if err := b.validate(cmd, args); err != nil {
 				return err
 			}
-			cfg, err := b.benchConfig(0)
+			log, level := b.logger()
+			b.mute(level) // the command itself reports what fails
+			cfg, err := b.benchConfig(log, 0)
 			if err != nil {
 				return usage(cmd, "%w", err)
 			}
@@ -141,7 +142,7 @@ func (b *benchPub) run(ctx context.Context, cfg *nsq.Config) error {
 func (r *benchPubResult) table() []byte {
 	rows := append(r.rows(),
 		[]string{"size", strconv.Itoa(r.Size)}, []string{"batch", strconv.Itoa(r.Batch)}, []string{"concurrency", strconv.Itoa(r.Concurrency)})
-	return benchTable(rows, [][]string{r.Publish.row(figures.Noun(int64(r.Batch), "publish"))})
+	return benchTable(rows, [][]string{r.Publish.row("publish")})
 }
 
 // benchPublisher is a benchPub at work.

@@ -49,7 +49,8 @@ after --duration, after -n messages, when no message has come for --idle, or wit
 
 By default sub reads from a new channel, which nsqd deletes at the end. That channel receives
 a copy of every message from now on, so other consumers lose none. Run "rdy bench pub TOPIC"
-at the same time.
+at the same time. nsqd keeps 10,000 messages of such a channel, its mem-queue-size, and drops
+what comes faster than it can deliver.
 
 With --channel sub drains that channel: what it receives is finished, and the other consumers
 of the channel never see it. It then ends when no message has come for 3 seconds, unless
@@ -67,11 +68,11 @@ channel, redelivered, concurrency and max_in_flight.
 			if err := b.validate(cmd, args); err != nil {
 				return err
 			}
-			cfg, err := b.benchConfig(b.maxInFlight)
+			log, level := b.logger()
+			cfg, err := b.benchConfig(log, b.maxInFlight)
 			if err != nil {
 				return usage(cmd, "%w", err)
 			}
-			_, level := b.logger()
 			return b.run(cmd.Context(), cfg, level)
 		},
 	}
@@ -113,7 +114,7 @@ func (b *benchSub) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVa
 	} else {
 		b.notice("rdy: what comes from channel %s is finished: its other consumers never get it", b.channel)
 	}
-	cfg.MaxInFlight = b.maxInFlight
+	b.maxInFlight = cfg.MaxInFlight // --set may have changed it
 	consumer, err := nsq.NewConsumer(b.topic, b.channel, cfg)
 	if err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// topics returns the names of the topics that an nsqd has.
-func (c *cluster) topics(t *testing.T, i int) []string {
+// topics returns how many messages each topic of an nsqd has had.
+func (c *cluster) topics(t *testing.T, i int) map[string]int {
 	t.Helper()
 	resp, err := statsClient.Get("http://" + c.nsqds[i].HTTPAddr + "/stats?format=json&include_mem=false")
 	if err != nil {
@@ -18,17 +18,18 @@ func (c *cluster) topics(t *testing.T, i int) []string {
 	defer func() { _ = resp.Body.Close() }()
 	var stats struct {
 		Topics []struct {
-			Name string `json:"topic_name"`
+			Name     string `json:"topic_name"`
+			Messages int    `json:"message_count"`
 		} `json:"topics"`
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&stats); err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatal(resp.Status, err)
 	}
-	var names []string
+	counts := make(map[string]int)
 	for _, topic := range stats.Topics {
-		names = append(names, topic.Name)
+		counts[topic.Name] = topic.Messages
 	}
-	return names
+	return counts
 }
 
 // expectNoTopics checks that the nsqds have no topic, or soon have none.
@@ -169,12 +170,15 @@ func TestBenchLatency(t *testing.T) {
 // An interrupted benchmark prints what it has.
 func TestBenchInterrupted(t *testing.T) {
 	c := startCluster(t, 1)
-	for _, line := range []string{"bench pub t", "bench sub t", "bench latency t"} {
-		p := start(t, append(c.flags(), strings.Fields(line)...)...)
-		await(t, "a connection", func() bool { return strings.Contains(c.channels(t, "t"), "t") || line == "bench pub t" })
+	for _, kind := range []string{"pub", "sub", "latency"} {
+		p := start(t, append(c.flags(), "bench", kind, kind+".topic")...)
+		await(t, "a beginning", func() bool {
+			n, connected := c.topics(t, 0)[kind+".topic"]
+			return n > 0 || connected && kind == "sub"
+		})
 		p.interrupt(errInterrupted)
-		if code := p.wait(t); code != exitOK && code != exitFailure {
-			t.Errorf("%s: exit code %d, stderr %s", line, code, p.stderr.String())
+		if code := p.wait(t); code != exitOK || !strings.Contains(p.stdout.String(), "\nmessages/s ") {
+			t.Errorf("%s: exit code %d, stdout %s, stderr %s", kind, code, p.stdout.String(), p.stderr.String())
 		}
 	}
 }

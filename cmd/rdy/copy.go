@@ -70,9 +70,9 @@ a topic in flight. A stop requeues those that are not copied within three second
 
 --to-topic names the topic of the copies, by default that of the messages. <TOPIC> in it
 stands for that topic. If copies would be read and copied again, without end, rdy refuses
-to start, or ends before it copies a message of an nsqd that gets the copies. It cannot see
-that two nsqds are one if their addresses have no IP address in common, nor that another
-program copies back.
+to start, or ends before it copies a message of an nsqd that gets the copies; with
+--to-lookupd it may have copied the first ones. It cannot see that two nsqds are one if
+their addresses have no IP address in common, nor that another program copies back.
 
 --jq applies a jq expression to the message, which must be JSON. If it makes nothing of a
 message, that is finished without a copy. Otherwise each result is a message, as JSON,
@@ -98,8 +98,9 @@ since the previous one. With --json the line is an object on standard output wit
 seconds, copied, published, filtered, invalid, not_sampled, requeued and dead_letters.
 copied counts messages that are finished because their copies are stored, published the
 copies, and invalid those of --copy-invalid. The last one also has nsqds. Each of these has
-nsqd, published, refused, not_sent and unknown: copies that it has confirmed, those that it
-has refused, and tries that failed certainly or perhaps.
+nsqd, published, refused, not_sent and unknown, which count tries: copies that it has
+confirmed, those in commands that it has refused, those that it certainly did not get, and
+those that it may have.
 
 --set concerns connections to the source, --to-set those to the destination.
 

@@ -30,7 +30,8 @@ func TestCopyFilter(t *testing.T) {
 		{`select(has("id"))`, `{"id":null}`, []string{`{"id":null}`}, ""},
 		{`select(has("id"))`, `{"x":1}`, nil, ""},
 		{`select(.type == "order")`, `{"type":"order"}`, []string{`{"type":"order"}`}, ""},
-		{`{id, total} | with_entries(select(.value != null))`, `{"id":7,"secret":"s"}`, []string{`{"id":7}`}, ""},
+		{`with_entries(select(.key == ("id", "total")))`, `{"total":null,"id":12345678901234567890,"secret":"s"}`, []string{`{"id":12345678901234567890,"total":null}`}, ""},
+		{`if has("id") then select(.id == 7) else error("no id") end`, `{"x":1}`, nil, "no id"},
 
 		{`.`, `no JSON`, nil, "not JSON"},
 		{`.`, ``, nil, "not JSON"},

@@ -99,12 +99,10 @@ func (c *copyCommand) run(ctx context.Context, cfg, to *nsq.Config) error {
 // each. A pool tries again while nothing works, as long as a context with a deadline allows.
 func (r *copier) makeTargets(cfg *nsq.Config) error {
 	if len(r.toLookupds) > 0 {
-		pool, err := nsq.NewDiscoveredProducerPool(r.toLookupds, cfg)
-		return r.addTarget(pool, err)
+		return r.addTarget(nsq.NewDiscoveredProducerPool(r.toLookupds, cfg))
 	}
 	if r.mode == modeFailover {
-		pool, err := nsq.NewProducerPool(r.to, cfg)
-		return r.addTarget(pool, err)
+		return r.addTarget(nsq.NewProducerPool(r.to, cfg))
 	}
 	for _, addr := range r.to {
 		if err := r.addTarget(nsq.NewProducerPool([]string{addr}, cfg)); err != nil {
@@ -115,12 +113,10 @@ func (r *copier) makeTargets(cfg *nsq.Config) error {
 }
 
 func (r *copier) addTarget(pool *nsq.ProducerPool, err error) error {
-	if err != nil {
-		return err
+	if err == nil {
+		r.targets = append(r.targets, pool)
 	}
-	pool.AllowDuplicates(true) // the message would come again, and be published again
-	r.targets = append(r.targets, pool)
-	return nil
+	return err
 }
 
 func (r *copier) stopTargets() {

@@ -55,7 +55,9 @@ func (t *topicCopier) run() {
 			t.giveBack()
 			return
 		}
-		t.note(t.copyAll())
+		if waiting := t.waiting(); len(waiting) > 0 {
+			t.note(t.copyAll(waiting))
+		}
 	}
 }
 
@@ -94,13 +96,16 @@ func (t *topicCopier) note(err error) {
 	}
 }
 
-// copyAll copies all messages that wait in hand. After an error those that are not copied stay
-// there.
-func (t *topicCopier) copyAll() error {
+// waiting returns the messages that wait in hand.
+func (t *topicCopier) waiting() []held {
 	if t.delay > 0 {
 		t.hand.drop()
 	}
-	rest := t.hand.take()
+	return t.hand.take()
+}
+
+// copyAll copies messages, and puts back in hand those that are not copied.
+func (t *topicCopier) copyAll(rest []held) error {
 	if t.loops {
 		if err := t.checkLoop(rest); err != nil {
 			t.fail(err)
