@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -41,9 +42,10 @@ type copyCommand struct {
 	client      clientFlags // of the source
 	toClient    clientFlags
 
-	// Tests replace these. nil means the net package.
-	dial   dialFunc
-	lookup func(ctx context.Context, host string) ([]string, error)
+	// Tests replace these. nil means the net package, or the default.
+	dial          dialFunc
+	lookup        func(ctx context.Context, host string) ([]string, error)
+	lookupdClient *http.Client // of the destination's nsqlookupds
 }
 
 const copyHelp = `Copy the messages of topics to other nsqds, until Ctrl-C. --nsqd and --lookupd name the
@@ -60,8 +62,8 @@ Several nsqds share the messages, or all get each of them:
   failover  batches go to the nsqds in turn; one that fails is passed over until it
             works again
   all       each nsqd gets each message, and a retry goes to those that do not have
-            it yet. The command keeps track of the latest 10,000 such messages, in
-            memory; others go to all nsqds again. Needs --to.
+            it yet. The command keeps track of the latest 10,000 such messages of
+            a topic, in memory; others go to all nsqds again. Needs --to.
 
 While no copy can be stored, rdy says so once, takes no new messages, keeps those that it
 has by TOUCH, and tries again. nsqd allows that for its max-msg-timeout, 15 minutes by

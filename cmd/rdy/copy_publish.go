@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/rdyhq/nsq"
 )
@@ -10,16 +12,12 @@ import (
 // publishToAll publishes a load to all targets at the same time. It returns why messages are
 // not copied, by their numbers.
 func (t *topicCopier) publishToAll(ctx context.Context, l load) []error {
-	errs := make([]error, len(l.items))
-	if len(t.targets) == 1 {
-		t.publish(ctx, t.targets[0], l, errs)
-		return errs
-	}
-	results := make([][]error, len(t.targets))
+	begun := time.Now()
 	has := make([]uint64, len(l.items)) // the targets that have the message
 	for i := range l.items {
 		has[i] = t.partial.of(keyOf(l.items[i].Message))
 	}
+	results := make([][]error, len(t.targets))
 	var publishes sync.WaitGroup
 	for i, pool := range t.targets {
 		publishes.Go(func() {
@@ -28,6 +26,8 @@ func (t *topicCopier) publishToAll(ctx context.Context, l load) []error {
 		})
 	}
 	publishes.Wait()
+	slow := t.delay > 0 || time.Since(begun) >= time.Second // which is the shortest lease
+	errs := make([]error, len(l.items))
 	for i := range l.items {
 		for target := range t.targets {
 			if err := results[target][i]; err == nil {
@@ -36,17 +36,27 @@ func (t *topicCopier) publishToAll(ctx context.Context, l load) []error {
 				errs[i] = err
 			}
 		}
-		if key := keyOf(l.items[i].Message); errs[i] == nil {
-			t.partial.forget(key)
-		} else {
-			t.partial.add(key, has[i])
-		}
+		t.remember(l.items[i].Message, has[i], errs[i] == nil, slow)
 	}
 	return errs
 }
 
+// remember notes which targets have a message, if it will come again: because others lack it, or
+// because its lease has ended while a target was down. Unless the command was slow, that is no
+// matter of leases, and looking at them would take time.
+func (t *topicCopier) remember(m *nsq.Message, has uint64, complete, slow bool) {
+	if complete && (!slow || m.Context().Err() == nil) {
+		t.partial.forget(keyOf(m))
+		return
+	}
+	t.partial.add(keyOf(m), has)
+}
+
 // without returns the messages that the target with this bit does not have.
 func (l load) without(has []uint64, bit uint64) load {
+	if !slices.ContainsFunc(has, func(targets uint64) bool { return targets&bit != 0 }) {
+		return l
+	}
 	var rest load
 	for _, item := range l.items {
 		if has[item.number]&bit != 0 {

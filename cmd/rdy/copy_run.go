@@ -34,7 +34,6 @@ type copier struct {
 	patience time.Duration       // of a publish
 	targets  []*nsq.ProducerPool // each message goes to all of them
 	maxBody  int                 // of the destination's config; 0 means no limit
-	partial  *partial
 	stats    *copyStats
 	limit    *rate.Limiter // nil without --rate
 	batch    int           // largest number of messages in a batch
@@ -54,7 +53,7 @@ func (c *copyCommand) run(ctx context.Context, cfg, to *nsq.Config) error {
 	defer end()
 	r := &copier{
 		copyCommand: c, stopping: ctx, working: working, fail: fail, stopped: make(chan struct{}),
-		patience: copyPatience, maxBody: int(to.MaxMsgSize), partial: newPartial(), batch: copyMessages,
+		patience: copyPatience, maxBody: int(to.MaxMsgSize), batch: copyMessages,
 		stats: newCopyStats(c.statusEvery, time.Now()), guard: loopGuard{lookup: c.lookup}, copies: make(map[string]*topicCopier),
 	}
 	if c.mode == modeAll || len(c.to) == 1 {
@@ -99,7 +98,11 @@ func (c *copyCommand) run(ctx context.Context, cfg, to *nsq.Config) error {
 // each. A pool tries again while nothing works, as long as a context with a deadline allows.
 func (r *copier) makeTargets(cfg *nsq.Config) error {
 	if len(r.toLookupds) > 0 {
-		return r.addTarget(nsq.NewDiscoveredProducerPool(r.toLookupds, cfg))
+		pool, err := nsq.NewDiscoveredProducerPool(r.toLookupds, cfg)
+		if err == nil {
+			pool.SetLookupdHttpClient(r.lookupdClient)
+		}
+		return r.addTarget(pool, err)
 	}
 	if r.mode == modeFailover {
 		return r.addTarget(nsq.NewProducerPool(r.to, cfg))
@@ -194,7 +197,7 @@ func (r *copier) copierOf(topic string) *topicCopier {
 		return t
 	}
 	to := r.destination(topic)
-	t := &topicCopier{copier: r, topic: topic, to: to, loops: r.reads(to), hand: newHand()}
+	t := &topicCopier{copier: r, topic: topic, to: to, loops: r.reads(to), hand: newHand(), partial: newPartial()}
 	t.hand.hurry()
 	r.copies[topic] = t
 	r.running.Go(t.run)

@@ -28,6 +28,11 @@ type topicCopier struct {
 	to    string // the topic of the copies
 	loops bool   // the command reads that topic, so it may be a loop
 	hand  *hand
+
+	// partial remembers messages that will come again. It is the topic's own: nsqd may give
+	// messages of two topics the same ID.
+	partial *partial
+
 	delay time.Duration // before the next try; 0 while nothing fails
 	told  bool          // the user knows that this topic is not copied
 }
@@ -77,8 +82,9 @@ func (t *topicCopier) giveBack() {
 	}
 }
 
-// note notes the result of copying: after a failure the next try comes later. The pool tells
-// the user that an nsqd cannot be reached, but not that it refuses to take messages at all.
+// note notes the result of copying: after a failure the next try comes later. tellPool tells
+// the user that an nsqd cannot be reached, but neither that it refuses to take messages at all
+// nor that no nsqd is known.
 func (t *topicCopier) note(err error) {
 	switch {
 	case err == nil:
@@ -89,7 +95,7 @@ func (t *topicCopier) note(err error) {
 	case t.stopping.Err() != nil:
 	default:
 		t.delay = min(max(2*t.delay, minRetryDelay), maxRetryDelay)
-		if classify(err) == fatal && !t.told {
+		if !t.told && (classify(err) == fatal || len(t.toLookupds) > 0) {
 			t.told = true
 			t.notice("rdy: topic %s is not copied, trying again: %v", t.topic, err)
 		}
