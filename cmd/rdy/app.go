@@ -33,6 +33,8 @@ type app struct {
 	jq             *gojq.Code         // shapes the JSON; nil without --jq
 	template       *template.Template // shapes the JSON; nil without --template
 	level          slog.Level
+	profile        string   // of --profile
+	noProfile      bool     // flags that are not given get no value from the environment and profiles
 	hangups        *hangups // nil in tests: then there are none
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,8 +31,8 @@ const (
 const clusterHelp = `The cluster is the nsqds that the nsqlookupds of --lookupd list, and those of
 --nsqd-http. An address is host:port, or a URL with http or https. If neither flag is
 given, the environment variables ` + lookupdEnv + ` and ` + nsqdHTTPEnv + ` name the cluster,
-each with a list of addresses separated by commas. Requests go through the proxy that
-HTTP_PROXY, HTTPS_PROXY and NO_PROXY name.`
+each with a list of addresses separated by commas, or else a profile: see "rdy profile".
+Requests go through the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name.`
 
 // clusterFlags are the flags that name the cluster that a command looks at or changes.
 type clusterFlags struct {
@@ -47,16 +46,11 @@ func (c *clusterFlags) add(f *pflag.FlagSet) {
 	f.Var(&c.lookupds, "lookupd", "HTTP address of an nsqlookupd that lists nsqds; repeat the flag for more")
 	f.Var(&c.nsqds, "nsqd-http", "HTTP address of an nsqd; repeat the flag for more")
 	f.Var(durationFlag(&c.timeout, minRequestTimeout, maxRequestTimeout), "timeout", "how long a request to a daemon may take")
+	fromProfile(f, "lookupd", "nsqd-http", "timeout")
 }
 
-// target returns the cluster that the flags, or else the environment, name. The caller
-// closes it.
+// target returns the cluster that the flags name. The caller closes it.
 func (c *clusterFlags) target(cmd *cobra.Command) (*target, error) {
-	if len(c.lookupds)+len(c.nsqds) == 0 {
-		if err := errors.Join(c.lookupds.fromEnv(lookupdEnv), c.nsqds.fromEnv(nsqdHTTPEnv)); err != nil {
-			return nil, usage(cmd, "%s", oneLine(err))
-		}
-	}
 	if len(c.lookupds)+len(c.nsqds) == 0 {
 		return nil, usage(cmd, "--lookupd or --nsqd-http is missing; give an address such as --lookupd 127.0.0.1:4161")
 	}
@@ -104,19 +98,6 @@ func (h *httpAddrsFlag) Set(s string) error {
 	}
 	if !slices.Contains(*h, addr) {
 		*h = append(*h, addr)
-	}
-	return nil
-}
-
-// fromEnv adds the addresses of an environment variable.
-func (h *httpAddrsFlag) fromEnv(name string) error {
-	for addr := range strings.SplitSeq(os.Getenv(name), ",") {
-		if addr = strings.TrimSpace(addr); addr == "" {
-			continue
-		}
-		if err := h.Set(addr); err != nil {
-			return fmt.Errorf("environment variable %s: %w", name, err)
-		}
 	}
 	return nil
 }

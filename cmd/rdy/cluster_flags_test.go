@@ -45,15 +45,14 @@ func TestClusterFromEnvironment(t *testing.T) {
 	t.Setenv(lookupdEnv, "a:1, https://b:2,,a:1")
 	t.Setenv(nsqdHTTPEnv, "c:3")
 	for _, tc := range []struct {
-		nsqds, wantLookupds, wantNSQDs []string
+		flags, wantLookupds, wantNSQDs []string
 	}{
 		{nil, []string{"a:1", "https://b:2"}, []string{"c:3"}},
-		{[]string{"d:4"}, nil, []string{"d:4"}},
+		{[]string{"--nsqd-http", "d:4"}, nil, []string{"d:4"}},
 	} {
-		c := clusterFlags{nsqds: tc.nsqds}
-		target, err := c.target(newRoot(&app{}))
-		if err != nil || !slices.Equal(target.Lookupds, tc.wantLookupds) || !slices.Equal(target.NSQDs, tc.wantNSQDs) {
-			t.Errorf("%v: got %v and %v, error %v", tc.nsqds, target.Lookupds, target.NSQDs, err)
+		got := settled(t, "topic list", tc.flags...)
+		if !slices.Equal(got[lookupdKey], tc.wantLookupds) || !slices.Equal(got[nsqdHTTPKey], tc.wantNSQDs) {
+			t.Errorf("%v: got %v", tc.flags, got)
 		}
 	}
 	t.Setenv(lookupdEnv, "http://user:secret@a:1")

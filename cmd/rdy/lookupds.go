@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"sync"
 )
 
@@ -77,6 +78,14 @@ func lookupdFailure(resp *http.Response) error {
 	return fmt.Errorf("HTTP status %s", resp.Status)
 }
 
+// hostPort returns the host and port of an address that httpAddr has returned.
+func hostPort(addr string) string {
+	if u, err := url.Parse(addr); err == nil && u.Host != "" {
+		return u.Host
+	}
+	return addr
+}
+
 // failures returns why nsqlookupds do not respond, by address. Those that do are not
 // in it.
 func (w *lookupdWatch) failures(addrs []string) map[string]error {
@@ -84,12 +93,12 @@ func (w *lookupdWatch) failures(addrs []string) map[string]error {
 	defer w.mu.Unlock()
 	failures := make(map[string]error)
 	for _, addr := range addrs {
-		err, asked := w.errs[addr]
+		err, asked := w.errs[hostPort(addr)]
 		if !asked {
 			err = errNoResponse
 		}
 		if err != nil {
-			failures[addr], w.returned[addr] = err, true
+			failures[addr], w.returned[hostPort(addr)] = err, true
 		}
 	}
 	return failures

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -30,11 +31,12 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	for _, name := range []string{lookupdEnv, nsqdHTTPEnv} { // no test may touch a cluster of the developer's
-		if err := os.Unsetenv(name); err != nil {
+	for _, key := range append(profileKeyNames(), profilesKey) { // no test may touch a cluster of the developer's
+		if err := os.Unsetenv(envName(key)); err != nil {
 			panic(err)
 		}
 	}
+	_ = os.Setenv(configEnv, filepath.Join(os.TempDir(), "no-such-directory", "rdy.toml"))
 	_ = os.Setenv("NO_PROXY", "*") // read once, at the first request
 	goleak.VerifyTestMain(m)
 }

@@ -121,6 +121,7 @@ func (p *pub) addFlags(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.Var((*topicFlag)(&p.topic), "topic", "topic to publish to")
 	f.Var((*addrsFlag)(&p.nsqds), "nsqd", "TCP address of an nsqd; repeat the flag for more")
+	fromProfile(f, "nsqd")
 	f.Var(oneOfFlag(&p.mode, modeFailover, modeAll), "mode", "with several nsqds: publish each line to one of them (failover) or to all of them (all)")
 	f.Var((*delimiterFlag)(&p.delimiter), "delimiter", `what ends a line; escapes such as \0, \t, \r\n and \x1e are understood`)
 	f.BoolVar(&p.jsonLines, "json-lines", false, "publish only lines that are valid JSON; the others fail")

@@ -236,6 +236,13 @@ func TestUsageErrors(t *testing.T) {
 		{"node config a/b --lookupd " + addr, `invalid flag "a/b"`},
 		{"node config max-rdy-count 3 --lookupd " + addr, "nsqd changes only log_level"},
 		{"node config log_level loud --lookupd " + addr, "want debug, info"},
+		{"profile foo", `unknown command "foo"`},
+		{"profile list x", `unexpected argument "x"`},
+		{"profile show a b", "want a profile at most, got 2"},
+		{"profile set a --nsqd localhost", "want host:port"},
+		{"profile set a --set bogus,1", `"--set"`},
+		{"profile delete", "want the name of one profile, got 0"},
+		{"profile use", "want the name of one profile, got 0"},
 		{"node config nsqlookupd_tcp_addresses a --lookupd " + addr, "want host:port"},
 	} {
 		t.Run(tc.line, func(t *testing.T) {
@@ -253,7 +260,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "profile", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)

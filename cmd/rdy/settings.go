@@ -25,7 +25,8 @@ const (
 // clientHelp is about the flags of clientFlags.
 const clientHelp = `The secret for AUTH is read from --auth-secret-file, or else from the environment
 variable ` + secretEnv + `. With --set ` + secretOption + ` other users of this machine can see
-it in the list of processes.`
+it in the list of processes. Addresses and options that are not given come from the
+environment or a profile: see "rdy profile".`
 
 // clientFlags are the flags with which commands set options of nsq.Config.
 type clientFlags struct {
@@ -41,6 +42,9 @@ type clientFlags struct {
 func (c *clientFlags) add(f *pflag.FlagSet) {
 	f.Var(&c.settings, c.prefix+settingsName, settingsUsage(c.of))
 	f.StringVar(&c.secretFile, c.prefix+secretFileName, "", "`file` with the secret for AUTH"+c.of+"; a newline at its end does not count")
+	if c.prefix == "" {
+		fromProfile(f, settingsName, secretFileName)
+	}
 }
 
 // apply sets the options in cfg.

@@ -28,7 +28,8 @@ type sourceAddresses struct {
 // addAddresses adds the flags for the addresses.
 func (a *sourceAddresses) addAddresses(f *pflag.FlagSet) {
 	f.Var((*addrsFlag)(&a.nsqds), "nsqd", "TCP address of an nsqd; repeat the flag for more")
-	f.Var((*addrsFlag)(&a.lookupds), "lookupd", "HTTP address of an nsqlookupd that lists the nsqds; repeat the flag for more")
+	f.Var((*httpAddrsFlag)(&a.lookupds), "lookupd", "HTTP address of an nsqlookupd that lists the nsqds; repeat the flag for more")
+	fromProfile(f, "nsqd", "lookupd")
 }
 
 // checkAddresses returns an error if no address was given.
