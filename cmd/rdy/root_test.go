@@ -17,7 +17,8 @@ func TestUsageErrors(t *testing.T) {
 		{"demos", `did you mean "demo"?`},
 		{"--bogus", "unknown flag: --bogus"},
 		{"help foo", `unknown command "foo"`},
-		{"completion bash", `unknown command "completion"`},
+		{"completion", "want bash, zsh, fish, powershell"},
+		{"completion tcsh", "want bash, zsh, fish, powershell"},
 		{"demo extra", `unexpected argument "extra"`},
 		{"demo --bogus", `see "rdy demo --help"`},
 		{"demo -x", "'x'"},
@@ -260,7 +261,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "profile", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "profile", "completion", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)

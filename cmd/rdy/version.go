@@ -10,21 +10,30 @@ import (
 
 // version is what the build recorded; fields that it did not record are empty.
 type version struct {
+	Module   string `json:"module,omitempty"`   // that rdy is in
 	Version  string `json:"version"`            // of the module, or (devel)
 	Commit   string `json:"commit,omitempty"`   // that rdy was built from
 	Time     string `json:"time,omitempty"`     // of the commit
 	Modified bool   `json:"modified,omitempty"` // rdy was built with uncommitted changes
 	NSQD     string `json:"nsqd,omitempty"`     // version of the built-in nsqd
+	Tested   tested `json:"tested_nsqd"`
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
 }
 
+// tested are versions of nsqd.
+type tested [2]string
+
+// testedNSQDs are the versions that rdy was tested with, the built-in one among them.
+var testedNSQDs = tested{"1.2.1", "1.3.0"}
+
 func readVersion() version {
-	v := version{Version: "(unknown)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	v := version{Version: "(unknown)", Tested: testedNSQDs, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
 	}
+	v.Module = info.Main.Path
 	if info.Main.Version != "" {
 		v.Version = info.Main.Version
 	}
@@ -61,16 +70,28 @@ func (v version) String() string {
 	return strings.Join(append(parts, v.Go, v.Platform), ", ")
 }
 
+// text returns the version as text for people.
+func (v version) text() string {
+	return v.String() + "\ntested with nsqd " + strings.Join(v.Tested[:], " and ") + "\n"
+}
+
 func newVersion(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version",
-		Long:    "Print the versions of rdy, of the nsqd built into it, and of Go, as recorded by the build.",
-		Example: "  rdy version --json",
-		Args:    noArgs,
+		Use:   "version",
+		Short: "Print the version",
+		Long: `Print the versions of rdy, of the nsqd built into it, and of Go, as recorded by the build,
+and the versions of nsqd that rdy was tested with.
+
+The JSON has "module", "version", "commit" with its "time", "modified" if rdy was built with
+uncommitted changes, "nsqd", "tested_nsqd", "go" and "platform".
+
+` + outputHelp,
+		Example: `  rdy version
+  rdy version --jq .commit`,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := readVersion()
-			return a.print(v, func() []byte { return []byte(v.String() + "\n") })
+			return a.print(v, func() []byte { return []byte(v.text()) })
 		},
 	}
 	a.outputFlags(cmd.Flags())

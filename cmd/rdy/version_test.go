@@ -2,8 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/rdyhq/nsq/admin"
 )
 
 func TestVersion(t *testing.T) {
@@ -18,8 +23,29 @@ func TestVersion(t *testing.T) {
 	if v != readVersion() || v.Version == "" || v.Go != runtime.Version() {
 		t.Errorf("got %+v", v)
 	}
-	if _, text, _ := execute(t, "version"); text != v.String()+"\n" {
+	if _, text, _ := execute(t, "version"); text != v.String()+"\ntested with nsqd 1.2.1 and 1.3.0\n" {
 		t.Errorf("got %q, want %q", text, v)
+	}
+}
+
+// The tests of package admin read what these versions have said, and the real nsqd of all
+// other tests is the built-in one.
+func TestTestedVersions(t *testing.T) {
+	files, err := filepath.Glob("../../admin/testdata/stats-*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, name := range files {
+		name = strings.TrimPrefix(filepath.Base(name), "stats-")
+		found = append(found, strings.TrimSuffix(name, ".json"))
+	}
+	if !slices.Equal(found, testedNSQDs[:]) {
+		t.Errorf("admin is tested with %v, rdy says %v", found, testedNSQDs)
+	}
+	v, err := (&admin.Cluster{NSQDs: []string{startCluster(t, 1).nsqds[0].HTTPAddr}, Client: statsClient}).Poll(t.Context())
+	if err != nil || !slices.Contains(testedNSQDs[:], v.NSQDs[0].Version) {
+		t.Errorf("nsqd %v is built in, rdy says %v; error %v", v.NSQDs, testedNSQDs, err)
 	}
 }
 
