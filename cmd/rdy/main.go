@@ -27,5 +27,9 @@ func main() {
 	h := newHangups(signals)
 	go watchSignals(signals, h, os.Stderr, cancel, os.Exit)
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, level: defaultLogLevel, hangups: h}
-	os.Exit(a.run(ctx, os.Args[1:]))
+	args := os.Args[1:]
+	if name := oldName(os.Args[0]); name != "" {
+		args = append([]string{"compat", name}, args...)
+	}
+	os.Exit(a.run(ctx, args))
 }

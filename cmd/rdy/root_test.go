@@ -113,6 +113,16 @@ func TestUsageErrors(t *testing.T) {
 		{"to-file t --nsqd " + addr + " --channel c --output-dir /dev/null", "is not a directory"},
 		{"to-file t --nsqd " + addr + " --channel c --output-dir /dev/null/x", "not a directory"},
 		{"to-file t --filename x.log", "want one <REV>"},
+		{"to-file t --append --filename x.log --rotate-size 9", "which --rotate-size needs"},
+		{"to-file t u --append --filename x.log", "several topics do not share a file"},
+		{"to-file t --append --compress gzip --channel c --output-dir . --nsqd " + addr, "--append excludes --compress"},
+		{"to-file t --append --work-dir w --channel c --output-dir . --nsqd " + addr, "--append excludes --compress"},
+		{"compat nsq_cat", `unknown command "nsq_cat"`},
+		{"compat nsq_tail -bogus", "flag provided but not defined: -bogus"},
+		{"compat nsq_tail extra", `unexpected argument "extra"`},
+		{"compat nsq_tail -n x", `invalid value "x" for flag -n`},
+		{"compat nsq_tail -topic a$b -nsqd-tcp-address " + addr, `invalid topic "a$b"`},
+		{"compat nsq_to_http -topic t -post http://h/ -nsqd-tcp-address " + addr + " -n 0", "from 1 to 10000"},
 		{"to-file t --filename <REV><REV>", "want one <REV>"},
 		{"to-file t --filename <REV><TOPICS>", "not <TOPICS>"},
 		{"to-file t --filename ../<REV>", "in the output directory"},
@@ -261,7 +271,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "profile", "completion", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "profile", "completion", "compat", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)

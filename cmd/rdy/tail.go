@@ -24,6 +24,7 @@ type tail struct {
 	channel     string
 	count       int // 0 means no limit
 	maxInFlight int // 0 means the default
+	printTopic  bool
 	raw         bool
 	client      clientFlags
 
@@ -106,6 +107,7 @@ nsqd creates the topic if it does not exist.
 	f.Var((*channelFlag)(&t.channel), "channel", "channel to read from (default a new ephemeral one)")
 	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after this many messages; 0 means no limit")
 	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages that tail holds at a time (default 200; with --channel 1)")
+	f.BoolVar(&t.printTopic, "print-topic", false, "begin each line with the topic and \" | \", unless --json is set")
 	f.BoolVar(&t.raw, "raw", false, "print control characters as they are, also on a terminal")
 	t.outputFlags(f)
 	t.client.add(f)
@@ -158,6 +160,9 @@ func (t *tail) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, n
 		}
 	}
 	p := &printer{app: t.app, visible: isTerminal(t.stdout) && !t.raw, limit: t.count, end: end}
+	if t.printTopic {
+		p.prefix = t.topic + " | "
+	}
 	if r := readerOf(t.stdout); r != nil {
 		endWatch, err := r.watch(func() { end(&printError{"standard output", syscall.EPIPE}) })
 		if err != nil {
@@ -187,6 +192,7 @@ func (t *tail) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, n
 // and taken, and requeues it otherwise.
 type printer struct {
 	*app
+	prefix  string      // of each line that is not JSON
 	visible bool        // control characters are written as escapes
 	limit   int         // maximum messages; 0 means no limit
 	taken   func() bool // waits until the reader has the line, and reports whether it has; nil if that does not matter
@@ -257,7 +263,7 @@ func (p *printer) line(m *nsq.Message) ([]byte, error) {
 		if p.visible {
 			body = visible.Escape(body, "\t\n")
 		}
-		return append(slices.Clip(body), '\n'), nil
+		return slices.Concat([]byte(p.prefix), body, []byte("\n")), nil
 	}
 	l := tailLine{
 		ID: string(m.ID[:]), Attempts: m.Attempts,

@@ -46,6 +46,7 @@ type toFile struct {
 	rotateSize     int64
 	rotateInterval time.Duration
 	emptyFiles     bool
+	appends        bool
 	syncInterval   time.Duration
 	maxInFlight    int // 0 means the default
 	exitOnError    bool
@@ -82,7 +83,13 @@ A file name is made from --filename for the time when a message came. In it
   <REV>       is -000000 or, if there is such a file, the first free number after it
 and escapes such as %Y are those of strftime, in local time; %% stands for %. It may
 have slashes, for subdirectories. --compress appends .gz or .zst unless it is there. A
-file that exists is neither overwritten nor appended to.
+file that exists is neither overwritten nor appended to, unless --append is set.
+
+With --append lines go to the end of a file that exists, also after a restart and SIGHUP.
+If its last line was cut off by a crash, it gets its delimiter first. The file is locked:
+another rdy that would append to it uses the next <REV>, or waits if the name has none.
+Some operating systems have no locks: on AIX, Solaris, Plan 9 and the web nothing keeps
+other programs away.
 
 A file is complete when its name or --rotate-interval is over, when --rotate-size is
 reached, when SIGHUP is received, and at the end. With --work-dir files appear in the
@@ -144,6 +151,7 @@ func (t *toFile) addFlags(f *pflag.FlagSet) {
 	f.Var(intFlag(&t.level, 0, maxZstdLevel), "compress-level", "1 to 9 for gzip, 1 to 22 for zstd; 0 means the default, 6 or 3")
 	f.Var(int64Flag(&t.rotateSize, 0, math.MaxInt64), "rotate-size", "largest size of a file in bytes, unless a single message is larger; 0 means no limit")
 	f.Var(durationFlag(&t.rotateInterval, 0, maxRotateInterval), "rotate-interval", "begin a new file when one is this old; 0 means never")
+	f.BoolVar(&t.appends, "append", false, "append to a file that exists; --filename needs no <REV> then")
 	f.BoolVar(&t.emptyFiles, "empty-files", false, "create files also for times without messages")
 	f.Var(durationFlag(&t.syncInterval, time.Millisecond, maxSyncInterval), "sync-interval", "longest time until a message is synced to disk and finished")
 	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages of each topic that are not finished, which is also how many are synced together (default 200)")
@@ -160,6 +168,9 @@ func (t *toFile) validate(cmd *cobra.Command) error {
 			return usage(cmd, "invalid topic %q: want %s", topic, nameRule)
 		}
 	}
+	if err := t.filename.check(t); err != nil {
+		return usage(cmd, "--filename: %w", err)
+	}
 	switch {
 	case len(t.topics) == 0 && t.pattern == nil:
 		return usage(cmd, "want a topic or --topic-pattern")
@@ -171,10 +182,15 @@ func (t *toFile) validate(cmd *cobra.Command) error {
 		return usage(cmd, "--channel is missing")
 	case t.outputDir == "":
 		return usage(cmd, "--output-dir is missing")
+	case t.appends && (t.compression != compressNone || t.workDir != "" || t.rotateInterval > 0):
+		return usage(cmd, "--append excludes --compress, --work-dir and --rotate-interval")
 	case t.level > 0 && t.compression == compressNone:
 		return usage(cmd, "--compress-level needs --compress")
 	case t.level > maxGzipLevel && t.compression == compressGzip:
 		return usage(cmd, "--compress-level %d: gzip has the levels 1 to %d", t.level, maxGzipLevel)
+	}
+	if t.appends {
+		t.create = t.createOrAppend
 	}
 	t.outputDir, t.workDir = filepath.Clean(t.outputDir), filepath.Clean(cmp.Or(t.workDir, t.outputDir))
 	for _, dir := range []string{t.outputDir, t.workDir} {

@@ -236,6 +236,7 @@ func (t *toFile) openLog(name string, rev int) (*logFile, int, error) {
 			path: filepath.Join(t.workDir, rel), dest: filepath.Join(t.outputDir, rel),
 			name: name, opened: time.Now(),
 		}
+		revises := strings.Contains(name, revision)
 		if t.moves() {
 			if _, err := os.Lstat(f.dest); err == nil {
 				continue
@@ -245,16 +246,25 @@ func (t *toFile) openLog(name string, rev int) (*logFile, int, error) {
 			return nil, rev, err
 		}
 		created, err := t.create(f.path)
-		if errors.Is(err, fs.ErrExist) {
+		if errors.Is(err, fs.ErrExist) || revises && errors.Is(err, errInUse) {
 			continue
 		}
 		if err != nil {
 			return nil, rev, err
 		}
 		f.file = created
+		if appended, ok := created.(*appendedFile); ok {
+			f.size = appended.start
+		}
+		if t.rotateSize > 0 && f.size >= t.rotateSize {
+			_ = f.Close()
+			continue
+		}
 		if err := syncDir(filepath.Dir(f.path)); err != nil {
 			_ = f.Close()
-			_ = os.Remove(f.path)
+			if f.size == 0 {
+				_ = os.Remove(f.path)
+			}
 			return nil, rev, err
 		}
 		return f, rev, nil

@@ -39,14 +39,32 @@ func (f *filenameFlag) Set(s string) error {
 	switch {
 	case err != nil:
 		return err
-	case strings.Count(s, revision) != 1:
-		return errors.New("want one <REV>, which tells apart files of the same name")
+	case strings.Count(s, revision) > 1:
+		return errOneRevision
 	case !filepath.IsLocal(filepath.FromSlash(s)):
 		return errors.New("want a name in the output directory, without .. and without a slash at the beginning")
 	case strings.HasSuffix(s, "/"):
 		return errors.New("want the name of a file, not of a directory")
 	}
 	*f = filenameFlag(s)
+	return nil
+}
+
+var errOneRevision = errors.New("want one <REV>, which tells apart files of the same name")
+
+// check returns an error if a to-file needs a <REV> that the name lacks.
+func (f *filenameFlag) check(t *toFile) error {
+	several := len(t.topics) > 1 || t.pattern != nil
+	switch {
+	case strings.Contains(string(*f), revision):
+		return nil
+	case !t.appends:
+		return errOneRevision
+	case t.rotateSize > 0:
+		return errors.New("want one <REV>, which --rotate-size needs")
+	case several && !strings.Contains(string(*f), "<TOPIC>"):
+		return errors.New("want <TOPIC> or <REV>: several topics do not share a file")
+	}
 	return nil
 }
 
