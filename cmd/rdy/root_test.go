@@ -242,6 +242,28 @@ func TestUsageErrors(t *testing.T) {
 		{"channel create t --lookupd " + addr, "want a topic and a channel, got 1 argument"},
 		{"channel pause t a$b --lookupd " + addr, `invalid channel "a$b"`},
 		{"channel delete t c --lookupd " + addr, "--yes is needed"},
+		{"dead foo", `unknown command "foo"`},
+		{"dead list", "--lookupd or --nsqd-http is missing"},
+		{"dead list a$b --lookupd " + addr, `invalid topic "a$b"`},
+		{"dead list a b --lookupd " + addr, "want one topic, got 2"},
+		{"dead list t -n -1 --lookupd " + addr, "from 0 to"},
+		{"dead list t --channel a/b --lookupd " + addr, `"--channel"`},
+		{"dead list t --lookupd " + addr + " --set snappy --set deflate", "both Deflate and Snappy"},
+		{"dead show t --lookupd " + addr, "want a topic and an id, got 1 argument"},
+		{"dead show t 0123 --lookupd " + addr, `invalid id "0123"`},
+		{"dead show t 0123456789abcdef@nsqd --lookupd " + addr, "want 16 hexadecimal digits"},
+		{"dead show t 0123456789abcdef --raw --jq . --lookupd " + addr, "--raw and --json exclude"},
+		{"dead replay --lookupd " + addr, "want a topic, and ids or --all"},
+		{"dead replay t --lookupd " + addr, "want ids or --all"},
+		{"dead replay t 0123456789abcdef --all --lookupd " + addr, "ids and --all exclude each other"},
+		{"dead replay t 0123456789abcdef --origin o --lookupd " + addr, "--error and --origin need --all"},
+		{"dead replay t x --lookupd " + addr, `invalid id "x"`},
+		{"dead replay t --all --to a$b --lookupd " + addr, `"--to"`},
+		{"dead replay t --all --to t --lookupd " + addr, "--to t is the topic of the letters itself"},
+		{"dead replay t --all --rate -1 --lookupd " + addr, "from 0 to"},
+		{"dead replay t --all --max-retries -1 --lookupd " + addr, "from 0 to"},
+		{"dead drop t --lookupd " + addr, "want ids or --all"},
+		{"dead drop t --all --lookupd " + addr, "--yes is needed"},
 		{"node foo", `unknown command "foo"`},
 		{"node config --lookupd " + addr, "want a flag and perhaps a value"},
 		{"node config a/b --lookupd " + addr, `invalid flag "a/b"`},
@@ -271,7 +293,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "profile", "completion", "compat", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "profile", "completion", "compat", "dead", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)
@@ -292,7 +314,7 @@ func TestHelp(t *testing.T) {
 
 // The help of every command under a command has two examples of it, and names what it needs.
 func TestHelpOfNestedCommands(t *testing.T) {
-	for _, group := range []string{"topic", "channel", "node", "check"} {
+	for _, name := range []string{"topic", "channel", "node", "check", "dead"} {
 		_, overview, _ := execute(t, group)
 		found := 0
 		for _, cmd := range commandOf(group).Commands() {

@@ -1,0 +1,375 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/letters"
+	"github.com/rdyhq/nsq/envelope"
+	"github.com/spf13/cobra"
+	"golang.org/x/time/rate"
+)
+
+// headerRetries is the header in which replayed messages carry how often they were replayed.
+const headerRetries = "retries"
+
+const maxRetriesLimit = 1_000_000
+
+// deadReplay publishes the messages of letters again.
+type deadReplay struct {
+	dead
+	filter      deadFilter
+	all         bool
+	allChannels bool
+	to          string
+	maxRetries  int // 0 means no limit
+	rate        float64
+
+	cfg    *nsq.Config
+	limit  *rate.Limiter
+	poll   func(ctx context.Context, topic string) (*admin.View, error)
+	routes map[string]*deadRoute // by topic and origin channel
+	result deadReplayResult
+}
+
+// deadRoute is where messages of a topic go.
+type deadRoute struct {
+	pool *nsq.ProducerPool
+	err  error // why they must not
+}
+
+// deadReplayResult is what "rdy dead replay --json" prints.
+type deadReplayResult struct {
+	Topic    string      `json:"topic"`
+	Channel  string      `json:"channel"`
+	Replayed int         `json:"replayed"`
+	Left     int         `json:"left"`
+	Failed   int         `json:"failed"`
+	Unknown  int         `json:"unknown"`
+	Doubtful int         `json:"doubtful"`
+	Errors   []nodeError `json:"errors"`
+}
+
+const deadReplayHelp = `Publish the original bodies of dead letters to the topics that they come from, and remove
+each letter when nsqd has confirmed its publish.
+
+A topic hands a message to all its channels, not only to the one where it has failed. So
+a letter is replayed only if the channel that it comes from is the topic's only one. With
+--all-channels it is replayed nonetheless, and the command says which channels get it. To
+have one channel handle its letters again, use FromDeadLetters of the client library.
+--to publishes to another topic, which may have one channel or none. Messages go to nsqds
+that have the topic.
+
+With --max-retries a letter stays if its message was replayed so often before. The count is
+in the header "` + headerRetries + `" of the message's own envelope. A plain body has no place for it:
+such letters stay as well. Without --max-retries bodies are published byte for byte.
+
+  replayed  letters whose publish nsqd has confirmed
+  left      letters that stay because of --max-retries
+  failed    letters whose messages were certainly not published; they stay
+  unknown   letters whose messages may have been published; they stay, and to replay them
+            again may publish those messages twice
+  doubtful  replayed letters that may still be there, since a connection or a lease ended
+
+The command stops when a publish fails for another reason than the message itself. After
+Ctrl-C the publish under way is completed. If rdy is killed between a publish and the
+removal, that letter stays: it may be replayed twice, but never lost. Letters that come
+during the replay are not replayed. The JSON has "topic", "channel", these counts and
+"errors". The exit code is 0 if each letter that was chosen was replayed or left.`
+
+func newDeadReplay(a *app) *cobra.Command {
+	r := &deadReplay{dead: dead{app: a}}
+	cmd := &cobra.Command{
+		Use:   "replay TOPIC (ID... | --all) (--lookupd address | --nsqd-http address)",
+		Short: "Publish the messages of dead letters again",
+		Long:  deadReplayHelp,
+		Example: `  rdy dead replay orders.billing.dead 0f3a5c1b2d4e6f70 --lookupd 127.0.0.1:4161
+  rdy dead replay orders.billing.dead --all --lookupd 127.0.0.1:4161 --error timeout --rate 50
+  rdy dead replay orders.billing.dead --all --nsqd-http 127.0.0.1:4151 --to orders-again`,
+		Args: func(cmd *cobra.Command, args []string) error { return deadChoice(cmd, args, r.all, r.filter) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.BoolVar(&r.all, "all", false, "replay all letters, or all that the filters choose")
+	r.filter.add(f)
+	f.BoolVar(&r.allChannels, "all-channels", false, "replay although other channels get the messages as well")
+	f.Var((*topicFlag)(&r.to), "to", "topic to publish to (default where the letter comes from)")
+	f.Var(intFlag(&r.maxRetries, 0, maxRetriesLimit), "max-retries", "leave letters whose messages were replayed so often; 0 means no limit")
+	f.Var(floatFlag(&r.rate, maxRate), "rate", "maximum messages per second; 0 means no limit")
+	return r.command(cmd, []string{idHelp, deadHelp}, func(cmd *cobra.Command, t *target, args []string) (err error) {
+		if r.to == args[0] {
+			return usage(cmd, "--to %s is the topic of the letters itself", r.to)
+		}
+		ids, err := parseDeadIDs(cmd, args[1:])
+		if err != nil {
+			return err
+		}
+		if r.cfg, err = r.clientConfig(cmd); err != nil {
+			return err
+		}
+		r.poll = func(ctx context.Context, topic string) (*admin.View, error) { return t.poll(ctx, topic, "") }
+		found, err := r.find(cmd.Context(), t, args[0])
+		if err != nil {
+			return err
+		}
+		return r.run(cmd.Context(), found, ids)
+	})
+}
+
+// deadChoice checks the arguments of commands that change letters: a topic, and ids or --all.
+func deadChoice(cmd *cobra.Command, args []string, all bool, filter deadFilter) error {
+	switch {
+	case len(args) == 0:
+		return usage(cmd, "want a topic, and ids or --all")
+	case len(args) == 1 && !all:
+		return usage(cmd, "want ids or --all")
+	case len(args) > 1 && all:
+		return usage(cmd, "ids and --all exclude each other")
+	case len(args) > 1 && filter.set():
+		return usage(cmd, "--error and --origin need --all")
+	}
+	if _, err := parseDeadIDs(cmd, args[1:]); err != nil {
+		return err
+	}
+	return oneTopic(cmd, args[:1])
+}
+
+// run replays the letters with these ids, or without any those that the filter chooses.
+func (r *deadReplay) run(ctx context.Context, found *deadLetters, ids []deadID) error {
+	r.result = deadReplayResult{Topic: found.topic, Channel: found.channel}
+	r.routes = make(map[string]*deadRoute)
+	r.limit = rate.NewLimiter(rate.Inf, 0)
+	if r.rate > 0 {
+		r.limit = rate.NewLimiter(rate.Limit(r.rate), 1)
+	}
+	defer r.stopPools()
+	var err error
+	if len(ids) > 0 {
+		r.result.Doubtful, err = withDead(ctx, found.queues, r.cfg, ids, func(l *letters.Letter) error { return r.replay(ctx, l) })
+	} else {
+		show := r.progress(found.count())
+		r.result.Doubtful, err = readDead(ctx, found.queues, r.batch(), r.cfg, func(l *letters.Letter) (bool, error) {
+			if !r.filter.matches(l) {
+				return true, nil
+			}
+			err := r.replay(ctx, l)
+			show()
+			return err == nil, err
+		})
+	}
+	err = errors.Join(err, r.result.err(), incomplete(found.missing))
+	r.result.Errors = nodeErrors(err)
+	return errors.Join(r.print(&r.result, r.result.table), err)
+}
+
+// batch returns how many letters to take at a time: no more than are replayed within half of
+// a lease.
+func (r *deadReplay) batch() int {
+	const halfLease = 30 // seconds
+	if r.rate == 0 {
+		return letters.MaxBatch
+	}
+	return int(min(r.rate*halfLease, letters.MaxBatch))
+}
+
+// progress returns a function that shows how many letters were replayed.
+func (r *deadReplay) progress(total int64) func() {
+	start := time.Now()
+	show := newProgress(r.stderr, start, total, messagesBar("replayed")...)
+	var next time.Time
+	return func() {
+		now := time.Now()
+		if now.Before(next) {
+			return
+		}
+		next = now.Add(progressInterval)
+		c := &r.result
+		show.show(now, int64(c.Replayed), fmt.Sprintf("replayed %d  left %d  failed %d", c.Replayed, c.Left, c.Failed))
+	}
+}
+
+// replay publishes the message of a letter, and then removes the letter. The error ends the
+// command.
+func (r *deadReplay) replay(ctx context.Context, l *letters.Letter) error {
+	body, left := r.body(l)
+	if left {
+		r.result.Left++
+		return nil
+	}
+	topic := r.to
+	if topic == "" {
+		topic = l.Header.Get(nsq.HeaderOriginTopic)
+	}
+	to, err := r.route(ctx, topic, l)
+	if err == nil {
+		err = r.limit.Wait(ctx)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return r.fail(l, err)
+	case l.Lost():
+		return r.fail(l, errors.New("nsqd has taken the letter back: its lease is over"))
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	defer cancel()
+	err = to.PublishContext(bounded, topic, body)
+	if err == nil {
+		l.Finish()
+		r.result.Replayed++
+		return nil
+	}
+	if errors.Is(err, nsq.ErrUnknownOutcome) {
+		r.result.Unknown++
+		return fmt.Errorf("letter %s: %w", l.ID, err)
+	}
+	if _, refused := errors.AsType[*nsq.ProtocolError](err); refused {
+		return r.fail(l, err)
+	}
+	r.result.Failed++
+	return fmt.Errorf("letter %s: %w", l.ID, err)
+}
+
+// fail counts a letter that was not replayed, and says why. It returns nil: the others are
+// replayed.
+func (r *deadReplay) fail(l *letters.Letter, err error) error {
+	switch r.result.Failed++; {
+	case r.result.Failed <= maxFailuresReported:
+		r.notice("rdy: letter %s: %s", l.ID, oneLine(err))
+	case r.result.Failed == maxFailuresReported+1:
+		r.notice("rdy: further failures are counted but not shown")
+	}
+	return nil
+}
+
+// body returns what is published for a letter. left reports whether it stays because of
+// --max-retries.
+func (r *deadReplay) body(l *letters.Letter) (body []byte, left bool) {
+	if r.maxRetries == 0 {
+		return l.Body, false
+	}
+	h, inner, ok := envelope.Open(l.Body)
+	if !ok {
+		return nil, true
+	}
+	retries, err := strconv.Atoi(h.Get(headerRetries))
+	if h.Get(headerRetries) != "" && err != nil || retries >= r.maxRetries {
+		return nil, true
+	}
+	h.Set(headerRetries, strconv.Itoa(retries+1))
+	return envelope.Seal(h, inner), false
+}
+
+// route returns what publishes to a topic, or the reason why this letter must not go there.
+func (r *deadReplay) route(ctx context.Context, topic string, l *letters.Letter) (*nsq.ProducerPool, error) {
+	if topic == "" {
+		return nil, errors.New("the letter is raw: it does not say where it comes from; name a topic with --to")
+	}
+	if !nsq.IsValidTopicName(topic) {
+		return nil, fmt.Errorf("it comes from %q, which is no valid topic; name one with --to", topic)
+	}
+	channel := ""
+	if r.to == "" {
+		channel = l.Header.Get(nsq.HeaderOriginChannel)
+	}
+	key := topic + "/" + channel
+	known := r.routes[key]
+	if known == nil {
+		known = &deadRoute{}
+		if known.pool, known.err = r.newRoute(ctx, topic, channel); ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		r.routes[key] = known
+	}
+	return known.pool, known.err
+}
+
+// newRoute looks at who gets the messages of a topic. channel is where they come from, empty
+// for any.
+func (r *deadReplay) newRoute(ctx context.Context, topic, channel string) (*nsq.ProducerPool, error) {
+	v, err := r.poll(ctx, topic)
+	if err != nil && !r.allChannels {
+		return nil, fmt.Errorf("the channels of topic %s are not known; --all-channels replays nonetheless: %w", topic, err)
+	}
+	found := channelNames(v.Topic(topic))
+	if only := len(found) == 0 && channel == "" || len(found) == 1 && (channel == "" || found[0] == channel); !only {
+		if err := r.otherChannels(topic, channel, found); err != nil {
+			return nil, err
+		}
+	}
+	var with, all []string
+	for _, n := range v.NSQDs {
+		addr := deadAddr(n, r.cluster.nsqds)
+		if addr == "" || n.Error != "" {
+			continue
+		}
+		all = append(all, addr)
+		if t := v.Topic(topic); t != nil && slices.ContainsFunc(t.NSQDs, func(on admin.TopicOn) bool { return on.NSQD == n.Addr }) {
+			with = append(with, addr)
+		}
+	}
+	if len(with) == 0 {
+		with = all
+	}
+	if len(with) == 0 {
+		return nil, fmt.Errorf("no nsqd to publish topic %s to", topic)
+	}
+	return nsq.NewProducerPool(with, r.cfg)
+}
+
+// otherChannels returns an error unless messages may go to these channels of a topic, and
+// says which ones they are.
+func (r *deadReplay) otherChannels(topic, channel string, found []string) error {
+	who := fmt.Sprintf("topic %s has no channel: a message waits there for the first one", topic)
+	switch {
+	case len(found) == 1:
+		who = fmt.Sprintf("topic %s has the channel %s only, and the letter comes from %s", topic, found[0], channel)
+	case len(found) > 1:
+		who = fmt.Sprintf("topic %s has the channels %s: each of them gets a message", topic, list(found))
+	}
+	if !r.allChannels {
+		return fmt.Errorf("%s; --all-channels replays nonetheless", who)
+	}
+	r.notice("rdy: %s", who)
+	return nil
+}
+
+func (r *deadReplay) stopPools() {
+	for _, route := range r.routes {
+		if route.pool != nil {
+			route.pool.Stop()
+		}
+	}
+}
+
+// err returns an error unless each letter that was chosen was replayed or left.
+func (r *deadReplayResult) err() error {
+	if r.Failed+r.Unknown+r.Doubtful == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s failed, %d %s an unknown outcome, %d may still be there, %d %s replayed", figures.Things(r.Failed, "letter"),
+		r.Unknown, figures.Verb(r.Unknown, "has", "have"), r.Doubtful,
+		r.Replayed, figures.Verb(r.Replayed, "was", "were"))
+}
+
+// table returns the result as text for people.
+func (r *deadReplayResult) table() []byte {
+	var out bytes.Buffer
+	align(&out, 1, [][]string{
+		{"replayed", strconv.Itoa(r.Replayed)},
+		{"left", strconv.Itoa(r.Left)},
+		{"failed", strconv.Itoa(r.Failed)},
+		{"unknown", strconv.Itoa(r.Unknown)},
+		{"doubtful", strconv.Itoa(r.Doubtful)},
+	})
+	return out.Bytes()
+}
