@@ -114,6 +114,8 @@ Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 	root.AddCommand(newTopic(a), newChannel(a), newNode(a))
 	root.AddCommand(newBench(a), newProfile(a), newCompletion(a), newCompat(a), newVersion(a))
 	root.SetHelpCommand(newHelp())
+	root.InitDefaultHelpCmd() // adds it now, so that it has --version as well
+	addVersionFlag(root)
 	return root
 }
 

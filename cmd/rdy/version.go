@@ -75,6 +75,21 @@ func (v version) text() string {
 	return v.String() + "\ntested with nsqd " + strings.Join(v.Tested[:], " and ") + "\n"
 }
 
+// addVersionFlag makes --version print what "rdy version" prints, on every command.
+func addVersionFlag(root *cobra.Command) {
+	root.PersistentFlags().Bool("version", false, "print the version")
+	root.SetVersionTemplate("{{.Version}}")
+	setVersion(root, readVersion().text())
+}
+
+// setVersion makes cobra handle --version on a command and those under it.
+func setVersion(cmd *cobra.Command, text string) {
+	cmd.Version = text
+	for _, sub := range cmd.Commands() {
+		setVersion(sub, text)
+	}
+}
+
 func newVersion(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",

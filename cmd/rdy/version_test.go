@@ -49,6 +49,16 @@ func TestTestedVersions(t *testing.T) {
 	}
 }
 
+// --version prints the same, on every command and whatever else the command needs.
+func TestVersionFlag(t *testing.T) {
+	for _, line := range []string{"--version", "tail --version", "pub --version --nsqd 127.0.0.1:1", "topic list --version", "help --version", "version --version"} {
+		code, stdout, stderr := execute(t, strings.Fields(line)...)
+		if code != exitOK || stdout != readVersion().text() || stderr != "" {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q", line, code, stdout, stderr)
+		}
+	}
+}
+
 func TestVersionText(t *testing.T) {
 	for _, tc := range []struct {
 		v    version
