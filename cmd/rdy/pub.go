@@ -35,8 +35,8 @@ const (
 // pub publishes lines.
 type pub struct {
 	*app
-	topic      string
-	nsqds      []string
+	topic string
+	sourceAddresses
 	mode       string
 	files      []string
 	delimiter  []byte
@@ -56,10 +56,20 @@ const pubHelp = `Publish each line of the files as a message. Without files, or 
 read standard input. The last line needs no delimiter. Empty lines are skipped,
 because nsqd accepts no empty messages.
 
+The topic is the first argument and the files are the others, as in "rdy pub orders
+orders.jsonl". With --topic all arguments are files.
+
 Lines are published right away, and in batches under load. A single nsqd receives
 them in order; only lines that have to be sent again, after a refusal or a lost
 connection, may end up behind later ones. Several nsqds take turns and stand in
 for each other; with --mode all each of them receives every line.
+
+With --lookupd the nsqds are those that the nsqlookupds list, whatever their topics. They
+take turns, and one that is listed later joins them. With --mode all they are those that
+are listed at the start, and each nsqlookupd has to respond. Lines keep no order then.
+
+"rdy tail" prints what pub reads: with the same --delimiter on both sides, which must not
+occur in the messages, messages come through a pipe byte for byte.
 
 A line fails if it is too long, if nsqd refuses it, or if --json-lines is set and
 it is not valid JSON. The first ten failures are reported with their line numbers,
@@ -81,11 +91,11 @@ lines were not published.
 
 ` + clientHelp
 
-const pubExamples = `  rdy pub --topic orders --nsqd 127.0.0.1:4150 orders.jsonl --json-lines
-  tail -F app.log | rdy pub --topic log --nsqd nsqd1:4150 --nsqd nsqd2:4150
-  find . -print0 | rdy pub --topic files --nsqd 127.0.0.1:4150 --delimiter '\0'
-  seq 1000000 | rdy pub --topic numbers --nsqd 127.0.0.1:4150 --rate 5000 --json
-  echo later | rdy pub --topic t --nsqd 127.0.0.1:4150 --defer 5m
+const pubExamples = `  rdy pub orders --nsqd 127.0.0.1:4150 orders.jsonl --json-lines
+  tail -F app.log | rdy pub log --nsqd nsqd1:4150 --nsqd nsqd2:4150
+  find . -print0 | rdy pub files --lookupd 127.0.0.1:4161 --delimiter '\0'
+  seq 1000000 | rdy pub numbers --nsqd 127.0.0.1:4150 --rate 5000 --json
+  echo later | rdy pub t --nsqd 127.0.0.1:4150 --defer 5m
   rdy pub --topic t --nsqd nsqd:4150 --set tls_root_ca_file,ca.pem --auth-secret-file secret dump.txt`
 
 func newPub(a *app) *cobra.Command {
@@ -94,14 +104,13 @@ func newPub(a *app) *cobra.Command {
 		batch: 200, maxMsgSize: maxSize, retryFor: 30 * time.Second,
 	}
 	cmd := &cobra.Command{
-		Use:     "pub --topic name --nsqd host:port [FILE...]",
+		Use:     "pub TOPIC [FILE...] (--nsqd host:port | --lookupd host:port)",
 		Short:   "Publish each line of files or of standard input",
 		Long:    pubHelp,
 		Example: pubExamples,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p.files = args
-			if len(args) == 0 {
-				p.files = []string{stdinName}
+			if err := p.takeArgs(cmd, args); err != nil {
+				return err
 			}
 			if err := p.validate(cmd); err != nil {
 				return err
@@ -119,9 +128,8 @@ func newPub(a *app) *cobra.Command {
 
 func (p *pub) addFlags(f *pflag.FlagSet) {
 	f.SortFlags = false
-	f.Var((*topicFlag)(&p.topic), "topic", "topic to publish to")
-	f.Var((*addrsFlag)(&p.nsqds), "nsqd", "TCP address of an nsqd; repeat the flag for more")
-	fromProfile(f, "nsqd")
+	f.Var((*topicFlag)(&p.topic), "topic", "topic to publish to; all arguments are files then")
+	p.addAddresses(f)
 	f.Var(oneOfFlag(&p.mode, modeFailover, modeAll), "mode", "with several nsqds: publish each line to one of them (failover) or to all of them (all)")
 	f.Var((*delimiterFlag)(&p.delimiter), "delimiter", `what ends a line; escapes such as \0, \t, \r\n and \x1e are understood`)
 	f.BoolVar(&p.jsonLines, "json-lines", false, "publish only lines that are valid JSON; the others fail")
@@ -135,13 +143,35 @@ func (p *pub) addFlags(f *pflag.FlagSet) {
 	p.outputFlags(f)
 }
 
+// takeArgs takes the topic, unless --topic names it, and the files.
+func (p *pub) takeArgs(cmd *cobra.Command, args []string) error {
+	if p.topic == "" {
+		if len(args) == 0 {
+			return usage(cmd, "the topic is missing")
+		}
+		p.topic, args = args[0], args[1:]
+		// Who names a file alone means it as the input, and would publish something else.
+		if info, err := os.Stat(p.topic); len(args) == 0 && err == nil && info.Mode().IsRegular() {
+			return usage(cmd, "%s is a file: name the topic before it, or write --topic if it is the topic", p.topic)
+		}
+		if !nsq.IsValidTopicName(p.topic) {
+			return usage(cmd, "invalid topic %q: want %s", p.topic, nameRule)
+		}
+	}
+	p.files = args
+	if len(args) == 0 {
+		p.files = []string{stdinName}
+	}
+	return nil
+}
+
 // validate checks the flags and files before anything is dialled.
 func (p *pub) validate(cmd *cobra.Command) error {
-	switch {
-	case p.topic == "":
-		return usage(cmd, "--topic is missing")
-	case len(p.nsqds) == 0:
-		return usage(cmd, "--nsqd is missing; give an address such as 127.0.0.1:4150")
+	if err := p.checkAddresses(cmd); err != nil {
+		return err
+	}
+	if len(p.nsqds) > 0 && len(p.lookupds) > 0 {
+		return usage(cmd, "--nsqd and --lookupd exclude each other")
 	}
 	for _, name := range p.files {
 		if name == stdinName {
@@ -150,6 +180,9 @@ func (p *pub) validate(cmd *cobra.Command) error {
 		info, err := os.Stat(name)
 		if err == nil && info.IsDir() {
 			err = &fs.PathError{Op: "read", Path: name, Err: errors.New("is a directory")}
+		}
+		if errors.Is(err, fs.ErrNotExist) && cmd.Flags().Changed("topic") {
+			return usage(cmd, "%w; with --topic all arguments are files", err)
 		}
 		if err != nil {
 			return usage(cmd, "%w", err)
@@ -163,6 +196,7 @@ func (p *pub) producerConfig() (*nsq.Config, error) {
 	log, level := p.logger()
 	p.mute(level) // the command itself reports what fails
 	cfg := p.config(log)
+	cfg.LookupdPollInterval = pollInterval
 	cfg.HeartbeatInterval, cfg.ReadTimeout, cfg.WriteTimeout = pubHeartbeat, 2*pubHeartbeat, 2*pubHeartbeat
 	if err := p.client.apply(cfg); err != nil {
 		return nil, err
@@ -173,7 +207,7 @@ func (p *pub) producerConfig() (*nsq.Config, error) {
 
 // run publishes all lines and prints the summary.
 func (p *pub) run(ctx context.Context, cfg *nsq.Config) error {
-	to, err := p.publishers(cfg)
+	to, err := p.publishers(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -203,13 +237,24 @@ func (p *pub) run(ctx context.Context, cfg *nsq.Config) error {
 
 // publishers returns the publishers that every line goes to: a pool of all nsqds,
 // or a Producer for each.
-func (p *pub) publishers(cfg *nsq.Config) ([]publisher, error) {
-	if p.mode == modeFailover && len(p.nsqds) > 1 {
-		pool, err := nsq.NewProducerPool(p.nsqds, cfg)
+func (p *pub) publishers(ctx context.Context, cfg *nsq.Config) ([]publisher, error) {
+	addrs := p.nsqds
+	if len(p.lookupds) > 0 {
+		var err error
+		if addrs, err = p.awaitListed(ctx); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case p.mode == modeFailover && len(p.lookupds) > 0:
+		pool, err := nsq.NewDiscoveredProducerPool(p.lookupds, cfg)
+		return []publisher{pool}, err
+	case p.mode == modeFailover && len(addrs) > 1:
+		pool, err := nsq.NewProducerPool(addrs, cfg)
 		return []publisher{pool}, err
 	}
 	var to []publisher
-	for _, addr := range p.nsqds {
+	for _, addr := range addrs {
 		producer, err := nsq.NewProducer(addr, cfg)
 		if err != nil {
 			return nil, err

@@ -84,7 +84,7 @@ func TestPubInterruptedIsNeverTheEnd(t *testing.T) {
 		lines := make(chan []line)
 		close(lines)
 		for range 50 { // select may see either first
-			to, err := s.p.publishers(cfg)
+			to, err := s.p.publishers(s.Context(), cfg)
 			if err != nil {
 				t.Fatal(err)
 			}

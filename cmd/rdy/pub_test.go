@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -564,5 +566,96 @@ func TestPubGuiltyAtRealNSQD(t *testing.T) {
 	}
 	if !strings.Contains(p.stderr.String(), "rdy: line 2: E_BAD_MESSAGE") {
 		t.Errorf("stderr %q", p.stderr.String())
+	}
+}
+
+// The topic may be an argument, and files follow it.
+func TestPubTopicArgument(t *testing.T) {
+	c := startCluster(t, 1)
+	file := filepath.Join(t.TempDir(), "lines")
+	if err := os.WriteFile(file, []byte("from a file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"pub", "arg"}, {"pub", "arg", file}, {"pub", "--topic", "arg", file}, {"pub", "arg", "-", file}, {"pub", "--topic", "arg"}} {
+		code, _, stderr := executeWith(t, "typed\n", append(args, append(c.flags(), "-q")...)...)
+		if code != exitOK || stderr != "" {
+			t.Errorf("%v: exit code %d, stderr %q", args, code, stderr)
+		}
+	}
+	c.publish(t, 0, "arg", "ch")
+	_, stdout, _ := execute(t, append(c.flags(), "tail", "arg", "--channel", "ch", "-n", "6")...)
+	lines := strings.Split(stdout, "\n")
+	slices.Sort(lines)
+	if want := []string{"", "from a file", "from a file", "from a file", "typed", "typed", "typed"}; !slices.Equal(lines, want) {
+		t.Errorf("got %q", lines)
+	}
+}
+
+// With --lookupd lines go to the nsqds that are listed: to one of them each, or to all.
+func TestPubLookupd(t *testing.T) {
+	c := startCluster(t, 3)
+	_, lines := numberedLines(1000)
+	for _, tc := range []struct {
+		mode string
+		want int
+	}{{modeFailover, 1000}, {modeAll, 3000}} {
+		code, stdout, stderr := executeWith(t, lines, "pub", tc.mode, "--lookupd", c.lookupds[0], "--mode", tc.mode, "--batch", "10", "--json")
+		if r := parsePubResult(t, stdout); code != exitOK || r.Published != 1000 || stderr != "" {
+			t.Errorf("%s: exit code %d, stdout %s, stderr %q", tc.mode, code, stdout, stderr)
+		}
+		sum := 0
+		for _, n := range c.nsqds {
+			one, err := depth(t.Context(), n.HTTPAddr, tc.mode, "")
+			if err != nil || one == 0 {
+				t.Errorf("%s: nsqd %s has %d messages, error %v", tc.mode, n.TCPAddr, one, err)
+			}
+			sum += one
+		}
+		if sum != tc.want {
+			t.Errorf("%s: %d messages are stored", tc.mode, sum)
+		}
+	}
+}
+
+// Without a list of the nsqds nothing is published, and the command says why.
+func TestPubLookupdFails(t *testing.T) {
+	c := startCluster(t, 1)
+	empty := fakeDaemon(t, map[string]string{"/nodes": `{"producers":[]}`})
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--lookupd", empty, "--mode", "all"}, "the nsqlookupds list no nsqd"},
+		{[]string{"--lookupd", c.lookupds[0], "--lookupd", unreachable, "--mode", "all"}, "nsqlookupd " + unreachable},
+		{[]string{"--lookupd", unreachable}, "refused"},
+	} {
+		code, _, stderr := executeWith(t, "line\n", append([]string{"pub", "t", "-q", "--retry-for", "0"}, tc.args...)...)
+		if code != exitFailure || !strings.Contains(stderr, tc.want) {
+			t.Errorf("%v: exit code %d, stderr %q", tc.args, code, stderr)
+		}
+	}
+}
+
+// pub waits for an nsqlookupd that does not respond yet, and says so once.
+func TestPubAwaitsLookupd(t *testing.T) {
+	c := startCluster(t, 1)
+	polls := 0
+	lookupd := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if polls++; polls < 3 {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		host, port, _ := net.SplitHostPort(c.nsqds[0].TCPAddr)
+		_, _ = fmt.Fprintf(w, `{"producers":[{"broadcast_address":%q,"tcp_port":%s,"http_port":1}]}`, host, port)
+	}))
+	defer lookupd.Close()
+	addr := strings.TrimPrefix(lookupd.URL, "http://")
+	code, _, stderr := executeWith(t, "line\n", "pub", "later", "-q", "--lookupd", addr)
+	if code != exitOK || strings.Count(stderr, "rdy: retrying for up to 30s: nsqlookupd "+addr) != 1 {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	expectOneLine(t, stderr)
+	if n, err := depth(t.Context(), c.nsqds[0].HTTPAddr, "later", ""); n != 1 || err != nil {
+		t.Errorf("%d messages, error %v", n, err)
 	}
 }

@@ -59,8 +59,15 @@ func TestUsageErrors(t *testing.T) {
 		{"tail t --nsqd " + addr + " --max-in-flight 0", "from 1 to"},
 		{"tail t --nsqd " + addr + " --set bogus,1", `"--set"`},
 		{"tail t --nsqd " + addr + " --set snappy --set deflate", "both Deflate and Snappy"},
-		{"pub --nsqd " + addr, "--topic is missing"},
-		{"pub --topic t", "--nsqd is missing"},
+		{"pub --nsqd " + addr, "the topic is missing"},
+		{"pub --topic t", "--nsqd or --lookupd is missing"},
+		{"pub t", "--nsqd or --lookupd is missing"},
+		{"pub a$b --nsqd " + addr, `invalid topic "a$b"`},
+		{"pub go.mod --nsqd " + addr, "go.mod is a file: name the topic before it"},
+		{"pub t /no/such/file --nsqd " + addr, "no such file"},
+		{"pub --topic t t --nsqd " + addr, "; with --topic all arguments are files"},
+		{"pub t --nsqd " + addr + " --lookupd " + addr, "--nsqd and --lookupd exclude each other"},
+		{"pub t --lookupd localhost", "want host:port"},
 		{"pub --topic a$b --nsqd " + addr, "letters, digits"},
 		{"pub --topic t --nsqd " + addr + " /no/such/file", "no such file"},
 		{"pub --topic t --nsqd " + addr + " /", "is a directory"},
@@ -314,7 +321,7 @@ func TestHelp(t *testing.T) {
 
 // The help of every command under a command has two examples of it, and names what it needs.
 func TestHelpOfNestedCommands(t *testing.T) {
-	for _, name := range []string{"topic", "channel", "node", "check", "dead"} {
+	for _, group := range []string{"topic", "channel", "node", "check", "dead"} {
 		_, overview, _ := execute(t, group)
 		found := 0
 		for _, cmd := range commandOf(group).Commands() {

@@ -19,7 +19,8 @@ import (
 // waiting for nsqds that have only just got the topic.
 const pollInterval = 5 * time.Second
 
-// sourceAddresses are those by which a command finds the nsqds that it reads from.
+// sourceAddresses are those by which a command finds the nsqds that it reads from or
+// publishes to.
 type sourceAddresses struct {
 	nsqds    []string
 	lookupds []string
