@@ -126,6 +126,9 @@ func withDead(ctx context.Context, queues []letters.Queue, cfg *nsq.Config, ids 
 		if done() {
 			break
 		}
+		if !slices.ContainsFunc(ids, func(id deadID) bool { return id.nsqd == "" || id.nsqd == q.Addr }) {
+			continue
+		}
 		look, err := letters.Open(ctx, q, letters.MaxBatch, cfg)
 		if err != nil {
 			return 0, err
