@@ -162,7 +162,8 @@ func (p *peek) check(cmd *cobra.Command) error {
 
 // readNew prints messages that are published from now on.
 func (p *peek) readNew(cmd *cobra.Command) error {
-	t := &tail{source: p.source(p.nsqds, p.cluster.lookupds), count: p.count, raw: p.raw, client: p.client}
+	from := sourceAddresses{nsqds: p.nsqds, lookupds: p.cluster.lookupds}
+	t := &tail{source: source{app: p.app, sourceAddresses: from, told: make(map[string]bool)}, topics: []string{p.topic}, client: p.client}
 	log, level := t.logger()
 	cfg, err := t.consumerConfig(log)
 	if err != nil {
@@ -171,25 +172,22 @@ func (p *peek) readNew(cmd *cobra.Command) error {
 	t.channel = fmt.Sprintf("peek%08x#ephemeral", rand.Uint32()) // #nosec G404 -- a name
 	ctx, cancel := context.WithTimeout(cmd.Context(), p.timeLimit)
 	defer cancel()
-	err = t.run(ctx, cfg, level, false)
-	if err == nil && t.printed == 0 && cmd.Context().Err() == nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	out := newPrinter(p.app, p.raw)
+	out.limit = p.count
+	err = t.run(ctx, cfg, level, out, false)
+	if err == nil && out.printed == 0 && cmd.Context().Err() == nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		p.notice("rdy: no new message of topic %s in %v; what already waits is not among them", p.topic, p.timeLimit)
 	}
 	return err
 }
 
-// source returns where messages come from.
-func (p *peek) source(nsqds, lookupds []string) source {
-	return source{app: p.app, sourceAddresses: sourceAddresses{nsqds: nsqds, lookupds: lookupds}, topic: p.topic}
-}
-
 // peekPrinter prints messages that peek has already given back, or has not taken.
 type peekPrinter struct {
-	printer
+	*printer
 }
 
 func (p *peek) printer() *peekPrinter {
-	return &peekPrinter{printer{app: p.app, visible: isTerminal(p.stdout) && !p.raw}}
+	return &peekPrinter{newPrinter(p.app, p.raw)}
 }
 
 // print prints a message, and reports whether there is something of it to print. done is true

@@ -54,6 +54,9 @@ type source struct {
 	*app
 	sourceAddresses
 	topic string
+
+	watch *lookupdWatch   // made by the first call of connect
+	told  map[string]bool // what connect has told the user of addresses; nil if it is called once
 }
 
 // connect connects to the nsqds. Without nsqlookupds at least one of them has to
@@ -62,9 +65,11 @@ type source struct {
 func (s *source) connect(ctx context.Context, consumer *nsq.Consumer, level *slog.LevelVar) error {
 	s.mute(level) // failures are reported below
 	err := withAddresses(consumer, consumer.ConnectToNSQDs(s.nsqds))
-	watch := newLookupdWatch(func(addr string) { s.notice("rdy: nsqlookupd %s responds now", addr) })
+	if s.watch == nil {
+		s.watch = newLookupdWatch(func(addr string) { s.notice("rdy: nsqlookupd %s responds now", addr) })
+	}
 	if len(s.lookupds) > 0 {
-		consumer.SetLookupdHttpClient(&http.Client{Transport: watch})
+		consumer.SetLookupdHttpClient(&http.Client{Transport: s.watch})
 		err = errors.Join(err, consumer.ConnectToNSQLookupds(s.lookupds))
 	}
 	if ctx.Err() != nil {
@@ -77,11 +82,11 @@ func (s *source) connect(ctx context.Context, consumer *nsq.Consumer, level *slo
 	level.Set(s.level)
 	if err != nil {
 		for _, one := range joined(err) {
-			s.notice("rdy: still trying: %v", one)
+			s.noticeOnce("rdy: still trying: %v", one)
 		}
 	}
 	if len(s.lookupds) > 0 {
-		s.reportDiscovery(consumer.Snapshot().Connections, watch.failures(s.lookupds))
+		s.reportDiscovery(consumer.Snapshot().Connections, s.watch.failures(s.lookupds))
 	}
 	return nil
 }
@@ -105,11 +110,11 @@ func withAddresses(consumer *nsq.Consumer, err error) error {
 // others list are not connected, and that none is known.
 func (s *source) reportDiscovery(nsqds []nsq.ConnectionSnapshot, failures map[string]error) {
 	for _, addr := range slices.Sorted(maps.Keys(failures)) {
-		s.notice("rdy: nsqlookupd %s does not respond, still asking: %v", addr, failures[addr])
+		s.noticeOnce("rdy: nsqlookupd %s does not respond, still asking: %v", addr, failures[addr])
 	}
 	for _, n := range nsqds {
 		if n.LastError != nil && n.State != nsq.ConnectionUp && !slices.Contains(s.nsqds, n.Addr) {
-			s.notice("rdy: still trying: %v", n.LastError)
+			s.noticeOnce("rdy: still trying: %v", n.LastError)
 		}
 	}
 	switch {
@@ -119,4 +124,16 @@ func (s *source) reportDiscovery(nsqds []nsq.ConnectionSnapshot, failures map[st
 	default:
 		s.notice("rdy: no nsqd has the topic %s yet; waiting", s.topic)
 	}
+}
+
+// noticeOnce is notice, but drops what was told before, for another topic.
+func (s *source) noticeOnce(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if s.told[text] {
+		return
+	}
+	if s.told != nil {
+		s.told[text] = true
+	}
+	s.notice("%s", text)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -18,17 +19,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// tail prints the messages of a topic.
+// tail prints the messages of topics.
 type tail struct {
-	source
+	source      // without a topic
+	topics      []string
 	channel     string
 	count       int // 0 means no limit
 	maxInFlight int // 0 means the default
+	delimiter   []byte
 	printTopic  bool
 	raw         bool
 	client      clientFlags
-
-	printed int // messages; set at the end of run
 }
 
 // The defaults of --max-in-flight. A channel that the user names has other consumers,
@@ -39,14 +40,37 @@ const (
 )
 
 func newTail(a *app) *cobra.Command {
-	t := &tail{source: source{app: a}}
+	t := &tail{source: source{app: a, told: make(map[string]bool)}, delimiter: []byte("\n")}
 	cmd := &cobra.Command{
-		Use:   "tail TOPIC (--nsqd host:port | --lookupd host:port)",
-		Short: "Print the messages of a topic as they arrive",
-		Long: `Print the messages of a topic as they arrive, each followed by a newline, until
-Ctrl-C or, with -n, until that many are printed. It also ends when the program that
-reads its output ends. Exactly the printed messages are finished; all others go back
-to nsqd at once.
+		Use:     "tail TOPIC... (--nsqd host:port | --lookupd host:port)",
+		Short:   "Print the messages of topics as they arrive",
+		Long:    tailHelp,
+		Example: tailExamples,
+		Args:    someTopics,
+		RunE:    t.runE,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	t.addAddresses(f)
+	f.Var((*channelFlag)(&t.channel), "channel", "channel to read from (default a new ephemeral one)")
+	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after this many messages, of all topics together; 0 means no limit")
+	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages of a topic that tail holds at a time (default 200; with --channel 1)")
+	f.Var((*delimiterFlag)(&t.delimiter), "delimiter", `what follows a message; escapes such as \0, \t, \r\n and \x1e are understood`)
+	f.BoolVar(&t.printTopic, "print-topic", false, "print the topic before each message (default true for several topics)")
+	f.BoolVar(&t.raw, "raw", false, "print control characters as they are, also on a terminal")
+	t.outputFlags(f)
+	t.client.add(f)
+	return cmd
+}
+
+const tailHelp = `Print the messages of topics as they arrive, each followed by a newline or by
+--delimiter, until Ctrl-C or, with -n, until that many are printed. It also ends when
+the program that reads its output ends. Exactly the printed messages are finished; all
+others go back to nsqd at once.
+
+Several topics are read at the same time. The topic and " | " come before each of their
+messages then, and before those of a single topic with --print-topic. Each message is
+written whole.
 
 By default tail reads from a new channel, which nsqd deletes at the end. That
 channel receives a copy of every message from now on, so other consumers lose
@@ -64,54 +88,69 @@ On a terminal control characters of a message are shown as escapes such as \x1b,
 except tabs and newlines. Files and pipes get the bytes as they are, and so does a
 terminal with --raw.
 
-With --json each line is an object with id, attempts, timestamp, nsqd and body, or
+With the same --delimiter "rdy pub" makes messages of the output again, byte for byte,
+if the delimiter does not occur in them. A message that would be cut is reported.
+
+With --json each line is an object with topic, id, attempts, timestamp, nsqd and body, or
 body_base64 if the body is not valid UTF-8. A message of which --jq or --template make
 nothing is finished as well, but does not count for -n. The first message at which they
 fail goes back to nsqd and ends tail; jq's "fromjson?" does not fail.
 
 nsqd creates the topic if it does not exist.
 
-` + outputHelp + "\n\n" + clientHelp,
-		Example: `  rdy tail orders --nsqd 127.0.0.1:4150
+` + outputHelp + "\n\n" + clientHelp
+
+const tailExamples = `  rdy tail orders --nsqd 127.0.0.1:4150
+  rdy tail orders payments --lookupd nsqlookupd:4161 | grep 4711
   rdy tail orders --nsqd nsqd1:4150 --nsqd nsqd2:4150 -n 10 --json
-  rdy tail orders --lookupd nsqlookupd:4161
   rdy tail orders --lookupd nsqlookupd:4161 --jq '.body | fromjson? | .id'
-  rdy tail orders --nsqd 127.0.0.1:4150 --channel audit | grep paid`,
-		Args: oneTopic,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := t.checkAddresses(cmd); err != nil {
-				return err
-			}
-			t.topic = args[0]
-			if closedAtStart(t.stdout) {
-				return errClosedAtStart
-			}
-			log, level := t.logger()
-			cfg, err := t.consumerConfig(log)
-			if err != nil {
-				return usage(cmd, "%w", err)
-			}
-			named := t.channel != ""
-			if named {
-				t.notice("rdy: what is printed here is finished: other consumers of channel %s never get it; tail holds at most %s",
-					t.channel, figures.Things(cfg.MaxInFlight, "message"))
-			} else {
-				t.channel = fmt.Sprintf("tail%08x#ephemeral", rand.Uint32()) // #nosec G404 -- a name
-			}
-			return t.run(cmd.Context(), cfg, level, named)
-		},
+  rdy tail orders --nsqd 127.0.0.1:4150 --channel audit | grep paid
+  rdy tail orders --nsqd a:4150 --delimiter '\0' | rdy pub orders --nsqd b:4150 --delimiter '\0'`
+
+func (t *tail) runE(cmd *cobra.Command, args []string) error {
+	if err := t.checkAddresses(cmd); err != nil {
+		return err
 	}
-	f := cmd.Flags()
-	f.SortFlags = false
-	t.addAddresses(f)
-	f.Var((*channelFlag)(&t.channel), "channel", "channel to read from (default a new ephemeral one)")
-	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after this many messages; 0 means no limit")
-	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages that tail holds at a time (default 200; with --channel 1)")
-	f.BoolVar(&t.printTopic, "print-topic", false, "begin each line with the topic and \" | \", unless --json is set")
-	f.BoolVar(&t.raw, "raw", false, "print control characters as they are, also on a terminal")
-	t.outputFlags(f)
-	t.client.add(f)
-	return cmd
+	given := cmd.Flags().Changed
+	if t.json && (given("delimiter") || given("print-topic")) {
+		return usage(cmd, "--delimiter and --print-topic have no meaning for JSON: a newline ends it, and the topic is in it")
+	}
+	t.topics = args
+	t.printTopic = t.printTopic || len(args) > 1 && !given("print-topic")
+	if closedAtStart(t.stdout) {
+		return errClosedAtStart
+	}
+	log, level := t.logger()
+	cfg, err := t.consumerConfig(log)
+	if err != nil {
+		return usage(cmd, "%w", err)
+	}
+	named := t.channel != ""
+	if named {
+		t.notice("rdy: what is printed here is finished: other consumers of channel %s never get it; tail holds at most %s",
+			t.channel, figures.Things(cfg.MaxInFlight, "message"))
+	} else {
+		t.channel = fmt.Sprintf("tail%08x#ephemeral", rand.Uint32()) // #nosec G404 -- a name
+	}
+	p := newPrinter(t.app, t.raw)
+	p.limit, p.printTopic, p.delimiter, p.exact = t.count, t.printTopic, t.delimiter, given("delimiter")
+	return t.run(cmd.Context(), cfg, level, p, named)
+}
+
+// someTopics accepts one topic or more.
+func someTopics(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usage(cmd, "want one topic or more, got 0")
+	}
+	for i, topic := range args {
+		if err := oneTopic(cmd, args[i:i+1]); err != nil {
+			return err
+		}
+		if slices.Contains(args[:i], topic) {
+			return usage(cmd, "duplicate topic %s", topic)
+		}
+	}
+	return nil
 }
 
 func oneTopic(cmd *cobra.Command, args []string) error {
@@ -145,27 +184,27 @@ func (t *tail) consumerConfig(log *slog.Logger) (*nsq.Config, error) {
 
 // run prints messages. named is true if the user named the channel: then no message may
 // be lost on its way to the reader of standard output.
-func (t *tail) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, named bool) error {
-	consumer, err := nsq.NewConsumer(t.topic, t.channel, cfg)
-	if err != nil {
-		return err
-	}
+func (t *tail) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, p *printer, named bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	end := func(reason error) {
-		cancel(reason)
-		for _, conn := range consumer.Snapshot().Connections {
-			// Once this returns, the nsqd sends no more messages. What the printer
-			// requeues from now on therefore does not come straight back.
-			_ = consumer.DisconnectFromNSQD(conn.Addr)
+	defer cancel(nil)
+	consumers := make([]*nsq.Consumer, len(t.topics))
+	for i, topic := range t.topics {
+		var err error
+		if consumers[i], err = nsq.NewConsumer(topic, t.channel, cfg); err != nil {
+			stopAll(consumers[:i])
+			return err
 		}
 	}
-	p := &printer{app: t.app, visible: isTerminal(t.stdout) && !t.raw, limit: t.count, end: end}
-	if t.printTopic {
-		p.prefix = t.topic + " | "
+	p.end = func(reason error) {
+		cancel(reason)
+		for _, consumer := range consumers {
+			disconnect(consumer)
+		}
 	}
 	if r := readerOf(t.stdout); r != nil {
-		endWatch, err := r.watch(func() { end(&printError{"standard output", syscall.EPIPE}) })
+		endWatch, err := r.watch(func() { p.end(&printError{"standard output", syscall.EPIPE}) })
 		if err != nil {
+			stopAll(consumers)
 			return err
 		}
 		defer endWatch()
@@ -173,37 +212,87 @@ func (t *tail) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar, n
 			p.taken = func() bool { return r.awaitTaken(ctx) }
 		}
 	}
-	// A single handler prints one line at a time, whichever nsqd it is from.
-	consumer.AddHandler(p)
-	context.AfterFunc(ctx, consumer.Stop)
-	if err = t.connect(ctx, consumer, level); err == nil {
+	// A single handler of each topic, and the printer's turn, print one line at a time.
+	for _, consumer := range consumers {
+		consumer.AddHandler(p)
+		context.AfterFunc(ctx, consumer.Stop)
+	}
+	err := t.connectAll(ctx, consumers, level)
+	if err == nil {
 		<-ctx.Done()
 	}
 	cancel(nil)
-	<-consumer.StopChan
-	t.printed = p.printed
+	stopAll(consumers)
 	if failed, ok := errors.AsType[*printError](context.Cause(ctx)); ok && !errors.Is(failed, syscall.EPIPE) {
 		return failed
 	}
 	return err // EPIPE is not a failure: the program that reads the lines has had enough
 }
 
+// connectAll connects the consumers of all topics.
+func (t *tail) connectAll(ctx context.Context, consumers []*nsq.Consumer, level *slog.LevelVar) error {
+	for i, consumer := range consumers {
+		t.topic = t.topics[i]
+		if err := t.connect(ctx, consumer, level); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// disconnect makes nsqds send a consumer no more messages. What its handler requeues from then
+// on therefore does not come straight back.
+func disconnect(consumer *nsq.Consumer) {
+	for _, conn := range consumer.Snapshot().Connections {
+		_ = consumer.DisconnectFromNSQD(conn.Addr)
+	}
+}
+
+// stopAll stops consumers and waits until they have stopped.
+func stopAll(consumers []*nsq.Consumer) {
+	for _, consumer := range consumers {
+		consumer.Stop()
+	}
+	for _, consumer := range consumers {
+		<-consumer.StopChan
+	}
+}
+
 // printer is the handler of tail. It finishes a message after its line was written
 // and taken, and requeues it otherwise.
 type printer struct {
 	*app
-	prefix  string      // of each line that is not JSON
-	visible bool        // control characters are written as escapes
-	limit   int         // maximum messages; 0 means no limit
-	taken   func() bool // waits until the reader has the line, and reports whether it has; nil if that does not matter
-	end     func(error) // called once, after the last line; the error is nil or a *printError
+	visible    bool // control characters are written as escapes
+	printTopic bool // the topic is written before a body
+	delimiter  []byte
+	exact      bool        // the user has asked for the delimiter, and hears of messages that contain it
+	limit      int         // maximum messages; 0 means no limit
+	taken      func() bool // waits until the reader has the line, and reports whether it has; nil if that does not matter
+	end        func(error) // ends tail, after the last line; the error is nil or a *printError
+
+	turn chan struct{} // holds an element while a message is printed: handlers of several topics take turns
+
+	// Belong to the handler whose turn it is:
 
 	printed int
-	ended   bool // end was called
+	ended   bool // no further message is printed
+	cut     bool // a message that contains the delimiter was reported
 }
 
-// HandleMessage prints a message. After the end it requeues it.
+// newPrinter returns a printer of lines. Without raw it escapes control characters on a terminal.
+func newPrinter(a *app, raw bool) *printer {
+	return &printer{app: a, visible: isTerminal(a.stdout) && !raw, delimiter: []byte("\n"), turn: make(chan struct{}, 1)}
+}
+
+// HandleMessage prints a message when it is its turn. After the end it requeues it.
 func (p *printer) HandleMessage(m *nsq.Message) error {
+	select {
+	case p.turn <- struct{}{}:
+	case <-m.Context().Done():
+		m.RequeueWithoutBackoff(0)
+		return nil
+	}
+	defer func() { <-p.turn }()
 	if p.ended {
 		m.RequeueWithoutBackoff(0)
 		return nil
@@ -249,6 +338,7 @@ func (e *printError) Unwrap() error { return e.err }
 
 // tailLine is a message as "rdy tail --json" prints it.
 type tailLine struct {
+	Topic      string    `json:"topic"`
 	ID         string    `json:"id"`
 	Attempts   uint16    `json:"attempts"`
 	Timestamp  time.Time `json:"timestamp"`
@@ -259,14 +349,10 @@ type tailLine struct {
 
 func (p *printer) line(m *nsq.Message) ([]byte, error) {
 	if !p.json {
-		body := m.Body
-		if p.visible {
-			body = visible.Escape(body, "\t\n")
-		}
-		return slices.Concat([]byte(p.prefix), body, []byte("\n")), nil
+		return p.plain(m), nil
 	}
 	l := tailLine{
-		ID: string(m.ID[:]), Attempts: m.Attempts,
+		Topic: m.Topic(), ID: string(m.ID[:]), Attempts: m.Attempts,
 		Timestamp: time.Unix(0, m.Timestamp).UTC(), NSQD: m.NSQDAddress,
 	}
 	if utf8.Valid(m.Body) {
@@ -284,4 +370,22 @@ func (p *printer) line(m *nsq.Message) ([]byte, error) {
 		line = visible.Escape(line, keep)
 	}
 	return line, err
+}
+
+// plain returns the line of a message without --json.
+func (p *printer) plain(m *nsq.Message) []byte {
+	body := m.Body
+	if p.visible {
+		body = visible.Escape(body, "\t\n")
+	}
+	var line []byte
+	if p.printTopic {
+		line = append(line, m.Topic()+" | "...)
+	}
+	line = append(append(line, body...), p.delimiter...)
+	if p.exact && !p.cut && bytes.Index(line, p.delimiter) < len(line)-len(p.delimiter) {
+		p.cut = true
+		p.notice("rdy: message %s contains the delimiter: its reader cannot tell where it ends; others are not reported", m.ID[:])
+	}
+	return line
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 )
 
@@ -115,7 +116,7 @@ func TestTailJSON(t *testing.T) {
 		if len(id) != 16 || err != nil || at.Before(before.Add(-time.Second)) || at.After(time.Now().Add(time.Second)) {
 			t.Errorf("id %q, timestamp %v", id, m["timestamp"])
 		}
-		if m["attempts"] != 1.0 || m["nsqd"] != c.nsqds[0].TCPAddr || len(m) != 5 {
+		if m["attempts"] != 1.0 || m["nsqd"] != c.nsqds[0].TCPAddr || m["topic"] != "json" || len(m) != 6 {
 			t.Errorf("got %v", m)
 		}
 		got[fmt.Sprint(m["body"], m["body_base64"])] = m
@@ -367,5 +368,155 @@ func TestTailCannotShape(t *testing.T) {
 	}
 	if got, want := c.stats(t, "unshaped"), (channelStats{Depth: 1, Messages: 1}); got != want {
 		t.Errorf("nsqd has %+v, want %+v", got, want)
+	}
+}
+
+// Several topics are printed together. Each line is whole, and says its topic.
+func TestTailTopics(t *testing.T) {
+	c := startCluster(t, 2)
+	const each = 40
+	want := make(map[string]bool)
+	for i, topic := range []string{"a", "b", "c"} {
+		var bodies []string
+		for j := range each {
+			body := strings.Repeat(fmt.Sprint(j), 1000)
+			bodies = append(bodies, body)
+			want[topic+" | "+body] = true
+		}
+		c.publish(t, i%2, topic, "ch", bodies...)
+	}
+	args := append(c.flags(), "tail", "a", "b", "c", "--channel", "ch", "-n")
+	code, stdout, stderr := execute(t, append(args, fmt.Sprint(3*each-10))...)
+	if code != exitOK || stderr != takesFrom("ch", 1) {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	if n := strings.Count(stdout, "\n"); n != 3*each-10 {
+		t.Errorf("%d lines", n)
+	}
+	for line := range strings.Lines(stdout) {
+		if line = strings.TrimSuffix(line, "\n"); !want[line] {
+			t.Errorf("line %.30q is not expected, or came twice", line)
+		}
+		delete(want, line)
+	}
+	left := channelStats{}
+	for _, topic := range []string{"a", "b", "c"} {
+		s := c.stats(t, topic)
+		left.Depth, left.InFlight = left.Depth+s.Depth, left.InFlight+s.InFlight
+	}
+	if left != (channelStats{Depth: 10}) {
+		t.Errorf("nsqd has %+v, want 10 messages and none in flight", left)
+	}
+	_, stdout, _ = execute(t, append(args, "10", "--jq", `.topic + " | " + .body`)...)
+	for line := range strings.Lines(stdout) {
+		delete(want, strings.TrimSuffix(line, "\n"))
+	}
+	if len(want) != 0 {
+		t.Errorf("%d messages were not printed", len(want))
+	}
+}
+
+// The topic is printed for one topic only if asked for, and for several unless it is not.
+func TestTailPrintTopic(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, "one", "ch", "x", "y")
+	c.publish(t, 0, "two", "ch", "z")
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"one"}, "x\n"},
+		{[]string{"one", "--print-topic"}, "one | y\n"},
+		{[]string{"one", "two", "--print-topic=false"}, "z\n"},
+	} {
+		_, stdout, _ := execute(t, append(append(c.flags(), "tail", "--channel", "ch", "-n", "1"), tc.args...)...)
+		if stdout != tc.want {
+			t.Errorf("%v: got %q, want %q", tc.args, stdout, tc.want)
+		}
+	}
+}
+
+// What is wrong with an address is told once for all topics.
+func TestTailTopicsTellOnce(t *testing.T) {
+	c := startCluster(t, 1)
+	p := start(t, append(c.flags(), "tail", "a", "b", "c", "--nsqd", unreachable, "--lookupd", unreachable)...)
+	await(t, "channels", func() bool { return strings.Count(channels(t, c), "#ephemeral") == 3 })
+	p.stderr.await(t, "does not respond")
+	p.interrupt(errInterrupted)
+	if code := p.wait(t); code != exitOK || strings.Count(p.stderr.String(), "still trying") != 1 || strings.Count(p.stderr.String(), "does not respond") != 1 {
+		t.Errorf("exit code %d, stderr %q", code, p.stderr.String())
+	}
+}
+
+// splits reports whether a delimiter after a body is the first one there.
+func splits(body, delimiter string) bool {
+	return strings.Index(body+delimiter, delimiter) == len(body)
+}
+
+// What tail prints, pub reads: byte for byte, with the same delimiter, unless that occurs in
+// a message. Then tail says so.
+func FuzzTailIntoPub(f *testing.F) {
+	f.Add("a", "b", "\n")
+	f.Add("a\nb", "\x00\xff", "\x00\x00")
+	f.Add("xa", "y", "aa")
+	f.Add("line\r", "line\n", "\r\n")
+	f.Add("\x1b[0m", "\u202e", "\x1e\n")
+	f.Fuzz(func(t *testing.T, first, second, delimiter string) {
+		if first == "" || second == "" || delimiter == "" {
+			return // nsqd accepts no empty messages, the flag no empty delimiter
+		}
+		var flag delimiterFlag
+		var quoted strings.Builder
+		for _, b := range []byte(delimiter) {
+			fmt.Fprintf(&quoted, `\x%02x`, b)
+		}
+		if err := flag.Set(quoted.String()); err != nil || string(flag) != delimiter {
+			t.Fatalf("delimiter %q, error %v", flag, err)
+		}
+		var stdout, stderr output
+		p := &printer{app: &app{stdout: &stdout, stderr: &stderr}, delimiter: flag, exact: true, turn: make(chan struct{}, 1)}
+		for _, body := range []string{first, second} {
+			if err := p.HandleMessage(nsq.NewMessage(nsq.MessageID{}, []byte(body))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		whole := splits(first, delimiter) && splits(second, delimiter)
+		if told := stderr.String() != ""; told == whole {
+			t.Errorf("stderr %q", stderr.String())
+		}
+		if !whole {
+			return
+		}
+		want := []string{fmt.Sprintf("%q", first), fmt.Sprintf("%q", second)}
+		if got := splitAll(t, strings.NewReader(stdout.String()), delimiter, maxSize); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// The same through real nsqds: any bytes, with a delimiter that they do not contain.
+func TestTailIntoPub(t *testing.T) {
+	c := startCluster(t, 2)
+	bodies := []string{"plain", "\x00", "\n", "a\nb\r\n", "\xff\xfe", "\x1b[2J", strings.Repeat("x", 1<<20)}
+	c.publish(t, 0, "from", "ch", bodies...)
+	const delimiter = `\x1e\n\0`
+	code, stdout, stderr := execute(t, append(c.flags(), "tail", "from", "--channel", "ch", "-n", fmt.Sprint(len(bodies)), "--delimiter", delimiter)...)
+	if code != exitOK || stderr != takesFrom("ch", 1) {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	if code, _, stderr = executeWith(t, stdout, "pub", "to", "--nsqd", c.nsqds[1].TCPAddr, "--delimiter", delimiter, "-q"); code != exitOK {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	c.publish(t, 1, "to", "ch")
+	_, stdout, _ = execute(t, "tail", "to", "--nsqd", c.nsqds[1].TCPAddr, "--channel", "ch", "-n", fmt.Sprint(len(bodies)), "--json")
+	var got []string
+	for line := range strings.Lines(stdout) {
+		l := decode[tailLine](t, line)
+		got = append(got, l.Body+string(l.BodyBase64))
+	}
+	slices.Sort(got)
+	slices.Sort(bodies)
+	if !slices.Equal(got, bodies) {
+		t.Errorf("got %d messages, or others", len(got))
 	}
 }

@@ -16,8 +16,8 @@ func TestTailShowsControlCharacters(t *testing.T) {
 		printer printer
 		want    string
 	}{
-		{printer{app: &app{}}, "\x1b[31mred\n\u009b\t\xff\n"},
-		{printer{app: &app{}, visible: true}, "\\x1b[31mred\n\\u009b\t\\xff\n"},
+		{printer{app: &app{}, delimiter: []byte("\n")}, "\x1b[31mred\n\u009b\t\xff\n"},
+		{printer{app: &app{}, delimiter: []byte("\n"), visible: true}, "\\x1b[31mred\n\\u009b\t\\xff\n"},
 	} {
 		line, err := tc.printer.line(m)
 		if err != nil || string(line) != tc.want {
