@@ -88,8 +88,6 @@ file that exists is neither overwritten nor appended to, unless --append is set.
 With --append lines go to the end of a file that exists, also after a restart and SIGHUP.
 If its last line was cut off by a crash, it gets its delimiter first. The file is locked:
 another rdy that would append to it uses the next <REV>, or waits if the name has none.
-Some operating systems have no locks: on AIX, Solaris, Plan 9 and the web nothing keeps
-other programs away.
 
 A file is complete when its name or --rotate-interval is over, when --rotate-size is
 reached, when SIGHUP is received, and at the end. With --work-dir files appear in the
