@@ -163,7 +163,7 @@ func (p *peek) check(cmd *cobra.Command) error {
 // readNew prints messages that are published from now on.
 func (p *peek) readNew(cmd *cobra.Command) error {
 	from := sourceAddresses{nsqds: p.nsqds, lookupds: p.cluster.lookupds}
-	t := &tail{source: source{app: p.app, sourceAddresses: from, told: make(map[string]bool)}, topics: []string{p.topic}, client: p.client}
+	t := &tail{source: source{app: p.app, sourceAddresses: from, told: make(map[string]bool)}, topics: []string{p.topic}, count: p.count, client: p.client}
 	log, level := t.logger()
 	cfg, err := t.consumerConfig(log)
 	if err != nil {
