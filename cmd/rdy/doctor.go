@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	doctorPolls   = 6 // a problem begins after five polls, and rates need one more
+	doctorPolls   = 11 // a problem begins after five polls that show it, and not each does
 	doctorDefault = 10 * time.Second
 	doctorMin     = 500 * time.Millisecond
 	doctorMax     = time.Hour

@@ -165,6 +165,7 @@ func TestDoctorOfRealClusters(t *testing.T) {
 		{"nothing finishes", 1, nil, func(t *testing.T, c *cluster) []string {
 			c.publishMany(t, 100)
 			c.plainClient(t, 0, "plain/1", 3, nil)
+			await(t, "messages in flight", func() bool { return c.stats(t, doctorTopic).InFlight == 3 })
 			return nil
 		}, "stuck clients hold 3, all that they accept, and finished nothing for "},
 		{"timeouts", 1, func(_ int, o *nsqd.Options) {
@@ -173,12 +174,14 @@ func TestDoctorOfRealClusters(t *testing.T) {
 			c.publish(t, 0, "orders", "ch")
 			c.plainClient(t, 0, "plain/1", 50, func(n int) bool { return n%4 > 0 })
 			c.keepPublishing(t, 0)
+			await(t, "timeouts", func() bool { return c.stats(t, doctorTopic).Timeouts > 0 })
 			return nil
 		}, "retrying "},
 		{"deferred", 1, small, func(t *testing.T, c *cluster) []string {
 			c.publish(t, 0, "orders", "ch")
-			for range 6 {
+			for n := range 6 { // one by one: nsqd forgets the delay of what goes to the topic's disk queue
 				post(t, c.nsqds[0].HTTPAddr, "/pub?topic=orders&defer=3600000", "m")
+				await(t, "a deferred message", func() bool { return c.stats(t, doctorTopic).Deferred == n+1 })
 			}
 			return nil
 		}, "deferred 6 messages are deferred on "},

@@ -224,12 +224,12 @@ func doctorMaxRDY(f *doctorFacts) []doctorFinding {
 		for i := range c.Clients {
 			x := &c.Clients[i]
 			n := f.nsqds[x.NSQD]
-			if n == nil || n.maxRDY == 0 || x.RDY < n.maxRDY || x.InFlight < x.RDY || !doctorWaits(c) {
+			if n == nil || n.maxRDY == 0 || x.RDY < n.maxRDY || !judge.Full(x.InFlight, x.RDY) || !doctorWaits(c) {
 				continue
 			}
 			found = append(found, doctorFinding{
 				Level: judge.Notice, Subject: doctorOf(topic, c.Name),
-				Text: fmt.Sprintf("a client has RDY %s on %s, which is its --max-rdy-count, and holds as many", figures.Count(x.RDY), x.NSQD),
+				Text: fmt.Sprintf("a client has RDY %s on %s, which is its --max-rdy-count, and uses it", figures.Count(x.RDY), x.NSQD),
 				Why: fmt.Sprintf("%s messages wait. nsqd accepts no higher RDY, so a higher max_in_flight of the client has no effect there. "+
 					"Start nsqd with a higher --max-rdy-count, or more clients.", figures.Count(c.Depth)),
 				Command: []string{"node", "config", "max_rdy_count"},

@@ -77,7 +77,7 @@ func TestDoctorRules(t *testing.T) {
 		{"clock behind", func(f *doctorFacts, _, _ channel) { f.nsqds["a:4151"].ahead = -3 * time.Second },
 			"clock warning a:4151: its clock is 3 s behind this machine's"},
 		{"max RDY", func(f *doctorFacts, _, _ channel) { f.nsqds["a:4151"].maxRDY = 10 },
-			"max-rdy-count notice orders/billing: a client has RDY 10 on a:4151, which is its --max-rdy-count, and holds as many"},
+			"max-rdy-count notice orders/billing: a client has RDY 10 on a:4151, which is its --max-rdy-count, and uses it"},
 		{"disk", func(_ *doctorFacts, before, now channel) {
 			before.NSQDs[0].DiskDepth, now.NSQDs[0].DiskDepth = 400, 400
 		},

@@ -161,7 +161,7 @@ func (p *programs) judge(waits bool) {
 		case !waits || now.closing():
 		case r.RDY == 0:
 			r.State, r.Level = Starved, Warning
-		case r.InFlight < r.RDY:
+		case !Full(r.InFlight, r.RDY):
 		case now.samples.n == window && mean.Finished == 0:
 			r.State, r.Level = Stuck, Warning
 		case p.isSlow(now):
@@ -170,6 +170,13 @@ func (p *programs) judge(waits bool) {
 			r.State, r.Level = Saturated, Notice
 		}
 	}
+}
+
+// Full reports whether clients hold about all that they accept. While they finish messages, a few
+// are always on their way.
+func Full(inFlight, rdy int64) bool {
+	const most = 0.8
+	return rdy > 0 && float64(inFlight) >= most*float64(rdy)
 }
 
 // isSlow reports whether a program finishes much less than the others do with the same RDY.
