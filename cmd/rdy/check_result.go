@@ -45,6 +45,15 @@ type checkMetric struct {
 	Critical float64 `json:"critical,omitempty"`
 }
 
+// checkFigures say what figures are, by name.
+var checkFigures = map[string]string{
+	"channels": "Channels of the topic.", "clients": "Connections that have subscribed.",
+	"deferred": "Messages that wait for their delay to pass.", "depth": "Messages that wait.",
+	"drain": "Time until the channel is empty, if all goes on as it does.", "in_flight": "Messages that clients hold.",
+	"missing_nsqds": "nsqds that do not respond.", "nsqds": "nsqds that respond.", "nsqlookupds": "nsqlookupds that respond.",
+	"published_per_second": "Messages published to the topic per second.", "timeouts": "Share of deliveries that time out.",
+}
+
 type checkFault struct {
 	code int
 	text string
@@ -173,7 +182,7 @@ func (r *checkResult) prometheus() []byte {
 		case "%":
 			name, value = name+"_ratio", value/100
 		}
-		fmt.Fprintf(&out, "# HELP %s Figure of rdy check.\n# TYPE %s gauge\n%s{%s} %s\n", name, name, name, labels, checkNumber(value))
+		fmt.Fprintf(&out, "# HELP %s %s\n# TYPE %s gauge\n%s{%s} %s\n", name, checkFigures[m.Name], name, name, labels, checkNumber(value))
 	}
 	return out.Bytes()
 }

@@ -92,6 +92,26 @@ func TestCheckChannel(t *testing.T) {
 	}
 }
 
+// Every figure of a check has a help for Prometheus.
+func TestCheckFigures(t *testing.T) {
+	before, now := checkView(0, admin.ChannelCounts{Depth: 99, Messages: 99, ClientCount: 1}), checkView(10, admin.ChannelCounts{Depth: 40, Messages: 99, ClientCount: 1})
+	now.Lookupds = []admin.Lookupd{{Addr: "l:1"}}
+	r := new(checkResult)
+	(&checkChannel{drain: checkDrain{1, 2}, timeouts: checkShare{1, 2}}).examine(r, before, now, []string{"orders", "billing"})
+	(&checkTopic{rateMin: 1}).examine(r, before, now, []string{"orders"})
+	new(checkCluster).examine(r, nil, now, nil)
+	new(checkNSQD).examine(r, nil, now, nil)
+	named := make(map[string]bool)
+	for _, m := range r.Metrics {
+		if named[m.Name] = true; checkFigures[m.Name] == "" {
+			t.Errorf("no help for %s", m.Name)
+		}
+	}
+	if len(named) != len(checkFigures) {
+		t.Errorf("figures %v, want %v", named, checkFigures)
+	}
+}
+
 func TestCheckTopic(t *testing.T) {
 	now := checkView(10, admin.ChannelCounts{Depth: 30, Messages: 100})
 	now.Topics[0].Depth = 12

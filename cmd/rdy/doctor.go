@@ -109,13 +109,15 @@ examined.`,
 // run examines the cluster and prints the findings.
 func (d *doctor) run(ctx context.Context, t *target) error {
 	facts := d.watchCluster(ctx, t)
-	if err := context.Cause(ctx); err != nil {
+	if ctx.Err() == nil {
+		facts.probe(ctx, t, d.cluster.timeout)
+	}
+	if err := context.Cause(ctx); err != nil { // what was not asked would look sound
 		return fmt.Errorf("stopped before the end: %w", err)
 	}
 	if len(facts.view.NSQDs) == 0 && len(facts.report.Problems) == 0 {
 		return errors.New("the nsqlookupds list no nsqd")
 	}
-	facts.probe(ctx, t, d.cluster.timeout)
 	r := &doctorReport{At: facts.view.At.UTC(), Seconds: facts.watched.Seconds(), Findings: facts.findings()}
 	for i := range r.Findings {
 		if f := &r.Findings[i]; len(f.Command) > 0 {

@@ -114,10 +114,7 @@ func (p *doctorNSQD) probe(ctx context.Context, t *target, n *admin.NSQD) {
 		return
 	}
 	if addr := n.TCPAddr(); addr != "" && p.noHost == nil {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-		if p.noDial = err; err == nil {
-			_ = conn.Close()
-		}
+		p.noDial = doctorDial(ctx, addr)
 	}
 	p.ahead, p.clock = doctorClock(ctx, t, n.Addr)
 	if value, err := t.Config(ctx, n.Addr, "mem_queue_size"); err == nil {
@@ -128,6 +125,20 @@ func (p *doctorNSQD) probe(ctx context.Context, t *target, n *admin.NSQD) {
 	if value, err := t.Config(ctx, n.Addr, "max_rdy_count"); err == nil {
 		p.maxRDY, _ = strconv.ParseInt(value, 10, 64)
 	}
+}
+
+// doctorDial opens a connection to an nsqd, and closes it. nsqd logs an error if a client leaves
+// before it names its protocol.
+func doctorDial(ctx context.Context, addr string) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
+	}
+	_, _ = conn.Write([]byte("  V2"))
+	return conn.Close()
 }
 
 func (p *doctorNSQD) resolve(ctx context.Context) {

@@ -306,7 +306,7 @@ func doctorNoChannel(f *doctorFacts) []doctorFinding {
 		}
 		found = append(found, doctorFinding{
 			Level: judge.Warning, Subject: judge.Subject{Kind: judge.OfTopic, Topic: t.Name},
-			Text: fmt.Sprintf("no channel, %s wait, %s more than %s ago", figures.Count(t.Depth), figures.Count(t.Depth-before.Depth), figures.Duration(f.watched)),
+			Text: fmt.Sprintf("no channel, %s wait, of which %s came in %s", figures.Count(t.Depth), figures.Count(t.Depth-before.Depth), figures.Duration(f.watched)),
 			Why: "Nobody consumes this topic. Its messages wait for the first channel, in memory and then on disk until that is full. " +
 				"Start a consumer, or stop publishing and delete the topic.",
 			Command: []string{"topic", "describe", t.Name},

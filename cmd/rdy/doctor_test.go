@@ -2,10 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rdyhq/nsq/admin"
@@ -92,7 +96,7 @@ func TestDoctorRules(t *testing.T) {
 			"deferred warning orders/billing: 10,001 messages are deferred on a:4151, more than its --mem-queue-size of 10,000"},
 		{"no channel", func(f *doctorFacts, _, _ channel) {
 			f.view.Topics[0].Channels, f.view.Topics[0].Depth = nil, 70
-		}, "no-channel warning orders: no channel, 70 wait, 70 more than 10 s ago"},
+		}, "no-channel warning orders: no channel, 70 wait, of which 70 came in 10 s"},
 		{"no channel, and nothing comes", func(f *doctorFacts, _, _ channel) {
 			f.view.Topics[0].Channels, f.view.Topics[0].Depth, f.first.Topics[0].Depth = nil, 70, 70
 		}, ""},
@@ -152,6 +156,54 @@ func TestDoctorRules(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Errorf("got %q, want %q", got, want)
 			}
+		})
+	}
+}
+
+// doctorTransport responds as an nsqd with a channel whose client holds all that it accepts, and
+// finishes a message at every n-th poll, or none if n is 0.
+type doctorTransport struct{ polls, every int }
+
+func (d *doctorTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	text := `{"version":"1.3.0","start_time":1,"tcp_port":-1}`
+	if r.URL.Path == "/stats" {
+		d.polls++
+		finished := 0
+		if d.every > 0 {
+			finished = d.polls / d.every
+		}
+		text = fmt.Sprintf(`{"version":"1.3.0","health":"OK","start_time":1,"topics":[{"topic_name":"orders","channels":[{"channel_name":"billing",
+			"depth":100,"in_flight_count":1,"message_count":%d,"client_count":1,"clients":[{"client_id":"w","ready_count":1,"in_flight_count":1,"finish_count":%d}]}]}]}`,
+			101+finished, finished)
+	}
+	return &http.Response{StatusCode: http.StatusOK, Request: r, Body: io.NopCloser(strings.NewReader(text))}, nil
+}
+
+// The doctor watches a channel that looks stuck for a minute, unless it is told for how long, and
+// stops when something is finished.
+func TestDoctorPatience(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		every   int
+		patient bool
+		want    time.Duration
+		stuck   bool
+	}{
+		{"stuck", 0, true, time.Minute, true},
+		{"slow", 30, true, 29 * time.Second, false},
+		{"sound", 1, true, 10 * time.Second, false},
+		{"as told", 0, false, 10 * time.Second, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &doctor{app: &app{stderr: io.Discard}, watch: doctorDefault, patient: tc.patient}
+				f := d.watchCluster(t.Context(), &target{Cluster: &admin.Cluster{
+					NSQDs: []string{"a:4151"}, Client: &http.Client{Transport: &doctorTransport{every: tc.every}},
+				}})
+				if f.watched != tc.want || (len(doctorStuck(f)) > 0) != tc.stuck {
+					t.Errorf("watched for %v, found %+v", f.watched, doctorStuck(f))
+				}
+			})
 		})
 	}
 }
