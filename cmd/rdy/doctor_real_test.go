@@ -204,7 +204,7 @@ func TestDoctorOfRealClusters(t *testing.T) {
 			})
 			post(t, c.lookupds[0], "/topic/tombstone?topic=orders&node="+c.nsqds[0].HTTPAddr, "")
 			return nil
-		}, "tombstoned tombstoned for orders, but it has it"},
+		}, "tombstoned tombstoned for orders, which it has"},
 		{"one nsqlookupd", 2, nil, func(t *testing.T, c *cluster) []string {
 			_, stdout, _ := execute(t, "node", "config", "nsqlookupd_tcp_addresses", "--nsqd-http", c.nsqds[0].HTTPAddr, "--jq", ".nsqds[0].value[0]")
 			code, _, stderr := execute(t, "node", "config", "nsqlookupd_tcp_addresses", strings.TrimSpace(stdout), "--nsqd-http", c.nsqds[0].HTTPAddr)

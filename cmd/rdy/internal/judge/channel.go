@@ -60,8 +60,9 @@ type channel struct {
 
 	counts admin.ChannelCounts // when it was seen last
 	placement
-	// sameSince is since when it is on these nsqds, and none has restarted.
-	sameSince time.Time
+	// sameSince is since when it is on these nsqds, and none has restarted. It is born if no poll
+	// has seen that change.
+	born, sameSince time.Time
 
 	// done counts finished messages from when sameSince. doneMost is the most it has been:
 	// nsqd does not read its counts at one instant, so done wavers by a few messages.
@@ -90,12 +91,16 @@ type observation struct {
 	finished bool // since the poll before
 	lower    bool
 	drain    Drain
+	nodes    map[string]*node
 }
 
 // observe adds a poll. before is when the poll before was.
 func (c *channel) observe(now *admin.Channel, rates *admin.ChannelRates, interval time.Duration, nodes map[string]*node, before, at time.Time) *observation {
-	o := &observation{at: at, now: now}
+	o := &observation{at: at, now: now, nodes: nodes}
 	first := c.seen.IsZero()
+	if first {
+		c.born = at
+	}
 	same, fresh := place(&c.placement, now.NSQDs, func(on *admin.ChannelOn) string { return on.NSQD }, nodes)
 	if !same || fresh {
 		c.samples, c.done, c.doneMost, c.sameSince = samples{}, 0, 0, at

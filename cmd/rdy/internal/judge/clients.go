@@ -254,6 +254,9 @@ func (c *channel) starvedOn(o *observation, polled bool) finding {
 		switch {
 		case on.Depth <= few(0) || on.Paused:
 		case on.ClientCount == 0:
+			if c.isYoung(o, on.NSQD) {
+				continue
+			}
 			f.text = fmt.Sprintf("no client on %s, where %s", on.NSQD, wait(on.Depth))
 			f.advice = fmt.Sprintf("%s on %s, to which no client is connected, while %s %s to others. See that consumers find this nsqd, "+
 				"and that they reach its broadcast address.", waiting(on.Depth), on.NSQD,
@@ -267,6 +270,15 @@ func (c *channel) starvedOn(o *observation, polled bool) finding {
 		}
 	}
 	return finding{}
+}
+
+// isYoung reports whether consumers may not have found an nsqd yet, because it is new or has
+// restarted, or because the channel is new there. They ask nsqlookupd once a minute or so.
+func (c *channel) isYoung(o *observation, addr string) bool {
+	const discovery = 2 * time.Minute
+	changed := !c.sameSince.Equal(c.born) && o.at.Sub(c.sameSince) < discovery
+	n := o.nodes[addr]
+	return changed || n != nil && o.at.Sub(n.Started) < discovery
 }
 
 // saturated judges whether clients hold all that they accept.

@@ -57,9 +57,12 @@ func (j *Judge) addDaemons(view *admin.View) {
 		}
 	}
 	j.addHoldings(view)
-	maps.DeleteFunc(j.nodes, func(_ string, n *node) bool {
-		return !n.listed && (view.At.Sub(n.known) >= remember || j.replaced(n))
-	})
+	for addr, n := range j.nodes {
+		if !n.listed && (view.At.Sub(n.known) >= remember || j.replaced(n)) {
+			j.drop(&n.tracks)
+			delete(j.nodes, addr)
+		}
+	}
 	j.blind = j.unheard()
 }
 
@@ -256,7 +259,7 @@ func tombstoned(n *node, view *admin.View) finding {
 	}
 	return finding{
 		verdict: bad, level: Notice,
-		text: "tombstoned for " + some(topics) + ", but it has " + figures.Verb(len(topics), "it", "them"),
+		text: "tombstoned for " + some(topics) + ", which it has",
 		advice: fmt.Sprintf("nsqlookupd hides the nsqd %s from consumers of %s, for 45 s unless it is configured otherwise. "+
 			"Messages there wait meanwhile. A topic that is deleted on the nsqd as well stays away.", n.Addr, some(topics)),
 		command: []string{"topic", "describe", topics[0]},

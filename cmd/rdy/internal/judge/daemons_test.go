@@ -63,6 +63,7 @@ func TestVanished(t *testing.T) {
 	if s.report.Cluster.KnownNSQDs != 1 || s.channel().Lower {
 		t.Errorf("cluster %+v", s.report.Cluster)
 	}
+	s.wantEvents([]string{"missing nsqd-2:4151"}, []string{"missing nsqd-2:4151"})
 }
 
 // An nsqd that runs on at another address is not missing at the old one.
@@ -168,6 +169,25 @@ func TestRestarted(t *testing.T) {
 	s.wantEvents(nil, nil)
 }
 
+// Consumers need a minute or two to find an nsqd that is new or has restarted.
+func TestYoungNSQD(t *testing.T) {
+	s := newStory(t, 2)
+	s.nsqds[1].down = true
+	s.polls(10, func() { s.on(0).flow(50, 50) })
+	s.nsqds[1].down = false
+	s.on(1).ClientCount = 0
+	s.polls(60, func() { s.on(0).flow(50, 50); s.on(1).flow(5, 0) })
+	s.wantEvents([]string{"missing nsqd-2:4151"}, []string{"missing nsqd-2:4151"})
+	s.on(1).ClientCount = 1
+	s.polls(10, func() { s.on(0).flow(50, 50); s.on(1).flow(5, 500) })
+	s.restart(1)
+	s.on(1).ClientCount = 0
+	s.polls(60, func() { s.on(0).flow(50, 50); s.on(1).flow(5, 0) })
+	s.wantEvents([]string{"missing nsqd-2:4151"}, []string{"missing nsqd-2:4151"})
+	s.polls(6, func() { s.on(0).flow(50, 50); s.on(1).flow(5, 0) })
+	s.wantEvents([]string{"missing nsqd-2:4151", "starved orders/billing"}, []string{"missing nsqd-2:4151"})
+}
+
 // A state that comes and goes begins no problem, and ends none.
 func TestFlapping(t *testing.T) {
 	s := newStory(t, 2)
@@ -206,7 +226,7 @@ func TestVersionsAndTombstones(t *testing.T) {
 	s.nsqds[1].version = "1.3.0"
 	s.nsqds[0].tombstoned, s.nsqds[1].tombstoned = []string{"orders"}, []string{"orders"} // the second does not have it
 	s.polls(5, nil)
-	s.want("notice tombstoned nsqd-1:4151: tombstoned for orders, but it has it")
+	s.want("notice tombstoned nsqd-1:4151: tombstoned for orders, which it has")
 }
 
 // Missing daemons come first, then the oldest of a level.

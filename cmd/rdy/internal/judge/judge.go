@@ -18,8 +18,9 @@
 //
 // # Memory
 //
-// A channel takes about 3 KB, and 100 bytes more for each nsqd that has it. A channel that is
-// gone is forgotten after an hour, and an ephemeral one at once.
+// A channel on three nsqds takes about 5 KB. Its clients take a few hundred bytes each, for 30
+// seconds after they were polled. A channel that is gone is forgotten after an hour, and an
+// ephemeral one at once.
 package judge
 
 import (

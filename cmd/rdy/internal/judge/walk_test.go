@@ -3,6 +3,7 @@ package judge
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -92,6 +93,9 @@ func (s *story) event(next func(n int) int) {
 		n.version = []string{"1.2.1", "1.3.0"}[next(2)]
 	case 13:
 		c.DiskDepth = int64(next(2))
+		if next(10) == 0 {
+			c.Depth, c.Messages, c.Requeued = math.MaxInt64, math.MaxUint64, math.MaxUint64
+		}
 	default:
 		c.flow(int64(next(1000)), int64(next(1000)))
 	}
