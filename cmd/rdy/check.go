@@ -48,6 +48,9 @@ Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, also for an invalid command 
   rdy check channel orders billing --lookupd 127.0.0.1:4161 --depth-warn 1000 --depth-critical 10000`,
 	})
 	cmd.AddCommand(newCheckCluster(a), newCheckChannel(a), newCheckTopic(a), newCheckNSQD(a))
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { // 0 would be OK to Nagios
+		return errors.Join(cmd.Help(), &checkFailed{code: checkUnknown})
+	}
 	return cmd
 }
 

@@ -276,6 +276,10 @@ func TestCheckUsageErrors(t *testing.T) {
 		}
 		expectOneLine(t, stderr)
 	}
+	// Without a check there is help, and no OK.
+	if code, stdout, stderr := execute(t, "check"); code != checkUnknown || !strings.Contains(stdout, "cluster ") || stderr != "" {
+		t.Errorf("code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
 }
 
 func TestCheckDrainKinds(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rdyhq/nsq/admin"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
+	"github.com/schollz/progressbar/v3"
 )
 
 // doctorFacts is what the rules judge.
@@ -45,7 +46,7 @@ func (d *doctor) watchCluster(ctx context.Context, t *target) *doctorFacts {
 	interval := d.watch / (doctorPolls - 1)
 	var bar *progress
 	if isTerminal(d.stderr) {
-		bar = newProgress(d.stderr, begin, doctorPolls)
+		bar = newProgress(d.stderr, begin, doctorPolls, progressbar.OptionSetDescription("watching"))
 		defer bar.clearBar()
 	}
 	for n := 1; ; n++ {

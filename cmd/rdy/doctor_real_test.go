@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -256,6 +258,49 @@ func TestDoctorOfRealClusters(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What no nsqd of a test can be made to say, a server says that responds like one.
+func TestDoctorOfFakeDaemons(t *testing.T) {
+	fake := func(version, health string, clock time.Duration) string {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Date", time.Now().Add(clock).UTC().Format(http.TimeFormat))
+			switch r.URL.Path {
+			case "/stats":
+				_, _ = fmt.Fprintf(w, `{"version":%q,"health":%q,"start_time":1,"topics":[]}`, version, health)
+			case "/info":
+				_, _ = fmt.Fprintf(w, `{"broadcast_address":"127.0.0.1","hostname":%q,"tcp_port":-1,"http_port":4151,"start_time":1}`, version)
+			case "/ping":
+				_, _ = w.Write([]byte("OK"))
+			default:
+				w.WriteHeader(http.StatusNotFound)
+			}
+		}))
+		t.Cleanup(s.Close)
+		return strings.TrimPrefix(s.URL, "http://")
+	}
+	sound := fake("1.3.0", "OK", 0)
+	for _, tc := range []struct {
+		name, addr, want string
+	}{
+		{"sound", fake("1.3.0", "OK", 0), ""},
+		{"versions", fake("1.2.1", "OK", 0), "mixed nsqds have versions 1.2.1 on 1, 1.3.0 on 1"},
+		{"health", fake("1.3.0", "NOK - disk full", 0), "health its health is NOK - disk full"},
+		{"clock", fake("1.3.0", "OK", -time.Hour), "clock its clock is "},
+	} {
+		args := []string{"doctor", "--for", "500ms", "--json", "--nsqd-http", tc.addr}
+		if tc.name == "versions" {
+			args = append(args, "--nsqd-http", sound)
+		}
+		code, stdout, _ := execute(t, args...)
+		var got []string
+		for _, f := range decode[doctorReport](t, stdout).Findings {
+			got = append(got, f.Rule+" "+f.Text)
+		}
+		if text := strings.Join(got, "\n"); (code == exitOK) != (tc.want == "") || (text == "") != (tc.want == "") || len(got) > 1 || !strings.HasPrefix(text, tc.want) {
+			t.Errorf("%s: exit code %d, findings %q", tc.name, code, got)
+		}
 	}
 }
 

@@ -102,7 +102,7 @@ func TestChannelOfMissingNSQD(t *testing.T) {
 	s.on(1).ClientCount = 1
 	s.poll(nil)
 	s.polls(5, func() { s.on(1).flow(5, 100) })
-	s.wantEvents([]string{"orphan orders/billing", "missing nsqd-2:4151"}, []string{"orphan orders/billing", "missing nsqd-2:4151"})
+	s.wantEvents([]string{"orphan orders/billing", "missing nsqd-2:4151"}, []string{"missing nsqd-2:4151", "orphan orders/billing"})
 }
 
 // A partial view begins what is true of the nsqds that respond, and ends nothing.

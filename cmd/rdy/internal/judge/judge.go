@@ -79,7 +79,9 @@ func (j *Judge) Add(view *admin.View) *Report {
 	j.judgeDaemons(view)
 	j.forget(view.At)
 	j.sum(view)
-	slices.SortFunc(j.report.Problems, compareProblems)
+	for _, problems := range [][]Problem{j.report.Problems, j.report.Began, j.report.Ended} {
+		slices.SortFunc(problems, compareProblems)
+	}
 	j.report.WorthClients = j.worthClients()
 	j.before, j.at = view, view.At
 	r := j.report
