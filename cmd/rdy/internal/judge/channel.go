@@ -59,6 +59,7 @@ type channel struct {
 	seen    time.Time // when an nsqd was seen to have it last
 
 	counts admin.ChannelCounts // when it was seen last
+	closed bool                // it was paused then, on all nsqds
 	placement
 	// sameSince is since when it is on these nsqds, and none has restarted. It is born if no poll
 	// has seen that change.
@@ -88,7 +89,7 @@ type observation struct {
 	rates *Rates // the mean, nil if not known
 	// last is what happened since the poll before, nil if that is not known.
 	last     *sample
-	finished bool // since the poll before
+	finished bool // something was finished or requeued since the poll before
 	lower    bool
 	drain    Drain
 	nodes    map[string]*node
@@ -128,17 +129,17 @@ func (c *channel) observe(now *admin.Channel, rates *admin.ChannelRates, interva
 	}
 	c.watch(o)
 	c.history.depth(at, now.Depth)
-	c.counts, c.seen = now.ChannelCounts, at
+	c.counts, c.closed, c.seen = now.ChannelCounts, closed(now), at
 	return o
 }
 
-// progress notes whether something was finished.
+// progress notes whether something was finished or requeued. A client that requeues all it gets is
+// not stuck: it fails.
 func (c *channel) progress(o *observation) {
 	const some = 0.5 // of a message: rates are not exact
 	c.done += o.last.finished * o.last.seconds
-	if c.done > c.doneMost+some {
-		c.doneMost, o.finished = c.done, true
-	}
+	o.finished = c.done > c.doneMost+some || o.last.requeued > 0
+	c.doneMost = max(c.doneMost, c.done)
 }
 
 // watch notes how long nothing is finished.
@@ -200,20 +201,23 @@ func (c *channel) lost(now *admin.Channel, s sample, same bool, at time.Time) in
 	}
 	// Those in flight may be finished in any case, and what came since is not meant.
 	left := min(int64(s.finished*s.seconds)-c.counts.InFlight, c.counts.Depth+c.counts.Deferred)
-	idle := c.counts.ClientCount == 0 && now.ClientCount == 0 || c.counts.Paused && now.Paused
+	idle := c.counts.ClientCount == 0 && now.ClientCount == 0 || c.closed && closed(now)
 	switch {
 	case idle && left >= certain:
 		return left
 	case idle, now.ClientCount > c.counts.ClientCount, c.counts.Paused:
 		return 0 // new clients may be fast
-	}
-	if left < many || now.Backlog() > c.counts.Backlog()/far {
+	case c.samples.n < window, left < many, now.Backlog() > c.counts.Backlog()/far:
 		return 0
-	}
-	if best := c.history.best(at); best == 0 || float64(left) < far*best*s.seconds {
+	case float64(left) < far*c.history.best(at)*s.seconds:
 		return 0
 	}
 	return left
+}
+
+// closed reports whether a channel is paused on all nsqds.
+func closed(c *admin.Channel) bool {
+	return !slices.ContainsFunc(c.NSQDs, func(on admin.ChannelOn) bool { return !on.Paused })
 }
 
 // row returns the channel for a report.
@@ -224,14 +228,18 @@ func (c *channel) row(now *admin.Channel, o *observation) Channel {
 	}
 }
 
-// skew returns the depth of the deepest nsqd, divided by the mean of the others.
+// skew returns the depth of the deepest nsqd, divided by the mean of the others, or by 1 if that is
+// less. Those that never had a message are left out.
 func skew(on []admin.ChannelOn) float64 {
 	var sum, most int64
+	n := 0
 	for i := range on {
-		sum, most = sum+on[i].Depth, max(most, on[i].Depth)
+		if on[i].Messages > 0 {
+			sum, most, n = sum+on[i].Depth, max(most, on[i].Depth), n+1
+		}
 	}
-	if len(on) < 2 || sum == most {
+	if n < 2 {
 		return 0
 	}
-	return float64(most) / (float64(sum-most) / float64(len(on)-1))
+	return float64(most) / max(float64(sum-most)/float64(n-1), 1)
 }

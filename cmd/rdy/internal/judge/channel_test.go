@@ -86,6 +86,15 @@ func TestNotStuck(t *testing.T) {
 	s.wantEvents(nil, nil)
 }
 
+// A consumer that requeues all that it gets is not stuck.
+func TestRequeuingIsNotStuck(t *testing.T) {
+	s := newStory(t, 1)
+	s.polls(20, func() { s.on(0).flow(50, 50) })
+	s.polls(40, func() { s.on(0).flow(50, 0); s.on(0).Requeued += 30 })
+	s.wantEvents([]string{"retrying orders/billing"}, nil)
+	s.want("warning retrying orders/billing: 100 % requeued, never drains")
+}
+
 // Counts waver by a few messages, because nsqd does not read them at one instant. That is no
 // progress.
 func TestStuckWithWaveringCounts(t *testing.T) {
@@ -252,6 +261,25 @@ func TestEmptied(t *testing.T) {
 			s.want()
 		})
 	}
+	t.Run("stuck", func(t *testing.T) {
+		s := newStory(t, 1)
+		s.polls(60, func() { s.on(0).flow(100, 0) })
+		s.poll(func() { s.on(0).Depth = 0 })
+		if !s.judge.channels[billing].emptied.Equal(s.at) {
+			t.Errorf("%q", s.problems())
+		}
+		s.polls(5, nil)
+		s.wantEvents([]string{"stuck orders/billing"}, []string{"stuck orders/billing"})
+	})
+	t.Run("paused on one nsqd", func(t *testing.T) {
+		s := newStory(t, 2)
+		s.on(0).Paused = true
+		s.on(1).flow(1000, 0)
+		s.polls(10, func() { s.on(1).flow(10, 60) })
+		if !s.judge.channels[billing].emptied.IsZero() {
+			t.Error("emptied")
+		}
+	})
 	t.Run("paused", func(t *testing.T) {
 		s := newStory(t, 1)
 		*s.on(0) = fakeChannel{ChannelCounts: admin.ChannelCounts{Depth: 40, InFlight: 5, Messages: 45, ClientCount: 1, Paused: true}}
@@ -279,6 +307,11 @@ func TestSkewed(t *testing.T) {
 	if c := s.channel(); c.Skew != 90 {
 		t.Errorf("skew %v", c.Skew)
 	}
+	s.on(1).Depth, s.on(2).Depth = 0, 0
+	if s.poll(nil); s.channel().Skew != 9000 || s.channel().State != Skewed {
+		t.Errorf("skew %v", s.channel().Skew)
+	}
+	s.on(1).Depth, s.on(2).Depth = 100, 100
 	s.polls(5, func() { s.on(0).Depth = 250 })
 	if s.channel().State == Skewed {
 		t.Error("still skewed")

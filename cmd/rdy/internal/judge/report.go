@@ -73,7 +73,8 @@ type Cluster struct {
 	KnownNSQDs    int  `json:"known_nsqds"` // with those that vanished within the last hour
 	Lookupds      int  `json:"nsqlookupds"` // that responded
 	KnownLookupds int  `json:"known_nsqlookupds"`
-	// NeedYou is how many channels and daemons have a problem of Critical or Warning.
+	// ChannelsNeedYou is how many channels have a problem of Critical or Warning, and
+	// DaemonsNeedYou how many other subjects have one.
 	ChannelsNeedYou int `json:"channels_need_you"`
 	DaemonsNeedYou  int `json:"daemons_need_you"`
 }
@@ -108,8 +109,8 @@ type Channel struct {
 	Since time.Time `json:"since,omitzero"` // of State
 	// Lower means that an nsqd is missing that has the channel, or may have it.
 	Lower bool `json:"lower_bound"`
-	// Skew is the depth of the deepest nsqd, divided by the mean of the others. It is 0 with
-	// less than two nsqds, and if the others have none.
+	// Skew is the depth of the deepest nsqd, divided by the mean of the others, or by 1 if that
+	// is less. It is 0 if less than two nsqds ever had a message.
 	Skew    float64           `json:"skew"`
 	NSQDs   []admin.ChannelOn `json:"nsqds"`
 	History History           `json:"history"`
