@@ -527,12 +527,15 @@ func TestCopySecrets(t *testing.T) {
 		s.expectCopies(d, "one")
 	})
 	inCopyScene(t, func(s *copyScene) {
-		d := s.destination("to:4150", nsqtest.Options{})
+		d := s.destination("to:4150", nsqtest.Options{AuthSecret: "of the source"})
 		s.source.Publish("t", "one")
 		s.start("--to", "to:4150")
-		s.finish(1)
-		if commands(d, "AUTH") != 0 {
+		sleep(time.Minute)
+		if commands(d, "AUTH") != 0 || d.Stats("t", "got").Depth != 0 {
 			s.Error("the destination got the secret of the source")
+		}
+		if err := s.end(); err != nil {
+			s.Error(err)
 		}
 	})
 }
