@@ -85,3 +85,32 @@ func TestQuestionInterrupted(t *testing.T) {
 		t.Errorf("topics: %q", stdout)
 	}
 }
+
+// On a terminal only the topic's name lets letters be dropped. Nothing is changed before.
+func TestDeadDropAsks(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, deadOf, "", sealed("one", "x"), sealed("two", "x"))
+	for _, tc := range []struct {
+		typed   string
+		code    int
+		dropped int
+	}{{"rdy-dead\n", exitFailure, 0}, {"\n", exitFailure, 0}, {deadOf + "\n", exitOK, 2}} {
+		keyboard, terminal := openTerminal(t)
+		p := startWith(t, terminal, append(c.httpFlags(), "dead", "drop", deadOf, "--all", "--jq", ".dropped")...)
+		p.stderr.await(t, "rdy: drop dead letters of topic "+deadOf+": 2 letters will be lost\nrdy: type the name "+deadOf+" to go on")
+		if _, err := keyboard.WriteString(tc.typed); err != nil {
+			t.Fatal(err)
+		}
+		code := p.wait(t)
+		if tc.dropped == 0 {
+			if _, stdout, _ := c.dead(t, "list", "--jq", ".topics[].channels | length"); stdout != "0\n" || p.stdout.String() != "" {
+				t.Errorf("%q: %s channels, stdout %q", tc.typed, stdout, p.stdout.String())
+			}
+		} else if p.stdout.String() != "2\n" {
+			t.Errorf("%q: stdout %q", tc.typed, p.stdout.String())
+		}
+		if code != tc.code {
+			t.Errorf("%q: exit code %d, stderr %q", tc.typed, code, p.stderr.String())
+		}
+	}
+}

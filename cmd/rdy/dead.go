@@ -28,7 +28,8 @@ const deadHelp = `NSQ cannot show a message without delivering it. So each look 
 them back: each has one attempt more, and may have changed its place. No letter leaves its
 channel but by "replay", when nsqd has confirmed the publish, and by "drop". If rdy is
 killed, nsqd delivers the letters again when their leases have ended, after a minute by
-default.
+default. A look at more letters than nsqd's max-rdy-count, 2500 by default, puts some back
+before it ends, and takes some seconds more.
 
 Letters wait in the topic while it has no channel, and cannot be read there. The first
 command that reads them creates the channel ` + deadChannel + `, and says so. From then on the
@@ -102,7 +103,7 @@ func (d *dead) clientConfig(cmd *cobra.Command) (*nsq.Config, error) {
 type deadLetters struct {
 	topic, channel string
 	queues         []letters.Queue // of the nsqds that have any
-	view           *admin.View
+	counts         *admin.Topic
 	missing        error // of daemons that have not responded
 }
 
@@ -114,8 +115,7 @@ func (l *deadLetters) count() (n int64) {
 	return n
 }
 
-// find returns the letters of a topic. It tells the user what the command will change, and
-// which letters it will not look at.
+// find returns the letters of a topic. The error says why none would come.
 func (d *dead) find(ctx context.Context, t *target, topic string) (*deadLetters, error) {
 	v, err := t.poll(ctx, topic, "")
 	if ctx.Err() != nil {
@@ -124,8 +124,8 @@ func (d *dead) find(ctx context.Context, t *target, topic string) (*deadLetters,
 	if missing := notFound(v, topic, ""); missing != nil {
 		return nil, errors.Join(missing, err)
 	}
-	found := &deadLetters{topic: topic, channel: d.channel, view: v, missing: err}
 	kept := v.Topic(topic)
+	found := &deadLetters{topic: topic, channel: d.channel, counts: kept, missing: err}
 	if found.channel == "" {
 		found.channel = deadChannel
 		if names := channelNames(kept); len(names) > 0 && !slices.Contains(names, deadChannel) {
@@ -143,31 +143,36 @@ func (d *dead) find(ctx context.Context, t *target, topic string) (*deadLetters,
 		}
 		found.queues = append(found.queues, q)
 	}
-	return found, d.tell(found, kept)
+	return found, found.paused()
 }
 
-// tell says what the command will change, and what it leaves out. The error says why no
-// letter would come.
-func (d *dead) tell(l *deadLetters, kept *admin.Topic) error {
-	c := kept.Channel(l.channel)
-	switch {
-	case kept.Paused && kept.Depth > 0:
+// paused returns an error if a pause keeps the letters back.
+func (l *deadLetters) paused() error {
+	if l.counts.Paused && l.counts.Depth > 0 {
 		return fmt.Errorf("topic %s is paused: rdy topic unpause %s lets its letters into the channel", l.topic, l.topic)
-	case c == nil && len(l.queues) > 0:
-		d.notice("rdy: creating channel %s of topic %s: the letters wait there from now on, also those that come later", l.channel, l.topic)
-	case c == nil:
-	case c.Paused:
+	}
+	if c := l.counts.Channel(l.channel); c != nil && c.Paused {
 		return fmt.Errorf("channel %s of topic %s is paused: rdy channel unpause %s %s lets its letters be read", l.channel, l.topic, l.topic, l.channel)
-	default:
-		if n := c.InFlight + c.Deferred; n > 0 {
-			d.notice("rdy: not looked at: %s %s in flight or deferred in channel %s", figures.Count(n), figures.Noun(n, "letter"), l.channel)
-		}
-		if c.ClientCount > 0 {
-			d.notice("rdy: %s of channel %s %s letters at the same time", figures.Things(c.ClientCount, "client"), l.channel,
-				figures.Verb(c.ClientCount, "takes", "take"))
-		}
 	}
 	return nil
+}
+
+// tell says what reading the letters changes, and what it leaves out.
+func (d *dead) tell(l *deadLetters) {
+	c := l.counts.Channel(l.channel)
+	if c == nil {
+		if len(l.queues) > 0 {
+			d.notice("rdy: creating channel %s of topic %s: the letters wait there from now on, also those that come later", l.channel, l.topic)
+		}
+		return
+	}
+	if n := c.InFlight + c.Deferred; n > 0 {
+		d.notice("rdy: not looked at: %s %s in flight or deferred in channel %s", figures.Count(n), figures.Noun(n, "letter"), l.channel)
+	}
+	if c.ClientCount > 0 {
+		d.notice("rdy: %s of channel %s %s letters at the same time", figures.Things(c.ClientCount, "client"), l.channel,
+			figures.Verb(c.ClientCount, "takes", "take"))
+	}
 }
 
 // waitingOn returns how many letters wait on an nsqd for a channel, which need not exist yet.

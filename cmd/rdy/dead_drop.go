@@ -73,6 +73,7 @@ Letters that come meanwhile stay. The JSON has "topic", "channel", "dropped", "d
 		if err := d.agree(cmd.Context(), found, ids); err != nil {
 			return err
 		}
+		d.tell(found)
 		return d.run(cmd.Context(), found, ids, cfg)
 	})
 }

@@ -83,6 +83,7 @@ func (l *deadList) list(cmd *cobra.Command, t *target, topic string) error {
 	if err != nil {
 		return err
 	}
+	l.tell(found)
 	r := deadListResult{Topic: topic, Channel: found.channel, Waiting: found.count(), Letters: []deadLetter{}}
 	_, err = readDead(ctx, l.wanted(found.queues), letters.MaxBatch, cfg, func(letter *letters.Letter) (bool, error) {
 		if l.filter.matches(letter) {

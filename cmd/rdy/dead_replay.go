@@ -120,6 +120,7 @@ func newDeadReplay(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		r.tell(found)
 		return r.run(cmd.Context(), found, ids)
 	})
 }

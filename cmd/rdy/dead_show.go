@@ -57,6 +57,7 @@ not valid UTF-8.`,
 		if err != nil {
 			return err
 		}
+		s.tell(found)
 		_, err = withDead(cmd.Context(), found.queues, cfg, ids, s.show)
 		return errors.Join(err, incomplete(found.missing))
 	})

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/nsqio/nsq/nsqd"
 	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/broker"
 	"github.com/rdyhq/nsq/envelope"
 )
 
@@ -298,6 +301,7 @@ func TestDeadReplayMaxRetries(t *testing.T) {
 	inner := string(envelope.Seal(envelope.Header{"traceparent": "x"}, []byte("inner")))
 	c.publish(t, 0, deadOf, "", sealed(inner, "x"), sealed("plain", "x"))
 	for round, want := range []string{"1 1\n", "1 1\n", "0 2\n"} {
+		await(t, "both letters", func() bool { return c.depthOf(t, deadOf, "rdy-dead") == 2 })
 		_, stdout, _ := c.dead(t, "replay", deadOf, "--all", "--max-retries", "2", "--jq", `"\(.replayed) \(.left)"`)
 		if stdout != want {
 			t.Fatalf("round %d: got %q, want %q", round, stdout, want)
@@ -416,5 +420,40 @@ func TestDeadAddr(t *testing.T) {
 		if got := deadAddr(tc.n, tc.named); got != tc.want {
 			t.Errorf("%+v: got %q, want %q", tc.n, got, tc.want)
 		}
+	}
+}
+
+// nsqd takes messages from memory and from disk as they come. Yet each of more letters than
+// can be held is read once, and none is lost.
+func TestDeadListFromDisk(t *testing.T) {
+	const n = 2300
+	b, err := broker.Start(t.Context(), broker.Options{Configure: func(_ int, o *nsqd.Options) { o.MemQueueSize, o.MaxRdyCount = 100, 500 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	c := &cluster{nsqds: b.NSQDs()}
+	var lines []string
+	for i := range n {
+		lines = append(lines, strconv.Itoa(i))
+	}
+	if code, _, stderr := executeWith(t, strings.Join(lines, "\n"), append(c.flags(), "pub", deadOf, "-q")...); code != exitOK {
+		t.Fatal(stderr)
+	}
+	r := c.listed(t)
+	ids := make(map[string]bool)
+	for _, l := range r.Letters {
+		ids[l.ID] = true
+	}
+	if len(ids) != n || len(r.Letters) != n || r.Waiting != n {
+		t.Errorf("%d different letters, %d in all, %d waiting", len(ids), len(r.Letters), r.Waiting)
+	}
+	code, stdout, stderr := c.dead(t, "drop", deadOf, "--all", "--yes")
+	if code != exitOK || stdout != fmt.Sprintf("dropped  %d\n", n) || c.depthOf(t, deadOf, "rdy-dead") != 0 {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 }

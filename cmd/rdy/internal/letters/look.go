@@ -19,21 +19,21 @@ const (
 	// maxHeld is how many letters are held at a time, and maxHeldBytes how large their bodies
 	// may be in all. The oldest ones are put back to make room. Letters that are put back can
 	// come again. nsqd is allowed twice as many bytes, or none would come beside those held.
-	maxHeld      = 1000
+	maxHeld      = 2500 // nsqd's max-rdy-count unless it is configured
 	maxHeldBytes = 32 << 20
 
-	// maxRepeats is how many letters in a row may come that were read before. nsqd delivers
-	// letters that were put back after those that wait, but takes from memory and from disk
-	// by turns of chance: while it has unread ones on disk, so many repeats do not come.
-	maxRepeats = 64
+	// awayFor is the delay with which letters are put back to make room. Without it nsqd
+	// would deliver them again before those that it has on disk: it sends what is ready, and
+	// memory is faster. nsqd looks for delays that are over every 100 ms, but for those of a
+	// new channel only when it has refreshed its list of channels, every 5 s: settle and
+	// refresh are a little more.
+	awayFor = time.Second
+	settle  = 300 * time.Millisecond
+	refresh = 5*time.Second + settle
 
 	// quiet is how long a Look waits for a letter. Those that have not come by then are
 	// missing.
 	quiet = 5 * time.Second
-
-	// defaultMaxRDY is nsqd's max-rdy-count unless it is configured, for an nsqd that does
-	// not tell.
-	defaultMaxRDY = 2500
 
 	touchesPerLease = 3
 )
@@ -56,8 +56,10 @@ type Look struct {
 	maxHeld  int // or fewer, if nsqd allows fewer in flight
 
 	seen    map[nsq.MessageID]bool // letters that Next has returned
-	repeats int                    // in a row
-	fetched []*item                // not returned by Next yet; they are in held as well
+	repeats int                    // letters in a row that were read before
+	opened  time.Time
+	back    time.Time // when the letters that made room are in the queue again; zero if none did
+	fetched []*item   // not returned by Next yet; they are in held as well
 	missing int64
 
 	stopTouching chan struct{}
@@ -93,8 +95,8 @@ func Open(ctx context.Context, q Queue, batch int, config *nsq.Config) (*Look, e
 		queue: q, seen: make(map[nsq.MessageID]bool), finished: make(map[nsq.MessageID]bool),
 		doubtful: make(map[nsq.MessageID]bool), maxHeld: min(maxHeld, info.MaxRDY), stopTouching: make(chan struct{}),
 	}
-	if info.MaxRDY == 0 {
-		l.maxHeld = min(maxHeld, defaultMaxRDY)
+	if info.MaxRDY == 0 { // nsqd does not tell
+		l.maxHeld = maxHeld
 	}
 	l.batch = max(min(batch, MaxBatch, l.maxHeld/2), 1)
 	cfg := *config
@@ -114,6 +116,7 @@ func Open(ctx context.Context, q Queue, batch int, config *nsq.Config) (*Look, e
 	if lease <= 0 {
 		lease = time.Minute // nsqd's default
 	}
+	l.opened = time.Now()
 	l.touching.Go(func() { l.touch(lease / touchesPerLease) })
 	return l, nil
 }
@@ -139,7 +142,9 @@ func (l *Look) Next(ctx context.Context) (*Letter, error) {
 		if left <= 0 {
 			return nil, io.EOF
 		}
-		if l.repeats >= maxRepeats {
+		// More repeats than letters: one has come twice. It was away in between, and nsqd
+		// could have sent a letter that was not read.
+		if l.repeats > len(l.seen) {
 			l.missing = left
 			return nil, io.EOF
 		}
@@ -197,7 +202,11 @@ func (l *Look) makeRoom(n int) int {
 		}
 		if !it.kept {
 			l.drop(it)
-			it.message.RequeueWithoutBackoff(0)
+			it.message.RequeueWithoutBackoff(awayFor)
+			l.back = time.Now().Add(awayFor + settle)
+			if known := l.opened.Add(refresh); l.back.Before(known) {
+				l.back = known
+			}
 		}
 	}
 	return l.maxHeld - len(l.held)
@@ -254,7 +263,8 @@ func (l *Look) abandoned(e nsq.AbandonedEvent) {
 }
 
 // Close puts the letters back that are held, in the order in which they came, and disconnects.
-// It waits for that, bounded by the Config's StopTimeout. It returns how many of the letters
+// It waits for that, bounded by the Config's StopTimeout, and until letters that were put back
+// earlier can be read again, up to six seconds. It returns how many of the letters
 // that were finished are still in the channel, as far as that is known: a connection was lost
 // or a lease had ended before nsqd got the ack.
 func (l *Look) Close() (doubtful int) {
@@ -271,6 +281,7 @@ func (l *Look) Close() (doubtful int) {
 	}
 	l.consumer.Stop()
 	<-l.consumer.StopChan
+	<-time.After(time.Until(l.back))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.doubtful)
