@@ -28,6 +28,7 @@ var oldTools = []oldTool{
 	{"nsq_stat", "rdy stat, with the table of nsq_stat", oldStatFlags},
 	{"nsq_to_file", "rdy to-file", oldToFile},
 	{"nsq_to_http", "rdy to-http", oldToHTTP},
+	{"nsq_to_nsq", "rdy copy", oldNSQToNSQ},
 	{"to_nsq", "rdy pub", oldToNSQ},
 }
 

@@ -162,3 +162,21 @@ func TestOldNameOfLink(t *testing.T) {
 		t.Errorf("exit code %d, stdout %q, stderr %s", code, stdout.String(), p.stderr.String())
 	}
 }
+
+// nsq_to_nsq copies what its filters pass, and keeps what is not JSON.
+func TestOldNSQToNSQ(t *testing.T) {
+	c := startCluster(t, 2)
+	c.publish(t, 0, "t", "ch", `{"f":"no"}`, `not json`, `{"f":"v","a":1,"b":2}`)
+	c.publish(t, 1, "u", "ch")
+	p := start(t, "compat", "nsq_to_nsq", "-topic", "t", "-channel", "ch", "-nsqd-tcp-address", c.nsqds[0].TCPAddr,
+		"-destination-nsqd-tcp-address", c.nsqds[1].TCPAddr, "-destination-topic", "u",
+		"-require-json-field", "f", "-require-json-value", "v", "-whitelist-json-field", "a")
+	await(t, "end of what is JSON", func() bool { return c.unfinished(t, "t") == 1 })
+	p.interrupt(errInterrupted)
+	if code := p.wait(t); code != exitOK || p.stdout.String() != "" {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, p.stdout.String(), p.stderr.String())
+	}
+	if _, stdout, _ := execute(t, "tail", "u", "--channel", "ch", "--nsqd", c.nsqds[1].TCPAddr, "-n", "1"); stdout != "{\"a\":1}\n" {
+		t.Errorf("the copy is %q", stdout)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"flag"
 	"io"
 	"maps"
@@ -16,6 +17,8 @@ var oldFlags = map[string]string{
 	"nsq_to_file": "channel consumer-opt datetime-format filename-format gzip gzip-level host-identifier http-client-connect-timeout " +
 		"http-client-request-timeout log-level log-prefix lookupd-http-address max-in-flight nsqd-tcp-address output-dir rotate-interval " +
 		"rotate-size skip-empty-files sync-interval topic topic-pattern topic-refresh version work-dir",
+	"nsq_to_nsq": "channel consumer-opt destination-nsqd-tcp-address destination-topic lookupd-http-address max-in-flight mode nsqd-tcp-address " +
+		"producer-opt require-json-field require-json-value status-every topic version whitelist-json-field",
 	"nsq_to_http": "channel consumer-opt content-type get header http-client-connect-timeout http-client-request-timeout lookupd-http-address " +
 		"max-in-flight mode n nsqd-tcp-address post sample status-every topic version",
 	"to_nsq": "delimiter nsqd-tcp-address producer-opt rate topic version",
@@ -76,6 +79,8 @@ func TestOldFlags(t *testing.T) {
 		fileBase = "-nsqd-tcp-address a:1"
 		fileLine = " --log-level info --append --empty-files --sync-interval 30s --set lookupd_poll_timeout,5s"
 		fileEnd  = " --nsqd a:1 --channel nsq_to_file --max-in-flight 200"
+		copyBase = "-topic t -nsqd-tcp-address a:1 -destination-nsqd-tcp-address d:1"
+		copyEnd  = " --status-every 250 --to d:1 --nsqd a:1 --channel nsq_to_nsq --max-in-flight 200"
 		name     = " --filename <TOPIC>.<HOST>.%Y-%m-%d_%H.log"
 		revName  = " --filename <TOPIC>.<HOST><REV>.%Y-%m-%d_%H.log"
 		numbered = " --log-level info --rotate-size 9 --append --empty-files --sync-interval 30s --set lookupd_poll_timeout,5s"
@@ -133,6 +138,17 @@ func TestOldFlags(t *testing.T) {
 		{"nsq_to_file", fileBase + " -topic t -log-level FATAL -log-prefix x -http-client-connect-timeout 1s", "to-file t --output-dir /tmp" + name + strings.Replace(fileLine, "info", "error", 1) + fileEnd},
 		{"nsq_to_file", fileBase + " -topic t -http-client-request-timeout 9s", "to-file t --output-dir /tmp" + name + strings.Replace(fileLine, "timeout,5s", "timeout,9s", 1) + fileEnd},
 		{"nsq_to_file", fileBase + " -topic t -channel c -max-in-flight 7 -consumer-opt snappy", "to-file t --output-dir /tmp" + name + fileLine + strings.NewReplacer("nsq_to_file", "c", "200", "7").Replace(fileEnd) + " --set snappy"},
+
+		{"nsq_to_nsq", copyBase, "copy t" + copyEnd},
+		{"nsq_to_nsq", copyBase + " -topic u -destination-nsqd-tcp-address :2", "copy t u --status-every 250 --to d:1 --to 127.0.0.1:2 --nsqd a:1 --channel nsq_to_nsq --max-in-flight 200"},
+		{"nsq_to_nsq", copyBase + " -destination-topic v", "copy t --to-topic v" + copyEnd},
+		{"nsq_to_nsq", copyBase + " -mode round-robin -status-every 0", "copy t" + strings.Replace(copyEnd, "250", "0", 1)},
+		{"nsq_to_nsq", copyBase + " -mode epsilon-greedy -consumer-opt snappy -producer-opt deflate", "copy t --status-every 250 --to d:1 --to-set deflate --nsqd a:1 --channel nsq_to_nsq --max-in-flight 200 --set snappy"},
+		{"nsq_to_nsq", "-topic t -lookupd-http-address l:1 -destination-nsqd-tcp-address d:1 -channel c -max-in-flight 7", "copy t --status-every 250 --to d:1 --lookupd l:1 --channel c --max-in-flight 7"},
+		{"nsq_to_nsq", copyBase + " -require-json-field f", `copy t --jq select(has("f"))` + copyEnd},
+		{"nsq_to_nsq", copyBase + " -require-json-field f -require-json-value v", `copy t --jq if has("f") then select(.["f"] | . == "v") else error("no field " + "f") end` + copyEnd},
+		{"nsq_to_nsq", copyBase + " -require-json-field f -require-json-value 1e3", `copy t --jq if has("f") then select(.["f"] | . == "1e3" or . == 1000) else error("no field " + "f") end` + copyEnd},
+		{"nsq_to_nsq", copyBase + " -require-json-field f -whitelist-json-field a -whitelist-json-field b", `copy t --jq select(has("f")) | with_entries(select(.key | IN("a", "b")))` + copyEnd},
 	} {
 		job, err := parseOld(t, tc.tool, strings.Fields(tc.args))
 		if err != nil {
@@ -149,6 +165,45 @@ func TestOldFlags(t *testing.T) {
 		}
 		if text := strings.Join(got, "\n"); text != tc.want {
 			t.Errorf("%s %s\n got %s\nwant %s", tc.tool, tc.args, text, tc.want)
+		}
+	}
+}
+
+// The filters of nsq_to_nsq pass and change what they passed and changed there; what that lost
+// or gave back is an error, and so is kept.
+func TestOldFilter(t *testing.T) {
+	for _, tc := range []struct {
+		field, value string
+		keep         []string
+		body, want   string // "" for nothing
+		fails        bool
+	}{
+		{"f", "", nil, `{"f":null}`, `{"f":null}`, false},
+		{"f", "", nil, `{"g":1}`, "", false},
+		{"f", "", nil, `not json`, "", true},
+		{"f", "", nil, `7`, "", true},
+		{"f", "v", nil, `{"f":"v"}`, `{"f":"v"}`, false},
+		{"f", "v", nil, `{"f":"w"}`, "", false},
+		{"f", "v", nil, `{"f":["v"]}`, "", false},
+		{"f", "v", nil, `{"g":"v"}`, "", true},
+		{"f", "1", nil, `{"f":1.0}`, `{"f":1.0}`, false},
+		{"f", "1", nil, `{"f":"1"}`, `{"f":"1"}`, false},
+		{"f", "1", nil, `{"f":true}`, "", false},
+		{"f", "true", nil, `{"f":true}`, "", false},
+		{"f", "nan", nil, `{"f":"nan"}`, `{"f":"nan"}`, false},
+		{`a"\(1)`, "", nil, `{"a\"\\(1)":2}`, `{"a\"\\(1)":2}`, false},
+		{"", "", []string{"b", "a"}, `{"a":12345678901234567890,"c":2}`, `{"a":12345678901234567890}`, false},
+		{"f", "v", []string{"a"}, `{"f":"v","a":1,"b":2}`, `{"a":1}`, false},
+		{"", "", []string{"a"}, `{"b":1}`, `{}`, false},
+	} {
+		var filter copyFilter
+		if err := filter.Set(oldFilter(tc.field, tc.value, tc.keep)); err != nil {
+			t.Error(err)
+			continue
+		}
+		results, err := filter.apply(t.Context(), nil, []byte(tc.body))
+		if got := string(bytes.Join(results, []byte("\n"))); got != tc.want || (err != nil) != tc.fails {
+			t.Errorf("%q is %q with fields %q, %s: got %q, error %v", tc.field, tc.value, tc.keep, tc.body, got, err)
 		}
 	}
 }
@@ -197,6 +252,12 @@ func TestOldFlagsRefused(t *testing.T) {
 		{"nsq_to_file", from + "-gzip -filename-format x", "missing <REV>"},
 		{"nsq_to_file", from + "-topic-refresh 0", "--topic-refresh should be positive"},
 		{"nsq_to_file", from + "-http-client-request-timeout 0", "should be positive"},
+		{"nsq_to_nsq", from, "--destination-nsqd-tcp-address is required"},
+		{"nsq_to_nsq", from + "-destination-nsqd-tcp-address d", "--destination-nsqd-tcp-address: want host:port"},
+		{"nsq_to_nsq", from + "-destination-nsqd-tcp-address d:1 -mode all", "--mode all: want hostpool"},
+		{"nsq_to_nsq", from + "-destination-nsqd-tcp-address d:1 -channel=", "--topic and --channel are required"},
+		{"nsq_to_nsq", from + "-destination-nsqd-tcp-address d:1 -require-json-value 1", "needs --require-json-field"},
+		{"nsq_to_nsq", from + "-destination-nsqd-tcp-address d:1 -producer-opt bogus", "--producer-opt: "},
 		{"nsq_stat", "-topic t -nsqd-http-address a:1", "--topic and --channel are required"},
 		{"nsq_stat", "-topic t -channel c", "--nsqd-http-address or --lookupd-http-address is required"},
 		{"nsq_stat", "-topic t -channel c -nsqd-http-address a", "want host:port"},

@@ -115,6 +115,7 @@ func (p *peek) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.Var(&p.nsqds, "nsqd", "TCP address of an nsqd, for new messages; repeat the flag for more")
+	fromProfile(f, "nsqd")
 	p.cluster.add(f)
 	f.BoolVar(&p.backlog, "backlog", false, "look at what waits in the channel: take messages and requeue them")
 	f.StringVar(&p.dataDir, "data-dir", "", "look at the disk queues in this `directory` of an nsqd")

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -124,6 +125,22 @@ func TestProfilePrecedence(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Every flag that names a cluster gets its value from a profile.
+func TestEveryCommandObeysProfiles(t *testing.T) {
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		for _, name := range []string{"lookupd", "nsqd", "nsqd-http", "auth-secret-file", settingsName} {
+			if f := cmd.LocalFlags().Lookup(name); f != nil && profileKeyOf(f) == "" && cmd.CommandPath() != "rdy profile set" {
+				t.Errorf("%s --%s", cmd.CommandPath(), name)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			visit(sub)
+		}
+	}
+	visit(newRoot(&app{}))
 }
 
 // A damaged file is one clear error, and no matter to commands that need no cluster.

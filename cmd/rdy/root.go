@@ -114,7 +114,7 @@ Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 	root.AddCommand(newPub(a), newTail(a), newPeek(a), newCopy(a), newToFile(a), newToHTTP(a), newDead(a))
 	root.AddCommand(newStat(a), newDoctor(a), newCheck(a), newExporter(a))
 	root.AddCommand(newTopic(a), newChannel(a), newNode(a))
-	root.AddCommand(newBench(a), newProfile(a), newCompletion(a), newCompat(a), newVersion(a))
+	root.AddCommand(newBench(a), newProfile(a), newCompletion(a), newCompat(a), newMan(), newVersion(a))
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd() // adds it now, so that it has --version as well
 	addVersionFlag(root)

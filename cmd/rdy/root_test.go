@@ -127,6 +127,8 @@ func TestUsageErrors(t *testing.T) {
 		{"to-file t u --append --filename x.log", "several topics do not share a file"},
 		{"to-file t --append --compress gzip --channel c --output-dir . --nsqd " + addr, "--append excludes --compress"},
 		{"to-file t --append --work-dir w --channel c --output-dir . --nsqd " + addr, "--append excludes --compress"},
+		{"man", "want --dir or --markdown"},
+		{"man --dir a --markdown b", "want --dir or --markdown"},
 		{"compat nsq_cat", `unknown command "nsq_cat"`},
 		{"compat nsq_tail -bogus", "flag provided but not defined: -bogus"},
 		{"compat nsq_tail extra", `unexpected argument "extra"`},
@@ -303,7 +305,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "profile", "completion", "compat", "dead", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "profile", "completion", "compat", "dead", "man", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)
