@@ -143,6 +143,14 @@ func TestEveryCommandObeysProfiles(t *testing.T) {
 	visit(newRoot(&app{}))
 }
 
+// For Nagios a damaged file is UNKNOWN, not CRITICAL.
+func TestDamagedProfilesInACheck(t *testing.T) {
+	useConfig(t, "use = 1")
+	if code, _, _ := execute(t, "check", "cluster"); code != checkUnknown {
+		t.Errorf("exit code %d, want %d", code, checkUnknown)
+	}
+}
+
 // A damaged file is one clear error, and no matter to commands that need no cluster.
 func TestDamagedProfiles(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
