@@ -27,8 +27,8 @@ given from it. What holds is, in this order:
   4. the profile that RDY_PROFILE names, or else the one of "rdy profile use"
 
 Addresses all come from one of these, so that parts of two clusters are never mixed. Only
---set adds to the options of a profile. Commands that read messages use the nsqlookupds of
-a profile, and its nsqds if it has none.
+--set adds to the options of a profile. Commands that read or publish messages use the
+nsqlookupds of a profile, and its nsqds if it has none.
 
 Profiles are in rdy/config.toml in the user's directory for configuration, or in the file
 that RDY_CONFIG names:
