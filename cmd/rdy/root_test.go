@@ -237,6 +237,13 @@ func TestUsageErrors(t *testing.T) {
 		{"stat --lookupd " + addr + " --interval 1ms", "from 100ms to 1h0m0s"},
 		{"stat --lookupd " + addr + " --timeout 0", "from 10ms to 10m0s"},
 		{"stat --lookupd " + addr + " --count 1", "--count needs --watch"},
+		{"top", "standard input is not a terminal; --plain"},
+		{"top x", `unexpected argument "x"`},
+		{"top --json", "need --plain"},
+		{"top --every 1m", "--every needs --plain"},
+		{"top --plain", "--lookupd or --nsqd-http is missing"},
+		{"top --plain --every 1ms", "from 1s to 24h0m0s"},
+		{"top --plain --interval 10ms", "from 500ms to 1m0s"},
 		{"doctor x --lookupd " + addr, `unexpected argument "x"`},
 		{"doctor", "--lookupd or --nsqd-http is missing"},
 		{"doctor --for 1ms --lookupd " + addr, "from 500ms to 1h0m0s"},
@@ -305,7 +312,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	_, overview, _ := execute(t)
-	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "profile", "completion", "compat", "dead", "man", "version", "help"} {
+	for _, name := range []string{"demo", "pub", "tail", "to-file", "to-http", "broker", "peek", "exporter", "stat", "topic", "channel", "node", "doctor", "check", "copy", "bench", "profile", "completion", "compat", "dead", "man", "top", "version", "help"} {
 		code, stdout, stderr := execute(t, name, "--help")
 		if code != exitOK || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", name, code, stderr)
