@@ -108,11 +108,13 @@ Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as JSON")
 	root.PersistentFlags().Var((*levelFlag)(&a.level), "log-level", "lowest `level` to log: debug, info, warn or error")
+	root.PersistentFlags().StringVar(&a.profile, "profile", "", "`name` of the profile to use; empty for none (see \"rdy profile\")")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.settle(cmd) }
 	root.AddCommand(newDemo(a), newBroker(a))
 	root.AddCommand(newPub(a), newTail(a), newPeek(a), newCopy(a), newToFile(a), newToHTTP(a), newDead(a))
 	root.AddCommand(newStat(a), newTop(a), newDoctor(a), newCheck(a), newExporter(a))
 	root.AddCommand(newTopic(a), newChannel(a), newNode(a))
-	root.AddCommand(newBench(a), newProfile(a), newCompletion(a), newCompat(a), newVersion(a))
+	root.AddCommand(newBench(a), newProfile(a), newCompletion(a), newCompat(a), newMan(), newVersion(a))
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd() // adds it now, so that it has --version as well
 	addVersionFlag(root)
