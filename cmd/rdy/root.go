@@ -84,23 +84,32 @@ func newRoot(a *app) *cobra.Command {
 	root := group(&cobra.Command{
 		Use:   "rdy",
 		Short: "A command line for NSQ",
-		Long: `rdy is a command line for NSQ: it shows a consumer at work on a real cluster,
-publishes lines, prints the messages of a topic, appends them to files or sends them to
-HTTP servers, watches and changes topics and channels, and runs a cluster for
-development. nsqd and nsqlookupd are built in; there is nothing to install.
+		Long: `rdy is a command line for NSQ. nsqd and nsqlookupd are built in; there is nothing to
+install.
+
+  try           demo, broker
+  messages      pub, tail, peek, copy, to-file, to-http, dead
+  watch         stat, top, doctor, check, exporter
+  change        topic, channel, node
+  measure       bench
+  set up        profile, completion, man; compat takes the command lines of NSQ's tools
 
 Results go to standard output, progress and log lines to standard error.
 Ctrl-C, SIGTERM and, except under nohup, a closed terminal stop a command
 gracefully. A second Ctrl-C stops it at once. For to-file a SIGHUP, as from a closed
 terminal, only means to begin new files.
 
-Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C.`,
+Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C. "rdy check"
+has those of Nagios instead: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.`,
 		Example: `  rdy demo
   rdy broker --tcp-port 4150 --http-port 4151
-  rdy pub --topic orders --nsqd 127.0.0.1:4150 orders.txt
+  rdy pub orders orders.txt --nsqd 127.0.0.1:4150
   rdy tail orders --nsqd 127.0.0.1:4150
+  rdy top --lookupd 127.0.0.1:4161
+  rdy doctor --lookupd 127.0.0.1:4161
+  rdy copy orders --lookupd nsqlookupd:4161 --channel mirror --to backup:4150
   rdy to-file orders --nsqd 127.0.0.1:4150 --channel archive --output-dir /var/log/nsq
-  rdy stat --lookupd 127.0.0.1:4161 --watch`,
+  rdy dead list --lookupd 127.0.0.1:4161`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
