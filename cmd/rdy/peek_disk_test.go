@@ -201,3 +201,37 @@ func TestPeekDataDirOfBusyNSQD(t *testing.T) {
 	}
 	t.Logf("%d looks", looks)
 }
+
+// An nsqd that stops writes all messages to disk: those in memory, deferred and in flight.
+func TestPeekDataDirOfStoppedNSQD(t *testing.T) {
+	data := t.TempDir()
+	b, err := broker.Start(t.Context(), broker.Options{DataDir: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{nsqds: b.NSQDs()}
+	c.publish(t, 0, "orders", "billing", numbered("m", 5)...)
+	post(t, c.nsqds[0].HTTPAddr, "/pub?topic=orders&defer=60000", "later")
+	post(t, c.nsqds[0].HTTPAddr, "/channel/create?topic=orders&channel=short%23ephemeral", "")
+	consumer := consumeSome(t, c.nsqds[0].TCPAddr) // two in flight, one requeued with a delay, one acked
+	await(t, "messages in the channel", func() bool {
+		_, stdout, _ := execute(t, append(c.httpFlags(), "stat", "orders", "billing", "--no-rates", "--jq",
+			`.channels[] | "\(.depth) \(.in_flight) \(.deferred)"`)...)
+		return stdout == "1 2 2\n"
+	})
+	if err := b.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	consumer.Stop()
+	<-consumer.StopChan
+	code, stdout, stderr := execute(t, "peek", "orders", "billing", "--data-dir", filepath.Join(data, "nsqd-0"))
+	got := strings.Fields(stdout)
+	slices.Sort(got)
+	if code != exitOK || stderr != "" || !slices.Equal(got, []string{"later", "m001", "m002", "m003", "m004"}) {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	code, stdout, _ = execute(t, "peek", "--data-dir", filepath.Join(data, "nsqd-0"), "--jq", `.queues[] | "\(.topic) \(.channel) \(.depth)"`)
+	if want := "orders null 0\norders billing 5\n"; code != exitOK || stdout != want {
+		t.Errorf("exit code %d, got %q, want %q", code, stdout, want)
+	}
+}
