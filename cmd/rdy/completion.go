@@ -70,14 +70,11 @@ func (a *app) complete(cmd *cobra.Command) {
 	cmd.LocalFlags().VisitAll(complete)
 	cmd.PersistentFlags().VisitAll(complete)
 	kinds := argumentKinds(cmd.Use)
-	if len(cmd.ValidArgs) > 0 || cmd.ValidArgsFunction != nil || cmd.HasSubCommands() || slices.Contains(kinds, "FILE...") {
+	if len(cmd.ValidArgs) > 0 || cmd.ValidArgsFunction != nil || cmd.HasSubCommands() {
 		return
 	}
-	cmd.ValidArgsFunction = completeWith(func(cmd *cobra.Command, args []string) []string {
-		if len(kinds) == 0 || len(args) >= len(kinds) && !strings.HasSuffix(kinds[len(kinds)-1], "...") {
-			return nil
-		}
-		switch strings.TrimSuffix(kinds[min(len(args), len(kinds)-1)], "...") {
+	arguments := completeWith(func(cmd *cobra.Command, args []string) []string {
+		switch kindOf(kinds, len(args)) {
 		case "TOPIC":
 			return without(a.clusterTopics(cmd), args)
 		case "CHANNEL":
@@ -89,20 +86,34 @@ func (a *app) complete(cmd *cobra.Command) {
 		}
 		return nil
 	})
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, begin string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if kindOf(kinds, len(args)) == "FILE" {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		return arguments(cmd, args, begin)
+	}
+}
+
+// kindOf returns what the i-th argument is, "" if there is none. The last kind may be repeated.
+func kindOf(kinds []string, i int) string {
+	if i < len(kinds) {
+		return strings.TrimSuffix(kinds[i], "...")
+	}
+	if len(kinds) > 0 {
+		if last, repeated := strings.CutSuffix(kinds[len(kinds)-1], "..."); repeated {
+			return last
+		}
+	}
+	return ""
 }
 
 // argumentKinds returns the arguments of a usage line: its words in capitals.
 func argumentKinds(use string) (kinds []string) {
 	for _, word := range strings.Fields(use)[1:] {
 		word = strings.Trim(word, "[]()")
-		name := strings.TrimSuffix(word, "...")
-		if name == "" || strings.ToUpper(name) != name || name[0] < 'A' {
-			if len(kinds) > 0 {
-				return kinds
-			}
-			continue // a flag before the arguments
+		if strings.Trim(strings.TrimSuffix(word, "..."), "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") == "" && word != "" && word[0] != '-' && word[0] != '.' {
+			kinds = append(kinds, word)
 		}
-		kinds = append(kinds, word)
 	}
 	return kinds
 }

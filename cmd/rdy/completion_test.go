@@ -65,6 +65,29 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
+func TestArgumentKinds(t *testing.T) {
+	for use, want := range map[string]string{
+		"stat [TOPIC [CHANNEL]] (--lookupd address | --nsqd-http address)": "TOPIC CHANNEL",
+		"to-file TOPIC... (--nsqd host:port | --lookupd host:port)":        "TOPIC...",
+		"pub [TOPIC] --nsqd host:port [FILE...]":                           "TOPIC FILE...",
+		"use (NAME | --none)":                                              "NAME",
+		"version":                                                          "",
+		"set [option ...]":                                                 "",
+	} {
+		if got := strings.Join(argumentKinds(use), " "); got != want {
+			t.Errorf("%s: got %q, want %q", use, got, want)
+		}
+	}
+	for i, want := range []string{"TOPIC", "FILE", "FILE"} {
+		if got := kindOf([]string{"TOPIC", "FILE..."}, i); got != want {
+			t.Errorf("argument %d is a %q, want %q", i, got, want)
+		}
+	}
+	if got := kindOf([]string{"TOPIC"}, 1); got != "" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // A daemon that accepts a connection and is silent holds the shell up for a second at most:
 // the test ends.
 func TestCompletionDoesNotBlock(t *testing.T) {
