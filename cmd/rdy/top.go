@@ -43,7 +43,7 @@ its clients and nsqds, "." offers to pause, empty or delete it, and "?" lists th
 Emptying and deleting ask for the name. Rows keep their places while keys are pressed:
 they are sorted again by "r", or after 30 s without a key.
 
-States: stuck, orphan (no clients, and growing), starved, retrying, growing and the like
+States: stuck, orphan (messages wait, without a client), starved, retrying and the like
 need you; draining, emptied and restarted are notices; paused is by choice. A state begins
 and ends after five polls. "≥" means that a daemon has not responded: the figure may be
 higher. "–" means that a figure is not known yet.
@@ -62,7 +62,7 @@ line or no terminal.`,
 		Example: `  rdy top --lookupd 127.0.0.1:4161
   rdy top --nsqd-http 127.0.0.1:4151 --read-only --ascii
   rdy top --lookupd 127.0.0.1:4161 --plain --every 5m
-  rdy top --lookupd 127.0.0.1:4161 --plain --jq 'select(.event == "began") | .text'`,
+  rdy top --lookupd 127.0.0.1:4161 --plain --jq 'select(.event == "began") | .problem.text'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.check(cmd); err != nil {

@@ -145,7 +145,9 @@ func TestStale(t *testing.T) {
 		p := play(t, f, Options{})
 		p.wait(12 * time.Second)
 		f.set(func() { f.hangs, f.most = true, 0 })
-		p.wait(10 * time.Second)
+		p.wait(5 * time.Second)
+		p.press("enter", "esc", "enter", "esc") // opening a channel asks for its clients, but not now
+		p.wait(5 * time.Second)
 		expect(t, p.Model, "stale 1", "3 needed you", "orders/billing")
 		p.wait(25 * time.Second)
 		if !p.ratesOld() || strings.Contains(p.text(), "0/s") {
@@ -159,6 +161,29 @@ func TestStale(t *testing.T) {
 		})
 		p.wait(15 * time.Second)
 		expect(t, p.Model, "live 2 s", "3 need you")
+	})
+}
+
+// What runs has ended when the work is closed, and nothing begins afterwards.
+func TestWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWork(t.Context())
+		ended := false
+		cmd := w.do(func(ctx context.Context) tea.Msg {
+			<-ctx.Done()
+			<-time.After(time.Second)
+			ended = true
+			return nil
+		})
+		go cmd()
+		synctest.Wait()
+		w.close()
+		if !ended {
+			t.Error("close has not waited")
+		}
+		if msg := w.do(func(context.Context) tea.Msg { return ticked{} })(); msg != nil {
+			t.Errorf("closed work gives %v", msg)
+		}
 	})
 }
 
