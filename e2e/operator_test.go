@@ -334,7 +334,8 @@ func (d *day) copyLarge() {
 // tail prints what is published while it runs, and takes it from no channel.
 func (d *day) tail() {
 	before := d.left("hook")
-	d.run("topic", "create", "news")
+	d.nsqds[0].Post("/topic/create?topic=news")
+	eventually(d.t, patience, func() bool { return d.lookupds[0].Lists("news", d.nsqds[0].TCPAddr()) })
 	j := d.start(append(d.sources(), "tail", "news", "-n", "3")...)
 	eventually(d.t, patience, func() bool {
 		return slices.ContainsFunc(d.nsqds, func(n *NSQD) bool { return len(n.channels("news")) > 0 })
