@@ -84,7 +84,7 @@ func (o *output) await(t *testing.T, text string) {
 		select {
 		case <-wrote:
 		case <-ctx.Done():
-			t.Fatalf("the output does not contain %q after %v", text, testTimeout)
+			t.Fatalf("the output does not contain %q after %v: %q", text, testTimeout, o.String())
 		}
 	}
 }
