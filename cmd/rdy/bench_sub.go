@@ -52,9 +52,10 @@ a copy of every message from now on, so other consumers lose none. Run "rdy benc
 at the same time. nsqd keeps 10,000 messages of such a channel, its mem-queue-size, and drops
 what comes faster than it can deliver.
 
-With --channel sub drains that channel: what it receives is finished, and the other consumers
-of the channel never see it. It then ends when no message has come for 3 seconds, unless
---idle says otherwise.
+With --channel sub drains that channel: what it counts is finished, and the other consumers
+of the channel never see it. With -n exactly that many are finished; others that nsqd has sent
+by then go back. It then ends when no message has come for 3 seconds, unless --idle says
+otherwise.
 
 ` + outputHelp + `
 
@@ -112,7 +113,7 @@ func (b *benchSub) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVa
 	if b.channel == "" {
 		b.channel = benchName()
 	} else {
-		b.notice("rdy: what comes from channel %s is finished: its other consumers never get it", b.channel)
+		b.notice("rdy: what is received from channel %s is finished: its other consumers never get it", b.channel)
 	}
 	b.maxInFlight = cfg.MaxInFlight // --set may have changed it
 	consumer, err := nsq.NewConsumer(b.topic, b.channel, cfg)
@@ -158,13 +159,19 @@ func (r *benchSubResult) table() []byte {
 type benchSubscriber struct {
 	limit int64 // 0 means no limit
 	end   func()
+	begun atomic.Int64 // messages that a handler has got, also those beyond the limit
 
 	messages, bytes, redelivered atomic.Int64
 	first, last                  atomic.Int64 // when messages came, in nanoseconds since 1970; 0 before the first
 }
 
-// HandleMessage counts a message.
+// HandleMessage counts a message. Those beyond the limit go back: to finish them would take
+// more from a channel than was asked for.
 func (s *benchSubscriber) HandleMessage(m *nsq.Message) error {
+	if s.begun.Add(1) > s.limit && s.limit > 0 {
+		m.RequeueWithoutBackoff(0)
+		return nil
+	}
 	now := time.Now().UnixNano()
 	s.first.CompareAndSwap(0, now)
 	s.last.Store(now)

@@ -128,6 +128,21 @@ func TestBenchSub(t *testing.T) {
 	}
 }
 
+// bench sub -n takes that many messages from a channel and no more: others have not asked to
+// lose theirs.
+func TestBenchSubCount(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, "full", "ch")
+	post(t, c.nsqds[0].HTTPAddr, "/mpub?topic=full", strings.Repeat("m\n", 500))
+	code, stdout, stderr := execute(t, append(c.flags(), "bench", "sub", "full", "--channel", "ch", "-n", "5", "--json")...)
+	if r := result[benchSubResult](t, code, stdout, stderr); r.Messages != 5 || r.Bytes != 5 {
+		t.Errorf("%+v", r)
+	}
+	if n := c.unfinished(t, "full"); n != 495 {
+		t.Errorf("%d messages are left, want 495", n)
+	}
+}
+
 // Without a channel bench sub reads from one of its own, beside the others.
 func TestBenchSubBesidePub(t *testing.T) {
 	c := startCluster(t, 1)
