@@ -85,11 +85,14 @@ func decodeJSON(body []byte) (any, error) {
 	return data, nil
 }
 
-// isSame reports whether a result of jq is the object or array that it was given. jq changes
-// no value but makes a new one.
+// isSame reports whether a result of jq is the value that it was given. An object or array is
+// if it is the same one: jq changes no value but makes a new one.
 func isSame(v, data any) bool {
 	a, b := reflect.ValueOf(v), reflect.ValueOf(data)
-	if !a.IsValid() || !b.IsValid() || a.Kind() != b.Kind() {
+	if !a.IsValid() || !b.IsValid() {
+		return a.IsValid() == b.IsValid() // null
+	}
+	if a.Type() != b.Type() {
 		return false
 	}
 	switch a.Kind() {
@@ -98,5 +101,5 @@ func isSame(v, data any) bool {
 	case reflect.Slice:
 		return a.Len() == b.Len() && a.Pointer() == b.Pointer()
 	}
-	return false
+	return a.Comparable() && v == data
 }
