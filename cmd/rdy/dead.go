@@ -157,6 +157,15 @@ func (l *deadLetters) paused() error {
 	return nil
 }
 
+// failed returns the error of a command that has read no letter. With --json it prints the
+// result, which has the error: what reads that gets no empty input.
+func (d *dead) failed(result any, err error) error {
+	if d.json {
+		err = errors.Join(d.printJSON(result), err)
+	}
+	return err
+}
+
 // tell says what reading the letters changes, and what it leaves out.
 func (d *dead) tell(l *deadLetters) {
 	c := l.counts.Channel(l.channel)

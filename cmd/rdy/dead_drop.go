@@ -67,11 +67,11 @@ Letters that come meanwhile stay. The JSON has "topic", "channel", "dropped", "d
 			return err
 		}
 		found, err := d.find(cmd.Context(), t, args[0])
-		if err != nil {
-			return err
+		if err == nil {
+			err = d.agree(cmd.Context(), found, ids)
 		}
-		if err := d.agree(cmd.Context(), found, ids); err != nil {
-			return err
+		if err != nil {
+			return d.failed(&deadDropResult{Topic: args[0], Channel: d.channel, Errors: nodeErrors(err)}, err)
 		}
 		d.tell(found)
 		return d.run(cmd.Context(), found, ids, cfg)

@@ -79,12 +79,14 @@ func (l *deadList) list(cmd *cobra.Command, t *target, topic string) error {
 		return err
 	}
 	ctx := cmd.Context()
+	r := deadListResult{Topic: topic, Channel: l.channel, Letters: []deadLetter{}}
 	found, err := l.find(ctx, t, topic)
 	if err != nil {
-		return err
+		r.Errors = nodeErrors(err)
+		return l.failed(&r, err)
 	}
 	l.tell(found)
-	r := deadListResult{Topic: topic, Channel: found.channel, Waiting: found.count(), Letters: []deadLetter{}}
+	r.Channel, r.Waiting = found.channel, found.count()
 	_, err = readDead(ctx, l.wanted(found.queues), letters.MaxBatch, cfg, func(letter *letters.Letter) (bool, error) {
 		if l.filter.matches(letter) {
 			r.Letters = append(r.Letters, newDeadLetter(letter))

@@ -118,7 +118,7 @@ func newDeadReplay(a *app) *cobra.Command {
 		r.poll = func(ctx context.Context, topic string) (*admin.View, error) { return t.poll(ctx, topic, "") }
 		found, err := r.find(cmd.Context(), t, args[0])
 		if err != nil {
-			return err
+			return r.failed(&deadReplayResult{Topic: args[0], Channel: r.channel, Errors: nodeErrors(err)}, err)
 		}
 		r.tell(found)
 		return r.run(cmd.Context(), found, ids)

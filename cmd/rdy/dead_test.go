@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -181,9 +182,28 @@ func TestDeadChannel(t *testing.T) {
 	if code != exitFailure || !strings.Contains(stderr, "rdy channel unpause orders.billing.dead replay") {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
-	code, _, stderr = c.dead(t, "list", "nothing.dead")
-	if code != exitFailure || !strings.Contains(stderr, "topic nothing.dead not found") {
-		t.Errorf("exit code %d, stderr %q", code, stderr)
+	code, stdout, stderr = c.dead(t, "list", "nothing.dead")
+	if code != exitFailure || stdout != "" || !strings.Contains(stderr, "topic nothing.dead not found") {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
+// A command that finds no letters prints JSON with the reason nonetheless: what reads it gets no
+// empty input.
+func TestDeadJSONOfFailures(t *testing.T) {
+	c := deadCluster(t, 1)
+	for _, args := range [][]string{
+		{"list", "nothing.dead"}, {"replay", "nothing.dead", "--all"}, {"drop", "nothing.dead", "--all", "--yes"},
+	} {
+		code, stdout, stderr := c.dead(t, append(args, "--json")...)
+		var r struct {
+			Topic  string      `json:"topic"`
+			Errors []nodeError `json:"errors"`
+		}
+		if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != exitFailure || r.Topic != "nothing.dead" || len(r.Errors) != 1 {
+			t.Errorf("%v: exit code %d, stdout %q, stderr %q, error %v", args, code, stdout, stderr, err)
+		}
+		expectOneLine(t, stderr)
 	}
 }
 
