@@ -207,12 +207,16 @@ func (p *pub) producerConfig() (*nsq.Config, error) {
 
 // run publishes all lines and prints the summary.
 func (p *pub) run(ctx context.Context, cfg *nsq.Config) error {
-	to, err := p.publishers(ctx, cfg)
-	if err != nil {
-		return err
-	}
 	start := time.Now()
 	p.tally = newTally(logWriter(p.stderr))
+	to, err := p.publishers(ctx, cfg)
+	if err != nil {
+		if p.json {
+			err = errors.Join(err, p.printJSON(p.tally.result(time.Since(start))))
+		}
+		return err
+	}
+	start = time.Now()
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 	in := p.startReading(reading)

@@ -48,7 +48,7 @@ func listedNSQDs(ctx context.Context, c *admin.Cluster) (addrs []string, err err
 	v, _ := c.Poll(ctx) // whether the HTTP APIs of the nsqds respond does not matter
 	for _, l := range v.Lookupds {
 		if l.Error != "" {
-			err = errors.Join(err, fmt.Errorf("nsqlookupd %s: %s", l.Addr, l.Error))
+			err = errors.Join(err, fmt.Errorf("nsqlookupd %s", l.Error)) // which begins with the address
 		}
 		for _, r := range l.Registered {
 			addrs = append(addrs, r.TCPAddr())

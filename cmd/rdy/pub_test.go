@@ -629,9 +629,12 @@ func TestPubLookupdFails(t *testing.T) {
 		{[]string{"--lookupd", c.lookupds[0], "--lookupd", unreachable, "--mode", "all"}, "nsqlookupd " + unreachable},
 		{[]string{"--lookupd", unreachable}, "refused"},
 	} {
-		code, _, stderr := executeWith(t, "line\n", append([]string{"pub", "t", "-q", "--retry-for", "0"}, tc.args...)...)
-		if code != exitFailure || !strings.Contains(stderr, tc.want) {
+		code, stdout, stderr := executeWith(t, "line\n", append([]string{"pub", "t", "-q", "--retry-for", "0", "--json"}, tc.args...)...)
+		if code != exitFailure || !strings.Contains(stderr, tc.want) || strings.Contains(stderr, unreachable+": "+unreachable) {
 			t.Errorf("%v: exit code %d, stderr %q", tc.args, code, stderr)
+		}
+		if !strings.HasPrefix(stdout, `{"published":0,`) {
+			t.Errorf("%v: stdout %q", tc.args, stdout)
 		}
 	}
 }
