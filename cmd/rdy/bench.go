@@ -76,17 +76,23 @@ func (b *benchFlags) addEnds(f *pflag.FlagSet) {
 	b.client.add(f)
 }
 
-// benchTopic is the topic of the arguments, or a new one.
+// benchTopic takes the topic of the arguments, or a new one. It returns an error if the command
+// cannot begin.
 func (b *benchFlags) benchTopic(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		b.topic, b.throwAway = benchName(), true
-		return b.checkAddresses(cmd)
+	} else if err := oneTopic(cmd, args); err != nil {
+		return err
+	} else {
+		b.topic = args[0]
 	}
-	b.topic = args[0]
-	if err := oneTopic(cmd, args); err != nil {
+	if err := b.checkAddresses(cmd); err != nil {
 		return err
 	}
-	return b.checkAddresses(cmd)
+	if closedAtStart(b.stdout) {
+		return errClosedAtStart
+	}
+	return nil
 }
 
 // benchName returns the name of a new topic or channel that nsqd deletes when it is not used

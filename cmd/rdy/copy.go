@@ -146,6 +146,9 @@ func (c *copyCommand) command() *cobra.Command {
 			if err != nil {
 				return usage(cmd, "%w", err)
 			}
+			if c.json && closedAtStart(c.stdout) {
+				return errClosedAtStart
+			}
 			return c.run(cmd.Context(), cfg, to)
 		},
 	}

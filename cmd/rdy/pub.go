@@ -119,6 +119,9 @@ func newPub(a *app) *cobra.Command {
 			if err != nil {
 				return usage(cmd, "%w", err)
 			}
+			if p.json && closedAtStart(p.stdout) {
+				return errClosedAtStart
+			}
 			return p.run(cmd.Context(), cfg)
 		},
 	}

@@ -183,6 +183,19 @@ func TestLookClosedOutput(t *testing.T) {
 	}
 }
 
+// With its output closed from the start a command whose result would be lost does not begin.
+func TestResultClosedOutput(t *testing.T) {
+	for _, line := range []string{
+		"bench pub", "bench sub t", "bench latency", "pub t " + os.DevNull + " --json", "copy t --channel ch --to 127.0.0.1:2 --json",
+	} {
+		p := prepare(t, nil, append(strings.Fields(line), "--nsqd", unreachable)...)
+		p.startWithClosedOutput(t)
+		if code := p.wait(t); code != exitFailure || p.stderr.String() != fmt.Sprintf("rdy: %v\n", errClosedAtStart) {
+			t.Errorf("%s: exit code %d, stderr %q", line, code, p.stderr.String())
+		}
+	}
+}
+
 // With its output closed from the start tail takes no message.
 func TestTailClosedOutput(t *testing.T) {
 	c := startCluster(t, 1)
