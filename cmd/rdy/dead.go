@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,6 +72,9 @@ func (d *dead) command(cmd *cobra.Command, help []string, do func(cmd *cobra.Com
 			return err
 		}
 		defer t.close()
+		if strings.HasSuffix(d.channel, "#ephemeral") {
+			return usage(cmd, "--channel %s: when rdy has read letters from an ephemeral channel, nsqd may delete it with all of them", d.channel)
+		}
 		if closedAtStart(d.stdout) {
 			return errClosedAtStart
 		}
@@ -125,13 +129,10 @@ func (d *dead) find(ctx context.Context, t *target, topic string) (*deadLetters,
 		return nil, errors.Join(missing, err)
 	}
 	kept := v.Topic(topic)
-	found := &deadLetters{topic: topic, channel: d.channel, counts: kept, missing: err}
-	if found.channel == "" {
-		found.channel = deadChannel
-		if names := channelNames(kept); len(names) > 0 && !slices.Contains(names, deadChannel) {
-			return nil, fmt.Errorf("the letters of topic %s are in %s %s: name one with --channel",
-				topic, figures.Verb(len(names), "the channel", "the channels"), list(names))
-		}
+	found := &deadLetters{topic: topic, channel: cmp.Or(d.channel, deadChannel), counts: kept, missing: err}
+	if names := channelNames(kept); len(names) > 0 && !slices.Contains(names, found.channel) {
+		return nil, fmt.Errorf("the letters of topic %s are in %s %s: name one with --channel",
+			topic, figures.Verb(len(names), "the channel", "the channels"), list(names))
 	}
 	for _, n := range v.NSQDs {
 		q := letters.Queue{Topic: topic, Channel: found.channel, Waiting: waitingOn(kept, found.channel, n.Addr)}

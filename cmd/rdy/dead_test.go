@@ -182,9 +182,27 @@ func TestDeadChannel(t *testing.T) {
 	if code != exitFailure || !strings.Contains(stderr, "rdy channel unpause orders.billing.dead replay") {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
+	code, _, stderr = c.dead(t, "list", deadOf, "--channel", "reply")
+	if code != exitFailure || !strings.Contains(stderr, "are in the channel replay: name one") {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
 	code, stdout, stderr = c.dead(t, "list", "nothing.dead")
 	if code != exitFailure || stdout != "" || !strings.Contains(stderr, "topic nothing.dead not found") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
+// nsqd deletes an ephemeral channel when its last client leaves, and the letters in it. So no
+// command takes letters into one.
+func TestDeadEphemeralChannel(t *testing.T) {
+	c := deadCluster(t, 1)
+	c.publish(t, 0, deadOf, "", sealed("one", "x"))
+	code, _, stderr := c.dead(t, "list", deadOf, "--channel", "look#ephemeral")
+	if code != exitUsage || !strings.Contains(stderr, "--channel look#ephemeral: ") {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	if n := c.listed(t).Waiting; n != 1 {
+		t.Errorf("%d letters are left", n)
 	}
 }
 
