@@ -48,8 +48,9 @@ nothing, and report how many came in which time: from the first message to the l
 after --duration, after -n messages, when no message has come for --idle, or with Ctrl-C.
 
 By default sub reads from a new channel, which nsqd deletes at the end. That channel receives
-a copy of every message from now on, so other consumers lose none. Run "rdy bench pub TOPIC"
-at the same time. nsqd keeps 10,000 messages of such a channel, its mem-queue-size, and drops
+a copy of every message from now on, so other consumers lose none. But if the topic has no
+channel, the messages that wait there for its first one go to that of sub, and all are gone
+when sub ends. Run "rdy bench pub TOPIC" at the same time. nsqd keeps 10,000 messages of such a channel, its mem-queue-size, and drops
 what comes faster than it can deliver.
 
 With --channel sub drains that channel: what it counts is finished, and the other consumers

@@ -45,8 +45,11 @@ There are three places to look at.
 
 peek TOPIC prints new messages, as rdy tail does: from a new channel that gets a copy of
 every message from now on, and that nsqd deletes at the end. Other consumers lose
-nothing. peek does not see messages that already wait. It ends after -n messages or,
-unlike tail, after --for. nsqd creates the topic if it does not exist.
+nothing, and peek does not see messages that already wait. But if the topic has no
+channel, the messages that wait there for its first one go to that of peek, and all are
+gone when peek ends: first create a channel with "rdy channel create", or use --data-dir
+or, for dead letters, "rdy dead". peek ends after -n messages or, unlike tail, after
+--for. nsqd creates the topic if it does not exist.
 
 peek TOPIC CHANNEL --backlog prints messages that wait in a channel. NSQ cannot show them,
 so peek takes them and requeues them. It never acks one. Each message loses its place in

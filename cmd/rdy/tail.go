@@ -74,7 +74,10 @@ written whole.
 
 By default tail reads from a new channel, which nsqd deletes at the end. That
 channel receives a copy of every message from now on, so other consumers lose
-none.
+none. But if a topic has no channel, the messages that wait there for its first one
+go to that of tail, and all are gone when tail ends. Dead letters often wait so: look
+at them with "rdy dead". To keep other messages, first create a channel for them with
+"rdy channel create".
 
 With --channel tail competes with the other consumers of that channel: what it prints
 is finished, and they never see it. It takes one message at a time, unless
