@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -119,19 +118,21 @@ func (b *benchFlags) findNSQDs(ctx context.Context, cfg *nsq.Config) error {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		defer transport.CloseIdleConnections()
 		cluster := &admin.Cluster{Lookupds: b.lookupds, Client: &http.Client{Transport: transport, Timeout: defaultRequestTimeout}}
-		view, err := cluster.Poll(ctx)
-		if err != nil {
+		addrs, err := listedNSQDs(ctx, cluster)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case len(addrs)+len(b.nsqds) == 0:
 			return fmt.Errorf("cannot find the nsqds: %w", err)
+		case err != nil:
+			b.notice("rdy: only those nsqds are measured that are known: %s", oneLine(err))
 		}
-		for _, n := range view.NSQDs {
-			if addr := n.TCPAddr(); !slices.Contains(b.nsqds, addr) {
+		for _, addr := range addrs {
+			if !slices.Contains(b.nsqds, addr) {
 				b.nsqds = append(b.nsqds, addr)
 			}
 		}
 		b.lookupds = nil
-	}
-	if len(b.nsqds) == 0 {
-		return errors.New("the nsqlookupds list no nsqd")
 	}
 	for _, addr := range b.nsqds {
 		if _, err := nsq.CheckNSQD(ctx, addr, cfg); err != nil {

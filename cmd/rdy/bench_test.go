@@ -182,6 +182,23 @@ func TestBenchLatency(t *testing.T) {
 	c.expectNoTopics(t)
 }
 
+// One of two nsqlookupds is enough, and that another one is missing is said.
+func TestBenchLookupdMissing(t *testing.T) {
+	c := startCluster(t, 2)
+	code, stdout, stderr := execute(t, "bench", "pub", "--lookupd", c.lookupds[0], "--lookupd", unreachable, "-n", "10", "--json")
+	if r := result[benchPubResult](t, code, stdout, stderr); r.Messages != 10 || r.NSQDCount != 2 {
+		t.Errorf("%+v", r)
+	}
+	if !strings.Contains(stderr, "nsqlookupd "+unreachable) {
+		t.Errorf("stderr %q", stderr)
+	}
+	code, stdout, stderr = execute(t, "bench", "pub", "--lookupd", unreachable)
+	if code != exitFailure || stdout != "" {
+		t.Errorf("exit code %d, stdout %q", code, stdout)
+	}
+	expectOneLine(t, stderr)
+}
+
 // An interrupted benchmark prints what it has.
 func TestBenchInterrupted(t *testing.T) {
 	c := startCluster(t, 1)
