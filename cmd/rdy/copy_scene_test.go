@@ -406,7 +406,8 @@ func TestCopyDestinationHangs(t *testing.T) {
 	})
 }
 
-// A stop waits for the publish under way, and gives the other messages back.
+// A stop waits for the first publish under way, and gives the other messages back. If they left
+// in two batches, the second may be stored and given back as well: a copy may be there twice.
 func TestCopyStopFinishesWhatIsUnderWay(t *testing.T) {
 	inCopyScene(t, func(s *copyScene) {
 		d := s.destination("to:4150", nsqtest.Options{})
@@ -419,7 +420,7 @@ func TestCopyStopFinishesWhatIsUnderWay(t *testing.T) {
 			s.Error(err)
 		}
 		st := s.source.Stats("t", "ch")
-		if n := d.Stats("t", "got").Depth; n == 0 || st.Finished != n || st.Depth+st.Deferred != 100-n || st.InFlight != 0 {
+		if n := d.Stats("t", "got").Depth; st.Finished == 0 || n < st.Finished || st.Depth+st.Deferred != 100-st.Finished || st.InFlight != 0 {
 			s.Errorf("%d copies, %+v", n, st)
 		}
 	})
