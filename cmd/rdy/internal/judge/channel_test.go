@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -398,6 +399,21 @@ func TestDrain(t *testing.T) {
 	} {
 		if got := DrainOf(tc.counts, tc.in, tc.finished).String(); got != tc.want {
 			t.Errorf("%+v: got %q, want %q", tc, got, tc.want)
+		}
+	}
+}
+
+// A Drain read from JSON is the one that was written, to the nanosecond.
+func TestDrainJSON(t *testing.T) {
+	for _, d := range []time.Duration{0, 1, 539933333333, longestDrain - 1, longestDrain} {
+		want := Drain{Kind: DrainsIn, Time: d}
+		text, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got Drain
+		if err := json.Unmarshal(text, &got); err != nil || got != want {
+			t.Errorf("got %v, %v, want %v", got, err, want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"encoding/json"
+	"math"
 	"time"
 
 	"github.com/rdyhq/nsq/admin"
@@ -94,6 +95,7 @@ func (d *Drain) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &j); err != nil {
 		return err
 	}
-	*d = Drain{j.Kind, time.Duration(j.Seconds * float64(time.Second))}
+	// Rounded: the seconds of 539.933333333 s are a little less as a float64.
+	*d = Drain{j.Kind, time.Duration(math.Round(j.Seconds * float64(time.Second)))}
 	return nil
 }
