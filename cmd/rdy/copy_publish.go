@@ -89,14 +89,18 @@ func (t *topicCopier) publish(ctx context.Context, pool *nsq.ProducerPool, l loa
 	}
 }
 
-// publishChunk publishes a load with one command. If nsqd refuses that because of a message, it
-// has stored none. Then publishChunk publishes each half, and so finds the messages to blame.
+// publishChunk publishes a load with one command, unless a stop has begun. If nsqd refuses that
+// because of a message, it has stored none. Then publishChunk publishes each half, and so finds
+// the messages to blame.
 func (t *topicCopier) publishChunk(ctx context.Context, pool *nsq.ProducerPool, l load, errs []error) {
 	bodies := l.bodies[l.items[0].from:l.items[len(l.items)-1].to]
 	var err error
-	if len(bodies) == 1 {
+	switch {
+	case t.stopping.Err() != nil: // as in copyAll
+		err = context.Cause(t.stopping)
+	case len(bodies) == 1:
 		err = pool.PublishContext(ctx, t.to, bodies[0])
-	} else {
+	default:
 		err = pool.MultiPublishContext(ctx, t.to, bodies)
 	}
 	if half := len(l.items) / 2; half > 0 && classify(err) == refused {

@@ -110,7 +110,13 @@ func (t *topicCopier) waiting() []held {
 	return t.hand.take()
 }
 
-// copyAll copies messages, and puts back in hand those that are not copied.
+// copyAll copies messages, and puts back in hand those that are not copied. Once a stop has begun
+// it copies none:
+//
+//  1. A publish takes seconds. Messages gather in hand meanwhile, and a stop begins.
+//  2. run finds both, and its select takes the messages.
+//  3. Their publish would be cut off at the end of working, after nsqd has perhaps stored the
+//     copies. giveBack then requeues the messages, and they would be copied twice.
 func (t *topicCopier) copyAll(rest []held) error {
 	if t.loops {
 		if err := t.checkLoop(rest); err != nil {
@@ -119,7 +125,7 @@ func (t *topicCopier) copyAll(rest []held) error {
 			return err
 		}
 	}
-	for len(rest) > 0 {
+	for len(rest) > 0 && t.stopping.Err() == nil {
 		n := t.next(rest)
 		if t.limit != nil {
 			if err := t.limit.WaitN(t.stopping, n); err != nil {
