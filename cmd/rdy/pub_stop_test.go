@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"io"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,4 +93,61 @@ func TestPubInterruptedIsNeverTheEnd(t *testing.T) {
 			s.expectStopped(newSender(s.p, to).run(ctx, lines), "before line 1: interrupted")
 		}
 	})
+}
+
+// After an interruption the command completes the publishes under way and
+// reports where it stopped.
+func TestPubInterrupted(t *testing.T) {
+	inPubScene(t, "", func(s *pubScene) {
+		d := s.nsqd("a:1")
+		s.p.stdin = &endless{}
+		d.Inject(nsqtest.Fault{Command: "MPUB", Delay: 50 * time.Millisecond})
+		d.Inject(nsqtest.Fault{Command: "PUB", Delay: 50 * time.Millisecond})
+		ctx, cancel := context.WithCancelCause(s.Context())
+		time.AfterFunc(time.Second, func() { cancel(errInterrupted) })
+		start := time.Now()
+		r, err := s.run(ctx)
+		s.expectStopped(err, "interrupted")
+		if took := time.Since(start); took > time.Second+2*stopTimeout {
+			t.Errorf("stopped after %v", took)
+		}
+		if n := len(stored(d)); r.Published == 0 || n < r.Published || n > r.Published+r.Unknown {
+			t.Errorf("nsqd has %d messages, the result is %+v", n, r)
+		}
+	})
+}
+
+// An interruption ends the retries of an unreachable nsqd.
+func TestPubInterruptedInTrouble(t *testing.T) {
+	// The last line has a delimiter. Without it the splitter would return that line
+	// on its own, and it might not have been sent when the interruption comes.
+	inPubScene(t, "one\ntwo\n", func(s *pubScene) {
+		s.nsqd("a:1").Kill()
+		ctx, cancel := context.WithCancelCause(s.Context())
+		time.AfterFunc(time.Second, func() { cancel(errInterrupted) })
+		start := time.Now()
+		r, err := s.run(ctx)
+		s.expectStopped(err, "before line 1: interrupted")
+		s.expect(r, 0, 2, 0, 0)
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("stopped after %v, want 1s", took)
+		}
+	})
+}
+
+// An interruption does not wait for a blocked read.
+func TestPubInterruptedWhileReading(t *testing.T) {
+	c := startCluster(t, 1)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close(); _ = w.Close() }()
+	p := startWith(t, r, append(c.flags(), "pub", "--topic", "reading")...)
+	_, _ = w.WriteString("one\n")
+	await(t, "message", func() bool { return countMessages(t, c, "reading") == 1 })
+	p.interrupt(errInterrupted)
+	if code := p.wait(t); code != exitFailure || !strings.Contains(p.stderr.String(), "rdy: stopped before line 2: interrupted") {
+		t.Errorf("exit code %d, stderr %q", code, p.stderr.String())
+	}
 }
