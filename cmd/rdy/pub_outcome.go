@@ -107,7 +107,7 @@ func (s *sender) giveUp(f failure) (notStored bool) {
 // markUnknown marks lines that may be stored, and reports them to the user.
 func (s *sender) markUnknown(b *batch, from, to int, err error) {
 	b.mark(from, to, unknown)
-	s.tally.reportFailure("%s: %v", span(b.lines[from:to]), err)
+	s.tally.reportFailure("%s: %s", span(b.lines[from:to]), oneLine(err))
 }
 
 // resolve retries the lines [from, to) of a failed batch, whose last error is err,
@@ -132,6 +132,9 @@ func (s *sender) resolve(ctx context.Context, f failure, from, to int, err error
 		case verdict == retryable && ctx.Err() == nil && (!s.retriesExhausted(f.to) || try == 0):
 			err = s.retry(ctx, f.to, lines, try, err)
 			continue
+		}
+		if _, pool := f.to.(*nsq.ProducerPool); pool && errors.Is(err, nsq.ErrNotSent) {
+			err = fmt.Errorf("no nsqd could be reached: %w", err)
 		}
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -161,7 +164,7 @@ func (s *sender) retry(ctx context.Context, to publisher, lines []line, try int,
 	}
 	if s.reported != s.failingSince[to] {
 		s.reported = s.failingSince[to]
-		s.tally.report("retrying for up to %v: %v", s.retryFor, err)
+		s.tally.report("retrying for up to %v: %s", s.retryFor, oneLine(err))
 	}
 	pause := time.NewTimer(retryInterval)
 	defer pause.Stop()

@@ -103,7 +103,7 @@ func newSender(p *pub, to []publisher) *sender {
 		s.batch = min(s.batch, max(int(p.rate/batchesPerSecond), 1))
 		s.limit = rate.NewLimiter(rate.Limit(p.rate), s.batch)
 	}
-	s.replyTimeout = max(s.retryFor, publishTimeout)
+	s.replyTimeout = max(s.retryFor, publishTimeout+time.Second) // what publishAndWait returns tells more
 	s.window = len(to) * min(max(maxOutstanding/s.batch, minBatches), maxBatches)
 	s.results = make(chan *nsq.ProducerTransaction, s.window+len(to))
 	return s
@@ -290,10 +290,14 @@ func notSent(err error) error {
 	return fmt.Errorf("%w: %w", nsq.ErrNotSent, err)
 }
 
-// publishAndWait publishes and waits for the reply.
+// publishAndWait publishes and waits for the reply. Its context has no deadline: with one a pool
+// would wait for as long for an nsqd to work, and return nothing that the sender could tell the
+// user or count for retryFor.
 func (s *sender) publishAndWait(to publisher, bodies [][]byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	late := time.AfterFunc(publishTimeout, func() { cancel(context.DeadlineExceeded) })
+	defer late.Stop()
 	switch {
 	case s.delay > 0:
 		return to.DeferredPublishContext(ctx, s.topic, s.delay, bodies[0])

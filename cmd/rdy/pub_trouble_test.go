@@ -158,3 +158,47 @@ func TestPubHopeless(t *testing.T) {
 		}
 	})
 }
+
+// If none of several nsqds can be reached, the command stops after --retry-for and says so.
+func TestPubReachesNone(t *testing.T) {
+	for _, retryFor := range []time.Duration{0, 5 * time.Second, 30 * time.Second} {
+		for _, hang := range []bool{false, true} {
+			inPubScene(t, "one\ntwo\n", func(s *pubScene) {
+				for _, addr := range []string{"a:1", "b:1"} {
+					s.nsqd(addr).Kill()
+					if hang {
+						s.net.Blackhole(addr)
+					}
+				}
+				s.p.retryFor = retryFor
+				start := time.Now()
+				r, err := s.run(s.Context())
+				s.expectStopped(err, "stopped before line 1: no nsqd could be reached: ", "[a:1]", "[b:1]")
+				s.expect(r, 0, 2, 0, 0)
+				if strings.Contains(s.stderr.String(), `\n`) {
+					t.Errorf("stderr %q", s.stderr.String())
+				}
+				if took := time.Since(start); took < retryFor || took > retryFor+5*time.Second {
+					t.Errorf("stopped after %v, want %v", took, retryFor)
+				}
+			})
+		}
+	}
+}
+
+// If one of several nsqds starts within --retry-for, it receives every line.
+func TestPubWaitsForAny(t *testing.T) {
+	_, lines := numberedLines(1000)
+	inPubScene(t, lines, func(s *pubScene) {
+		s.nsqd("a:1").Kill()
+		d := s.nsqd("b:1")
+		d.Kill()
+		time.AfterFunc(25*time.Second, d.Restart)
+		r, err := s.run(s.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		s.expect(r, 1000, 0, 0, 0)
+		expectOneLine(t, s.stderr.String())
+	})
+}
