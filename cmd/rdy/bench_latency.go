@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -161,19 +160,7 @@ type benchProbe struct {
 func (p *benchProbe) publishAll(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, p.warmup+p.duration)
 	defer cancel()
-	var first error
-	var once sync.Once
-	var publishers sync.WaitGroup
-	for range p.concurrency {
-		publishers.Go(func() {
-			if err := p.publish(ctx); err != nil {
-				once.Do(func() { first = err })
-				cancel()
-			}
-		})
-	}
-	publishers.Wait()
-	return first
+	return benchTogether(ctx, p.concurrency, p.publish)
 }
 
 // publish publishes messages, each at its time, until ctx ends.
@@ -181,7 +168,7 @@ func (p *benchProbe) publish(ctx context.Context) error {
 	body := benchBody(p.size)
 	binary.BigEndian.PutUint64(body, p.run)
 	for {
-		due := time.Duration(float64(p.next.Add(1)-1) / p.rate * float64(time.Second))
+		due := benchDue(p.next.Add(1)-1, p.rate)
 		if due >= p.warmup+p.duration || !benchSleep(ctx, p.start.Add(due)) {
 			return nil
 		}

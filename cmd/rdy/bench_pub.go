@@ -159,19 +159,7 @@ type benchPublisher struct {
 func (p *benchPublisher) publishAll(ctx context.Context) error {
 	ctx, cancel := p.endAfter(ctx)
 	defer cancel()
-	var first error
-	var once sync.Once
-	var publishers sync.WaitGroup
-	for range p.concurrency {
-		publishers.Go(func() {
-			if err := p.publish(ctx); err != nil {
-				once.Do(func() { first = err })
-				cancel()
-			}
-		})
-	}
-	publishers.Wait()
-	return first
+	return benchTogether(ctx, p.concurrency, p.publish)
 }
 
 // publish publishes batches until the end. What is under way then is still confirmed.
@@ -190,7 +178,7 @@ func (p *benchPublisher) publish(ctx context.Context) error {
 		}
 		begun := time.Now()
 		if p.rate > 0 {
-			begun = p.start.Add(time.Duration(float64(first) / p.rate * float64(time.Second)))
+			begun = p.start.Add(benchDue(first, p.rate))
 		}
 		if n <= 0 || !benchSleep(ctx, begun) {
 			return nil
@@ -201,6 +189,31 @@ func (p *benchPublisher) publish(ctx context.Context) error {
 		p.times.add(time.Since(begun))
 		p.confirmed.Add(int64(n))
 	}
+}
+
+// benchTogether calls publish on n goroutines and waits for all. It returns the first error, with
+// which it ends the others.
+func benchTogether(ctx context.Context, n int, publish func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var first error
+	var once sync.Once
+	var publishers sync.WaitGroup
+	for range n {
+		publishers.Go(func() {
+			if err := publish(ctx); err != nil {
+				once.Do(func() { first = err })
+				cancel()
+			}
+		})
+	}
+	publishers.Wait()
+	return first
+}
+
+// benchDue returns when a message is due, after the start, if n were due before it.
+func benchDue(n int64, rate float64) time.Duration {
+	return time.Duration(float64(n) / rate * float64(time.Second))
 }
 
 // benchSleep waits until a time, and reports whether ctx has not ended.
