@@ -116,10 +116,17 @@ func readFrames(conn net.Conn, subscribed chan struct{}, answer func(n int) bool
 
 func always(int) bool { return true }
 
-// slowly acks after a while.
-func slowly(int) bool {
-	<-time.After(5 * time.Millisecond)
-	return true
+// pollLog is a log of an nsqd. It receives from polled each time that nsqd has told its counts.
+type pollLog struct{ polled chan struct{} }
+
+func (l pollLog) Output(_ int, line string) error {
+	if strings.Contains(line, " GET /stats") {
+		select {
+		case l.polled <- struct{}{}:
+		default:
+		}
+	}
+	return nil
 }
 
 // publishMany publishes n messages to the first nsqd at once.
@@ -132,6 +139,7 @@ func (c *cluster) publishMany(t *testing.T, n int) {
 // The doctor names the fault of a real cluster, and only that one.
 func TestDoctorOfRealClusters(t *testing.T) {
 	small := func(_ int, o *nsqd.Options) { o.MemQueueSize = 5 }
+	polled := make(chan struct{}, 1)
 	for _, tc := range []struct {
 		name      string
 		lookupds  int
@@ -224,9 +232,18 @@ func TestDoctorOfRealClusters(t *testing.T) {
 			c.plainClient(t, 0, "go-nsq/1.0.5", 5, always)
 			return nil
 		}, "old-client go-nsq/1.0.5 on plain-1"},
-		{"max RDY", 1, func(_ int, o *nsqd.Options) { o.MaxRdyCount = 5 }, func(t *testing.T, c *cluster) []string {
+		{"max RDY", 1, func(_ int, o *nsqd.Options) {
+			o.MaxRdyCount, o.Logger, o.LogLevel = 5, pollLog{polled}, nsqd.LOG_INFO
+		}, func(t *testing.T, c *cluster) []string {
 			c.publishMany(t, 5000)
-			c.plainClient(t, 0, "plain/1", 5, slowly)
+			c.plainClient(t, 0, "plain/1", 5, func(int) bool { // it acks one message after each poll
+				select {
+				case <-polled:
+					return true
+				case <-t.Context().Done():
+					return false
+				}
+			})
 			return nil
 		}, "max-rdy-count a client has RDY 5 on "},
 	} {
