@@ -68,13 +68,15 @@ Several nsqds share the messages, or all get each of them:
 While no copy can be stored, rdy says so once, takes no new messages, keeps those that it
 has by TOUCH, and tries again. nsqd allows that for its max-msg-timeout, 15 minutes by
 default. Then nsqd delivers them again. rdy never has more than --max-in-flight messages of
-a topic in flight. A stop requeues those that are not copied within three seconds.
+a topic in flight. A stop waits three seconds for copies under way, and requeues the rest.
 
 --to-topic names the topic of the copies, by default that of the messages. <TOPIC> in it
-stands for that topic. If copies would be read and copied again, without end, rdy refuses
-to start, or ends before it copies a message of an nsqd that gets the copies; with
---to-lookupd it may have copied the first ones. It cannot see that two nsqds are one if
-their addresses have no IP address in common, nor that another program copies back.
+stands for that topic. It must not be ephemeral, because nsqd drops the messages of such a
+topic that nobody consumes; only the copies of an ephemeral topic go to one by default. If
+copies would be read and copied again, without end, rdy refuses to start, or ends before it
+copies a message of an nsqd that gets the copies; with --to-lookupd it may have copied the
+first ones. It cannot see that two nsqds are one if their addresses have no IP address in
+common, nor that another program copies back.
 
 --jq applies a jq expression to the message, which must be JSON. If it makes nothing of a
 message, that is finished without a copy. Otherwise each result is a message, as JSON,
@@ -206,6 +208,8 @@ func (c *copyCommand) validate(cmd *cobra.Command) error {
 		return usage(cmd, "--copy-invalid needs --jq: without it messages need not be JSON")
 	case !nsq.IsValidTopicName(strings.ReplaceAll(c.toTopic, topicPlaceholder, "t")):
 		return usage(cmd, "invalid --to-topic %q: want %s, and %s for the topic of the message", c.toTopic, nameRule, topicPlaceholder)
+	case strings.HasSuffix(c.toTopic, "#ephemeral"):
+		return usage(cmd, "--to-topic %s: nsqd drops the messages of an ephemeral topic that nobody consumes", c.toTopic)
 	}
 	for _, topic := range c.topics {
 		if err := c.checkTopic(topic); err != nil {

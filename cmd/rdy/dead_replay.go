@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rdyhq/nsq"
@@ -65,8 +66,8 @@ A topic hands a message to all its channels, not only to the one where it has fa
 a letter is replayed only if the channel that it comes from is the topic's only one. With
 --all-channels it is replayed nonetheless, and the command says which channels get it. To
 have one channel handle its letters again, use FromDeadLetters of the client library.
---to publishes to another topic, which may have one channel or none. Messages go to nsqds
-that have the topic.
+--to publishes to another topic, which may have one channel or none, and must not be
+ephemeral. Messages go to nsqds that have the topic.
 
 With --max-retries a letter stays if its message was replayed so often before. The count is
 in the header "` + headerRetries + `" of the message's own envelope. A plain body has no place for it:
@@ -107,6 +108,9 @@ func newDeadReplay(a *app) *cobra.Command {
 	return r.command(cmd, []string{idHelp, deadHelp}, func(cmd *cobra.Command, t *target, args []string) (err error) {
 		if r.to == args[0] {
 			return usage(cmd, "--to %s is the topic of the letters itself", r.to)
+		}
+		if strings.HasSuffix(r.to, "#ephemeral") {
+			return usage(cmd, "--to %s: nsqd drops the messages of an ephemeral topic that nobody consumes", r.to)
 		}
 		ids, err := parseDeadIDs(cmd, args[1:])
 		if err != nil {
@@ -302,6 +306,9 @@ func (r *deadReplay) newRoute(ctx context.Context, topic, channel string) (*nsq.
 		return nil, fmt.Errorf("the channels of topic %s are not known; --all-channels replays nonetheless: %w", topic, err)
 	}
 	found := channelNames(v.Topic(topic))
+	if len(found) == 0 && strings.HasSuffix(topic, "#ephemeral") {
+		return nil, fmt.Errorf("topic %s has no channel, and nsqd drops the messages of an ephemeral topic that nobody consumes", topic)
+	}
 	if only := len(found) == 0 && channel == "" || len(found) == 1 && (channel == "" || found[0] == channel); !only {
 		if err := r.otherChannels(topic, channel, found); err != nil {
 			return nil, err

@@ -333,6 +333,19 @@ func TestDeadReplayChannels(t *testing.T) {
 	}
 }
 
+// A letter does not go where nsqd would drop it, even with --all-channels.
+func TestDeadReplayToEphemeral(t *testing.T) {
+	c := deadCluster(t, 1)
+	c.publish(t, 0, deadOf, "", string(envelope.Seal(envelope.Header{nsq.HeaderOriginTopic: "gone#ephemeral", nsq.HeaderOriginChannel: "billing"}, []byte("body"))))
+	code, stdout, stderr := c.dead(t, "replay", deadOf, "--all", "--all-channels", "--json")
+	if r := decode[deadReplayResult](t, stdout); code != exitFailure || r.Failed != 1 || !strings.Contains(stderr, "topic gone#ephemeral has no channel, and nsqd drops") {
+		t.Errorf("exit code %d, stdout %s, stderr %q", code, stdout, stderr)
+	}
+	if n := len(c.listed(t).Letters); n != 1 {
+		t.Errorf("%d letters are left", n)
+	}
+}
+
 // --max-retries counts in the message's own envelope, and leaves what it cannot count.
 func TestDeadReplayMaxRetries(t *testing.T) {
 	c := deadCluster(t, 1)
