@@ -101,10 +101,10 @@ reports the results. The last line covers the whole run; each other line covers 
 since the previous one. With --json the line is an object on standard output with final,
 seconds, copied, published, filtered, invalid, not_sampled, requeued and dead_letters.
 copied counts messages that are finished because their copies are stored, published the
-copies, and invalid those of --copy-invalid. The last one also has nsqds. Each of these has
-nsqd, published, refused, not_sent and unknown, which count tries: copies that it has
-confirmed, those in commands that it has refused, those that it certainly did not get, and
-those that it may have.
+copies, invalid those of --copy-invalid, and requeued deliveries, also those that the stop
+gave back. The last one also has nsqds. Each of these has nsqd, published, refused, not_sent
+and unknown, which count tries: copies that it has confirmed, those in commands that it has
+refused, those that it certainly did not get, and those that it may have.
 
 --set concerns connections to the source, --to-set those to the destination.
 

@@ -91,7 +91,7 @@ func (c *copyCommand) run(ctx context.Context, cfg, to *nsq.Config) error {
 	if endless, ok := errors.AsType[*endlessError](context.Cause(ctx)); ok {
 		err = errors.Join(endless, err)
 	}
-	return errors.Join(err, r.reportEnd())
+	return errors.Join(err, r.reportEnd(group))
 }
 
 // makeTargets makes a pool of all nsqds that get copies or, if each gets all messages, one of
@@ -232,9 +232,16 @@ func (r *copier) count(change func(*copyCounts)) {
 	}
 }
 
-// reportEnd reports the whole run.
-func (r *copier) reportEnd() error {
+// reportEnd reports the whole run. The consumers know of more requeues than was counted: they
+// give back what no handler has begun when a stop begins. But the group forgets the consumers of
+// topics that have gone, and with them their counts.
+func (r *copier) reportEnd(group *nsq.Group) error {
 	report := r.stats.end(time.Now())
+	requeued := 0
+	for _, c := range group.Consumers() {
+		requeued += int(c.Stats().MessagesRequeued) // #nosec G115 -- a count
+	}
+	report.Requeued = max(report.Requeued, requeued)
 	for _, pool := range r.targets {
 		for _, m := range pool.Snapshot() {
 			report.NSQDs = append(report.NSQDs, copiedTo{m.Addr, m.Published, m.Refused, m.NotSent, m.Unknown})

@@ -69,11 +69,13 @@ func (t *topicCopier) run() {
 // giveBack requeues what is in hand, and what comes until stopped is closed.
 func (t *topicCopier) giveBack() {
 	for {
+		t.hand.drop()
 		rest := t.hand.take()
 		for _, m := range rest {
 			m.RequeueWithoutBackoff(0)
 		}
 		t.hand.putBack(nil)
+		t.count(func(n *copyCounts) { n.requeued += len(rest) })
 		select {
 		case <-t.hand.full:
 		case <-t.stopped:

@@ -108,8 +108,9 @@ At the end, and with --status-every after that many messages, a line on standard
 error reports the results of messages and requests, and how long requests took. The
 last line covers the whole run; each other line covers the time since the previous
 one. With --json the line is an object on standard output with final, seconds,
-delivered, requeued, dead_letters, not_sampled and urls. Each of these has url,
-delivered, failed, refused, mean_ms, p95_ms and p99_ms.
+delivered, requeued, dead_letters, not_sampled and urls. requeued counts deliveries,
+also those that the stop gave back. Each of the urls has url, delivered, failed,
+refused, mean_ms, p95_ms and p99_ms.
 
 ` + clientHelp
 
@@ -287,5 +288,6 @@ func (h *toHTTP) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar,
 		<-consumer.StopChan
 		return err
 	}
-	return errors.Join(consumer.Run(ctx), c.reportEnd())
+	err = consumer.Run(ctx)
+	return errors.Join(err, c.reportEnd(consumer))
 }

@@ -65,6 +65,7 @@ func (c *courier) HandleMessage(m *nsq.Message) error {
 		return nil
 	}
 	if !c.mayStart(m) {
+		c.count(func(n *httpCounts) { n.requeued++ })
 		m.RequeueWithoutBackoff(0)
 		return nil
 	}
@@ -230,9 +231,11 @@ func (c *courier) count(change func(*httpCounts)) {
 	}
 }
 
-// reportEnd reports the whole run.
-func (c *courier) reportEnd() error {
+// reportEnd reports the whole run. The consumer knows of more requeues than was counted: it gives
+// back what no handler has begun when a stop begins.
+func (c *courier) reportEnd(consumer *nsq.Consumer) error {
 	counts, now := c.stats.whole(), time.Now()
+	counts.requeued = int(consumer.Stats().MessagesRequeued) // #nosec G115 -- a count
 	return c.report(counts.report(c.urls, now, true))
 }
 

@@ -323,7 +323,7 @@ func TestToHTTPAll(t *testing.T) {
 func TestToHTTPStopDrains(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
 		s.server("a:80", func(http.ResponseWriter, *http.Request, string) { sleep(19 * time.Second) })
-		s.start("http://a", "--concurrency", "5")
+		s.start("http://a", "--concurrency", "5", "--json")
 		s.nsqd.Publish("t", numbered("m", 20)...)
 		sleep(time.Second)
 		start := time.Now()
@@ -333,8 +333,8 @@ func TestToHTTPStopDrains(t *testing.T) {
 		if took := time.Since(start); took < 17*time.Second || took > 19*time.Second {
 			t.Errorf("the stop took %v", took)
 		}
-		if got := s.nsqd.Stats("t", "ch"); got.Finished != 5 || got.Depth != 15 || got.InFlight != 0 {
-			t.Errorf("nsqd has %+v", got)
+		if got := s.nsqd.Stats("t", "ch"); got.Finished != 5 || got.Depth != 15 || got.InFlight != 0 || s.report().Requeued != got.Requeued {
+			t.Errorf("nsqd has %+v, the report is %+v", got, s.report())
 		}
 	})
 }
@@ -390,7 +390,7 @@ func TestToHTTPRequestEndsWithItsMessage(t *testing.T) {
 func TestToHTTPRate(t *testing.T) {
 	inHTTPScene(t, func(s *httpScene) {
 		s.server("a:80", respond(http.StatusOK))
-		s.start("http://a", "--rate", "0.5")
+		s.start("http://a", "--rate", "0.5", "--json")
 		s.nsqd.Publish("t", numbered("m", 10)...)
 		sleep(9 * time.Second)
 		if n := len(s.received()); n != 5 {
@@ -400,8 +400,8 @@ func TestToHTTPRate(t *testing.T) {
 		if err := s.end(); err != nil || time.Since(start) > time.Second {
 			t.Errorf("stopped after %v with %v", time.Since(start), err)
 		}
-		if got := s.nsqd.Stats("t", "ch"); got.Finished != 5 || got.Depth != 5 {
-			t.Errorf("nsqd has %+v", got)
+		if got := s.nsqd.Stats("t", "ch"); got.Finished != 5 || got.Depth != 5 || got.Requeued == 0 || s.report().Requeued != got.Requeued {
+			t.Errorf("nsqd has %+v, the report is %+v", got, s.report())
 		}
 	})
 }
