@@ -40,6 +40,7 @@ type copier struct {
 	guard    loopGuard
 	inARow   atomic.Int32 // messages that were refused since the last copy
 	refusals sync.Map     // kinds of refusals that a line was printed for
+	burials  *burials     // nil without --dead-letter
 
 	mu     sync.Mutex // guards copies
 	copies map[string]*topicCopier
@@ -76,6 +77,9 @@ func (c *copyCommand) run(ctx context.Context, cfg, to *nsq.Config) error {
 		defer pool.Stop()
 		cfg.DeadLetter = &nsq.DeadLetterPolicy{To: pool, Topic: c.deadLetter}
 		cfg.Hooks = []nsq.Hooks{{Buried: r.buried}}
+		cfg.Logger = c.withoutHopeless(cfg.Logger)
+		r.burials = &burials{app: c.app}
+		defer r.burials.run()()
 	}
 	group, err := nsq.NewGroup(cfg)
 	if err != nil {
@@ -215,6 +219,9 @@ func (r *copier) tellPool(e nsq.PoolEvent) {
 
 // buried counts a dead letter.
 func (r *copier) buried(e nsq.BuriedEvent) {
+	if e.PublishErr == nil {
+		r.burials.add(e)
+	}
 	r.count(func(n *copyCounts) {
 		if e.PublishErr == nil {
 			n.deadLetters++
@@ -263,7 +270,7 @@ func (r *copier) print(report *copyReport) error {
 func (r *copier) refuse(m *nsq.Message, kind string, err error) {
 	err = fmt.Errorf("%s: %w", kind, err)
 	if r.deadLetter != "" {
-		m.Answer(nsq.DeadLetter(err)) // buried counts it
+		m.Answer(nsq.DeadLetter(hopeless{err})) // buried counts it
 		return
 	}
 	if _, before := r.refusals.LoadOrStore(kind, true); !before {

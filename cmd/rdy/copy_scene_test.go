@@ -433,6 +433,30 @@ func TestCopyFilters(t *testing.T) {
 	})
 }
 
+// Dead letters do not flood standard error: the first has a line, and the others are counted.
+func TestCopyTellsOfDeadLetters(t *testing.T) {
+	inCopyScene(t, func(s *copyScene) {
+		s.destination("to:4150", nsqtest.Options{})
+		s.source.CreateChannel("dead", "ch")
+		s.source.Publish("t", copyBodies(1000)...)
+		s.start("--to", "to:4150", "--jq", ".", "--dead-letter", "dead", "--max-in-flight", "100")
+		s.source.WaitFor(time.Minute, func() bool { return s.source.Stats("t", "ch").Finished == 1000 })
+		if n := s.notices("rdy: a dead letter is in topic dead, and others will be counted: message "); n != 1 {
+			s.Errorf("stderr %q", s.stderr.String())
+		}
+		sleep(time.Hour)
+		if s.notices(" more in topic dead; the latest is message ") != 1 || s.notices("rdy: 999 dead letters more") != 1 {
+			s.Errorf("stderr %q", s.stderr.String())
+		}
+		s.source.Publish("t", "no JSON either")
+		sleep(burialInterval)
+		r := s.finish(1001)
+		if r.DeadLetters != 1001 || s.notices("rdy: 1 dead letter more in topic dead; ") != 1 || s.notices("") != 3 {
+			s.Errorf("%+v, stderr %q", r, s.stderr.String())
+		}
+	})
+}
+
 func TestCopyInvalid(t *testing.T) {
 	inCopyScene(t, func(s *copyScene) {
 		d := s.destination("to:4150", nsqtest.Options{})

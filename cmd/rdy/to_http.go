@@ -277,6 +277,9 @@ func (h *toHTTP) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar,
 		defer pool.Stop()
 		cfg.DeadLetter = &nsq.DeadLetterPolicy{To: pool, Topic: h.deadLetter}
 		cfg.Hooks = []nsq.Hooks{{Buried: c.buried}}
+		cfg.Logger = h.withoutHopeless(cfg.Logger)
+		c.burials = &burials{app: h.app}
+		defer c.burials.run()()
 	}
 	consumer, err := nsq.NewConsumer(h.topic, h.channel, cfg)
 	if err != nil {

@@ -36,6 +36,7 @@ type courier struct {
 	limit    *rate.Limiter // nil without --rate
 	inARow   atomic.Int32  // messages that have failed since the last success
 	told     sync.Map      // failures that a line was printed for, by URL and status
+	burials  *burials      // nil without --dead-letter
 }
 
 func newCourier(ctx context.Context, h *toHTTP, client *http.Client) *courier {
@@ -182,7 +183,7 @@ func (c *courier) result(m *nsq.Message, failures []*httpFailure) error {
 	case cut:
 		return nsq.RetryAfter(0, err)
 	case refused && c.deadLetter != "":
-		return nsq.DeadLetter(err)
+		return nsq.DeadLetter(hopeless{err})
 	case refused:
 		delay = refusedDelay
 	case !planned:
@@ -213,6 +214,9 @@ func (c *courier) tell(failures []*httpFailure, delay time.Duration) {
 
 // buried counts a dead letter.
 func (c *courier) buried(e nsq.BuriedEvent) {
+	if e.PublishErr == nil {
+		c.burials.add(e)
+	}
 	c.count(func(n *httpCounts) {
 		if e.PublishErr == nil {
 			n.deadLetters++

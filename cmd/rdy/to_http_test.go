@@ -199,6 +199,10 @@ func TestToHTTPRefusedToDeadLetters(t *testing.T) {
 			if n := len(s.received()); n != 2 {
 				t.Errorf("%d: %d requests, want 2", code, n)
 			}
+			expectOneLine(t, s.stderr.String())
+			if !strings.HasPrefix(s.stderr.String(), "rdy: a dead letter is in topic dead, and others will be counted: ") {
+				t.Errorf("%d: stderr %q", code, s.stderr.String())
+			}
 		})
 	}
 }
