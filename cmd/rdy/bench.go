@@ -45,7 +45,7 @@ func newBench(a *app) *cobra.Command {
 		Short: "Measure how fast a cluster publishes and delivers",
 		Long:  benchHelp,
 		Example: `  rdy bench pub --nsqd 127.0.0.1:4150
-  rdy bench sub orders --nsqd 127.0.0.1:4150
+  rdy bench sub orders --nsqd 127.0.0.1:4150 --nsqd-http 127.0.0.1:4151
   rdy bench latency --nsqd 127.0.0.1:4150 --rate 5000`,
 	})
 	cmd.AddCommand(newBenchPub(a), newBenchSub(a), newBenchLatency(a))
@@ -92,6 +92,11 @@ func (b *benchFlags) benchTopic(cmd *cobra.Command, args []string) error {
 		return errClosedAtStart
 	}
 	return nil
+}
+
+// ownChannel returns the channel that a benchmark makes for itself. command is its name.
+func (b *benchFlags) ownChannel(command, keep string) *ownChannel {
+	return &ownChannel{sourceAddresses: b.sourceAddresses, timeout: defaultRequestTimeout, command: command, keep: keep, strict: true}
 }
 
 // benchName returns the name of a new topic or channel that nsqd deletes when it is not used

@@ -54,6 +54,11 @@ and report how long they took. It ends after --duration or with Ctrl-C.
 
 ` + benchUsage + `
 
+nsqd keeps the messages of a topic that has no channel for its first one. Those that wait
+in a topic that you name would go to the new channel, and be gone at the end. So latency asks
+the HTTP APIs of the nsqds first, and does not begin if messages wait so, or if it cannot
+tell. With TOPIC and --nsqd give the HTTP address of each by --nsqd-http.
+
   latency  from when a message was due to the call of its handler
   publish  from its publish to nsqd's reply
   late     from when it was due to its publish, which is part of latency
@@ -81,11 +86,22 @@ p90_ms, p99_ms, p999_ms, p9999_ms and max_ms.
 			if err := b.benchTopic(cmd, args); err != nil {
 				return err
 			}
+			own := b.ownChannel("bench latency", keepByCreate)
+			if !b.throwAway {
+				if err := own.usage(cmd); err != nil {
+					return err
+				}
+			}
 			log, level := b.logger()
 			b.mute(level) // the command itself reports what fails
 			cfg, err := b.benchConfig(log, benchInFlight)
 			if err != nil {
 				return usage(cmd, "%w", err)
+			}
+			if !b.throwAway {
+				if _, err := own.refuse(cmd.Context(), b.topic); err != nil {
+					return err
+				}
 			}
 			return b.run(cmd.Context(), cfg)
 		},
@@ -96,6 +112,7 @@ p90_ms, p99_ms, p999_ms, p9999_ms and max_ms.
 
 func (b *benchLatency) addFlags(f *pflag.FlagSet) {
 	b.addCommon(f)
+	b.addHTTP(f)
 	f.Var(&ranged[float64]{
 		p: &b.rate, min: 0.1, max: maxRate, kind: "float", want: "a number",
 		parse: func(s string) (float64, error) { return strconv.ParseFloat(s, 64) },

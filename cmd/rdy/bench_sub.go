@@ -48,10 +48,15 @@ nothing, and report how many came in which time: from the first message to the l
 after --duration, after -n messages, when no message has come for --idle, or with Ctrl-C.
 
 By default sub reads from a new channel, which nsqd deletes at the end. That channel receives
-a copy of every message from now on, so other consumers lose none. But if the topic has no
-channel, the messages that wait there for its first one go to that of sub, and all are gone
-when sub ends. Run "rdy bench pub TOPIC" at the same time. nsqd keeps 10,000 messages of such a channel, its mem-queue-size, and drops
+a copy of every message from now on, so other consumers lose none. Run "rdy bench pub TOPIC"
+at the same time. nsqd keeps 10,000 messages of such a channel, its mem-queue-size, and drops
 what comes faster than it can deliver.
+
+nsqd keeps the messages of a topic that has no channel for its first one. They would all go
+to that of sub, and be gone when sub ends. So sub asks the HTTP APIs of the nsqds first, and
+does not begin if messages wait so, or if it cannot tell. With --nsqd give the HTTP address
+of each by --nsqd-http. It asks once: what is published to a topic without a channel after
+that goes to sub alone. To drain what waits, name a channel.
 
 With --channel sub drains that channel: what it counts is finished, and the other consumers
 of the channel never see it. With -n exactly that many are finished; others that nsqd has sent
@@ -64,7 +69,7 @@ The JSON has messages, bytes, seconds, messages_per_second, bytes_per_second, to
 channel, redelivered, concurrency and max_in_flight.
 
 ` + clientHelp,
-		Example: `  rdy bench sub load.test --nsqd 127.0.0.1:4150
+		Example: `  rdy bench sub load.test --nsqd 127.0.0.1:4150 --nsqd-http 127.0.0.1:4151
   rdy bench sub load.test --lookupd nsqlookupd:4161 --channel drain --max-in-flight 2500 -n 1000000 --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := b.validate(cmd, args); err != nil {
@@ -84,6 +89,7 @@ channel, redelivered, concurrency and max_in_flight.
 
 func (b *benchSub) addFlags(f *pflag.FlagSet) {
 	b.addCommon(f)
+	b.addHTTP(f)
 	f.Var((*channelFlag)(&b.channel), "channel", "channel to drain (default a new ephemeral one)")
 	f.VarP(intFlag(&b.messages, 0, maxMessages), "count", "n", "stop after this many messages; 0 means no limit")
 	f.Var(durationFlag(&b.duration, 0, maxBenchDuration), "duration", "stop after this time; 0, and the default with -n or --channel, means no limit")
@@ -106,6 +112,9 @@ func (b *benchSub) validate(cmd *cobra.Command, args []string) error {
 	if b.channel != "" && !cmd.Flags().Changed("idle") {
 		b.idle = benchIdle
 	}
+	if b.channel == "" {
+		return b.ownChannel("bench sub", keepByChannel).usage(cmd)
+	}
 	return nil
 }
 
@@ -113,6 +122,9 @@ func (b *benchSub) validate(cmd *cobra.Command, args []string) error {
 func (b *benchSub) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar) error {
 	if b.channel == "" {
 		b.channel = benchName()
+		if _, err := b.ownChannel("bench sub", keepByChannel).refuse(ctx, b.topic); err != nil {
+			return err
+		}
 	} else {
 		b.notice("rdy: what is received from channel %s is finished: its other consumers never get it", b.channel)
 	}

@@ -147,7 +147,7 @@ func TestBenchSubCount(t *testing.T) {
 func TestBenchSubBesidePub(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "both", "ch")
-	sub := start(t, append(c.flags(), "bench", "sub", "both", "-n", "500", "--json")...)
+	sub := start(t, append(c.allFlags(), "bench", "sub", "both", "-n", "500", "--json")...)
 	await(t, "a subscription", func() bool { return strings.Contains(c.channels(t, "both"), "rdy_bench_") })
 	code, stdout, stderr := execute(t, append(c.flags(), "bench", "pub", "both", "-n", "500", "--json")...)
 	result[benchPubResult](t, code, stdout, stderr)
@@ -203,7 +203,11 @@ func TestBenchLookupdMissing(t *testing.T) {
 func TestBenchInterrupted(t *testing.T) {
 	c := startCluster(t, 1)
 	for _, kind := range []string{"pub", "sub", "latency"} {
-		p := start(t, append(c.flags(), "bench", kind, kind+".topic")...)
+		flags := c.allFlags()
+		if kind == "pub" {
+			flags = c.flags()
+		}
+		p := start(t, append(flags, "bench", kind, kind+".topic")...)
 		await(t, "a beginning", func() bool {
 			n, connected := c.topics(t, 0)[kind+".topic"]
 			return n > 0 || connected && kind == "sub"

@@ -222,6 +222,9 @@ func (c *cluster) flags() []string {
 	return flags
 }
 
+// allFlags returns the --nsqd and --nsqd-http flags for all nsqds.
+func (c *cluster) allFlags() []string { return append(c.flags(), c.httpFlags()...) }
+
 func post(t *testing.T, httpAddr, path, body string) {
 	t.Helper()
 	resp, err := statsClient.Post("http://"+httpAddr+path, "", strings.NewReader(body))

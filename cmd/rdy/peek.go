@@ -45,11 +45,15 @@ There are three places to look at.
 
 peek TOPIC prints new messages, as rdy tail does: from a new channel that gets a copy of
 every message from now on, and that nsqd deletes at the end. Other consumers lose
-nothing, and peek does not see messages that already wait. But if the topic has no
-channel, the messages that wait there for its first one go to that of peek, and all are
-gone when peek ends: first create a channel with "rdy channel create", or use --data-dir
-or, for dead letters, "rdy dead". peek ends after -n messages or, unlike tail, after
---for. nsqd creates the topic if it does not exist.
+nothing, and peek does not see messages that already wait. But nsqd keeps the messages of
+a topic that has no channel for its first one: they would all go to that of peek, and be
+gone when peek ends. So peek asks the HTTP APIs of the nsqds first, and does not begin if
+messages wait so, or if it cannot tell. With --nsqd give the HTTP address of each by
+--nsqd-http. To see such messages create a channel for them with "rdy channel create", or
+use --data-dir or, for dead letters, "rdy dead". peek asks once: what is published to a
+topic without a channel after that goes to peek alone, also on an nsqd that appears later.
+peek ends after -n messages or, unlike tail, after --for. nsqd creates the topic if it does
+not exist.
 
 peek TOPIC CHANNEL --backlog prints messages that wait in a channel. NSQ cannot show them,
 so peek takes them and requeues them. It never acks one. Each message loses its place in
@@ -85,7 +89,7 @@ or --template make nothing does not count for -n, except with --backlog.
 
 Exit codes: 0 success, also if there was no message, and after Ctrl-C; 1 if nothing could
 be read, a file is damaged, or a daemon did not respond.`,
-		Example: `  rdy peek orders --nsqd 127.0.0.1:4150
+		Example: `  rdy peek orders --nsqd 127.0.0.1:4150 --nsqd-http 127.0.0.1:4151
   rdy peek orders --lookupd 127.0.0.1:4161 -n 1 --for 1m --json
   rdy peek orders billing --backlog --lookupd 127.0.0.1:4161
   rdy peek --data-dir /var/lib/nsq
@@ -161,12 +165,22 @@ func (p *peek) check(cmd *cobra.Command) error {
 	case len(p.nsqds)+len(p.cluster.lookupds) == 0:
 		return usage(cmd, "--nsqd or --lookupd is missing; give an address such as 127.0.0.1:4150")
 	}
-	return stray("new messages; give --nsqd or --lookupd", "nsqd-http", "timeout", "yes")
+	if err := stray("new messages", "yes"); err != nil {
+		return err
+	}
+	return p.ownChannel().usage(cmd)
+}
+
+// ownChannel is what reads new messages.
+func (p *peek) ownChannel() *ownChannel {
+	from := sourceAddresses{nsqds: p.nsqds, lookupds: p.cluster.lookupds, nsqdHTTPs: p.cluster.nsqds}
+	return &ownChannel{sourceAddresses: from, timeout: p.cluster.timeout, command: "peek", keep: keepByCreate, strict: true}
 }
 
 // readNew prints messages that are published from now on.
 func (p *peek) readNew(cmd *cobra.Command) error {
-	from := sourceAddresses{nsqds: p.nsqds, lookupds: p.cluster.lookupds}
+	own := p.ownChannel()
+	from := own.sourceAddresses
 	t := &tail{source: source{app: p.app, sourceAddresses: from, told: make(map[string]bool)}, topics: []string{p.topic}, count: p.count, client: p.client}
 	log, level := t.logger()
 	cfg, err := t.consumerConfig(log)
@@ -174,6 +188,9 @@ func (p *peek) readNew(cmd *cobra.Command) error {
 		return usage(cmd, "%w", err)
 	}
 	t.channel = fmt.Sprintf("peek%08x#ephemeral", rand.Uint32()) // #nosec G404 -- a name
+	if _, err := own.refuse(cmd.Context(), p.topic); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), p.timeLimit)
 	defer cancel()
 	out := newPrinter(p.app, p.raw)

@@ -26,7 +26,7 @@ func (c *cluster) peekStats(t *testing.T, topic, channel string) string {
 func TestPeekNew(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "orders", "billing", "old")
-	p := start(t, append(c.flags(), "peek", "orders", "-n", "2", "--for", "10m")...)
+	p := start(t, append(c.allFlags(), "peek", "orders", "-n", "2", "--for", "10m")...)
 	await(t, "subscription", func() bool {
 		_, stdout, _ := execute(t, append(c.httpFlags(), "channel", "list", "orders")...)
 		return strings.Contains(stdout, "peek")
@@ -43,7 +43,7 @@ func TestPeekNew(t *testing.T) {
 func TestPeekNothingNew(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "orders", "billing", "old")
-	code, stdout, stderr := execute(t, append(c.flags(), "peek", "orders", "--for", "100ms")...)
+	code, stdout, stderr := execute(t, append(c.allFlags(), "peek", "orders", "--for", "100ms")...)
 	if code != exitOK || stdout != "" || !strings.Contains(stderr, "no new message of topic orders in 100ms") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}

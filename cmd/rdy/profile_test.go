@@ -94,7 +94,7 @@ func TestProfilePrecedence(t *testing.T) {
 		want          string // key=values of the flags, sorted
 	}{
 		{"profile", "stat", nil, nil, "lookupd=a:1,https://b:2 nsqd_http=d:4 timeout=5s"},
-		{"reader", "tail", nil, nil, "auth_secret_file=/secret lookupd=a:1,https://b:2 nsqd= set=client_id,x,max_in_flight,7,snappy,true"},
+		{"reader", "tail", nil, nil, "auth_secret_file=/secret lookupd=a:1,https://b:2 nsqd= nsqd_http=d:4 set=client_id,x,max_in_flight,7,snappy,true"},
 		{"reader without nsqlookupd", "to-http", nil, []string{"--profile", "other"}, "auth_secret_file= lookupd= nsqd=o:1 set="},
 		{"publisher", "pub", nil, nil, "auth_secret_file=/secret lookupd=a:1,https://b:2 nsqd= set=client_id,x,max_in_flight,7,snappy,true"},
 		{"flag", "stat", nil, []string{"--lookupd", "f:1"}, "lookupd=f:1 nsqd_http= timeout=5s"},

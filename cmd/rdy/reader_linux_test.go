@@ -186,7 +186,7 @@ func TestLookClosedOutput(t *testing.T) {
 // With its output closed from the start a command whose result would be lost does not begin.
 func TestResultClosedOutput(t *testing.T) {
 	for _, line := range []string{
-		"bench pub", "bench sub t", "bench latency", "pub t " + os.DevNull + " --json", "copy t --channel ch --to 127.0.0.1:2 --json",
+		"bench pub", "bench sub t --channel ch", "bench latency", "pub t " + os.DevNull + " --json", "copy t --channel ch --to 127.0.0.1:2 --json",
 	} {
 		p := prepare(t, nil, append(strings.Fields(line), "--nsqd", unreachable)...)
 		p.startWithClosedOutput(t)

@@ -22,8 +22,9 @@ const pollInterval = 5 * time.Second
 // sourceAddresses are those by which a command finds the nsqds that it reads from or
 // publishes to.
 type sourceAddresses struct {
-	nsqds    []string
-	lookupds []string
+	nsqds     []string
+	lookupds  []string
+	nsqdHTTPs []string // HTTP addresses of nsqds; only some commands have them
 }
 
 // addAddresses adds the flags for the addresses.
@@ -63,6 +64,9 @@ type source struct {
 // be reachable. connect reports the others, and nsqlookupds that do not respond; the
 // consumer keeps trying them.
 func (s *source) connect(ctx context.Context, consumer *nsq.Consumer, level *slog.LevelVar) error {
+	if ctx.Err() != nil {
+		return nil // interrupted; a connection would make a channel
+	}
 	s.mute(level) // failures are reported below
 	err := withAddresses(consumer, consumer.ConnectToNSQDs(s.nsqds))
 	if s.watch == nil {

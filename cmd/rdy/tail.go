@@ -30,6 +30,7 @@ type tail struct {
 	printTopic  bool
 	raw         bool
 	client      clientFlags
+	caution     string // told when tail has begun; empty for none
 }
 
 // The defaults of --max-in-flight. A channel that the user names has other consumers,
@@ -52,6 +53,7 @@ func newTail(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.SortFlags = false
 	t.addAddresses(f)
+	t.addHTTP(f)
 	f.Var((*channelFlag)(&t.channel), "channel", "channel to read from (default a new ephemeral one)")
 	f.VarP(intFlag(&t.count, 0, maxMessages), "count", "n", "stop after this many messages, of all topics together; 0 means no limit")
 	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages of a topic that tail holds at a time (default 200; with --channel 1)")
@@ -74,10 +76,16 @@ written whole.
 
 By default tail reads from a new channel, which nsqd deletes at the end. That
 channel receives a copy of every message from now on, so other consumers lose
-none. But if a topic has no channel, the messages that wait there for its first one
-go to that of tail, and all are gone when tail ends. Dead letters often wait so: look
-at them with "rdy dead". To keep other messages, first create a channel for them with
-"rdy channel create".
+none. But nsqd keeps the messages of a topic that has no channel for its first one:
+they would all go to that of tail, and be gone when tail ends. So tail asks the HTTP
+APIs of the nsqds that --lookupd lists, and does not begin if messages wait so. Then
+create a channel for them with "rdy channel create", or read them with --channel.
+Dead letters often wait so: look at them with "rdy dead". To take all and keep none,
+name an ephemeral channel, such as --channel all#ephemeral. nsqd does not tell over TCP
+which channels there are: with --nsqd give --nsqd-http as well. Without it, and if a
+daemon does not respond, tail begins all the same and says what it does not know. It
+asks once: what is published to a topic without a channel after that goes to tail
+alone, also on an nsqd that appears later.
 
 With --channel tail competes with the other consumers of that channel: what it prints
 is finished, and they never see it. It takes one message at a time, unless
@@ -106,6 +114,7 @@ nsqd creates the topic if it does not exist.
 const tailExamples = `  rdy tail orders --nsqd 127.0.0.1:4150
   rdy tail orders payments --lookupd nsqlookupd:4161 | grep 4711
   rdy tail orders --nsqd nsqd1:4150 --nsqd nsqd2:4150 -n 10 --json
+  rdy tail orders --nsqd 127.0.0.1:4150 --nsqd-http 127.0.0.1:4151
   rdy tail orders --lookupd nsqlookupd:4161 --jq '.body | fromjson? | .id'
   rdy tail orders --nsqd 127.0.0.1:4150 --channel audit | grep paid
   rdy tail orders --nsqd a:4150 --delimiter '\0' | rdy pub orders --nsqd b:4150 --delimiter '\0'`
@@ -134,6 +143,10 @@ func (t *tail) runE(cmd *cobra.Command, args []string) error {
 			t.channel, figures.Things(cfg.MaxInFlight, "message"))
 	} else {
 		t.channel = fmt.Sprintf("tail%08x#ephemeral", rand.Uint32()) // #nosec G404 -- a name
+		own := &ownChannel{sourceAddresses: t.sourceAddresses, timeout: defaultRequestTimeout, command: "tail", keep: keepByChannel}
+		if t.caution, err = own.refuse(cmd.Context(), t.topics...); err != nil {
+			return err
+		}
 	}
 	p := newPrinter(t.app, t.raw)
 	p.limit, p.printTopic, p.delimiter, p.exact = t.count, t.printTopic, t.delimiter, given("delimiter")
@@ -239,6 +252,9 @@ func (t *tail) connectAll(ctx context.Context, consumers []*nsq.Consumer, level 
 		if err := t.connect(ctx, consumer, level); err != nil {
 			return err
 		}
+	}
+	if t.caution != "" && ctx.Err() == nil {
+		t.notice("rdy: %s", t.caution)
 	}
 	return nil
 }

@@ -318,7 +318,11 @@ func TestTailLookupdRecovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	polls := 0
-	lookupd := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	lookupd := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/lookup" {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
 		if polls++; polls == 1 {
 			w.WriteHeader(http.StatusBadGateway)
 			return
