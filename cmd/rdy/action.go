@@ -89,12 +89,15 @@ func (c *action) command(cmd *cobra.Command, parse func(args []string) names) *c
 func (c *action) run(ctx context.Context, t *target, n names) error {
 	asked := &requests{RoundTripper: t.Client.Transport}
 	t.Client.Transport = asked
-	err := c.agree(ctx, t, n)
+	uncounted, err := c.agree(ctx, t, n)
 	if err == nil {
 		err = c.do(t.Cluster, ctx, n)
 		if len(asked.sent) == 0 && (err == nil || errors.Is(err, admin.ErrNotFound)) {
 			err = errors.New("the nsqlookupds list no nsqd")
 		}
+	}
+	if err == nil && uncounted != nil {
+		c.notice("rdy: what was lost is not known: %s", oneLine(uncounted))
 	}
 	r := &actionResult{
 		Action: c.verb, Topic: n.topic, Channel: n.channel,
@@ -106,25 +109,35 @@ func (c *action) run(ctx context.Context, t *target, n names) error {
 	return errors.Join(c.print(r, func() []byte { return r.table(c.past) }), err)
 }
 
-// agree says what is lost and returns an error unless the user agrees.
-func (c *action) agree(ctx context.Context, t *target, n names) error {
+// agree says what is lost and returns an error unless the user agrees. If no daemon has
+// responded, it says nothing: the action most likely fails for the same reason, and its error
+// tells that. uncounted is the reason.
+func (c *action) agree(ctx context.Context, t *target, n names) (uncounted, err error) {
 	if c.loses == nil {
-		return nil
+		return nil, nil
 	}
 	v, err := t.poll(ctx, n.topic, n.channel)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case !anyResponded(v) && c.yes:
+		return err, nil
+	case !anyResponded(v):
+		return nil, err
 	}
 	l, unfit := c.loses(v, n)
-	if unfit != nil {
-		return errors.Join(unfit, err)
+	switch {
+	case unfit != nil:
+		return nil, errors.Join(unfit, err)
+	case l.nsqds == 0 && err == nil && len(t.Lookupds) == 0:
+		return nil, nil // the action says that it was not found
 	}
 	for _, one := range nodeErrors(err) {
 		c.notice("rdy: not counted: %s: %s", one.Addr, one.Error)
 	}
 	c.notice("rdy: %s %s: %s", c.verb, n, l.sentence(v.Partial()))
 	if c.yes {
-		return nil
+		return nil, nil
 	}
 	name := cmp.Or(n.channel, n.topic)
 	c.notice("rdy: type the name %s to go on, or anything else to stop", name)
@@ -132,7 +145,13 @@ func (c *action) agree(ctx context.Context, t *target, n names) error {
 	if err == nil && typed != name {
 		err = errors.New("the name was not typed; nothing was done")
 	}
-	return err
+	return nil, err
+}
+
+// anyResponded reports whether a daemon has responded.
+func anyResponded(v *admin.View) bool {
+	return slices.ContainsFunc(v.Lookupds, func(l admin.Lookupd) bool { return l.Error == "" }) ||
+		slices.ContainsFunc(v.NSQDs, func(n admin.NSQD) bool { return n.Error == "" })
 }
 
 // typed returns the next line of standard input without spaces around it. A read of a

@@ -106,7 +106,7 @@ func TestActionOnNothing(t *testing.T) {
 		{"topic pause nope --nsqd-http " + c.nsqds[0].HTTPAddr, "pause topic nope: not found on any nsqd"},
 		{"topic pause nope --lookupd " + empty, "the nsqlookupds list no nsqd"},
 		{"topic pause nope --lookupd " + unreachable, "refused"},
-		{"channel delete nope c --yes --nsqd-http " + c.nsqds[0].HTTPAddr, "no nsqd has it"},
+		{"channel delete nope c --yes --nsqd-http " + c.nsqds[0].HTTPAddr, "not found on any nsqd"},
 		{"topic delete nope --yes --lookupd " + unreachable, "nothing deleted"},
 		{"topic tombstone nope 127.0.0.1:2 --yes --lookupd " + empty, "do not list this nsqd; they list none"},
 	} {

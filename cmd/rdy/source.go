@@ -67,7 +67,8 @@ func (s *source) connect(ctx context.Context, consumer *nsq.Consumer, level *slo
 	if ctx.Err() != nil {
 		return nil // interrupted; a connection would make a channel
 	}
-	s.mute(level) // failures are reported below
+	defer context.AfterFunc(ctx, consumer.Stop)() // a dial takes seconds to fail, if nothing responds
+	s.mute(level)                                 // failures are reported below
 	err := withAddresses(consumer, consumer.ConnectToNSQDs(s.nsqds))
 	if s.watch == nil {
 		s.watch = newLookupdWatch(func(addr string) { s.notice("rdy: nsqlookupd %s responds now", addr) })
