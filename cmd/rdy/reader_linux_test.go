@@ -187,6 +187,7 @@ func TestLookClosedOutput(t *testing.T) {
 func TestResultClosedOutput(t *testing.T) {
 	for _, line := range []string{
 		"bench pub", "bench sub t --channel ch", "bench latency", "pub t " + os.DevNull + " --json", "copy t --channel ch --to 127.0.0.1:2 --json",
+		"to-file t --channel ch --json --output-dir " + t.TempDir(), "to-http t http://127.0.0.1:1/ --channel ch --json",
 	} {
 		p := prepare(t, nil, append(strings.Fields(line), "--nsqd", unreachable)...)
 		p.startWithClosedOutput(t)

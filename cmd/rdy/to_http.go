@@ -146,6 +146,9 @@ func (h *toHTTP) command() *cobra.Command {
 			if err != nil {
 				return usage(cmd, "--http-ca: %w", err)
 			}
+			if h.json && closedAtStart(h.stdout) {
+				return errClosedAtStart
+			}
 			return h.run(cmd.Context(), cfg, level, client)
 		},
 	}

@@ -129,6 +129,9 @@ func newToFile(a *app) *cobra.Command {
 			if err != nil {
 				return usage(cmd, "%w", err)
 			}
+			if t.json && closedAtStart(t.stdout) {
+				return errClosedAtStart
+			}
 			return t.run(cmd.Context(), cfg)
 		},
 	}
