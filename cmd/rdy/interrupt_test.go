@@ -101,3 +101,23 @@ func TestSignalEndsDemo(t *testing.T) {
 		t.Errorf("no table: %q", stdout.String())
 	}
 }
+
+// Ctrl-C ends a command that waits for an nsqd to respond. Without it the handshake would take
+// five minutes here.
+func TestInterruptedHandshake(t *testing.T) {
+	for _, line := range []string{"tail t", "tail t --channel c", "bench sub t --channel c", "to-http t http://127.0.0.1:1/ --channel c"} {
+		connected := make(chan struct{}, 1)
+		nsqd := silentListener(t, func() {
+			select {
+			case connected <- struct{}{}:
+			default:
+			}
+		})
+		p := start(t, append(strings.Fields(line), "--nsqd", nsqd, "--set", "dial_timeout,5m", "--set", "read_timeout,5m")...)
+		<-connected
+		p.interrupt(errInterrupted)
+		if code := p.wait(t); code != exitOK || strings.Contains(p.stderr.String(), "reachable") {
+			t.Errorf("%s: exit code %d, stderr %q", line, code, p.stderr.String())
+		}
+	}
+}
