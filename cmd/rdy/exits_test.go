@@ -110,7 +110,7 @@ var exitCases = []exitCase{
 	{line: "exporter --nsqd-http HTTP --listen 127.0.0.1:0", codes: exitRuns, runs: exitSoon},
 	{line: "node config max-rdy-count --nsqd-http HTTP", codes: exitOnce},
 	{line: "node list --nsqd-http HTTP", codes: exitOnce},
-	{line: "peek t --nsqd TCP --nsqd-http HTTP --for 100ms", codes: exitEndless.with(exitCodes{exitUnknown: exitOK, exitJQ: exitOK, exitFull: exitOK, exitGone: exitOK}), lines: true},
+	{line: "peek t --nsqd-http HTTP --for 100ms", codes: exitEndless.with(exitCodes{exitUnknown: exitOK, exitJQ: exitOK, exitFull: exitOK, exitGone: exitOK}), lines: true},
 	{line: "peek t c --backlog --yes --nsqd-http HTTP -n 1", codes: exitOnce.with(exitCodes{exitGone: exitOK}), lines: true},
 	{line: "peek --data-dir DIR", codes: exitLocal},
 	{line: "profile list", codes: exitLocal},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/admin"
 	"github.com/spf13/cobra"
 )
 
@@ -51,8 +52,9 @@ gone when peek ends. So peek asks the HTTP APIs of the nsqds first, and does not
 messages wait so, or if it cannot tell. With --nsqd give the HTTP address of each by
 --nsqd-http. To see such messages create a channel for them with "rdy channel create", or
 use --data-dir or, for dead letters, "rdy dead". peek asks once: what is published to a
-topic without a channel after that goes to peek alone, also on an nsqd that appears later.
-peek ends after -n messages or, unlike tail, after --for. nsqd creates the topic if it does
+topic without a channel after that goes to peek alone, and so does what waits on an nsqd
+that appears later. With --nsqd-http and without --nsqd peek finds the TCP addresses there.
+It ends after -n messages or, unlike tail, after --for. nsqd creates the topic if it does
 not exist.
 
 peek TOPIC CHANNEL --backlog prints messages that wait in a channel. NSQ cannot show them,
@@ -89,7 +91,7 @@ or --template make nothing does not count for -n, except with --backlog.
 
 Exit codes: 0 success, also if there was no message, and after Ctrl-C; 1 if nothing could
 be read, a file is damaged, or a daemon did not respond.`,
-		Example: `  rdy peek orders --nsqd 127.0.0.1:4150 --nsqd-http 127.0.0.1:4151
+		Example: `  rdy peek orders --nsqd-http 127.0.0.1:4151
   rdy peek orders --lookupd 127.0.0.1:4161 -n 1 --for 1m --json
   rdy peek orders billing --backlog --lookupd 127.0.0.1:4161
   rdy peek --data-dir /var/lib/nsq
@@ -162,8 +164,8 @@ func (p *peek) check(cmd *cobra.Command) error {
 		return stray("--backlog; it finds the nsqds by --lookupd or --nsqd-http", "nsqd")
 	case p.channel != "":
 		return usage(cmd, "to look at channel %s give --backlog, which takes its messages and requeues them, or --data-dir", p.channel)
-	case len(p.nsqds)+len(p.cluster.lookupds) == 0:
-		return usage(cmd, "--nsqd or --lookupd is missing; give an address such as 127.0.0.1:4150")
+	case len(p.nsqds)+len(p.cluster.lookupds)+len(p.cluster.nsqds) == 0:
+		return usage(cmd, "--nsqd-http or --lookupd is missing; give an address such as --nsqd-http 127.0.0.1:4151")
 	}
 	if err := stray("new messages", "yes"); err != nil {
 		return err
@@ -180,16 +182,21 @@ func (p *peek) ownChannel() *ownChannel {
 // readNew prints messages that are published from now on.
 func (p *peek) readNew(cmd *cobra.Command) error {
 	own := p.ownChannel()
-	from := own.sourceAddresses
-	t := &tail{source: source{app: p.app, sourceAddresses: from, told: make(map[string]bool)}, topics: []string{p.topic}, count: p.count, client: p.client}
+	t := &tail{source: source{app: p.app, sourceAddresses: own.sourceAddresses, told: make(map[string]bool)}, topics: []string{p.topic}, count: p.count, client: p.client}
 	log, level := t.logger()
 	cfg, err := t.consumerConfig(log)
 	if err != nil {
 		return usage(cmd, "%w", err)
 	}
 	t.channel = fmt.Sprintf("peek%08x#ephemeral", rand.Uint32()) // #nosec G404 -- a name
-	if _, err := own.refuse(cmd.Context(), p.topic); err != nil {
+	v, err := own.refuse(cmd.Context(), p.topic)
+	if err != nil || v == nil { // or interrupted
 		return err
+	}
+	if len(p.nsqds)+len(p.cluster.lookupds) == 0 {
+		if t.nsqds, err = p.tcpAddrs(v); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), p.timeLimit)
 	defer cancel()
@@ -200,6 +207,18 @@ func (p *peek) readNew(cmd *cobra.Command) error {
 		p.notice("rdy: no new message of topic %s in %v; what already waits is not among them", p.topic, p.timeLimit)
 	}
 	return err
+}
+
+// tcpAddrs returns the addresses of nsqds for clients.
+func (p *peek) tcpAddrs(v *admin.View) (addrs []string, err error) {
+	for _, n := range v.NSQDs {
+		addr := p.tcpAddr(n)
+		if addr == "" {
+			return nil, fmt.Errorf("nsqd %s listens on a Unix socket only", n.Addr)
+		}
+		addrs = append(addrs, addr)
+	}
+	return addrs, nil
 }
 
 // peekPrinter prints messages that peek has already given back, or has not taken.

@@ -40,6 +40,25 @@ func TestPeekNew(t *testing.T) {
 	}
 }
 
+// The HTTP API of an nsqd is enough: it tells the TCP address.
+func TestPeekByHTTPAlone(t *testing.T) {
+	c := startCluster(t, 1)
+	p := start(t, append(c.httpFlags(), "peek", "orders", "-n", "1", "--for", "10m")...)
+	await(t, "subscription", func() bool {
+		_, stdout, _ := execute(t, append(c.httpFlags(), "channel", "list", "orders")...)
+		return strings.Contains(stdout, "peek")
+	})
+	c.publish(t, 0, "orders", "", "new")
+	if code := p.wait(t); code != exitOK || p.stdout.String() != "new\n" || p.stderr.String() != "" {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, p.stdout.String(), p.stderr.String())
+	}
+	unix := fakeDaemon(t, map[string]string{"/stats": `{"version":"1.3.0","start_time":1}`, "/info": `{"tcp_port":-1,"start_time":1}`})
+	code, stdout, stderr := execute(t, "peek", "orders", "--nsqd-http", unix)
+	if code != exitFailure || stdout != "" || !strings.Contains(stderr, "listens on a Unix socket only") {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
 func TestPeekNothingNew(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "orders", "billing", "old")

@@ -152,7 +152,7 @@ func TestUsageErrors(t *testing.T) {
 		{"peek", "want a topic, or --data-dir"},
 		{"peek a b c", "got 3 arguments"},
 		{"peek a$b", `invalid topic "a$b"`},
-		{"peek t", "--nsqd or --lookupd is missing"},
+		{"peek t", "--nsqd-http or --lookupd is missing"},
 		{"peek t c --nsqd " + addr, "to look at channel c give --backlog"},
 		{"peek t --nsqd " + addr + " --yes", "--yes has no meaning with new messages"},
 		{"peek t --nsqd " + addr, "--nsqd-http is missing: give one for each --nsqd"},

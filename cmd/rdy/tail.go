@@ -79,13 +79,13 @@ channel receives a copy of every message from now on, so other consumers lose
 none. But nsqd keeps the messages of a topic that has no channel for its first one:
 they would all go to that of tail, and be gone when tail ends. So tail asks the HTTP
 APIs of the nsqds that --lookupd lists, and does not begin if messages wait so. Then
-create a channel for them with "rdy channel create", or read them with --channel.
+create a channel for them with "rdy channel create", or read them with --channel NAME.
 Dead letters often wait so: look at them with "rdy dead". To take all and keep none,
 name an ephemeral channel, such as --channel all#ephemeral. nsqd does not tell over TCP
 which channels there are: with --nsqd give --nsqd-http as well. Without it, and if a
-daemon does not respond, tail begins all the same and says what it does not know. It
-asks once: what is published to a topic without a channel after that goes to tail
-alone, also on an nsqd that appears later.
+daemon does not respond in time, tail begins all the same and says what it does not
+know. It asks once: what is published to a topic without a channel after that goes to
+tail alone, and so does what waits on an nsqd that appears later.
 
 With --channel tail competes with the other consumers of that channel: what it prints
 is finished, and they never see it. It takes one message at a time, unless
@@ -143,10 +143,11 @@ func (t *tail) runE(cmd *cobra.Command, args []string) error {
 			t.channel, figures.Things(cfg.MaxInFlight, "message"))
 	} else {
 		t.channel = fmt.Sprintf("tail%08x#ephemeral", rand.Uint32()) // #nosec G404 -- a name
-		own := &ownChannel{sourceAddresses: t.sourceAddresses, timeout: defaultRequestTimeout, command: "tail", keep: keepByChannel}
-		if t.caution, err = own.refuse(cmd.Context(), t.topics...); err != nil {
+		own := &ownChannel{sourceAddresses: t.sourceAddresses, timeout: tailAsks, command: "tail", keep: keepByChannel}
+		if _, err = own.refuse(cmd.Context(), t.topics...); err != nil {
 			return err
 		}
+		t.caution = own.caution
 	}
 	p := newPrinter(t.app, t.raw)
 	p.limit, p.printTopic, p.delimiter, p.exact = t.count, t.printTopic, t.delimiter, given("delimiter")

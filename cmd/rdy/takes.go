@@ -25,11 +25,18 @@ type ownChannel struct {
 	command string        // such as "tail"
 	keep    string        // what the user can do to keep the messages
 	strict  bool          // the command does not begin unless all nsqds have responded
+
+	// caution says what is not known, for the user. refuse sets it; it is empty if all is known,
+	// and if the command is strict.
+	caution string
 }
 
 const (
 	keepByCreate  = `create a channel first ("rdy channel create")`
-	keepByChannel = keepByCreate + ", or read them by --channel NAME"
+	keepByChannel = keepByCreate + ", or read them with --channel NAME"
+
+	// tailAsks is how long tail, which begins without an answer as well, waits for one.
+	tailAsks = 3 * time.Second
 )
 
 // addHTTP adds the flag for the HTTP addresses of the nsqds.
@@ -50,37 +57,36 @@ func (o *ownChannel) usage(cmd *cobra.Command) error {
 }
 
 // refuse returns an error if messages of a topic would be lost, or if that is not known and the
-// command is strict. Otherwise it returns a caution to be shown if it is not known, and nothing
-// after the end of ctx.
-func (o *ownChannel) refuse(ctx context.Context, topics ...string) (caution string, err error) {
-	unknown := fmt.Errorf("without --nsqd-http %s cannot ask for channels", o.command)
-	if len(o.lookupds)+len(o.nsqdHTTPs) > 0 {
-		v := o.ask(ctx, topics)
-		if ctx.Err() != nil {
-			return "", nil
+// command is strict. Otherwise it returns what the daemons have said. After the end of ctx it
+// returns nothing.
+func (o *ownChannel) refuse(ctx context.Context, topics ...string) (*admin.View, error) {
+	v := o.ask(ctx, topics)
+	if ctx.Err() != nil {
+		return nil, nil
+	}
+	for _, topic := range topics {
+		if n := firstTaken(v, topic); n > 0 {
+			return nil, fmt.Errorf("topic %s has no channel, and %s %s would go to %s and be gone when it ends: %s",
+				topic, figures.Count(n), figures.Noun(n, "message"), o.command, o.keep)
 		}
-		for _, topic := range topics {
-			if n := firstTaken(v, topic); n > 0 {
-				return "", fmt.Errorf("topic %s has no channel, and %s %s would go to %s and be gone when it ends: %s",
-					topic, figures.Count(n), figures.Noun(n, "message"), o.command, o.keep)
-			}
-		}
-		if failed := o.unknown(v, topics); failed != nil || !o.unasked() {
-			unknown = failed
-		}
+	}
+	unknown := o.unknown(v, topics)
+	if unknown == nil && o.unasked() {
+		unknown = fmt.Errorf("without --nsqd-http %s cannot ask for channels", o.command)
 	}
 	switch {
 	case unknown == nil:
-		return "", nil
+		return v, nil
 	case o.strict:
-		return "", fmt.Errorf("cannot ask whether messages of topic %s would be lost: %w", list(topics), unknown)
+		return nil, fmt.Errorf("cannot ask whether messages of topic %s would be lost: %w", list(topics), unknown)
 	}
-	return fmt.Sprintf("%s; if topic %s has no channel, the messages that wait there have come to %s and are gone when it ends",
-		oneLine(unknown), strings.Join(topics, " or "), o.command), nil
+	o.caution = fmt.Sprintf("%s; if topic %s has no channel, the messages that wait there have come to %s and are gone when it ends",
+		oneLine(unknown), strings.Join(topics, " or "), o.command)
+	return v, nil
 }
 
-// ask reads what the nsqds count of the topics. Like the consumer it uses no proxy and keeps no
-// connections.
+// ask reads what the nsqds count of the topics; nothing if no daemon is named. Like the consumer
+// it uses no proxy and keeps no connections.
 func (o *ownChannel) ask(ctx context.Context, topics []string) *admin.View {
 	t := &target{Cluster: &admin.Cluster{
 		Lookupds: o.lookupds, NSQDs: o.nsqdHTTPs,

@@ -24,6 +24,10 @@ func TestOwnChannelTakesNothing(t *testing.T) {
 		_, stdout, _ := execute(t, append(lookupd, "topic", "list")...)
 		return strings.Contains(stdout, "orders")
 	})
+	code, stdout, stderr := execute(t, append(c.httpFlags(), "peek", "orders")...)
+	if code != exitFailure || stdout != "" || !strings.Contains(stderr, "2 messages would go to peek") {
+		t.Errorf("peek by --nsqd-http alone: exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
 	for _, line := range []string{"tail orders", "tail none orders", "peek orders", "bench sub orders", "bench latency orders"} {
 		for _, flags := range [][]string{c.allFlags(), lookupd, append(lookupd, c.flags()...)} {
 			if len(flags) == 4 && strings.HasPrefix(flags[0], "--lookupd") && !strings.HasPrefix(line, "tail") {
@@ -40,7 +44,7 @@ func TestOwnChannelTakesNothing(t *testing.T) {
 			}
 		}
 	}
-	code, stdout, stderr := execute(t, append(c.allFlags(), "tail", "orders", "--channel", "keep", "-n", "1")...)
+	code, stdout, stderr = execute(t, append(c.allFlags(), "tail", "orders", "--channel", "keep", "-n", "1")...)
 	if code != exitOK || strings.Count(stdout, "\n") != 1 {
 		t.Errorf("with --channel: exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}

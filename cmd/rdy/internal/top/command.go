@@ -26,7 +26,7 @@ func (m *Model) choices(s subject) []choice {
 	}
 	return append(all,
 		choice{"tail", "copy the command that prints new messages", func(m *Model) tea.Cmd { return m.copy(m.tailCommand(s)) }},
-		choice{"peek", "copy the command that looks without taking", func(m *Model) tea.Cmd { return m.copy(m.command("peek", s)) }})
+		choice{"peek", "copy the command that looks without taking", func(m *Model) tea.Cmd { return m.copy(m.peekCommand(s)) }})
 }
 
 var aboutVerb = map[string]string{
@@ -90,9 +90,19 @@ func (m *Model) tailCommand(s subject) []string {
 	if len(m.options.Cluster.Lookupds) == 0 {
 		for i := range m.report.NSQDs {
 			if addr := m.report.NSQDs[i].TCPAddr(); addr != "" {
-				args = append(args, "--nsqd", addr)
+				args = append(args, "--nsqd", addr, "--nsqd-http", m.report.NSQDs[i].Addr)
 			}
 		}
+	}
+	return args
+}
+
+// peekCommand returns the command that looks at new messages of a topic, or at those that wait
+// in a channel.
+func (m *Model) peekCommand(s subject) []string {
+	args := m.command("peek", s)
+	if s.channel != "" {
+		args = append(args, "--backlog") // which asks before it takes them
 	}
 	return args
 }

@@ -308,7 +308,7 @@ func TestCopy(t *testing.T) {
 	}{
 		{[]string{"y"}, "rdy channel describe payments fraud-check --lookupd 10.0.4.1:4161"},
 		{[]string{".", "down", "down", "down", "enter"}, "rdy tail payments --lookupd 10.0.4.1:4161"},
-		{[]string{".", "down", "down", "down", "down", "enter"}, "rdy peek payments fraud-check --lookupd 10.0.4.1:4161"},
+		{[]string{".", "down", "down", "down", "down", "enter"}, "rdy peek payments fraud-check --lookupd 10.0.4.1:4161 --backlog"},
 	} {
 		if pressed(m, tc.keys...) == nil {
 			t.Errorf("%v: nothing is copied", tc.keys)
