@@ -12,9 +12,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -279,21 +281,24 @@ func (o *exitOutput) expectError(t *testing.T, failed bool) {
 // fullOutput returns a standard output with no room.
 func fullOutput(t *testing.T) io.Writer {
 	f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-	if err != nil {
-		return failingWriter{}
+	if err != nil { // not Linux
+		return failingWriter{errors.New("no space left on device")}
 	}
 	t.Cleanup(func() { _ = f.Close() })
 	return f
 }
 
-// failingWriter stands for a full disk where there is no /dev/full.
-type failingWriter struct{}
+// failingWriter stands for a standard output that the system does not have.
+type failingWriter struct{ err error }
 
-func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+func (f failingWriter) Write([]byte) (int, error) { return 0, f.err }
 
 // goneOutput returns a pipe whose reader is gone.
 func goneOutput(t *testing.T) io.Writer {
 	t.Helper()
+	if runtime.GOOS == "windows" { // where writes have errors of its own
+		return failingWriter{syscall.EPIPE}
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
