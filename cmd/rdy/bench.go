@@ -94,9 +94,10 @@ func (b *benchFlags) benchTopic(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// ownChannel returns the channel that a benchmark makes for itself. command is its name.
-func (b *benchFlags) ownChannel(command, keep string) *ownChannel {
-	return &ownChannel{sourceAddresses: b.sourceAddresses, timeout: defaultRequestTimeout, command: command, keep: keep, strict: true}
+// ownChannel returns the channel that a benchmark makes for itself. command is the name of the
+// benchmark, and orNamed says that it has --channel.
+func (b *benchFlags) ownChannel(command string, orNamed bool) *ownChannel {
+	return &ownChannel{sourceAddresses: b.sourceAddresses, timeout: defaultRequestTimeout, command: command, orNamed: orNamed, strict: true}
 }
 
 // benchName returns the name of a new topic or channel that nsqd deletes when it is not used

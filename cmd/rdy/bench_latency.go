@@ -86,7 +86,7 @@ p90_ms, p99_ms, p999_ms, p9999_ms and max_ms.
 			if err := b.benchTopic(cmd, args); err != nil {
 				return err
 			}
-			own := b.ownChannel("bench latency", keepByCreate)
+			own := b.ownChannel("bench latency", false)
 			if !b.throwAway {
 				if err := own.usage(cmd); err != nil {
 					return err

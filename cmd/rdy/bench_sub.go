@@ -113,7 +113,7 @@ func (b *benchSub) validate(cmd *cobra.Command, args []string) error {
 		b.idle = benchIdle
 	}
 	if b.channel == "" {
-		return b.ownChannel("bench sub", keepByChannel).usage(cmd)
+		return b.ownChannel("bench sub", true).usage(cmd)
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (b *benchSub) validate(cmd *cobra.Command, args []string) error {
 func (b *benchSub) run(ctx context.Context, cfg *nsq.Config, level *slog.LevelVar) error {
 	if b.channel == "" {
 		b.channel = benchName()
-		if _, err := b.ownChannel("bench sub", keepByChannel).refuse(ctx, b.topic); err != nil {
+		if _, err := b.ownChannel("bench sub", true).refuse(ctx, b.topic); err != nil {
 			return err
 		}
 	} else {

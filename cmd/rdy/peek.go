@@ -176,7 +176,7 @@ func (p *peek) check(cmd *cobra.Command) error {
 // ownChannel is what reads new messages.
 func (p *peek) ownChannel() *ownChannel {
 	from := sourceAddresses{nsqds: p.nsqds, lookupds: p.cluster.lookupds, nsqdHTTPs: p.cluster.nsqds}
-	return &ownChannel{sourceAddresses: from, timeout: p.cluster.timeout, command: "peek", keep: keepByCreate, strict: true}
+	return &ownChannel{sourceAddresses: from, timeout: p.cluster.timeout, command: "peek", strict: true}
 }
 
 // readNew prints messages that are published from now on.

@@ -143,7 +143,7 @@ func (t *tail) runE(cmd *cobra.Command, args []string) error {
 			t.channel, figures.Things(cfg.MaxInFlight, "message"))
 	} else {
 		t.channel = fmt.Sprintf("tail%08x#ephemeral", rand.Uint32()) // #nosec G404 -- a name
-		own := &ownChannel{sourceAddresses: t.sourceAddresses, timeout: tailAsks, command: "tail", keep: keepByChannel}
+		own := &ownChannel{sourceAddresses: t.sourceAddresses, timeout: tailAsks, command: "tail", orNamed: true}
 		if _, err = own.refuse(cmd.Context(), t.topics...); err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ type ownChannel struct {
 	sourceAddresses
 	timeout time.Duration // of a request
 	command string        // such as "tail"
-	keep    string        // what the user can do to keep the messages
+	orNamed bool          // the command has --channel
 	strict  bool          // the command does not begin unless all nsqds have responded
 
 	// caution says what is not known, for the user. refuse sets it; it is empty if all is known,
@@ -31,13 +31,8 @@ type ownChannel struct {
 	caution string
 }
 
-const (
-	keepByCreate  = `create a channel first ("rdy channel create")`
-	keepByChannel = keepByCreate + ", or read them with --channel NAME"
-
-	// tailAsks is how long tail, which begins without an answer as well, waits for one.
-	tailAsks = 3 * time.Second
-)
+// tailAsks is how long tail, which begins without an answer as well, waits for one.
+const tailAsks = 3 * time.Second
 
 // addHTTP adds the flag for the HTTP addresses of the nsqds.
 func (a *sourceAddresses) addHTTP(f *pflag.FlagSet) {
@@ -66,8 +61,7 @@ func (o *ownChannel) refuse(ctx context.Context, topics ...string) (*admin.View,
 	}
 	for _, topic := range topics {
 		if n := firstTaken(v, topic); n > 0 {
-			return nil, fmt.Errorf("topic %s has no channel, and %s %s would go to %s and be gone when it ends: %s",
-				topic, figures.Count(n), figures.Noun(n, "message"), o.command, o.keep)
+			return nil, o.lossError(topic, n)
 		}
 	}
 	unknown := o.unknown(v, topics)
@@ -83,6 +77,16 @@ func (o *ownChannel) refuse(ctx context.Context, topics ...string) (*admin.View,
 	o.caution = fmt.Sprintf("%s; if topic %s has no channel, the messages that wait there have come to %s and are gone when it ends",
 		oneLine(unknown), strings.Join(topics, " or "), o.command)
 	return v, nil
+}
+
+// lossError says what would be lost, and what to do.
+func (o *ownChannel) lossError(topic string, n int64) error {
+	or := ""
+	if o.orNamed {
+		or = ", or read with --channel NAME"
+	}
+	return fmt.Errorf("topic %s has no channel, and %s %s would go to %s and be gone when it ends: create a channel first (rdy channel create %s NAME)%s",
+		topic, figures.Count(n), figures.Noun(n, "message"), o.command, topic, or)
 }
 
 // ask reads what the nsqds count of the topics; nothing if no daemon is named. Like the consumer
