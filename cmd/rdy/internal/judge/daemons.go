@@ -2,6 +2,7 @@ package judge
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -57,8 +58,12 @@ func (j *Judge) addDaemons(view *admin.View) {
 		}
 	}
 	j.addHoldings(view)
+	cut := cutOff(view)
 	for addr, n := range j.nodes {
-		if !n.listed && (view.At.Sub(n.known) >= remember || j.replaced(n)) {
+		// What nobody has seen and nobody lists any more, such as a wrong broadcast address that
+		// was put right, does not exist.
+		imagined := n.seen.IsZero() && !cut && view.At.Sub(n.known) >= believe
+		if !n.listed && (imagined || view.At.Sub(n.known) >= remember || j.replaced(n)) {
 			j.drop(&n.tracks)
 			delete(j.nodes, addr)
 		}
@@ -151,7 +156,7 @@ func (j *Judge) lacksNodes() bool {
 
 // judgeDaemons judges the daemons of a View.
 func (j *Judge) judgeDaemons(view *admin.View) {
-	cut := slices.ContainsFunc(view.Lookupds, func(l admin.Lookupd) bool { return l.Error != "" })
+	cut := cutOff(view)
 	for _, addr := range slices.Sorted(maps.Keys(j.nodes)) {
 		n := j.nodes[addr]
 		subject := Subject{Kind: OfNSQD, Addr: addr}
@@ -178,6 +183,11 @@ func (j *Judge) judgeDaemons(view *admin.View) {
 		var row Channel
 		j.problemOf(tracks{t}, &row.State, &row.Level, nil)
 	}
+}
+
+// cutOff reports whether an nsqlookupd does not respond: it may list nsqds that no other does.
+func cutOff(view *admin.View) bool {
+	return slices.ContainsFunc(view.Lookupds, func(l admin.Lookupd) bool { return l.Error != "" })
 }
 
 // missing judges whether an nsqd responds. cut means that an nsqlookupd does not: it may list
@@ -216,6 +226,9 @@ func (n *node) missing(at time.Time, cut bool) finding {
 
 // shortReason returns the last part of an error: what the system said.
 func shortReason(text string) string {
+	if strings.Contains(text, context.DeadlineExceeded.Error()) {
+		return "timeout"
+	}
 	if i := strings.LastIndex(text, ": "); i >= 0 {
 		return text[i+len(": "):]
 	}

@@ -157,8 +157,14 @@ func TestRestarted(t *testing.T) {
 	if s.channel().Rates != nil {
 		t.Errorf("rates %+v", s.channel().Rates)
 	}
+	if s.report.Cluster.RatesKnown {
+		t.Error("the rates of the cluster are known without those of its channel")
+	}
 	s.want("notice restarted nsqd-2:4151: restarted 0 s ago")
 	s.poll(work)
+	if !s.report.Cluster.RatesKnown {
+		t.Error("the rates of the cluster are not known")
+	}
 	if r := s.channel().Rates; !near(r.In, 50) || !near(r.Finished, 48) {
 		t.Errorf("rates %+v", r)
 	}
@@ -198,6 +204,58 @@ func TestFlapping(t *testing.T) {
 	s.polls(5, nil)
 	s.polls(40, func() { n++; s.nsqds[1].down = n%5 == 0 })
 	s.wantEvents([]string{"missing nsqd-2:4151"}, nil)
+}
+
+// A problem that has ended is told as it was, also if the same may be about to begin again.
+func TestResolvedAndBadAgain(t *testing.T) {
+	s := newStory(t, 2)
+	s.polls(5, nil)
+	s.nsqds[1].down = true
+	s.polls(6, nil)
+	s.nsqds[1].down = false
+	s.polls(5, nil)
+	s.want("critical missing nsqd-2:4151: was missing for 14 s")
+	s.nsqds[1].down = true
+	s.polls(4, nil)
+	s.want("critical missing nsqd-2:4151: was missing for 14 s")
+	if p := s.report.Problems[0]; p.Ended.Sub(p.Since) != 22*time.Second {
+		t.Errorf("from %v to %v", p.Since, p.Ended)
+	}
+	s.poll(nil)
+	s.want("critical missing nsqd-2:4151: no response for 10 s (connection refused)")
+}
+
+// An address that never was one of an nsqd is soon forgotten when no nsqlookupd lists it any more,
+// and then problems can end again.
+func TestNeverHeard(t *testing.T) {
+	s := newStory(t, 2).withLookupds(2)
+	s.nsqds[1].down = true
+	s.on(0).ClientCount = 0
+	s.on(0).flow(100, 0)
+	s.polls(10, nil)
+	wrong := "critical missing nsqd-2:4151: no response (connection refused)"
+	orphan := "warning orphan orders/billing: no clients, 100 wait"
+	s.want(wrong, orphan)
+	s.nsqds[1].gone = true
+	s.on(0).ClientCount = 1
+	s.lookupds[1].down = true
+	s.polls(60, func() { s.on(0).flow(0, 100) })
+	s.want(wrong, "warning missing lookup-2:4161: no response for 2 min (connection refused)")
+	s.lookupds[1].down = false
+	s.polls(6, nil)
+	if n := s.report.Cluster.KnownNSQDs; n != 1 {
+		t.Errorf("%d nsqds are known", n)
+	}
+	if s.report.Cluster.Lower {
+		t.Error("figures are lower bounds")
+	}
+}
+
+func TestTimeout(t *testing.T) {
+	text := "10.0.0.1:4151: GET /stats: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+	if got := shortReason(text); got != "timeout" {
+		t.Errorf("got %q", got)
+	}
 }
 
 func TestLookupds(t *testing.T) {

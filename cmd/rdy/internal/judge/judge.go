@@ -34,6 +34,7 @@ import (
 const (
 	window   = 5               // polls that rates are the mean of
 	remember = time.Hour       // how long channels and daemons that are gone are known
+	believe  = time.Minute     // how long an nsqd is known that has never responded, and is listed no more
 	factFor  = 5 * time.Minute // how long it is told that something was emptied or has restarted
 	growsFor = 5 * time.Minute // how long a backlog grows before that is a problem
 	maxWorth = 4               // clients of how many channels are polled beside each poll
@@ -52,6 +53,7 @@ type Judge struct {
 
 	report *Report // that is being written
 	blind  bool    // a daemon is known that has never responded
+	gaps   bool    // the rates of a channel that is not new are not known
 }
 
 // New returns a Judge that has seen nothing.
@@ -66,6 +68,7 @@ func New() *Judge {
 // one. A View whose time is not later than that of the one before is judged without rates.
 func (j *Judge) Add(view *admin.View) *Report {
 	j.polls++
+	j.gaps = false
 	j.report = &Report{
 		At: view.At, Topics: make([]Topic, 0, len(view.Topics)), Channels: make([]Channel, 0, len(j.channels)),
 		Problems: []Problem{}, Began: []Problem{}, Ended: []Problem{},
@@ -152,6 +155,7 @@ func (j *Judge) addChannel(name Name, c *admin.Channel, rates *admin.ChannelRate
 		j.see(&memory.tracks, channelSubject(name), r.state, cmp.Or(r.polls, enough), r.judge(memory, o))
 	}
 	row := memory.row(c, o)
+	j.gaps = j.gaps || row.Rates == nil && !memory.born.Equal(j.report.At)
 	memory.clients = memory.clients.read(j.report.At)
 	j.problemOf(memory.tracks, &row.State, &row.Level, &row.Since)
 	j.report.Channels = append(j.report.Channels, row)
@@ -216,7 +220,8 @@ func (j *Judge) forget(at time.Time) {
 func (j *Judge) drop(ts *tracks) {
 	for _, t := range *ts {
 		if t.begun && t.last.level.NeedsYou() {
-			t.begun, t.recovered, t.ended = false, j.report.At, j.report.At
+			t.recovered = j.report.At
+			t.end(j.report.At)
 			j.report.Ended = append(j.report.Ended, t.problem())
 		}
 	}
@@ -226,7 +231,7 @@ func (j *Judge) drop(ts *tracks) {
 // sum adds up the report.
 func (j *Judge) sum(view *admin.View) {
 	c := &j.report.Cluster
-	c.RatesKnown = j.polls > 1
+	c.RatesKnown = j.polls > 1 && !j.gaps
 	c.Lower = j.lacksNodes() || view.Partial()
 	for i := range j.report.Topics {
 		t := &j.report.Topics[i]

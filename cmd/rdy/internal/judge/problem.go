@@ -178,7 +178,8 @@ type track struct {
 	last      finding   // the last bad one
 	since     time.Time // of the first bad one in a row
 	recovered time.Time // of the first good one in a row
-	ended     time.Time
+	ended     time.Time // when it ended last; zero if it has begun again
+	past      Problem   // that has ended; a new one may be about to begin
 }
 
 // see adds a finding. It returns +1 if the problem begins, -1 if it ends, else 0.
@@ -201,11 +202,18 @@ func (t *track) see(f finding, at time.Time) int {
 			t.recovered = at
 		}
 		if t.begun && t.good >= t.enough {
-			t.begun, t.ended = false, at
+			t.end(at)
 			return -1
 		}
 	}
 	return 0
+}
+
+// end ends the problem.
+func (t *track) end(at time.Time) {
+	t.begun, t.ended, t.past = false, at, t.problem()
+	t.past.Ended, t.past.Advice = at, ""
+	t.past.Text = "was " + string(t.state) + " for " + figures.Duration(t.recovered.Sub(t.since))
 }
 
 // idle reports whether there is nothing to remember.
@@ -213,16 +221,15 @@ func (t *track) idle(at time.Time) bool {
 	return !t.begun && t.bad == 0 && (t.ended.IsZero() || at.Sub(t.ended) >= lingers)
 }
 
+// problem returns the problem that has begun, or the one that has ended last.
 func (t *track) problem() Problem {
-	p := Problem{
-		Subject: t.subject, Level: t.last.level, State: t.state, Since: t.since, Ended: t.ended,
+	if !t.ended.IsZero() {
+		return t.past
+	}
+	return Problem{
+		Subject: t.subject, Level: t.last.level, State: t.state, Since: t.since,
 		Text: t.last.text, Advice: t.last.advice, Command: t.last.command,
 	}
-	if !t.ended.IsZero() {
-		p.Text = "was " + string(t.state) + " for " + figures.Duration(t.recovered.Sub(t.since))
-		p.Advice = ""
-	}
-	return p
 }
 
 // tracks are those of one subject, by state.
@@ -248,7 +255,7 @@ func (ts tracks) worst(at time.Time) (begun, ended *Problem) {
 	for _, t := range ts {
 		into := &begun
 		if !t.begun {
-			if t.ended.IsZero() || at.Sub(t.ended) >= lingers || !t.last.level.NeedsYou() {
+			if t.ended.IsZero() || at.Sub(t.ended) >= lingers || !t.past.Level.NeedsYou() {
 				continue
 			}
 			into = &ended

@@ -65,7 +65,8 @@ type Cluster struct {
 	Finished  float64 `json:"finished"`  // per second
 	Published float64 `json:"published"` // to all topics, per second
 	Clients   int     `json:"clients"`   // connections that have subscribed
-	// RatesKnown is false until the second poll. A channel without Rates is not in the sums.
+	// RatesKnown is false until the second poll, and where the Rates of a channel are not known
+	// because an nsqd has restarted. A channel that is new is not in the sums.
 	RatesKnown bool `json:"rates_known"`
 	// Lower means that a daemon is missing from the figures: they may be higher.
 	Lower         bool `json:"lower_bound"`
@@ -115,7 +116,7 @@ type Channel struct {
 	NSQDs   []admin.ChannelOn `json:"nsqds"`
 	History History           `json:"history"`
 	// Clients are the programs that have subscribed, one for each client id and host. They
-	// are nil unless AddClients was called in the last ten seconds.
+	// are nil unless AddClients was called in the last half minute.
 	Clients []Client `json:"clients,omitempty"`
 }
 
