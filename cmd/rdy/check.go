@@ -85,7 +85,7 @@ func (c *check) command(cmd *cobra.Command, add func(*pflag.FlagSet), examine fu
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	c.cluster.add(f)
+	c.cluster.addPolling(f)
 	add(f)
 	if c.rates != nil {
 		f.Var(durationFlag(&c.interval, minInterval, maxInterval), "interval", "time between two polls, if a threshold needs rates")

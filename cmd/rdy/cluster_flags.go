@@ -23,8 +23,11 @@ const (
 	nsqdHTTPEnv = "RDY_NSQD_HTTP"
 
 	defaultRequestTimeout = 10 * time.Second
-	minRequestTimeout     = 10 * time.Millisecond
-	maxRequestTimeout     = 10 * time.Minute
+	// defaultPollTimeout leaves room for the three requests that a poll may send one after the
+	// other, within the 10 s that Prometheus and Nagios's NRPE wait for a result.
+	defaultPollTimeout = 3 * time.Second
+	minRequestTimeout  = 10 * time.Millisecond
+	maxRequestTimeout  = 10 * time.Minute
 )
 
 // clusterHelp is about the flags of clusterFlags.
@@ -47,6 +50,13 @@ func (c *clusterFlags) add(f *pflag.FlagSet) {
 	f.Var(&c.nsqds, "nsqd-http", "HTTP address of an nsqd; repeat the flag for more")
 	f.Var(durationFlag(&c.timeout, minRequestTimeout, maxRequestTimeout), "timeout", "how long a request to a daemon may take")
 	fromProfile(f, "lookupd", "nsqd-http", "timeout")
+}
+
+// addPolling is add for a command that somebody waits for while a daemon hangs.
+func (c *clusterFlags) addPolling(f *pflag.FlagSet) {
+	c.add(f)
+	c.timeout = defaultPollTimeout
+	f.Lookup("timeout").DefValue = defaultPollTimeout.String()
 }
 
 // target returns the cluster that the flags name. The caller closes it.

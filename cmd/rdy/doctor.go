@@ -15,7 +15,11 @@ import (
 )
 
 const (
-	doctorPolls   = 11 // a problem begins after five polls that show it, and not each does
+	doctorPolls = 11 // a problem begins after five polls that show it, and not each does
+	// doctorFewPolls are enough if each takes long, because a daemon hangs: the first one knows
+	// no rates.
+	doctorFewPolls = 6
+
 	doctorDefault = 10 * time.Second
 	doctorMin     = 500 * time.Millisecond
 	doctorMax     = time.Hour
@@ -100,7 +104,7 @@ examined.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	d.cluster.add(f)
+	d.cluster.addPolling(f)
 	f.Var(durationFlag(&d.watch, doctorMin, doctorMax), "for", "how long to watch")
 	d.outputFlags(f)
 	return cmd

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,11 +22,14 @@ type doctorFacts struct {
 	report      *judge.Report
 	watched     time.Duration
 	nsqds       map[string]*doctorNSQD // by NSQD.Addr of the last poll
+	hostname    string                 // of this machine, empty if it is not known
+	own         []net.IP               // the addresses of this machine
 }
 
 // doctorNSQD is what was asked of an nsqd beside its counts. What it did not tell is the zero
 // value.
 type doctorNSQD struct {
+	hostname  string // of its machine
 	broadcast string
 	resolved  []net.IP
 	noHost    error // why the broadcast address does not resolve
@@ -60,7 +64,8 @@ func (d *doctor) watchCluster(ctx context.Context, t *target) *doctorFacts {
 		if bar != nil {
 			bar.show(time.Now(), int64(n), fmt.Sprintf("poll %d", n))
 		}
-		if n >= doctorPolls && !d.looksStuck(facts) || !waited(ctx, interval) {
+		watched := n >= doctorPolls || n >= doctorFewPolls && facts.watched >= d.watch
+		if watched && !d.looksStuck(facts) || !waited(ctx, interval-time.Since(view.At)) {
 			return facts
 		}
 	}
@@ -75,11 +80,12 @@ func (d *doctor) looksStuck(facts *doctorFacts) bool {
 func (f *doctorFacts) probe(ctx context.Context, t *target, timeout time.Duration) {
 	const atATime = 16
 	f.nsqds = make(map[string]*doctorNSQD)
+	f.lookAround()
 	var probes sync.WaitGroup
 	slots := make(chan struct{}, atATime)
 	for i := range f.view.NSQDs {
 		n := &f.view.NSQDs[i]
-		p := &doctorNSQD{broadcast: n.Broadcast, memQueueSize: -1}
+		p := &doctorNSQD{hostname: n.Hostname, broadcast: n.Broadcast, memQueueSize: -1}
 		if p.broadcast == "" { // it has not responded; nsqlookupds may have told
 			p.broadcast = doctorListed(f.view, n.Addr)
 		}
@@ -93,6 +99,17 @@ func (f *doctorFacts) probe(ctx context.Context, t *target, timeout time.Duratio
 		})
 	}
 	probes.Wait()
+}
+
+// lookAround notes what this machine is called, and its addresses.
+func (f *doctorFacts) lookAround() {
+	f.hostname, _ = os.Hostname()
+	addrs, _ := net.InterfaceAddrs()
+	for _, addr := range addrs {
+		if network, ok := addr.(*net.IPNet); ok {
+			f.own = append(f.own, network.IP)
+		}
+	}
 }
 
 // doctorListed returns the broadcast address of an nsqd that nsqlookupds list at an HTTP address.

@@ -158,7 +158,7 @@ func doctorBroadcast(f *doctorFacts) []doctorFinding {
 		switch {
 		case n.noHost != nil:
 			text = fmt.Sprintf("its broadcast address %s does not resolve", n.broadcast)
-		case f.elsewhere() && slices.ContainsFunc(n.resolved, net.IP.IsLoopback):
+		case f.elsewhere() && !f.isOwnName(n) && slices.ContainsFunc(n.resolved, net.IP.IsLoopback):
 			text = fmt.Sprintf("its broadcast address %s is loopback", n.broadcast)
 		case n.noDial != nil:
 			text = fmt.Sprintf("its broadcast address cannot be reached: %v", n.noDial)
@@ -175,24 +175,36 @@ func doctorBroadcast(f *doctorFacts) []doctorFinding {
 	return found
 }
 
-// elsewhere reports whether a daemon is on another machine than the others: it is known by an
-// address that is not loopback.
+// isOwnName reports whether an nsqd broadcasts the name of this machine, on which it runs. Debian
+// makes that name loopback on the machine itself, and what it is on others cannot be seen from here.
+func (f *doctorFacts) isOwnName(n *doctorNSQD) bool {
+	isName := net.ParseIP(strings.Trim(n.broadcast, "[]")) == nil && n.broadcast != "localhost"
+	return isName && f.hostname != "" && n.hostname == f.hostname
+}
+
+// elsewhere reports whether a daemon is on another machine than this one: it is known by an
+// address that is neither loopback nor one of this machine.
 func (f *doctorFacts) elsewhere() bool {
 	for _, l := range f.view.Lookupds {
 		for _, r := range l.Registered {
 			if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-				if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() {
+				if ip := net.ParseIP(host); ip != nil && !f.isHere(ip) {
 					return true
 				}
 			}
 		}
 	}
 	for _, n := range f.nsqds {
-		if len(n.resolved) > 0 && !slices.ContainsFunc(n.resolved, net.IP.IsLoopback) {
+		if len(n.resolved) > 0 && !slices.ContainsFunc(n.resolved, f.isHere) {
 			return true
 		}
 	}
 	return false
+}
+
+// isHere reports whether an address is of this machine.
+func (f *doctorFacts) isHere(ip net.IP) bool {
+	return ip.IsLoopback() || slices.ContainsFunc(f.own, ip.Equal)
 }
 
 // doctorClocks finds nsqds whose clock is off.

@@ -76,6 +76,20 @@ func TestDoctorRules(t *testing.T) {
 			f.nsqds["a:4151"].resolved = []net.IP{net.IPv4(127, 0, 0, 1)}
 			f.view.Lookupds = []admin.Lookupd{{Addr: "l:4161", Registered: []admin.Registration{{RemoteAddr: "127.0.0.1:555"}}}}
 		}, ""},
+		{"loopback, and another nsqd on this machine", func(f *doctorFacts, _, _ channel) {
+			f.nsqds["a:4151"].broadcast, f.nsqds["a:4151"].resolved = "127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}
+			f.nsqds["b:4151"] = &doctorNSQD{broadcast: "b", resolved: []net.IP{net.IPv4(10, 0, 0, 1)}}
+			f.view.Lookupds = []admin.Lookupd{{Addr: "l:4161", Registered: []admin.Registration{{RemoteAddr: "10.0.0.1:555"}}}}
+			f.own = []net.IP{net.IPv4(10, 0, 0, 1)}
+		}, ""},
+		{"the name of this machine is loopback here", func(f *doctorFacts, _, _ channel) {
+			f.nsqds["a:4151"].hostname, f.nsqds["a:4151"].resolved, f.hostname = "a", []net.IP{net.IPv4(127, 0, 1, 1)}, "a"
+			f.view.Lookupds = []admin.Lookupd{{Addr: "l:4161", Registered: []admin.Registration{{RemoteAddr: "10.0.0.2:555"}}}}
+		}, ""},
+		{"localhost on this machine", func(f *doctorFacts, _, _ channel) {
+			f.nsqds["a:4151"].broadcast, f.nsqds["a:4151"].hostname, f.nsqds["a:4151"].resolved, f.hostname = "localhost", "a", []net.IP{net.IPv4(127, 0, 0, 1)}, "a"
+			f.view.Lookupds = []admin.Lookupd{{Addr: "l:4161", Registered: []admin.Registration{{RemoteAddr: "10.0.0.2:555"}}}}
+		}, "broadcast critical a:4151: its broadcast address localhost is loopback"},
 		{"clock ahead", func(f *doctorFacts, _, _ channel) { f.nsqds["a:4151"].ahead = 90 * time.Second },
 			"clock warning a:4151: its clock is 1 min 30 s ahead of this machine's"},
 		{"clock behind", func(f *doctorFacts, _, _ channel) { f.nsqds["a:4151"].ahead = -3 * time.Second },
@@ -206,6 +220,35 @@ func TestDoctorPatience(t *testing.T) {
 			})
 		})
 	}
+}
+
+// slowTransport responds like doctorTransport, but to /nodes after a while with an error.
+type slowTransport struct {
+	doctorTransport
+	after time.Duration
+}
+
+func (s *slowTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Path != "/nodes" {
+		return s.doctorTransport.RoundTrip(r)
+	}
+	time.Sleep(s.after)
+	return nil, errors.New("timeout")
+}
+
+// A daemon that hangs does not hold up the doctor for as many polls as are made otherwise, but
+// for as many as it takes to tell.
+func TestDoctorAndADaemonThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &doctor{app: &app{stderr: io.Discard}, watch: doctorDefault}
+		f := d.watchCluster(t.Context(), &target{Cluster: &admin.Cluster{
+			Lookupds: []string{"l:4161"}, NSQDs: []string{"a:4151"},
+			Client: &http.Client{Transport: &slowTransport{doctorTransport{every: 1}, 5 * time.Second}},
+		}})
+		if p := f.report.Problems; f.watched > 30*time.Second || len(p) != 1 || p[0].State != judge.Missing {
+			t.Errorf("watched for %v, problems %+v", f.watched, p)
+		}
+	})
 }
 
 // Findings come worst first.

@@ -19,10 +19,6 @@ const (
 	defaultExporterAddr  = "127.0.0.1:9117"
 	defaultExporterFresh = 5 * time.Second
 
-	// defaultExporterTimeout leaves room for the three requests that a poll may send one after
-	// the other, within Prometheus's scrape_timeout of 10 s.
-	defaultExporterTimeout = 3 * time.Second
-
 	maxScrapes = 10 // at a time; more are refused
 )
 
@@ -87,9 +83,7 @@ Exit codes: 0 after Ctrl-C, 1 if the address cannot be used.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	e.cluster.add(f)
-	e.cluster.timeout = defaultExporterTimeout
-	f.Lookup("timeout").DefValue = defaultExporterTimeout.String()
+	e.cluster.addPolling(f)
 	f.StringVar(&e.listen, "listen", defaultExporterAddr, "`address` to serve at; without a host, at all addresses of this machine")
 	f.Var(durationFlag(&e.fresh, 0, maxInterval), "interval", "how long the figures of a poll are served")
 	f.BoolVar(&e.clients, "clients", false, "metrics of each client as well")
