@@ -273,6 +273,13 @@ func TestDoctorOfRealClusters(t *testing.T) {
 				if line := strings.Join(f.Command, " "); len(f.Command) > 0 && (!strings.HasPrefix(line, "rdy ") || !strings.Contains(line, " --lookupd "+c.lookupds[0])) {
 					t.Errorf("command %q", f.Command)
 				}
+				if len(f.Command) == 0 {
+					continue
+				}
+				// Without a terminal, those that lose messages do nothing.
+				if code, _, stderr := execute(t, f.Command[1:]...); code == exitUsage && !strings.Contains(stderr, "--yes is needed") {
+					t.Errorf("command %q: %s", f.Command, stderr)
+				}
 			}
 		})
 	}

@@ -154,7 +154,7 @@ func retrying(c *channel, o *observation) finding {
 	case !(manyRequeued && o.last.requeued > 0) && !(manyTimedOut && o.last.timedOut > 0):
 		return finding{} // the mean is of the polls before: once is no problem
 	}
-	f := finding{verdict: bad, level: Warning, command: []string{"peek", c.name.Topic}}
+	f := finding{verdict: bad, level: Warning, command: c.describe()}
 	if manyRequeued {
 		f.text = figures.Share(requeued) + " requeued"
 		f.advice = fmt.Sprintf("Clients requeue %s of what is delivered.", figures.Share(requeued))
@@ -165,7 +165,6 @@ func retrying(c *channel, o *observation) finding {
 		}
 		f.text += figures.Share(timedOut) + " timed out"
 		f.advice += fmt.Sprintf("Clients hold %s of what is delivered past its timeout, and nsqd delivers it again.", figures.Share(timedOut))
-		f.command = c.describe()
 	}
 	if o.drain.Kind == DrainsNever {
 		f.text += ", never drains"

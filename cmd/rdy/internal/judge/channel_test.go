@@ -168,6 +168,10 @@ func TestRetrying(t *testing.T) {
 			s.polls(tc.polls, func() { tc.do(s.on(0), poll); poll++ })
 			s.want(tc.problems...)
 			if len(tc.problems) > 0 {
+				// "rdy peek" takes other flags than those of a cluster.
+				if c := strings.Join(s.report.Problems[0].Command, " "); c != "channel describe orders billing" {
+					t.Errorf("command %q", c)
+				}
 				s.polls(10, func() { s.on(0).flow(1000, 1000) })
 				if len(s.ended) != 1 {
 					t.Errorf("ended %q", s.ended)

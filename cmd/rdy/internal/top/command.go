@@ -25,7 +25,7 @@ func (m *Model) choices(s subject) []choice {
 		}
 	}
 	return append(all,
-		choice{"tail", "copy the command that prints new messages", func(m *Model) tea.Cmd { return m.copy(m.tailCommand(s)) }},
+		choice{"tail", "copy the command that prints new messages", func(m *Model) tea.Cmd { return m.copy(m.newMessages(s)) }},
 		choice{"peek", "copy the command that looks without taking", func(m *Model) tea.Cmd { return m.copy(m.peekCommand(s)) }})
 }
 
@@ -80,9 +80,9 @@ func (m *Model) clusterFlags() []string {
 	return flags
 }
 
-// tailCommand returns the command that prints what is published to a topic. It takes the TCP
+// newMessages returns the command that prints what is published to a topic. It takes the TCP
 // addresses of nsqds.
-func (m *Model) tailCommand(s subject) []string {
+func (m *Model) newMessages(s subject) []string {
 	args := []string{"rdy", "tail", s.topic}
 	for _, addr := range m.options.Cluster.Lookupds {
 		args = append(args, "--lookupd", addr)

@@ -95,8 +95,7 @@ func (c *confirmation) key(m *Model, key tea.KeyPressMsg) tea.Cmd {
 	return nil
 }
 
-// edited returns what a key makes of a field. A field takes ASCII only, which is all that names
-// have.
+// edited returns what a key makes of a field.
 func edited(text string, key tea.KeyPressMsg) string {
 	switch key.String() {
 	case "backspace", "ctrl+h":
@@ -104,7 +103,13 @@ func edited(text string, key tea.KeyPressMsg) string {
 	case "ctrl+u":
 		return ""
 	}
-	for _, r := range key.Text {
+	return appended(text, key.Text)
+}
+
+// appended returns a field with more text in it. A field takes ASCII only, which is all that names
+// have.
+func appended(text, more string) string {
+	for _, r := range more {
 		if r > ' ' && r <= '~' && len(text) < maxTyped {
 			text += string(r)
 		}

@@ -49,6 +49,18 @@ func (m *Model) press(key tea.KeyPressMsg) tea.Cmd {
 	return nil
 }
 
+// paste takes text that was pasted, into the field that is open. It presses no key: a line break in
+// it confirms nothing.
+func (m *Model) paste(text string) {
+	m.key = m.now
+	switch asked, ok := m.dialog.(*confirmation); {
+	case ok && asked.mustType():
+		asked.typed = appended(asked.typed, text)
+	case m.dialog == nil && m.typing:
+		m.filter = appended(m.filter, text)
+	}
+}
+
 // typeFilter takes a key of the filter.
 func (m *Model) typeFilter(key tea.KeyPressMsg) {
 	switch key.String() {

@@ -91,6 +91,8 @@ func (m *Model) handle(msg tea.Msg) tea.Cmd {
 		m.channels.needs, m.topics.needs = nil, nil
 	case tea.KeyPressMsg:
 		return m.press(msg)
+	case tea.PasteMsg:
+		m.paste(msg.Content)
 	case ticked:
 		return m.work.after(time.Second, ticked{})
 	case polled:

@@ -281,6 +281,33 @@ func TestActions(t *testing.T) {
 	})
 }
 
+// Pasted text goes into the field that is open, and does nothing else.
+func TestPaste(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a acts
+		p := play(t, twoTopics(), Options{Act: a.act})
+		p.wait(3 * time.Second)
+		p.update(tea.PasteMsg{Content: "q"})
+		p.press(".", "enter")
+		p.update(tea.PasteMsg{Content: "y"})
+		expect(t, p.Model, "Pause orders/billing?")
+		p.press("esc", ".", "j", "enter")
+		p.update(tea.PasteMsg{Content: " bill\x1b[31ming\n"})
+		expect(t, p.Model, "empty it: bill[31ming_")
+		p.press("ctrl+u")
+		p.update(tea.PasteMsg{Content: "billing\r\n"})
+		expect(t, p.Model, "empty it: billing_", "enter empty")
+		if len(a.done) > 0 || p.quit {
+			t.Fatalf("pasted text has done %v", a.done)
+		}
+		p.press("esc", "/")
+		p.update(tea.PasteMsg{Content: "smtp\n"})
+		expect(t, p.Model, "filter: smtp_", "emails/smtp")
+		p.press("enter")
+		expect(t, p.Model, "1 channel like smtp")
+	})
+}
+
 func TestReadOnly(t *testing.T) {
 	m := newScene(t, 80, 24)
 	m.options.Act = nil
@@ -309,6 +336,7 @@ func TestCopy(t *testing.T) {
 		{[]string{"y"}, "rdy channel describe payments fraud-check --lookupd 10.0.4.1:4161"},
 		{[]string{".", "down", "down", "down", "enter"}, "rdy tail payments --lookupd 10.0.4.1:4161"},
 		{[]string{".", "down", "down", "down", "down", "enter"}, "rdy peek payments fraud-check --lookupd 10.0.4.1:4161 --backlog"},
+		{[]string{"tab", ".", "end", "down", "down", "down", "down", "enter"}, "rdy peek clicks --lookupd 10.0.4.1:4161"},
 	} {
 		if pressed(m, tc.keys...) == nil {
 			t.Errorf("%v: nothing is copied", tc.keys)
