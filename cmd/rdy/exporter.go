@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -148,4 +150,17 @@ func exporterHandler(registry *prometheus.Registry, a *app) http.Handler {
 // scrapeLog tells the user of metrics that could not be made.
 type scrapeLog struct{ *app }
 
-func (s scrapeLog) Println(v ...any) { s.notice("rdy: %s", fmt.Sprint(v...)) }
+// Println tells of an error, but not that a scraper has gone away: that is told for each metric.
+func (s scrapeLog) Println(v ...any) {
+	for _, one := range v {
+		if err, ok := one.(error); ok && isNetError(err) {
+			return
+		}
+	}
+	s.notice("rdy: %s", strings.TrimSpace(fmt.Sprintln(v...)))
+}
+
+func isNetError(err error) bool {
+	_, ok := errors.AsType[*net.OpError](err)
+	return ok
+}

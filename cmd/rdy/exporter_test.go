@@ -3,12 +3,14 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -243,6 +245,17 @@ func TestExporterPages(t *testing.T) {
 		if status, page := fetchPage(t, tc.method, url+tc.path); status != tc.status || !strings.Contains(page, tc.want) {
 			t.Errorf("%s %s: status %d, %q", tc.method, tc.path, status, page)
 		}
+	}
+}
+
+// A scraper that goes away in the middle of a response is not worth a line for each metric.
+func TestScrapeLog(t *testing.T) {
+	var told strings.Builder
+	log := scrapeLog{&app{stderr: &told}}
+	log.Println("error encoding and sending metric family:", &net.OpError{Op: "write", Err: syscall.ECONNRESET})
+	log.Println("error gathering metrics:", errors.New("a label is not UTF-8"))
+	if want := "rdy: error gathering metrics: a label is not UTF-8\n"; told.String() != want {
+		t.Errorf("got %q, want %q", told.String(), want)
 	}
 }
 

@@ -37,7 +37,10 @@ func whole() *admin.View {
 	}
 	return &admin.View{
 		Lookupds: []admin.Lookupd{
-			{Addr: "l:4161", Registered: []admin.Registration{{Broadcast: "a", HTTPPort: 4151, Topics: []string{"orders", "t"}, Tombstoned: []string{"t"}}}},
+			{Addr: "l:4161", Registered: []admin.Registration{
+				{Broadcast: "a", HTTPPort: 4151, RemoteAddr: "a:1", Topics: []string{"orders", "t"}, Tombstoned: []string{"t"}},
+				{Broadcast: "a", HTTPPort: 4151, RemoteAddr: "a:2", Topics: []string{"orders", "t"}, Tombstoned: []string{"t"}},
+			}},
 			{Addr: "m:4161", Error: "refused"},
 		},
 		NSQDs: []admin.NSQD{

@@ -146,9 +146,15 @@ func send(ch chan<- prometheus.Metric, v *admin.View) {
 
 func sendLookupd(ch chan<- prometheus.Metric, l admin.Lookupd) {
 	lookupdUp.send(ch, oneIf(l.Error == ""), l.Addr)
+	// An nsqd that has lost its connection and registered again is listed twice for some minutes.
+	type pair struct{ topic, nsqd string }
+	sent := make(map[pair]bool)
 	for _, r := range l.Registered {
 		for _, topic := range r.Tombstoned {
-			tombstoned.send(ch, 1, l.Addr, topic, r.HTTPAddr())
+			if p := (pair{topic, r.HTTPAddr()}); !sent[p] {
+				sent[p] = true
+				tombstoned.send(ch, 1, l.Addr, p.topic, p.nsqd)
+			}
 		}
 	}
 }

@@ -329,12 +329,10 @@ func disagree(view *admin.View) finding {
 			continue
 		}
 		lookupds++
-		for k := range view.Lookupds[i].Registered {
-			r := &view.Lookupds[i].Registered[k]
-			addr := r.HTTPAddr()
+		for addr, its := range topicsListed(&view.Lookupds[i]) {
 			if listed[addr]++; listed[addr] == 1 {
-				topics[addr] = r.Topics
-			} else if !slices.Equal(topics[addr], r.Topics) && !slices.Contains(differ, addr) {
+				topics[addr] = its
+			} else if !slices.Equal(topics[addr], its) && !slices.Contains(differ, addr) {
 				differ = append(differ, addr)
 			}
 		}
@@ -364,6 +362,24 @@ func disagree(view *admin.View) finding {
 	f.advice = fmt.Sprintf("The nsqlookupds list different topics for %s. Consumers that ask the one without a topic do not find the nsqd. "+
 		"Restarting the nsqd registers its topics again.", some(differ))
 	return f
+}
+
+// topicsListed returns the topics of each nsqd that an nsqlookupd lists, by address. An nsqd that
+// has lost its connection and registered again is listed twice for some minutes.
+func topicsListed(l *admin.Lookupd) map[string][]string {
+	topics := make(map[string][]string)
+	for i := range l.Registered {
+		r := &l.Registered[i]
+		addr := r.HTTPAddr()
+		if before, twice := topics[addr]; twice {
+			both := slices.Concat(before, r.Topics)
+			slices.Sort(both)
+			topics[addr] = slices.Compact(both)
+		} else {
+			topics[addr] = r.Topics
+		}
+	}
+	return topics
 }
 
 // mixed judges whether the nsqds that respond have the same version.

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rdyhq/nsq/admin"
 )
 
 // An nsqd that does not respond is missing. What it has counted is missing from the figures, and no
@@ -248,6 +250,27 @@ func TestNeverHeard(t *testing.T) {
 	}
 	if s.report.Cluster.Lower {
 		t.Error("figures are lower bounds")
+	}
+}
+
+// An nsqlookupd that has not noticed that it lost an nsqd lists it twice. That counts once.
+func TestListedTwice(t *testing.T) {
+	nsqd := func(topics ...string) admin.Registration {
+		return admin.Registration{Broadcast: "a", HTTPPort: 4151, Topics: topics}
+	}
+	for _, tc := range []struct {
+		name     string
+		lookupds []admin.Lookupd
+		want     string
+	}{
+		{"one nsqlookupd", []admin.Lookupd{{Registered: []admin.Registration{nsqd("t"), nsqd("t", "u")}}}, ""},
+		{"same", []admin.Lookupd{{Registered: []admin.Registration{nsqd("u"), nsqd("t", "u")}}, {Registered: []admin.Registration{nsqd("t", "u")}}}, ""},
+		{"not listed", []admin.Lookupd{{Registered: []admin.Registration{nsqd("t"), nsqd("t")}}, {}}, "nsqlookupds disagree: a:4151 known to only some of them"},
+		{"topic", []admin.Lookupd{{Registered: []admin.Registration{nsqd("t"), nsqd("t")}}, {Registered: []admin.Registration{nsqd("t", "u")}}}, "nsqlookupds disagree on the topics of a:4151"},
+	} {
+		if f := disagree(&admin.View{Lookupds: tc.lookupds}); f.text != tc.want {
+			t.Errorf("%s: got %q, want %q", tc.name, f.text, tc.want)
+		}
 	}
 }
 
