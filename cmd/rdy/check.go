@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -111,11 +110,12 @@ func (c *check) run(ctx context.Context, t *target, r *checkResult, args []strin
 		now, err = poll()
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("stopped before the end: %w", context.Cause(ctx))
-	}
-	examine(r, before, now, args)
-	if err != nil {
-		r.missing(err)
+		r.fault(checkUnknown, "stopped before the end: %v", context.Cause(ctx))
+	} else {
+		examine(r, before, now, args)
+		if err != nil {
+			r.missing(err)
+		}
 	}
 	r.finish()
 	return c.print(r, func() []byte {

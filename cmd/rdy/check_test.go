@@ -282,6 +282,23 @@ func TestCheckUsageErrors(t *testing.T) {
 	}
 }
 
+// A check that is stopped says so where Nagios reads it.
+func TestCheckStopped(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, "orders", "billing")
+	for _, tc := range []struct{ format, want string }{
+		{"nagios", "CHANNEL UNKNOWN: orders/billing: stopped before the end: interrupted\n"},
+		{"json", `"status":"UNKNOWN","code":3,"messages":["stopped before the end: interrupted"]`},
+		{"prometheus", "\nnsq_check_status_code{check=\"channel\",item=\"orders/billing\"} 3\n"},
+	} {
+		p := start(t, append(c.httpFlags(), "check", "channel", "orders", "billing", "--drain-warn", "1h", "--interval", "1m", "--format", tc.format)...)
+		p.interrupt(errInterrupted)
+		if code := p.wait(t); code != checkUnknown || !strings.Contains(p.stdout.String(), tc.want) || p.stderr.String() != "" {
+			t.Errorf("%s: code %d, stdout %q, stderr %q", tc.format, code, p.stdout.String(), p.stderr.String())
+		}
+	}
+}
+
 func TestCheckDrainKinds(t *testing.T) {
 	for _, tc := range []struct {
 		kind judge.DrainKind
