@@ -42,6 +42,7 @@ type doctorReport struct {
 	At       time.Time       `json:"at"`
 	Seconds  float64         `json:"seconds"` // for which the cluster was watched
 	Findings []doctorFinding `json:"findings"`
+	Error    string          `json:"error,omitempty"` // why the cluster was not examined
 }
 
 // doctorFinding is a fault.
@@ -63,9 +64,9 @@ func newDoctor(a *app) *cobra.Command {
 it matters, and a command that helps. On a sound cluster nothing is printed.
 
   daemons    one does not respond; an nsqd cannot write to its disk; nsqlookupds list
-             different nsqds; versions differ; a clock is off; a topic is tombstoned on an
-             nsqd that has it; a broadcast address does not resolve, is loopback, or
-             cannot be reached from here
+             none, or different ones; versions differ; a clock is off; a topic is
+             tombstoned on an nsqd that has it; a broadcast address does not resolve,
+             is loopback, or cannot be reached from here
   channels   nothing is finished while messages wait; no clients; a client accepts no
              messages; many messages are requeued or time out; more messages are deferred
              than nsqd should hold; one nsqd has much more than the others; messages stay
@@ -79,7 +80,7 @@ connections to the TCP ports of nsqds are opened and closed.
 
 The JSON has the time "at", "seconds" that the cluster was watched, and "findings", each
 with "rule", "level" (critical, warning or notice), "kind", "topic" and "channel", or
-"addr", "text", "why" and "command".
+"addr", "text", "why" and "command". If it is stopped before the end, it has an "error".
 
 ` + clusterHelp + "\n\n" + outputHelp + `
 
@@ -116,13 +117,13 @@ func (d *doctor) run(ctx context.Context, t *target) error {
 	if ctx.Err() == nil {
 		facts.probe(ctx, t, d.cluster.timeout)
 	}
-	if err := context.Cause(ctx); err != nil { // what was not asked would look sound
-		return fmt.Errorf("stopped before the end: %w", err)
+	r := &doctorReport{At: facts.view.At.UTC(), Seconds: facts.watched.Seconds(), Findings: []doctorFinding{}}
+	if ctx.Err() != nil { // what was not asked would look sound
+		err := fmt.Errorf("stopped before the end: %w", context.Cause(ctx))
+		r.Error = err.Error()
+		return errors.Join(d.print(r, func() []byte { return nil }), err)
 	}
-	if len(facts.view.NSQDs) == 0 && len(facts.report.Problems) == 0 {
-		return errors.New("the nsqlookupds list no nsqd")
-	}
-	r := &doctorReport{At: facts.view.At.UTC(), Seconds: facts.watched.Seconds(), Findings: facts.findings()}
+	r.Findings = facts.findings()
 	for i := range r.Findings {
 		if f := &r.Findings[i]; len(f.Command) > 0 {
 			f.Command = append(append([]string{"rdy"}, f.Command...), doctorFlags(&d.cluster)...)

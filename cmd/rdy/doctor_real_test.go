@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -337,12 +338,20 @@ func TestDoctorSaysNothing(t *testing.T) {
 	}
 	empty := fakeDaemon(t, map[string]string{"/nodes": `{"producers":[]}`})
 	code, stdout, stderr = execute(t, "doctor", "--for", "500ms", "--lookupd", empty)
-	if code != exitFailure || stdout != "" || stderr != "rdy: the nsqlookupds list no nsqd\n" {
+	if code != exitFailure || !strings.HasPrefix(stdout, "■ critical: the nsqlookupds list no nsqd\n") || stderr != "rdy: found 1 problem\n" {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
-	p := start(t, append([]string{"doctor"}, c.httpFlags()...)...)
-	p.interrupt(errInterrupted)
-	if code := p.wait(t); code != exitFailure || p.stderr.String() != "rdy: stopped before the end: interrupted\n" || p.stdout.String() != "" {
-		t.Errorf("exit code %d, stdout %q, stderr %q", code, p.stdout.String(), p.stderr.String())
+	for format, want := range map[string]string{"": "", "--json": "stopped before the end: interrupted"} {
+		p := start(t, append(slices.DeleteFunc([]string{"doctor", format}, func(arg string) bool { return arg == "" }), c.httpFlags()...)...)
+		p.interrupt(errInterrupted)
+		if code := p.wait(t); code != exitFailure || p.stderr.String() != "rdy: stopped before the end: interrupted\n" || (p.stdout.String() == "") != (want == "") {
+			t.Errorf("exit code %d, stdout %q, stderr %q", code, p.stdout.String(), p.stderr.String())
+		}
+		if want == "" {
+			continue
+		}
+		if r := decode[doctorReport](t, p.stdout.String()); r.Error != want || r.Findings == nil {
+			t.Errorf("report %+v", r)
+		}
 	}
 }

@@ -23,6 +23,7 @@ var doctorRules = []struct {
 }{
 	{"problem", doctorProblems},
 	{"stuck", doctorStuck},
+	{"no-nsqd", doctorNoNSQD},
 	{"health", doctorHealth},
 	{"broadcast", doctorBroadcast},
 	{"clock", doctorClocks},
@@ -132,6 +133,19 @@ func doctorHeld(c *admin.Channel) bool {
 		rdy, held = rdy+c.Clients[i].RDY, held+c.Clients[i].InFlight
 	}
 	return c.Depth > 0 && rdy > 0 && held >= rdy
+}
+
+// doctorNoNSQD finds that there is no nsqd, if nsqlookupds respond and none is named.
+func doctorNoNSQD(f *doctorFacts) []doctorFinding {
+	responds := func(l admin.Lookupd) bool { return l.Error == "" }
+	if len(f.view.NSQDs) > 0 || !slices.ContainsFunc(f.view.Lookupds, responds) {
+		return nil
+	}
+	return []doctorFinding{{
+		Level: judge.Critical, Subject: judge.Subject{Kind: judge.OfCluster}, Text: "the nsqlookupds list no nsqd",
+		Why:     "Consumers find no nsqd. See that nsqds run, that they are started with --lookupd-tcp-address for each nsqlookupd, and that they reach them.",
+		Command: []string{"node", "list"},
+	}}
 }
 
 // doctorHealth finds nsqds that say that they are not well.
