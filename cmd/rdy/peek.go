@@ -82,8 +82,8 @@ first.
 
 On a terminal control characters of a message are shown as escapes such as \x1b,
 except tabs and newlines, unless --raw is given. With --json each line is an object with
-id, attempts, timestamp, body, or body_base64 if the body is not valid UTF-8, and nsqd,
-except from files. The list of queues has "queues" with "topic", "channel", "depth", which
+topic, id, attempts, timestamp, body, or body_base64 if the body is not valid UTF-8, and
+nsqd, except from files. The list of queues has "queues" with "topic", "channel", "depth", which
 is null if nsqd has noted none, "bytes", "bad_files" and "error". A message of which --jq
 or --template make nothing does not count for -n, except with --backlog.
 
@@ -227,7 +227,9 @@ type peekPrinter struct {
 }
 
 func (p *peek) printer() *peekPrinter {
-	return &peekPrinter{newPrinter(p.app, p.raw)}
+	out := newPrinter(p.app, p.raw)
+	out.topic = p.topic
+	return &peekPrinter{out}
 }
 
 // print prints a message, and reports whether there is something of it to print. done is true

@@ -69,6 +69,9 @@ func (p *peek) readBacklog(cmd *cobra.Command) error {
 		err = nil
 	case connected && len(held) == 0:
 		p.notice("rdy: no message came; other consumers of channel %s may have got them", p.channel)
+	case connected && len(held) < n:
+		p.notice("rdy: %d of them came; other consumers may have got the others, or nsqd's --max-rdy-count, max_in_flight or their size "+
+			"lets no more be held at a time", len(held))
 	}
 	return errors.Join(err, p.printHeld(held))
 }

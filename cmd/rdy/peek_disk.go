@@ -86,7 +86,10 @@ type peekQueue struct {
 func (p *peek) listDisk(dir fs.FS) error {
 	found, err := diskqueue.List(dir)
 	if err != nil {
-		return fmt.Errorf("--data-dir: %w", err)
+		if path, ok := errors.AsType[*fs.PathError](err); ok {
+			err = path.Err // it names "." only
+		}
+		return fmt.Errorf("--data-dir %s: %w", p.dataDir, err)
 	}
 	if len(found) == 0 {
 		if _, err := fs.Stat(dir, nsqdMeta); err != nil {

@@ -112,7 +112,7 @@ func TestPeekDataDir(t *testing.T) {
 		!slices.Equal(table[2][:3], []string{"orders", "billing", "97"}) || !slices.Equal(table[3][:3], []string{"waiting", "–", "1"}) {
 		t.Errorf("got\n%s", stdout)
 	}
-	code, stdout, stderr = execute(t, "peek", "orders", "billing", "--data-dir", dir, "-n", "0", "--jq", `"\(.body) \(.attempts) \(has("nsqd"))"`)
+	code, stdout, stderr = execute(t, "peek", "orders", "billing", "--data-dir", dir, "-n", "0", "--jq", `"\(.body) \(.attempts) \(has("nsqd"))", (select(.topic != "orders") | .topic)`)
 	want := make([]string, 0, len(published))
 	for _, body := range published[4:] {
 		want = append(want, body+" 0 false")
@@ -149,6 +149,9 @@ func TestPeekDataDirFails(t *testing.T) {
 	}
 	fails("it is not the --data-path of an nsqd")
 	fails("topic t has no disk queue in "+dir, "t")
+	if code, _, stderr := execute(t, "peek", "--data-dir", dir+"/nowhere"); code != exitFailure || !strings.Contains(stderr, "--data-dir "+dir+"/nowhere: ") {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
 	write("nsqd.dat", "{}")
 	if code, stdout, _ := execute(t, "peek", "--data-dir", dir, "--json"); code != exitOK || stdout != `{"queues":[]}`+"\n" {
 		t.Errorf("exit code %d, stdout %q", code, stdout)

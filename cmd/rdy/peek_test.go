@@ -164,7 +164,7 @@ func TestPeekFewerThanExpected(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "orders", "billing", "a", "b")
 	code, stdout, stderr := execute(t, "peek", "orders", "billing", "--backlog", "--yes", "--for", "10m", "--nsqd-http", c.exaggerated(t))
-	if code != exitOK || stdout != "a\nb\n" {
+	if code != exitOK || stdout != "a\nb\n" || !strings.Contains(stderr, "\nrdy: 2 of them came; ") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	if got := c.peekStats(t, "orders", "billing"); got != "depth 2, in flight 0, requeued 2, timed out 0" {

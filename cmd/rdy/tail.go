@@ -282,8 +282,9 @@ func stopAll(consumers []*nsq.Consumer) {
 // and taken, and requeues it otherwise.
 type printer struct {
 	*app
-	visible    bool // control characters are written as escapes
-	printTopic bool // the topic is written before a body
+	visible    bool   // control characters are written as escapes
+	printTopic bool   // the topic is written before a body
+	topic      string // of messages from files, which do not name it
 	delimiter  []byte
 	exact      bool        // the user has asked for the delimiter, and hears of messages that contain it
 	limit      int         // maximum messages; 0 means no limit
@@ -372,7 +373,7 @@ func (p *printer) line(m *nsq.Message) ([]byte, error) {
 		return p.plain(m), nil
 	}
 	l := tailLine{
-		Topic: m.Topic(), ID: string(m.ID[:]), Attempts: m.Attempts,
+		Topic: cmp.Or(m.Topic(), p.topic), ID: string(m.ID[:]), Attempts: m.Attempts,
 		Timestamp: time.Unix(0, m.Timestamp).UTC(), NSQD: m.NSQDAddress,
 	}
 	if utf8.Valid(m.Body) {
