@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -141,6 +142,15 @@ const checkMostThings = 1_000_000_000
 type checkDrain struct{ warn, critical time.Duration }
 
 func (d *checkDrain) set() bool { return d.warn > 0 || d.critical > 0 }
+
+// undecided reports whether a channel that does not drain would do so before the last threshold if
+// two messages more had been finished in the interval: a slow consumer may have finished none in it
+// by chance, just when one came in.
+func (d *checkDrain) undecided(backlog int64, rates *admin.ChannelRates, interval time.Duration) bool {
+	const chance = 2 // messages
+	drained := rates.Finished - rates.In + chance/interval.Seconds()
+	return drained > 0 && float64(backlog) < drained*cmp.Or(d.critical, d.warn).Seconds()
+}
 
 // checkShare are thresholds of a share in percent.
 type checkShare struct{ warn, critical float64 }

@@ -27,9 +27,10 @@ func newCheckChannel(a *app) *cobra.Command {
 		Short: "Check a channel",
 		Long: `Check a channel: how many messages wait (depth) and are in flight, how many connections
 have subscribed (clients), when it is drained, and which share of deliveries times out.
-The last two need two polls, --interval apart. A channel that never drains, or has no
-clients, reaches each threshold of --drain. A channel that does not exist is CRITICAL, a
-paused one a WARNING.`,
+The last two need two polls, --interval apart, in which several messages should be
+finished. A channel that never drains, or has no clients, reaches each threshold of
+--drain. If two messages more would have made it drain in time, the result is UNKNOWN.
+A channel that does not exist is CRITICAL, a paused one a WARNING.`,
 		Example: `  rdy check channel orders billing --lookupd 127.0.0.1:4161 --depth-warn 1000 --depth-critical 10000
   rdy check channel orders billing --lookupd 127.0.0.1:4161 --clients-min 2 --drain-critical 1h --interval 10s
   rdy check channel orders billing --nsqd-http 127.0.0.1:4151 --depth-warn 1000 --format prometheus`,
@@ -81,16 +82,21 @@ func (th *checkChannel) examine(r *checkResult, before, now *admin.View, args []
 		r.fault(checkUnknown, "%s", errCheckRates)
 		return
 	}
-	th.examineRates(r, c, &rates.Channels[0], now.Partial())
+	th.examineRates(r, c, &rates.Channels[0], rates.Interval, now.Partial())
 }
 
 // examineRates checks what needs rates. A part of them says nothing about the channel.
-func (th *checkChannel) examineRates(r *checkResult, c *admin.Channel, rates *admin.ChannelRates, partial bool) {
+func (th *checkChannel) examineRates(r *checkResult, c *admin.Channel, rates *admin.ChannelRates, interval time.Duration, partial bool) {
 	if partial {
 		return
 	}
-	if th.drain.set() {
-		th.examineDrain(r, judge.DrainOf(c.ChannelCounts, rates.In, rates.Finished))
+	d := judge.DrainOf(c.ChannelCounts, rates.In, rates.Finished)
+	switch {
+	case !th.drain.set():
+	case d.Kind == judge.DrainsNever && th.drain.undecided(c.Backlog(), rates, interval):
+		r.fault(checkUnknown, "too little happened in %s to tell when it drains: choose a longer --interval", figures.Duration(interval))
+	default:
+		th.examineDrain(r, d)
 	}
 	if th.timeouts.set() {
 		share := (&judge.Rates{Finished: rates.Finished, Requeued: rates.Requeued, TimedOut: rates.TimedOut}).TimedOutShare()
