@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -143,13 +144,21 @@ type checkDrain struct{ warn, critical time.Duration }
 
 func (d *checkDrain) set() bool { return d.warn > 0 || d.critical > 0 }
 
-// undecided reports whether a channel that does not drain would do so before the last threshold if
+// undecided reports whether a channel that does not drain before the last threshold would do so if
 // two messages more had been finished in the interval: a slow consumer may have finished none in it
 // by chance, just when one came in.
-func (d *checkDrain) undecided(backlog int64, rates *admin.ChannelRates, interval time.Duration) bool {
+func (d *checkDrain) undecided(c *admin.Channel, rates *admin.ChannelRates, interval time.Duration) bool {
 	const chance = 2 // messages
-	drained := rates.Finished - rates.In + chance/interval.Seconds()
-	return drained > 0 && float64(backlog) < drained*cmp.Or(d.critical, d.warn).Seconds()
+	reaches := func(finished float64) bool {
+		switch drain := judge.DrainOf(c.ChannelCounts, rates.In, finished); drain.Kind {
+		case judge.DrainsNever, judge.DrainsLate:
+			return true
+		case judge.DrainsIn:
+			return drain.Time >= cmp.Or(d.critical, d.warn)
+		}
+		return false
+	}
+	return reaches(rates.Finished) && !reaches(rates.Finished+chance/interval.Seconds())
 }
 
 // checkShare are thresholds of a share in percent.

@@ -90,13 +90,12 @@ func (th *checkChannel) examineRates(r *checkResult, c *admin.Channel, rates *ad
 	if partial {
 		return
 	}
-	d := judge.DrainOf(c.ChannelCounts, rates.In, rates.Finished)
 	switch {
 	case !th.drain.set():
-	case d.Kind == judge.DrainsNever && th.drain.undecided(c.Backlog(), rates, interval):
+	case th.drain.undecided(c, rates, interval):
 		r.fault(checkUnknown, "too little happened in %s to tell when it drains: choose a longer --interval", figures.Duration(interval))
 	default:
-		th.examineDrain(r, d)
+		th.examineDrain(r, judge.DrainOf(c.ChannelCounts, rates.In, rates.Finished))
 	}
 	if th.timeouts.set() {
 		share := (&judge.Rates{Finished: rates.Finished, Requeued: rates.Requeued, TimedOut: rates.TimedOut}).TimedOutShare()

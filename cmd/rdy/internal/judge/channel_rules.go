@@ -183,8 +183,8 @@ func growing(c *channel, o *observation) finding {
 	if !o.works() || !o.waits() {
 		return o.end()
 	}
-	if o.at.Sub(c.sameSince) < growsFor || c.isStuck() {
-		return finding{}
+	if o.at.Sub(c.sameSince) < growsFor || o.at.Sub(c.busySince) < growsFor || c.isStuck() {
+		return finding{} // what has grown while there were no clients is not meant
 	}
 	minutes := int64(growsFor / time.Minute)
 	then, least := c.history.before(o.at, minutes)

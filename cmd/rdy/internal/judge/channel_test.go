@@ -206,6 +206,20 @@ func TestGrowing(t *testing.T) {
 	s.wantEvents(nil, nil)
 }
 
+// What has gathered while there were no clients says nothing of those that have come.
+func TestNotGrowing(t *testing.T) {
+	s := newStory(t, 1)
+	work := func() { s.on(0).flow(100, 100) }
+	s.polls(10, work)
+	s.on(0).ClientCount = 0
+	s.polls(180, func() { s.on(0).flow(100, 0) })
+	s.on(0).ClientCount = 1
+	s.polls(140, func() { s.on(0).flow(100, 99) })
+	s.wantEvents([]string{"orphan orders/billing"}, []string{"orphan orders/billing"})
+	s.polls(20, func() { s.on(0).flow(100, 99) })
+	s.wantEvents([]string{"orphan orders/billing", "growing orders/billing"}, []string{"orphan orders/billing"})
+}
+
 func TestDraining(t *testing.T) {
 	s := newStory(t, 1)
 	s.on(0).flow(20_000, 0)
