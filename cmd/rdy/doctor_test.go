@@ -232,7 +232,7 @@ func (s *slowTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Path != "/nodes" {
 		return s.doctorTransport.RoundTrip(r)
 	}
-	time.Sleep(s.after)
+	time.Sleep(s.after) //nolint:forbidigo // in a synctest bubble
 	return nil, errors.New("timeout")
 }
 

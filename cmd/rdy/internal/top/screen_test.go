@@ -81,6 +81,15 @@ func TestChannel(t *testing.T) {
 	expectScreen(t, m, "channel-empty.txt")
 }
 
+// Where a dialog does not fit, its field stays on the screen.
+func TestDialogOfALowTerminal(t *testing.T) {
+	m := openScene(t, 40, 8)
+	pressed(m, ".", "down", "enter", "f")
+	expect(t, m, "┌ Empty", "messages will be lost", "> f_", "esc cancel", "└──")
+	m.height = 3
+	expect(t, m, "f_", "esc cancel", "└──")
+}
+
 func TestTopics(t *testing.T) {
 	m := newScene(t, 80, 24)
 	m.report.Topics[0].Paused = true

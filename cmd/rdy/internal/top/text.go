@@ -2,6 +2,7 @@ package top
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -62,17 +63,20 @@ func wrap(text string, w int) []string {
 	return strings.Split(ansi.Wordwrap(text, max(w, 1), " "), "\n")
 }
 
-// overlay returns lines with a box drawn over their middle. The lines have w cells.
+// overlay returns lines with a box drawn over their middle. The lines have w cells. Of a box that is
+// too high the last lines stay: a field, the keys and the frame.
 func overlay(lines, box []string, w int) []string {
+	const last = 3
+	if len(box) > len(lines) {
+		end := min(last, len(lines))
+		box = slices.Concat(box[:len(lines)-end], box[len(box)-end:])
+	}
 	if len(box) == 0 {
 		return lines
 	}
 	boxWidth := width(box[0])
 	x, y := max((w-boxWidth)/2, 0), max((len(lines)-len(box))/2, 0)
 	for i, text := range box {
-		if y+i >= len(lines) {
-			break
-		}
 		under := lines[y+i] + blank(w-width(lines[y+i]))
 		lines[y+i] = cut(under, x) + text + ansi.TruncateLeft(under, x+boxWidth, "")
 	}
