@@ -28,7 +28,7 @@ func TestTopPlain(t *testing.T) {
 			t.Errorf("exit code %d, stderr %q", code, p.stderr.String())
 		}
 	}
-	if first, _, _ := strings.Cut(text.stdout.String(), "\n"); !strings.HasSuffix(first, " prod-eu: all channels keep up. Waiting 2. In 0/s. Finished 0/s. nsqd 1 of 1.") {
+	if first, _, _ := strings.Cut(text.stdout.String(), "\n"); !strings.HasSuffix(first, " prod-eu: judging. Waiting 2. In 0/s. Finished 0/s. nsqd 1 of 1.") {
 		t.Errorf("got %q", first)
 	}
 	for line := range strings.Lines(lines.stdout.String()) {

@@ -27,6 +27,8 @@ type Event struct {
 	Figures *judge.Cluster `json:"figures,omitempty"`
 	// Problem is what began or ended.
 	Problem *judge.Problem `json:"problem,omitempty"`
+
+	early bool // there were too few polls for a verdict
 }
 
 // String returns the event as a line for people.
@@ -38,7 +40,7 @@ func (e Event) String() string {
 	case Ended:
 		return fmt.Sprintf("%s ended: %s: %s, after %s.", at, p.State, clean(p.String()), figures.Duration(p.Ended.Sub(p.Since)))
 	default:
-		text := fmt.Sprintf("%s %s: %s. Waiting %s. In %s/s. Finished %s/s. nsqd %d of %d.", at, clean(e.Name), needing(c),
+		text := fmt.Sprintf("%s %s: %s. Waiting %s. In %s/s. Finished %s/s. nsqd %d of %d.", at, clean(e.Name), needing(c, e.early),
 			count(c.Waiting, c.Lower), atLeast(figures.Rate(c.In), c.Lower), atLeast(figures.Rate(c.Finished), c.Lower), c.NSQDs, c.KnownNSQDs)
 		if c.Lookupds < c.KnownLookupds {
 			text += fmt.Sprintf(" nsqlookupd %d of %d.", c.Lookupds, c.KnownLookupds)
@@ -47,8 +49,9 @@ func (e Event) String() string {
 	}
 }
 
-// needing returns how much needs the user: "4 channels need you".
-func needing(c *judge.Cluster) string {
+// needing returns how much needs the user: "4 channels need you". early means that this is not known
+// yet.
+func needing(c *judge.Cluster, early bool) string {
 	channels, daemons := c.ChannelsNeedYou, c.DaemonsNeedYou
 	switch {
 	case channels > 0 && daemons > 0:
@@ -57,6 +60,10 @@ func needing(c *judge.Cluster) string {
 		return fmt.Sprintf("%s %s you", figures.Things(channels, "channel"), figures.Verb(channels, "needs", "need"))
 	case daemons > 0:
 		return fmt.Sprintf("%s %s you", figures.Things(daemons, "daemon"), figures.Verb(daemons, "needs", "need"))
+	case c.NSQDs == 0:
+		return "no nsqd responds"
+	case early:
+		return "judging"
 	}
 	return "all channels keep up"
 }
@@ -67,7 +74,7 @@ func needing(c *judge.Cluster) string {
 func Plain(ctx context.Context, o Options, every time.Duration, print func(Event) error, warn func(string)) error {
 	j := judge.New()
 	failing, summed := "", time.Time{}
-	for {
+	for polls := 1; ; polls++ {
 		p := ask(ctx, &o, j, subject{})
 		if p.canceled {
 			return nil
@@ -79,7 +86,7 @@ func Plain(ctx context.Context, o Options, every time.Duration, print func(Event
 		events := changes(p.report)
 		if p.report.Cluster.RatesKnown && (summed.IsZero() || p.report.At.Sub(summed) >= every) {
 			summed = p.report.At
-			events = append(events, Event{At: p.report.At, Event: Summary, Figures: &p.report.Cluster})
+			events = append(events, Event{At: p.report.At, Event: Summary, Figures: &p.report.Cluster, early: polls < recentReports-1})
 		}
 		for _, e := range events {
 			e.Name = o.name()

@@ -29,7 +29,7 @@ func TestPlain(t *testing.T) {
 			return nil
 		}, func(failing string) { warned = append(warned, failing) })
 		want := []string{
-			"summary prod-eu: all channels keep up. Waiting 30. In 0/s. Finished 0/s. nsqd 1 of 1.",
+			"summary prod-eu: judging. Waiting 30. In 0/s. Finished 0/s. nsqd 1 of 1.",
 			"began orphan: orders/billing: no clients, 30 wait.",
 			"summary prod-eu: 1 channel needs you. Waiting 0. In 0/s. Finished 0/s. nsqd 1 of 1.",
 		}
@@ -65,6 +65,8 @@ func TestEvents(t *testing.T) {
 	}{
 		{Event{At: now, Event: Summary, Name: "prod-eu", Figures: &r.Cluster}, "14:03:11 prod-eu: 4 channels need you. Waiting 1.32 M. In 4,920/s. Finished 4,071/s. nsqd 6 of 6."},
 		{Event{At: now, Event: Summary, Name: "x", Figures: &c}, "14:03:11 x: 2 channels and 1 daemon need you. Waiting ≥ 5. In ≥ 0/s. Finished ≥ 0/s. nsqd 5 of 6. nsqlookupd 1 of 2."},
+		{Event{At: now, Event: Summary, Name: "x", Figures: &judge.Cluster{NSQDs: 1, KnownNSQDs: 1}}, "14:03:11 x: all channels keep up. Waiting 0. In 0/s. Finished 0/s. nsqd 1 of 1."},
+		{Event{At: now, Event: Summary, Name: "x", Figures: &judge.Cluster{Lower: true, KnownNSQDs: 1}}, "14:03:11 x: no nsqd responds. Waiting ≥ 0. In ≥ 0/s. Finished ≥ 0/s. nsqd 0 of 1."},
 		{Event{At: now, Event: Began, Problem: &r.Problems[0]}, "14:03:11 stuck: payments/fraud-check: nothing finished for 5 min 40 s, 8,412 wait."},
 		{Event{At: now, Event: Ended, Problem: &p}, "14:03:11 ended: stuck: payments/fraud-check, after 8 min."},
 	} {
