@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -44,7 +45,8 @@ func newCourier(ctx context.Context, h *toHTTP, client *http.Client) *courier {
 		toHTTP: h, stopping: ctx,
 		poster: poster{
 			client: client, method: h.method, headers: h.headers, attributes: h.attributes, timeout: h.timeout,
-			fixed: http.Header{"User-Agent": {"rdy/" + readVersion().Version}},
+			timedOut: fmt.Errorf("no response within %v", h.timeout),
+			fixed:    http.Header{"User-Agent": {"rdy/" + readVersion().Version}},
 		},
 		router:  router{mode: h.mode, destinations: h.urls},
 		partial: newPartial(),

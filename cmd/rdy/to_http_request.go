@@ -40,6 +40,7 @@ type poster struct {
 	headers    headersFlag
 	attributes bool // add the headers that begin with Nsq-
 	timeout    time.Duration
+	timedOut   error // the cause of the end of a request that takes longer
 }
 
 // hasBody reports whether requests of a method carry the message as their body.
@@ -68,8 +69,7 @@ func (f *httpFailure) Error() string {
 // send sends a message to a URL. It returns nil if the server has taken it, which is to say
 // if the status is 2xx.
 func (p *poster) send(m *nsq.Message, to *urlTemplate) *httpFailure {
-	timeout := fmt.Errorf("no response within %v", p.timeout)
-	ctx, cancel := context.WithTimeoutCause(m.Context(), p.timeout, timeout)
+	ctx, cancel := context.WithTimeoutCause(m.Context(), p.timeout, p.timedOut)
 	defer cancel()
 	req, err := p.request(ctx, m, to)
 	if err != nil {
@@ -101,10 +101,11 @@ func (p *poster) request(ctx context.Context, m *nsq.Message, to *urlTemplate) (
 	if hasBody(p.method) {
 		body = bytes.NewReader(m.Body)
 	}
-	req, err := http.NewRequestWithContext(ctx, p.method, target.String(), body)
+	req, err := http.NewRequestWithContext(ctx, p.method, "", body)
 	if err != nil {
 		return nil, err
 	}
+	req.URL, req.Host = target, target.Host
 	for _, h := range p.headers {
 		v, err := h.render(valuesOf(m))
 		if err != nil {
@@ -122,21 +123,24 @@ func (p *poster) request(ctx context.Context, m *nsq.Message, to *urlTemplate) (
 
 // complete adds the headers that the user has not set.
 func (p *poster) complete(h http.Header, m *nsq.Message) {
-	set := func(name, value string) {
+	for name, values := range p.fixed {
 		if h[name] == nil {
-			h.Set(name, value)
+			h[name] = values // which net/http only reads
 		}
 	}
-	for name := range p.fixed {
-		set(name, p.fixed.Get(name))
+	if !p.attributes {
+		return
 	}
-	if p.attributes {
-		values := valuesOf(m)
-		set("Nsq-Message-Id", values("ID"))
-		set("Nsq-Attempts", values("Attempts"))
-		set("Nsq-Timestamp", values("Timestamp"))
-		set("Nsq-Topic", values("Topic"))
+	for _, a := range attributeHeaders {
+		if h[a.header] == nil {
+			h[a.header] = []string{placeholders[a.value](m)}
+		}
 	}
+}
+
+// attributeHeaders are headers and the placeholders that they have the values of.
+var attributeHeaders = []struct{ header, value string }{
+	{"Nsq-Message-Id", "ID"}, {"Nsq-Attempts", "Attempts"}, {"Nsq-Timestamp", "Timestamp"}, {"Nsq-Topic", "Topic"},
 }
 
 // failedRequest returns the failure of a request without a response.

@@ -88,7 +88,8 @@ func (t textTemplate) has(name string) bool {
 // urlTemplate is the URL of a server, with placeholders in its path and query.
 type urlTemplate struct {
 	textTemplate
-	name string // the URL without user, password and query, which may be secret
+	name  string   // the URL without user, password and query, which may be secret
+	fixed *url.URL // without placeholders: what url returns
 }
 
 // parseURL parses a URL. No value of a message can lead a request to another server or out
@@ -128,11 +129,17 @@ func parseURL(s string) (*urlTemplate, error) {
 	path := rest[strings.IndexAny(rest+"/", "/?"):]
 	path, _, _ = strings.Cut(path, "?")
 	u.name = sample.Scheme + "://" + sample.Host + path
+	if !slices.ContainsFunc(t, func(p templatePiece) bool { return p.name != "" }) {
+		u.fixed = sample
+	}
 	return u, nil
 }
 
-// url returns the URL with the values.
+// url returns the URL with the values, to be read only.
 func (u *urlTemplate) url(value func(name string) string) (*url.URL, error) {
+	if u.fixed != nil {
+		return u.fixed, nil
+	}
 	full, err := url.Parse(u.render(value))
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
@@ -143,6 +150,7 @@ func (u *urlTemplate) url(value func(name string) string) (*url.URL, error) {
 		}
 		return nil, err
 	}
+	full.Host = strings.TrimSuffix(full.Host, ":")                                     // a port that is left out, as net/http.NewRequest does
 	for part := range strings.SplitSeq(strings.ReplaceAll(full.Path, `\`, "/"), "/") { // some servers take \ for /
 		if part == "." || part == ".." {
 			return nil, fmt.Errorf("%q in the path of the URL", part)
