@@ -51,8 +51,9 @@ var cases = []toolCase{
 	toFile("to-file"),
 	toFile("to-file, gzip", "--gzip --gzip-level 6", "--compress gzip --compress-level 6"),
 	toFile("to-file, 2,500 in flight", "--max-in-flight 2500", "--max-in-flight 2500"),
-	toHTTP(1),
-	toHTTP(100),
+	toHTTP("to-http, 1 at a time", 1),
+	toHTTP("to-http, 1 at a time, 200 in flight", 1, "--max-in-flight", "200"), // nsq_to_http's default
+	toHTTP("to-http, 100 at a time", 100),
 }
 
 // toFile has settings for nsq_to_file and for rdy to-file, or none.
@@ -70,13 +71,15 @@ func toFile(name string, settings ...string) toolCase {
 	}
 }
 
-// toHTTP makes up to n requests at a time.
-func toHTTP(n int) toolCase {
+// toHTTP makes up to n requests at a time, with settings for rdy to-http.
+func toHTTP(name string, n int, settings ...string) toolCase {
 	atATime := fmt.Sprint(n)
 	return toolCase{
-		"to-http, " + atATime + " at a time", million / 10,
+		name, million / 10,
 		func(r room) []string { return r.theirs("nsq_to_http", "--post", r.url, "-n", atATime) },
-		func(r room) []string { return r.ours("to-http", r.url, "--concurrency", atATime) },
+		func(r room) []string {
+			return r.ours("to-http", append([]string{r.url, "--concurrency", atATime}, settings...)...)
+		},
 		func(_ context.Context, s *stage, r room) (int64, error) { return s.sink.taken() - r.taken, nil },
 	}
 }

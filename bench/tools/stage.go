@@ -114,7 +114,7 @@ func (s *stage) measure(ctx context.Context, c toolCase, command func(room) []st
 		return r, fmt.Errorf("%s: %w", strings.Join(args, " "), err)
 	}
 	r.cpu = float64((cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Nanoseconds()) / 1000 / float64(finished)
-	fmt.Fprintf(os.Stderr, "%-26s %-12s %8.0f messages/s %8.2f µs\n", c.name, args[0], r.rate, r.cpu)
+	fmt.Fprintf(os.Stderr, "%-36s %-12s %8.0f messages/s %8.2f µs\n", c.name, args[0], r.rate, r.cpu)
 	return r, nil
 }
 

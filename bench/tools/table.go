@@ -21,8 +21,16 @@ func (c toolCase) rows(theirs, ours []result) string {
 	}
 	row(c.name, c.theirs(room{})[0], "", "", theirs)
 	row("", "rdy", fmt.Sprintf("**%.1f ×**", median(ours, rate)/median(theirs, rate)),
-		fmt.Sprintf("**1/%.1f**", median(theirs, cpu)/median(ours, cpu)), ours)
+		"**"+fraction(median(ours, cpu)/median(theirs, cpu))+"**", ours)
 	return b.String()
+}
+
+// fraction returns a ratio, below 1 as a fraction.
+func fraction(ratio float64) string {
+	if ratio < 1 {
+		return fmt.Sprintf("1/%.1f", 1/ratio)
+	}
+	return fmt.Sprintf("%.1f ×", ratio)
 }
 
 func median(of []result, value func(result) float64) float64 {

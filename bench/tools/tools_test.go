@@ -65,12 +65,15 @@ func TestText(t *testing.T) {
 }
 
 func TestRows(t *testing.T) {
-	c := toHTTP(100)
+	c := toHTTP("to-http, 100 at a time", 100)
 	got := c.rows([]result{{10_000, 60}, {8_000, 80}, {9_000, 70}}, []result{{40_000, 20}, {50_000, 10}})
 	const want = `| to-http, 100 at a time | nsq_to_http | 9.00k | 8.00k–10.0k |  | 70.0 | 60.0–80.0 |  |
 |  | rdy | 45.0k | 40.0k–50.0k | **5.0 ×** | 15.0 | 10.0–20.0 | **1/4.7** |
 `
 	if got != want {
 		t.Errorf("got\n%s", got)
+	}
+	if got := fraction(1.25); got != "1.2 ×" {
+		t.Errorf("fraction(1.25) = %s", got)
 	}
 }
