@@ -18,10 +18,10 @@ import (
 )
 
 // actionHelp is about what all actions print.
-const actionHelp = `The result for each daemon that was asked is "done", "absent" if the daemon does not have
-the topic or channel, or "failed". A daemon that has not responded in time counts as
-failed, but may still do what it was asked. The JSON has "action", "topic", "channel",
-"results" with "daemon", "addr" and "result", and "errors".`
+const actionHelp = `The result for each daemon is "done", "absent" if it does not have the topic or channel, or
+"failed". A daemon that does not respond in time counts as failed, but may still carry out
+the request. The JSON has "action", "topic", "channel", "results" with "daemon", "addr" and
+"result", and "errors".`
 
 // lossHelp is about actions that lose messages.
 const lossHelp = `The command first says what will be lost. On a terminal it then asks you to type the name
@@ -143,7 +143,7 @@ func (c *action) agree(ctx context.Context, t *target, n names) (uncounted, err 
 	c.notice("rdy: type the name %s to go on, or anything else to stop", name)
 	typed, err := c.typed(ctx)
 	if err == nil && typed != name {
-		err = errors.New("the name was not typed; nothing was done")
+		err = errors.New("name not typed; nothing changed")
 	}
 	return nil, err
 }

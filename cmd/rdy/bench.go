@@ -131,7 +131,7 @@ func (b *benchFlags) findNSQDs(ctx context.Context, cfg *nsq.Config) error {
 		case len(addrs)+len(b.nsqds) == 0:
 			return fmt.Errorf("cannot find the nsqds: %w", err)
 		case err != nil:
-			b.notice("rdy: only those nsqds are measured that are known: %s", oneLine(err))
+			b.notice("rdy: measuring only the nsqds that are known: %s", oneLine(err))
 		}
 		for _, addr := range addrs {
 			if !slices.Contains(b.nsqds, addr) {

@@ -63,13 +63,13 @@ tell. With TOPIC and --nsqd give the HTTP address of each by --nsqd-http.
   publish  from its publish to nsqd's reply
   late     from when it was due to its publish, which is part of latency
 
-A message is due at a time that only the rate decides. If nsqd pauses, the messages that had
-to wait for it count with all of their wait, although they were not sent yet. So the
-percentiles are those that a program sees which publishes at that rate, whatever happens. If
-late is large, the rate is more than nsqd or this machine can do, or --concurrency is too low.
+Only the rate decides when a message is due. If nsqd pauses, the messages that have to wait
+for it count with all of their wait, even those not sent yet. So the percentiles are what a
+program sees that publishes at that rate. If late is large, the rate is more than nsqd or
+this machine can do, or --concurrency is too low.
 
-At a low rate most of the latency is nsqd's output buffer: it holds messages until there are
-16 KiB of them, at most 250 ms. --set output_buffer_timeout,25ms shortens that.
+At a low rate most of the latency is nsqd's output buffer: it holds messages until it has
+16 KiB of them, for at most 250 ms. --set output_buffer_timeout,25ms shortens that.
 
 If a publish fails, or a message has not come 5 s after the last one, the exit code is 1.
 

@@ -37,19 +37,18 @@ func newBenchPub(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pub [TOPIC] (--nsqd host:port | --lookupd host:port)",
 		Short: "Measure how fast nsqds take messages",
-		Long: `Publish messages as fast as nsqds confirm them, or at --rate, and report how many were
-confirmed in which time, and how long a publish took. It ends after --duration, after -n
+		Long: `Publish messages as fast as nsqds confirm them, or at --rate, and report how many they
+confirmed in what time, and how long a publish took. It ends after --duration, after -n
 messages, or with Ctrl-C. The nsqds take turns.
 
-` + benchUsage + ` An ephemeral topic
-shows the speed of nsqd's memory: beyond 10,000 messages, its mem-queue-size, nsqd drops
-them. To measure the disk as well, name a topic.
+` + benchUsage + `
+An ephemeral topic shows the speed of nsqd's memory: beyond 10,000 messages, its
+mem-queue-size, nsqd drops them. To measure the disk as well, name a topic.
 
-With --rate a publish is timed from when it was due. So if nsqd pauses, all publishes that
-it holds up show that, not only those under way.
+With --rate a publish is timed from when it was due. So if nsqd pauses, that shows in all
+publishes that it holds up, not only in those under way.
 
-If a publish fails, the benchmark ends with exit code 1, and reports what was confirmed
-before.
+If a publish fails, the benchmark ends with exit code 1 and reports what nsqd has confirmed.
 
 ` + outputHelp + `
 
@@ -83,7 +82,7 @@ func (b *benchPub) addFlags(f *pflag.FlagSet) {
 	f.VarP(intFlag(&b.messages, 0, maxMessages), "count", "n", "stop after this many messages; 0 means no limit")
 	f.Var(durationFlag(&b.duration, 0, maxBenchDuration), "duration", "stop after this time; 0, and the default with -n, means no limit")
 	f.Var(intFlag(&b.size, 1, maxSize), "size", "bytes of a message")
-	f.Var(intFlag(&b.batch, 1, maxBatch), "batch", "messages that are published together; with 1 each is published by itself")
+	f.Var(intFlag(&b.batch, 1, maxBatch), "batch", "messages to publish together; with 1 each is published by itself")
 	f.Var(intFlag(&b.concurrency, 1, maxBenchConcurrency), "concurrency", "publishes under way at a time")
 	f.Var(floatFlag(&b.rate, maxRate), "rate", "messages per second; 0 means as many as possible")
 	b.addEnds(f)

@@ -36,9 +36,9 @@ func newBroker(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "broker",
 		Short: "Run an NSQ cluster for development",
-		Long: `Run real nsqds and nsqlookupds in this process, on the loopback interface, until
-Ctrl-C. The command prints their addresses, and command lines that publish to
-them and consume from them.
+		Long: `Run real nsqds and nsqlookupds in this process, on the loopback interface, until Ctrl-C. The
+command prints their addresses, and command lines that publish to them and consume from
+them.
 
 Without --data-dir the data is deleted at the end.`,
 		Example: `  rdy broker
@@ -133,7 +133,7 @@ func printAddresses(w io.Writer, b *broker.Broker, topic string) error {
 	if addr := b.AdminAddr(); addr != "" {
 		fmt.Fprintf(&out, "nsqadmin    http://%s\n", addr)
 	}
-	fmt.Fprintf(&out, "\npublish:  echo hello | rdy pub --topic %s --nsqd %s\n", topic, first.TCPAddr)
+	fmt.Fprintf(&out, "\npublish:  echo hello | rdy pub %s --nsqd %s\n", topic, first.TCPAddr)
 	fmt.Fprintf(&out, "consume:  rdy tail %s --nsqd %s\n", topic, first.TCPAddr)
 	fmt.Fprintf(&out, "stop:     Ctrl-C\n")
 	_, err := w.Write(out.Bytes())

@@ -38,7 +38,7 @@ func TestBrokerPrintsWhatToDo(t *testing.T) {
 	fields := strings.Fields(c.stdout.String())
 	tcp, http := fields[2], fields[4]
 	for _, line := range []string{
-		"publish:  echo hello | rdy pub --topic test --nsqd " + tcp + "\n",
+		"publish:  echo hello | rdy pub test --nsqd " + tcp + "\n",
 		"consume:  rdy tail test --nsqd " + tcp + "\n",
 	} {
 		if !strings.Contains(c.stdout.String(), line) {

@@ -31,8 +31,8 @@ func channelActions(a *app) []*cobra.Command {
 		(&action{app: a, verb: "create", past: "created", do: onChannel((*admin.Cluster).CreateChannel)}).command(&cobra.Command{
 			Use:   "create TOPIC CHANNEL (--lookupd address | --nsqd-http address)",
 			Short: "Create a channel",
-			Long: `Make a channel known to the nsqlookupds, and create it on every nsqd that has the topic.
-It gets a copy of each message that is published from then on.`,
+			Long: `Register a channel with the nsqlookupds, and create it on every nsqd that has the topic. It
+gets a copy of each message published from then on.`,
 			Example: `  rdy channel create orders billing --lookupd 127.0.0.1:4161
   rdy channel create orders billing --nsqd-http 127.0.0.1:4151 --json`,
 			Args: oneChannel,
@@ -40,9 +40,9 @@ It gets a copy of each message that is published from then on.`,
 		(&action{app: a, verb: "delete", past: "deleted", do: onChannel((*admin.Cluster).DeleteChannel), loses: channelLoss}).command(&cobra.Command{
 			Use:   "delete TOPIC CHANNEL (--lookupd address | --nsqd-http address)",
 			Short: "Delete a channel with all its messages",
-			Long: `Delete a channel with all its messages, from nsqlookupds first. Stop its consumers first:
-any that still run create it again. To keep the messages, pause the channel instead. If
-no nsqd has it, that is an error, but nsqlookupds forget it.`,
+			Long: `Delete a channel with all its messages, first from the nsqlookupds. Stop its consumers
+before that: any that still run create it again. To keep the messages, pause the channel
+instead. If no nsqd has the channel, the command fails, but the nsqlookupds forget it.`,
 			Example: `  rdy channel delete orders billing --lookupd 127.0.0.1:4161
   rdy channel delete orders billing --lookupd 127.0.0.1:4161 --yes --json`,
 			Args: oneChannel,
@@ -50,8 +50,8 @@ no nsqd has it, that is an error, but nsqlookupds forget it.`,
 		(&action{app: a, verb: "empty", past: "emptied", do: onChannel((*admin.Cluster).EmptyChannel), loses: channelBacklogLoss}).command(&cobra.Command{
 			Use:   "empty TOPIC CHANNEL (--lookupd address | --nsqd-http address)",
 			Short: "Delete all messages of a channel",
-			Long: `Delete all messages of a channel: those that wait, those that are deferred and those in
-flight. Other channels of the topic keep theirs.`,
+			Long: `Delete all messages of a channel: waiting, deferred and in flight. Other channels of the
+topic keep theirs.`,
 			Example: `  rdy channel empty orders billing --lookupd 127.0.0.1:4161
   rdy channel empty orders billing --nsqd-http 127.0.0.1:4151 --yes`,
 			Args: oneChannel,
@@ -59,8 +59,8 @@ flight. Other channels of the topic keep theirs.`,
 		(&action{app: a, verb: "pause", past: "paused", do: onChannel((*admin.Cluster).PauseChannel)}).command(&cobra.Command{
 			Use:   "pause TOPIC CHANNEL (--lookupd address | --nsqd-http address)",
 			Short: "Keep messages from the consumers of a channel",
-			Long: `Keep messages from the consumers of a channel until "rdy channel unpause": they wait in
-the channel.`,
+			Long: `Keep messages from the consumers of a channel until "rdy channel unpause". They wait in the
+channel.`,
 			Example: `  rdy channel pause orders billing --lookupd 127.0.0.1:4161
   rdy channel pause orders billing --nsqd-http 127.0.0.1:4151 --json`,
 			Args: oneChannel,
@@ -146,9 +146,9 @@ func newChannelDescribe(a *app) *cobra.Command {
 	return l.command(&cobra.Command{
 		Use:   "describe TOPIC CHANNEL (--lookupd address | --nsqd-http address)",
 		Short: "Show a channel on each nsqd, and its clients",
-		Long: `Show what each nsqd counts of a channel, and its clients: what each of them holds of the
-messages that it accepts at a time (RDY), and has finished and requeued since it
-connected. The JSON has "topic", "channel", the sums, "nsqds", "clients" and "errors".`,
+		Long: `Show the counts of a channel on each nsqd, and its clients. For each client: the messages in
+flight, how many it accepts at a time (RDY), and how many it has finished and requeued since
+it connected. The JSON has "topic", "channel", the sums, "nsqds", "clients" and "errors".`,
 		Example: `  rdy channel describe orders billing --lookupd 127.0.0.1:4161
   rdy channel describe orders billing --lookupd 127.0.0.1:4161 --jq '.clients[] | select(.rdy == 0) | .hostname'`,
 		Args: oneChannel,

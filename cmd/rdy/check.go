@@ -15,14 +15,14 @@ import (
 )
 
 // checkHelp is about what all checks have in common.
-const checkHelp = `One line says OK, WARNING, CRITICAL or UNKNOWN and why, with performance data after "|".
-A threshold of 0 is not checked. A figure that reaches its threshold is a WARNING or
-CRITICAL. If a daemon is missing from the figures, and those that are there are below
-their thresholds, the result is UNKNOWN.
+const checkHelp = `One line says OK, WARNING, CRITICAL or UNKNOWN and why, with performance data after "|". A
+threshold of 0 is off. A figure that reaches its threshold is a WARNING or CRITICAL. If a
+daemon does not respond and all other figures are below their thresholds, the result is
+UNKNOWN.
 
-With --format prometheus the result is in the format of node_exporter's textfile
-collector. The JSON has "check", "item", "status", "code", "messages", and "metrics",
-each with "name", "value", "unit", "warning" and "critical".
+--format prometheus prints the result for the textfile collector of node_exporter. The JSON
+has "check", "item", "status", "code", "messages", and "metrics", each with "name", "value",
+"unit", "warning" and "critical".
 
 ` + clusterHelp + "\n\n" + outputHelp + `
 

@@ -25,12 +25,12 @@ func newCheckChannel(a *app) *cobra.Command {
 	return c.command(&cobra.Command{
 		Use:   "channel TOPIC CHANNEL (--lookupd address | --nsqd-http address)",
 		Short: "Check a channel",
-		Long: `Check a channel: how many messages wait (depth) and are in flight, how many connections
-have subscribed (clients), when it is drained, and which share of deliveries times out.
-The last two need two polls, --interval apart, in which several messages should be
-finished. A channel that never drains, or has no clients, reaches each threshold of
---drain. If two messages more would have made it drain in time, the result is UNKNOWN.
-A channel that does not exist is CRITICAL, a paused one a WARNING.`,
+		Long: `Check a channel: how many messages wait (depth) and are in flight, how many connections have
+subscribed (clients), how soon it drains, and what share of deliveries times out. The last
+two need two polls, --interval apart, in which several messages should be finished. A
+channel that never drains, or has no clients, reaches each threshold of --drain. If two
+messages more would have made it drain in time, the result is UNKNOWN. A channel that does
+not exist is CRITICAL, a paused one a WARNING.`,
 		Example: `  rdy check channel orders billing --lookupd 127.0.0.1:4161 --depth-warn 1000 --depth-critical 10000
   rdy check channel orders billing --lookupd 127.0.0.1:4161 --clients-min 2 --drain-critical 1h --interval 10s
   rdy check channel orders billing --nsqd-http 127.0.0.1:4151 --depth-warn 1000 --format prometheus`,
@@ -108,12 +108,12 @@ func (th *checkChannel) examineDrain(r *checkResult, d judge.Drain) {
 	m := checkMetric{Name: "drain", Value: d.Time.Seconds(), Unit: "s", Warning: th.drain.warn.Seconds(), Critical: th.drain.critical.Seconds()}
 	switch d.Kind {
 	case judge.DrainsIn:
-		r.figure(m, "drained in "+d.String())
+		r.figure(m, "drains in "+d.String())
 	case judge.DrainsEmpty, judge.KeepsUp:
 		r.figure(m, d.String())
 	case judge.DrainPaused: // that is told
 	case judge.DrainsLate:
-		th.late(r, "drained in "+d.String())
+		th.late(r, "drains in "+d.String())
 	case judge.DrainsNever:
 		th.late(r, "never drains")
 	default:

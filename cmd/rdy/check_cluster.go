@@ -21,11 +21,11 @@ func newCheckCluster(a *app) *cobra.Command {
 	return c.command(&cobra.Command{
 		Use:   "cluster (--lookupd address | --nsqd-http address)",
 		Short: "Check that all daemons respond",
-		Long: `Check that the nsqds respond and are well, and that the nsqlookupds respond and list the
-same nsqds. An nsqd that cannot write to its disk is CRITICAL, and so is a cluster of
-which no nsqlookupd responds. One nsqlookupd of several that does not respond, or that
-does not list all, is a WARNING. An nsqd that has vanished from all nsqlookupds is not
-known to be missing: give --nsqds-min for that.`,
+		Long: `Check that the nsqds respond and are healthy, and that the nsqlookupds respond and list the
+same nsqds. It is CRITICAL if an nsqd cannot write to its disk, or if no nsqlookupd
+responds. It is a WARNING if one of several nsqlookupds does not respond or does not list
+all nsqds. An nsqd that no nsqlookupd lists any more goes unnoticed: set --nsqds-min for
+that.`,
 		Example: `  rdy check cluster --lookupd 127.0.0.1:4161 --nsqds-min 3
   rdy check cluster --lookupd lookup-1:4161 --lookupd lookup-2:4161 --missing-warn 1 --missing-critical 2`,
 		Args: noArgs,
@@ -97,9 +97,8 @@ func newCheckTopic(a *app) *cobra.Command {
 		Use:   "topic TOPIC (--lookupd address | --nsqd-http address)",
 		Short: "Check a topic",
 		Long: `Check a topic: how many messages wait in it and in all its channels (depth), how many
-channels it has, and how many messages per second are published to it, for which two
-polls are needed, --interval apart. A topic that does not exist is CRITICAL, a paused one
-a WARNING.`,
+channels it has, and how many messages per second are published to it. The last needs two
+polls, --interval apart. A topic that does not exist is CRITICAL, a paused one a WARNING.`,
 		Example: `  rdy check topic orders --lookupd 127.0.0.1:4161 --depth-warn 10000 --channels-min 1
   rdy check topic orders --lookupd 127.0.0.1:4161 --rate-min 0.1 --interval 1m`,
 		Args: oneTopic,
@@ -172,9 +171,9 @@ func newCheckNSQD(a *app) *cobra.Command {
 	return c.command(&cobra.Command{
 		Use:   "nsqd (--nsqd-http address | --lookupd address)",
 		Short: "Check nsqds",
-		Long: `Check one nsqd, or each that is named or listed: that it responds, that its health is OK,
-and how many messages it holds in all topics and channels (depth), those in flight and
-deferred included. One that does not respond is CRITICAL.`,
+		Long: `Check one nsqd, or each that is named or listed: whether it responds, its health, and how
+many messages it holds in all topics and channels (depth), with those in flight and
+deferred. One that does not respond is CRITICAL.`,
 		Example: `  rdy check nsqd --nsqd-http 127.0.0.1:4151
   rdy check nsqd --nsqd-http 127.0.0.1:4151 --depth-warn 100000 --depth-critical 1000000`,
 		Args: noArgs,

@@ -76,8 +76,8 @@ func TestCheckChannel(t *testing.T) {
 		{"not found in part", checkChannel{}, nil, &admin.View{NSQDs: []admin.NSQD{{Addr: "a:1"}, {Addr: "b:1", Error: "refused"}}}, refused, "CHANNEL UNKNOWN: orders/billing: figures are missing: b:1: GET /stats: refused", checkUnknown},
 		{"part of it is ok", checkChannel{depth: depth, clientsMin: 9}, nil, partial(checkView(0, counts(12, 1), counts(0, 0))), refused, "CHANNEL UNKNOWN: orders/billing: figures are missing: b:1: GET /stats: refused |", checkUnknown},
 		{"part of it is critical", checkChannel{depth: depth}, nil, partial(checkView(0, counts(20_000, 1), counts(0, 0))), refused, "CHANNEL CRITICAL: orders/billing: 20,000 waiting, figures are missing: b:1: GET /stats: refused |", checkCritical},
-		{"drains", checkChannel{drain: drain}, checkView(0, counts(1200, 1)), checkView(10, admin.ChannelCounts{Depth: 1000, Messages: 1200, ClientCount: 1}), nil, "CHANNEL OK: orders/billing: 1,000 waiting, 0 in flight, 1 client, drained in 50 s | depth=1000;;;0 in_flight=0;;;0 deferred=0;;;0 clients=1;;;0 drain=50s;60;3600;0", checkOK},
-		{"drains late", checkChannel{drain: drain}, checkView(0, counts(1010, 1)), checkView(10, admin.ChannelCounts{Depth: 1000, Messages: 1010, ClientCount: 1}), nil, "CHANNEL WARNING: orders/billing: drained in 16 min 40 s |", checkWarning},
+		{"drains", checkChannel{drain: drain}, checkView(0, counts(1200, 1)), checkView(10, admin.ChannelCounts{Depth: 1000, Messages: 1200, ClientCount: 1}), nil, "CHANNEL OK: orders/billing: 1,000 waiting, 0 in flight, 1 client, drains in 50 s | depth=1000;;;0 in_flight=0;;;0 deferred=0;;;0 clients=1;;;0 drain=50s;60;3600;0", checkOK},
+		{"drains late", checkChannel{drain: drain}, checkView(0, counts(1010, 1)), checkView(10, admin.ChannelCounts{Depth: 1000, Messages: 1010, ClientCount: 1}), nil, "CHANNEL WARNING: orders/billing: drains in 16 min 40 s |", checkWarning},
 		{"never drains", checkChannel{drain: drain}, checkView(0, counts(1000, 1)), checkView(10, counts(2000, 1)), nil, "CHANNEL CRITICAL: orders/billing: never drains |", checkCritical},
 		{"nothing happens", checkChannel{drain: drain}, checkView(0, counts(300, 1)), checkView(10, counts(300, 1)), nil, "CHANNEL UNKNOWN: orders/billing: too little happened in 10 s to tell when it drains: choose a longer --interval |", checkUnknown},
 		{"one comes", checkChannel{drain: drain}, checkView(0, counts(300, 1)), checkView(10, counts(301, 1)), nil, "CHANNEL UNKNOWN: orders/billing: too little happened in 10 s to tell when it drains: choose a longer --interval |", checkUnknown},
@@ -311,7 +311,7 @@ func TestCheckDrainKinds(t *testing.T) {
 		code int
 		text string
 	}{
-		{judge.DrainsLate, checkCritical, "drained in > 30 d"},
+		{judge.DrainsLate, checkCritical, "drains in > 30 d"},
 		{judge.DrainsEmpty, checkOK, "empty"},
 		{judge.DrainPaused, checkOK, ""},
 	} {

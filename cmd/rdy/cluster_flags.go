@@ -31,11 +31,11 @@ const (
 )
 
 // clusterHelp is about the flags of clusterFlags.
-const clusterHelp = `The cluster is the nsqds that the nsqlookupds of --lookupd list, and those of
---nsqd-http. An address is host:port, or a URL with http or https. If neither flag is
-given, the environment variables ` + lookupdEnv + ` and ` + nsqdHTTPEnv + ` name the cluster,
-each with a list of addresses separated by commas, or else a profile: see "rdy profile".
-Requests go through the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name.`
+const clusterHelp = `The cluster is each nsqd that --nsqd-http names or that an nsqlookupd of --lookupd lists. An
+address is host:port, or an http or https URL. If neither flag is given, the environment
+variables ` + lookupdEnv + ` and ` + nsqdHTTPEnv + `, with addresses separated by commas, or
+else a profile name the cluster: see "rdy profile". Requests go through the proxy that
+HTTP_PROXY, HTTPS_PROXY and NO_PROXY name.`
 
 // clusterFlags are the flags that name the cluster that a command looks at or changes.
 type clusterFlags struct {

@@ -25,7 +25,7 @@ type oldTool struct {
 
 var oldTools = []oldTool{
 	{"nsq_tail", "rdy tail", oldTail},
-	{"nsq_stat", "rdy stat, with the table of nsq_stat", oldStatFlags},
+	{"nsq_stat", "rdy stat", oldStatFlags},
 	{"nsq_to_file", "rdy to-file", oldToFile},
 	{"nsq_to_http", "rdy to-http", oldToHTTP},
 	{"nsq_to_nsq", "rdy copy", oldNSQToNSQ},
@@ -43,14 +43,15 @@ func newCompat(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "compat",
 		Short: "Run rdy with the command line of one of NSQ's tools",
-		Long: `Run rdy with the command line of one of NSQ's tools: all flags of NSQ 1.3.0, with one or
-two dashes, and their defaults. A link to rdy, or a copy of it, that has the name of a tool
-does the same:
+		Long: `Run rdy with the command line of one of NSQ's tools. All flags of NSQ 1.3.0 work, with one
+or two dashes and with their defaults. A link to rdy, or a copy of it, that has the name of
+a tool does the same:
 
   ln -s /usr/local/bin/rdy /usr/local/bin/nsq_to_file
 
-Nothing but the flags decides what is done: the RDY_ environment variables and profiles that
-name clusters do not count. What is different from the old tools is in docs/MIGRATION.md.`,
+Only the flags count: profiles, and the RDY_ environment variables that name clusters, have
+no effect. nsq_stat prints its old table. docs/MIGRATION.md lists what differs from the old
+tools.`,
 		Example: `  rdy compat nsq_tail --topic orders --lookupd-http-address 127.0.0.1:4161
   rdy compat nsq_to_file -topic orders -output-dir /var/log/nsq -nsqd-tcp-address 127.0.0.1:4150`,
 	})
@@ -64,9 +65,9 @@ name clusters do not count. What is different from the old tools is in docs/MIGR
 func (o oldTool) command(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   o.name + " [FLAGS]",
-		Short: "The command line of " + o.name + ", for " + o.does,
-		Long: "Take the command line of " + o.name + " and do the same by " + o.does + ". -help lists its flags,\n" +
-			"and -version prints the version of rdy.",
+		Short: "Run " + o.does + " with the command line of " + o.name,
+		Long: "Run " + o.does + " with the command line of " + o.name + ".\n" +
+			"-help lists its flags, -version prints the version of rdy.",
 		Example:            "  rdy compat " + o.name + " -help\n  rdy compat " + o.name + " -version",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -96,7 +97,7 @@ func (o oldTool) command(a *app) *cobra.Command {
 
 func (o oldTool) printHelp(a *app, f *flag.FlagSet) error {
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "%s, done by %s. Its flags, with one or two dashes:\n", o.name, o.does)
+	fmt.Fprintf(&out, "%s runs %s. Its flags, with one or two dashes:\n", o.name, o.does)
 	f.SetOutput(&out)
 	f.PrintDefaults()
 	_, err := a.stdout.Write(out.Bytes())

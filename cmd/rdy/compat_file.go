@@ -35,7 +35,7 @@ func oldToFile(f *flag.FlagSet) func() (*oldJob, error) {
 	var o oldFileFlags
 	o.from.declare(f, "nsq_to_file")
 	f.Var(&o.topics, "topic", "topic to read (may be given multiple times)")
-	o.pattern = f.String("topic-pattern", "", "read topics that match; alone, all of them that nsqlookupds know")
+	o.pattern = f.String("topic-pattern", "", "read topics that match: those of --topic, or without it those of nsqlookupds")
 	o.outputDir = f.String("output-dir", "/tmp", "directory for the files")
 	o.workDir = f.String("work-dir", "", "directory for files in progress")
 	o.filename = f.String("filename-format", "<TOPIC>.<HOST><REV>.<DATETIME>.log", "name of the files")
@@ -48,10 +48,10 @@ func oldToFile(f *flag.FlagSet) func() (*oldJob, error) {
 	o.rotateInterval = f.Duration("rotate-interval", 0, "begin a new file after this time; 0 means never")
 	o.sync = f.Duration("sync-interval", 30*time.Second, "longest time until a message is synced to disk")
 	o.refresh = f.Duration("topic-refresh", oldTopicRefresh, "how often to ask nsqlookupds for topics")
-	o.connect = f.Duration("http-client-connect-timeout", 2*time.Second, "has no effect beside http-client-request-timeout")
+	o.connect = f.Duration("http-client-connect-timeout", 2*time.Second, "no effect: http-client-request-timeout includes connecting")
 	o.response = f.Duration("http-client-request-timeout", 5*time.Second, "how long an nsqlookupd may take")
 	o.level = f.String("log-level", "info", "lowest level to log: debug, info, warn, error or fatal")
-	f.String("log-prefix", "", "has no effect")
+	f.String("log-prefix", "", "no effect")
 	return func() (*oldJob, error) {
 		if err := o.check(); err != nil {
 			return nil, err
@@ -132,7 +132,7 @@ func (o *oldFileFlags) files() (line, notes []string) {
 	}
 	sync := *o.sync
 	if sync > maxSyncInterval {
-		notes = append(notes, fmt.Sprintf("--sync-interval is %v, the longest time that nsqd allows with certainty", maxSyncInterval))
+		notes = append(notes, fmt.Sprintf("--sync-interval is lowered to %v, so that nsqd does not time the messages out", maxSyncInterval))
 		sync = maxSyncInterval
 	}
 	return append(line, "--sync-interval", sync.String()), notes

@@ -15,7 +15,7 @@ func oldTail(f *flag.FlagSet) func() (*oldJob, error) {
 	var topics oldList
 	from.declare(f, "")
 	f.Var(&topics, "topic", "topic to read (may be given multiple times)")
-	count := f.Int("n", 0, "end when this many messages of a topic are shown; 0 means never")
+	count := f.Int("n", 0, "end after this many messages of a topic; 0 means never")
 	printTopic := f.Bool("print-topic", false, "print the topic before each message")
 	return func() (*oldJob, error) {
 		if len(topics) == 0 {
@@ -111,7 +111,7 @@ func oldToHTTP(f *flag.FlagSet) func() (*oldJob, error) {
 		for _, option := range h.from.options {
 			if name, value := cutName(option); strings.ReplaceAll(name, "-", "_") == "max_attempts" {
 				if value != ",0" {
-					job.notes = append(job.notes, "--consumer-opt max_attempts has no effect: no message is dropped")
+					job.notes = append(job.notes, "--consumer-opt max_attempts has no effect: rdy drops no message")
 				}
 				continue
 			}

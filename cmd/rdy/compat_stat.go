@@ -39,7 +39,7 @@ func oldStatFlags(f *flag.FlagSet) func() (*oldJob, error) {
 		}
 		return nil
 	})
-	connect := f.Duration("http-client-connect-timeout", 2*time.Second, "has no effect beside http-client-request-timeout")
+	connect := f.Duration("http-client-connect-timeout", 2*time.Second, "no effect: http-client-request-timeout includes connecting")
 	request := f.Duration("http-client-request-timeout", 5*time.Second, "how long a request may take")
 	return func() (*oldJob, error) {
 		switch {

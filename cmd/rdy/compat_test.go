@@ -116,7 +116,7 @@ func TestOldFlags(t *testing.T) {
 		{"nsq_to_http", httpBase + " -post http://h -status-every 0", "to-http t http://h" + strings.Replace(httpLine, "250", "0", 1) + post + httpEnd},
 		{"nsq_to_http", httpBase + " -post http://h -http-client-connect-timeout 3s -http-client-request-timeout 4s", "to-http t http://h" + httpLine + post + strings.NewReplacer("timeout 2s", "timeout 3s", "20s", "4s").Replace(httpEnd)},
 		{"nsq_to_http", httpBase + " -post http://h -channel c -max-in-flight 7", "to-http t http://h" + httpLine + post + strings.NewReplacer("nsq_to_http", "c", "200", "7").Replace(httpEnd)},
-		{"nsq_to_http", httpBase + " -post http://h -consumer-opt max_attempts,3 -consumer-opt default_requeue_delay,1s", "note: --consumer-opt max_attempts has no effect: no message is dropped\nto-http t http://h" + httpLine + post + httpEnd + " --set default_requeue_delay,1s"},
+		{"nsq_to_http", httpBase + " -post http://h -consumer-opt max_attempts,3 -consumer-opt default_requeue_delay,1s", "note: --consumer-opt max_attempts has no effect: rdy drops no message\nto-http t http://h" + httpLine + post + httpEnd + " --set default_requeue_delay,1s"},
 		{"nsq_to_http", "-topic t -lookupd-http-address l:1 -post http://h -consumer-opt max-attempts,0", "to-http t http://h" + httpLine + post + strings.Replace(httpEnd, "--nsqd a:1", "--lookupd l:1", 1)},
 
 		{"nsq_to_file", fileBase + " -topic t", "to-file t --output-dir /tmp" + name + fileLine + fileEnd},
@@ -134,7 +134,7 @@ func TestOldFlags(t *testing.T) {
 		{"nsq_to_file", fileBase + " -topic t -rotate-size 9", "to-file t --output-dir /tmp" + revName + numbered + fileEnd},
 		{"nsq_to_file", fileBase + " -topic t -rotate-interval 1h", "to-file t --output-dir /tmp" + revName + " --log-level info --rotate-interval 1h0m0s --empty-files --sync-interval 30s --set lookupd_poll_timeout,5s" + fileEnd},
 		{"nsq_to_file", fileBase + " -topic t -sync-interval 1s", "to-file t --output-dir /tmp" + name + strings.Replace(fileLine, "30s", "1s", 1) + fileEnd},
-		{"nsq_to_file", fileBase + " -topic t -sync-interval 1h", "note: --sync-interval is 5m0s, the longest time that nsqd allows with certainty\nto-file t --output-dir /tmp" + name + strings.Replace(fileLine, "30s", "5m0s", 1) + fileEnd},
+		{"nsq_to_file", fileBase + " -topic t -sync-interval 1h", "note: --sync-interval is lowered to 5m0s, so that nsqd does not time the messages out\nto-file t --output-dir /tmp" + name + strings.Replace(fileLine, "30s", "5m0s", 1) + fileEnd},
 		{"nsq_to_file", fileBase + " -topic t -log-level FATAL -log-prefix x -http-client-connect-timeout 1s", "to-file t --output-dir /tmp" + name + strings.Replace(fileLine, "info", "error", 1) + fileEnd},
 		{"nsq_to_file", fileBase + " -topic t -http-client-request-timeout 9s", "to-file t --output-dir /tmp" + name + strings.Replace(fileLine, "timeout,5s", "timeout,9s", 1) + fileEnd},
 		{"nsq_to_file", fileBase + " -topic t -channel c -max-in-flight 7 -consumer-opt snappy", "to-file t --output-dir /tmp" + name + fileLine + strings.NewReplacer("nsq_to_file", "c", "200", "7").Replace(fileEnd) + " --set snappy"},

@@ -21,10 +21,10 @@ func newCompletion(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion (bash | zsh | fish | powershell)",
 		Short: "Print a script that completes commands in a shell",
-		Long: `Print a script with which a shell completes the commands of rdy, their flags, the words
-that flags take, profiles, and the topics and channels of the cluster that the flags, the
-environment or a profile name. Daemons have a second to respond; if none does, there are no
-topics to choose from.
+		Long: `Print a script that makes a shell complete the commands of rdy, their flags, the words that
+flags take, and profiles. It also completes the topics and channels of the cluster that the
+flags, the environment or a profile name. Daemons have a second to respond; if none does, no
+topics are offered.
 
   bash        source <(rdy completion bash), in ~/.bashrc; needs bash-completion
   zsh         rdy completion zsh > "${fpath[1]}/_rdy", and a new shell

@@ -51,65 +51,65 @@ type copyCommand struct {
 const copyHelp = `Copy the messages of topics to other nsqds, until Ctrl-C. --nsqd and --lookupd name the
 nsqds that messages come from, --to or --to-lookupd those that get them.
 
-A message is finished only when the nsqds that it is for have confirmed its copy. So none
-is lost, but a copy may be there twice: if rdy is killed, if a connection is lost before
-nsqd has confirmed, or if a message fails in part. Messages are published in batches. They
-do not keep their order, nor their IDs, timestamps and attempts. The delay of a deferred
-message is over when rdy gets it, so its copy is delivered at once.
+rdy finishes a message only when all nsqds that should get a copy have confirmed it. So
+none is lost, but a copy may be stored twice: if rdy is killed, if a connection is lost
+before nsqd has confirmed, or if only some copies of a message succeed. rdy publishes in
+batches. Copies keep neither the order nor the IDs, timestamps and attempts. rdy gets a
+deferred message when its delay is over, so its copy is delivered at once.
 
 Several nsqds share the messages, or all get each of them:
 
-  failover  batches go to the nsqds in turn; one that fails is passed over until it
+  failover  the nsqds take turns, batch by batch; one that fails is left out until it
             works again
-  all       each nsqd gets each message, and a retry goes to those that do not have
-            it yet. The command keeps track of the latest 10,000 such messages of
-            a topic, in memory; others go to all nsqds again. Needs --to.
+  all       each nsqd gets each message, and a retry goes only to those that do not
+            have it yet. rdy keeps track of the latest 10,000 such messages of a
+            topic, in memory; others go to all nsqds again. Needs --to.
 
-While no copy can be stored, rdy says so once, takes no new messages, keeps those that it
-has by TOUCH, and tries again. nsqd allows that for its max-msg-timeout, 15 minutes by
-default. Then nsqd delivers them again. rdy never has more than --max-in-flight messages of
-a topic in flight. A stop waits three seconds for copies under way, and requeues the rest.
+While no copy can be stored, rdy says so once, takes no new messages, touches those that
+it has, and tries again. nsqd allows that for its max-msg-timeout, 15 minutes by default,
+and then delivers them again. rdy never has more than --max-in-flight messages of a topic
+in flight. A stop waits three seconds for copies under way, and requeues the rest.
 
 --to-topic names the topic of the copies, by default that of the messages. <TOPIC> in it
 stands for that topic. It must not be ephemeral, because nsqd drops the messages of such a
-topic that nobody consumes; only the copies of an ephemeral topic go to one by default. If
-copies would be read and copied again, without end, rdy refuses to start, or ends before it
-copies a message of an nsqd that gets the copies; with --to-lookupd it may have copied the
-first ones. It cannot see that two nsqds are one if their addresses have no IP address in
-common, nor that another program copies back.
+topic that nobody consumes; only the copies of an ephemeral topic go to one by default.
+rdy never copies its own copies in a loop: it refuses to start, or ends before it copies a
+message of an nsqd that gets the copies. With --to-lookupd it may have copied the first ones
+by then. It recognizes an nsqd by its IP addresses, and does not notice another program
+that copies back.
 
---jq applies a jq expression to the message, which must be JSON. If it makes nothing of a
-message, that is finished without a copy. Otherwise each result is a message, as JSON,
-10,000 and 4 MiB at most. A result that is the whole message, as with select, is copied
-byte for byte.
+--jq applies a jq expression to each message, which must be JSON. If the expression has no
+result, rdy finishes the message without a copy. Otherwise each result becomes a message, as
+JSON; a message may have 10,000 results at most, 4 MiB in all. A result that is the whole
+message, as with select, is copied byte for byte.
 
-  a message that the nsqds refuse because   It becomes a dead letter, in a topic on the
-  of its size, that is not JSON, or at      nsqds of the source, if --dead-letter is given.
-  which --jq fails                          Otherwise it comes again every 15 minutes, and
-                                            the first of each kind is reported. With
-                                            --copy-invalid what is not for jq is copied
-                                            as it is.
+Some messages cannot be copied: those that the nsqds refuse because of their size, that are
+not JSON, or at which --jq fails. With --dead-letter they become dead letters, in a topic on
+the nsqds of the source. Otherwise rdy retries them every 15 minutes, and reports the first
+of each kind. With --copy-invalid it copies messages that are not JSON, or at which --jq
+fails, as they are.
 
-With --sample a message is chosen by its ID, so a retry has the same result. The others are
-finished without a copy.
+--sample chooses a message by its ID, so a retry has the same result. rdy finishes the
+others without a copy.
 
-Topics are named, or match --topic-pattern anywhere in their name. Then nsqlookupds are
-asked for them at once, and every minute or --set lookupd_poll_interval.
+Name the topics, or give --topic-pattern, which may match anywhere in a name. With a pattern
+rdy asks the nsqlookupds for topics at once, and then every minute or --set
+lookupd_poll_interval.
 
 At the end, and with --status-every after that many messages, a line on standard error
 reports the results. The last line covers the whole run; each other line covers the time
 since the previous one. With --json the line is an object on standard output with final,
 seconds, copied, published, filtered, invalid, not_sampled, requeued and dead_letters.
 copied counts messages that are finished because their copies are stored, published the
-copies, invalid those of --copy-invalid, and requeued deliveries, also those that the stop
-gave back. The last one also has nsqds. Each of these has nsqd, published, refused, not_sent
-and unknown, which count tries: copies that it has confirmed, those in commands that it has
-refused, those that it certainly did not get, and those that it may have.
+copies, invalid those of --copy-invalid, and requeued deliveries, with those that the stop
+gave back. The last object also has nsqds, each with nsqd, published, refused, not_sent and
+unknown. These count tries: copies that the nsqd has confirmed, those in commands that it
+has refused, those that it certainly did not get, and those that it may have.
 
---set concerns connections to the source, --to-set those to the destination.
+--set applies to connections to the source, --to-set to those to the destination.
 
-The exit code is 0 if all messages that were taken were finished or given back, and 1
-otherwise or if copying would have no end.
+The exit code is 0 if rdy has finished or requeued all messages that it took, and 1
+otherwise or if copying would never end.
 
 ` + clientHelp + `
 The destination gets no secret but that of --to-auth-secret-file.`
@@ -220,7 +220,7 @@ func (c *copyCommand) validate(cmd *cobra.Command) error {
 }
 
 // checkTopic returns an error if a topic cannot be copied, or if it can be seen from the
-// addresses alone that copying would have no end.
+// addresses alone that copying would never end.
 func (c *copyCommand) checkTopic(topic string) error {
 	to := c.destination(topic)
 	switch {
@@ -272,7 +272,7 @@ func (c *copyCommand) consumerConfig(log *slog.Logger) (*nsq.Config, error) {
 	cfg.AutoTouch = 0 // the deadlines that hand reads would lie behind the ends of leases
 	switch {
 	case cfg.MaxAttempts > 0 && c.deadLetter == "":
-		return nil, errors.New("--set max_attempts needs --dead-letter: a message that was given up would be lost")
+		return nil, errors.New("--set max_attempts needs --dead-letter: a message given up would be lost")
 	case strings.HasSuffix(c.deadLetter, "#ephemeral"):
 		return nil, fmt.Errorf("--dead-letter %s: nsqd does not keep the messages of an ephemeral topic", c.deadLetter)
 	case cfg.MaxInFlight == 0:

@@ -18,9 +18,9 @@ type endlessError struct {
 
 func (e *endlessError) Error() string {
 	if e.topic == e.to {
-		return fmt.Sprintf("copying topic %s to %s, where it comes from, would have no end", e.topic, e.addr)
+		return fmt.Sprintf("copying topic %s to %s, where it comes from, would never end", e.topic, e.addr)
 	}
-	return fmt.Sprintf("copying topic %s to topic %s on %s would have no end: copies of that topic are made as well", e.topic, e.to, e.addr)
+	return fmt.Sprintf("copying topic %s to topic %s on %s would never end: that topic is copied as well", e.topic, e.to, e.addr)
 }
 
 // loopLookup is how long resolving a host may take. An nsqd whose host cannot be resolved is

@@ -131,7 +131,7 @@ func TestCopyPatternIntoItself(t *testing.T) {
 	c.publish(t, 0, "loop.a", "ch", "one")
 	code, stdout, stderr := execute(t, "copy", "--topic-pattern", "^loop", "--lookupd", c.lookupds[0], "--channel", "ch",
 		"--to", c.nsqds[0].TCPAddr, "--to-topic", "<TOPIC>.x")
-	if code != exitFailure || stdout != "" || !strings.Contains(stderr, "would have no end") {
+	if code != exitFailure || stdout != "" || !strings.Contains(stderr, "would never end") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	if n := c.unfinished(t, "loop.a"); n != 1 {

@@ -478,7 +478,7 @@ func TestCopyIntoItself(t *testing.T) {
 		s.destination("alias:4150", nsqtest.Options{})
 		s.source.Publish("t", copyBodies(10)...)
 		s.start("--to", "alias:4150")
-		if err := <-s.done; err == nil || !strings.Contains(err.Error(), "copying topic t to nsqd source:4150, where it comes from, would have no end") {
+		if err := <-s.done; err == nil || !strings.Contains(err.Error(), "copying topic t to nsqd source:4150, where it comes from, would never end") {
 			s.Errorf("error %v", err)
 		}
 		if st := s.source.Stats("t", "ch"); st.Finished != 0 || st.Depth != 10 {

@@ -25,28 +25,28 @@ const (
 )
 
 // deadHelp is about what all commands that read dead letters do.
-const deadHelp = `NSQ cannot show a message without delivering it. So each look takes the letters and puts
-them back: each has one attempt more, and may have changed its place. No letter leaves its
-channel but by "replay", when nsqd has confirmed the publish, and by "drop". If rdy is
-killed, nsqd delivers the letters again when their leases have ended, after a minute by
-default. A look at more letters than nsqd's max-rdy-count, 2500 by default, puts some back
-before it ends, and takes some seconds more.
+const deadHelp = `NSQ cannot show a message without delivering it. So each look takes the letters and requeues
+them: each gains an attempt and may change its place. Only "replay", once nsqd has confirmed
+the publish, and "drop" remove a letter from its channel. If rdy is killed, nsqd delivers
+the letters again when their leases end, after a minute by default. A look at more letters
+than nsqd's max-rdy-count, 2500 by default, requeues some before it ends, and takes some
+seconds longer.
 
 Letters wait in the topic while it has no channel, and cannot be read there. The first
-command that reads them creates the channel ` + deadChannel + `, and says so. From then on the
-letters wait in that channel, also those that come later, and a channel that is created
-after it gets later ones only. A topic that has other channels and not this one needs
---channel. Letters that another consumer holds, or that are deferred, are not looked at.
+command that reads them creates the channel ` + deadChannel + `, and says so. From then on
+all letters wait in that channel, and a channel created after it gets only later ones. If
+a topic has other channels but not this one, name one with --channel. A look leaves out
+letters that are deferred or that another consumer holds.
 
-The letters are read over TCP: from the host of --nsqd-http, or from the address that
-nsqlookupds list, and the TCP port that nsqd names.`
+rdy reads the letters over TCP: on the host of --nsqd-http, or at the address that
+nsqlookupds list, with the TCP port that nsqd names.`
 
 func newDead(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "dead",
 		Short: "List, show, replay and drop dead letters",
-		Long: `List, show, replay and drop dead letters: messages that a consumer could not handle, and
-that a DeadLetterPolicy or "rdy to-http --dead-letter" has put into a topic of their own.`,
+		Long: `List, show, replay and drop dead letters: messages that a consumer could not handle, which
+a DeadLetterPolicy or --dead-letter of another command has put into a topic of their own.`,
 		Example: `  rdy dead list --lookupd 127.0.0.1:4161
   rdy dead list orders.billing.dead --lookupd 127.0.0.1:4161
   rdy dead replay orders.billing.dead --all --lookupd 127.0.0.1:4161`,
@@ -73,7 +73,7 @@ func (d *dead) command(cmd *cobra.Command, help []string, do func(cmd *cobra.Com
 		}
 		defer t.close()
 		if strings.HasSuffix(d.channel, "#ephemeral") {
-			return usage(cmd, "--channel %s: when rdy has read letters from an ephemeral channel, nsqd may delete it with all of them", d.channel)
+			return usage(cmd, "--channel %s: nsqd may delete an ephemeral channel with all its letters once rdy has read them", d.channel)
 		}
 		if closedAtStart(d.stdout) {
 			return errClosedAtStart
@@ -172,7 +172,7 @@ func (d *dead) tell(l *deadLetters) {
 	c := l.counts.Channel(l.channel)
 	if c == nil {
 		if len(l.queues) > 0 {
-			d.notice("rdy: creating channel %s of topic %s: the letters wait there from now on, also those that come later", l.channel, l.topic)
+			d.notice("rdy: creating channel %s of topic %s: from now on all letters wait there", l.channel, l.topic)
 		}
 		return
 	}

@@ -15,9 +15,9 @@ import (
 )
 
 // idHelp is about the ids that commands take.
-const idHelp = `A letter is named by the id that "rdy dead list" shows. Two nsqds can use the same id: if
-both have such a letter, nothing is done, and @ and the nsqd's TCP address after the id
-name one of them, as in 0f3a5c1b2d4e6f70@127.0.0.1:4150.`
+const idHelp = `Name a letter by the id that "rdy dead list" shows. Two nsqds can use the same id. If both
+have such a letter, rdy changes nothing until you name one: add @ and the TCP address of its
+nsqd to the id, as in 0f3a5c1b2d4e6f70@127.0.0.1:4150.`
 
 // deadID names a letter.
 type deadID struct {

@@ -37,9 +37,9 @@ func newDeadDrop(a *app) *cobra.Command {
 On a terminal it then asks you to type the name of the topic. Without a terminal it needs
 --yes.
 
-Letters that come meanwhile stay. The JSON has "topic", "channel", "dropped", "doubtful"
-(dropped letters that may still be there, since a connection or a lease ended) and
-"errors". The exit code is 0 if each letter that was chosen was dropped.`,
+Letters that arrive meanwhile stay. The JSON has "topic", "channel", "dropped", "doubtful"
+(dropped letters that may still be there, because a connection or a lease ended) and
+"errors". The exit code is 0 if all chosen letters were dropped.`,
 		Example: `  rdy dead drop orders.billing.dead 0f3a5c1b2d4e6f70 --lookupd 127.0.0.1:4161
   rdy dead drop orders.billing.dead --all --error "no such order" --lookupd 127.0.0.1:4161 --yes`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -90,7 +90,7 @@ func (d *deadDrop) agree(ctx context.Context, found *deadLetters, ids []deadID) 
 		}
 		what = fmt.Sprintf("%s will be lost: %s", figures.Things(len(ids), "letter"), list(names))
 	case d.filter.set():
-		what = fmt.Sprintf("of %s those will be lost that the filters choose", countedLetters(n))
+		what = fmt.Sprintf("of %s, those that the filters choose will be lost", countedLetters(n))
 	}
 	d.notice("rdy: drop dead letters of topic %s: %s", found.topic, what)
 	if d.yes {
@@ -99,7 +99,7 @@ func (d *deadDrop) agree(ctx context.Context, found *deadLetters, ids []deadID) 
 	d.notice("rdy: type the name %s to go on, or anything else to stop", found.topic)
 	typed, err := d.typed(ctx)
 	if err == nil && typed != found.topic {
-		err = errors.New("the name was not typed; nothing was dropped")
+		err = errors.New("name not typed; nothing dropped")
 	}
 	return err
 }
@@ -109,7 +109,7 @@ func (d *deadDrop) run(ctx context.Context, found *deadLetters, ids []deadID, cf
 	r := deadDropResult{Topic: found.topic, Channel: found.channel}
 	drop := func(l *letters.Letter) error {
 		if l.Lost() {
-			return fmt.Errorf("letter %s: nsqd has taken it back: its lease is over", l.ID)
+			return fmt.Errorf("letter %s: its lease has ended, and nsqd has taken it back", l.ID)
 		}
 		l.Finish()
 		r.Dropped++

@@ -28,14 +28,12 @@ func newDeadList(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [TOPIC] (--lookupd address | --nsqd-http address)",
 		Short: "List dead letters, or the topics that have some",
-		Long: `List the dead letters of a topic: their ids, the nsqds that have them, when they failed, the
-topic and channel that they come from, how often they were delivered there, the size of
-the original body in bytes, and the error. A letter without the headers of a dead letter is
-"(raw)".
+		Long: `List the dead letters of a topic: id, nsqd, when it failed, the topic and channel that it
+comes from, how often it was delivered there, the size of the original body in bytes, and
+the error. A letter without the headers of a dead letter is "(raw)".
 
-Without a topic, list the topics whose names end in ` + deadTopicSuffix + `, which is how dead letters
-are named unless the policy says otherwise, with what waits in them and in their channels.
-That reads no letter.
+Without a topic, list the topics whose names end in ` + deadTopicSuffix + `, the default for dead
+letters, with the messages that wait in them and in their channels. That reads no letter.
 
 The JSON has "topic", "channel", "waiting" (how many letters there were), "letters", each
 with "id", "nsqd", "stored", "attempts" (of the letter itself), "raw", "size", "origin"
@@ -55,7 +53,7 @@ them, and "errors".`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	l.filter.add(f)
-	f.VarP(intFlag(&l.count, 0, maxMessages), "count", "n", "list at most this many letters; 0 means all")
+	f.VarP(intFlag(&l.count, 0, maxMessages), "count", "n", "list at most this many letters; 0 means no limit")
 	return l.command(cmd, []string{deadHelp}, func(cmd *cobra.Command, t *target, args []string) error {
 		if len(args) == 0 {
 			return l.topics(cmd.Context(), t)

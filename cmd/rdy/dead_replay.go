@@ -62,29 +62,29 @@ type deadReplayResult struct {
 const deadReplayHelp = `Publish the original bodies of dead letters to the topics that they come from, and remove
 each letter when nsqd has confirmed its publish.
 
-A topic hands a message to all its channels, not only to the one where it has failed. So
-a letter is replayed only if the channel that it comes from is the topic's only one. With
---all-channels it is replayed nonetheless, and the command says which channels get it. To
-have one channel handle its letters again, use FromDeadLetters of the client library.
---to publishes to another topic, which may have one channel or none, and must not be
-ephemeral. Messages go to nsqds that have the topic.
+A topic copies each message to all its channels, not only to the one where it failed. So rdy
+replays a letter only if the channel that it comes from is the topic's only one. With
+--all-channels it replays the letter anyway, and says which channels get it. To have one
+channel handle its letters again, use FromDeadLetters of the client library. --to publishes
+to another topic, which may have one channel or none, and must not be ephemeral. Messages go
+to nsqds that have the topic.
 
-With --max-retries a letter stays if its message was replayed so often before. The count is
-in the header "` + headerRetries + `" of the message's own envelope. A plain body has no place for it:
-such letters stay as well. Without --max-retries bodies are published byte for byte.
+With --max-retries a letter stays if its message was already replayed that often. The count
+is in the header "` + headerRetries + `" of the message's own envelope. A plain body has no place for
+it, so such letters stay as well. Without --max-retries bodies are published byte for byte.
 
   replayed  letters whose publish nsqd has confirmed
   left      letters that stay because of --max-retries
   failed    letters whose messages were certainly not published; they stay
-  unknown   letters whose messages may have been published; they stay, and to replay them
-            again may publish those messages twice
-  doubtful  replayed letters that may still be there, since a connection or a lease ended
+  unknown   letters whose messages may have been published; they stay, and
+            replaying them again may publish those messages twice
+  doubtful  replayed letters that may still be there, because a connection or a lease ended
 
-The command stops when a publish fails for another reason than the message itself. After
-Ctrl-C the publish under way is completed. If rdy is killed between a publish and the
-removal, that letter stays: it may be replayed twice, but never lost. Letters that come
-during the replay are not replayed. The JSON has "topic", "channel", these counts and
-"errors". The exit code is 0 if each letter that was chosen was replayed or left.`
+The command stops when a publish fails for any reason other than the message itself. After
+Ctrl-C it completes the publish under way. If rdy is killed between a publish and the
+removal, that letter stays: its message may be published twice, but is never lost. Letters
+that arrive during the replay are not replayed. The JSON has "topic", "channel", these
+counts and "errors". The exit code is 0 if all chosen letters were replayed or left.`
 
 func newDeadReplay(a *app) *cobra.Command {
 	r := &deadReplay{dead: dead{app: a}}
@@ -103,11 +103,11 @@ func newDeadReplay(a *app) *cobra.Command {
 	r.filter.add(f)
 	f.BoolVar(&r.allChannels, "all-channels", false, "replay although other channels get the messages as well")
 	f.Var((*topicFlag)(&r.to), "to", "topic to publish to (default where the letter comes from)")
-	f.Var(intFlag(&r.maxRetries, 0, maxRetriesLimit), "max-retries", "leave letters whose messages were replayed so often; 0 means no limit")
+	f.Var(intFlag(&r.maxRetries, 0, maxRetriesLimit), "max-retries", "leave letters whose messages were replayed this often; 0 means no limit")
 	f.Var(floatFlag(&r.rate, maxRate), "rate", "maximum messages per second; 0 means no limit")
 	return r.command(cmd, []string{idHelp, deadHelp}, func(cmd *cobra.Command, t *target, args []string) (err error) {
 		if r.to == args[0] {
-			return usage(cmd, "--to %s is the topic of the letters itself", r.to)
+			return usage(cmd, "--to %s is the topic of the letters", r.to)
 		}
 		if strings.HasSuffix(r.to, "#ephemeral") {
 			return usage(cmd, "--to %s: nsqd drops the messages of an ephemeral topic that nobody consumes", r.to)
@@ -223,7 +223,7 @@ func (r *deadReplay) replay(ctx context.Context, l *letters.Letter) error {
 	case err != nil:
 		return r.fail(l, err)
 	case l.Lost():
-		return r.fail(l, errors.New("nsqd has taken the letter back: its lease is over"))
+		return r.fail(l, errors.New("its lease has ended, and nsqd has taken it back"))
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()
@@ -280,7 +280,7 @@ func (r *deadReplay) route(ctx context.Context, topic string, l *letters.Letter)
 		return nil, errors.New("the letter is raw: it does not say where it comes from; name a topic with --to")
 	}
 	if !nsq.IsValidTopicName(topic) {
-		return nil, fmt.Errorf("it comes from %q, which is no valid topic; name one with --to", topic)
+		return nil, fmt.Errorf("it comes from %q, which is not a valid topic; name one with --to", topic)
 	}
 	channel := ""
 	if r.to == "" {
@@ -303,7 +303,7 @@ func (r *deadReplay) route(ctx context.Context, topic string, l *letters.Letter)
 func (r *deadReplay) newRoute(ctx context.Context, topic, channel string) (*nsq.ProducerPool, error) {
 	v, err := r.poll(ctx, topic)
 	if err != nil && !r.allChannels {
-		return nil, fmt.Errorf("the channels of topic %s are not known; --all-channels replays nonetheless: %w", topic, err)
+		return nil, fmt.Errorf("the channels of topic %s are not known; --all-channels replays anyway: %w", topic, err)
 	}
 	found := channelNames(v.Topic(topic))
 	if len(found) == 0 && strings.HasSuffix(topic, "#ephemeral") {
@@ -340,12 +340,12 @@ func (r *deadReplay) otherChannels(topic, channel string, found []string) error 
 	who := fmt.Sprintf("topic %s has no channel: a message waits there for the first one", topic)
 	switch {
 	case len(found) == 1:
-		who = fmt.Sprintf("topic %s has the channel %s only, and the letter comes from %s", topic, found[0], channel)
+		who = fmt.Sprintf("topic %s has only the channel %s, and the letter comes from %s", topic, found[0], channel)
 	case len(found) > 1:
 		who = fmt.Sprintf("topic %s has the channels %s: each of them gets a message", topic, list(found))
 	}
 	if !r.allChannels {
-		return fmt.Errorf("%s; --all-channels replays nonetheless", who)
+		return fmt.Errorf("%s; --all-channels replays anyway", who)
 	}
 	r.notice("rdy: %s", who)
 	return nil

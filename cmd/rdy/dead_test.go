@@ -77,7 +77,7 @@ func (c *cluster) depthOf(t *testing.T, topic, channel string) (n int) {
 	return n
 }
 
-const created = "rdy: creating channel rdy-dead of topic orders.billing.dead: the letters wait there from now on, also those that come later\n"
+const created = "rdy: creating channel rdy-dead of topic orders.billing.dead: from now on all letters wait there\n"
 
 // A list shows the letters of all nsqds, and leaves them where they are. The first one says
 // that it creates the channel.
@@ -312,16 +312,16 @@ func TestDeadReplayChannels(t *testing.T) {
 		return stderr
 	}
 	post(t, c.nsqds[0].HTTPAddr, "/channel/create?topic=orders&channel=audit", "")
-	for _, want := range []string{"topic orders has the channels audit, billing: each of them gets a message; --all-channels replays nonetheless", "the letter is raw"} {
+	for _, want := range []string{"topic orders has the channels audit, billing: each of them gets a message; --all-channels replays anyway", "the letter is raw"} {
 		if stderr := replay(0); !strings.Contains(stderr, want) {
 			t.Errorf("stderr %q lacks %q", stderr, want)
 		}
 	}
 	post(t, c.nsqds[0].HTTPAddr, "/channel/delete?topic=orders&channel=billing", "")
-	if stderr := replay(0); !strings.Contains(stderr, "topic orders has the channel audit only, and the letter comes from billing") {
+	if stderr := replay(0); !strings.Contains(stderr, "topic orders has only the channel audit, and the letter comes from billing") {
 		t.Errorf("stderr %q", stderr)
 	}
-	if stderr := replay(1, "--all-channels"); !strings.Contains(stderr, "topic orders has the channel audit only") {
+	if stderr := replay(1, "--all-channels"); !strings.Contains(stderr, "topic orders has only the channel audit") {
 		t.Errorf("stderr %q", stderr)
 	}
 	replay(1, "--to", "again")
@@ -387,7 +387,7 @@ func TestDeadDrop(t *testing.T) {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
 	code, stdout, stderr = c.dead(t, "drop", deadOf, "--all", "--error", "error 1", "--yes", "--json")
-	if r := decode[deadDropResult](t, stdout); code != exitOK || r.Dropped != 5 || !strings.Contains(stderr, "of 18 letters those will be lost that the filters choose") {
+	if r := decode[deadDropResult](t, stdout); code != exitOK || r.Dropped != 5 || !strings.Contains(stderr, "of 18 letters, those that the filters choose will be lost") {
 		t.Errorf("exit code %d, stdout %s, stderr %q", code, stdout, stderr)
 	}
 	for _, l := range c.listed(t).Letters {

@@ -44,13 +44,13 @@ of the messages. The exit code is 0 only if no message was lost.
   left        after Ctrl-C or an error: unhandled messages that the nsqds still have
   connection  how the consumer was connected to the nsqds
 
-A message that a handler fails is requeued without delay and without backoff, so
-that failures do not slow the demo down, and the consumer never gives it up. The
+When a handler fails, its message is requeued without delay and without backoff, so
+that failures do not slow the demo down. The consumer never gives a message up. The
 demo ends when all messages are handled. It also ends when no message was handled
 for longer than nsqd takes to redeliver one; messages still missing then are lost.
 
 With --data-dir the nsqds keep their messages from one demo to the next: a demo
-also handles what an interrupted one has left, and counts it as published.
+also handles the messages that an interrupted one left, and counts them as published.
 
 With --keep the cluster and the consumer keep running afterwards, until Ctrl-C.
 Messages that you publish to the topic "` + demoTopic + `" are counted as well.

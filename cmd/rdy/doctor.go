@@ -60,23 +60,23 @@ func newDoctor(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor (--lookupd address | --nsqd-http address)",
 		Short: "Find what is wrong with a cluster, and say what helps",
-		Long: `Watch a cluster for some seconds and print what is wrong, the worst first: what it is, why
-it matters, and a command that helps. On a sound cluster nothing is printed.
+		Long: `Watch a cluster for some seconds and print what is wrong, the worst first: the problem, why
+it matters, and a command that helps. For a healthy cluster it prints nothing.
 
   daemons    one does not respond; an nsqd cannot write to its disk; nsqlookupds list
              none, or different ones; versions differ; a clock is off; a topic is
              tombstoned on an nsqd that has it; a broadcast address does not resolve,
              is loopback, or cannot be reached from here
-  channels   nothing is finished while messages wait; no clients; a client accepts no
-             messages; many messages are requeued or time out; more messages are deferred
-             than nsqd should hold; one nsqd has much more than the others; messages stay
-             on disk; paused for long
-  topics     messages wait and there is no channel
+  channels   no message finishes while some wait; no clients; a client accepts no
+             messages; many messages are requeued or time out; too many messages are
+             deferred; one nsqd has many more messages than the others; messages stay on
+             disk; a channel has been paused for long
+  topics     messages wait in a topic without a channel
   clients    go-nsq older than 1.0.7; clients take all that max-rdy-count allows
 
-Without --for the cluster is watched for ten seconds, and for a minute if a channel looks
-stuck. Each poll reads the clients of all channels. Nothing is changed, except that
-connections to the TCP ports of nsqds are opened and closed.
+Without --for it watches for ten seconds, or for a minute if a channel looks stuck. Each
+poll reads the clients of all channels. It changes nothing: it only opens and closes
+connections to the TCP ports of nsqds.
 
 The JSON has the time "at", "seconds" that the cluster was watched, and "findings", each
 with "rule", "level" (critical, warning or notice), "kind", "topic" and "channel", or
@@ -84,8 +84,8 @@ with "rule", "level" (critical, warning or notice), "kind", "topic" and "channel
 
 ` + clusterHelp + "\n\n" + outputHelp + `
 
-Exit codes: 0 if nothing was found, 1 if something was, or if the cluster could not be
-examined.`,
+Exit codes: 0 if it found nothing, 1 if it found a problem or could not examine the
+cluster.`,
 		Example: `  rdy doctor --lookupd 127.0.0.1:4161
   rdy doctor --lookupd 127.0.0.1:4161 --for 5m
   rdy doctor --lookupd 127.0.0.1:4161 --jq '.findings[] | select(.level == "critical") | .text'`,

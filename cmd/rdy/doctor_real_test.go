@@ -310,7 +310,7 @@ func TestDoctorOfFakeDaemons(t *testing.T) {
 		name, addr, want string
 	}{
 		{"sound", fake("1.3.0", "OK", 0), ""},
-		{"versions", fake("1.2.1", "OK", 0), "mixed nsqds have versions 1.2.1 on 1, 1.3.0 on 1"},
+		{"versions", fake("1.2.1", "OK", 0), "mixed nsqds have different versions: 1.2.1 on 1, 1.3.0 on 1"},
 		{"health", fake("1.3.0", "NOK - disk full", 0), "health its health is NOK - disk full"},
 		{"clock", fake("1.3.0", "OK", -time.Hour), "clock its clock is "},
 	} {

@@ -118,8 +118,8 @@ func doctorStuck(f *doctorFacts) []doctorFinding {
 		found = append(found, doctorFinding{
 			Level: judge.Critical, Subject: doctorOf(topic, c.Name),
 			Text: fmt.Sprintf("clients hold %s, all that they accept, and finished nothing for %s", figures.Count(c.InFlight), figures.Duration(f.watched)),
-			Why: fmt.Sprintf("%s wait behind them. The handlers wait for something, or work for longer than that on a message: see their logs and what they depend on. "+
-				"After a restart of the clients the %s are delivered again.", figures.Count(c.Depth), figures.Things(int(c.InFlight), "message")),
+			Why: fmt.Sprintf("%s wait behind them. The handlers are blocked, or take longer than that for a message: see their logs and what they depend on. "+
+				"If the clients restart, nsqd delivers the %s again.", figures.Count(c.Depth), figures.Things(int(c.InFlight), "message")),
 			Command: []string{"channel", "describe", topic, c.Name},
 		})
 	})
@@ -143,7 +143,7 @@ func doctorNoNSQD(f *doctorFacts) []doctorFinding {
 	}
 	return []doctorFinding{{
 		Level: judge.Critical, Subject: judge.Subject{Kind: judge.OfCluster}, Text: "the nsqlookupds list no nsqd",
-		Why:     "Consumers find no nsqd. See that nsqds run, that they are started with --lookupd-tcp-address for each nsqlookupd, and that they reach them.",
+		Why:     "Consumers find no nsqd. Check that nsqds run, that each has a --lookupd-tcp-address for each nsqlookupd, and that they can reach them all.",
 		Command: []string{"node", "list"},
 	}}
 }
@@ -155,7 +155,7 @@ func doctorHealth(f *doctorFacts) []doctorFinding {
 		if n := &f.view.NSQDs[i]; n.Error == "" && n.Health != "OK" {
 			found = append(found, doctorFinding{
 				Level: judge.Critical, Subject: doctorNode(n.Addr), Text: "its health is " + n.Health,
-				Why:     "This nsqd could not write to its disk. It refuses or loses messages that do not fit into memory. See whether the disk is full, and who may write to the data directory.",
+				Why:     "This nsqd could not write to its disk. It refuses or loses messages that do not fit into memory. Check that the disk is not full, and that nsqd may write to its data directory.",
 				Command: []string{"node", "list"},
 			})
 		}
@@ -181,8 +181,8 @@ func doctorBroadcast(f *doctorFacts) []doctorFinding {
 		}
 		found = append(found, doctorFinding{
 			Level: judge.Critical, Subject: doctorNode(addr), Text: text,
-			Why: "nsqlookupd names this address to consumers, so those on other machines do not find this nsqd, and its messages wait. This was seen from here: " +
-				"another machine may know the address. Start the nsqd with --broadcast-address and a name or address that consumers reach.",
+			Why: "nsqlookupd gives consumers this address. Those on other machines cannot connect, and the nsqd's messages wait. This is what this machine sees: " +
+				"another may know the address. Start the nsqd with a --broadcast-address that consumers can reach.",
 			Command: []string{"node", "list"},
 		})
 	}
@@ -235,8 +235,8 @@ func doctorClocks(f *doctorFacts) []doctorFinding {
 		}
 		found = append(found, doctorFinding{
 			Level: judge.Warning, Subject: doctorNode(addr), Text: fmt.Sprintf("its clock is %s %s this machine's", figures.Duration(n.ahead.Abs()), side),
-			Why: "The timestamps of messages are of nsqd's clock: ages and latencies that consumers measure are off by as much, and negative ones occur. " +
-				"See that NTP runs on both machines.",
+			Why: "nsqd's clock stamps the messages: ages and latencies that consumers measure are off by as much, and may be negative. " +
+				"Check that NTP runs on both machines.",
 			Command: []string{"node", "list"},
 		})
 	}
@@ -256,8 +256,8 @@ func doctorMaxRDY(f *doctorFacts) []doctorFinding {
 			found = append(found, doctorFinding{
 				Level: judge.Notice, Subject: doctorOf(topic, c.Name),
 				Text: fmt.Sprintf("a client has RDY %s on %s, which is its --max-rdy-count, and uses it", figures.Count(x.RDY), x.NSQD),
-				Why: fmt.Sprintf("%s messages wait. nsqd accepts no higher RDY, so a higher max_in_flight of the client has no effect there. "+
-					"Start nsqd with a higher --max-rdy-count, or more clients.", figures.Count(c.Depth)),
+				Why: fmt.Sprintf("%s messages wait. nsqd accepts no higher RDY, so a higher max_in_flight has no effect there. "+
+					"Start nsqd with a higher --max-rdy-count, or start more clients.", figures.Count(c.Depth)),
 				Command: []string{"node", "config", "max_rdy_count"},
 			})
 			return
@@ -290,8 +290,8 @@ func doctorDisk(f *doctorFacts) []doctorFinding {
 			found = append(found, doctorFinding{
 				Level: judge.Notice, Subject: doctorOf(topic, c.Name),
 				Text: fmt.Sprintf("%s wait on the disk of %s, and memory has room for more", figures.Count(on.DiskDepth), on.NSQD),
-				Why: "They were written when memory was full, or before a restart, and do not become less. nsqd takes from memory and disk in turn: " +
-					"as long as as many come in as are finished, the old ones wait. More consumers would drain them.",
+				Why: "They were written when memory was full, or before a restart, and their number does not fall. nsqd takes from memory and disk in turn: " +
+					"while as many come in as finish, the old ones wait. More consumers would drain them.",
 				Command: []string{"channel", "describe", topic, c.Name},
 			})
 		}
@@ -313,7 +313,7 @@ func doctorDeferred(f *doctorFacts) []doctorFinding {
 				Level: judge.Warning, Subject: doctorOf(topic, c.Name),
 				Text: fmt.Sprintf("%s messages are deferred on %s, more than its --mem-queue-size of %s", figures.Count(on.Deferred), on.NSQD, figures.Count(n.memQueueSize)),
 				Why: "nsqd holds all deferred messages in memory, however many, and forgets their delays when it restarts. " +
-					"See why clients requeue so many, or who publishes with a delay.",
+					"Find out why clients requeue so many, or which producers publish with a delay.",
 				Command: []string{"channel", "describe", topic, c.Name},
 			})
 		}
@@ -332,7 +332,7 @@ func doctorNoChannel(f *doctorFacts) []doctorFinding {
 		}
 		found = append(found, doctorFinding{
 			Level: judge.Warning, Subject: judge.Subject{Kind: judge.OfTopic, Topic: t.Name},
-			Text: fmt.Sprintf("no channel, %s wait, of which %s came in %s", figures.Count(t.Depth), figures.Count(t.Depth-before.Depth), figures.Duration(f.watched)),
+			Text: fmt.Sprintf("no channel, %s wait, %s of them came in %s", figures.Count(t.Depth), figures.Count(t.Depth-before.Depth), figures.Duration(f.watched)),
 			Why: "Nobody consumes this topic. Its messages wait for the first channel, in memory and then on disk until that is full. " +
 				"Start a consumer, or stop publishing and delete the topic.",
 			Command: []string{"topic", "describe", t.Name},
@@ -355,13 +355,13 @@ func doctorPaused(f *doctorFacts) []doctorFinding {
 		case depth == 0, since < doctorPausedFor && disk == 0:
 			return
 		case since >= doctorPausedFor:
-			text += fmt.Sprintf(", which is what comes in %s", figures.Duration(since))
+			text += fmt.Sprintf(", as many as come in %s", figures.Duration(since))
 		case disk > 0:
 			text += fmt.Sprintf(", %s of them on disk", figures.Count(disk))
 		}
 		found = append(found, doctorFinding{
 			Level: judge.Notice, Subject: s, Text: text,
-			Why:     "Somebody paused it, perhaps long ago. What waits fills memory and then the disk. Unpause it when the reason is gone.",
+			Why:     "Somebody paused it, perhaps long ago. Waiting messages fill memory and then the disk. Unpause it when the reason is gone.",
 			Command: command,
 		})
 	}
@@ -406,7 +406,7 @@ func doctorOldClients(f *doctorFacts) []doctorFinding {
 		found = append(found, doctorFinding{
 			Level: judge.Notice, Subject: judge.Subject{Kind: judge.OfCluster},
 			Text: fmt.Sprintf("%s on %s", agent, list(hosts)),
-			Why:  "go-nsq before 1.0.7 is from before August 2017, and lacks later fixes to how it reconnects and shares RDY among nsqds. Build these programs with a newer release.",
+			Why:  "go-nsq before 1.0.7 dates from before August 2017, and lacks later fixes to how it reconnects and shares RDY among nsqds. Build these programs with a newer client.",
 		})
 	}
 	return found

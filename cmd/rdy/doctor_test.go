@@ -110,7 +110,7 @@ func TestDoctorRules(t *testing.T) {
 			"deferred warning orders/billing: 10,001 messages are deferred on a:4151, more than its --mem-queue-size of 10,000"},
 		{"no channel", func(f *doctorFacts, _, _ channel) {
 			f.view.Topics[0].Channels, f.view.Topics[0].Depth = nil, 70
-		}, "no-channel warning orders: no channel, 70 wait, of which 70 came in 10 s"},
+		}, "no-channel warning orders: no channel, 70 wait, 70 of them came in 10 s"},
 		{"no channel, and nothing comes", func(f *doctorFacts, _, _ channel) {
 			f.view.Topics[0].Channels, f.view.Topics[0].Depth, f.first.Topics[0].Depth = nil, 70, 70
 		}, ""},
@@ -122,7 +122,7 @@ func TestDoctorRules(t *testing.T) {
 		{"paused for long", func(f *doctorFacts, _, _ channel) {
 			c := &f.report.Channels[0]
 			c.Paused, c.Depth, c.Rates = true, 36_000, &judge.Rates{In: 5}
-		}, "paused notice orders/billing: paused, and 36,000 wait, which is what comes in 2 h"},
+		}, "paused notice orders/billing: paused, and 36,000 wait, as many as come in 2 h"},
 		{"paused on disk", func(f *doctorFacts, _, _ channel) {
 			c := &f.report.Channels[0]
 			c.Paused, c.Depth, c.DiskDepth, c.Rates = true, 360, 300, &judge.Rates{In: 5}
@@ -134,7 +134,7 @@ func TestDoctorRules(t *testing.T) {
 		{"paused topic", func(f *doctorFacts, _, _ channel) {
 			topic := &f.report.Topics[0]
 			topic.Paused, topic.Depth, topic.Published = true, 7200, 1
-		}, "paused notice orders: paused, and 7,200 wait, which is what comes in 2 h"},
+		}, "paused notice orders: paused, and 7,200 wait, as many as come in 2 h"},
 		{"a problem", func(f *doctorFacts, _, _ channel) {
 			f.report.Problems = []judge.Problem{{Subject: doctorOf("orders", "billing"), Level: judge.Warning, State: judge.Orphan, Text: "no clients, 500 wait", Advice: "why"}}
 		}, "orphan warning orders/billing: no clients, 500 wait"},
@@ -142,8 +142,8 @@ func TestDoctorRules(t *testing.T) {
 			f.report.Problems = []judge.Problem{{Subject: doctorOf("orders", "billing"), Level: judge.Notice, State: judge.Draining}}
 		}, ""},
 		{"mixed", func(f *doctorFacts, _, _ channel) {
-			f.report.Problems = []judge.Problem{{Subject: judge.Subject{Kind: judge.OfCluster}, Level: judge.Notice, State: judge.Mixed, Text: "nsqds have versions 1.3.0 on 2, 1.2.1 on 1", Advice: "why"}}
-		}, "mixed notice cluster: nsqds have versions 1.3.0 on 2, 1.2.1 on 1"},
+			f.report.Problems = []judge.Problem{{Subject: judge.Subject{Kind: judge.OfCluster}, Level: judge.Notice, State: judge.Mixed, Text: "nsqds have different versions: 1.3.0 on 2, 1.2.1 on 1", Advice: "why"}}
+		}, "mixed notice cluster: nsqds have different versions: 1.3.0 on 2, 1.2.1 on 1"},
 		{"missing by its address", func(f *doctorFacts, _, _ channel) {
 			f.nsqds["a:4151"].noHost = errors.New("no such host")
 			f.report.Problems = []judge.Problem{{Subject: doctorNode("a:4151"), Level: judge.Critical, State: judge.Missing, Text: "no response"}}

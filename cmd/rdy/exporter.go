@@ -39,8 +39,8 @@ func newExporter(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exporter (--lookupd address | --nsqd-http address)",
 		Short: "Serve metrics of a cluster to Prometheus",
-		Long: `Serve what nsqds and nsqlookupds count to Prometheus, until Ctrl-C. /metrics has the
-metrics and /healthz responds "ok" as long as the exporter runs.
+		Long: `Serve the counts of nsqds and nsqlookupds to Prometheus, until Ctrl-C. /metrics has the
+metrics. /healthz responds "ok" as long as the exporter runs.
 
   nsqd_topic_…      messages_total, bytes_total, depth_messages, disk_depth_messages,
                     paused; by topic and nsqd
@@ -54,17 +54,19 @@ metrics and /healthz responds "ok" as long as the exporter runs.
   nsqlookupd_…      up, tombstoned; by lookupd
   nsqd_client_…     only with --clients, which makes a series for each connection
 
-Counters begin anew when an nsqd restarts; rate() knows that. An nsqd that does not
-respond has nsqd_up 0 and no other series: nothing old is shown. An nsqd that only a silent
-nsqlookupd knows has no series at all; name it with --nsqd-http to see it then. The series
-of a topic, a channel or a client end with it. Ephemeral channels have series as others do.
+Counters start again at 0 when an nsqd restarts; rate() allows for that. An nsqd that does
+not respond has nsqd_up 0 and no other series, so no figure is stale. If no nsqlookupd that
+lists an nsqd responds, the nsqd has no series at all, unless --nsqd-http names it. The
+series of a topic, a channel or a client end with it. Ephemeral channels have series like
+any other.
 
 All scrapes within --interval share one poll of the cluster, so figures are at most that
 old. With --interval 0 each scrape polls, unless a poll is under way.
 
-Everyone who can reach the address can read the names of topics, channels and hosts. By
-default only programs on this machine can. There is no password and no TLS: use a proxy
-for that. The address is printed; --json prints it as "metrics" and "health".
+Anyone who can reach the address can read the names of topics, channels and hosts. By
+default only programs on this machine can reach it. There is no password and no TLS: put a
+proxy in front for those. The command prints its address; with --json it prints "metrics"
+and "health", two URLs.
 
 ` + clusterHelp + "\n\n" + outputHelp + `
 
@@ -88,7 +90,7 @@ Exit codes: 0 after Ctrl-C, 1 if the address cannot be used.`,
 	e.cluster.addPolling(f)
 	f.StringVar(&e.listen, "listen", defaultExporterAddr, "`address` to serve at; without a host, at all addresses of this machine")
 	f.Var(durationFlag(&e.fresh, 0, maxInterval), "interval", "how long the figures of a poll are served")
-	f.BoolVar(&e.clients, "clients", false, "metrics of each client as well")
+	f.BoolVar(&e.clients, "clients", false, "also serve metrics of each client")
 	e.outputFlags(f)
 	return cmd
 }

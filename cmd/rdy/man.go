@@ -19,8 +19,8 @@ func newMan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "man (--dir directory | --markdown file)",
 		Short: "Write the man pages, or a reference in Markdown",
-		Long: `Write a man page for each command, such as rdy-topic-list.1, or one file of Markdown with the
-help of all commands.`,
+		Long: `Write a man page for each command, such as rdy-topic-list.1, or the help of all commands as
+one file of Markdown.`,
 		Example: `  rdy man --dir /usr/local/share/man/man1
   rdy man --markdown RDY.md`,
 		Args: noArgs,

@@ -36,10 +36,10 @@ func newNodeList(a *app) *cobra.Command {
 	return l.command(&cobra.Command{
 		Use:   "list (--lookupd address | --nsqd-http address)",
 		Short: "List the nsqds and nsqlookupds",
-		Long: `List the nsqds of a cluster by HTTP address: their TCP address, version and health, how
-many of the nsqlookupds list them, their topics, how many messages they hold in topics
-and channels, and for how long they are up. Then list the nsqlookupds: how many nsqds are
-registered, and how many of their topics are tombstoned.
+		Long: `List the nsqds of a cluster by HTTP address: TCP address, version, health, how many of the
+nsqlookupds list it, its topics, the messages in its topics and channels, and how long it
+has been up. Then list the nsqlookupds: how many nsqds are registered, and how many of their
+topics are tombstoned.
 
 The JSON has "nsqds", "lookupds" with what is "registered", and "errors".`,
 		Example: `  rdy node list --lookupd 127.0.0.1:4161

@@ -42,9 +42,9 @@ func newNodeConfig(a *app) *cobra.Command {
 	return l.command(&cobra.Command{
 		Use:   "config FLAG [VALUE] (--lookupd address | --nsqd-http address)",
 		Short: "Show or change a flag of nsqds",
-		Long: `Show the value of a flag of nsqd, such as max-rdy-count, on each nsqd of the cluster. With
-a value, change it on each of them, until it restarts. nsqd can change two flags while it
-runs: log_level (` + strings.Join(nsqdLevels, ", ") + `), and nsqlookupd_tcp_addresses,
+		Long: `Show the value of a flag of nsqd, such as max-rdy-count, on each nsqd of the cluster. With a
+value, change it on each of them, until that nsqd restarts. nsqd can change two flags while
+it runs: log_level (` + strings.Join(nsqdLevels, ", ") + `), and nsqlookupd_tcp_addresses,
 a list separated by commas: nsqd connects to the nsqlookupds that are new in it, and
 disconnects from those that are missing. An empty list disconnects it from all. To change
 one nsqd, give only that one with --nsqd-http.
@@ -64,7 +64,7 @@ reports it: durations are in nanoseconds, and log levels are numbers from 1 to 5
 // checkConfig accepts the name of a flag, and a value if nsqd can change it.
 func checkConfig(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 || len(args) > 2 {
-		return usage(cmd, "want a flag and perhaps a value, got %s", figures.Things(len(args), "argument"))
+		return usage(cmd, "want a flag, or a flag and a value, got %s", figures.Things(len(args), "argument"))
 	}
 	name := flagName(args[0])
 	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {

@@ -16,15 +16,16 @@ import (
 )
 
 // outputHelp is about the flags of outputFlags.
-const outputHelp = `--json prints the result as JSON. --jq applies a jq expression to that JSON, and prints
-each result on a line: strings as they are, other values as JSON. --template prints the
-JSON with a template of Go's text/template. Fields have the names of the JSON; json makes
-a value JSON, and count, rate and duration (of seconds) print numbers as tables do.`
+const outputHelp = `--json prints the result as JSON. --jq applies a jq expression to that JSON and prints each
+result on a line: strings as they are, other values as JSON. --template formats the JSON
+with a template of Go's text/template, in which fields have their names in the JSON. The
+function json makes a value JSON; count, rate and duration (of seconds) print numbers as the
+tables do.`
 
 // outputFlags adds the flags that shape the JSON of a command.
 func (a *app) outputFlags(f *pflag.FlagSet) {
-	f.Var(&jqFlag{app: a}, "jq", "print what a jq `expression` makes of the JSON output")
-	f.Var(&templateFlag{app: a}, "template", "print the JSON output with a Go `template`")
+	f.Var(&jqFlag{app: a}, "jq", "apply a jq `expression` to the JSON output")
+	f.Var(&templateFlag{app: a}, "template", "format the JSON output with a Go `template`")
 }
 
 // jqFlag is a flag that takes a jq expression.

@@ -58,34 +58,35 @@ It ends after -n messages or, unlike tail, after --for. nsqd creates the topic i
 not exist.
 
 peek TOPIC CHANNEL --backlog prints messages that wait in a channel. NSQ cannot show them,
-so peek takes them and requeues them. It never acks one. Each message loses its place in
+so peek takes them and requeues them. It never finishes one. Each message loses its place in
 the queue and an attempt, so that consumers with a max_attempts give up earlier, and counts
 as requeued. peek holds the messages until it has -n of them, at most 1,000, or until none
 comes for a second. Then it requeues them without a delay, in the order in which they came,
-and prints them after that. So each loses one attempt, none comes twice, and no slow reader
-of the output keeps them from consumers. Ctrl-C requeues as well. If peek dies, nsqd
-delivers the messages again 15 seconds after --for. The command says what it is about to
-do. On a terminal it then asks you to type the name of the channel. Without a terminal it
-needs --yes. To subscribe to a channel that does not exist would create it. So peek asks
-the HTTP APIs for the channel first, and finds the TCP addresses there: give --lookupd or
---nsqd-http, not --nsqd.
+and only then prints them. So each loses one attempt, none comes twice, and a slow reader of
+the output does not keep them from consumers. Ctrl-C requeues as well. If peek dies, nsqd
+delivers the messages again 15 seconds after --for.
+
+The command first says what it will do. On a terminal it then asks you to type the name of
+the channel. Without a terminal it needs --yes. Subscribing to a channel that does not exist
+would create it. So peek asks the HTTP APIs for the channel first, and finds the TCP
+addresses there: give --lookupd or --nsqd-http, not --nsqd.
 
 peek [TOPIC [CHANNEL]] --data-dir reads the files in nsqd's --data-path: the queue of a
-topic, or of a channel. It changes nothing, and nsqd may be running or not. What a running
-nsqd holds in memory is not in the files. That is most of the messages unless they are more
-than --mem-queue-size. A stopped nsqd has written all of them there, except those of
-ephemeral topics and channels. nsqd notes where a queue begins and ends every 2 seconds or
-2,500 messages, so peek may show messages that consumers have just got. Without a topic it
-lists the queues: "on disk" is how many messages nsqd has noted, "bad files" are those that
-nsqd could not read and has put aside. On Windows an open file cannot be deleted: stop nsqd
+topic or of a channel. It changes nothing, and nsqd may be running or not. Messages that a
+running nsqd holds in memory are not in the files: most of them, unless there are more than
+--mem-queue-size. A stopped nsqd has written all of them there, except those of ephemeral
+topics and channels. nsqd notes where a queue begins and ends every 2 seconds or 2,500
+messages, so peek may show messages that consumers have just got. Without a topic it lists
+the queues: "on disk" is how many messages nsqd has noted, "bad files" are those that nsqd
+could not read and has put aside. On Windows an open file cannot be deleted: stop nsqd
 first.
 
 On a terminal control characters of a message are shown as escapes such as \x1b,
 except tabs and newlines, unless --raw is given. With --json each line is an object with
 topic, id, attempts, timestamp, body, or body_base64 if the body is not valid UTF-8, and
-nsqd, except from files. The list of queues has "queues" with "topic", "channel", "depth", which
-is null if nsqd has noted none, "bytes", "bad_files" and "error". A message of which --jq
-or --template make nothing does not count for -n, except with --backlog.
+nsqd, except from files. The list of queues has "queues" with "topic", "channel", "depth",
+which is null if nsqd has noted none, "bytes", "bad_files" and "error". A message for which
+--jq or --template prints nothing does not count for -n, except with --backlog.
 
 ` + outputHelp + "\n\n" + clientHelp + `
 

@@ -99,7 +99,7 @@ func (p *peek) findBacklog(ctx context.Context, t *target) (addrs []string, wait
 		return nil, 0, errors.Join(absent, err)
 	}
 	for _, one := range nodeErrors(err) {
-		p.notice("rdy: not looked at: %s: %s", one.Addr, one.Error)
+		p.notice("rdy: left out: %s: %s", one.Addr, one.Error)
 	}
 	c := v.Topic(p.topic).Channel(p.channel)
 	paused := 0
@@ -150,7 +150,7 @@ func (p *peek) agree(ctx context.Context, n int, lease time.Duration) error {
 	p.notice("rdy: type the name %s to go on, or anything else to stop", p.channel)
 	typed, err := p.typed(ctx)
 	if err == nil && typed != p.channel {
-		err = errors.New("the name was not typed; nothing was done")
+		err = errors.New("name not typed; nothing taken")
 	}
 	return err
 }

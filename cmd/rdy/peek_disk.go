@@ -26,20 +26,20 @@ func (p *peek) readDisk(ctx context.Context) error {
 	what := names{topic: p.topic, channel: p.channel}
 	r, err := diskqueue.Open(dir, p.topic, p.channel)
 	if errors.Is(err, diskqueue.ErrNotFound) {
-		return fmt.Errorf("%s has no disk queue in %s; rdy peek --data-dir lists those that there are", what, p.dataDir)
+		return fmt.Errorf("%s has no disk queue in %s; rdy peek --data-dir lists the queues", what, p.dataDir)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.dataDir, err)
 	}
 	printed, err := p.printDisk(ctx, r)
 	if err == nil && printed == 0 && ctx.Err() == nil {
-		p.notice("rdy: no message of %s is on disk; what nsqd holds in memory is not there", what)
+		p.notice("rdy: no message of %s is on disk; messages in nsqd's memory are not there", what)
 	}
 	if err == nil && r.Skipped() {
 		p.notice("rdy: nsqd has deleted a file meanwhile; its messages are missing here")
 	}
 	if err == nil && r.Torn() > 0 {
-		p.notice("rdy: the last %d bytes are not a whole message: nsqd is writing it, or has ended while it did", r.Torn())
+		p.notice("rdy: the last %d bytes are not a whole message: nsqd is writing it, or stopped while writing", r.Torn())
 	}
 	return errors.Join(err, r.Close())
 }
@@ -109,7 +109,7 @@ func (p *peek) listDisk(dir fs.FS) error {
 		}
 		list.Queues = append(list.Queues, row)
 	}
-	p.notice("rdy: these are the messages on disk; what a running nsqd holds in memory is not among them")
+	p.notice("rdy: these are the messages on disk, without those in the memory of a running nsqd")
 	return errors.Join(append([]error{p.print(list, list.table)}, failed...)...)
 }
 

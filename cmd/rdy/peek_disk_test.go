@@ -101,7 +101,7 @@ func TestPeekDataDir(t *testing.T) {
 	before := picture(t, dir)
 
 	code, stdout, stderr := execute(t, "peek", "--data-dir", dir)
-	if code != exitOK || !strings.Contains(stderr, "in memory") {
+	if code != exitOK || !strings.Contains(stderr, "in the memory of") {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
 	var table [][]string

@@ -202,9 +202,9 @@ func TestPeekAsks(t *testing.T) {
 	for _, tc := range []struct{ typed, want string }{
 		{"billing\n", ""},
 		{" billing \n", ""},
-		{"orders\n", "nothing was done"},
-		{"\n", "nothing was done"},
-		{"billing", "nothing was done"}, // the terminal was closed
+		{"orders\n", "nothing taken"},
+		{"\n", "nothing taken"},
+		{"billing", "nothing taken"}, // the terminal was closed
 	} {
 		typed, want := tc.typed, tc.want
 		var stderr output

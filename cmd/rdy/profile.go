@@ -16,9 +16,9 @@ import (
 )
 
 // profileHelp is about profiles, wherever they are used.
-const profileHelp = `A profile names a cluster and how to reach it. Commands take the flags --lookupd, --nsqd,
---nsqd-http, --timeout (of requests to daemons), --auth-secret-file and --set that are not
-given from it. What holds is, in this order:
+const profileHelp = `A profile names a cluster and says how to reach it. It replaces missing flags: --lookupd,
+--nsqd, --nsqd-http, --timeout (of requests to daemons), --auth-secret-file and --set. For
+each setting the first of these sources that has it counts:
 
   1. the flags of the command
   2. the profile that --profile names
@@ -26,12 +26,12 @@ given from it. What holds is, in this order:
      separated by commas, RDY_TIMEOUT, RDY_AUTH_SECRET_FILE and RDY_AUTH_SECRET
   4. the profile that RDY_PROFILE names, or else the one of "rdy profile use"
 
-Addresses all come from one of these, so that parts of two clusters are never mixed. Only
---set adds to the options of a profile. Commands that read or publish messages use the
-nsqlookupds of a profile, and its nsqds if it has none.
+All addresses come from the same source, so parts of two clusters never mix. Options of
+--set add to those of a profile. Commands that read or publish messages use the nsqlookupds
+of a profile, or its nsqds if it has no nsqlookupd.
 
-Profiles are in rdy/config.toml in the user's directory for configuration, or in the file
-that RDY_CONFIG names:
+Profiles are in rdy/config.toml in your configuration directory, such as ~/.config, or in
+the file that RDY_CONFIG names:
 
   use = "staging"
 
@@ -45,7 +45,7 @@ that RDY_CONFIG names:
   [profile.staging.set]
   tls_root_ca_file = "/etc/nsq/ca.pem"
 
-A profile holds no secret, only the name of a file with it.`
+A profile holds no secret, only the name of the file with the secret.`
 
 func newProfile(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{
@@ -82,7 +82,7 @@ func newProfileList(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the profiles",
-		Long: `List the profiles, with "*" before the one in use, and the addresses that they name.
+		Long: `List the profiles and the addresses that they name. "*" marks the one in use.
 
 The JSON has "file", "in_use" and "profiles", each with its "name" and its settings, named
 as in the file.
@@ -156,10 +156,9 @@ func newProfileShow(a *app) *cobra.Command {
 	flags := &profileFlags{}
 	cmd := &cobra.Command{
 		Use:   "show [NAME]",
-		Short: "Show the settings that hold, and where each is from",
-		Long: `Show the settings that hold with a profile, by default the one in use, with this
-environment and with the flags that are given here; and where each of them is from. Secrets
-are shown as ***.
+		Short: "Show the settings in effect, and where each comes from",
+		Long: `Show the settings in effect with a profile (by default the one in use), this environment and
+the flags given here, and where each comes from. Secrets are shown as ***.
 
 The JSON has "profile", "file" and "settings", each with "name", "value" and "from".
 
@@ -169,7 +168,7 @@ The JSON has "profile", "file" and "settings", each with "name", "value" and "fr
   rdy profile show --lookupd 127.0.0.1:4161`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usage(cmd, "want a profile at most, got %d arguments", len(args))
+				return usage(cmd, "want at most one profile, got %d arguments", len(args))
 			}
 			return nil
 		},
@@ -222,9 +221,9 @@ func (e *effective) settings() []profileSetting {
 func (v profileView) table() []byte {
 	var out bytes.Buffer
 	if v.Profile == "" {
-		fmt.Fprintf(&out, "no profile, of %s\n\n", v.File)
+		fmt.Fprintf(&out, "no profile in use; file %s\n\n", v.File)
 	} else {
-		fmt.Fprintf(&out, "profile %s, of %s\n\n", v.Profile, v.File)
+		fmt.Fprintf(&out, "profile %s, file %s\n\n", v.Profile, v.File)
 	}
 	rows := [][]string{{"setting", "value", "from"}}
 	for _, s := range v.Settings {
@@ -264,10 +263,10 @@ func newProfileSet(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set NAME [--lookupd address] [--nsqd host:port] [--nsqd-http address] ...",
 		Short: "Create a profile, or change its settings",
-		Long: `Create a profile, or change one. A flag replaces what the profile had of it, except that
---set changes only the options that it names. --unset removes a setting, or with
---unset set.OPTION an option. Names of files become absolute. Comments in the file are not
-kept.
+		Long: `Create a profile, or change its settings. Each flag replaces that setting of the profile,
+but --set changes only the options that it names. --unset removes a setting, and --unset
+set.OPTION an option. File names become absolute. Comments in the configuration file are
+lost.
 
 ` + profileHelp,
 		Example: `  rdy profile set staging --lookupd nsqlookupd-1:4161 --lookupd nsqlookupd-2:4161
@@ -279,7 +278,7 @@ kept.
 				if !profileName.MatchString(args[0]) {
 					return "", usage(cmd, "invalid profile name %q: want %s", args[0], profileNameRule)
 				}
-				return "profile " + args[0] + " is set", flags.store(cmd, f, args[0], unset)
+				return "saved profile " + args[0], flags.store(cmd, f, args[0], unset)
 			})
 		},
 	}
@@ -294,7 +293,7 @@ kept.
 // store puts the flags that were given into a profile, and takes settings out of it.
 func (p *profileFlags) store(cmd *cobra.Command, f *profileFile, name string, unset []string) error {
 	if p.client.settings.has(secretOption) {
-		return usage(cmd, "a profile holds no secret: put it in a file, and name that by --auth-secret-file")
+		return usage(cmd, "a profile holds no secret: put it in a file, and name the file with --auth-secret-file")
 	}
 	at := koanf.New(keyDelimiter)
 	if slices.Contains(f.names(), name) {
@@ -350,8 +349,8 @@ func newProfileUse(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "use (NAME | --none)",
 		Short: "Use a profile from now on",
-		Long: `Use a profile from now on, in all commands without --profile and RDY_PROFILE. --none
-ends that.`,
+		Long: `Use a profile from now on, in all commands without --profile and RDY_PROFILE. With --none
+use no profile.`,
 		Example: `  rdy profile use staging
   rdy profile use --none`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -367,12 +366,12 @@ ends that.`,
 			return a.changeProfiles(func(f *profileFile) (string, error) {
 				if none {
 					f.k.Delete(useKey)
-					return "no profile is used from now on", nil
+					return "using no profile from now on", nil
 				}
 				if _, err := f.profile(args[0]); err != nil {
 					return "", err
 				}
-				return "profile " + args[0] + " is used from now on", f.k.Set(useKey, args[0])
+				return "using profile " + args[0] + " from now on", f.k.Set(useKey, args[0])
 			})
 		},
 	}
@@ -384,7 +383,7 @@ func newProfileDelete(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete a profile",
-		Long:  "Delete a profile. If it is the one in use, none is used from then on.",
+		Long:  "Delete a profile. If it is in use, no profile is used afterwards.",
 		Example: `  rdy profile delete staging
   rdy profile delete old.cluster`,
 		Args: oneProfile,
@@ -397,7 +396,7 @@ func newProfileDelete(a *app) *cobra.Command {
 					f.k.Delete(useKey)
 				}
 				f.k.Delete(profilesKey + keyDelimiter + args[0])
-				return "profile " + args[0] + " is deleted", nil
+				return "deleted profile " + args[0], nil
 			})
 		},
 	}
@@ -423,6 +422,6 @@ func (a *app) changeProfiles(change func(*profileFile) (done string, err error))
 	if err := f.save(); err != nil {
 		return err
 	}
-	a.notice("rdy: %s; %s is written", done, f.path)
+	a.notice("rdy: %s; wrote %s", done, f.path)
 	return nil
 }

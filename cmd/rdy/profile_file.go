@@ -104,7 +104,7 @@ func configPath() (string, error) {
 	}
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", fmt.Errorf("no place for the configuration file; name one by %s: %w", configEnv, err)
+		return "", fmt.Errorf("no place for the configuration file; name one with %s: %w", configEnv, err)
 	}
 	return filepath.Join(dir, "rdy", "config.toml"), nil
 }
@@ -236,7 +236,7 @@ func normalizeOptions(v any) (map[string]any, error) {
 		var err error
 		switch {
 		case name == secretOption:
-			err = fmt.Errorf("keep the secret in a file of its own, and name that by %s", secretFileKey)
+			err = fmt.Errorf("keep the secret in a file of its own, and name the file with %s", secretFileKey)
 		case !slices.Contains(fileOptions, name):
 			err = new(settings).Set(option + "," + value)
 		}

@@ -65,11 +65,11 @@ connection, may end up behind later ones. Several nsqds take turns and stand in
 for each other; with --mode all each of them receives every line.
 
 With --lookupd the nsqds are those that the nsqlookupds list, whatever their topics. They
-take turns, and one that is listed later joins them. With --mode all they are those that
-are listed at the start, and each nsqlookupd has to respond. Lines keep no order then.
+take turns, and one that is listed later joins them. --mode all uses those that are listed
+at the start, and needs a response from each nsqlookupd. With --lookupd lines keep no order.
 
-"rdy tail" prints what pub reads: with the same --delimiter on both sides, which must not
-occur in the messages, messages come through a pipe byte for byte.
+pub reads what "rdy tail" prints. Through a pipe from tail, messages stay the same byte for
+byte, if both have the same --delimiter and it does not occur in the messages.
 
 A line fails if it is too long, if nsqd refuses it, or if --json-lines is set and
 it is not valid JSON. The first ten failures are reported with their line numbers,
@@ -80,8 +80,8 @@ sent again, because that could publish them twice.
 The command stops, and reports at which line, when nothing could be published for
 --retry-for, or when nsqd has not replied for that long and for at least 10 seconds.
 
-  published  lines that nsqd has confirmed; with --mode all, that each nsqd has
-  failed     lines that are certainly not stored; with --mode all, not on each nsqd
+  published  lines that nsqd has confirmed; with --mode all, that every nsqd has confirmed
+  failed     lines that are certainly not stored; with --mode all, not on every nsqd
   unknown    lines that may be stored
   skipped    empty lines
 

@@ -84,8 +84,7 @@ func newRoot(a *app) *cobra.Command {
 	root := group(&cobra.Command{
 		Use:   "rdy",
 		Short: "A command line for NSQ",
-		Long: `rdy is a command line for NSQ. nsqd and nsqlookupd are built in; there is nothing to
-install.
+		Long: `rdy is a command line for NSQ. It contains nsqd and nsqlookupd, so you need nothing else.
 
   try           demo, broker
   messages      pub, tail, peek, copy, to-file, to-http, dead
@@ -94,13 +93,13 @@ install.
   measure       bench
   set up        profile, completion, man; compat takes the command lines of NSQ's tools
 
-Results go to standard output, progress and log lines to standard error.
-Ctrl-C, SIGTERM and, except under nohup, a closed terminal stop a command
-gracefully. A second Ctrl-C stops it at once. For to-file a SIGHUP, as from a closed
-terminal, only means to begin new files.
+Results go to standard output, progress and log lines to standard error. Ctrl-C, SIGTERM
+and, except under nohup, a closed terminal stop a command gracefully. A second Ctrl-C stops
+it at once. Only to-file does not stop on SIGHUP, as from a closed terminal: it begins new
+files.
 
-Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C. "rdy check"
-has those of Nagios instead: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.`,
+Exit codes: 0 success, 1 failure, 2 invalid command line, 130 second Ctrl-C. "rdy check" has
+those of Nagios: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.`,
 		Example: `  rdy demo
   rdy broker --tcp-port 4150 --http-port 4151
   rdy pub orders orders.txt --nsqd 127.0.0.1:4150

@@ -23,9 +23,9 @@ const (
 )
 
 // clientHelp is about the flags of clientFlags.
-const clientHelp = `The secret for AUTH is read from --auth-secret-file, or else from the environment
-variable ` + secretEnv + `. With --set ` + secretOption + ` other users of this machine can see
-it in the list of processes. Addresses and options that are not given come from the
+const clientHelp = `rdy reads the secret for AUTH from --auth-secret-file, or else from the environment variable
+` + secretEnv + `. If --set ` + secretOption + ` gives it, other users of this machine can
+see it in the list of processes. Addresses and options that are not given come from the
 environment or a profile: see "rdy profile".`
 
 // clientFlags are the flags with which commands set options of nsq.Config.

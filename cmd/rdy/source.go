@@ -125,7 +125,7 @@ func (s *source) reportDiscovery(nsqds []nsq.ConnectionSnapshot, failures map[st
 	switch {
 	case len(nsqds) > 0 || len(failures) == len(s.lookupds):
 	case len(failures) > 0:
-		s.notice("rdy: the nsqlookupds that respond know no nsqd with the topic %s yet; waiting", s.topic)
+		s.notice("rdy: no nsqlookupd that responds knows an nsqd with the topic %s yet; waiting", s.topic)
 	default:
 		s.notice("rdy: no nsqd has the topic %s yet; waiting", s.topic)
 	}

@@ -42,13 +42,13 @@ func newStat(a *app) *cobra.Command {
 		Long: `Show a table of the channels of a cluster: of all topics, of one topic, or one channel.
 Counts are sums over all nsqds, each since it started.
 
-  depth       messages that wait; those in flight and deferred are not among them
+  depth       messages that wait, without those in flight or deferred
   in flight   messages that consumers hold
   deferred    messages that wait for their delay to pass
   requeued    how often consumers have requeued a message
   timed out   how often consumers have held a message past its timeout
   in/s        messages that come from the topic
-  finished/s  messages that leave the channel; emptying a channel looks the same
+  finished/s  messages that leave the channel, also when it is emptied
   drains in   time until the channel is empty, at these rates
 
 A row without a channel shows what waits in the topic itself. Rates need two polls, so
@@ -57,11 +57,11 @@ each of its nsqds has responded twice in a row. "≥" means that a daemon has no
 responded: the figure may be higher.
 
 With --watch a new table, or a new line with --json, appears after each interval, until
-Ctrl-C or until --count are printed. A daemon that does not respond does not end it.
+Ctrl-C or for --count tables. It goes on when a daemon does not respond.
 
 The JSON has the time "at", "interval_seconds", "topics" and "channels", each with its
-counts and, if there are any, "rates", and "errors" with the daemons that have not
-responded. "drain_seconds" is null if the channel never drains.
+counts and, if known, "rates", and "errors" with the daemons that did not respond.
+"drain_seconds" is null if the channel never drains.
 
 ` + clusterHelp + "\n\n" + outputHelp + `
 
@@ -102,7 +102,7 @@ respond; with --watch the last table decides, and Ctrl-C is a success.`,
 // atMostChannel accepts no argument, a topic, or a topic and a channel.
 func atMostChannel(cmd *cobra.Command, args []string) error {
 	if len(args) > 2 {
-		return usage(cmd, "want a topic and a channel at most, got %d arguments", len(args))
+		return usage(cmd, "want at most a topic and a channel, got %d arguments", len(args))
 	}
 	return validNames(cmd, args)
 }
@@ -198,7 +198,7 @@ func (m *missingDaemons) tell(absent, missing error) {
 	switch {
 	case slices.Equal(addrs, m.told):
 	case len(addrs) == 0:
-		m.notice("rdy: all figures are there again")
+		m.notice("rdy: all figures are complete again")
 	default:
 		m.notice("rdy: %s", oneLine(errors.Join(absent, incomplete(missing))))
 	}

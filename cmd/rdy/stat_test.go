@@ -169,7 +169,7 @@ func TestStatTellsOnce(t *testing.T) {
 		m.tell(p.absent, p.missing)
 	}
 	const want = `rdy: figures are missing: a:1: GET /stats: ref\x1bused
-rdy: all figures are there again
+rdy: all figures are complete again
 rdy: topic t not found
 rdy: topic t not found; figures are missing: a:1: GET /stats: reset
 `

@@ -70,9 +70,8 @@ const tailHelp = `Print the messages of topics as they arrive, each followed by 
 the program that reads its output ends. Exactly the printed messages are finished; all
 others go back to nsqd at once.
 
-Several topics are read at the same time. The topic and " | " come before each of their
-messages then, and before those of a single topic with --print-topic. Each message is
-written whole.
+tail reads several topics at the same time, and then prints the topic and " | " before each
+message; with --print-topic also for a single topic. It writes each message whole.
 
 By default tail reads from a new channel, which nsqd deletes at the end. That
 channel receives a copy of every message from now on, so other consumers lose
@@ -91,19 +90,19 @@ With --channel tail competes with the other consumers of that channel: what it p
 is finished, and they never see it. It takes one message at a time, unless
 --max-in-flight says otherwise. If the output goes to another program, a message is
 finished only when that program has taken its line from the pipe, and goes back to
-nsqd if the program ends before that. Only Linux tells what a program has taken, and
-at once that it has ended. On other systems a line counts as printed when it is in
-the pipe, and the end shows with the next line.
+nsqd if the program ends before that. Only on Linux can tail see what a program has
+taken, and notice its end at once. On other systems a line counts as printed when it
+is in the pipe, and tail notices the end with the next line.
 
 On a terminal control characters of a message are shown as escapes such as \x1b,
 except tabs and newlines. Files and pipes get the bytes as they are, and so does a
 terminal with --raw.
 
-With the same --delimiter "rdy pub" makes messages of the output again, byte for byte,
-if the delimiter does not occur in them. A message that would be cut is reported.
+"rdy pub" with the same --delimiter publishes the same messages again, byte for byte, if
+the delimiter does not occur in them. tail reports a message that contains it.
 
 With --json each line is an object with topic, id, attempts, timestamp, nsqd and body, or
-body_base64 if the body is not valid UTF-8. A message of which --jq or --template make
+body_base64 if the body is not valid UTF-8. A message for which --jq or --template prints
 nothing is finished as well, but does not count for -n. The first message at which they
 fail goes back to nsqd and ends tail; jq's "fromjson?" does not fail.
 
@@ -125,7 +124,7 @@ func (t *tail) runE(cmd *cobra.Command, args []string) error {
 	}
 	given := cmd.Flags().Changed
 	if t.json && (given("delimiter") || given("print-topic")) {
-		return usage(cmd, "--delimiter and --print-topic have no meaning for JSON: a newline ends it, and the topic is in it")
+		return usage(cmd, "--delimiter and --print-topic have no meaning for JSON: each object has the topic and ends with a newline")
 	}
 	t.topics = args
 	t.printTopic = t.printTopic || len(args) > 1 && !given("print-topic")
@@ -406,7 +405,7 @@ func (p *printer) plain(m *nsq.Message) []byte {
 	line = append(append(line, body...), p.delimiter...)
 	if p.exact && !p.cut && bytes.Index(line, p.delimiter) < len(line)-len(p.delimiter) {
 		p.cut = true
-		p.notice("rdy: message %s contains the delimiter: its reader cannot tell where it ends; others are not reported", m.ID[:])
+		p.notice("rdy: message %s contains the delimiter: a reader cannot tell where it ends; further ones are not reported", m.ID[:])
 	}
 	return line
 }

@@ -287,7 +287,7 @@ func TestTailLookupdSaysWhatIsTrue(t *testing.T) {
 		want     []string // parts of the lines, in order
 	}{
 		{"no topic", c.lookupds, []string{"rdy: no nsqd has the topic later yet; waiting"}},
-		{"one dead", []string{c.lookupds[0], unreachable}, []string{no, "rdy: the nsqlookupds that respond know no nsqd with the topic later yet; waiting"}},
+		{"one dead", []string{c.lookupds[0], unreachable}, []string{no, "rdy: no nsqlookupd that responds knows an nsqd with the topic later yet; waiting"}},
 		{"all dead", []string{unreachable}, []string{no}},
 		{"an nsqd", []string{c.nsqds[0].HTTPAddr}, []string{"rdy: nsqlookupd " + c.nsqds[0].HTTPAddr + " does not respond, still asking: HTTP status 404"}},
 	} {

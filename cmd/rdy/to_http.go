@@ -66,20 +66,20 @@ A message is finished when a server has responded with a 2xx status. No message 
 dropped, and each is delivered at least once. Servers can recognize a repeated
 message by the header Nsq-Message-Id.
 
-  408, 425, 429, 5xx    The message comes again after 10 s times its attempts, at
+  408, 425, 429, 5xx    rdy retries after 10 s times the attempts so far, at
   no response           most 10 minutes (--set default_requeue_delay,VALUE and
                         max_requeue_delay), and requests become fewer as long as
                         they fail. If the server asks for a delay by Retry-After,
-                        the message comes again after that, a second to an hour.
+                        rdy retries after that, a second to an hour.
   other 4xx, 3xx        The server refuses the message. It becomes a dead letter
-                        if --dead-letter is given. Otherwise it comes again every
-                        15 minutes, and the first refusal of each status is
-                        reported. Only GET follows redirects, on the same host.
+                        if --dead-letter is given. Otherwise rdy retries every
+                        15 minutes, and reports the first refusal of each
+                        status. Only GET follows redirects, on the same host.
 
 If more than ten messages in a row fail for whatever reason, requests become fewer
 until one succeeds. Dead letters do not count.
 
-A message does not time out while its request runs, up to --timeout and nsqd's
+rdy touches a message while its request runs, up to --timeout and nsqd's
 max-msg-timeout. A request ends early if its message is lost to another consumer.
 
 The path and the query of a URL and the value of a header may contain {{.Topic}},
@@ -91,25 +91,24 @@ are sent with each request, unless --attributes=false.
 Several URLs share the messages, or all get each of them:
 
   least-failing  the URL with the fewest requests in flight; one that fails is
-                 spared, and tried now and then until it works again
+                 left out, and tried now and then until it works again
   round-robin    each in turn
   all            each URL gets each message, and a retry goes to those that do
                  not have it yet. The command keeps track of the latest 10,000
                  such messages, in memory; others go to all URLs again.
 
-With --sample a message is chosen by its ID, so a retry has the same result. The
-others are finished without a request.
+--sample chooses a message by its ID, so a retry has the same result. rdy finishes
+the others without a request.
 
 Requests use the proxy that the environment names (HTTP_PROXY, HTTPS_PROXY,
-NO_PROXY). Options of the command line, such as headers, can be seen by other users
-of this machine.
+NO_PROXY). Other users of this machine can see the command line, headers included.
 
 At the end, and with --status-every after that many messages, a line on standard
 error reports the results of messages and requests, and how long requests took. The
 last line covers the whole run; each other line covers the time since the previous
 one. With --json the line is an object on standard output with final, seconds,
 delivered, requeued, dead_letters, not_sampled and urls. requeued counts deliveries,
-also those that the stop gave back. Each of the urls has url, delivered, failed,
+with those that the stop gave back. Each of the urls has url, delivered, failed,
 refused, mean_ms, p95_ms and p99_ms.
 
 ` + clientHelp
@@ -201,7 +200,7 @@ func (h *toHTTP) validate(cmd *cobra.Command, args []string) error {
 		return usage(cmd, "--content-type has no meaning with --method %s, which sends no body", h.method)
 	}
 	if _, err := parseHeader("Content-Type: " + h.contentType); err != nil || strings.Contains(h.contentType, "{{") {
-		return usage(cmd, "--content-type %q is no content type", h.contentType)
+		return usage(cmd, "--content-type %q is not a content type", h.contentType)
 	}
 	return h.parseURLs(cmd, args[1:])
 }
@@ -260,7 +259,7 @@ func (h *toHTTP) consumerConfig(log *slog.Logger) (*nsq.Config, error) {
 		cfg.MaxAttempts = uint16(h.maxAttempts) // #nosec G115 -- the flag's range
 	}
 	if cfg.MaxAttempts > 0 && h.deadLetter == "" {
-		return nil, fmt.Errorf("--max-attempts needs --dead-letter: a message that was given up would be lost")
+		return nil, fmt.Errorf("--max-attempts needs --dead-letter: a message given up would be lost")
 	}
 	if strings.HasSuffix(h.deadLetter, "#ephemeral") {
 		return nil, fmt.Errorf("--dead-letter %s: nsqd does not keep the messages of an ephemeral topic", h.deadLetter)

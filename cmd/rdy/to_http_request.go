@@ -73,7 +73,7 @@ func (p *poster) send(m *nsq.Message, to *urlTemplate) *httpFailure {
 	defer cancel()
 	req, err := p.request(ctx, m, to)
 	if err != nil {
-		return &httpFailure{url: to.name, why: "no request can be made of the message: " + err.Error(), refused: true}
+		return &httpFailure{url: to.name, why: "cannot make a request from the message: " + err.Error(), refused: true}
 	}
 	resp, err := p.client.Do(req)
 	if err != nil {

@@ -96,7 +96,7 @@ type urlTemplate struct {
 // of a folder: a value is escaped for the place where it stands.
 func parseURL(s string) (*urlTemplate, error) {
 	if strings.Contains(s, "%s") {
-		return nil, errors.New("%s is no placeholder: write {{.Body}}, as in 'http://host/put?d={{.Body}}'")
+		return nil, errors.New("%s is not a placeholder: write {{.Body}}, as in 'http://host/put?d={{.Body}}'")
 	}
 	t, err := parseTemplate(s)
 	if err != nil {

@@ -57,50 +57,48 @@ type toFile struct {
 	lookupdClient *http.Client // nil means the default
 }
 
-const toFileHelp = `Append the messages of topics to files: the body of each message as it is, and a
-delimiter. It runs until Ctrl-C or SIGTERM.
+const toFileHelp = `Append the messages of topics to files: the body of each message as it is, and a delimiter.
+It runs until Ctrl-C or SIGTERM.
 
-A message is finished only when its line is on disk: lines are gathered, written
-together, synced, and then their messages are finished. That happens when no more
-messages can come until some are finished, and at least every --sync-interval. So a
-message may be in the files twice, but none is lost, whenever rdy or the machine
-stops. What is written at once is a gzip or zstd frame of its own. A file that was cut
-off by a crash can be read up to the last finished message and beyond, and ends with
-at most one partial line or frame.
+rdy finishes a message only when its line is on disk. It gathers lines, writes them
+together, syncs the file, and then finishes their messages. It does so when no more messages
+can come until some are finished, and at least every --sync-interval. So a message may be in
+the files twice, but none is lost, whenever rdy or the machine stops. With --compress each
+write is a gzip or zstd frame of its own. A file that a crash has cut off can be read at
+least up to the last finished message, and ends with at most one partial line or frame.
 
-If a file cannot be written, for example because the disk is full, rdy says so once,
-cuts off what was written in part, and tries again, at first after a quarter of a
-second and at last every 15 seconds. Meanwhile it keeps the messages that it has and
-touches them, so that nsqd delivers none again and attempts are not used up; nsqd
-allows that for its max-msg-timeout, 15 minutes by default. It takes no new ones. With
---exit-on-error it requeues them and exits.
+If a file cannot be written, for example because the disk is full, rdy says so once and cuts
+off what it has written in part. It tries again, first after a quarter of a second, in the
+end every 15 seconds. Meanwhile it takes no new messages. It touches those that it has, so
+that nsqd delivers none again and they use up no attempts. nsqd allows that for its
+max-msg-timeout, 15 minutes by default. With --exit-on-error rdy requeues them and exits.
 
-A file name is made from --filename for the time when a message came. In it
+--filename gives the names of files, for the time when a message came. In it
   <TOPIC>     is the topic
   <HOST>      is the name of this machine up to its first dot
   <HOSTNAME>  is the whole name of this machine
   <PID>       is the process ID
   <REV>       is -000000 or, if there is such a file, the first free number after it
-and escapes such as %Y are those of strftime, in local time; %% stands for %. It may
-have slashes, for subdirectories. --compress appends .gz or .zst unless it is there. A
-file that exists is neither overwritten nor appended to, unless --append is set.
+and escapes such as %Y are those of strftime, in local time; %% stands for %. Slashes make
+subdirectories. --compress appends .gz or .zst unless the name has it. rdy never overwrites
+a file. It appends to a file that exists only with --append.
 
-With --append lines go to the end of a file that exists, also after a restart and SIGHUP.
-If its last line was cut off by a crash, it gets its delimiter first. The file is locked:
-another rdy that would append to it uses the next <REV>, or waits if the name has none.
+With --append lines go to the end of a file that exists, also after a restart and SIGHUP. If
+a crash has cut off its last line, rdy first appends the delimiter. It locks the file:
+another rdy that would append to the file uses the next <REV>, or waits if the name has
+none.
 
-A file is complete when its name or --rotate-interval is over, when --rotate-size is
-reached, when SIGHUP is received, and at the end. With --work-dir files appear in the
-output directory only when they are complete. They are moved by a rename that replaces
-no file. To another device a file is copied as .NAME.NUMBER.part, synced, and then
-renamed. What a killed rdy leaves in the work directory, or under such a name, stays
-there.
+A file is complete when the time in its name or --rotate-interval is over, when it reaches
+--rotate-size, on SIGHUP, and at the end. With --work-dir files appear in the output
+directory only when they are complete. rdy renames them, and never replaces a file. To
+another device it copies a file as .NAME.NUMBER.part, syncs it, and renames it. What a
+killed rdy leaves in the work directory, or under such a name, stays there.
 
-SIGHUP, also that of a closed terminal, completes all files. The next messages go to
-new ones.
+SIGHUP, also from a closed terminal, completes all files. The next messages go to new ones.
 
-Topics are named, or match --topic-pattern anywhere in their name. Then nsqlookupds
-are asked for them at once, and every minute or --set lookupd_poll_interval.
+Name the topics, or give --topic-pattern, which may match anywhere in a name. With a pattern
+rdy asks the nsqlookupds for topics at once, and then every minute or --set
+lookupd_poll_interval.
 
 ` + clientHelp
 
@@ -149,13 +147,13 @@ func (t *toFile) addFlags(f *pflag.FlagSet) {
 	f.Var(&t.filename, "filename", "name of the files")
 	f.Var((*delimiterFlag)(&t.delimiter), "delimiter", `what ends a line; escapes such as \0, \t, \r\n and \x1e are understood`)
 	f.Var(oneOfFlag(&t.compression, compressNone, compressGzip, compressZstd), "compress", "compression of the files")
-	f.Var(intFlag(&t.level, 0, maxZstdLevel), "compress-level", "1 to 9 for gzip, 1 to 22 for zstd; 0 means the default, 6 or 3")
+	f.Var(intFlag(&t.level, 0, maxZstdLevel), "compress-level", "1 to 9 for gzip, 1 to 22 for zstd; 0 means the default (gzip 6, zstd 3)")
 	f.Var(int64Flag(&t.rotateSize, 0, math.MaxInt64), "rotate-size", "largest size of a file in bytes, unless a single message is larger; 0 means no limit")
 	f.Var(durationFlag(&t.rotateInterval, 0, maxRotateInterval), "rotate-interval", "begin a new file when one is this old; 0 means never")
 	f.BoolVar(&t.appends, "append", false, "append to a file that exists; --filename needs no <REV> then")
-	f.BoolVar(&t.emptyFiles, "empty-files", false, "create files also for times without messages")
+	f.BoolVar(&t.emptyFiles, "empty-files", false, "also create files for times without messages")
 	f.Var(durationFlag(&t.syncInterval, time.Millisecond, maxSyncInterval), "sync-interval", "longest time until a message is synced to disk and finished")
-	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages of each topic that are not finished, which is also how many are synced together (default 200)")
+	f.Var(intFlag(&t.maxInFlight, 1, maxMaxInFlight), "max-in-flight", "maximum messages of each topic in flight, and so synced together (default 200)")
 	f.BoolVar(&t.exitOnError, "exit-on-error", false, "exit with code 1 when a file cannot be written or moved, instead of trying again")
 	t.client.add(f)
 }

@@ -50,7 +50,7 @@ func (f *filenameFlag) Set(s string) error {
 	return nil
 }
 
-var errOneRevision = errors.New("want one <REV>, which tells apart files of the same name")
+var errOneRevision = errors.New("want one <REV>, which tells files of the same name apart")
 
 // check returns an error if a to-file needs a <REV> that the name lacks.
 func (f *filenameFlag) check(t *toFile) error {

@@ -237,7 +237,7 @@ func (t *trouble) change(a *app, before, after string, err error) {
 	}
 	t.mu.Unlock()
 	if began {
-		a.notice("rdy: cannot write, trying again; until then messages are neither finished nor lost: %v", err)
+		a.notice("rdy: cannot write, trying again; meanwhile messages are neither finished nor lost: %v", err)
 	}
 	if over {
 		a.notice("rdy: files are written again after %v: %s", ended.Round(time.Second), before)

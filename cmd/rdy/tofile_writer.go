@@ -246,7 +246,7 @@ func (w *topicWriter) complete(f *logFile) error {
 	}
 	_ = f.close() // all was synced, so there is nothing left to fail
 	if _, err := os.Lstat(f.path); errors.Is(err, fs.ErrNotExist) {
-		w.log.Warn("another program has taken a file away", "topic", w.topic, "file", f.path)
+		w.log.Warn("another program has removed a file", "topic", w.topic, "file", f.path)
 		return nil
 	}
 	if f.size == 0 && !w.emptyFiles {

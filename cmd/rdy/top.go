@@ -37,23 +37,23 @@ func newTop(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top (--lookupd address | --nsqd-http address)",
 		Short: "Watch a cluster on a live screen",
-		Long: `Watch the channels of a cluster on a live screen: what needs you first, then the depth of
-each channel with its last hour, its rates, and when it drains. Enter opens a channel with
-its clients and nsqds, "." offers to pause, empty or delete it, and "?" lists the keys.
-Emptying and deleting ask for the name. Rows keep their places while keys are pressed:
-they are sorted again by "r", or after 30 s without a key.
+		Long: `Watch the channels of a cluster on a live screen: first the problems that need you, then for
+each channel its depth, the last hour of it, its rates, and when it drains. Enter opens a
+channel with its clients and nsqds, "." offers to pause, empty or delete it, and "?" lists
+the keys. Emptying and deleting ask for the name. Rows keep their places while you press
+keys: rdy sorts them again on "r", or after 30 s without a key.
 
-States: stuck, orphan (messages wait, without a client), starved, retrying and the like
-need you; draining, emptied and restarted are notices; paused is by choice. A state begins
-and ends after five polls. "≥" means that a daemon has not responded: the figure may be
+States: stuck, orphan (messages wait without a client), starved, retrying and the like need
+you; draining, emptied and restarted are notices; paused is by choice. A state needs five
+polls to begin and five to end. "≥" means that a daemon has not responded: the figure may be
 higher. "–" means that a figure is not known yet.
 
-The screen needs a terminal; 80 columns and 24 lines show all, and 132 columns show more.
-Colours mark states only, and NO_COLOR switches them off. --plain prints lines instead: one
+The screen needs a terminal. 80 columns and 24 lines are enough; 132 columns show more.
+Colours only mark states, and NO_COLOR turns them off. --plain prints lines instead: one
 when a problem begins or ends, and a summary after each --every. With --json a line has
 "at", "event" (summary, began or ended), "cluster" with its name, and either "figures" or
-"problem" with "level", "state", "kind", "topic", "channel", "addr", "since", "ended",
-"text", "advice" and "command", the arguments of the rdy command that helps.
+"problem". A problem has "level", "state", "kind", "topic", "channel", "addr", "since",
+"ended", "text", "advice" and "command", the arguments of the rdy command that helps.
 
 ` + clusterHelp + "\n\n" + outputHelp + `
 

@@ -31,8 +31,8 @@ func topicActions(a *app) []*cobra.Command {
 		(&action{app: a, verb: "create", past: "created", do: onTopic((*admin.Cluster).CreateTopic)}).command(&cobra.Command{
 			Use:   "create TOPIC (--lookupd address | --nsqd-http address)",
 			Short: "Create a topic",
-			Long: `Make a topic known to the nsqlookupds, and create it on the nsqds of --nsqd-http. An nsqd
-that only an nsqlookupd lists creates the topic with the first message for it.`,
+			Long: `Register a topic with the nsqlookupds, and create it on the nsqds of --nsqd-http. Any other
+nsqd creates the topic with the first message for it.`,
 			Example: `  rdy topic create orders --nsqd-http 127.0.0.1:4151
   rdy topic create orders --lookupd 127.0.0.1:4161 --json`,
 			Args: oneTopic,
@@ -40,9 +40,10 @@ that only an nsqlookupd lists creates the topic with the first message for it.`,
 		(&action{app: a, verb: "delete", past: "deleted", do: onTopic((*admin.Cluster).DeleteTopic), loses: topicLoss}).command(&cobra.Command{
 			Use:   "delete TOPIC (--lookupd address | --nsqd-http address)",
 			Short: "Delete a topic with its channels and all messages",
-			Long: `Delete a topic with its channels and all their messages, from nsqlookupds first. Stop its
-producers and consumers first: any that still run create it again. To keep the messages,
-pause the topic instead. If no nsqd has it, that is an error, but nsqlookupds forget it.`,
+			Long: `Delete a topic with its channels and all their messages, first from the nsqlookupds. Stop
+its producers and consumers before that: any that still run create it again. To keep the
+messages, pause the topic instead. If no nsqd has the topic, the command fails, but the
+nsqlookupds forget it.`,
 			Example: `  rdy topic delete orders --lookupd 127.0.0.1:4161
   rdy topic delete orders --lookupd 127.0.0.1:4161 --yes --json`,
 			Args: oneTopic,
@@ -50,8 +51,8 @@ pause the topic instead. If no nsqd has it, that is an error, but nsqlookupds fo
 		(&action{app: a, verb: "empty", past: "emptied", do: onTopic((*admin.Cluster).EmptyTopic), loses: topicDepthLoss}).command(&cobra.Command{
 			Use:   "empty TOPIC (--lookupd address | --nsqd-http address)",
 			Short: "Delete the messages that wait in a topic",
-			Long: `Delete the messages that wait in a topic to be copied to its channels. Those in the
-channels stay; see "rdy channel empty".`,
+			Long: `Delete the messages that wait in a topic itself, not yet copied to its channels. Those in
+the channels stay; see "rdy channel empty".`,
 			Example: `  rdy topic empty orders --lookupd 127.0.0.1:4161
   rdy topic empty orders --nsqd-http 127.0.0.1:4151 --yes`,
 			Args: oneTopic,
@@ -59,8 +60,8 @@ channels stay; see "rdy channel empty".`,
 		(&action{app: a, verb: "pause", past: "paused", do: onTopic((*admin.Cluster).PauseTopic)}).command(&cobra.Command{
 			Use:   "pause TOPIC (--lookupd address | --nsqd-http address)",
 			Short: "Keep messages in a topic",
-			Long: `Keep the messages of a topic from its channels until "rdy topic unpause": they wait in
-the topic. An nsqd that creates the topic later does not pause it.`,
+			Long: `Keep the messages of a topic from its channels until "rdy topic unpause". They wait in the
+topic. If another nsqd creates the topic later, it is not paused there.`,
 			Example: `  rdy topic pause orders --lookupd 127.0.0.1:4161
   rdy topic pause orders --nsqd-http 127.0.0.1:4151 --json`,
 			Args: oneTopic,
@@ -88,10 +89,10 @@ func newTombstone(a *app) *cobra.Command {
 	return act.command(&cobra.Command{
 		Use:   "tombstone TOPIC NSQD --lookupd address",
 		Short: "Take a topic away from one nsqd",
-		Long: `Take a topic away from one nsqd, given by the HTTP address that nsqlookupds list: see
-"rdy node list". The nsqlookupds stop naming it to consumers of the topic, for 45
-seconds by default, and the nsqd deletes the topic with its messages. First stop the programs
-that publish to it: they would create the topic again.`,
+		Long: `Take a topic away from one nsqd, named by the HTTP address that nsqlookupds list: see "rdy
+node list". The nsqlookupds hide that nsqd from consumers of the topic, for 45 seconds by
+default, and the nsqd deletes the topic with its messages. First stop the programs that
+publish to it: they would create the topic again.`,
 		Example: `  rdy topic tombstone orders nsqd-1:4151 --lookupd 127.0.0.1:4161
   rdy topic tombstone orders nsqd-1:4151 --lookupd 127.0.0.1:4161 --yes`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -148,9 +149,9 @@ func newTopicList(a *app) *cobra.Command {
 	return l.command(&cobra.Command{
 		Use:   "list (--lookupd address | --nsqd-http address)",
 		Short: "List the topics",
-		Long: `List the topics that nsqds have: how many messages wait in the topic, its channels, how
-many messages are in these, and how many were published since the nsqds started. The
-JSON has "topics", each as "rdy topic describe" prints it, and "errors".`,
+		Long: `List the topics of nsqds: the messages that wait in the topic itself, the channels, the
+messages in these, and the messages published since the nsqds started. The JSON has
+"topics", each as "rdy topic describe" prints it, and "errors".`,
 		Example: `  rdy topic list --lookupd 127.0.0.1:4161
   rdy topic list --lookupd 127.0.0.1:4161 --jq '.topics[].topic'`,
 		Args: noArgs,
@@ -192,7 +193,7 @@ func newTopicDescribe(a *app) *cobra.Command {
 	return l.command(&cobra.Command{
 		Use:   "describe TOPIC (--lookupd address | --nsqd-http address)",
 		Short: "Show a topic on each nsqd, and its channels",
-		Long: `Show what each nsqd counts of a topic, and the sums of its channels. The JSON has "topic",
+		Long: `Show the counts of a topic on each nsqd, and the sums of its channels. The JSON has "topic",
 the sums, "nsqds", "channels" with their "nsqds" and "clients", and "errors".`,
 		Example: `  rdy topic describe orders --lookupd 127.0.0.1:4161
   rdy topic describe orders --nsqd-http 127.0.0.1:4151 --json`,

@@ -107,11 +107,11 @@ func stuck(c *channel, o *observation) finding {
 	}
 	switch {
 	case o.now.InFlight == 0:
-		f.advice += ". The clients accept no messages: see whether they back off, are paused, or have a max_in_flight that is too small."
+		f.advice += ". The clients accept no messages: check whether they are backing off, are paused, or have too small a max_in_flight."
 	case o.rates != nil && o.rates.TimedOut > 0:
-		f.advice += fmt.Sprintf(", which time out: %s/s. See what the handlers wait for.", figures.Rate(o.rates.TimedOut))
+		f.advice += fmt.Sprintf(". They time out: %s/s. See what the handlers wait for.", figures.Rate(o.rates.TimedOut))
 	default:
-		f.advice += ". No timeout was counted: see what the handlers wait for. After a restart of the clients these messages are delivered again."
+		f.advice += ". No timeouts were counted: see what the handlers wait for. If the clients restart, nsqd delivers these messages again."
 	}
 	return f
 }
@@ -128,17 +128,17 @@ func orphan(c *channel, o *observation) finding {
 	if grows {
 		f.text = fmt.Sprintf("no clients, grows %s/s", figures.Rate(o.rates.Growth))
 	}
-	f.advice = fmt.Sprintf("No client has subscribed, and %s.", o.waiting())
+	f.advice = fmt.Sprintf("No client is subscribed, and %s.", o.waiting())
 	if o.now.DiskDepth > 0 {
 		f.level = Critical
 		f.text += ", on disk"
 		f.advice += fmt.Sprintf(" %s of them are on disk", figures.Count(o.now.DiskDepth))
 		if grows {
-			f.advice += ", which fills up"
+			f.advice += ", and the disk is filling up"
 		}
 		f.advice += "."
 	}
-	f.advice += " Start the consumers. If nobody needs the channel any more, delete it with its messages."
+	f.advice += " Start the consumers. If the channel is no longer needed, delete it and its messages."
 	return f
 }
 
@@ -157,21 +157,21 @@ func retrying(c *channel, o *observation) finding {
 	f := finding{verdict: bad, level: Warning, command: c.describe()}
 	if manyRequeued {
 		f.text = figures.Share(requeued) + " requeued"
-		f.advice = fmt.Sprintf("Clients requeue %s of what is delivered.", figures.Share(requeued))
+		f.advice = fmt.Sprintf("Clients requeue %s of deliveries.", figures.Share(requeued))
 	}
 	if manyTimedOut {
 		if f.text != "" {
 			f.text, f.advice = f.text+", ", f.advice+" "
 		}
 		f.text += figures.Share(timedOut) + " timed out"
-		f.advice += fmt.Sprintf("Clients hold %s of what is delivered past its timeout, and nsqd delivers it again.", figures.Share(timedOut))
+		f.advice += fmt.Sprintf("%s of deliveries time out, and nsqd delivers those messages again.", figures.Share(timedOut))
 	}
 	if o.drain.Kind == DrainsNever {
 		f.text += ", never drains"
 	}
 	f.advice += " See the clients' logs for the reason."
 	if manyTimedOut {
-		f.advice += " Touch messages that take long, or raise msg_timeout."
+		f.advice += " Touch messages that take long to handle, or raise msg_timeout."
 	}
 	return f
 }
@@ -197,7 +197,7 @@ func growing(c *channel, o *observation) finding {
 	return finding{
 		verdict: bad, level: Warning,
 		text: fmt.Sprintf("grows %s/s, never drains, %s", figures.Rate(o.rates.Growth), o.wait()),
-		advice: fmt.Sprintf("%s. %s/s come in and %s/s are finished, and so it is for five minutes or longer. "+
+		advice: fmt.Sprintf("%s. For at least five minutes they have come in faster than they finish: now %s/s against %s/s. "+
 			"Add consumers, or raise their concurrency and max_in_flight.", o.waiting(), figures.Rate(o.rates.In), figures.Rate(o.rates.Finished)),
 		command: c.describe(),
 	}
@@ -219,8 +219,8 @@ func skewed(c *channel, o *observation) finding {
 	return finding{
 		verdict: bad, level: Warning,
 		text: fmt.Sprintf("%s of %s wait on %s", figures.Count(deepest.Depth), figures.Count(o.now.Depth), deepest.NSQD),
-		advice: fmt.Sprintf("%s of the %s messages that wait are on %s. Either producers publish more to it, or clients take less from it: "+
-			"see whether all clients are connected to it, and what RDY they give it.", figures.Count(deepest.Depth), figures.Count(o.now.Depth), deepest.NSQD),
+		advice: fmt.Sprintf("%s of the %s waiting messages are on %s. Producers publish more to it, or clients take less from it: "+
+			"check that all clients are connected to it, and what RDY they give it.", figures.Count(deepest.Depth), figures.Count(o.now.Depth), deepest.NSQD),
 		command: c.describe(),
 	}
 }
@@ -234,8 +234,8 @@ func draining(_ *channel, o *observation) finding {
 	}
 	return finding{
 		verdict: bad, level: Notice,
-		text:   fmt.Sprintf("%s, drained in %s", o.wait(), o.drain),
-		advice: fmt.Sprintf("%s, and more is finished than comes in. At these rates it is drained in %s.", o.waiting(), o.drain),
+		text:   fmt.Sprintf("%s, drains in %s", o.wait(), o.drain),
+		advice: fmt.Sprintf("%s, and more finish than come in. At these rates the channel drains in %s.", o.waiting(), o.drain),
 	}
 }
 
@@ -246,8 +246,8 @@ func emptied(c *channel, o *observation) finding {
 	return finding{
 		verdict: bad, level: Notice, since: c.emptied,
 		text: fmt.Sprintf("emptied of about %s", figures.Count(c.emptiedOf)),
-		advice: fmt.Sprintf("About %s messages left it between two polls, many more than its clients finish. "+
-			"It was emptied, or deleted and created again. nsqd does not say by whom.", figures.Count(c.emptiedOf)),
+		advice: fmt.Sprintf("About %s messages left the channel between two polls, many more than its clients finish. "+
+			"Somebody emptied it, or deleted and created it again. nsqd does not record who.", figures.Count(c.emptiedOf)),
 	}
 }
 
@@ -257,7 +257,7 @@ func paused(c *channel, o *observation) finding {
 	}
 	return finding{
 		verdict: bad, level: ByChoice, text: "paused, " + o.wait(),
-		advice:  fmt.Sprintf("Somebody has paused it: clients get no message, and %s.", o.waiting()),
+		advice:  fmt.Sprintf("The channel is paused: clients get no messages, and %s.", o.waiting()),
 		command: []string{"channel", "unpause", c.name.Topic, c.name.Channel},
 	}
 }

@@ -224,7 +224,7 @@ func TestDraining(t *testing.T) {
 	s := newStory(t, 1)
 	s.on(0).flow(20_000, 0)
 	s.polls(10, func() { s.on(0).flow(192, 662) })
-	s.want("notice draining orders/billing: 15,300 wait, drained in 1 min 6 s")
+	s.want("notice draining orders/billing: 15,300 wait, drains in 1 min 6 s")
 	if len(s.began) != 0 {
 		t.Errorf("a notice began as a problem: %q", s.began)
 	}

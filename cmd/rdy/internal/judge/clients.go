@@ -241,7 +241,7 @@ func starved(c *channel, o *observation) finding {
 	return finding{
 		verdict: bad, level: Warning, command: c.describe(),
 		text: fmt.Sprintf("%d of %d clients %s RDY 0, %s", n, all, figures.Verb(n, "has", "have"), o.wait()),
-		advice: fmt.Sprintf("%d of %d clients %s no messages, while %s. They back off after errors, are paused, or have a max_in_flight that is too small.",
+		advice: fmt.Sprintf("%d of %d clients %s no messages, while %s. They are backing off after errors, are paused, or have too small a max_in_flight.",
 			n, all, figures.Verb(n, "accepts", "accept"), o.waiting()),
 	}
 }
@@ -258,14 +258,14 @@ func (c *channel) starvedOn(o *observation, polled bool) finding {
 				continue
 			}
 			f.text = fmt.Sprintf("no client on %s, where %s", on.NSQD, wait(on.Depth))
-			f.advice = fmt.Sprintf("%s on %s, to which no client is connected, while %s %s to others. See that consumers find this nsqd, "+
-				"and that they reach its broadcast address.", waiting(on.Depth), on.NSQD,
+			f.advice = fmt.Sprintf("%s on %s, where no client is connected; %s %s to other nsqds. Check that consumers find this nsqd, "+
+				"and can reach its broadcast address.", waiting(on.Depth), on.NSQD,
 				figures.Things(o.now.ClientCount, "connection"), figures.Verb(o.now.ClientCount, "goes", "go"))
 			return f
 		case polled && c.clients.ready[on.NSQD] == 0:
 			f.text = fmt.Sprintf("RDY 0 on %s, where %s", on.NSQD, wait(on.Depth))
-			f.advice = fmt.Sprintf("%s on %s, and no client there accepts messages. The clients back off, are paused, or have a max_in_flight "+
-				"that is smaller than the number of nsqds.", waiting(on.Depth), on.NSQD)
+			f.advice = fmt.Sprintf("%s on %s, and no client there accepts messages. The clients are backing off, are paused, or have a max_in_flight "+
+				"below the number of nsqds.", waiting(on.Depth), on.NSQD)
 			return f
 		}
 	}
@@ -289,7 +289,7 @@ func saturated(c *channel, o *observation) finding {
 		}
 		return finding{
 			text:   fmt.Sprintf("clients hold all that they accept, %s", o.wait()),
-			advice: fmt.Sprintf("The clients hold %s, all that they accept, while %s. More concurrency, or a higher max_in_flight, may finish more.", figures.Count(o.now.InFlight), o.waiting()),
+			advice: fmt.Sprintf("The clients hold %s, all that they accept, while %s. More concurrency or a higher max_in_flight may help.", figures.Count(o.now.InFlight), o.waiting()),
 		}
 	})
 }
@@ -302,7 +302,7 @@ func slow(c *channel, o *observation) finding {
 		}
 		return finding{
 			text:   fmt.Sprintf("%d of %d clients %s slow, %s", n, all, figures.Verb(n, "is", "are"), o.wait()),
-			advice: fmt.Sprintf("%d of %d clients %s less than a quarter of what the others do with the same RDY. See what their hosts are busy with.", n, all, figures.Verb(n, "finishes", "finish")),
+			advice: fmt.Sprintf("%d of %d clients %s less than a quarter as much as the others with the same RDY. See what keeps their hosts busy.", n, all, figures.Verb(n, "finishes", "finish")),
 		}
 	})
 }

@@ -133,7 +133,7 @@ func TestStuckWithClients(t *testing.T) {
 	s.on(0).subscribe(client("a", 1, 5, 5), client("b", 2, 5, 5))
 	s.watched(20, func() { s.on(0).work(50, 25, 25) })
 	s.watched(10, func() { s.on(0).work(50, 0, 0) })
-	if p := s.report.Problems[0]; p.State != Stuck || !strings.Contains(p.Advice, "500 messages wait and 2 connections hold 10 of RDY 10. No timeout was counted") {
+	if p := s.report.Problems[0]; p.State != Stuck || !strings.Contains(p.Advice, "500 messages wait and 2 connections hold 10 of RDY 10. No timeouts were counted") {
 		t.Errorf("problem %+v", p)
 	}
 }

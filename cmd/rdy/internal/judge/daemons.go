@@ -213,13 +213,13 @@ func (n *node) missing(at time.Time, cut bool) finding {
 	if n.messages > 0 {
 		f.text += fmt.Sprintf(", %s last seen there", figures.Count(n.messages))
 	}
-	f.advice = fmt.Sprintf("The nsqd %s is missing from all figures with ≥.", n.Addr)
+	f.advice = fmt.Sprintf("Figures marked ≥ do not include the nsqd %s.", n.Addr)
 	if n.messages > 0 {
-		f.advice += fmt.Sprintf(" The %s messages that it held are delivered after it is back, those in its memory only if it was stopped properly.", figures.Count(n.messages))
+		f.advice += fmt.Sprintf(" Its %s messages are delivered when it is back, those in memory only if it was shut down cleanly.", figures.Count(n.messages))
 	}
-	f.advice += " See whether its process runs, and whether its HTTP address is reachable from here."
+	f.advice += " Check that its process runs, and that its HTTP address is reachable from here."
 	if !n.listed {
-		f.advice += " If it was removed on purpose, it is forgotten an hour after it was seen last."
+		f.advice += " If it was removed on purpose, this problem ends an hour after the nsqd was last seen."
 	}
 	return f
 }
@@ -242,7 +242,7 @@ func (n *node) hasRestarted(at time.Time) finding {
 	return finding{
 		verdict: bad, level: Notice, since: n.restarted,
 		text:    "restarted " + figures.Duration(at.Sub(n.Started)) + " ago",
-		advice:  fmt.Sprintf("The nsqd %s counts from 0 since %s. If nobody restarted it, see its log.", n.Addr, n.Started.UTC().Format(time.DateTime+" MST")),
+		advice:  fmt.Sprintf("The nsqd %s started at %s, and its counters at 0. If nobody restarted it, see its log.", n.Addr, n.Started.UTC().Format(time.DateTime+" MST")),
 		command: []string{"node", "list"},
 	}
 }
@@ -273,8 +273,8 @@ func tombstoned(n *node, view *admin.View) finding {
 	return finding{
 		verdict: bad, level: Notice,
 		text: "tombstoned for " + some(topics) + ", which it has",
-		advice: fmt.Sprintf("nsqlookupd hides the nsqd %s from consumers of %s, for 45 s unless it is configured otherwise. "+
-			"Messages there wait meanwhile. A topic that is deleted on the nsqd as well stays away.", n.Addr, some(topics)),
+		advice: fmt.Sprintf("nsqlookupd hides the nsqd %s from consumers of %s, for 45 s by default. "+
+			"Meanwhile messages wait there. To remove a topic for good, delete it on the nsqd as well.", n.Addr, some(topics)),
 		command: []string{"topic", "describe", topics[0]},
 	}
 }
@@ -298,12 +298,12 @@ func (j *Judge) judgeLookupd(l *admin.Lookupd, view *admin.View) {
 			f.text += " for " + figures.Duration(view.At.Sub(memory.seen))
 		}
 		f.text += " (" + shortReason(l.Error) + ")"
-		f.advice = "No nsqlookupd responds: new consumers find no nsqd, and those that run find no new one."
+		f.advice = "No nsqlookupd responds: new consumers find no nsqd, and running ones find no new nsqd."
 		if slices.ContainsFunc(view.Lookupds, func(l admin.Lookupd) bool { return l.Error == "" }) {
 			f.level = Warning
-			f.advice = fmt.Sprintf("Consumers that only ask the nsqlookupd %s find no nsqd.", l.Addr)
+			f.advice = fmt.Sprintf("Consumers that ask only the nsqlookupd %s find no nsqd.", l.Addr)
 		}
-		f.advice += " See whether its process runs, and whether its HTTP address is reachable from here."
+		f.advice += " Check that its process runs, and that its HTTP address is reachable from here."
 	}
 	j.see(&memory.tracks, Subject{Kind: OfLookupd, Addr: l.Addr}, Missing, enough, f)
 	memory.tracks.tidy(view.At)
@@ -352,15 +352,15 @@ func disagree(view *admin.View) finding {
 	f := finding{verdict: bad, level: Warning, command: []string{"node", "list"}}
 	if len(partly) > 0 {
 		f.text = fmt.Sprintf("nsqlookupds disagree: %s known to only some of them", some(partly))
-		f.advice = fmt.Sprintf("Of %s that respond, not all list %s. Consumers that ask another one do not find it. "+
-			"See that each nsqd is started with --lookupd-tcp-address for each nsqlookupd, and that it reaches them.",
+		f.advice = fmt.Sprintf("Of %s that respond, not all list %s. Consumers that ask only the others do not find it. "+
+			"Check that each nsqd has a --lookupd-tcp-address for each nsqlookupd, and can reach them all.",
 			figures.Things(lookupds, "nsqlookupd"), some(partly))
 		return f
 	}
 	slices.Sort(differ)
 	f.text = "nsqlookupds disagree on the topics of " + some(differ)
-	f.advice = fmt.Sprintf("The nsqlookupds list different topics for %s. Consumers that ask the one without a topic do not find the nsqd. "+
-		"Restarting the nsqd registers its topics again.", some(differ))
+	f.advice = fmt.Sprintf("The nsqlookupds list different topics for %s. Consumers that ask only one without a topic do not find the nsqd. "+
+		"To register the topics again, restart the nsqd.", some(differ))
 	return f
 }
 
@@ -403,8 +403,8 @@ func mixed(view *admin.View) finding {
 		parts = append(parts, fmt.Sprintf("%s on %d", v, versions[v]))
 	}
 	return finding{
-		verdict: bad, level: Notice, text: "nsqds have versions " + some(parts),
-		advice:  "The nsqds have different versions: " + some(parts) + ". That is fine while they are upgraded one by one, and should end.",
+		verdict: bad, level: Notice, text: "nsqds have different versions: " + some(parts),
+		advice:  "The nsqds have different versions: " + some(parts) + ". That is fine during an upgrade, but should not last.",
 		command: []string{"node", "list"},
 	}
 }

@@ -303,7 +303,7 @@ func TestVersionsAndTombstones(t *testing.T) {
 	s := newStory(t, 3).withLookupds(1)
 	s.nsqds[1].version = "1.2.1"
 	s.polls(5, func() { s.on(0).flow(1, 1) })
-	s.want("notice mixed cluster: nsqds have versions 1.3.0 on 2, 1.2.1 on 1")
+	s.want("notice mixed cluster: nsqds have different versions: 1.3.0 on 2, 1.2.1 on 1")
 	s.nsqds[1].version = "1.3.0"
 	s.nsqds[0].tombstoned, s.nsqds[1].tombstoned = []string{"orders"}, []string{"orders"} // the second does not have it
 	s.polls(5, nil)

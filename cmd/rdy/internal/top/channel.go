@@ -70,7 +70,7 @@ func (m *Model) advice(c *judge.Channel) []string {
 	if p := m.problemOf(c); p != nil {
 		text = p.Advice
 		if !p.Ended.IsZero() {
-			text = fmt.Sprintf("It was %s, and no longer is since %s.", p.State, ago(p.Ended, m.now))
+			text = fmt.Sprintf("It was %s until %s.", p.State, ago(p.Ended, m.now))
 		}
 	}
 	lines := wrap(clean(text), m.width-2)
@@ -91,17 +91,17 @@ func (m *Model) problemOf(c *judge.Channel) *judge.Problem {
 func fine(c *judge.Channel) string {
 	switch c.Drain.Kind {
 	case judge.DrainsEmpty:
-		return "Nothing waits."
+		return "No messages wait."
 	case judge.KeepsUp:
-		return "Nothing is wrong: its clients keep up."
+		return "Its clients keep up."
 	case judge.NoClients:
 		return "It has no clients. Messages wait until one subscribes."
 	case judge.DrainsIn:
 		return fmt.Sprintf("It drains in %s at these rates.", c.Drain)
 	case judge.DrainsNever:
-		return "More comes in than is finished. If that lasts, it is told as a problem."
+		return "More messages come in than finish. If that lasts, it becomes a problem."
 	}
-	return "Nothing is known to be wrong."
+	return "No problem is known."
 }
 
 // channelFigures returns the eight figures of a channel, on two lines.

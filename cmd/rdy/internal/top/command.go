@@ -31,7 +31,7 @@ func (m *Model) choices(s subject) []choice {
 
 var aboutVerb = map[string]string{
 	Pause: "keep messages from consumers", Unpause: "let messages go to consumers again",
-	Empty: "lose all messages in it", Delete: "lose it with all its messages",
+	Empty: "lose all messages in it", Delete: "lose it and all its messages",
 }
 
 func (m *Model) isPaused(s subject) bool {

@@ -31,7 +31,7 @@ func (m *Model) consequence(a Action) []string {
 	}
 	sentences := []string{lost + ". This can't be undone."}
 	if a.Verb == Delete && c.ClientCount > 0 {
-		sentences[0] = fmt.Sprintf("%s. %s will lose %s, and may create the channel anew. This can't be undone.", lost,
+		sentences[0] = fmt.Sprintf("%s. %s will lose %s, and may create the channel again. This can't be undone.", lost,
 			figures.Things(c.ClientCount, "client"), figures.Verb(c.ClientCount, "its connection", "their connections"))
 	}
 	return append(sentences, "To lose nothing, pause the channel instead.")

@@ -196,7 +196,7 @@ func TestRefused(t *testing.T) {
 		p.press("enter", ".", "y", "tab", "/", "x", "esc") // nothing is there
 		f.set(func() { f.refuses = false })
 		p.wait(3 * time.Second)
-		expect(t, p.Model, "No topics yet", "rdy pub --topic orders --nsqd nsqd-1:4150")
+		expect(t, p.Model, "No topics yet", "rdy pub orders --nsqd nsqd-1:4150")
 		f.set(func() { f.topics = map[string][]*fakeChannel{"orders": nil} })
 		p.wait(2 * time.Second)
 		p.press("tab")

@@ -110,7 +110,7 @@ func scene() (*judge.Report, []subject) {
 		})
 	}
 	problem("payments/fraud-check", judge.Critical, judge.Stuck, "nothing finished for 5 min 40 s, 8,412 wait",
-		"Nothing has finished for 5 min 40 s. 8,412 messages wait and 2 clients hold 10, all they asked for (RDY 10). No timeout counted: see what they wait for.", 340*time.Second)
+		"Nothing has finished for 5 min 40 s. 8,412 messages wait and 6 connections hold 10 of RDY 10. No timeouts were counted: see what the handlers wait for. If the clients restart, nsqd delivers these messages again.", 340*time.Second)
 	problem("clicks/archive-2019", judge.Critical, judge.Orphan, "no clients, grows 812/s, on disk", "", time.Minute)
 	problem("webhooks/deliver", judge.Warning, judge.Retrying, "31 % requeued, never drains", "", time.Minute)
 	problem("emails/smtp", judge.Warning, judge.Starved, "a client takes nothing", "", time.Minute)

@@ -140,7 +140,7 @@ func (m *Model) table(rows int) []string {
 		return indented(text)
 	}
 	if len(m.report.Topics) == 0 {
-		return indented([]string{"No topics yet. The first message makes one:", "", "  rdy pub --topic orders --nsqd " + m.firstNSQD()})
+		return indented([]string{"No topics yet. The first message creates one:", "", "  rdy pub orders --nsqd " + m.firstNSQD()})
 	}
 	if m.screen == ofTopics {
 		return m.topicTable(rows)
