@@ -54,9 +54,9 @@ and report how long they took. It ends after --duration or with Ctrl-C.
 
 ` + benchUsage + `
 
-nsqd keeps the messages of a topic that has no channel for its first one. Those that wait
-in a topic that you name would go to the new channel, and be gone at the end. So latency asks
-the HTTP APIs of the nsqds first, and does not begin if messages wait so, or if it cannot
+While a topic has no channel, nsqd keeps its messages for the first one. In a topic that you
+name, the new channel would take them all, and they would be gone at the end. So latency
+asks the HTTP APIs of the nsqds, and does not begin if such messages wait, or if it cannot
 tell. With TOPIC and --nsqd give the HTTP address of each by --nsqd-http.
 
   latency  from when a message was due to the call of its handler

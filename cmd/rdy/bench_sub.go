@@ -44,19 +44,19 @@ func newBenchSub(a *app) *cobra.Command {
 		Use:   "sub TOPIC (--nsqd host:port | --lookupd host:port)",
 		Short: "Measure how fast nsqds deliver messages",
 		Long: `Consume the messages of a topic as fast as nsqds deliver them, with handlers that do
-nothing, and report how many came in which time: from the first message to the last. It ends
+nothing, and report how many came in what time: from the first message to the last. It ends
 after --duration, after -n messages, when no message has come for --idle, or with Ctrl-C.
 
-By default sub reads from a new channel, which nsqd deletes at the end. That channel receives
-a copy of every message from now on, so other consumers lose none. Run "rdy bench pub TOPIC"
-at the same time. nsqd keeps 10,000 messages of such a channel, its mem-queue-size, and drops
-what comes faster than it can deliver.
+By default sub reads from a new channel, which nsqd deletes at the end. That channel
+receives a copy of every message from now on, so other consumers lose none. Run "rdy bench
+pub TOPIC" at the same time. nsqd keeps 10,000 messages of such a channel, its
+mem-queue-size, and drops what comes faster than it can deliver.
 
-nsqd keeps the messages of a topic that has no channel for its first one. They would all go
-to that of sub, and be gone when sub ends. So sub asks the HTTP APIs of the nsqds first, and
-does not begin if messages wait so, or if it cannot tell. With --nsqd give the HTTP address
-of each by --nsqd-http. It asks once: what is published to a topic without a channel after
-that goes to sub alone. To drain what waits, name a channel.
+While a topic has no channel, nsqd keeps its messages for the first one. The channel of sub
+would take them all, and they would be gone when sub ends. So sub asks the HTTP APIs of the
+nsqds, and does not begin if such messages wait, or if it cannot tell. With --nsqd give the
+HTTP address of each by --nsqd-http. sub asks once. Later messages of a topic without a
+channel go to sub alone. To drain waiting messages, name a channel.
 
 With --channel sub drains that channel: what it counts is finished, and the other consumers
 of the channel never see it. With -n exactly that many are finished; others that nsqd has sent

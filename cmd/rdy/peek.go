@@ -45,17 +45,17 @@ func newPeek(a *app) *cobra.Command {
 There are three places to look at.
 
 peek TOPIC prints new messages, as rdy tail does: from a new channel that gets a copy of
-every message from now on, and that nsqd deletes at the end. Other consumers lose
-nothing, and peek does not see messages that already wait. But nsqd keeps the messages of
-a topic that has no channel for its first one: they would all go to that of peek, and be
-gone when peek ends. So peek asks the HTTP APIs of the nsqds first, and does not begin if
-messages wait so, or if it cannot tell. With --nsqd give the HTTP address of each by
---nsqd-http. To see such messages create a channel for them with "rdy channel create", or
-use --data-dir or, for dead letters, "rdy dead". peek asks once: what is published to a
-topic without a channel after that goes to peek alone, and so does what waits on an nsqd
-that appears later. With --nsqd-http and without --nsqd peek finds the TCP addresses there.
-It ends after -n messages or, unlike tail, after --for. nsqd creates the topic if it does
-not exist.
+every message from now on, and that nsqd deletes at the end. Other consumers lose nothing,
+and peek does not see messages that already wait. It ends after -n messages or, unlike tail,
+after --for. nsqd creates the topic if it does not exist.
+
+While a topic has no channel, nsqd keeps its messages for the first one. The channel of peek
+would take them all, and they would be gone when peek ends. So peek asks the HTTP APIs of
+the nsqds, and does not begin if such messages wait, or if it cannot tell. With --nsqd give
+the HTTP address of each by --nsqd-http; with --nsqd-http alone peek finds the TCP addresses
+there. To see such messages create a channel for them with "rdy channel create", or use
+--data-dir or, for dead letters, "rdy dead". peek asks once. Later messages of a topic
+without a channel go to peek alone, and so do those that wait on an nsqd that appears later.
 
 peek TOPIC CHANNEL --backlog prints messages that wait in a channel. NSQ cannot show them,
 so peek takes them and requeues them. It never finishes one. Each message loses its place in

@@ -73,18 +73,20 @@ others go back to nsqd at once.
 tail reads several topics at the same time, and then prints the topic and " | " before each
 message; with --print-topic also for a single topic. It writes each message whole.
 
-By default tail reads from a new channel, which nsqd deletes at the end. That
-channel receives a copy of every message from now on, so other consumers lose
-none. But nsqd keeps the messages of a topic that has no channel for its first one:
-they would all go to that of tail, and be gone when tail ends. So tail asks the HTTP
-APIs of the nsqds that --lookupd lists, and does not begin if messages wait so. Then
-create a channel for them with "rdy channel create", or read them with --channel NAME.
-Dead letters often wait so: look at them with "rdy dead". To take all and keep none,
-name an ephemeral channel, such as --channel all#ephemeral. nsqd does not tell over TCP
-which channels there are: with --nsqd give --nsqd-http as well. Without it, and if a
-daemon does not respond in time, tail begins all the same and says what it does not
-know. It asks once: what is published to a topic without a channel after that goes to
-tail alone, and so does what waits on an nsqd that appears later.
+By default tail reads from a new channel, which nsqd deletes at the end. That channel
+receives a copy of every message from now on, so other consumers lose none.
+
+While a topic has no channel, nsqd keeps its messages for the first one. The channel of tail
+would take them all, and they would be gone when tail ends. So tail asks the HTTP APIs of
+the nsqds that --lookupd lists, and does not begin if such messages wait. Create a channel
+for them with "rdy channel create", or read them with --channel NAME. For dead letters,
+which often wait like that, use "rdy dead". To take all and keep none, name an ephemeral
+channel, such as --channel all#ephemeral.
+
+nsqd does not list its channels over TCP: with --nsqd give --nsqd-http as well. Without it,
+or if a daemon does not respond in time, tail begins anyway and says what it does not know.
+tail asks once. Later messages of a topic without a channel go to tail alone, and so do
+those that wait on an nsqd that appears later.
 
 With --channel tail competes with the other consumers of that channel: what it prints
 is finished, and they never see it. It takes one message at a time, unless

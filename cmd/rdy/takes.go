@@ -36,7 +36,7 @@ const tailAsks = 3 * time.Second
 
 // addHTTP adds the flag for the HTTP addresses of the nsqds.
 func (a *sourceAddresses) addHTTP(f *pflag.FlagSet) {
-	f.Var((*httpAddrsFlag)(&a.nsqdHTTPs), "nsqd-http", "HTTP address of an nsqd of --nsqd, to ask what a new channel would take; repeat the flag for more")
+	f.Var((*httpAddrsFlag)(&a.nsqdHTTPs), "nsqd-http", "HTTP address of an nsqd of --nsqd, to ask which messages a new channel would take; repeat the flag for more")
 	fromProfile(f, "nsqd-http")
 }
 
@@ -48,7 +48,7 @@ func (o *ownChannel) usage(cmd *cobra.Command) error {
 	if !o.strict || !o.unasked() {
 		return nil
 	}
-	return usage(cmd, "--nsqd-http is missing: give one for each --nsqd, for %s to ask whether messages that wait there would be lost", o.command)
+	return usage(cmd, "--nsqd-http is missing: give one for each --nsqd, so that %s can ask whether waiting messages would be lost", o.command)
 }
 
 // refuse returns an error if messages of a topic would be lost, or if that is not known and the
@@ -74,7 +74,7 @@ func (o *ownChannel) refuse(ctx context.Context, topics ...string) (*admin.View,
 	case o.strict:
 		return nil, fmt.Errorf("cannot ask whether messages of topic %s would be lost: %w", list(topics), unknown)
 	}
-	o.caution = fmt.Sprintf("%s; if topic %s has no channel, the messages that wait there have come to %s and are gone when it ends",
+	o.caution = fmt.Sprintf("%s; if topic %s has no channel, its waiting messages have come to %s and are gone when it ends",
 		oneLine(unknown), strings.Join(topics, " or "), o.command)
 	return v, nil
 }

@@ -77,7 +77,7 @@ func TestOwnChannelUnknown(t *testing.T) {
 		return fakeDaemon(t, map[string]string{"/nodes": fmt.Sprintf(
 			`{"producers":[{"broadcast_address":%q,"tcp_port":1,"http_port":%s,"topics":[%q]}]}`, host, port, topic)})
 	}
-	const caution = "if topic new has no channel, the messages that wait there have come to tail"
+	const caution = "if topic new has no channel, its waiting messages have come to tail"
 	tcp := c.flags()
 	for _, tc := range []struct {
 		name  string
