@@ -26,6 +26,9 @@ func (c *cluster) peekStats(t *testing.T, topic, channel string) string {
 func TestPeekNew(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "orders", "billing", "old")
+	await(t, "nsqd to copy the message to the channel", func() bool {
+		return strings.HasPrefix(c.peekStats(t, "orders", "billing"), "depth 1,")
+	})
 	p := start(t, append(c.allFlags(), "peek", "orders", "-n", "2", "--for", "10m")...)
 	await(t, "subscription", func() bool {
 		_, stdout, _ := execute(t, append(c.httpFlags(), "channel", "list", "orders")...)
