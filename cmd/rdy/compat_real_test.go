@@ -113,6 +113,7 @@ func TestOldToHTTP(t *testing.T) {
 func TestOldStat(t *testing.T) {
 	c := startCluster(t, 1)
 	c.publish(t, 0, "t", "ch", "a", "b")
+	await(t, "nsqd to copy the messages to the channel", func() bool { return strings.HasPrefix(c.peekStats(t, "t", "ch"), "depth 2,") })
 	to, err := url.Parse("http://" + c.nsqds[0].HTTPAddr)
 	if err != nil {
 		t.Fatal(err)
