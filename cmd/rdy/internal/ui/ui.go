@@ -1,0 +1,70 @@
+// Package ui serves the page of "rdy ui": what a cluster does, live, in a browser.
+package ui
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/rdyhq/nsq/admin"
+)
+
+// Options are what a Server shows, and what it lets its viewers do.
+type Options struct {
+	Cluster *admin.Cluster
+	// Name is what the page calls the cluster.
+	Name string
+	// Flags are those that name the cluster in the commands that the page offers.
+	Flags []string
+	// Interval is the least time between two polls. Polls are rarer where they take long: they
+	// keep neither the server nor an nsqd busy for more than a twentieth of the time.
+	Interval time.Duration
+	// AllowActions lets viewers pause, empty and delete topics and channels.
+	AllowActions bool
+	// Audit is called after each action, by its viewer's goroutine.
+	Audit func(Action)
+}
+
+// Server serves the page. Its Handler may be used once Run has been called.
+type Server struct {
+	Options
+	poller  *poller
+	screens *screens
+	log     *actionLog
+	static  http.Handler
+}
+
+// New returns a server for o.
+func New(o Options) *Server {
+	return &Server{
+		Options: o,
+		poller:  newPoller(o.Cluster, o.Interval),
+		screens: newScreens(),
+		log:     new(actionLog),
+		static:  staticFiles(),
+	}
+}
+
+// Run polls the cluster until ctx ends.
+func (s *Server) Run(ctx context.Context) { s.poller.run(ctx) }
+
+// Handler returns the handler of all pages.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /static/", s.static)
+	mux.HandleFunc("GET /{$}", s.overview)
+	mux.HandleFunc("GET /counter", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusMovedPermanently) })
+	mux.HandleFunc("GET /topics/{topic}", s.topic)
+	mux.HandleFunc("GET /topics/{topic}/{channel}", s.channel)
+	mux.HandleFunc("GET /nodes", s.nodes)
+	mux.HandleFunc("GET /nodes/{addr...}", s.node)
+	mux.HandleFunc("GET /lookup", s.lookup)
+	mux.HandleFunc("GET /log", s.actions)
+	mux.HandleFunc("GET /series", s.series)
+	mux.HandleFunc("GET /live/{screen}", s.live)
+	mux.HandleFunc("GET /ask/{action}", s.ask)
+	mux.HandleFunc("POST /do/{action}", s.do)
+	mux.HandleFunc("POST /theme", setTheme)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, http.StatusNotFound, "There is no such page.") })
+	return guard(mux)
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/rdyhq/nsq/cmd/rdy/internal/ui"
+	"github.com/spf13/cobra"
+)
+
+const (
+	defaultUIAddr = "127.0.0.1:4180"
+	uiHeaders     = 10 * time.Second // a browser sends its request within this time
+	uiShutdown    = 2 * time.Second
+)
+
+// uiCommand serves the page.
+type uiCommand struct {
+	*app
+	cluster      clusterFlags
+	listen       string
+	name         string
+	interval     time.Duration
+	allowActions bool
+}
+
+func newUI(a *app) *cobra.Command {
+	u := &uiCommand{app: a, interval: defaultInterval, listen: defaultUIAddr}
+	cmd := &cobra.Command{
+		Use:   "ui (--lookupd address | --nsqd-http address)",
+		Short: "Serve a page that shows a cluster live",
+		Long: `Serve a page that shows what a cluster does: which channels need somebody, depths, rates,
+the time to drain, clients and daemons, live and for the last day. Open it in a browser
+at the address that it prints.
+
+The cluster is polled once, whatever the number of viewers, and rarely enough to keep
+neither this program nor an nsqd busy for more than a twentieth of the time. History is
+kept in memory, 39 KB for each channel.
+
+Viewers can change nothing unless --allow-actions is given. Then they can pause, empty
+and delete topics and channels; each action is a line on standard error, and names are
+typed before anything is lost. The page has no login: serve it to others only behind a
+proxy that has one.
+
+` + clusterHelp + `
+
+Exit codes: 0 after Ctrl-C, 1 if the address cannot be listened on.`,
+		Example: `  rdy ui --lookupd 127.0.0.1:4161
+  rdy ui --nsqd-http 127.0.0.1:4151 --listen 127.0.0.1:8080 --allow-actions`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			t, err := u.cluster.target(cmd)
+			if err != nil {
+				return err
+			}
+			defer t.close()
+			return u.run(cmd.Context(), t)
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	u.cluster.add(f)
+	f.StringVar(&u.listen, "listen", u.listen, "`address` to serve the page at")
+	f.StringVar(&u.name, "name", "", "what the page calls the cluster; by default the first address")
+	f.Var(durationFlag(&u.interval, minInterval, maxInterval), "interval", "least time between two polls")
+	f.BoolVar(&u.allowActions, "allow-actions", false, "let viewers pause, empty and delete topics and channels")
+	return cmd
+}
+
+// run serves the page until ctx ends.
+func (u *uiCommand) run(ctx context.Context, t *target) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", u.listen)
+	if err != nil {
+		return err
+	}
+	server := ui.New(ui.Options{
+		Cluster: t.Cluster, Name: u.clusterName(), Flags: u.flags(), Interval: u.interval, AllowActions: u.allowActions, Audit: u.audit,
+	})
+	polling, stop := context.WithCancel(ctx)
+	polled := make(chan struct{})
+	go func() {
+		defer close(polled)
+		server.Run(polling)
+	}()
+	h := &http.Server{Handler: server.Handler(), ReadHeaderTimeout: uiHeaders, BaseContext: func(net.Listener) context.Context { return polling }}
+	served := make(chan error, 1)
+	go func() { served <- h.Serve(l) }()
+	u.notice("rdy: the page is at http://%s/", l.Addr())
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+	}
+	stop() // ends the streams, too
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), uiShutdown)
+	defer cancel()
+	if h.Shutdown(grace) != nil {
+		_ = h.Close() // a browser holds a connection
+	}
+	<-polled
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func (u *uiCommand) clusterName() string {
+	addrs := append(append([]string{}, u.cluster.lookupds...), u.cluster.nsqds...)
+	if u.name != "" {
+		return u.name
+	}
+	return addrs[0]
+}
+
+// flags returns the flags that name the cluster.
+func (u *uiCommand) flags() (flags []string) {
+	for _, addr := range u.cluster.lookupds {
+		flags = append(flags, "--lookupd", addr)
+	}
+	for _, addr := range u.cluster.nsqds {
+		flags = append(flags, "--nsqd-http", addr)
+	}
+	return flags
+}
+
+// audit tells what a viewer has done.
+func (u *uiCommand) audit(a ui.Action) {
+	result := "done"
+	if a.Error != "" {
+		result = "failed: " + a.Error
+	}
+	u.notice("rdy: %s %s %s from %s: %s", a.At.UTC().Format(time.RFC3339), a.Action,
+		strings.TrimSuffix(fmt.Sprintf("%s/%s", a.Topic, a.Channel), "/"), a.RemoteAddr, strings.ReplaceAll(result, "\n", "; "))
+}
