@@ -120,7 +120,7 @@ those of Nagios: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.`,
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.settle(cmd) }
 	root.AddCommand(newDemo(a), newBroker(a))
 	root.AddCommand(newPub(a), newTail(a), newPeek(a), newCopy(a), newToFile(a), newToHTTP(a), newDead(a))
-	root.AddCommand(newStat(a), newTop(a), newDoctor(a), newCheck(a), newExporter(a))
+	root.AddCommand(newStat(a), newTop(a), newUI(a), newDoctor(a), newCheck(a), newExporter(a))
 	root.AddCommand(newTopic(a), newChannel(a), newNode(a))
 	root.AddCommand(newBench(a), newProfile(a), newCompletion(a), newCompat(a), newMan(), newVersion(a))
 	root.SetHelpCommand(newHelp())

@@ -84,3 +84,19 @@ func Duration(d time.Duration) string {
 	}
 	return strconv.FormatInt(int64((max(d, 0)+time.Second-1)/time.Second), 10) + " s"
 }
+
+// Bytes returns a number of bytes for people, in powers of 1024.
+func Bytes(n int64) string {
+	if n < 1024 {
+		return strconv.FormatInt(max(n, 0), 10) + " B"
+	}
+	v, unit := float64(n)/1024, 0
+	for v >= 1024 {
+		v, unit = v/1024, unit+1
+	}
+	decimals := 1
+	if v >= 100 {
+		decimals = 0
+	}
+	return strconv.FormatFloat(math.Floor(v*10)/10, 'f', decimals, 64) + " " + []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}[unit]
+}
