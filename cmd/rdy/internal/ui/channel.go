@@ -162,7 +162,7 @@ func channelFigures(c *judge.Channel) []figure {
 		{"Drains in", drains, cell{ID: "f-drains-unit"}, cell{ID: "f-drains-below"}},
 		{"In flight", counted("f-flight", c.InFlight, c.Lower), text("f-flight-unit", ofRDY(c)), cell{ID: "f-flight-below"}},
 		{"Deferred", counted("f-deferred", c.Deferred, c.Lower), cell{ID: "f-deferred-unit"}, cell{ID: "f-deferred-below"}},
-		{"Requeued", share("f-req", rates.RequeuedShare()), cell{ID: "f-req-unit"}, text("f-req-below", figures.Count(int64(c.Requeued))+" since start")}, // #nosec G115 -- counts from 0
+		{"Requeued", share("f-req", rates.RequeuedShare()), cell{ID: "f-req-unit"}, text("f-req-below", figures.Count(int64(c.Requeued))+" since start")},              // #nosec G115 -- counts from 0
 		{"Timed out", share("f-timeout", rates.TimedOutShare()), cell{ID: "f-timeout-unit"}, text("f-timeout-below", figures.Count(int64(c.TimedOut))+" since start")}, // #nosec G115
 	}
 }

@@ -18,8 +18,8 @@ type wholePage struct {
 	body func(*state) cell
 }
 
-func (p *wholePage) cells(st *state) []cell           { return []cell{p.body(st)} }
-func (p *wholePage) watches(*poller) (stop func())     { return func() {} }
+func (p *wholePage) cells(st *state) []cell             { return []cell{p.body(st)} }
+func (p *wholePage) watches(*poller) (stop func())      { return func() {} }
 func (p *wholePage) data(st *state) struct{ Body cell } { return struct{ Body cell }{p.body(st)} }
 
 // nodes serves the list of nsqds.

@@ -64,9 +64,11 @@ var only = map[string]func(*judge.Channel) bool{
 
 // columns are those that order the table. "state" is the order when there is no other.
 var columns = map[string]func(a, b *judge.Channel) int{
-	"":         judge.Worse,
-	"state":    judge.Worse,
-	"name":     func(a, b *judge.Channel) int { return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Name, b.Name)) },
+	"":      judge.Worse,
+	"state": judge.Worse,
+	"name": func(a, b *judge.Channel) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Name, b.Name))
+	},
 	"depth":    func(a, b *judge.Channel) int { return cmp.Compare(a.Depth, b.Depth) },
 	"in":       byRate(func(r *judge.Rates) float64 { return r.In }),
 	"finished": byRate(func(r *judge.Rates) float64 { return r.Finished }),

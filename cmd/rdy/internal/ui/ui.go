@@ -65,6 +65,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /ask/{action}", s.ask)
 	mux.HandleFunc("POST /do/{action}", s.do)
 	mux.HandleFunc("POST /theme", setTheme)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, http.StatusNotFound, "There is no such page.") })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, http.StatusNotFound, "There is no such page.")
+	})
 	return guard(mux)
 }
