@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -17,6 +18,8 @@ const (
 	defaultUIAddr = "127.0.0.1:4180"
 	uiHeaders     = 10 * time.Second // a browser sends its request within this time
 	uiShutdown    = 2 * time.Second
+	uiIdle        = 2 * time.Minute // for which a connection without requests is kept
+	uiMaxHeaders  = 32 << 10
 )
 
 // uiCommand serves the page.
@@ -26,6 +29,9 @@ type uiCommand struct {
 	listen       string
 	name         string
 	interval     time.Duration
+	hosts        []string
+	authFile     string
+	trustHeader  string
 	allowActions bool
 }
 
@@ -44,12 +50,19 @@ kept in memory, 39 KB for each channel.
 
 Viewers can change nothing unless --allow-actions is given. Then they can pause, empty
 and delete topics and channels; each action is a line on standard error, and names are
-typed before anything is lost. The page has no login: serve it to others only behind a
-proxy that has one.
+typed before anything is lost. Without --auth-file the page has no login: then serve it to
+others only behind a proxy that has one. --auth-file names a file with lines of a name, a
+colon and a bcrypt hash, as "htpasswd -B" writes them. Passwords travel as they are, so
+that a proxy with TLS belongs before the page all the same.
+
+Requests must name this server by an IP address, "localhost", the name of this machine, or
+a --host: otherwise another web site could use its own name for it, and read the page. A
+proxy that passes on the name that viewers use needs --host with that name.
 
 ` + clusterHelp + `
 
-Exit codes: 0 after Ctrl-C, 1 if the address cannot be listened on.`,
+Exit codes: 0 after Ctrl-C, 1 if the address cannot be listened on or the file with names
+cannot be read.`,
 		Example: `  rdy ui --lookupd 127.0.0.1:4161
   rdy ui --nsqd-http 127.0.0.1:4151 --listen 127.0.0.1:8080 --allow-actions`,
 		Args: noArgs,
@@ -68,12 +81,19 @@ Exit codes: 0 after Ctrl-C, 1 if the address cannot be listened on.`,
 	f.StringVar(&u.listen, "listen", u.listen, "`address` to serve the page at")
 	f.StringVar(&u.name, "name", "", "what the page calls the cluster; by default the first address")
 	f.Var(durationFlag(&u.interval, minInterval, maxInterval), "interval", "least time between two polls")
+	f.StringSliceVar(&u.hosts, "host", nil, "`name` by which viewers reach the page (repeatable)")
+	f.StringVar(&u.authFile, "auth-file", "", "`file` with names and bcrypt hashes of passwords of those that may see the page")
+	f.StringVar(&u.trustHeader, "trust-header", "", "`name` of the header in which a proxy on this machine says who the viewer is")
 	f.BoolVar(&u.allowActions, "allow-actions", false, "let viewers pause, empty and delete topics and channels")
 	return cmd
 }
 
 // run serves the page until ctx ends.
 func (u *uiCommand) run(ctx context.Context, t *target) error {
+	users, err := u.users()
+	if err != nil {
+		return err
+	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", u.listen)
 	if err != nil {
@@ -81,6 +101,7 @@ func (u *uiCommand) run(ctx context.Context, t *target) error {
 	}
 	server := ui.New(ui.Options{
 		Cluster: t.Cluster, Name: u.clusterName(), Flags: u.flags(), Interval: u.interval, AllowActions: u.allowActions, Audit: u.audit,
+		Hosts: u.names(), Users: users, TrustHeader: u.trustHeader,
 	})
 	polling, stop := context.WithCancel(ctx)
 	polled := make(chan struct{})
@@ -88,7 +109,7 @@ func (u *uiCommand) run(ctx context.Context, t *target) error {
 		defer close(polled)
 		server.Run(polling)
 	}()
-	h := &http.Server{Handler: server.Handler(), ReadHeaderTimeout: uiHeaders, BaseContext: func(net.Listener) context.Context { return polling }}
+	h := &http.Server{Handler: server.Handler(), ReadHeaderTimeout: uiHeaders, IdleTimeout: uiIdle, MaxHeaderBytes: uiMaxHeaders, BaseContext: func(net.Listener) context.Context { return polling }}
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
 	u.notice("rdy: the page is at http://%s/", l.Addr())
@@ -117,6 +138,33 @@ func (u *uiCommand) clusterName() string {
 	return addrs[0]
 }
 
+// users reads the file with those that may see the page. It returns nil if there is none.
+func (u *uiCommand) users() (*ui.Users, error) {
+	if u.authFile == "" {
+		return nil, nil
+	}
+	f, err := os.Open(u.authFile)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	users, err := ui.ReadUsers(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", u.authFile, err)
+	}
+	return users, nil
+}
+
+// names returns the names by which viewers reach the page: those of --host, and the one that
+// --listen has if it has one.
+func (u *uiCommand) names() []string {
+	names := u.hosts
+	if host, _, err := net.SplitHostPort(u.listen); err == nil && host != "" {
+		names = append(names, host)
+	}
+	return names
+}
+
 // flags returns the flags that name the cluster.
 func (u *uiCommand) flags() (flags []string) {
 	for _, addr := range u.cluster.lookupds {
@@ -134,6 +182,5 @@ func (u *uiCommand) audit(a ui.Action) {
 	if a.Error != "" {
 		result = "failed: " + a.Error
 	}
-	u.notice("rdy: %s %s %s from %s: %s", a.At.UTC().Format(time.RFC3339), a.Action,
-		strings.TrimSuffix(fmt.Sprintf("%s/%s", a.Topic, a.Channel), "/"), a.RemoteAddr, strings.ReplaceAll(result, "\n", "; "))
+	u.notice("rdy: %s %s %s from %s: %s", a.At.UTC().Format(time.RFC3339), a.Action, a.Subject(), a.From(), strings.ReplaceAll(result, "\n", "; "))
 }

@@ -2,16 +2,15 @@ package ui
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/rdyhq/nsq"
-	"github.com/rdyhq/nsq/admin"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
 )
@@ -23,12 +22,27 @@ const (
 
 // Action is what a viewer has done.
 type Action struct {
-	At         time.Time `json:"at"`
-	RemoteAddr string    `json:"remote_address"`
-	Action     string    `json:"action"` // such as "empty"
-	Topic      string    `json:"topic"`
-	Channel    string    `json:"channel,omitempty"`
-	Error      string    `json:"error,omitempty"` // what failed, and on which nsqd
+	At         time.Time
+	RemoteAddr string
+	User       string // empty if the server does not know viewers by name
+	Action     string // such as "empty"
+	Topic      string
+	Channel    string // empty if it was done to a topic
+	NSQD       string // empty if it was done on all
+	Error      string // what failed, and on which daemons; empty if nothing did
+}
+
+// Subject returns what it was done to, in a word.
+func (a *Action) Subject() string {
+	return target{judge.Name{Topic: a.Topic, Channel: a.Channel}, a.NSQD}.String()
+}
+
+// From returns who has done it.
+func (a *Action) From() string {
+	if a.User == "" {
+		return a.RemoteAddr
+	}
+	return a.User + " (" + a.RemoteAddr + ")"
 }
 
 // actionLog keeps the last actions.
@@ -55,192 +69,175 @@ func (l *actionLog) all() []Action {
 	return all
 }
 
-// verb is an action that a viewer may ask for.
-type verb struct {
-	word     string
-	destroys bool // then the viewer types the name
-	topic    func(*admin.Cluster, context.Context, string) error
-	channel  func(*admin.Cluster, context.Context, string, string) error
-	// meaning says what follows, and milder what loses less.
-	meaning func(judge.Name, *state) string
-	milder  string
+// target is what an action is done to: a channel, a topic if the channel is empty, or a topic on
+// one nsqd.
+type target struct {
+	judge.Name
+	nsqd string
 }
 
-var verbs = map[string]verb{
-	"pause": {
-		word: "Pause", topic: (*admin.Cluster).PauseTopic, channel: (*admin.Cluster).PauseChannel,
-		meaning: func(n judge.Name, st *state) string {
-			if n.Channel == "" {
-				return "Published messages wait in the topic. Channels get none until it is unpaused."
-			}
-			if c := find(n, st); c != nil && c.Rates != nil {
-				return fmt.Sprintf("Clients get no messages until it is unpaused. The channel grows by about %s a second.", figures.Rate(c.Rates.In))
-			}
-			return "Clients get no messages until it is unpaused."
-		},
-	},
-	"unpause": {
-		word: "Unpause", topic: (*admin.Cluster).UnpauseTopic, channel: (*admin.Cluster).UnpauseChannel,
-		meaning: func(judge.Name, *state) string { return "What waits is sent to clients at once." },
-	},
-	"empty": {
-		word: "Empty", destroys: true, topic: (*admin.Cluster).EmptyTopic, channel: (*admin.Cluster).EmptyChannel, meaning: loss,
-		milder: "To stop delivery without losing anything, pause it instead.",
-	},
-	"delete": {
-		word: "Delete", destroys: true, topic: (*admin.Cluster).DeleteTopic, channel: (*admin.Cluster).DeleteChannel, meaning: loss,
-		milder: "To stop delivery without losing anything, pause it instead.",
-	},
-}
-
-func find(n judge.Name, st *state) *judge.Channel {
-	if st.report == nil {
-		return nil
+// String returns the target's name.
+func (t target) String() string {
+	switch {
+	case t.nsqd != "":
+		return t.Topic + " on " + t.nsqd
+	case t.Channel != "":
+		return t.Topic + "/" + t.Channel
 	}
-	return channelsByName(st.report)[n]
+	return t.Topic
 }
 
-// loss says how many messages are lost, and where.
-func loss(n judge.Name, st *state) string {
-	if st.report == nil {
-		return "Its messages will be lost. This can't be undone."
+// typed returns the name that a viewer types before something is destroyed.
+func (t target) typed() string {
+	if t.Channel != "" {
+		return t.Channel
 	}
-	if n.Channel != "" {
-		c := find(n, st)
-		if c == nil {
-			return "No nsqd has it."
-		}
-		return fmt.Sprintf("%s will be lost on %s, and the %s in flight with them. This can't be undone. Other channels keep their copies.",
-			messages(c.Depth+c.Deferred, c.Lower), figures.Things(len(c.NSQDs), "nsqd"), figures.Count(c.InFlight))
-	}
-	for i := range st.report.Topics {
-		if t := &st.report.Topics[i]; t.Name == n.Topic {
-			return fmt.Sprintf("%s that wait in the topic and %s in its %s will be lost. This can't be undone.", messages(t.Depth, t.Lower),
-				messages(t.Waiting, t.Lower), figures.Things(t.Channels, "channel"))
-		}
-	}
-	return "No nsqd has it."
+	return t.Topic
 }
 
-func messages(n int64, lower bool) string {
-	return bounded(figures.Count(n), lower) + " " + figures.Noun(n, "message")
+// query returns the target as the fields of a request.
+func (t target) query() url.Values {
+	q := url.Values{"topic": {t.Topic}}
+	if t.Channel != "" {
+		q.Set("channel", t.Channel)
+	}
+	if t.nsqd != "" {
+		q.Set("nsqd", t.nsqd)
+	}
+	return q
 }
 
-func actionLinks(n judge.Name, names ...string) (links []actionLink) {
+// actionLink is a button that asks before it does something.
+type actionLink struct{ Name, Link string }
+
+func actionLinks(t target, names ...string) (links []actionLink) {
 	for _, name := range names {
-		q := url.Values{"topic": {n.Topic}}
-		if n.Channel != "" {
-			q.Set("channel", n.Channel)
-		}
 		word := verbs[name].word
 		if verbs[name].destroys {
 			word += "…"
 		}
-		links = append(links, actionLink{word, "/ask/" + name + "?" + q.Encode()})
+		links = append(links, actionLink{word, "/ask/" + name + "?" + t.query().Encode()})
 	}
 	return links
 }
 
-// asked returns the action, topic and channel of a request.
-func asked(r *http.Request) (name string, v verb, n judge.Name, err error) {
+// asked returns the action and the target of a request, or why it is refused.
+func (s *Server) asked(r *http.Request) (name string, v verb, t target, refused string) {
 	name = r.PathValue("action")
 	v, ok := verbs[name]
-	n = judge.Name{Topic: r.FormValue("topic"), Channel: r.FormValue("channel")}
+	t = target{judge.Name{Topic: r.FormValue("topic"), Channel: r.FormValue("channel")}, r.FormValue("nsqd")}
 	switch {
-	case !ok:
-		return name, v, n, errors.New("there is no such action")
-	case !nsq.IsValidTopicName(n.Topic), n.Channel != "" && !nsq.IsValidChannelName(n.Channel):
-		return name, v, n, errors.New("no topic or channel can have this name")
+	case !s.AllowActions:
+		refused = "This page is read-only. It is started with --allow-actions if viewers may change things."
+	case !ok, v.onNSQD != (t.nsqd != ""):
+		refused = "There is no such action."
+	case !nsq.IsValidTopicName(t.Topic), t.Channel != "" && !nsq.IsValidChannelName(t.Channel), t.nsqd != "" && t.Channel != "":
+		refused = "No topic or channel can have this name."
 	}
-	return name, v, n, nil
+	return name, v, t, refused
 }
 
 // question is what the dialog before an action gets.
 type question struct {
-	Action, Word, Meaning, Milder, Command string
-	Topic, Channel, Subject                string
-	Type                                   string // the name to type; empty if one click is enough
+	Action, Word, Loss, Meaning, Milder, Command string
+	Topic, Channel, NSQD, Subject                string
+	Type                                         string // the name to type; empty if one click is enough
 }
 
 // ask serves the dialog before an action.
 func (s *Server) ask(w http.ResponseWriter, r *http.Request) {
-	name, v, n, err := asked(r)
-	if err != nil || !s.AllowActions {
-		http.Error(w, cannot(err), http.StatusForbidden)
+	name, v, t, refused := s.asked(r)
+	if refused != "" {
+		s.refuse(w, http.StatusForbidden, refused)
 		return
 	}
 	st, _ := s.poller.current()
-	q := question{Action: name, Word: v.word, Meaning: v.meaning(n, st), Milder: v.milder, Topic: n.Topic, Channel: n.Channel, Subject: n.Topic}
-	kind := "topic"
-	args := []string{n.Topic}
-	if n.Channel != "" {
-		kind, q.Subject, args = "channel", n.Topic+"/"+n.Channel, append(args, n.Channel)
-	}
-	q.Command = command(s.Flags, append([]string{kind, name}, args...)...)
+	q := question{Action: name, Word: v.word, Milder: v.milder, Topic: t.Topic, Channel: t.Channel, NSQD: t.nsqd, Subject: t.String()}
+	q.Loss, q.Meaning = v.meaning(t, st)
+	q.Command = command(s.Flags, v.command(name, t)...)
 	if v.destroys {
-		q.Type = typed(n)
+		q.Type = t.typed()
 	}
-	s.render(w, r, "question", q)
-}
-
-// typed returns the name that a viewer types before something is destroyed.
-func typed(n judge.Name) string {
-	if n.Channel != "" {
-		return n.Channel
-	}
-	return n.Topic
-}
-
-func cannot(err error) string {
-	if err != nil {
-		return err.Error()
-	}
-	return "this page is read-only; start it with --allow-actions"
+	s.render(w, http.StatusOK, "question", q)
 }
 
 // result is what a viewer gets after an action.
 type result struct {
 	Text   string
 	Errors []string
+	Retry  string // where the action is asked for again
 }
 
 // do carries out an action.
 func (s *Server) do(w http.ResponseWriter, r *http.Request) {
-	name, v, n, err := asked(r)
-	if err != nil || !s.AllowActions {
-		http.Error(w, cannot(err), http.StatusForbidden)
+	name, v, t, refused := s.asked(r)
+	switch {
+	case refused != "":
+		s.refuse(w, http.StatusForbidden, refused)
+		return
+	case v.destroys && r.FormValue("name") != t.typed():
+		s.refuse(w, http.StatusForbidden, "The name does not fit. Nothing was done.")
 		return
 	}
-	if v.destroys && r.FormValue("name") != typed(n) {
-		http.Error(w, "the name does not fit", http.StatusForbidden)
-		return
-	}
+	before, _ := s.poller.current()
 	// The viewer may close the page: a half-done action would be worse.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), actionTimeout)
 	defer cancel()
-	if n.Channel != "" {
-		err = v.channel(s.Cluster, ctx, n.Topic, n.Channel)
-	} else {
-		err = v.topic(s.Cluster, ctx, n.Topic)
-	}
-	a := Action{At: time.Now(), RemoteAddr: r.RemoteAddr, Action: name, Topic: n.Topic, Channel: n.Channel}
-	res := result{Text: fmt.Sprintf("%s: %s done", subject(n), name)}
+	err := v.do(ctx, s.Cluster, t)
+	s.poller.soon()
+	a := Action{At: time.Now(), RemoteAddr: r.RemoteAddr, User: userOf(r), Action: name, Topic: t.Topic, Channel: t.Channel, NSQD: t.nsqd}
 	if err != nil {
 		a.Error = err.Error()
-		res = result{Text: fmt.Sprintf("%s: %s failed", subject(n), name), Errors: lines(err)}
 	}
 	s.log.add(a)
 	if s.Audit != nil {
 		s.Audit(a)
 	}
-	s.render(w, r, "result", res)
+	s.render(w, http.StatusOK, "result", outcome(v, name, t, before, err))
 }
 
-func subject(n judge.Name) string {
-	if n.Channel != "" {
-		return n.Topic + "/" + n.Channel
+// outcome returns what a viewer reads after an action.
+func outcome(v verb, name string, t target, st *state, err error) result {
+	on := holders(t, st)
+	if err == nil {
+		where := ""
+		if len(on) > 0 {
+			where = " on " + figures.Things(len(on), "nsqd")
+		}
+		return result{Text: t.String() + " is " + v.done + where + "."}
 	}
-	return n.Topic
+	res := result{Errors: lines(err), Retry: "/ask/" + name + "?" + t.query().Encode()}
+	failed := 0
+	for _, addr := range on {
+		if strings.Contains(err.Error(), addr) {
+			failed++
+		}
+	}
+	if done := len(on) - failed; failed > 0 && done > 0 {
+		res.Text = fmt.Sprintf("%s is %s on %d of %s.", t, v.done, done, figures.Things(len(on), "nsqd"))
+	} else {
+		res.Text = fmt.Sprintf("%s is not %s.", t, v.done)
+	}
+	return res
+}
+
+// holders returns the nsqds that have the channel or topic.
+func holders(t target, st *state) (addrs []string) {
+	if st.report == nil || t.nsqd != "" {
+		return nil
+	}
+	for i := range st.report.Channels {
+		c := &st.report.Channels[i]
+		if c.Topic != t.Topic || t.Channel != "" && c.Name != t.Channel {
+			continue
+		}
+		for _, on := range c.NSQDs {
+			if !slices.Contains(addrs, on.NSQD) {
+				addrs = append(addrs, on.NSQD)
+			}
+		}
+	}
+	return addrs
 }
 
 // lines returns the errors of the daemons.
@@ -254,18 +251,7 @@ func lines(err error) (texts []string) {
 	return []string{err.Error()}
 }
 
-// actions serves the log of what viewers have done.
-func (s *Server) actions(w http.ResponseWriter, r *http.Request) {
-	st, _ := s.poller.current()
-	p := &wholePage{body: func(st *state) cell {
-		d := struct {
-			Actions  []Action
-			Problems []judge.Problem
-		}{Actions: s.log.all()}
-		if st.report != nil {
-			d.Problems = st.report.Problems
-		}
-		return part("body", "log-body", d)
-	}}
-	s.page(w, r, st, p, "log", "Log", p.data(st))
+// refuse sends why a request of a script is refused.
+func (s *Server) refuse(w http.ResponseWriter, status int, why string) {
+	s.render(w, status, "result", result{Text: "This was not done.", Errors: []string{why}})
 }

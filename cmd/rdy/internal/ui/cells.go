@@ -3,34 +3,55 @@ package ui
 import (
 	"fmt"
 	"html/template"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 )
 
 // noFigure stands for a figure that is not known.
 const noFigure = "–"
 
-// text returns a cell with plain text.
-func text(id, s string) cell { return cell{id, template.HTML(template.HTMLEscapeString(s))} } // #nosec G203 -- escaped
-
-// styled returns a cell with plain text in a class.
-func styled(id, class, s string) cell {
-	if class == "" {
-		return text(id, s)
-	}
-	return cell{id, template.HTML(`<span class="` + class + `">` + template.HTMLEscapeString(s) + `</span>`)} // #nosec G203 -- escaped
+// escaped returns plain text as HTML. Control characters, which clients may have in their names,
+// become visible.
+func escaped(s string) template.HTML {
+	return template.HTML(template.HTMLEscapeString(string(visible.Escape([]byte(s), "\n")))) // #nosec G203 -- escaped
 }
 
-// counted returns a cell with a count. A zero is faint, and a lower bound is marked.
-func counted(id string, n int64, lower bool) cell {
-	s := bounded(figures.Count(n), lower)
-	if n == 0 && !lower {
-		return styled(id, "zero", s)
+// within returns plain text in a class.
+func within(class, s string) template.HTML {
+	if class == "" || s == "" {
+		return escaped(s)
 	}
-	return text(id, s)
+	return template.HTML(`<span class="`+class+`">`) + escaped(s) + `</span>` // #nosec G203 -- escaped
+}
+
+// linked returns a link. rest is plain text after it.
+func linked(href, text, rest string) template.HTML {
+	return template.HTML(fmt.Sprintf(`<a href="%s">%s</a>%s`, // #nosec G203 -- escaped
+		template.HTMLEscapeString(href), template.HTMLEscapeString(text), template.HTMLEscapeString(rest)))
+}
+
+// text returns a cell with plain text.
+func text(id, s string) cell { return cell{ID: id, HTML: escaped(s)} }
+
+// styled returns a cell with plain text in a class.
+func styled(id, class, s string) cell { return cell{ID: id, HTML: within(class, s)} }
+
+// count returns a count. A zero is faint, a lower bound is marked, and one that is not exact has
+// its digits in a tooltip.
+func count(n int64, lower bool) template.HTML {
+	s := bounded(figures.Count(n), lower)
+	switch {
+	case n == 0 && !lower:
+		return within("zero", s)
+	case n >= 1e6:
+		return template.HTML(fmt.Sprintf(`<span title="%d">%s</span>`, n, s)) // #nosec G203 -- made of numbers
+	}
+	return escaped(s)
 }
 
 func bounded(s string, lower bool) string {
@@ -39,6 +60,8 @@ func bounded(s string, lower bool) string {
 	}
 	return s
 }
+
+func counted(id string, n int64, lower bool) cell { return cell{ID: id, HTML: count(n, lower)} }
 
 // rated returns a cell with a rate.
 func rated(id string, perSecond float64, known, lower bool) cell {
@@ -62,16 +85,18 @@ func grows(perSecond float64) string {
 // marks are the classes of levels.
 var marks = map[judge.Level]string{judge.Critical: "critical", judge.Warning: "warning", judge.Notice: "notice", judge.ByChoice: "paused"}
 
-// stateCell returns a cell with a state: a mark, a colour and a word.
-func stateCell(id string, level judge.Level, word string) cell {
-	if word == "" {
-		return cell{ID: id}
-	}
-	return styled(id, "state "+marks[level], word)
+// stateMark returns a mark, a colour and a word.
+func stateMark(level judge.Level, word string) template.HTML {
+	return within("state "+marks[level], word)
 }
 
-// draining returns the cell of when a channel drains.
-func draining(id string, c *judge.Channel) cell {
+// badge returns the state beside the name of a page.
+func badge(level judge.Level, state string) cell {
+	return styled("state", "badge state "+marks[level], capital(state))
+}
+
+// draining returns when a channel drains.
+func draining(c *judge.Channel) template.HTML {
 	class := "quiet"
 	switch c.Drain.Kind {
 	case judge.DrainsNever:
@@ -88,13 +113,13 @@ func draining(id string, c *judge.Channel) cell {
 	case judge.DrainsIn, judge.DrainsLate:
 		class = ""
 	}
-	return styled(id, class, c.Drain.String())
+	return within(class, c.Drain.String())
 }
 
-// requeues returns the cell of the share of deliveries that are requeued.
-func requeues(id string, c *judge.Channel) cell {
+// requeues returns the share of deliveries that are requeued.
+func requeues(c *judge.Channel) template.HTML {
 	if c.Rates == nil {
-		return styled(id, "zero", noFigure)
+		return within("zero", noFigure)
 	}
 	share := c.Rates.RequeuedShare()
 	class := ""
@@ -104,7 +129,15 @@ func requeues(id string, c *judge.Channel) cell {
 	case c.State == judge.Retrying:
 		class = "warning"
 	}
-	return styled(id, class, figures.Share(share))
+	return within(class, figures.Share(share))
+}
+
+// clientCount returns the number of connections. None at all stands out where somebody should look.
+func clientCount(c *judge.Channel) template.HTML {
+	if c.ClientCount == 0 && !c.Lower && c.State == judge.Orphan {
+		return within(marks[c.Level], "0")
+	}
+	return count(int64(c.ClientCount), c.Lower)
 }
 
 // ago returns how long ago something was, for people.
@@ -122,7 +155,7 @@ const (
 )
 
 // spark returns a small chart of the last hour. Its dot has the colour of the channel's state.
-func spark(id string, h judge.History, level judge.Level) cell {
+func spark(h judge.History, level judge.Level) template.HTML {
 	most := int64(sparkLeast)
 	depth := h.Depth
 	if n := len(depth); n > 1 && depth[n-2] >= 0 {
@@ -131,33 +164,36 @@ func spark(id string, h judge.History, level judge.Level) cell {
 	for _, d := range depth {
 		most = max(most, d)
 	}
-	var line strings.Builder
-	step, pen := float64(sparkWidth-6)/float64(max(judge.Points-1, 1)), false
+	var line, area strings.Builder
+	step := float64(sparkWidth-6) / float64(judge.Points-1)
+	const bottom = sparkHeight - 2
 	var x, y, first float64
+	pen := false
 	for i, d := range depth {
 		if d < 0 { // not known: a gap
+			if pen {
+				fmt.Fprintf(&area, "L%.1f %dL%.1f %dZ", x, bottom, first, bottom)
+			}
 			pen = false
 			continue
 		}
 		x, y = 2+float64(i)*step, sparkHeight-3-float64(d)/float64(most)*(sparkHeight-6)
-		if line.Len() == 0 {
-			first = x
-		}
-		command := "M"
-		if pen {
-			command = "L"
+		command := "L"
+		if !pen {
+			command, first, pen = "M", x, true
 		}
 		fmt.Fprintf(&line, "%s%.1f %.1f", command, x, y)
-		pen = true
+		fmt.Fprintf(&area, "%s%.1f %.1f", command, x, y)
 	}
 	if line.Len() == 0 {
-		return cell{ID: id}
+		return ""
 	}
-	bottom := sparkHeight - 2
-	svg := fmt.Sprintf(`<svg class="spark" viewBox="0 0 %d %d" aria-hidden="true"><path class="area" d="%sL%.1f %dL%.1f %dZ"/>`+
+	if pen {
+		fmt.Fprintf(&area, "L%.1f %dL%.1f %dZ", x, bottom, first, bottom)
+	}
+	return template.HTML(fmt.Sprintf(`<svg class="spark" viewBox="0 0 %d %d" aria-hidden="true"><path class="area" d="%s"/>`+ // #nosec G203 -- made of numbers
 		`<path class="stroke" d="%s"/><circle class="%s" cx="%.1f" cy="%.1f" r="2"/></svg>`,
-		sparkWidth, sparkHeight, line.String(), x, bottom, first, bottom, line.String(), marks[level], x, y)
-	return cell{id, template.HTML(svg)} // #nosec G203 -- made of numbers
+		sparkWidth, sparkHeight, area.String(), line.String(), marks[level], x, y))
 }
 
 // meter returns a bar that is full to a share.
@@ -168,23 +204,45 @@ func meter(share float64, class string) string {
 		`<rect class="%s" width="%.1f" height="6" rx="3"/></svg>`, class, full)
 }
 
-// flight returns the cell of the messages in flight, and of the RDY if the clients are known.
-func flight(id string, c *judge.Channel) cell {
-	inFlight := bounded(figures.Count(c.InFlight), c.Lower)
-	if len(c.Clients) == 0 {
-		return counted(id, c.InFlight, c.Lower)
+// held returns how many messages are in flight, of how many that the clients accept.
+func held(inFlight, rdy int64, lower bool, class string) template.HTML {
+	share := 0.0
+	if rdy > 0 {
+		share = float64(inFlight) / float64(rdy)
 	}
-	var rdy int64
+	return template.HTML(fmt.Sprintf(`%s <span class="zero">/ %s</span>%s`, // #nosec G203 -- made of numbers
+		bounded(figures.Count(inFlight), lower), figures.Count(rdy), meter(share, class)))
+}
+
+// flight returns the messages in flight, and the RDY if the clients are known.
+func flight(c *judge.Channel) template.HTML {
+	if len(c.Clients) == 0 {
+		return count(c.InFlight, c.Lower)
+	}
+	rdy := readyFor(c)
+	class := "full"
+	if rdy > 0 && float64(c.InFlight) >= 0.95*float64(rdy) && c.Level.NeedsYou() {
+		class = "warning"
+	}
+	return held(c.InFlight, rdy, c.Lower, class)
+}
+
+// readyFor returns how many messages the clients accept.
+func readyFor(c *judge.Channel) (rdy int64) {
 	for _, client := range c.Clients {
 		rdy += client.RDY
 	}
-	class := "full"
-	share := 0.0
-	if rdy > 0 {
-		share = float64(c.InFlight) / float64(rdy)
-	}
-	if share >= 0.95 && c.Level.NeedsYou() {
-		class = "warning"
-	}
-	return cell{id, template.HTML(fmt.Sprintf(`%s <span class="zero">/ %s</span>%s`, inFlight, figures.Count(rdy), meter(share, class)))} // #nosec G203 -- made of numbers
+	return rdy
 }
+
+// shortened returns a name that fits, without its middle if it is long.
+func shortened(name string) string {
+	const most, head, tail = 40, 22, 16
+	runes := []rune(name)
+	if len(runes) <= most {
+		return name
+	}
+	return string(runes[:head]) + "…" + string(runes[len(runes)-tail:])
+}
+
+func numbered(prefix string, i int) string { return prefix + strconv.Itoa(i) }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -32,31 +33,90 @@ func (s *Server) channel(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusNotFound, "No topic or channel can have this name.")
 		return
 	}
-	st, _ := s.poller.current()
-	if st.report != nil && channelsByName(st.report)[name] == nil {
+	st := s.poller.first(r.Context())
+	if st.report != nil && st.channels[name] == nil {
 		s.fail(w, r, http.StatusNotFound, fmt.Sprintf("No nsqd has the channel %s of the topic %s.", name.Channel, name.Topic))
 		return
 	}
 	p := &channelPage{name: name}
-	s.page(w, r, st, p, "channel", name.Topic+"/"+name.Channel, p.data(s, st))
+	s.page(w, r, st, p, "channel", name.Topic+"/"+name.Channel, p.data(s, r, st))
 }
 
 func (p *channelPage) watches(poller *poller) (stop func()) { return poller.watch(p.name) }
 
 type channelData struct {
-	Topic, Channel string
-	State          cell
-	Alert          cell
-	Actions        []actionLink
-	Figures        []figure
-	Series         string
-	Clients        cell // the table
-	ClientCount    cell
-	Connections    cell
-	NSQDs          cell // the table
-	NSQDCount      cell
-	Spread         cell
-	Command        string
+	Topic, TopicLink, Channel string
+	State                     cell
+	Alert                     cell
+	Actions                   []actionLink
+	Figures                   []figure
+	Charts                    charts
+	Clients                   cell // the table
+	ClientCount               cell
+	Connections               cell
+	NSQDs                     cell // the table
+	NSQDCount                 cell
+	Spread                    cell
+	Command                   string
+}
+
+func (p *channelPage) data(s *Server, r *http.Request, st *state) *channelData {
+	c, problem := p.find(st)
+	d := &channelData{
+		Topic: p.name.Topic, TopicLink: subjectPath(judge.Name{Topic: p.name.Topic}), Channel: p.name.Channel, State: badge(c.Level, string(c.State)),
+		Alert: alert(problem, c), Figures: channelFigures(c), Charts: newCharts(r, p.name), Actions: s.channelActions(c),
+		Command: command(s.Flags, "stat", p.name.Topic, p.name.Channel, "--watch"),
+	}
+	d.Clients, d.ClientCount, d.Connections = p.clientTable(c, st)
+	d.NSQDs, d.NSQDCount, d.Spread = p.nsqdTable(c)
+	return d
+}
+
+// channelActions returns what a viewer may do with a channel.
+func (s *Server) channelActions(c *judge.Channel) []actionLink {
+	if !s.AllowActions {
+		return nil
+	}
+	pause := "pause"
+	if c.Paused {
+		pause = "unpause"
+	}
+	return actionLinks(target{Name: judge.Name{Topic: c.Topic, Channel: c.Name}}, pause, "empty", "delete")
+}
+
+func (p *channelPage) cells(st *state) []cell {
+	c, problem := p.find(st)
+	clients, count, connections := p.clientTable(c, st)
+	nsqds, nsqdCount, spread := p.nsqdTable(c)
+	return append(figureCells(channelFigures(c)),
+		badge(c.Level, string(c.State)), alert(problem, c), clients, count, connections, nsqds, nsqdCount, spread)
+}
+
+// find returns the channel, and what is wrong with it if anything is. The channel is empty if no
+// nsqd has it.
+func (p *channelPage) find(st *state) (*judge.Channel, *judge.Problem) {
+	if c := st.channels[p.name]; c != nil {
+		return c, problemOf(st.report, judge.Subject{Kind: judge.OfChannel, Topic: p.name.Topic, Channel: p.name.Channel})
+	}
+	c := &judge.Channel{Topic: p.name.Topic, Name: p.name.Channel, Level: judge.Fine}
+	if st.report != nil {
+		c.Level, c.State = judge.Notice, "gone"
+	}
+	return c, nil
+}
+
+// alert returns the box with what is wrong, why it matters and what to do.
+func alert(p *judge.Problem, c *judge.Channel) cell {
+	if p == nil {
+		return cell{ID: "alert", Inner: []cell{}}
+	}
+	// What it says changes with each poll, and its button must stay where it is.
+	what, advice, copying := text("alert-what", capital(p.Text)+"."), text("alert-advice", p.Advice), cell{ID: "alert-chat"}
+	copying.HTML = escaped(chat(p.Subject, p, c))
+	return cell{ID: "alert", Key: marks[p.Level], Inner: []cell{what, advice, copying}, HTML: part("alert", "alert", struct {
+		Mark, Link         string
+		What, Advice, Chat cell
+	}{marks[p.Level], subjectLink(p.Subject), what, advice, copying}).HTML}
 }
 
 // figure is a large figure of a channel or topic.
@@ -65,105 +125,53 @@ type figure struct {
 	Value, Unit, Below cell
 }
 
-// actionLink is a button that asks before it does something.
-type actionLink struct {
-	Name, Link string
+func newFigure(name, id string, value template.HTML, unit, below string) figure {
+	return figure{name, cell{ID: id, HTML: value}, text(id+"-unit", unit), text(id+"-below", below)}
 }
 
-func (p *channelPage) data(s *Server, st *state) *channelData {
-	d := &channelData{Topic: p.name.Topic, Channel: p.name.Channel, Command: command(s.Flags, "stat", p.name.Topic, p.name.Channel, "--watch")}
-	d.Series = "/series?topic=" + template.URLQueryEscaper(p.name.Topic) + "&channel=" + template.URLQueryEscaper(p.name.Channel)
-	c, problem := p.find(st)
-	if s.AllowActions {
-		pause := "pause"
-		if c.Paused {
-			pause = "unpause"
-		}
-		d.Actions = actionLinks(p.name, pause, "empty", "delete")
-	}
-	d.State, d.Alert = channelState(c), alert(problem)
-	d.Figures = channelFigures(c)
-	d.Clients, d.ClientCount, d.Connections = p.clientTable(c, st)
-	d.NSQDs, d.NSQDCount, d.Spread = p.nsqdTable(c)
-	return d
-}
-
-func (p *channelPage) cells(st *state) []cell {
-	if st.report == nil {
-		return nil
-	}
-	c, problem := p.find(st)
-	cells := []cell{channelState(c), alert(problem)}
-	for _, f := range channelFigures(c) {
+func figureCells(figures []figure) (cells []cell) {
+	for _, f := range figures {
 		cells = append(cells, f.Value, f.Unit, f.Below)
 	}
-	clients, count, connections := p.clientTable(c, st)
-	nsqds, nsqdCount, spread := p.nsqdTable(c)
-	return append(cells, clients, count, connections, nsqds, nsqdCount, spread)
-}
-
-// find returns the channel, and what is wrong with it if anything is.
-func (p *channelPage) find(st *state) (*judge.Channel, *judge.Problem) {
-	gone := &judge.Channel{Topic: p.name.Topic, Name: p.name.Channel, Level: judge.Notice, State: "gone"}
-	if st.report == nil {
-		return &judge.Channel{Topic: p.name.Topic, Name: p.name.Channel, Level: judge.Fine}, nil
-	}
-	c := channelsByName(st.report)[p.name]
-	if c == nil {
-		return gone, nil
-	}
-	for i := range st.report.Problems {
-		problem := &st.report.Problems[i]
-		if problem.Kind == judge.OfChannel && problem.Topic == p.name.Topic && problem.Channel == p.name.Channel && problem.Ended.IsZero() {
-			return c, problem
-		}
-	}
-	return c, nil
-}
-
-func channelState(c *judge.Channel) cell {
-	if c.State == "" {
-		return cell{ID: "state"}
-	}
-	return styled("state", "badge state "+marks[c.Level], capital(string(c.State)))
-}
-
-// alert returns the box with what is wrong, why it matters and what to do.
-func alert(p *judge.Problem) cell {
-	if p == nil {
-		return cell{ID: "alert"}
-	}
-	return cell{"alert", template.HTML(fmt.Sprintf(`<div class="alert %s"><div><p><b>%s.</b></p><p>%s</p></div>`+ // #nosec G203 -- escaped
-		`<button class="button" type="button" data-copy="%s">Copy for chat</button></div>`,
-		marks[p.Level], template.HTMLEscapeString(capital(p.Text)), template.HTMLEscapeString(p.Advice),
-		template.HTMLEscapeString(p.Subject.String()+": "+p.Text)))}
+	return cells
 }
 
 func channelFigures(c *judge.Channel) []figure {
 	rates, known := c.Rates, c.Rates != nil
-	if !known {
+	growth := ""
+	if known {
+		growth = grows(rates.Growth)
+	} else {
 		rates = new(judge.Rates)
 	}
-	share := func(id string, share float64) cell {
-		if !known {
-			return styled(id, "zero", noFigure)
+	rate := func(perSecond float64) template.HTML { return rated("", perSecond, known, c.Lower).HTML }
+	share := func(name, id string, share float64, total uint64) figure {
+		value := within("zero", noFigure)
+		if known {
+			value = escaped(figures.Share(share))
 		}
-		return text(id, figures.Share(share))
+		return newFigure(name, id, value, "", figures.Count(int64(total))+" since start") // #nosec G115 -- counts from 0
 	}
-	growth := cell{ID: "f-depth-below"}
-	if known {
-		growth = text("f-depth-below", grows(rates.Growth))
+	finished := rate(rates.Finished)
+	if c.State == judge.Stuck && known && rates.Finished == 0 {
+		finished = within("critical", "0")
 	}
-	drains := draining("f-drains", c)
+	full, accepted := "", ""
+	if rdy := readyFor(c); len(c.Clients) > 0 {
+		accepted = "of " + figures.Count(rdy) + " RDY"
+		if c.InFlight >= rdy && rdy > 0 {
+			full = "all that clients accept"
+		}
+	}
 	return []figure{
-		{"Depth", counted("f-depth", c.Depth, c.Lower), cell{ID: "f-depth-unit"}, growth},
-		{"In", rated("f-in", rates.In, known, c.Lower), text("f-in-unit", "/s"), text("f-in-below", "topic "+c.Topic)},
-		{"Finished", rated("f-out", rates.Finished, known, c.Lower), text("f-out-unit", "/s"), text("f-out-below", before(c.History))},
-		{"Drains in", drains, cell{ID: "f-drains-unit"}, cell{ID: "f-drains-below"}},
-		{"In flight", counted("f-flight", c.InFlight, c.Lower), text("f-flight-unit", ofRDY(c)), cell{ID: "f-flight-below"}},
-		{"Deferred", counted("f-deferred", c.Deferred, c.Lower), cell{ID: "f-deferred-unit"}, cell{ID: "f-deferred-below"}},
-		{"Requeued", share("f-req", rates.RequeuedShare()), cell{ID: "f-req-unit"}, text("f-req-below", figures.Count(int64(c.Requeued))+" since start")},              // #nosec G115 -- counts from 0
-		{"Timed out", share("f-timeout", rates.TimedOutShare()), cell{ID: "f-timeout-unit"}, text("f-timeout-below", figures.Count(int64(c.TimedOut))+" since start")}, // #nosec G115
+		newFigure("Depth", "f-depth", count(c.Depth, c.Lower), "", growth),
+		newFigure("In", "f-in", rate(rates.In), "/s", "topic "+shortened(c.Topic)),
+		newFigure("Finished", "f-out", finished, "/s", before(c.History)),
+		newFigure("Drains in", "f-drains", draining(c), "", ""),
+		newFigure("In flight", "f-flight", count(c.InFlight, c.Lower), accepted, full),
+		newFigure("Deferred", "f-deferred", count(c.Deferred, c.Lower), "", ""),
+		share("Requeued", "f-req", rates.RequeuedShare(), c.Requeued),
+		share("Timed out", "f-timeout", rates.TimedOutShare(), c.TimedOut),
 	}
 }
 
@@ -180,20 +188,13 @@ func before(h judge.History) string {
 	return ""
 }
 
-func ofRDY(c *judge.Channel) string {
-	if len(c.Clients) == 0 {
-		return ""
-	}
-	var rdy int64
-	for _, client := range c.Clients {
-		rdy += client.RDY
-	}
-	return "of " + figures.Count(rdy) + " RDY"
-}
-
 // clientTable returns the rows of the clients, their number and that of their connections. The
 // order of rows holds while the page is open; clients that come later are at the end.
-func (p *channelPage) clientTable(c *judge.Channel, st *state) (table, count, connections cell) {
+func (p *channelPage) clientTable(c *judge.Channel, st *state) (table, number, connections cell) {
+	g := &grid{ID: "clients", Caption: "Clients", None: "No clients are connected.", Columns: []gridColumn{
+		{"State", ""}, {"Client", ""}, {"Host", ""}, {"Version", "wide quiet"}, {"Conns", "n"}, {"In flight / RDY", "n"}, {"Finished /s", "n rate"},
+		{"Requeued /s", "n rate"}, {"Last finished", "n"}, {"Connected", "n wide"},
+	}}
 	byKey := make(map[clientKey]*judge.Client, len(c.Clients))
 	total := 0
 	for i := range c.Clients {
@@ -205,53 +206,83 @@ func (p *channelPage) clientTable(c *judge.Channel, st *state) (table, count, co
 			p.clients = append(p.clients, key)
 		}
 	}
-	data := struct {
-		Rows []clientRow
-		None bool
-	}{None: len(c.Clients) == 0}
 	p.clients = slices.DeleteFunc(p.clients, func(k clientKey) bool { return byKey[k] == nil })
 	for _, key := range p.clients {
-		data.Rows = append(data.Rows, newClientRow(byKey[key], st.report.At))
+		g.Rows = append(g.Rows, gridRow{key.id + "\n" + key.host, clientTexts(p.name, byKey[key], st.report.At)})
 	}
-	n := "–"
-	words := ""
-	if len(c.Clients) > 0 {
-		n, words = strconv.Itoa(len(c.Clients)), "one row a program, "+figures.Things(total, "connection")
+	n, words := strconv.Itoa(len(c.Clients)), ""
+	switch {
+	case len(c.Clients) > 0:
+		words = "one row a program, " + figures.Things(total, "connection")
+		if len(c.Clients) > maxClientRows {
+			words += fmt.Sprintf("; the first %d are shown", maxClientRows)
+		}
+	case c.ClientCount > 0:
+		n, g.None = noFigure, "Asking the nsqds for "+figures.Things(c.ClientCount, "connection")+"…"
 	}
-	return part("clients", "clients", data), styled("client-count", "count", n), text("connections", words)
+	return g.cell(), styled("client-count", "count", n), text("connections", words)
 }
 
-type clientRow struct {
-	State, Client, Host, Version, Conns, Flight string
-	Class                                       string
-	Meter                                       template.HTML
-	Finished, Requeued, Last, Connected         string
-}
-
-func newClientRow(c *judge.Client, now time.Time) clientRow {
-	row := clientRow{
-		State: string(c.State), Class: marks[c.Level], Client: c.ID, Host: c.Hostname, Version: c.UserAgent, Conns: strconv.Itoa(len(c.Connections)),
-		Flight: figures.Count(c.InFlight) + " / " + figures.Count(c.RDY), Finished: noFigure, Requeued: noFigure,
-		Last: noFigure, Connected: ago(c.Connected, now),
-	}
-	if c.RDY > 0 {
-		row.Meter = template.HTML(meter(float64(c.InFlight)/float64(c.RDY), "full")) // #nosec G203 -- made of numbers
-	}
+func clientTexts(n judge.Name, c *judge.Client, now time.Time) []template.HTML {
+	finished, requeued, last, class := noFigure, noFigure, noFigure, "full"
 	if c.RatesKnown {
-		row.Finished, row.Requeued = figures.Rate(c.Finished), figures.Rate(c.Requeued)
+		finished, requeued = figures.Rate(c.Finished), figures.Rate(c.Requeued)
 	}
 	if !c.LastFinished.IsZero() {
-		row.Last = ago(c.LastFinished, now) + " ago"
+		last = ago(c.LastFinished, now) + " ago"
 	}
-	return row
+	if c.State == judge.Stuck {
+		class = "warning"
+	}
+	q := url.Values{"topic": {n.Topic}, "channel": {n.Channel}, "id": {c.ID}, "host": {c.Hostname}}
+	return []template.HTML{
+		stateMark(c.Level, string(c.State)), within("strong", c.ID), escaped(c.Hostname), escaped(c.UserAgent),
+		part("", "connections-button", struct {
+			Number int
+			Link   string
+		}{len(c.Connections), "/connections?" + q.Encode()}).HTML,
+		held(c.InFlight, c.RDY, false, class), escaped(finished), escaped(requeued), escaped(last), escaped(ago(c.Connected, now)),
+	}
+}
+
+// connections serves the connections of a program, as of the last poll.
+func (s *Server) connections(w http.ResponseWriter, r *http.Request) {
+	st, _ := s.poller.current()
+	name := judge.Name{Topic: r.FormValue("topic"), Channel: r.FormValue("channel")}
+	id, host := r.FormValue("id"), r.FormValue("host")
+	c := st.channels[name]
+	if c == nil {
+		s.refuse(w, http.StatusNotFound, "No nsqd has this channel.")
+		return
+	}
+	i := slices.IndexFunc(c.Clients, func(c judge.Client) bool { return c.ID == id && c.Hostname == host })
+	if i < 0 {
+		s.refuse(w, http.StatusNotFound, "This client is gone.")
+		return
+	}
+	g := &grid{ID: "connection", Caption: "Connections", Columns: []gridColumn{
+		{"Remote address", ""}, {"nsqd", ""}, {"In flight / RDY", "n"}, {"Finished", "n"}, {"Requeued", "n"}, {"Connected", "n"},
+	}}
+	for _, conn := range c.Clients[i].Connections {
+		g.Rows = append(g.Rows, gridRow{"", []template.HTML{
+			escaped(conn.RemoteAddr), escaped(conn.NSQD), held(conn.InFlight, conn.RDY, false, "full"), count(int64(conn.Finished), false), // #nosec G115 -- counts from 0
+			count(int64(conn.Requeued), false), escaped(ago(conn.Connected, st.report.At)), // #nosec G115
+		}})
+	}
+	s.render(w, http.StatusOK, "connections", struct {
+		Title string
+		Table cell
+	}{id + " on " + host, g.cell()})
 }
 
 // nsqdTable returns the rows of the nsqds that have the channel, their number, and how evenly
 // the messages are spread.
-func (p *channelPage) nsqdTable(c *judge.Channel) (table, count, spread cell) {
-	var rows []nsqdRow
-	for _, on := range c.NSQDs {
-		rows = append(rows, newNSQDRow(on, c.Depth))
+func (p *channelPage) nsqdTable(c *judge.Channel) (table, number, spread cell) {
+	g := &grid{ID: "on", Caption: "nsqds", None: "No nsqd that responds has it.", Columns: []gridColumn{
+		{"nsqd", ""}, {"Depth", "n"}, {"Memory + disk", "n wide quiet"}, {"In flight", "n"}, {"Deferred", "n"}, {"Clients", "n"}, {"Share", "n"},
+	}}
+	for i := range c.NSQDs {
+		g.Rows = append(g.Rows, gridRow{c.NSQDs[i].NSQD, nsqdTexts(&c.NSQDs[i], c.Depth)})
 	}
 	words := ""
 	switch {
@@ -261,23 +292,22 @@ func (p *channelPage) nsqdTable(c *judge.Channel) (table, count, spread cell) {
 	default:
 		words = "evenly spread"
 	}
-	return part("nsqds", "nsqd-rows", rows), styled("nsqd-count", "count", strconv.Itoa(len(c.NSQDs))), text("spread", words)
+	return g.cell(), styled("nsqd-count", "count", strconv.Itoa(len(c.NSQDs))), text("spread", words)
 }
 
-type nsqdRow struct {
-	Addr, Link, Depth, Memory, InFlight, Deferred, Clients, Share string
-	Meter                                                         template.HTML
-}
-
-func newNSQDRow(on admin.ChannelOn, of int64) nsqdRow {
-	row := nsqdRow{
-		Addr: on.NSQD, Link: nodeLink(on.NSQD), Depth: figures.Count(on.Depth),
-		Memory:   figures.Count(on.Depth-on.DiskDepth) + " + " + figures.Count(on.DiskDepth),
-		InFlight: figures.Count(on.InFlight), Deferred: figures.Count(on.Deferred), Clients: strconv.Itoa(on.ClientCount), Share: noFigure,
-	}
+func nsqdTexts(on *admin.ChannelOn, of int64) []template.HTML {
+	share := within("zero", noFigure)
 	if of > 0 {
-		share := float64(on.Depth) / float64(of)
-		row.Share, row.Meter = figures.Share(share), template.HTML(meter(share, "full")) // #nosec G203 -- made of numbers
+		part := float64(on.Depth) / float64(of)
+		share = escaped(figures.Share(part)) + template.HTML(meter(part, "full")) // #nosec G203 -- made of numbers
 	}
-	return row
+	return []template.HTML{
+		named(nodeLink(on.NSQD), on.NSQD), count(on.Depth, false), escaped(memory(on)), count(on.InFlight, false), count(on.Deferred, false),
+		count(int64(on.ClientCount), false), share,
+	}
+}
+
+// memory returns how many messages are in memory and on disk.
+func memory(on *admin.ChannelOn) string {
+	return figures.Count(on.Depth-on.DiskDepth) + " + " + figures.Count(on.DiskDepth)
 }

@@ -3,39 +3,56 @@ package ui
 import (
 	"net"
 	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
 )
+
+const maxBody = 64 << 10 // bytes of a request
 
 // policy allows nothing but what this server sends. Styles and scripts are files of their own.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
 	"frame-ancestors 'none'; base-uri 'none'"
 
 // guard returns a handler that refuses what another site makes a browser send.
-func guard(next http.Handler) http.Handler {
+func (s *Server) guard(next http.Handler) http.Handler {
+	names := append([]string{"localhost"}, s.Hosts...)
+	if name, err := os.Hostname(); err == nil {
+		names = append(names, name)
+	}
 	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		if !localName(r) {
-			http.Error(w, "this server does not go by the name "+r.Host, http.StatusMisdirectedRequest)
+		if !goesBy(names, r.Host) {
+			http.Error(w, "rdy ui does not know itself by the name of this address: give it with --host", http.StatusMisdirectedRequest)
 			return
 		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		next.ServeHTTP(w, r)
 	}))
 }
 
-// localName reports whether a request to a loopback address names it as such. Otherwise a page
-// of another site, whose name resolves to 127.0.0.1, could read what this server shows: to the
-// browser it is the same site.
-func localName(r *http.Request) bool {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	if !ok || !local.IP.IsLoopback() {
+// goesBy reports whether the host of a request is an IP address or one of the names. Any other
+// name is refused, because its owner may be an attacker:
+//
+//  1. A viewer opens a page of evil.example.
+//  2. evil.example changes its DNS record to the address of this server, such as 127.0.0.1.
+//  3. To the browser the page and this server are now one site, so that the page can read all
+//     figures and post actions.
+//
+// In an address without a name there is nothing that could be changed.
+func goesBy(names []string, hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil { // there is no port
+		host = strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
 		return true
 	}
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = r.Host
-	}
-	return host == "localhost" || net.ParseIP(host) != nil
+	host = strings.TrimSuffix(host, ".")
+	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
 }

@@ -1,9 +1,7 @@
 package ui
 
 import (
-	"encoding/json"
 	"math"
-	"net/http"
 	"sync"
 	"time"
 
@@ -19,11 +17,11 @@ const (
 // all. A channel that is gone is forgotten after a day.
 type history struct {
 	mu           sync.Mutex
-	fine, coarse *grid
+	fine, coarse *rings
 }
 
 func newHistory() *history {
-	return &history{fine: newGrid(fineStep, finePoints), coarse: newGrid(coarseStep, coarsePoints)}
+	return &history{fine: newRings(fineStep, finePoints), coarse: newRings(coarseStep, coarsePoints)}
 }
 
 // point is what a series has at a time. A figure that is not known is not a number.
@@ -38,7 +36,7 @@ type seriesKey struct{ topic, channel string }
 func (h *history) add(r *judge.Report) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, g := range []*grid{h.fine, h.coarse} {
+	for _, g := range []*rings{h.fine, h.coarse} {
 		g.move(r.At)
 		c := r.Cluster
 		g.put(seriesKey{}, newPoint(c.Waiting, c.In, c.Finished, c.RatesKnown))
@@ -64,8 +62,8 @@ func newPoint(depth int64, in, finished float64, known bool) point {
 	return point{float32(depth), float32(in), float32(finished)}
 }
 
-// grid holds series whose points are at the same times.
-type grid struct {
+// rings hold series whose points are at the same times.
+type rings struct {
 	step   time.Duration
 	times  []int64 // in seconds, by slot; 0 if there is none
 	slot   int     // of the last poll
@@ -77,12 +75,12 @@ type series struct {
 	last   int64 // time of the last point
 }
 
-func newGrid(step time.Duration, points int) *grid {
-	return &grid{step: step, times: make([]int64, points), series: make(map[seriesKey]*series)}
+func newRings(step time.Duration, points int) *rings {
+	return &rings{step: step, times: make([]int64, points), series: make(map[seriesKey]*series)}
 }
 
 // move makes room for a poll. A poll that comes within step of the one before takes its place.
-func (g *grid) move(at time.Time) {
+func (g *rings) move(at time.Time) {
 	now := at.Unix()
 	if g.times[g.slot] != 0 && now-g.times[g.slot] < int64(g.step/time.Second) {
 		return
@@ -101,7 +99,7 @@ func (g *grid) move(at time.Time) {
 	}
 }
 
-func (g *grid) put(key seriesKey, p point) {
+func (g *rings) put(key seriesKey, p point) {
 	s := g.series[key]
 	if s == nil {
 		s = &series{points: make([]point, len(g.times))}
@@ -113,60 +111,17 @@ func (g *grid) put(key seriesKey, p point) {
 	s.points[g.slot], s.last = p, g.times[g.slot]
 }
 
-// figuresJSON are figures as JSON takes them: null where nothing is known.
-type figuresJSON []float32
-
-func (f figuresJSON) MarshalJSON() ([]byte, error) {
-	values := make([]any, len(f))
-	for i, v := range f {
-		if !math.IsNaN(float64(v)) {
-			values[i] = v
-		}
-	}
-	return json.Marshal(values)
-}
-
-// chart is what a chart gets.
-type chart struct {
-	Times    []int64     `json:"times"`
-	Depth    figuresJSON `json:"depth"`
-	In       figuresJSON `json:"in"`
-	Finished figuresJSON `json:"finished"`
-}
-
-// since returns the points after a time, the oldest first.
-func (g *grid) since(key seriesKey, after int64) chart {
-	c := chart{Times: []int64{}, Depth: figuresJSON{}, In: figuresJSON{}, Finished: figuresJSON{}}
+// since returns the times and points after a time, the oldest first.
+func (g *rings) since(key seriesKey, after int64) (times []int64, points []point) {
 	s := g.series[key]
 	if s == nil {
-		return c
+		return nil, nil
 	}
 	for i := range g.times {
 		slot := (g.slot + 1 + i) % len(g.times)
 		if t := g.times[slot]; t > after {
-			p := s.points[slot]
-			c.Times, c.Depth, c.In, c.Finished = append(c.Times, t), append(c.Depth, p.depth), append(c.In, p.in), append(c.Finished, p.finished)
+			times, points = append(times, t), append(points, s.points[slot])
 		}
 	}
-	return c
-}
-
-// series serves the points of a chart: of a channel, a topic or the cluster.
-func (s *Server) series(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	h := s.poller.history
-	span := map[string]time.Duration{"15m": 15 * time.Minute, "24h": 24 * time.Hour}[q.Get("range")]
-	if span == 0 {
-		span = time.Hour
-	}
-	h.mu.Lock()
-	g := h.fine
-	if span > time.Hour {
-		g = h.coarse
-	}
-	after := time.Now().Add(-span).Unix()
-	c := g.since(seriesKey{q.Get("topic"), q.Get("channel")}, after)
-	h.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(c) // the browser may be gone
+	return times, points
 }

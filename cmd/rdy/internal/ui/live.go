@@ -3,17 +3,64 @@ package ui
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
 )
 
 const (
 	keepAlive    = 15 * time.Second // between two events, so that proxies keep the stream
 	writeTimeout = 20 * time.Second
 )
+
+// pulse says what the frame of each page shows: how old its figures are, and what its title and
+// icon say.
+type pulse struct {
+	At       int64    `json:"at"`       // time of the poll in milliseconds, 0 before the first
+	Interval int64    `json:"interval"` // until the next one in milliseconds
+	NeedYou  int      `json:"need"`
+	Icon     string   `json:"icon"`
+	Rows     []string `json:"rows,omitempty"` // that are tinted, because their state has changed
+	News     []string `json:"news,omitempty"` // problems that this poll begins and ends, in sentences
+}
+
+func newPulse(st *state) pulse {
+	p := pulse{Interval: st.interval.Milliseconds(), Icon: icon(st.report)}
+	if st.report == nil {
+		return p
+	}
+	p.At, p.NeedYou = st.report.At.UnixMilli(), needing(st.report)
+	for _, problem := range st.report.Began {
+		p.News = append(p.News, problem.Subject.String()+" is "+string(problem.State)+".")
+	}
+	for _, problem := range st.report.Ended {
+		p.News = append(p.News, problem.Subject.String()+" is no longer "+string(problem.State)+".")
+	}
+	return p
+}
+
+// needing returns how many channels and daemons need the viewer.
+func needing(r *judge.Report) int { return r.Cluster.ChannelsNeedYou + r.Cluster.DaemonsNeedYou }
+
+// icon returns the name of the icon that carries the worst mark.
+func icon(r *judge.Report) string {
+	if r == nil || needing(r) == 0 {
+		return "icon.svg"
+	}
+	return "icon-" + marks[r.Problems[0].Level] + ".svg" // the worst comes first
+}
+
+// pulse serves what a page in the background asks for now and then.
+func (s *Server) pulse(w http.ResponseWriter, _ *http.Request) {
+	st, _ := s.poller.current()
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(newPulse(st)) // the browser may be gone
+}
 
 // live sends what changes on a screen, one event for each poll.
 func (s *Server) live(w http.ResponseWriter, r *http.Request) {
@@ -29,18 +76,23 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 	defer screen.watch(s.poller)()
 	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
+	var told *state
 	for {
 		st, changed := s.poller.current()
 		var err error
-		if fragments := screen.changes(st); len(fragments) > 0 {
-			err = stream.event("", fragments)
-		}
-		if err == nil && st.report != nil {
-			err = stream.event("polled", fmt.Appendf(nil, "%d %d", st.report.At.UnixMilli(), st.interval.Milliseconds()))
+		switch {
+		case st == told:
+			err = stream.comment()
+		case screen.late(st):
+			_ = stream.event("gone", nil)
+			return
+		default:
+			err = stream.poll(screen, st)
 		}
 		if err != nil {
 			return
 		}
+		told = st
 		select {
 		case <-changed:
 		case <-alive.C:
@@ -50,24 +102,21 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// begin says that a browser listens.
-func (s *screen) begin() {
-	s.mu.Lock()
-	s.idle = time.Time{}
-	s.mu.Unlock()
-}
-
-// end says that the browser listens no more.
-func (s *screen) end() {
-	s.mu.Lock()
-	s.idle = time.Now()
-	s.mu.Unlock()
-}
-
-func (s *screen) watch(p *poller) (stop func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.page.watches(p)
+// poll sends what a poll has changed on a screen.
+func (s *stream) poll(screen *screen, st *state) error {
+	u := screen.changes(st)
+	if len(u.fragments) > 0 {
+		if err := s.event("", u.fragments); err != nil {
+			return err
+		}
+	}
+	p := newPulse(st)
+	p.Rows = u.rows
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return s.event("polled", text)
 }
 
 // stream is a stream of server-sent events.
@@ -92,7 +141,6 @@ func newStream(w http.ResponseWriter, r *http.Request) *stream {
 
 // event sends an event. Without a name htmx puts its data into the page.
 func (s *stream) event(name string, data []byte) error {
-	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not all writers have one
 	var b bytes.Buffer
 	if name != "" {
 		fmt.Fprintf(&b, "event: %s\n", name)
@@ -101,7 +149,15 @@ func (s *stream) event(name string, data []byte) error {
 		fmt.Fprintf(&b, "data: %s\n", line)
 	}
 	b.WriteByte('\n')
-	if _, err := s.w.Write(b.Bytes()); err != nil {
+	return s.write(b.Bytes())
+}
+
+// comment sends a line that browsers skip.
+func (s *stream) comment() error { return s.write([]byte(":\n\n")) }
+
+func (s *stream) write(b []byte) error {
+	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not all writers have one
+	if _, err := s.w.Write(b); err != nil {
 		return err
 	}
 	if s.zip != nil {

@@ -12,25 +12,70 @@ import (
 )
 
 const (
-	pollTimeout   = 20 * time.Second
-	longestPause  = time.Minute
-	busyShare     = 20 // a poll takes at most one part in 20 of the time
-	clientPollers = 16 // channels whose clients are polled for viewers
+	pollTimeout    = 20 * time.Second
+	clientsTimeout = 3 * time.Second  // of the clients of all channels, which are polled first
+	firstPollWait  = 2 * time.Second  // that a page waits for the first poll
+	longestPause   = time.Minute      // between two polls
+	pauseWithError = 10 * time.Second // the same, if a daemon has failed: it may have made the poll long
+	busyShare      = 20               // a poll takes at most one part in 20 of the time
+	clientPollers  = 16               // channels whose clients are polled for viewers
+	keptEvents     = 500
 )
+
+// event is the beginning or the end of a problem.
+type event struct {
+	At time.Time
+	judge.Problem
+}
 
 // state is what is known after a poll. Nothing changes it.
 type state struct {
 	report   *judge.Report // nil before the first poll
-	interval time.Duration // until the next poll
-	cluster  []point       // what the cluster has done, for the overview's chart
+	interval time.Duration // until the next state
+	events   []event       // the oldest first
+	channels map[judge.Name]*judge.Channel
+	topics   map[string]*judge.Topic
+}
+
+// newState returns what is known after a poll that follows before.
+func newState(r *judge.Report, interval time.Duration, before *state) *state {
+	s := &state{
+		report: r, interval: interval, events: before.events,
+		channels: make(map[judge.Name]*judge.Channel, len(r.Channels)), topics: make(map[string]*judge.Topic, len(r.Topics)),
+	}
+	for i := range r.Channels {
+		c := &r.Channels[i]
+		s.channels[judge.Name{Topic: c.Topic, Channel: c.Name}] = c
+	}
+	for i := range r.Topics {
+		s.topics[r.Topics[i].Name] = &r.Topics[i]
+	}
+	if news := len(r.Began) + len(r.Ended); news > 0 {
+		s.events = slices.Clone(s.events[max(0, len(s.events)+news-keptEvents):])
+		for _, p := range append(slices.Clone(r.Ended), r.Began...) {
+			s.events = append(s.events, event{r.At, p})
+		}
+	}
+	return s
+}
+
+// resolved returns the problems that have ended, the last one first.
+func (s *state) resolved() (ended []judge.Problem) {
+	for _, e := range slices.Backward(s.events) {
+		if !e.Ended.IsZero() {
+			ended = append(ended, e.Problem)
+		}
+	}
+	return ended
 }
 
 // poller polls the cluster, once for all viewers.
 type poller struct {
 	cluster *admin.Cluster
 	least   time.Duration
-	judge   *judge.Judge // used by run alone
-	history *history     // has a lock of its own
+	judge   *judge.Judge  // used by run alone
+	history *history      // has a lock of its own
+	hurry   chan struct{} // asks for a poll at once
 
 	mu      sync.Mutex
 	now     *state
@@ -40,7 +85,7 @@ type poller struct {
 
 func newPoller(c *admin.Cluster, least time.Duration) *poller {
 	return &poller{
-		cluster: c, least: least, judge: judge.New(), history: newHistory(),
+		cluster: c, least: least, judge: judge.New(), history: newHistory(), hurry: make(chan struct{}, 1),
 		now: &state{interval: least}, changed: make(chan struct{}), watched: make(map[judge.Name]int),
 	}
 }
@@ -48,36 +93,56 @@ func newPoller(c *admin.Cluster, least time.Duration) *poller {
 // run polls until ctx ends.
 func (p *poller) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		interval := p.poll(ctx)
+		pause := time.NewTimer(p.poll(ctx))
 		select {
-		case <-time.After(interval):
+		case <-pause.C:
+		case <-p.hurry:
 		case <-ctx.Done():
 		}
+		pause.Stop()
+	}
+}
+
+// soon has the cluster polled at once: a viewer has changed something.
+func (p *poller) soon() {
+	select {
+	case p.hurry <- struct{}{}:
+	default:
 	}
 }
 
 // poll polls once, and returns the time to the next poll.
 func (p *poller) poll(ctx context.Context) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
-	defer cancel()
 	begin := time.Now()
-	for _, name := range p.clientsWanted() {
-		if clients, _ := p.cluster.PollClients(ctx, name.Topic, name.Channel); clients != nil { // Poll names what is missing
-			p.judge.AddClients(clients)
-		}
-	}
-	view, err := p.cluster.Poll(ctx)
+	p.pollClients(ctx)
+	polling, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
+	view, err := p.cluster.Poll(polling)
 	if view == nil || ctx.Err() != nil {
 		return p.least
 	}
 	report := p.judge.Add(view)
-	interval := p.least
-	if err == nil { // a daemon that hangs keeps nobody busy
-		interval = min(max(p.least, busyShare*time.Since(begin)), longestPause)
+	took := time.Since(begin)
+	pause := min(max(p.least, busyShare*took), longestPause)
+	if err != nil { // waiting for a daemon keeps nobody busy
+		pause = min(pause, max(p.least, pauseWithError))
 	}
 	p.history.add(report)
-	p.publish(&state{report: report, interval: interval})
-	return interval
+	before, _ := p.current()
+	p.publish(newState(report, pause+took, before))
+	return pause
+}
+
+// pollClients polls the clients of channels that viewers look at, and of those where they tell
+// what is wrong. It is done before the poll that judges them. Poll names the daemons that fail.
+func (p *poller) pollClients(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, clientsTimeout)
+	defer cancel()
+	for _, name := range p.clientsWanted() {
+		if clients, _ := p.cluster.PollClients(ctx, name.Topic, name.Channel); clients != nil && ctx.Err() == nil {
+			p.judge.AddClients(clients)
+		}
+	}
 }
 
 // clientsWanted returns the channels whose clients are to be polled.
@@ -110,6 +175,23 @@ func (p *poller) current() (*state, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.now, p.changed
+}
+
+// first returns what is known, after the first poll if that ends soon.
+func (p *poller) first(ctx context.Context) *state {
+	st, changed := p.current()
+	if st.report != nil {
+		return st
+	}
+	patience := time.NewTimer(firstPollWait)
+	defer patience.Stop()
+	select {
+	case <-changed:
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	st, _ = p.current()
+	return st
 }
 
 // watch makes the poller poll the clients of a channel, until stop is called.

@@ -2,12 +2,16 @@ package ui
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"fmt"
 	"html/template"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"strings"
+	"time"
 
 	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
 )
@@ -15,10 +19,18 @@ import (
 //go:embed static pages
 var files embed.FS
 
+// build names this build's static files in their addresses, so that browsers keep them.
+var build = buildID()
+
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
-	"live": live,
-	"mark": func(l judge.Level) string { return marks[l] },
-	"link": func(topic, channel string) string { return channelLink(judge.Name{Topic: topic, Channel: channel}) },
+	"live":    live,
+	"mark":    func(l judge.Level) string { return marks[l] },
+	"short":   shortened,
+	"subject": subjectQuery,
+	"styles": func() []string {
+		return []string{"uplot.css", "tokens.css", "frame.css", "parts.css", "detail.css", "narrow.css"}
+	},
+	"static": func(name string) string { return "/static/" + build + "/" + name },
 }).ParseFS(files, "pages/*.html"))
 
 // live writes a cell: a part of the page that the stream of the screen may change.
@@ -26,15 +38,31 @@ func live(c cell) template.HTML {
 	return template.HTML(fmt.Sprintf(`<span id="%s">%s</span>`, template.HTMLEscapeString(c.ID), c.HTML)) // #nosec G203 -- the id is escaped, the HTML is
 }
 
-// staticFiles serves the styles and scripts. Their addresses hold for one build.
+func buildID() string {
+	h := sha256.New()
+	err := fs.WalkDir(files, "static", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := files.ReadFile(path)
+		h.Write(content)
+		return err
+	})
+	if err != nil {
+		panic(err) // the files are part of this program
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// staticFiles serves the styles and scripts.
 func staticFiles() http.Handler {
 	static, err := fs.Sub(files, "static")
 	if err != nil {
 		panic(err)
 	}
-	serve := http.StripPrefix("/static/", http.FileServerFS(static))
+	serve := http.StripPrefix("/static/"+build+"/", http.FileServerFS(static))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-cache")
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 		serve.ServeHTTP(w, r)
 	})
 }
@@ -42,13 +70,14 @@ func staticFiles() http.Handler {
 // frame is what every page gets.
 type frame struct {
 	Title    string
-	Section  string // overview, nodes, lookup, dead, tail or log
+	Section  string // overview, nodes, lookup or log
 	Cluster  string
 	Theme    string // light or dark; empty: the system's
 	ReadOnly bool
 	Screen   string // id of the screen; empty if nothing on the page changes
-	Live     cell
+	At       string // time of the poll, empty before the first
 	NeedYou  int
+	Icon     string
 	Body     any
 }
 
@@ -62,9 +91,9 @@ func (s *Server) frame(r *http.Request, st *state, screen, title string, body an
 	if cookie, err := r.Cookie("theme"); err == nil && (cookie.Value == "dark" || cookie.Value == "light") {
 		f.Theme = cookie.Value
 	}
+	f.Icon = icon(st.report)
 	if st.report != nil {
-		f.NeedYou = st.report.Cluster.ChannelsNeedYou + st.report.Cluster.DaemonsNeedYou
-		f.Live = text("live-text", "Static, from "+st.report.At.Local().Format("15:04:05"))
+		f.NeedYou, f.At = needing(st.report), st.report.At.Local().Format(time.TimeOnly)
 	}
 	return f
 }
@@ -92,14 +121,15 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, status int, name s
 }
 
 // render sends a part of a page.
-func (s *Server) render(w http.ResponseWriter, _ *http.Request, name string, data any) {
+func (s *Server) render(w http.ResponseWriter, status int, name string, data any) {
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
 		http.Error(w, "this cannot be shown: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(b.Bytes())
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes()) // the browser may be gone
 }
 
 // fail sends a page with an error.
@@ -150,5 +180,19 @@ func part(id, name string, data any) cell {
 	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
 		return text(id, "this cannot be shown: "+err.Error())
 	}
-	return cell{id, template.HTML(b.String())} // #nosec G203 -- the template has escaped it
+	return cell{ID: id, HTML: template.HTML(b.String())} // #nosec G203 -- the template has escaped it
+}
+
+// subjectQuery returns a subject as the query of an address.
+func subjectQuery(s judge.Subject, more ...string) string {
+	q := url.Values{"kind": {string(s.Kind)}}
+	for _, p := range [][2]string{{"topic", s.Topic}, {"channel", s.Channel}, {"addr", s.Addr}} {
+		if p[1] != "" {
+			q.Set(p[0], p[1])
+		}
+	}
+	for _, length := range more {
+		q.Set("for", length)
+	}
+	return "?" + q.Encode()
 }

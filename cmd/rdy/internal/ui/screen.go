@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"hash/maphash"
 	"html/template"
 	"sync"
 	"time"
@@ -19,6 +20,12 @@ const (
 type cell struct {
 	ID   string
 	HTML template.HTML
+	// Inner are cells within this one, such as those of a table. Then this one is sent only when
+	// Key changes, such as when a row comes or goes, and else those of Inner that have changed.
+	Inner []cell
+	Key   string
+	// Row is the id of the table row that is tinted for a moment when the cell changes.
+	Row string
 }
 
 // page is what a screen shows. It is used under the screen's lock.
@@ -34,35 +41,112 @@ type page interface {
 type screen struct {
 	id string
 
-	mu   sync.Mutex
-	page page
-	sent map[string]template.HTML
-	idle time.Time // when the last stream ended; zero while there is one
+	mu      sync.Mutex
+	page    page
+	early   bool              // it was opened before the first poll, so it has no rows
+	sent    map[string]uint64 // hashes of what the browser has, by the id of the cell
+	streams int
+	idle    time.Time // when the last stream ended
 }
 
-// changes returns the cells that a poll has changed since the last call, as fragments for htmx.
-func (s *screen) changes(st *state) []byte {
+var seed = maphash.MakeSeed()
+
+// update is what a poll changes on a screen.
+type update struct {
+	fragments []byte   // for htmx
+	rows      []string // ids of the rows to tint
+}
+
+// changes returns what a poll has changed since the last call.
+func (s *screen) changes(st *state) (u update) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out bytes.Buffer
 	for _, c := range s.page.cells(st) {
-		if s.sent[c.ID] == c.HTML {
-			continue
-		}
-		s.sent[c.ID] = c.HTML
-		fmt.Fprintf(&out, `<span id="%s" hx-swap-oob="innerHTML">%s</span>`, template.HTMLEscapeString(c.ID), c.HTML)
+		s.add(c, &out, &u)
 	}
-	return out.Bytes()
+	u.fragments = out.Bytes()
+	return u
+}
+
+// add adds a cell to an update, if it has changed.
+func (s *screen) add(c cell, out *bytes.Buffer, u *update) {
+	if !s.renew(c) {
+		for _, inner := range c.Inner {
+			s.add(inner, out, u)
+		}
+		return
+	}
+	for _, inner := range c.Inner { // they come with it
+		s.renew(inner)
+	}
+	if c.Row != "" {
+		u.rows = append(u.rows, c.Row)
+	}
+	fmt.Fprintf(out, `<span id="%s" hx-swap-oob="innerHTML">%s</span>`, template.HTMLEscapeString(c.ID), c.HTML)
+}
+
+// renew reports whether the browser has something else than a cell, and notes that it gets it.
+func (s *screen) renew(c cell) bool {
+	content := string(c.HTML)
+	if c.Inner != nil {
+		content = c.Key
+	}
+	hash := maphash.String(seed, content)
+	was, known := s.sent[c.ID]
+	s.sent[c.ID] = hash
+	return !known || was != hash
 }
 
 // show replaces what the screen shows. The browser is about to get all of it.
 func (s *screen) show(p page, st *state) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.page, s.sent = p, make(map[string]template.HTML)
+	s.page, s.early, s.sent = p, st.report == nil, make(map[string]uint64)
 	for _, c := range p.cells(st) {
-		s.sent[c.ID] = c.HTML
+		s.renew(c)
+		for _, inner := range c.Inner {
+			s.renew(inner)
+		}
 	}
+}
+
+// late reports whether the screen was opened before the first poll, and st is later.
+func (s *screen) late(st *state) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.early && st.report != nil
+}
+
+// begin says that a browser listens.
+func (s *screen) begin() {
+	s.mu.Lock()
+	s.streams++
+	s.mu.Unlock()
+}
+
+// end says that a browser listens no more.
+func (s *screen) end() {
+	s.mu.Lock()
+	s.streams--
+	s.idle = time.Now()
+	s.mu.Unlock()
+}
+
+// unused returns since when no browser listens, zero if one does.
+func (s *screen) unused() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.streams > 0 {
+		return time.Time{}
+	}
+	return s.idle
+}
+
+func (s *screen) watch(p *poller) (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.page.watches(p)
 }
 
 // screens are those that are open.
@@ -81,16 +165,15 @@ func (s *screens) open(p page, st *state) *screen {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var oldest *screen
+	var since time.Time
 	for id, other := range s.byID {
-		other.mu.Lock()
-		idle := other.idle
-		other.mu.Unlock()
+		idle := other.unused()
 		switch {
 		case idle.IsZero():
 		case time.Since(idle) > screenGrace:
 			delete(s.byID, id)
-		case oldest == nil || idle.Before(oldest.idle):
-			oldest = other
+		case oldest == nil || idle.Before(since):
+			oldest, since = other, idle
 		}
 	}
 	if len(s.byID) >= maxScreens && oldest != nil {

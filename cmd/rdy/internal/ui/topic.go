@@ -3,7 +3,7 @@ package ui
 import (
 	"html/template"
 	"net/http"
-	"strconv"
+	"slices"
 
 	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
@@ -13,7 +13,7 @@ import (
 // topicPage is the page of a topic.
 type topicPage struct {
 	name  string
-	names []judge.Name // its channels, in the order of the rows
+	names []judge.Name // its channels, in the order of the rows; new ones come last
 }
 
 // topic serves the page of a topic.
@@ -23,20 +23,13 @@ func (s *Server) topic(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusNotFound, "No topic can have this name.")
 		return
 	}
-	st, _ := s.poller.current()
-	p := &topicPage{name: name}
-	if st.report != nil {
-		if p.find(st) == nil {
-			s.fail(w, r, http.StatusNotFound, "No nsqd has the topic "+name+".")
-			return
-		}
-		for i := range st.report.Channels {
-			if c := &st.report.Channels[i]; c.Topic == name {
-				p.names = append(p.names, judge.Name{Topic: name, Channel: c.Name})
-			}
-		}
+	st := s.poller.first(r.Context())
+	if st.report != nil && st.topics[name] == nil {
+		s.fail(w, r, http.StatusNotFound, "No nsqd has the topic "+name+".")
+		return
 	}
-	s.page(w, r, st, p, "topic", name, p.data(s, st))
+	p := &topicPage{name: name}
+	s.page(w, r, st, p, "topic", name, p.data(s, r, st))
 }
 
 func (p *topicPage) watches(*poller) (stop func()) { return func() {} }
@@ -46,91 +39,102 @@ type topicData struct {
 	State   cell
 	Actions []actionLink
 	Figures []figure
-	Series  string
-	Rows    []channelRow
+	Charts  charts
+	Table   cell
 	Command string
 }
 
-func (p *topicPage) find(st *state) *judge.Topic {
-	for i := range st.report.Topics {
-		if t := &st.report.Topics[i]; t.Name == p.name {
-			return t
-		}
-	}
-	return nil
+// charts are those of a page.
+type charts struct {
+	Series string // where their points are
+	Ranges []choice
 }
 
-func (p *topicPage) data(s *Server, st *state) *topicData {
-	d := &topicData{Topic: p.name, State: cell{ID: "state"}, Series: "/series?topic=" + template.URLQueryEscaper(p.name),
-		Command: command(s.Flags, "stat", p.name, "--watch")}
-	if st.report == nil {
-		return d
+func newCharts(r *http.Request, n judge.Name) charts {
+	series := "/series?topic=" + template.URLQueryEscaper(n.Topic)
+	if n.Channel != "" {
+		series += "&channel=" + template.URLQueryEscaper(n.Channel)
 	}
+	return charts{series, viewOf(r.URL.Query()).ranges(subjectPath(n))}
+}
+
+// find returns the topic as of a poll. It is empty if no nsqd has it.
+func (p *topicPage) find(st *state) *judge.Topic {
+	switch t := st.topics[p.name]; {
+	case t != nil:
+		return t
+	case st.report == nil:
+		return &judge.Topic{Name: p.name, Level: judge.Fine}
+	}
+	return &judge.Topic{Name: p.name, State: "gone", Level: judge.Notice}
+}
+
+func (p *topicPage) data(s *Server, r *http.Request, st *state) *topicData {
 	t := p.find(st)
-	if t == nil {
-		return d
+	d := &topicData{
+		Topic: p.name, State: badge(topicState(t)), Figures: topicFigures(t), Charts: newCharts(r, judge.Name{Topic: p.name}),
+		Table: p.table(st), Command: command(s.Flags, "stat", p.name, "--watch"),
 	}
 	if s.AllowActions {
 		pause := "pause"
 		if t.Paused {
 			pause = "unpause"
 		}
-		d.Actions = actionLinks(judge.Name{Topic: p.name}, pause, "empty", "delete")
-	}
-	d.State, d.Figures = topicState(t), topicFigures(t)
-	byName := channelsByName(st.report)
-	for i, name := range p.names {
-		d.Rows = append(d.Rows, newChannelRow("r"+strconv.Itoa(i), name, byName[name]))
+		d.Actions = actionLinks(target{Name: judge.Name{Topic: p.name}}, pause, "empty", "delete")
 	}
 	return d
 }
 
 func (p *topicPage) cells(st *state) []cell {
-	if st.report == nil {
-		return nil
-	}
 	t := p.find(st)
-	if t == nil {
-		t = &judge.Topic{Name: p.name, State: "gone", Level: judge.Notice}
-	}
-	cells := []cell{topicState(t)}
-	for _, f := range topicFigures(t) {
-		cells = append(cells, f.Value, f.Unit, f.Below)
-	}
-	byName := channelsByName(st.report)
-	for i, name := range p.names {
-		cells = append(cells, newChannelRow("r"+strconv.Itoa(i), name, byName[name]).cells()...)
-	}
-	return cells
+	return append(figureCells(topicFigures(t)), badge(topicState(t)), p.table(st))
 }
 
-func topicState(t *judge.Topic) cell {
-	switch {
-	case t.Paused:
-		return styled("state", "badge state paused", "Paused")
-	case t.State == "":
-		return cell{ID: "state"}
+// table returns the channels of the topic.
+func (p *topicPage) table(st *state) cell {
+	g := &grid{ID: "channels", Caption: "Channels", None: "Messages wait until the first channel exists."}
+	for _, h := range channelHeadings {
+		g.Columns = append(g.Columns, gridColumn{h.Name, h.Class})
 	}
-	return styled("state", "badge state "+marks[t.Level], capital(string(t.State)))
+	if st.report != nil {
+		p.names = slices.DeleteFunc(p.names, func(n judge.Name) bool { return st.channels[n] == nil })
+		for i := range st.report.Channels {
+			c := &st.report.Channels[i]
+			if n := (judge.Name{Topic: c.Topic, Channel: c.Name}); c.Topic == p.name && !slices.Contains(p.names, n) {
+				p.names = append(p.names, n)
+			}
+		}
+	}
+	for _, n := range p.names {
+		c := st.channels[n]
+		texts := []template.HTML{stateMark(c.Level, string(c.State)), named(subjectPath(n), n.Channel)}
+		g.Rows = append(g.Rows, gridRow{n.Channel, append(texts, channelTexts(c)...)})
+	}
+	return g.cell()
+}
+
+// named returns a link to the page of a row.
+func named(href, name string) template.HTML {
+	return template.HTML(`<a class="name" href="` + template.HTMLEscapeString(href) + `" title="` + template.HTMLEscapeString(name) + // #nosec G203 -- escaped
+		`"><b>` + template.HTMLEscapeString(shortened(name)) + `</b></a>`)
 }
 
 func topicFigures(t *judge.Topic) []figure {
-	mean := noFigure
-	if t.RatesKnown && t.Published > 0 {
-		mean = figures.Bytes(int64(t.Bytes / t.Published))
-	}
-	bytes := noFigure
+	bytes, mean := noFigure, noFigure
 	if t.RatesKnown {
 		bytes = figures.Bytes(int64(t.Bytes))
 	}
+	if t.RatesKnown && t.Published > 0 {
+		mean = figures.Bytes(int64(t.Bytes / t.Published))
+	}
+	plain := func(name, id string, n int64) figure { return newFigure(name, id, count(n, t.Lower), "", "") }
+	rate := func(name, id string, perSecond float64) figure {
+		return newFigure(name, id, rated("", perSecond, t.RatesKnown, t.Lower).HTML, "/s", "")
+	}
 	return []figure{
-		{"Waiting in channels", counted("f-waiting", t.Waiting, t.Lower), cell{ID: "f-waiting-unit"}, cell{ID: "f-waiting-below"}},
-		{"Waiting for channels", counted("f-depth", t.Depth, t.Lower), cell{ID: "f-depth-unit"}, cell{ID: "f-depth-below"}},
-		{"Published", rated("f-in", t.Published, t.RatesKnown, t.Lower), text("f-in-unit", "/s"), cell{ID: "f-in-below"}},
-		{"Bytes", text("f-bytes", bytes), text("f-bytes-unit", "/s"), cell{ID: "f-bytes-below"}},
-		{"Mean size", text("f-mean", mean), cell{ID: "f-mean-unit"}, cell{ID: "f-mean-below"}},
-		{"In, all channels", rated("f-all", t.In, t.RatesKnown, t.Lower), text("f-all-unit", "/s"), cell{ID: "f-all-below"}},
-		{"Finished", rated("f-out", t.Finished, t.RatesKnown, t.Lower), text("f-out-unit", "/s"), cell{ID: "f-out-below"}},
-		{"Clients", counted("f-clients", int64(t.Clients), t.Lower), cell{ID: "f-clients-unit"}, cell{ID: "f-clients-below"}},
+		plain("Waiting in channels", "f-waiting", t.Waiting), plain("Waiting for channels", "f-depth", t.Depth),
+		rate("Published", "f-in", t.Published), newFigure("Bytes", "f-bytes", escaped(bytes), "/s", ""),
+		newFigure("Mean size", "f-mean", escaped(mean), "", ""), rate("In, all channels", "f-all", t.In),
+		rate("Finished", "f-out", t.Finished), plain("Clients", "f-clients", int64(t.Clients)),
 	}
 }

@@ -19,6 +19,14 @@ type Options struct {
 	// Interval is the least time between two polls. Polls are rarer where they take long: they
 	// keep neither the server nor an nsqd busy for more than a twentieth of the time.
 	Interval time.Duration
+	// Hosts are names by which viewers reach the page, beside "localhost", the name of this
+	// machine and IP addresses. Requests to other names are refused.
+	Hosts []string
+	// Users are those that may see the page. With nil all may.
+	Users *Users
+	// TrustHeader is a header in which a proxy on this machine names the viewer, for the Audit.
+	// Empty stands for none.
+	TrustHeader string
 	// AllowActions lets viewers pause, empty and delete topics and channels.
 	AllowActions bool
 	// Audit is called after each action, by its viewer's goroutine.
@@ -59,7 +67,13 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /nodes", s.nodes)
 	mux.HandleFunc("GET /nodes/{addr...}", s.node)
 	mux.HandleFunc("GET /lookup", s.lookup)
-	mux.HandleFunc("GET /log", s.actions)
+	mux.HandleFunc("GET /log", s.logPage)
+	mux.HandleFunc("GET /jump", s.jump)
+	mux.HandleFunc("GET /names", s.offers)
+	mux.HandleFunc("GET /menu", s.menu)
+	mux.HandleFunc("GET /connections", s.connections)
+	mux.HandleFunc("GET /pulse", s.pulse)
+	mux.HandleFunc("POST /hide", s.hide)
 	mux.HandleFunc("GET /series", s.series)
 	mux.HandleFunc("GET /live/{screen}", s.live)
 	mux.HandleFunc("GET /ask/{action}", s.ask)
@@ -68,5 +82,5 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusNotFound, "There is no such page.")
 	})
-	return guard(mux)
+	return s.guard(s.identify(mux))
 }

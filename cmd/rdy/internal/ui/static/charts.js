@@ -1,0 +1,201 @@
+"use strict";
+// Charts: one request for all charts of a page that show the same series.
+
+const token = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+const renewEvery = 10000; // ms: an hour is 360 points, so more often shows nothing new
+
+function short(v) {
+  if (v >= 1e6) return +(v / 1e6).toFixed(1) + "M";
+  return v >= 1000 ? +(v / 1000).toFixed(1) + "k" : String(+v.toFixed(1));
+}
+
+function rate(v) {
+  if (v == null) return "–";
+  return v < 10 ? String(+v.toFixed(1)) : Math.round(v).toLocaleString("en");
+}
+
+function clock(seconds, withSeconds) {
+  const options = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  if (withSeconds) options.second = "2-digit";
+  return new Date(seconds * 1000).toLocaleTimeString([], options);
+}
+
+// What a kind of chart shows: the name in the legend, the key in the data, colours.
+const kinds = {
+  depth: [{ name: "waiting", key: "depth", line: "chart-depth", fill: "chart-depth-fill", unit: "" }],
+  rates: [
+    { name: "finished", key: "finished", line: "chart-out", fill: "chart-out-fill", unit: " /s" },
+    { name: "in", key: "in", line: "chart-in", unit: " /s" },
+  ],
+};
+
+class Chart {
+  constructor(box) {
+    this.box = box;
+    this.kind = kinds[box.dataset.kind];
+    this.header = box.parentElement.querySelector("header");
+    this.title = this.header.querySelector("h2").textContent;
+    this.box.setAttribute("role", "img");
+    this.table = this.header.querySelector(".as-table");
+    this.table.addEventListener("click", () => {
+      const on = this.table.getAttribute("aria-pressed") !== "true";
+      this.table.setAttribute("aria-pressed", String(on));
+      this.show(this.data);
+    });
+  }
+
+  // show draws data, unless a hand is on the chart.
+  show(data) {
+    if (!data) return;
+    this.data = data;
+    this.legend(data.times.length - 1);
+    this.summarize();
+    if (this.table.getAttribute("aria-pressed") === "true") return this.tabulate();
+    if (this.plot && this.plot.cursor.idx != null && this.box.matches(":hover")) return;
+    this.draw();
+  }
+
+  legend(i) {
+    for (const s of this.kind) {
+      const b = this.header.querySelector(".legend ." + (s.key === "depth" ? "depth" : s.key) + " b");
+      const v = this.data[s.key][i];
+      b.textContent = rate(v) + (v == null ? "" : s.unit);
+    }
+  }
+
+  // figures returns the last, the least, the mean and the most of a series.
+  figures(s) {
+    const known = this.data[s.key].filter((v) => v != null);
+    if (!known.length) return ["–", "–", "–", "–"];
+    const mean = known.reduce((a, b) => a + b, 0) / known.length;
+    return [known.at(-1), known.reduce((a, b) => Math.min(a, b)), mean, known.reduce((a, b) => Math.max(a, b))].map(rate);
+  }
+
+  summarize() {
+    const parts = this.kind.map((s) => {
+      const [last, min, mean, max] = this.figures(s);
+      return `${s.name}: last ${last}, min ${min}, mean ${mean}, max ${max}`;
+    });
+    this.box.setAttribute("aria-label", `${this.title} since ${clock(this.data.from)}. ${parts.join(". ")}.`);
+  }
+
+  tabulate() {
+    this.plot?.destroy();
+    this.plot = null;
+    this.box.removeAttribute("role");
+    const table = document.createElement("table");
+    const row = (parent, kind, texts) => {
+      const tr = parent.insertRow();
+      texts.forEach((text, i) => {
+        const cell = document.createElement(kind);
+        cell.textContent = text;
+        if (kind === "th") cell.scope = "col";
+        if (i) cell.className = "n";
+        tr.append(cell);
+      });
+    };
+    row(table.createTHead(), "th", ["Series", "Last", "Min", "Mean", "Max"]);
+    const body = table.createTBody();
+    for (const s of this.kind) row(body, "td", [s.name + s.unit, ...this.figures(s)]);
+    for (const m of this.data.marks) row(body, "td", [m.text, clock(m.at), "", "", ""]);
+    this.box.replaceChildren(table);
+  }
+
+  draw() {
+    const forced = matchMedia("(forced-colors: active)").matches;
+    const { from, to, times } = this.data;
+    const series = this.kind.map((s) => ({
+      stroke: token(s.line),
+      fill: forced || !s.fill ? undefined : token(s.fill),
+      dash: forced && s.key === "in" ? [6, 4] : undefined,
+      width: 1.5,
+      points: { show: false },
+    }));
+    const axis = { stroke: token("faint"), ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    this.plot?.destroy();
+    this.box.replaceChildren();
+    this.box.setAttribute("role", "img");
+    this.plot = new uPlot(
+      {
+        width: Math.max(this.box.clientWidth - 16, 40),
+        height: Math.max(this.box.clientHeight - 16, 40),
+        padding: [8, 20, 0, 0],
+        series: [{}, ...series],
+        legend: { show: false },
+        cursor: { sync: { key: "page" }, points: { show: false }, drag: { x: false, y: false }, y: false },
+        scales: { x: { range: [from, to] }, y: { range: (u, min, max) => [0, Math.max(max * 1.1, 10)] } },
+        axes: [
+          { ...axis, size: 24, gap: 6, grid: { show: false }, splits: () => [0, 1, 2, 3, 4].map((i) => from + (i * (to - from)) / 4), values: (u, at) => at.map((s) => clock(s)) },
+          { ...axis, size: 44, grid: { stroke: token("line-soft"), width: 1 }, space: 36, values: (u, ticks) => ticks.map(short) },
+        ],
+        hooks: {
+          setCursor: [(u) => this.legend(u.cursor.idx ?? times.length - 1)],
+          draw: [(u) => this.mark(u)],
+        },
+      },
+      [times, ...this.kind.map((s) => this.data[s.key])],
+      this.box,
+    );
+  }
+
+  // mark draws when problems began and ended, and what viewers have done.
+  mark(u) {
+    const { ctx, bbox } = u;
+    const scale = devicePixelRatio;
+    ctx.save();
+    ctx.font = 10.5 * scale + "px system-ui, sans-serif";
+    ctx.lineWidth = scale;
+    ctx.setLineDash([3 * scale, 3 * scale]);
+    let free = -Infinity; // where the next label may begin
+    for (const m of this.data.marks) {
+      const x = u.valToPos(m.at, "x", true);
+      ctx.strokeStyle = ctx.fillStyle = token(m.mark || "muted");
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      const label = m.text + " " + clock(m.at);
+      const width = ctx.measureText(label).width;
+      const left = x - width - 4 * scale > bbox.left ? x - width - 4 * scale : x + 4 * scale;
+      if (left < free) continue;
+      ctx.fillText(label, left, bbox.top + 10 * scale);
+      free = left + width;
+    }
+    ctx.restore();
+  }
+}
+
+const charts = {
+  all: [],
+  last: 0,
+
+  // find makes charts of the boxes on the page.
+  find() {
+    this.all = [...document.querySelectorAll("[data-series]")].map((box) => new Chart(box));
+    if (this.all.length) this.load();
+  },
+
+  // due renews the charts after a poll.
+  due() {
+    if (this.all.length && Date.now() - this.last > renewEvery) this.load();
+  },
+
+  async load() {
+    this.last = Date.now();
+    const range = new URLSearchParams(location.search).get("range") ?? "1h";
+    const url = new URL(this.all[0].box.dataset.series, location.href);
+    url.searchParams.set("range", range);
+    try {
+      const response = await fetch(url);
+      if (!response.ok) return;
+      const data = await response.json();
+      this.all.forEach((c) => c.show(data));
+    } catch {
+      // The live button says that the server does not respond.
+    }
+  },
+
+  draw() {
+    this.all.forEach((c) => c.show(c.data));
+  },
+};
