@@ -15,11 +15,11 @@ import (
 // noFigure stands for a figure that is not known.
 const noFigure = "–"
 
-// escaped returns plain text as HTML. Control characters, which clients may have in their names,
-// become visible.
-func escaped(s string) template.HTML {
-	return template.HTML(template.HTMLEscapeString(string(visible.Escape([]byte(s), "\n")))) // #nosec G203 -- escaped
-}
+// seen returns text whose control characters, which clients may have in their names, are visible.
+func seen(s string) string { return string(visible.Escape([]byte(s), "\n")) }
+
+// escaped returns plain text as HTML.
+func escaped(s string) template.HTML { return template.HTML(template.HTMLEscapeString(seen(s))) } // #nosec G203 -- escaped
 
 // within returns plain text in a class.
 func within(class, s string) template.HTML {

@@ -272,7 +272,7 @@ func (s *Server) connections(w http.ResponseWriter, r *http.Request) {
 	s.render(w, http.StatusOK, "connections", struct {
 		Title string
 		Table cell
-	}{id + " on " + host, g.cell()})
+	}{seen(id + " on " + host), g.cell()})
 }
 
 // nsqdTable returns the rows of the nsqds that have the channel, their number, and how evenly

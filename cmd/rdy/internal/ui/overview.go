@@ -156,15 +156,17 @@ func verdict(st *state) (verdict, lede cell) {
 
 // respond returns the line below the verdict.
 func respond(c judge.Cluster, channels int) string {
-	below := fmt.Sprintf("%d of %s keep up or wait on purpose. ", channels-c.ChannelsNeedYou, figures.Things(channels, "channel"))
+	fine := channels - c.ChannelsNeedYou
+	below := fmt.Sprintf("%d of %s %s up or %s on purpose. ", fine, figures.Things(channels, "channel"),
+		figures.Verb(fine, "keeps", "keep"), figures.Verb(fine, "waits", "wait"))
 	nsqds, lookupds := figures.Things(c.KnownNSQDs, "nsqd"), figures.Things(c.KnownLookupds, "nsqlookupd")
 	switch {
 	case c.NSQDs < c.KnownNSQDs || c.Lookupds < c.KnownLookupds:
 		return below + fmt.Sprintf("%d of %s and %d of %s respond. Figures with ≥ leave out the others.", c.NSQDs, nsqds, c.Lookupds, lookupds)
 	case c.KnownLookupds == 0:
-		return below + "All of " + nsqds + " respond."
+		return below + "All daemons respond: " + nsqds + "."
 	}
-	return below + "All of " + nsqds + " and " + lookupds + " respond."
+	return below + "All daemons respond: " + nsqds + " and " + lookupds + "."
 }
 
 func totals(r *judge.Report) []total {

@@ -2,7 +2,8 @@
 // Charts: one request for all charts of a page that show the same series.
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
-const renewEvery = 10000; // ms: an hour is 360 points, so more often shows nothing new
+const renewEvery = 5000; // ms
+const leastSpan = 300; // s that a chart shows at least, however short the history is
 
 function short(v) {
   if (v >= 1e6) return +(v / 1e6).toFixed(1) + "M";
@@ -103,7 +104,8 @@ class Chart {
 
   draw() {
     const forced = matchMedia("(forced-colors: active)").matches;
-    const { from, to, times } = this.data;
+    const { to, times } = this.data;
+    const from = Math.max(this.data.from, Math.min(times[0] ?? to, to - leastSpan));
     const series = this.kind.map((s) => ({
       stroke: token(s.line),
       fill: forced || !s.fill ? undefined : token(s.fill),

@@ -1,0 +1,129 @@
+package uitest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// tab is a tab of a browser. What it writes to its console fails the test.
+type tab struct {
+	*testing.T
+	ctx context.Context
+
+	mu       sync.Mutex
+	excused  []string // parts of messages that are expected
+	messages []string
+}
+
+// open starts a browser with a tab.
+func open(t *testing.T) *tab {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium-headless-shell"), chromedp.NoSandbox)
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(cancel)
+	return newTab(t, ctx)
+}
+
+// another opens another tab of the same browser.
+func (b *tab) another() *tab {
+	b.Helper()
+	return newTab(b.T, b.ctx)
+}
+
+func newTab(t *testing.T, parent context.Context) *tab {
+	t.Helper()
+	quiet := func(string, ...any) {} // chromedp does not know all events of a newer browser
+	ctx, cancel := chromedp.NewContext(parent, chromedp.WithErrorf(quiet))
+	ctx, timeout := context.WithTimeout(ctx, 3*time.Minute)
+	b := &tab{T: t, ctx: ctx}
+	chromedp.ListenTarget(ctx, b.listen)
+	t.Cleanup(func() {
+		timeout()
+		cancel()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, m := range b.messages {
+			t.Error("console: " + m)
+		}
+	})
+	return b
+}
+
+func (b *tab) listen(event any) {
+	var text string
+	switch e := event.(type) {
+	case *runtime.EventConsoleAPICalled:
+		text = string(e.Type)
+		for _, a := range e.Args {
+			text += " " + string(a.Value) + a.Description
+		}
+	case *runtime.EventExceptionThrown:
+		text = e.ExceptionDetails.Error()
+	case *log.EventEntryAdded:
+		text = fmt.Sprint(e.Entry.Level, " ", e.Entry.Text, " ", e.Entry.URL)
+	default:
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, part := range b.excused {
+		if strings.Contains(text, part) {
+			return
+		}
+	}
+	b.messages = append(b.messages, text)
+}
+
+func (b *tab) do(actions ...chromedp.Action) {
+	b.Helper()
+	if err := chromedp.Run(b.ctx, actions...); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// load opens an address, and waits until the page is live.
+func (b *tab) load(url string) {
+	b.Helper()
+	b.do(chromedp.Navigate(url))
+	b.shows("live page", `document.getElementById("live")?.dataset.state === "live"`)
+}
+
+// eval returns the value of an expression.
+func (b *tab) eval(script string) (value any) {
+	b.Helper()
+	b.do(chromedp.Evaluate(script, &value))
+	return value
+}
+
+// shows waits until an expression is true.
+func (b *tab) shows(what, script string) {
+	b.Helper()
+	await(b.T, what, func() bool { return b.eval("Boolean("+script+")") == true })
+}
+
+// text waits until an element contains text.
+func (b *tab) text(selector, part string) {
+	b.Helper()
+	b.shows(fmt.Sprintf("%q in %s", part, selector), fmt.Sprintf(`document.querySelector(%q)?.innerText.includes(%q)`, selector, part))
+}
+
+// look sets the size of the window and the theme. forced stands for forced colours.
+func (b *tab) look(width int64, theme string, forced bool) {
+	b.Helper()
+	colors := "none"
+	if forced {
+		colors = "active"
+	}
+	b.do(chromedp.EmulateViewport(width, 900), emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: theme}, {Name: "forced-colors", Value: colors}, {Name: "prefers-reduced-motion", Value: "reduce"},
+	}))
+}
