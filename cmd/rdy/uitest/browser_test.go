@@ -30,7 +30,8 @@ func open(t *testing.T) *tab {
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium-headless-shell"), chromedp.NoSandbox)
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
-	return newTab(t, ctx)
+	quiet := func(string, ...any) {} // chromedp does not know all events of a newer browser
+	return newTab(t, ctx, chromedp.WithErrorf(quiet))
 }
 
 // another opens another tab of the same browser.
@@ -39,11 +40,10 @@ func (b *tab) another() *tab {
 	return newTab(b.T, b.ctx)
 }
 
-func newTab(t *testing.T, parent context.Context) *tab {
+func newTab(t *testing.T, parent context.Context, options ...chromedp.ContextOption) *tab {
 	t.Helper()
-	quiet := func(string, ...any) {} // chromedp does not know all events of a newer browser
-	ctx, cancel := chromedp.NewContext(parent, chromedp.WithErrorf(quiet))
-	ctx, timeout := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := chromedp.NewContext(parent, options...)
+	ctx, timeout := context.WithTimeout(ctx, 5*time.Minute)
 	b := &tab{T: t, ctx: ctx}
 	chromedp.ListenTarget(ctx, b.listen)
 	t.Cleanup(func() {

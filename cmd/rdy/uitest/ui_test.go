@@ -50,7 +50,9 @@ func TestPublishShows(t *testing.T) {
 func TestStuckShows(t *testing.T) {
 	n := startNSQD(t)
 	n.create("payments", "fraud")
-	n.work("payments")
+	for range 3 { // more than the consumer works off in the test: it has no pauses
+		n.publish("payments", 60_000)
+	}
 	consumer := start(t, "tail", "payments", "--channel", "fraud", "--nsqd", n.TCP)
 	site := serve(t, []*nsqd{n})
 	b := open(t)
