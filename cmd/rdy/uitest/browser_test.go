@@ -43,10 +43,12 @@ func (b *tab) another() *tab {
 func newTab(t *testing.T, parent context.Context, options ...chromedp.ContextOption) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(parent, options...)
-	ctx, timeout := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, timeout := context.WithTimeout(ctx, 2*time.Minute)
 	b := &tab{T: t, ctx: ctx}
 	chromedp.ListenTarget(ctx, b.listen)
+	defer b.look(1440, "light", false)
 	t.Cleanup(func() {
+		_ = chromedp.Cancel(ctx) // closes the browser; to kill it would leave its children behind
 		timeout()
 		cancel()
 		b.mu.Lock()

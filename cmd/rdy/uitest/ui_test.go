@@ -200,16 +200,16 @@ func TestAccessible(t *testing.T) {
 	b.load(site.url)
 	b.text("#problem-list", "Orphan")
 	for _, path := range []string{"/", "/?view=topics", "/topics/clicks", "/topics/clicks/archive", "/topics/orders/billing", "/nodes", "/nodes/" + n.HTTP, "/lookup", "/log"} {
-		for _, width := range []int64{1440, 1024, 400, 320} {
-			for _, theme := range []string{"light", "dark", "forced"} {
-				if width == 320 && theme != "light" {
-					continue
-				}
-				b.look(width, map[bool]string{true: "dark", false: theme}[theme == "forced"], theme == "forced")
-				b.load(site.url + path)
+		b.look(1440, "light", false)
+		b.load(site.url + path)
+		for _, width := range []int64{1440, 1024, 400, 320} { // the last one is 400 % zoom of 1280
+			for _, theme := range []string{"light", "dark"} {
+				b.look(width, theme, false)
 				b.examine(fmt.Sprintf("%s at %d, %s", path, width, theme))
 			}
 		}
+		b.look(1440, "dark", true)
+		b.examine(path + " with forced colours")
 	}
 	b.look(1440, "light", false)
 	b.load(site.url + "/topics/orders/billing")

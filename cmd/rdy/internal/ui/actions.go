@@ -251,7 +251,9 @@ func lines(err error) (texts []string) {
 	return []string{err.Error()}
 }
 
-// refuse sends why a request of a script is refused.
+// refuse sends why a request of a script is refused. htmx shows it as the result of an action.
 func (s *Server) refuse(w http.ResponseWriter, status int, why string) {
+	w.Header().Set("HX-Retarget", "#toast")
+	w.Header().Set("HX-Reswap", "beforeend")
 	s.render(w, status, "result", result{Text: "This was not done.", Errors: []string{why}})
 }
