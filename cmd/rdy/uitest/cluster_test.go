@@ -197,7 +197,7 @@ func (n *nsqd) subscribe(topic, channel, name string) {
 		n.Fatal(err)
 	}
 	n.Cleanup(func() { _ = conn.Close() })
-	identity, err := json.Marshal(map[string]any{"client_id": name, "hostname": name, "user_agent": name, "heartbeat_interval": -1})
+	identity, err := json.Marshal(map[string]any{"client_id": name, "hostname": name, "user_agent": name})
 	if err != nil {
 		n.Fatal(err)
 	}
