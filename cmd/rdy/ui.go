@@ -147,7 +147,7 @@ func (u *uiCommand) users() (*ui.Users, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	users, err := ui.ReadUsers(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", u.authFile, err)

@@ -90,12 +90,15 @@ func (p *process) goOn() { p.signal(syscall.SIGCONT) }
 // await waits until ok returns true. It fails the test after 30 s.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !ok(); pause(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no %s within 30 s", what)
 		}
 	}
 }
+
+// pause waits. A browser and an nsqd have the clock of the machine.
+func pause(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // see above
 
 // freePort returns a port that nothing listens on.
 func freePort(t *testing.T) int {

@@ -58,7 +58,7 @@ func TestStuckShows(t *testing.T) {
 	b := open(t)
 	b.load(site.url)
 	b.text("#verdict", "The channel keeps up")
-	time.Sleep(8 * interval) // until it is known how long its gaps are
+	pause(8 * interval) // until it is known how long its gaps are
 	consumer.hold()
 	b.text("#problem-list", "Stuck")
 	b.shows("title", `document.title.startsWith("(1)") && document.getElementById("icon").href.endsWith("icon-critical.svg")`)
@@ -111,7 +111,7 @@ func TestOnePoller(t *testing.T) {
 	site := serve(t, []*nsqd{n})
 	polls := func(d time.Duration) int {
 		seen := make(map[string]bool)
-		for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(d); time.Now().Before(deadline); pause(20 * time.Millisecond) {
 			r, err := http.Get(site.url + "/pulse")
 			if err != nil {
 				t.Fatal(err)

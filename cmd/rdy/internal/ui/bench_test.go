@@ -2,24 +2,39 @@ package ui
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
 
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
 )
 
-// bigState returns a Server that has polled a cluster of 1,000 channels with 5 connections each
-// a few times, and what it knows.
+// crowded is a channel with 500 clients.
+var crowded = judge.Name{Topic: "topic-000", Channel: "channel-0"}
+
+// bigState returns a Server that has polled a cluster of 1,000 channels a few times, and what it
+// knew before the last poll and after it.
 func bigState(b *testing.B) (*Server, *state, *state) {
 	b.Helper()
 	s := &scene{asked: make(map[string]int)}
 	s.server = New(Options{Interval: 2 * time.Second, Cluster: &admin.Cluster{NSQDs: []string{"n:4151"}, Client: &http.Client{Transport: s}}})
 	s.fill(1000)
+	c := s.channel(crowded.Topic, crowded.Channel)
+	c.Count = 500
+	for i := range c.Count {
+		c.Clients = append(c.Clients, fakeClient{ID: fmt.Sprintf("client-%d", i), Hostname: "host", Ready: 10, InFlight: int64(i % 10), Connected: 946684000})
+	}
+	s.server.poller.watch(crowded)
 	var before *state
 	for range 7 {
 		before, _ = s.server.poller.current()
 		s.work()
+		for i := range c.Clients {
+			c.Clients[i].Finished += uint64(i)
+			c.Clients[i].InFlight = (c.Clients[i].InFlight + 3) % 10
+		}
 		s.server.poller.poll(context.Background())
 	}
 	after, _ := s.server.poller.current()
@@ -43,6 +58,20 @@ func BenchmarkUpdate(b *testing.B) {
 	p := &overview{server: s, view: view{Page: 1}}
 	p.names = p.view.page(p.view.rows(after.report))
 	screen := s.screens.open(p, after)
+	b.ReportAllocs()
+	for b.Loop() {
+		screen.changes(before)
+		before, after = after, before
+	}
+}
+
+// The same for a viewer of a channel with 500 clients, of which 200 are shown.
+func BenchmarkUpdateClients(b *testing.B) {
+	s, before, after := bigState(b)
+	screen := s.screens.open(&channelPage{name: crowded}, after)
+	if n := len(after.channels[crowded].Clients); n != 500 {
+		b.Fatalf("%d clients are known", n)
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		screen.changes(before)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rdyhq/nsq"
@@ -30,12 +31,12 @@ type clientKey struct{ id, host string }
 func (s *Server) channel(w http.ResponseWriter, r *http.Request) {
 	name := judge.Name{Topic: r.PathValue("topic"), Channel: r.PathValue("channel")}
 	if !nsq.IsValidTopicName(name.Topic) || !nsq.IsValidChannelName(name.Channel) {
-		s.fail(w, r, http.StatusNotFound, "No topic or channel can have this name.")
+		s.notFound(w, r, "No topic or channel can have this name.")
 		return
 	}
 	st := s.poller.first(r.Context())
 	if st.report != nil && st.channels[name] == nil {
-		s.fail(w, r, http.StatusNotFound, fmt.Sprintf("No nsqd has the channel %s of the topic %s.", name.Channel, name.Topic))
+		s.notFound(w, r, fmt.Sprintf("No nsqd has the channel %s of the topic %s.", name.Channel, name.Topic))
 		return
 	}
 	p := &channelPage{name: name}
@@ -111,7 +112,8 @@ func alert(p *judge.Problem, c *judge.Channel) cell {
 		return cell{ID: "alert", Inner: []cell{}}
 	}
 	// What it says changes with each poll, and its button must stay where it is.
-	what, advice, copying := text("alert-what", capital(p.Text)+"."), text("alert-advice", p.Advice), cell{ID: "alert-chat"}
+	first, rest, _ := strings.Cut(p.Advice, ". ")
+	what, advice, copying := text("alert-what", strings.TrimSuffix(first, ".")+"."), text("alert-advice", rest), cell{ID: "alert-chat"}
 	copying.HTML = escaped(chat(p.Subject, p, c))
 	return cell{ID: "alert", Key: marks[p.Level], Inner: []cell{what, advice, copying}, HTML: part("alert", "alert", struct {
 		Mark, Link         string

@@ -91,7 +91,7 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request) {
 	addr := r.PathValue("addr")
 	st := s.poller.first(r.Context())
 	if st.report != nil && nodeOf(st.report, addr) == nil {
-		s.fail(w, r, http.StatusNotFound, "There is no nsqd "+addr+".")
+		s.notFound(w, r, "There is no nsqd "+addr+".")
 		return
 	}
 	d := listData{Heading: addr, Crumb: choice{Name: "Nodes", Link: "/nodes"}}
@@ -277,8 +277,8 @@ func (s *Server) logPage(w http.ResponseWriter, r *http.Request) {
 			if !e.Ended.IsZero() {
 				at, mark = e.Ended, within("state resolved", "resolved")
 			}
-			problems.Rows = append(problems.Rows, gridRow{e.At.String() + e.Subject.String() + string(mark), []template.HTML{
-				escaped(at.Local().Format(time.DateTime)), mark, linked(subjectLink(e.Subject), e.Subject.String(), ""), escaped(e.Text)}})
+			problems.Rows = append(problems.Rows, gridRow{e.At.String() + e.String() + string(mark), []template.HTML{
+				escaped(at.Local().Format(time.DateTime)), mark, linked(subjectLink(e.Subject), e.String(), ""), escaped(e.Text)}})
 		}
 		actions := &grid{ID: "actions", Caption: "What viewers have done", None: "None since this page was started.",
 			Columns: []gridColumn{{"When", ""}, {"From", ""}, {"Action", ""}, {"What", ""}, {"Result", ""}}}

@@ -22,11 +22,12 @@ type hiding map[string]int64
 
 // hidingKey names a problem. With lasting it names this time that the subject is in this state.
 func hidingKey(p *judge.Problem, lasting bool) string {
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%s\n%s\n%s\n%s\n%s", p.Kind, p.Topic, p.Channel, p.Addr, p.State)
+	text := fmt.Appendf(nil, "%s\n%s\n%s\n%s\n%s", p.Kind, p.Topic, p.Channel, p.Addr, p.State)
 	if lasting {
-		fmt.Fprintf(h, "\n%d", p.Since.Unix())
+		text = fmt.Appendf(text, "\n%d", p.Since.Unix())
 	}
+	h := fnv.New64a()
+	_, _ = h.Write(text)
 	return strconv.FormatUint(h.Sum64(), 36)
 }
 

@@ -36,10 +36,10 @@ func newPulse(st *state) pulse {
 	}
 	p.At, p.NeedYou = st.report.At.UnixMilli(), needing(st.report)
 	for _, problem := range st.report.Began {
-		p.News = append(p.News, problem.Subject.String()+" is "+string(problem.State)+".")
+		p.News = append(p.News, problem.String()+" is "+string(problem.State)+".")
 	}
 	for _, problem := range st.report.Ended {
-		p.News = append(p.News, problem.Subject.String()+" is no longer "+string(problem.State)+".")
+		p.News = append(p.News, problem.String()+" is no longer "+string(problem.State)+".")
 	}
 	return p
 }

@@ -150,7 +150,7 @@ func TestAdaptiveInterval(t *testing.T) {
 		s.channel("orders", "billing")
 		s.delay = 500 * time.Millisecond // so that a poll takes a second at first, for /info
 		s.start()
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		// 20 times as long as a poll takes.
 		if n := s.count("/stats"); n < 25 || n > 31 {
 			t.Errorf("%d polls in 5 minutes", n)
@@ -203,7 +203,7 @@ func TestFirstPoll(t *testing.T) {
 		page := s.get("/")
 		contains(t, page, "Asking n:4151…")
 		v := s.listen(page, "")
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		<-v.done
 		contains(t, v.read(), "event: gone")
 		contains(t, s.get("/"), "billing")
@@ -237,7 +237,7 @@ func TestScreensBound(t *testing.T) {
 		if n := len(s.server.screens.byID); n > maxScreens {
 			t.Errorf("there are %d screens", n)
 		}
-		time.Sleep(screenGrace + time.Second)
+		pass(screenGrace + time.Second)
 		s.get("/nodes")
 		if n := len(s.server.screens.byID); n != 2 {
 			t.Errorf("there are %d screens, want the one of the viewer and a new one", n)

@@ -91,7 +91,7 @@ func (r *problemRow) fill(p *judge.Problem, now time.Time) {
 	}
 	path := subjectLink(p.Subject)
 	r.State.HTML = within(class, capital(word))
-	r.What.HTML = linked(path, p.Subject.String(), " "+p.Text)
+	r.What.HTML = linked(path, p.String(), " "+p.Text)
 	r.Step.HTML = linked(path, nextStep(p), "")
 	r.Since.HTML = template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, // #nosec G203 -- made of times
 		since.UTC().Format(time.RFC3339), since.Local().Format(time.DateTime), ago(since, now)+suffix))

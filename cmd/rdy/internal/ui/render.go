@@ -83,7 +83,7 @@ type frame struct {
 
 // page sends a page with a screen of its own.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, st *state, p page, name, title string, body any) {
-	s.send(w, r, http.StatusOK, name, s.frame(r, st, s.screens.open(p, st).id, title, body))
+	s.send(w, http.StatusOK, name, s.frame(r, st, s.screens.open(p, st).id, title, body))
 }
 
 func (s *Server) frame(r *http.Request, st *state, screen, title string, body any) *frame {
@@ -109,7 +109,7 @@ func section(path string) string {
 }
 
 // send sends a whole page.
-func (s *Server) send(w http.ResponseWriter, r *http.Request, status int, name string, f *frame) {
+func (s *Server) send(w http.ResponseWriter, status int, name string, f *frame) {
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, name+".html", f); err != nil {
 		http.Error(w, "this page cannot be shown: "+err.Error(), http.StatusInternalServerError)
@@ -132,10 +132,10 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, data any
 	_, _ = w.Write(b.Bytes()) // the browser may be gone
 }
 
-// fail sends a page with an error.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, what string) {
+// notFound sends a page that says what is not there.
+func (s *Server) notFound(w http.ResponseWriter, r *http.Request, what string) {
 	st, _ := s.poller.current()
-	s.send(w, r, status, "error", s.frame(r, st, "", http.StatusText(status), what))
+	s.send(w, http.StatusNotFound, "error", s.frame(r, st, "", http.StatusText(http.StatusNotFound), what))
 }
 
 // setTheme keeps the theme in a cookie, so that pages arrive in it.

@@ -169,7 +169,12 @@ func newScene(t *testing.T, options func(*Options)) *scene {
 // polls lets n polls pass. The first one is at once.
 func (s *scene) polls(n int) {
 	s.start()
-	time.Sleep(time.Duration(n) * 2 * time.Second)
+	pass(time.Duration(n) * 2 * time.Second)
+}
+
+// pass lets time pass.
+func pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // in a synctest bubble
 	synctest.Wait()
 }
 

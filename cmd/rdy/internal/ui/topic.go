@@ -20,12 +20,12 @@ type topicPage struct {
 func (s *Server) topic(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("topic")
 	if !nsq.IsValidTopicName(name) {
-		s.fail(w, r, http.StatusNotFound, "No topic can have this name.")
+		s.notFound(w, r, "No topic can have this name.")
 		return
 	}
 	st := s.poller.first(r.Context())
 	if st.report != nil && st.topics[name] == nil {
-		s.fail(w, r, http.StatusNotFound, "No nsqd has the topic "+name+".")
+		s.notFound(w, r, "No nsqd has the topic "+name+".")
 		return
 	}
 	p := &topicPage{name: name}

@@ -80,7 +80,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /do/{action}", s.do)
 	mux.HandleFunc("POST /theme", setTheme)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, r, http.StatusNotFound, "There is no such page.")
+		s.notFound(w, r, "There is no such page.")
 	})
 	return s.guard(s.identify(mux))
 }

@@ -145,6 +145,8 @@ class Chart {
     const { ctx, bbox } = u;
     const scale = devicePixelRatio;
     ctx.save();
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
     ctx.font = 10.5 * scale + "px system-ui, sans-serif";
     ctx.lineWidth = scale;
     ctx.setLineDash([3 * scale, 3 * scale]);
