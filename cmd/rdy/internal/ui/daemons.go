@@ -90,9 +90,13 @@ func health(n *judge.NSQD) template.HTML {
 func (s *Server) node(w http.ResponseWriter, r *http.Request) {
 	addr := r.PathValue("addr")
 	st := s.poller.first(r.Context())
-	if st.report != nil && nodeOf(st.report, addr) == nil {
-		s.notFound(w, r, "There is no nsqd "+addr+".")
-		return
+	if st.report != nil {
+		n := nodeOf(st.report, addr)
+		if n == nil {
+			s.notFound(w, r, "There is no nsqd "+addr+".")
+			return
+		}
+		addr = n.Addr
 	}
 	d := listData{Heading: addr, Crumb: choice{Name: "Nodes", Link: "/nodes"}}
 	names := []string{"", "About this nsqd", "Channels", "Topics"}
@@ -112,9 +116,12 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// nodeOf returns an nsqd by its address, or nil. The address may be a URL, and http.ServeMux makes
+// one slash of two in a path.
 func nodeOf(r *judge.Report, addr string) *judge.NSQD {
+	plain := func(addr string) string { return strings.Replace(addr, "//", "/", 1) }
 	for i := range r.NSQDs {
-		if r.NSQDs[i].Addr == addr {
+		if plain(r.NSQDs[i].Addr) == plain(addr) {
 			return &r.NSQDs[i]
 		}
 	}

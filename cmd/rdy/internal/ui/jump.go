@@ -42,8 +42,7 @@ func found(st *state, words string) (fit []judge.Name, exact *judge.Name) {
 
 // jump sends the viewer to the topic or channel that was typed, or to all that fit.
 func (s *Server) jump(w http.ResponseWriter, r *http.Request) {
-	words := strings.TrimSpace(r.FormValue("q"))
-	words = strings.ToValidUTF8(words[:min(len(words), maxFilter)], "")
+	words := filterOf(r.FormValue("q"))
 	fit, exact := found(s.poller.first(r.Context()), words)
 	to := "/?" + url.Values{"q": {words}}.Encode()
 	switch {
@@ -60,8 +59,7 @@ func (s *Server) jump(w http.ResponseWriter, r *http.Request) {
 // offers serves the names that fit what a viewer types, as options.
 func (s *Server) offers(w http.ResponseWriter, r *http.Request) {
 	st, _ := s.poller.current()
-	words := r.FormValue("q")
-	fit, _ := found(st, words[:min(len(words), maxFilter)])
+	fit, _ := found(st, filterOf(r.FormValue("q")))
 	var options []string
 	for _, n := range fit[:min(len(fit), maxNames)] {
 		options = append(options, target{Name: n}.String())

@@ -231,8 +231,9 @@ func TestScreensBound(t *testing.T) {
 		s.polls(1)
 		v := s.listen(s.get("/"), "")
 		defer v.stop()
+		st, _ := s.server.poller.current()
 		for range maxScreens + 10 {
-			s.get("/nodes")
+			s.server.screens.open(&listPage{func(*state) []cell { return nil }}, st)
 		}
 		if n := len(s.server.screens.byID); n > maxScreens {
 			t.Errorf("there are %d screens", n)

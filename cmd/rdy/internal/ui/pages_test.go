@@ -44,6 +44,22 @@ func TestPages(t *testing.T) {
 	})
 }
 
+// The page of an nsqd that is named by a URL is found.
+func TestNodeByURL(t *testing.T) {
+	stage(t, func(o *Options) { o.Cluster.NSQDs = []string{"http://n:4151"} }, func(s *scene) {
+		s.channel("orders", "billing")
+		s.polls(1)
+		_, link, _ := strings.Cut(s.get("/nodes"), `class="name" href="`)
+		link, _, _ = strings.Cut(link, `"`)
+		server := httptest.NewRecorder()
+		s.handler.ServeHTTP(server, newRequest(http.MethodGet, link, nil))
+		if to := server.Header().Get("Location"); to != "" {
+			link = to
+		}
+		contains(t, s.get(link), "About this nsqd", "orders/billing")
+	})
+}
+
 // An empty cluster says how to begin.
 func TestEmptyCluster(t *testing.T) {
 	stage(t, nil, func(s *scene) {

@@ -29,10 +29,9 @@ type view struct {
 
 func viewOf(q url.Values) view {
 	v := view{
-		Filter: strings.TrimSpace(q.Get("q")), Only: q.Get("only"), Sort: q.Get("sort"), Range: q.Get("range"),
+		Filter: filterOf(q.Get("q")), Only: q.Get("only"), Sort: q.Get("sort"), Range: q.Get("range"),
 		Topics: q.Get("view") == "topics", All: q.Get("page") == "all",
 	}
-	v.Filter = strings.ToValidUTF8(v.Filter[:min(len(v.Filter), maxFilter)], "")
 	if _, ok := only[v.Only]; !ok || v.Topics {
 		v.Only = ""
 	}
@@ -50,6 +49,11 @@ func viewOf(q url.Values) view {
 	page, _ := strconv.Atoi(q.Get("page"))
 	v.Page = max(page, 1)
 	return v
+}
+
+// filterOf returns what a viewer has typed as a filter.
+func filterOf(words string) string {
+	return strings.TrimSpace(strings.ToValidUTF8(words[:min(len(words), maxFilter)], ""))
 }
 
 // query returns the address's query.

@@ -136,7 +136,8 @@ document.addEventListener("htmx:after:swap", () => {
 });
 setInterval(() => {
   const open = document.querySelector("dialog[open], :popover-open");
-  if (held || open || document.hidden || Date.now() - touched < 30000) return;
+  const reading = byID("rows")?.contains(document.activeElement);
+  if (held || open || reading || document.hidden || Date.now() - touched < 30000) return;
   touched = Date.now();
   byID("again")?.click();
 }, 5000);
