@@ -58,9 +58,12 @@ func BenchmarkUpdate(b *testing.B) {
 	p := &overview{server: s, view: view{Page: 1}}
 	p.names = p.view.page(p.view.rows(after.report))
 	screen := s.screens.open(p, after)
+	stream := screen.begin("")
 	b.ReportAllocs()
 	for b.Loop() {
-		screen.changes(before)
+		if _, ok := screen.changes(stream, before); !ok {
+			b.Fatal("the stream has ended")
+		}
 		before, after = after, before
 	}
 }
@@ -72,9 +75,12 @@ func BenchmarkUpdateClients(b *testing.B) {
 	if n := len(after.channels[crowded].Clients); n != 500 {
 		b.Fatalf("%d clients are known", n)
 	}
+	stream := screen.begin("")
 	b.ReportAllocs()
 	for b.Loop() {
-		screen.changes(before)
+		if _, ok := screen.changes(stream, before); !ok {
+			b.Fatal("the stream has ended")
+		}
 		before, after = after, before
 	}
 }

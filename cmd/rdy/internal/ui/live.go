@@ -71,8 +71,8 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 		_ = stream.event("gone", nil) // the page loads itself again
 		return
 	}
-	screen.begin()
-	defer screen.end()
+	mine := screen.begin(r.Header.Get("Last-Event-ID"))
+	defer screen.end(mine)
 	defer screen.watch(s.poller)()
 	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
@@ -87,7 +87,11 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 			_ = stream.event("gone", nil)
 			return
 		default:
-			err = stream.poll(screen, st)
+			u, ok := screen.changes(mine, st)
+			if !ok {
+				return
+			}
+			err = stream.poll(u, st)
 		}
 		if err != nil {
 			return
@@ -96,6 +100,8 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-changed:
 		case <-alive.C:
+		case <-mine:
+			return
 		case <-r.Context().Done():
 			return
 		}
@@ -103,10 +109,9 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 }
 
 // poll sends what a poll has changed on a screen.
-func (s *stream) poll(screen *screen, st *state) error {
-	u := screen.changes(st)
+func (s *stream) poll(u update, st *state) error {
 	if len(u.fragments) > 0 {
-		if err := s.event("", u.fragments); err != nil {
+		if err := s.fragments(u); err != nil {
 			return err
 		}
 	}
@@ -139,12 +144,15 @@ func newStream(w http.ResponseWriter, r *http.Request) *stream {
 	return s
 }
 
-// event sends an event. Without a name htmx puts its data into the page.
-func (s *stream) event(name string, data []byte) error {
+// fragments sends an event that htmx puts into the page.
+func (s *stream) fragments(u update) error { return s.send("id: "+u.id, u.fragments) }
+
+// event sends an event that app.js gets.
+func (s *stream) event(name string, data []byte) error { return s.send("event: "+name, data) }
+
+func (s *stream) send(first string, data []byte) error {
 	var b bytes.Buffer
-	if name != "" {
-		fmt.Fprintf(&b, "event: %s\n", name)
-	}
+	b.WriteString(first + "\n")
 	for line := range bytes.SplitSeq(data, []byte("\n")) {
 		fmt.Fprintf(&b, "data: %s\n", line)
 	}

@@ -185,6 +185,60 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
+// A browser that connects again gets all cells if an update was lost with the connection, and
+// only those that have changed if none was. Then focus and selection stay where they are.
+func TestStreamAgain(t *testing.T) {
+	stage(t, nil, func(s *scene) {
+		c := s.channel("orders", "billing")
+		other := s.channel("orders", "mail")
+		c.Count, other.Count, other.Depth = 1, 1, 3
+		s.polls(2)
+		page := s.get("/?sort=topic")
+		v := s.listen(page, "")
+		s.change(func() { c.Depth, c.Messages = 41, 41 })
+		s.polls(1)
+		contains(t, v.read(), "id: 1\n", `innerHTML">41</span>`)
+		v.stop()
+		v = s.resume(page, "", "1")
+		sent := v.read()
+		lacks(t, sent, ">3<", "keep up")
+
+		block := make(chan struct{})
+		v.mu.Lock()
+		v.block = block
+		v.mu.Unlock()
+		s.change(func() { c.Depth, c.Messages = 42, 42 })
+		s.polls(1)
+		again := s.resume(page, "", "1") // before the server knows that the connection is dead
+		close(block)
+		<-v.done
+		sent = again.read()
+		contains(t, sent, `innerHTML">42</span>`, ">3<", "keep up")
+		lacks(t, sent, `"rows"`)
+		s.change(func() { c.Depth, c.Messages = 43, 43 })
+		s.polls(1)
+		sent = again.read()
+		contains(t, sent, `innerHTML">43</span>`)
+		lacks(t, sent, ">3<", "keep up")
+		again.stop()
+	})
+}
+
+// A stream ends when another one takes its place: what it got would be missing there.
+func TestOneStream(t *testing.T) {
+	stage(t, nil, func(s *scene) {
+		s.channel("orders", "billing")
+		s.polls(2)
+		page := s.get("/")
+		a := s.listen(page, "")
+		b := s.listen(page, "")
+		<-a.done
+		s.polls(1)
+		contains(t, b.read(), "event: polled")
+		b.stop()
+	})
+}
+
 // A page whose screen is gone, such as after a restart of the server, is told to load again.
 func TestGone(t *testing.T) {
 	stage(t, nil, func(s *scene) {

@@ -254,12 +254,18 @@ func (v *viewer) stop() {
 }
 
 // listen opens the stream of a page.
-func (s *scene) listen(page string, encoding string) *viewer {
+func (s *scene) listen(page, encoding string) *viewer { return s.resume(page, encoding, "") }
+
+// resume opens the stream of a page again, after the event with the id last.
+func (s *scene) resume(page, encoding, last string) *viewer {
 	ctx, cancel := context.WithCancel(s.Context())
 	v := &viewer{cancel: cancel, done: make(chan struct{}), header: make(http.Header)}
 	r := newRequest(http.MethodGet, "/live/"+screenOf(page), nil).WithContext(ctx)
 	if encoding != "" {
 		r.Header.Set("Accept-Encoding", encoding)
+	}
+	if last != "" {
+		r.Header.Set("Last-Event-ID", last)
 	}
 	go func() {
 		defer close(v.done)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"html/template"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -45,28 +46,52 @@ type screen struct {
 	page    page
 	early   bool              // it was opened before the first poll, so it has no rows
 	sent    map[string]uint64 // hashes of what the browser has, by the id of the cell
-	streams int
-	idle    time.Time // when the last stream ended
+	updates int               // that have been made for streams
+	whole   bool              // the next update has all cells: nobody knows what the browser has
+	stream  chan struct{}     // of the browser that listens, or nil; closed when another one takes its place
+	idle    time.Time         // when the last stream ended
 }
 
 var seed = maphash.MakeSeed()
 
 // update is what a poll changes on a screen.
 type update struct {
+	id        string   // that a browser names when it comes back
 	fragments []byte   // for htmx
 	rows      []string // ids of the rows to tint
 }
 
-// changes returns what a poll has changed since the last call.
-func (s *screen) changes(st *state) (u update) {
+// changes returns what a poll has changed since the last call. It returns false if another
+// stream has taken the place of this one.
+func (s *screen) changes(stream chan struct{}, st *state) (u update, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.stream != stream {
+		return u, false
+	}
+	if s.whole {
+		clear(s.sent)
+	}
 	var out bytes.Buffer
 	for _, c := range s.page.cells(st) {
 		s.add(c, &out, &u)
 	}
-	u.fragments = out.Bytes()
-	return u
+	if s.whole {
+		s.whole, u.rows = false, nil // the state of a row may be the one that the browser has
+	}
+	if out.Len() > 0 {
+		s.updates++
+		u.fragments, u.id = out.Bytes(), s.lastUpdate()
+	}
+	return u, true
+}
+
+// lastUpdate returns the id of the last update, empty if there was none.
+func (s *screen) lastUpdate() string {
+	if s.updates == 0 {
+		return ""
+	}
+	return strconv.Itoa(s.updates)
 }
 
 // add adds a cell to an update, if it has changed.
@@ -118,26 +143,43 @@ func (s *screen) late(st *state) bool {
 	return s.early && st.report != nil
 }
 
-// begin says that a browser listens.
-func (s *screen) begin() {
+// begin says that a browser listens, and that last is the id of the last update that it has got.
+// It returns the browser's stream, which is closed when another one takes its place. All cells
+// are sent again if an update is missing:
+//
+//  1. The network fails. An update is written to the connection, where it is lost, and sent
+//     says that the browser has it.
+//  2. The browser connects again. Without this its page would show what the update has
+//     replaced, until the same cells change once more.
+//
+// The stream of the connection that failed may be there still: what it took would be lost, too.
+func (s *screen) begin(last string) (stream chan struct{}) {
 	s.mu.Lock()
-	s.streams++
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if s.stream != nil {
+		close(s.stream)
+	}
+	s.stream = make(chan struct{})
+	if last != s.lastUpdate() {
+		s.whole = true
+	}
+	return s.stream
 }
 
-// end says that a browser listens no more.
-func (s *screen) end() {
+// end says that a stream is over.
+func (s *screen) end(stream chan struct{}) {
 	s.mu.Lock()
-	s.streams--
-	s.idle = time.Now()
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if s.stream == stream {
+		s.stream, s.idle = nil, time.Now()
+	}
 }
 
 // unused returns since when no browser listens, zero if one does.
 func (s *screen) unused() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.streams > 0 {
+	if s.stream != nil {
 		return time.Time{}
 	}
 	return s.idle
