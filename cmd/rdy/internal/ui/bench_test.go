@@ -57,7 +57,7 @@ func BenchmarkUpdate(b *testing.B) {
 	s, before, after := bigState(b)
 	p := &overview{server: s, view: view{Page: 1}}
 	p.names = p.view.page(p.view.rows(after.report))
-	screen := s.screens.open(p, after)
+	screen := s.screens.open(p, after, p.cells(after))
 	stream := screen.begin("")
 	b.ReportAllocs()
 	for b.Loop() {
@@ -71,7 +71,8 @@ func BenchmarkUpdate(b *testing.B) {
 // The same for a viewer of a channel with 500 clients, of which 200 are shown.
 func BenchmarkUpdateClients(b *testing.B) {
 	s, before, after := bigState(b)
-	screen := s.screens.open(&channelPage{name: crowded}, after)
+	page := &channelPage{name: crowded}
+	screen := s.screens.open(page, after, page.cells(after))
 	if n := len(after.channels[crowded].Clients); n != 500 {
 		b.Fatalf("%d clients are known", n)
 	}

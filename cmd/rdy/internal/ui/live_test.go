@@ -242,7 +242,7 @@ func TestOneStream(t *testing.T) {
 // A page whose screen is gone, such as after a restart of the server, is told to load again.
 func TestGone(t *testing.T) {
 	stage(t, nil, func(s *scene) {
-		v := s.listen(`<body data-screen="nothing">`, "")
+		v := s.listen(`<div data-screen="nothing">`, "")
 		<-v.done
 		contains(t, v.read(), "event: gone")
 	})
@@ -287,7 +287,7 @@ func TestScreensBound(t *testing.T) {
 		defer v.stop()
 		st, _ := s.server.poller.current()
 		for range maxScreens + 10 {
-			s.server.screens.open(&listPage{func(*state) []cell { return nil }}, st)
+			s.server.screens.open(&listPage{func(*state) []cell { return nil }}, st, nil)
 		}
 		if n := len(s.server.screens.byID); n > maxScreens {
 			t.Errorf("there are %d screens", n)

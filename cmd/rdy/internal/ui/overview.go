@@ -23,7 +23,9 @@ type overview struct {
 	sent   time.Time           // the poll whose rows were sent last, if all are shown
 }
 
-// overview serves the first page, or to htmx its table alone.
+// overview serves the first page, or to a page that is open its table alone. That begins a stream
+// of its own: what the page's own stream sends while the table is on its way would be put into the
+// rows of the table before it.
 func (s *Server) overview(w http.ResponseWriter, r *http.Request) {
 	st := s.poller.first(r.Context())
 	p := &overview{server: s, view: viewOf(r.URL.Query()), hidden: hidingOf(r), known: make(map[judge.Name]bool)}
@@ -34,21 +36,20 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request) {
 		}
 		p.names = p.view.page(all)
 	}
-	if screen := s.screens.get(r.Header.Get("X-Screen")); screen != nil {
-		screen.show(p, st)
-		data := p.data(st)
-		data.Part = true
+	data := p.data(st)
+	if r.Header.Get("X-Screen") != "" {
+		data.Part = s.screens.open(p, st, p.rows(st)).id
 		s.render(w, http.StatusOK, "rows", data)
 		return
 	}
-	s.page(w, r, st, p, "overview", "Overview", p.data(st))
+	s.page(w, r, st, p, "overview", "Overview", data)
 }
 
 func (p *overview) watches(*poller) (stop func()) { return func() {} }
 
 // overviewData is what the template of the overview gets.
 type overviewData struct {
-	Part     bool // only the table is sent
+	Part     string // the id of the screen, if only the table is sent
 	View     view
 	Choices  []choice
 	Views    []choice
@@ -122,6 +123,11 @@ func (p *overview) cells(st *state) []cell {
 		return cells
 	}
 	p.sent = st.report.At
+	return append(cells, p.rows(st)...)
+}
+
+// rows returns the cells of the table.
+func (p *overview) rows(st *state) (cells []cell) {
 	for i, name := range p.names {
 		cells = append(cells, newRow(i, name, st).cells()...)
 	}

@@ -104,7 +104,7 @@ func TestView(t *testing.T) {
 	})
 }
 
-// The table alone is sent to a page that asks for it, and its stream goes on with those rows.
+// The table alone is sent to a page that asks for it, and a stream of its own follows it.
 func TestTableAlone(t *testing.T) {
 	stage(t, nil, func(s *scene) {
 		a, b := s.channel("a", "a"), s.channel("b", "b")
@@ -116,14 +116,17 @@ func TestTableAlone(t *testing.T) {
 		r := newRequest(http.MethodGet, "/?q=b", nil)
 		r.Header.Set("X-Screen", screenOf(page))
 		_, part := s.do(r)
-		contains(t, part, `data-link="/?q=b"`, `id="only" hx-swap-oob="outerHTML"`, "/topics/b/b")
+		contains(t, part, `data-link="/?q=b"`, `id="only" hx-swap-oob="outerHTML"`, "/topics/b/b", `<div id="stream" hx-swap-oob="outerHTML"`)
 		lacks(t, part, "<html", "/topics/a/a")
 		v.read()
 		s.change(func() { a.Depth, b.Depth = 8, 9 })
 		s.polls(1)
+		contains(t, v.read(), `<span id="r0-1" hx-swap-oob="innerHTML">8</span>`) // the table has not come yet
+		v.stop()
+		v = s.listen(part, "")
 		sent := v.read()
-		contains(t, sent, `<span id="r0-1" hx-swap-oob="innerHTML">9</span>`)
-		lacks(t, sent, "r1-")
+		contains(t, sent, `<span id="r0-1" hx-swap-oob="innerHTML">9</span>`, "2 of 2 channels keep up")
+		lacks(t, sent, "r1-", `id="r0-3"`) // what came with the table is not sent again
 	})
 }
 

@@ -83,7 +83,7 @@ type frame struct {
 
 // page sends a page with a screen of its own.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, st *state, p page, name, title string, body any) {
-	s.send(w, http.StatusOK, name, s.frame(r, st, s.screens.open(p, st).id, title, body))
+	s.send(w, http.StatusOK, name, s.frame(r, st, s.screens.open(p, st, p.cells(st)).id, title, body))
 }
 
 func (s *Server) frame(r *http.Request, st *state, screen, title string, body any) *frame {

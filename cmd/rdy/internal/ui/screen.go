@@ -123,19 +123,6 @@ func (s *screen) renew(c cell) bool {
 	return !known || was != hash
 }
 
-// show replaces what the screen shows. The browser is about to get all of it.
-func (s *screen) show(p page, st *state) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.page, s.early, s.sent = p, st.report == nil, make(map[string]uint64)
-	for _, c := range p.cells(st) {
-		s.renew(c)
-		for _, inner := range c.Inner {
-			s.renew(inner)
-		}
-	}
-}
-
 // late reports whether the screen was opened before the first poll, and st is later.
 func (s *screen) late(st *state) bool {
 	s.mu.Lock()
@@ -199,11 +186,16 @@ type screens struct {
 
 func newScreens() *screens { return &screens{byID: make(map[string]*screen)} }
 
-// open returns a screen for a page that is about to be sent. It drops screens that browsers have
-// closed, and if there are too many the one that was without a stream for longest.
-func (s *screens) open(p page, st *state) *screen {
-	sc := &screen{id: rand.Text(), idle: time.Now()}
-	sc.show(p, st)
+// open returns a screen for a page whose browser is about to get some cells. It drops screens that
+// browsers have closed, and if there are too many the one that was without a stream for longest.
+func (s *screens) open(p page, st *state, cells []cell) *screen {
+	sc := &screen{id: rand.Text(), page: p, early: st.report == nil, sent: make(map[string]uint64), idle: time.Now()}
+	for _, c := range cells {
+		sc.renew(c)
+		for _, inner := range c.Inner {
+			sc.renew(inner)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var oldest *screen

@@ -6,9 +6,9 @@ const live = byID("live");
 const say = (words) => (byID("status").textContent = words);
 const time = (date) => date.toLocaleTimeString([], { hourCycle: "h23" });
 
-// The table belongs to the screen of this page.
+// What the server sends belongs to the screen of this page.
 document.addEventListener("htmx:config:request", (e) => {
-  e.detail.ctx.request.headers["X-Screen"] = document.body.dataset.screen;
+  e.detail.ctx.request.headers["X-Screen"] = byID("stream")?.dataset.screen ?? "";
 });
 
 // --- live, held, stale
@@ -77,9 +77,9 @@ function tint(row) {
   row.classList.add("changed");
 }
 
-const stream = byID("stream");
-if (stream) {
-  stream.addEventListener("polled", (e) => {
+// The stream is another one with each table.
+if (byID("stream")) {
+  document.addEventListener("polled", (e) => {
     const next = JSON.parse(e.detail.data);
     if (next.at !== pulse.at) polled = Date.now();
     pulse = next;
@@ -90,7 +90,7 @@ if (stream) {
     showLive();
     charts.due();
   });
-  stream.addEventListener("gone", () => location.reload());
+  document.addEventListener("gone", () => location.reload());
   document.addEventListener("htmx:sse:before:message", (e) => {
     if (held) e.preventDefault();
   });
