@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -203,14 +204,5 @@ func notFound(v *admin.View, topic, channel string) error {
 	if len(asked) == 0 {
 		return fmt.Errorf("%s not found: no nsqd responded", what)
 	}
-	return fmt.Errorf("%s not found on nsqd %s", what, list(asked))
-}
-
-// list returns names with commas between them; of many only the first ones.
-func list(names []string) string {
-	const most = 10
-	if more := len(names) - most; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
-	}
-	return strings.Join(names, ", ")
+	return fmt.Errorf("%s not found on nsqd %s", what, figures.List(asked))
 }

@@ -5,23 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/rdyhq/nsq"
-	"github.com/rdyhq/nsq/admin"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/letters"
 	"github.com/spf13/cobra"
-)
-
-const (
-	// deadChannel is the channel that is created in a topic of dead letters without one.
-	deadChannel = "rdy-dead"
-
-	deadTopicSuffix = ".dead" // of the names that DeadLetterPolicy gives
 )
 
 // deadHelp is about what all commands that read dead letters do.
@@ -33,7 +22,7 @@ than nsqd's max-rdy-count, 2500 by default, requeues some before it ends, and ta
 seconds longer.
 
 Letters wait in the topic while it has no channel, and cannot be read there. The first
-command that reads them creates the channel ` + deadChannel + `, and says so. From then on
+command that reads them creates the channel ` + letters.DefaultChannel + `, and says so. From then on
 all letters wait in that channel, and a channel created after it gets only later ones. If
 a topic has other channels but not this one, name one with --channel. A look leaves out
 letters that are deferred or that another consumer holds.
@@ -82,7 +71,7 @@ func (d *dead) command(cmd *cobra.Command, help []string, do func(cmd *cobra.Com
 	}
 	f := cmd.Flags()
 	d.cluster.add(f)
-	f.Var((*channelFlag)(&d.channel), "channel", "channel with the letters (default "+deadChannel+")")
+	f.Var((*channelFlag)(&d.channel), "channel", "channel with the letters (default "+letters.DefaultChannel+")")
 	d.client.add(f)
 	d.outputFlags(f)
 	return cmd
@@ -103,20 +92,10 @@ func (d *dead) clientConfig(cmd *cobra.Command) (*nsq.Config, error) {
 	return cfg, nil
 }
 
-// deadLetters are the letters of a topic, and where they wait.
+// deadLetters are the letters of a topic.
 type deadLetters struct {
-	topic, channel string
-	queues         []letters.Queue // of the nsqds that have any
-	counts         *admin.Topic
-	missing        error // of daemons that have not responded
-}
-
-// count returns how many letters wait.
-func (l *deadLetters) count() (n int64) {
-	for _, q := range l.queues {
-		n += q.Waiting
-	}
-	return n
+	*letters.Found
+	missing error // of daemons that have not responded
 }
 
 // find returns the letters of a topic. The error says why none would come.
@@ -128,34 +107,11 @@ func (d *dead) find(ctx context.Context, t *target, topic string) (*deadLetters,
 	if missing := notFound(v, topic, ""); missing != nil {
 		return nil, errors.Join(missing, err)
 	}
-	kept := v.Topic(topic)
-	found := &deadLetters{topic: topic, channel: cmp.Or(d.channel, deadChannel), counts: kept, missing: err}
-	if names := channelNames(kept); len(names) > 0 && !slices.Contains(names, found.channel) {
-		return nil, fmt.Errorf("the letters of topic %s are in %s %s: name one with --channel",
-			topic, figures.Verb(len(names), "the channel", "the channels"), list(names))
+	found, findErr := letters.Find(v, topic, cmp.Or(d.channel, letters.DefaultChannel), t.NSQDs)
+	if _, ok := errors.AsType[*letters.ChannelError](findErr); ok {
+		findErr = fmt.Errorf("%w: name one with --channel", findErr)
 	}
-	for _, n := range v.NSQDs {
-		q := letters.Queue{Topic: topic, Channel: found.channel, Waiting: waitingOn(kept, found.channel, n.Addr)}
-		if q.Waiting == 0 {
-			continue
-		}
-		if q.Addr = deadAddr(n, t.NSQDs); q.Addr == "" {
-			return nil, fmt.Errorf("nsqd %s has letters, but listens on a Unix socket only", n.Addr)
-		}
-		found.queues = append(found.queues, q)
-	}
-	return found, found.paused()
-}
-
-// paused returns an error if a pause keeps the letters back.
-func (l *deadLetters) paused() error {
-	if l.counts.Paused && l.counts.Depth > 0 {
-		return fmt.Errorf("topic %s is paused: rdy topic unpause %s lets its letters into the channel", l.topic, l.topic)
-	}
-	if c := l.counts.Channel(l.channel); c != nil && c.Paused {
-		return fmt.Errorf("channel %s of topic %s is paused: rdy channel unpause %s %s lets its letters be read", l.channel, l.topic, l.topic, l.channel)
-	}
-	return nil
+	return &deadLetters{found, err}, findErr
 }
 
 // failed returns the error of a command that has read no letter. With --json it prints the
@@ -169,62 +125,18 @@ func (d *dead) failed(result any, err error) error {
 
 // tell says what reading the letters changes, and what it leaves out.
 func (d *dead) tell(l *deadLetters) {
-	c := l.counts.Channel(l.channel)
+	if l.Creates() {
+		d.notice("rdy: creating channel %s of topic %s: from now on all letters wait there", l.Channel, l.Topic)
+	}
+	c := l.Counts.Channel(l.Channel)
 	if c == nil {
-		if len(l.queues) > 0 {
-			d.notice("rdy: creating channel %s of topic %s: from now on all letters wait there", l.channel, l.topic)
-		}
 		return
 	}
 	if n := c.InFlight + c.Deferred; n > 0 {
-		d.notice("rdy: not looked at: %s %s in flight or deferred in channel %s", figures.Count(n), figures.Noun(n, "letter"), l.channel)
+		d.notice("rdy: not looked at: %s %s in flight or deferred in channel %s", figures.Count(n), figures.Noun(n, "letter"), l.Channel)
 	}
 	if c.ClientCount > 0 {
-		d.notice("rdy: %s of channel %s %s letters at the same time", figures.Things(c.ClientCount, "client"), l.channel,
+		d.notice("rdy: %s of channel %s %s letters at the same time", figures.Things(c.ClientCount, "client"), l.Channel,
 			figures.Verb(c.ClientCount, "takes", "take"))
 	}
-}
-
-// waitingOn returns how many letters wait on an nsqd for a channel, which need not exist yet.
-func waitingOn(t *admin.Topic, channel, nsqd string) (n int64) {
-	for _, on := range t.NSQDs {
-		if on.NSQD == nsqd {
-			n = on.Depth
-		}
-	}
-	if c := t.Channel(channel); c != nil {
-		for _, on := range c.NSQDs {
-			if on.NSQD == nsqd {
-				n += on.Depth
-			}
-		}
-	}
-	return n
-}
-
-func channelNames(t *admin.Topic) (names []string) {
-	if t != nil {
-		for i := range t.Channels {
-			names = append(names, t.Channels[i].Name)
-		}
-	}
-	return names
-}
-
-// deadAddr returns the address for clients of an nsqd, empty if there is none. The host of an
-// nsqd that the user has named is the user's: what the nsqd broadcasts may be out of reach.
-func deadAddr(n admin.NSQD, named []string) string {
-	addr := n.TCPAddr()
-	if addr == "" || !slices.Contains(named, n.Addr) {
-		return addr
-	}
-	hostPort := n.Addr
-	if _, rest, isURL := strings.Cut(hostPort, "://"); isURL {
-		hostPort, _, _ = strings.Cut(rest, "/")
-	}
-	host, _, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		return addr
-	}
-	return net.JoinHostPort(host, strconv.Itoa(n.TCPPort))
 }

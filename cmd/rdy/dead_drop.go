@@ -79,8 +79,8 @@ Letters that arrive meanwhile stay. The JSON has "topic", "channel", "dropped", 
 }
 
 // agree says what is lost and returns an error unless the user agrees.
-func (d *deadDrop) agree(ctx context.Context, found *deadLetters, ids []deadID) error {
-	n := found.count()
+func (d *deadDrop) agree(ctx context.Context, found *deadLetters, ids []letters.ID) error {
+	n := found.Waiting()
 	what := fmt.Sprintf("%s will be lost", countedLetters(n))
 	switch {
 	case len(ids) > 0:
@@ -88,37 +88,36 @@ func (d *deadDrop) agree(ctx context.Context, found *deadLetters, ids []deadID) 
 		for _, id := range ids {
 			names = append(names, id.String())
 		}
-		what = fmt.Sprintf("%s will be lost: %s", figures.Things(len(ids), "letter"), list(names))
+		what = fmt.Sprintf("%s will be lost: %s", figures.Things(len(ids), "letter"), figures.List(names))
 	case d.filter.set():
 		what = fmt.Sprintf("of %s, those that the filters choose will be lost", countedLetters(n))
 	}
-	d.notice("rdy: drop dead letters of topic %s: %s", found.topic, what)
+	d.notice("rdy: drop dead letters of topic %s: %s", found.Topic, what)
 	if d.yes {
 		return nil
 	}
-	d.notice("rdy: type the name %s to go on, or anything else to stop", found.topic)
+	d.notice("rdy: type the name %s to go on, or anything else to stop", found.Topic)
 	typed, err := d.typed(ctx)
-	if err == nil && typed != found.topic {
+	if err == nil && typed != found.Topic {
 		err = errors.New("name not typed; nothing dropped")
 	}
 	return err
 }
 
 // run drops the letters with these ids, or without any those that the filter chooses.
-func (d *deadDrop) run(ctx context.Context, found *deadLetters, ids []deadID, cfg *nsq.Config) (err error) {
-	r := deadDropResult{Topic: found.topic, Channel: found.channel}
+func (d *deadDrop) run(ctx context.Context, found *deadLetters, ids []letters.ID, cfg *nsq.Config) (err error) {
+	r := deadDropResult{Topic: found.Topic, Channel: found.Channel}
 	drop := func(l *letters.Letter) error {
-		if l.Lost() {
-			return fmt.Errorf("letter %s: its lease has ended, and nsqd has taken it back", l.ID)
+		if err := l.Drop(); err != nil {
+			return err
 		}
-		l.Finish()
 		r.Dropped++
 		return nil
 	}
 	if len(ids) > 0 {
-		r.Doubtful, err = withDead(ctx, found.queues, cfg, ids, drop)
+		r.Doubtful, err = letters.With(ctx, found.Queues, cfg, ids, drop)
 	} else {
-		r.Doubtful, err = readDead(ctx, found.queues, letters.MaxBatch, cfg, func(l *letters.Letter) (bool, error) {
+		r.Doubtful, err = letters.Read(ctx, found.Queues, letters.MaxBatch, cfg, func(l *letters.Letter) (bool, error) {
 			if !d.filter.matches(l) {
 				return true, nil
 			}

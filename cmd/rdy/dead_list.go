@@ -32,7 +32,7 @@ func newDeadList(a *app) *cobra.Command {
 comes from, how often it was delivered there, the size of the original body in bytes, and
 the error. A letter without the headers of a dead letter is "(raw)".
 
-Without a topic, list the topics whose names end in ` + deadTopicSuffix + `, the default for dead
+Without a topic, list the topics whose names end in ` + letters.TopicSuffix + `, the default for dead
 letters, with the messages that wait in them and in their channels. That reads no letter.
 
 The JSON has "topic", "channel", "waiting" (how many letters there were), "letters", each
@@ -84,8 +84,8 @@ func (l *deadList) list(cmd *cobra.Command, t *target, topic string) error {
 		return l.failed(&r, err)
 	}
 	l.tell(found)
-	r.Channel, r.Waiting = found.channel, found.count()
-	_, err = readDead(ctx, l.wanted(found.queues), letters.MaxBatch, cfg, func(letter *letters.Letter) (bool, error) {
+	r.Channel, r.Waiting = found.Channel, found.Waiting()
+	_, err = letters.Read(ctx, l.wanted(found), letters.MaxBatch, cfg, func(letter *letters.Letter) (bool, error) {
 		if l.filter.matches(letter) {
 			r.Letters = append(r.Letters, newDeadLetter(letter))
 		}
@@ -98,18 +98,11 @@ func (l *deadList) list(cmd *cobra.Command, t *target, topic string) error {
 
 // wanted returns the queues with no more letters in them than are listed, so that no others
 // are taken. A filter may choose any.
-func (l *deadList) wanted(queues []letters.Queue) []letters.Queue {
+func (l *deadList) wanted(found *deadLetters) []letters.Queue {
 	if l.count == 0 || l.filter.set() {
-		return queues
+		return found.Queues
 	}
-	var some []letters.Queue
-	for left := int64(l.count); left > 0 && len(queues) > 0; queues = queues[1:] {
-		q := queues[0]
-		q.Waiting = min(q.Waiting, left)
-		left -= q.Waiting
-		some = append(some, q)
-	}
-	return some
+	return found.First(int64(l.count))
 }
 
 // table returns the letters as text for people.
@@ -140,7 +133,7 @@ func (l *deadList) topics(ctx context.Context, t *target) error {
 	v, err := t.poll(ctx, "", "")
 	r := deadTopics{Topics: []admin.Topic{}, Errors: nodeErrors(err)}
 	for _, topic := range v.Topics {
-		if strings.HasSuffix(topic.Name, deadTopicSuffix) {
+		if strings.HasSuffix(topic.Name, letters.TopicSuffix) {
 			r.Topics = append(r.Topics, topic)
 		}
 	}
@@ -163,7 +156,7 @@ func (r *deadTopics) table() []byte {
 		}
 	}
 	if len(rows) == 1 {
-		return []byte("no topic has a name that ends in " + deadTopicSuffix + "\n")
+		return []byte("no topic has a name that ends in " + letters.TopicSuffix + "\n")
 	}
 	var out bytes.Buffer
 	align(&out, 2, rows)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,13 +13,8 @@ import (
 	"github.com/rdyhq/nsq/admin"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/letters"
-	"github.com/rdyhq/nsq/envelope"
 	"github.com/spf13/cobra"
-	"golang.org/x/time/rate"
 )
-
-// headerRetries is the header in which replayed messages carry how often they were replayed.
-const headerRetries = "retries"
 
 const maxRetriesLimit = 1_000_000
 
@@ -35,26 +29,16 @@ type deadReplay struct {
 	rate        float64
 
 	cfg    *nsq.Config
-	limit  *rate.Limiter
 	poll   func(ctx context.Context, topic string) (*admin.View, error)
-	routes map[string]*deadRoute // by topic and origin channel
+	told   int // letters that refused has heard of
 	result deadReplayResult
-}
-
-// deadRoute is where messages of a topic go.
-type deadRoute struct {
-	pool *nsq.ProducerPool
-	err  error // why they must not
 }
 
 // deadReplayResult is what "rdy dead replay --json" prints.
 type deadReplayResult struct {
-	Topic    string      `json:"topic"`
-	Channel  string      `json:"channel"`
-	Replayed int         `json:"replayed"`
-	Left     int         `json:"left"`
-	Failed   int         `json:"failed"`
-	Unknown  int         `json:"unknown"`
+	Topic   string `json:"topic"`
+	Channel string `json:"channel"`
+	letters.Counts
 	Doubtful int         `json:"doubtful"`
 	Errors   []nodeError `json:"errors"`
 }
@@ -70,7 +54,7 @@ to another topic, which may have one channel or none, and must not be ephemeral.
 to nsqds that have the topic.
 
 With --max-retries a letter stays if its message was already replayed that often. The count
-is in the header "` + headerRetries + `" of the message's own envelope. A plain body has no place for
+is in the header "` + letters.HeaderRetries + `" of the message's own envelope. A plain body has no place for
 it, so such letters stay as well. Without --max-retries bodies are published byte for byte.
 
   replayed  letters whose publish nsqd has confirmed
@@ -148,24 +132,27 @@ func deadChoice(cmd *cobra.Command, args []string, all bool, filter deadFilter) 
 }
 
 // run replays the letters with these ids, or without any those that the filter chooses.
-func (r *deadReplay) run(ctx context.Context, found *deadLetters, ids []deadID) error {
-	r.result = deadReplayResult{Topic: found.topic, Channel: found.channel}
-	r.routes = make(map[string]*deadRoute)
-	r.limit = rate.NewLimiter(rate.Inf, 0)
-	if r.rate > 0 {
-		r.limit = rate.NewLimiter(rate.Limit(r.rate), 1)
+func (r *deadReplay) run(ctx context.Context, found *deadLetters, ids []letters.ID) error {
+	replayer := &letters.Replayer{
+		Config: r.cfg, Poll: r.poll, Named: r.cluster.nsqds, To: r.to, MaxRetries: r.maxRetries, Rate: r.rate, Agree: r.agree, Refused: r.refused,
 	}
-	defer r.stopPools()
+	defer replayer.Close()
+	replay := func(l *letters.Letter) error {
+		err := replayer.Replay(ctx, l)
+		r.result.Counts = replayer.Counts
+		return err
+	}
+	r.result = deadReplayResult{Topic: found.Topic, Channel: found.Channel}
 	var err error
 	if len(ids) > 0 {
-		r.result.Doubtful, err = withDead(ctx, found.queues, r.cfg, ids, func(l *letters.Letter) error { return r.replay(ctx, l) })
+		r.result.Doubtful, err = letters.With(ctx, found.Queues, r.cfg, ids, replay)
 	} else {
-		show := r.progress(found.count())
-		r.result.Doubtful, err = readDead(ctx, found.queues, r.batch(), r.cfg, func(l *letters.Letter) (bool, error) {
+		show := r.progress(found.Waiting())
+		r.result.Doubtful, err = letters.Read(ctx, found.Queues, r.batch(), r.cfg, func(l *letters.Letter) (bool, error) {
 			if !r.filter.matches(l) {
 				return true, nil
 			}
-			err := r.replay(ctx, l)
+			err := replay(l)
 			show()
 			return err == nil, err
 		})
@@ -201,162 +188,28 @@ func (r *deadReplay) progress(total int64) func() {
 	}
 }
 
-// replay publishes the message of a letter, and then removes the letter. The error ends the
-// command.
-func (r *deadReplay) replay(ctx context.Context, l *letters.Letter) error {
-	body, left := r.body(l)
-	if left {
-		r.result.Left++
-		return nil
-	}
-	topic := r.to
-	if topic == "" {
-		topic = l.Header.Get(nsq.HeaderOriginTopic)
-	}
-	to, err := r.route(ctx, topic, l)
-	if err == nil {
-		err = r.limit.Wait(ctx)
-	}
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil:
-		return r.fail(l, err)
-	case l.Lost():
-		return r.fail(l, errors.New("its lease has ended, and nsqd has taken it back"))
-	}
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
-	defer cancel()
-	err = to.PublishContext(bounded, topic, body)
-	if err == nil {
-		l.Finish()
-		r.result.Replayed++
-		return nil
-	}
-	if errors.Is(err, nsq.ErrUnknownOutcome) {
-		r.result.Unknown++
-		return fmt.Errorf("letter %s: %w", l.ID, err)
-	}
-	if _, refused := errors.AsType[*nsq.ProtocolError](err); refused {
-		return r.fail(l, err)
-	}
-	r.result.Failed++
-	return fmt.Errorf("letter %s: %w", l.ID, err)
-}
-
-// fail counts a letter that was not replayed, and says why. It returns nil: the others are
-// replayed.
-func (r *deadReplay) fail(l *letters.Letter, err error) error {
-	switch r.result.Failed++; {
-	case r.result.Failed <= maxFailuresReported:
+// refused says why a letter was not replayed.
+func (r *deadReplay) refused(l *letters.Letter, err error) {
+	switch r.told++; {
+	case r.told <= maxFailuresReported:
 		r.notice("rdy: letter %s: %s", l.ID, oneLine(err))
-	case r.result.Failed == maxFailuresReported+1:
+	case r.told == maxFailuresReported+1:
 		r.notice("rdy: further failures are counted but not shown")
 	}
-	return nil
 }
 
-// body returns what is published for a letter. left reports whether it stays because of
-// --max-retries.
-func (r *deadReplay) body(l *letters.Letter) (body []byte, left bool) {
-	if r.maxRetries == 0 {
-		return l.Body, false
-	}
-	h, inner, ok := envelope.Open(l.Body)
-	if !ok {
-		return nil, true
-	}
-	retries, err := strconv.Atoi(h.Get(headerRetries))
-	if h.Get(headerRetries) != "" && err != nil || retries >= r.maxRetries {
-		return nil, true
-	}
-	h.Set(headerRetries, strconv.Itoa(retries+1))
-	return envelope.Seal(h, inner), false
-}
-
-// route returns what publishes to a topic, or the reason why this letter must not go there.
-func (r *deadReplay) route(ctx context.Context, topic string, l *letters.Letter) (*nsq.ProducerPool, error) {
-	if topic == "" {
-		return nil, errors.New("the letter is raw: it does not say where it comes from; name a topic with --to")
-	}
-	if !nsq.IsValidTopicName(topic) {
-		return nil, fmt.Errorf("it comes from %q, which is not a valid topic; name one with --to", topic)
-	}
-	channel := ""
-	if r.to == "" {
-		channel = l.Header.Get(nsq.HeaderOriginChannel)
-	}
-	key := topic + "/" + channel
-	known := r.routes[key]
-	if known == nil {
-		known = &deadRoute{}
-		if known.pool, known.err = r.newRoute(ctx, topic, channel); ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		r.routes[key] = known
-	}
-	return known.pool, known.err
-}
-
-// newRoute looks at who gets the messages of a topic. channel is where they come from, empty
-// for any.
-func (r *deadReplay) newRoute(ctx context.Context, topic, channel string) (*nsq.ProducerPool, error) {
-	v, err := r.poll(ctx, topic)
-	if err != nil && !r.allChannels {
-		return nil, fmt.Errorf("the channels of topic %s are not known; --all-channels replays anyway: %w", topic, err)
-	}
-	found := channelNames(v.Topic(topic))
-	if len(found) == 0 && strings.HasSuffix(topic, "#ephemeral") {
-		return nil, fmt.Errorf("topic %s has no channel, and nsqd drops the messages of an ephemeral topic that nobody consumes", topic)
-	}
-	if only := len(found) == 0 && channel == "" || len(found) == 1 && (channel == "" || found[0] == channel); !only {
-		if err := r.otherChannels(topic, channel, found); err != nil {
-			return nil, err
-		}
-	}
-	var with, all []string
-	for _, n := range v.NSQDs {
-		addr := deadAddr(n, r.cluster.nsqds)
-		if addr == "" || n.Error != "" {
-			continue
-		}
-		all = append(all, addr)
-		if t := v.Topic(topic); t != nil && slices.ContainsFunc(t.NSQDs, func(on admin.TopicOn) bool { return on.NSQD == n.Addr }) {
-			with = append(with, addr)
-		}
-	}
-	if len(with) == 0 {
-		with = all
-	}
-	if len(with) == 0 {
-		return nil, fmt.Errorf("no nsqd to publish topic %s to", topic)
-	}
-	return nsq.NewProducerPool(with, r.cfg)
-}
-
-// otherChannels returns an error unless messages may go to these channels of a topic, and
-// says which ones they are.
-func (r *deadReplay) otherChannels(topic, channel string, found []string) error {
-	who := fmt.Sprintf("topic %s has no channel: a message waits there for the first one", topic)
+// agree returns an error unless messages may go to these channels, and says which ones they are.
+func (r *deadReplay) agree(who letters.Recipients) error {
 	switch {
-	case len(found) == 1:
-		who = fmt.Sprintf("topic %s has only the channel %s, and the letter comes from %s", topic, found[0], channel)
-	case len(found) > 1:
-		who = fmt.Sprintf("topic %s has the channels %s: each of them gets a message", topic, list(found))
+	case who.Unknown != nil && !r.allChannels:
+		return fmt.Errorf("the channels of topic %s are not known; --all-channels replays anyway: %w", who.Topic, who.Unknown)
+	case who.Only():
+		return nil
+	case !r.allChannels:
+		return fmt.Errorf("%s; --all-channels replays anyway", &who)
 	}
-	if !r.allChannels {
-		return fmt.Errorf("%s; --all-channels replays anyway", who)
-	}
-	r.notice("rdy: %s", who)
+	r.notice("rdy: %s", &who)
 	return nil
-}
-
-func (r *deadReplay) stopPools() {
-	for _, route := range r.routes {
-		if route.pool != nil {
-			route.pool.Stop()
-		}
-	}
 }
 
 // err returns an error unless each letter that was chosen was replayed or left.

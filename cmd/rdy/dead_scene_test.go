@@ -46,7 +46,7 @@ func inDeadScene(t *testing.T, n int, test func(s *deadScene)) {
 		s.replay.cfg = s.replay.config(log)
 		s.replay.cfg.DialContext = s.net.DialContext
 		s.replay.poll = func(context.Context, string) (*admin.View, error) { return s.view(), nil }
-		s.found = &deadLetters{topic: deadOf, channel: "rdy-dead", queues: []letters.Queue{{Topic: deadOf, Channel: "rdy-dead", Addr: s.dead.Addr(), Waiting: int64(n)}}}
+		s.found = &deadLetters{Found: &letters.Found{Topic: deadOf, Channel: "rdy-dead", Queues: []letters.Queue{{Topic: deadOf, Channel: "rdy-dead", Addr: s.dead.Addr(), Waiting: int64(n)}}}}
 		test(s)
 	})
 }
@@ -62,7 +62,7 @@ func (s *deadScene) view() *admin.View {
 }
 
 // run runs the replay and returns its result.
-func (s *deadScene) run(ctx context.Context, ids ...deadID) (deadReplayResult, error) {
+func (s *deadScene) run(ctx context.Context, ids ...letters.ID) (deadReplayResult, error) {
 	s.Helper()
 	err := s.replay.run(ctx, s.found, ids)
 	synctest.Wait()
@@ -184,46 +184,17 @@ func TestDeadReplayOfNSQD(t *testing.T) {
 		other := nsqtest.NewNsqd(s.T, nsqtest.Options{Network: s.net, Addr: "other:4150"})
 		other.CreateChannel(deadOf, "rdy-dead")
 		id := other.Publish(deadOf, sealed("of the other", "x"))[0]
-		s.found.queues = append(s.found.queues, letters.Queue{Topic: deadOf, Channel: "rdy-dead", Addr: other.Addr(), Waiting: 1})
-		r, err := s.run(s.Context(), deadID{id, s.dead.Addr()})
+		s.found.Queues = append(s.found.Queues, letters.Queue{Topic: deadOf, Channel: "rdy-dead", Addr: other.Addr(), Waiting: 1})
+		r, err := s.run(s.Context(), letters.ID{ID: id, NSQD: s.dead.Addr()})
 		s.expect(r, "0 0 0 0 0", 2, 0)
 		if err == nil || !strings.Contains(err.Error(), "no letter has the id "+id+"@dead:4150") {
 			s.Errorf("error %v", err)
 		}
 		s.stdout = output{}
-		r, err = s.run(s.Context(), deadID{id, other.Addr()}, deadID{s.ids[1], ""})
+		r, err = s.run(s.Context(), letters.ID{ID: id, NSQD: other.Addr()}, letters.ID{ID: s.ids[1]})
 		s.expect(r, "2 0 0 0 0", 1, 2)
 		if err != nil || other.Stats(deadOf, "rdy-dead").Finished != 1 {
 			s.Errorf("error %v", err)
 		}
 	})
-}
-
-// Two nsqds may use the same id. Then nothing is done, unless the nsqd is named.
-func TestDeadSameID(t *testing.T) {
-	a, b := &letters.Letter{ID: "1", NSQD: "a:1"}, &letters.Letter{ID: "1", NSQD: "b:1"}
-	plain, onA := deadID{id: "1"}, deadID{id: "1", nsqd: "a:1"}
-	for _, tc := range []struct {
-		ids        []deadID
-		found      map[deadID][]*letters.Letter
-		nsqds      int
-		complete   bool
-		want       int // letters, if there is no error
-		wantErrors string
-	}{
-		{[]deadID{plain}, map[deadID][]*letters.Letter{plain: {a}}, 1, true, 1, ""},
-		{[]deadID{plain}, map[deadID][]*letters.Letter{plain: {a}}, 2, false, 1, ""},
-		{[]deadID{plain}, map[deadID][]*letters.Letter{plain: {a, b}}, 2, false, 0, "id 1 is that of letters on nsqd a:1 and b:1"},
-		{[]deadID{onA}, map[deadID][]*letters.Letter{onA: {a}}, 2, true, 1, ""},
-		{[]deadID{onA, plain}, map[deadID][]*letters.Letter{onA: {a}, plain: {a}}, 2, false, 1, ""},
-		{[]deadID{onA, plain}, nil, 2, false, 0, "no letter has the ids 1@a:1, 1"},
-	} {
-		chosen, err := chosenOf(tc.ids, tc.found)
-		if len(chosen) != tc.want || (err == nil) != (tc.wantErrors == "") || err != nil && !strings.Contains(err.Error(), tc.wantErrors) {
-			t.Errorf("%v: %d letters, error %v", tc.ids, len(chosen), err)
-		}
-		if complete(tc.ids, tc.found, tc.nsqds)() != tc.complete {
-			t.Errorf("%v on %d nsqds: complete is not %v", tc.ids, tc.nsqds, tc.complete)
-		}
-	}
 }

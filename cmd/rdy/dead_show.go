@@ -58,7 +58,7 @@ not valid UTF-8.`,
 			return err
 		}
 		s.tell(found)
-		_, err = withDead(cmd.Context(), found.queues, cfg, ids, s.show)
+		_, err = letters.With(cmd.Context(), found.Queues, cfg, ids, s.show)
 		return errors.Join(err, incomplete(found.missing))
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/admin"
 	"github.com/rdyhq/nsq/broker"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/letters"
 	"github.com/rdyhq/nsq/envelope"
 )
 
@@ -468,7 +469,7 @@ func TestDeadAddr(t *testing.T) {
 		{admin.NSQD{Addr: "[::1]:4151", Broadcast: "b", TCPPort: 4150}, []string{"[::1]:4151"}, "[::1]:4150"},
 		{admin.NSQD{Addr: "a:4151", Broadcast: "b", TCPPort: -1}, []string{"a:4151"}, ""},
 	} {
-		if got := deadAddr(tc.n, tc.named); got != tc.want {
+		if got := letters.ClientAddr(tc.n, tc.named); got != tc.want {
 			t.Errorf("%+v: got %q, want %q", tc.n, got, tc.want)
 		}
 	}

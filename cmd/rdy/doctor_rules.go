@@ -405,7 +405,7 @@ func doctorOldClients(f *doctorFacts) []doctorFinding {
 		hosts := slices.Sorted(maps.Keys(old[agent]))
 		found = append(found, doctorFinding{
 			Level: judge.Notice, Subject: judge.Subject{Kind: judge.OfCluster},
-			Text: fmt.Sprintf("%s on %s", agent, list(hosts)),
+			Text: fmt.Sprintf("%s on %s", agent, figures.List(hosts)),
 			Why:  "go-nsq before 1.0.7 dates from before August 2017, and lacks later fixes to how it reconnects and shares RDY among nsqds. Build these programs with a newer client.",
 		})
 	}

@@ -88,7 +88,7 @@ func tombstoneLoss(v *admin.View, n names) (l loss, err error) {
 		}
 	}
 	if !slices.Contains(listed, n.nsqd) {
-		return l, fmt.Errorf("the nsqlookupds do not list this nsqd; they list %s", cmp.Or(list(listed), "none"))
+		return l, fmt.Errorf("the nsqlookupds do not list this nsqd; they list %s", cmp.Or(figures.List(listed), "none"))
 	}
 	addr := n.nsqd // by which the view names the nsqd
 	for _, d := range v.NSQDs {

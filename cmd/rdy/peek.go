@@ -11,6 +11,7 @@ import (
 
 	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/letters"
 	"github.com/spf13/cobra"
 )
 
@@ -213,7 +214,7 @@ func (p *peek) readNew(cmd *cobra.Command) error {
 // tcpAddrs returns the addresses of nsqds for clients.
 func (p *peek) tcpAddrs(v *admin.View) (addrs []string, err error) {
 	for _, n := range v.NSQDs {
-		addr := p.tcpAddr(n)
+		addr := letters.ClientAddr(n, p.cluster.nsqds)
 		if addr == "" {
 			return nil, fmt.Errorf("nsqd %s listens on a Unix socket only", n.Addr)
 		}

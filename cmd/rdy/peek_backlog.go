@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/admin"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/letters"
 	"github.com/spf13/cobra"
 )
 
@@ -110,7 +107,7 @@ func (p *peek) findBacklog(ctx context.Context, t *target) (addrs []string, wait
 			paused++
 		default:
 			i := slices.IndexFunc(v.NSQDs, func(n admin.NSQD) bool { return n.Addr == on.NSQD })
-			addrs = append(addrs, p.tcpAddr(v.NSQDs[i]))
+			addrs = append(addrs, letters.ClientAddr(v.NSQDs[i], p.cluster.nsqds))
 			waiting += on.Depth
 		}
 	}
@@ -123,20 +120,6 @@ func (p *peek) findBacklog(ctx context.Context, t *target) (addrs []string, wait
 	}
 	p.notice("rdy: no message waits in %s; %s in flight, %s deferred", what, figures.Count(c.InFlight), figures.Count(c.Deferred))
 	return nil, 0, nil
-}
-
-// tcpAddr returns the address of an nsqd for clients. The host that the user has given for the
-// HTTP API is in reach; that which nsqd broadcasts may not be.
-func (p *peek) tcpAddr(n admin.NSQD) string {
-	if !slices.Contains(p.cluster.nsqds, n.Addr) || n.TCPPort <= 0 {
-		return n.TCPAddr()
-	}
-	host := n.Addr
-	if u, err := url.Parse(n.Addr); err == nil && strings.Contains(n.Addr, "://") {
-		host = u.Host
-	}
-	host, _, _ = net.SplitHostPort(host) // the flag has checked it
-	return net.JoinHostPort(host, strconv.Itoa(n.TCPPort))
 }
 
 // agree says what it costs to look at n messages, and returns an error unless the user agrees.

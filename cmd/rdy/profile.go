@@ -135,7 +135,7 @@ func orNone(addrs []string) string {
 	if len(addrs) == 0 {
 		return noFigure
 	}
-	return list(addrs)
+	return figures.List(addrs)
 }
 
 // profileView is what "rdy profile show --json" prints.

@@ -16,6 +16,7 @@ import (
 	fileprovider "github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
 	gotoml "github.com/pelletier/go-toml/v2"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 )
 
 const (
@@ -259,7 +260,7 @@ func (f *profileFile) profile(name string) (*koanf.Koanf, error) {
 	if !slices.Contains(f.names(), name) {
 		known := "there is none"
 		if len(f.names()) > 0 {
-			known = "there are " + list(f.names())
+			known = "there are " + figures.List(f.names())
 		}
 		return nil, fmt.Errorf("no profile %q in %s: %s", name, f.path, known)
 	}

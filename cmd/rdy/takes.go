@@ -72,7 +72,7 @@ func (o *ownChannel) refuse(ctx context.Context, topics ...string) (*admin.View,
 	case unknown == nil:
 		return v, nil
 	case o.strict:
-		return nil, fmt.Errorf("cannot ask whether messages of topic %s would be lost: %w", list(topics), unknown)
+		return nil, fmt.Errorf("cannot ask whether messages of topic %s would be lost: %w", figures.List(topics), unknown)
 	}
 	o.caution = fmt.Sprintf("%s; if topic %s has no channel, its waiting messages have come to %s and are gone when it ends",
 		oneLine(unknown), strings.Join(topics, " or "), o.command)

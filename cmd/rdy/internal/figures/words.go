@@ -1,6 +1,10 @@
 package figures
 
-import "strconv"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // Things returns a number of things in words: "1 line", "2 lines".
 func Things(n int, thing string) string {
@@ -24,4 +28,13 @@ func Noun(n int64, thing string) string {
 		thing += "s"
 	}
 	return thing
+}
+
+// List returns names with commas between them; of many only the first ones.
+func List(names []string) string {
+	const most = 10
+	if more := len(names) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
+	}
+	return strings.Join(names, ", ")
 }

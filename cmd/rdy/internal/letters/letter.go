@@ -8,12 +8,16 @@
 package letters
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/envelope"
 )
+
+var errLost = errors.New("its lease has ended, and nsqd has taken it back")
 
 // Letter is a dead letter. It is held by its Look until it is finished, put back to make room
 // for others, or the Look is closed.
@@ -81,4 +85,13 @@ func (l *Letter) Lost() bool { return l.item.lost() }
 func (l *Letter) Finish() {
 	l.look.finish(l.item)
 	l.item.message.Finish()
+}
+
+// Drop removes the letter from its channel for good, or returns why it cannot.
+func (l *Letter) Drop() error {
+	if l.Lost() {
+		return fmt.Errorf("letter %s: %w", l.ID, errLost)
+	}
+	l.Finish()
+	return nil
 }
