@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/letters"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/ui"
 	"github.com/spf13/cobra"
 )
@@ -33,6 +35,8 @@ type uiCommand struct {
 	authFile     string
 	trustHeader  string
 	allowActions bool
+	noBodies     bool
+	client       clientFlags
 }
 
 func newUI(a *app) *cobra.Command {
@@ -49,17 +53,23 @@ neither this program nor an nsqd busy for more than a twentieth of the time. His
 kept in memory, 39 KB for each channel.
 
 Viewers can change nothing unless --allow-actions is given. Then they can pause, empty
-and delete topics and channels; each action is a line on standard error, and names are
+and delete topics and channels, and replay and drop dead letters; each action is a line on standard error, and names are
 typed before anything is lost. Without --auth-file the page has no login: then serve it to
 others only behind a proxy that has one. --auth-file names a file with lines of a name, a
 colon and a bcrypt hash, as "htpasswd -B" writes them. Passwords travel as they are, so
 that a proxy with TLS belongs before the page all the same.
 
+Viewers can read messages: dead letters, and new messages of a topic, of which they get a
+copy by an ephemeral channel. --no-bodies keeps them from that. Each reading is a line on
+standard error, too. To list dead letters they are read and put back, which costs each an
+attempt; only with --allow-actions that may create the channel ` + letters.DefaultChannel + `: see "rdy dead".
+nsqds are found as for "rdy dead", and connected to with --set and the secret for AUTH.
+
 Requests must name this server by an IP address, "localhost", the name of this machine, or
 a --host: otherwise another web site could use its own name for it, and read the page. A
 proxy that passes on the name that viewers use needs --host with that name.
 
-` + clusterHelp + `
+` + clusterHelp + "\n\n" + clientHelp + `
 
 Exit codes: 0 after Ctrl-C, 1 if the address cannot be listened on or the file with names
 cannot be read.`,
@@ -67,12 +77,16 @@ cannot be read.`,
   rdy ui --nsqd-http 127.0.0.1:4151 --listen 127.0.0.1:8080 --allow-actions`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := u.clientConfig()
+			if err != nil {
+				return usage(cmd, "%w", err)
+			}
 			t, err := u.cluster.target(cmd)
 			if err != nil {
 				return err
 			}
 			defer t.close()
-			return u.run(cmd.Context(), t)
+			return u.run(cmd.Context(), t, cfg)
 		},
 	}
 	f := cmd.Flags()
@@ -84,12 +98,14 @@ cannot be read.`,
 	f.StringSliceVar(&u.hosts, "host", nil, "`name` by which viewers reach the page (repeatable)")
 	f.StringVar(&u.authFile, "auth-file", "", "`file` with names and bcrypt hashes of passwords of those that may see the page")
 	f.StringVar(&u.trustHeader, "trust-header", "", "`name` of the header in which a proxy on this machine says who the viewer is")
-	f.BoolVar(&u.allowActions, "allow-actions", false, "let viewers pause, empty and delete topics and channels")
+	f.BoolVar(&u.allowActions, "allow-actions", false, "let viewers pause, empty and delete topics and channels, and replay and drop dead letters")
+	f.BoolVar(&u.noBodies, "no-bodies", false, "do not show messages to viewers")
+	u.client.add(f)
 	return cmd
 }
 
 // run serves the page until ctx ends.
-func (u *uiCommand) run(ctx context.Context, t *target) error {
+func (u *uiCommand) run(ctx context.Context, t *target, cfg *nsq.Config) error {
 	users, err := u.users()
 	if err != nil {
 		return err
@@ -102,6 +118,7 @@ func (u *uiCommand) run(ctx context.Context, t *target) error {
 	server := ui.New(ui.Options{
 		Cluster: t.Cluster, Name: u.clusterName(), Flags: u.flags(), Interval: u.interval, AllowActions: u.allowActions, Audit: u.audit,
 		Hosts: u.names(), Users: users, TrustHeader: u.trustHeader,
+		Client: cfg, NoBodies: u.noBodies,
 	})
 	polling, stop := context.WithCancel(ctx)
 	polled := make(chan struct{})
@@ -128,6 +145,18 @@ func (u *uiCommand) run(ctx context.Context, t *target) error {
 		return nil
 	}
 	return err
+}
+
+// clientConfig returns the Config with which messages are read and published. Viewers see what
+// fails.
+func (u *uiCommand) clientConfig() (*nsq.Config, error) {
+	log, level := u.logger()
+	u.mute(level)
+	cfg := u.config(log)
+	if err := u.client.apply(cfg); err != nil {
+		return nil, err
+	}
+	return cfg, cfg.Validate()
 }
 
 func (u *uiCommand) clusterName() string {

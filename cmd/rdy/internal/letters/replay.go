@@ -177,10 +177,10 @@ func (r *Replayer) body(l *Letter) (body []byte, left bool) {
 // route returns what publishes to a topic, or the reason why this letter must not go there.
 func (r *Replayer) route(ctx context.Context, topic string, l *Letter) (*nsq.ProducerPool, error) {
 	if topic == "" {
-		return nil, errors.New("the letter is raw: it does not say where it comes from; name a topic with --to")
+		return nil, errors.New("the letter is raw: it does not say where it comes from; name a topic to publish to (--to)")
 	}
 	if !nsq.IsValidTopicName(topic) {
-		return nil, fmt.Errorf("it comes from %q, which is not a valid topic; name one with --to", topic)
+		return nil, fmt.Errorf("it comes from %q, which is not a valid topic; name another one to publish to (--to)", topic)
 	}
 	channel := ""
 	if r.To == "" {

@@ -29,11 +29,15 @@ type Action struct {
 	Topic      string
 	Channel    string // empty if it was done to a topic
 	NSQD       string // empty if it was done on all
+	Letters    int    // dead letters of the topic that it was done to
 	Error      string // what failed, and on which daemons; empty if nothing did
 }
 
 // Subject returns what it was done to, in a word.
 func (a *Action) Subject() string {
+	if a.Letters > 0 {
+		return figures.Things(a.Letters, "letter") + " of " + a.Topic
+	}
 	return target{judge.Name{Topic: a.Topic, Channel: a.Channel}, a.NSQD}.String()
 }
 
@@ -185,7 +189,13 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	err := v.do(ctx, s.Cluster, t)
 	s.poller.soon()
-	a := Action{At: time.Now(), RemoteAddr: r.RemoteAddr, User: userOf(r), Action: name, Topic: t.Topic, Channel: t.Channel, NSQD: t.nsqd}
+	s.note(r, Action{Action: name, Topic: t.Topic, Channel: t.Channel, NSQD: t.nsqd}, err)
+	s.render(w, http.StatusOK, "result", outcome(v, name, t, before, err))
+}
+
+// note logs what the viewer of a request has done.
+func (s *Server) note(r *http.Request, a Action, err error) {
+	a.At, a.RemoteAddr, a.User = time.Now(), r.RemoteAddr, userOf(r)
 	if err != nil {
 		a.Error = err.Error()
 	}
@@ -193,7 +203,6 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request) {
 	if s.Audit != nil {
 		s.Audit(a)
 	}
-	s.render(w, http.StatusOK, "result", outcome(v, name, t, before, err))
 }
 
 // outcome returns what a viewer reads after an action.

@@ -49,6 +49,7 @@ type channelData struct {
 	Topic, TopicLink, Channel string
 	State                     cell
 	Alert                     cell
+	Read                      []choice // links to pages with messages
 	Actions                   []actionLink
 	Figures                   []figure
 	Charts                    charts
@@ -68,6 +69,7 @@ func (p *channelPage) data(s *Server, r *http.Request, st *state) *channelData {
 		Alert: alert(problem, c), Figures: channelFigures(c), Charts: newCharts(r, p.name), Actions: s.channelActions(c),
 		Command: command(s.Flags, "stat", p.name.Topic, p.name.Channel, "--watch"),
 	}
+	d.Read = s.readLinks(p.name)
 	d.Clients, d.ClientCount, d.Connections = p.clientTable(c, st)
 	d.NSQDs, d.NSQDCount, d.Spread = p.nsqdTable(c)
 	return d

@@ -143,10 +143,6 @@ func problemBoxes(st *state, of func(*judge.Problem) bool) cell {
 
 // about returns the facts about an nsqd.
 func about(n *judge.NSQD, st *state) cell {
-	type fact struct {
-		Name  string
-		Value cell
-	}
 	now := time.Time{}
 	if st.report != nil {
 		now = st.report.At

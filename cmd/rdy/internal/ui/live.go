@@ -24,6 +24,7 @@ type pulse struct {
 	At       int64    `json:"at"`       // time of the poll in milliseconds, 0 before the first
 	Interval int64    `json:"interval"` // until the next one in milliseconds
 	NeedYou  int      `json:"need"`
+	Dead     int64    `json:"dead"` // letters
 	Icon     string   `json:"icon"`
 	Rows     []string `json:"rows,omitempty"` // that are tinted, because their state has changed
 	News     []string `json:"news,omitempty"` // problems that this poll begins and ends, in sentences
@@ -34,7 +35,7 @@ func newPulse(st *state) pulse {
 	if st.report == nil {
 		return p
 	}
-	p.At, p.NeedYou = st.report.At.UnixMilli(), needing(st.report)
+	p.At, p.NeedYou, p.Dead = st.report.At.UnixMilli(), needing(st.report), deadCount(st.report)
 	for _, problem := range st.report.Began {
 		p.News = append(p.News, problem.String()+" is "+string(problem.State)+".")
 	}

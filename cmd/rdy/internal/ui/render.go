@@ -28,7 +28,7 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"short":   shortened,
 	"subject": subjectQuery,
 	"styles": func() []string {
-		return []string{"uplot.css", "tokens.css", "frame.css", "parts.css", "detail.css", "narrow.css"}
+		return []string{"uplot.css", "tokens.css", "frame.css", "parts.css", "detail.css", "messages.css", "narrow.css"}
 	},
 	"static": func(name string) string { return "/static/" + build + "/" + name },
 }).ParseFS(files, "pages/*.html"))
@@ -70,13 +70,14 @@ func staticFiles() http.Handler {
 // frame is what every page gets.
 type frame struct {
 	Title    string
-	Section  string // overview, nodes, lookup or log
+	Section  string // overview, nodes, lookup, dead or log
 	Cluster  string
 	Theme    string // light or dark; empty: the system's
 	ReadOnly bool
 	Screen   string // id of the screen; empty if nothing on the page changes
 	At       string // time of the poll, empty before the first
 	NeedYou  int
+	Dead     int64 // letters
 	Icon     string
 	Body     any
 }
@@ -93,6 +94,7 @@ func (s *Server) frame(r *http.Request, st *state, screen, title string, body an
 	}
 	f.Icon = icon(st.report)
 	if st.report != nil {
+		f.Dead = deadCount(st.report)
 		f.NeedYou, f.At = needing(st.report), st.report.At.Local().Format(time.TimeOnly)
 	}
 	return f
@@ -102,7 +104,7 @@ func (s *Server) frame(r *http.Request, st *state, screen, title string, body an
 func section(path string) string {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch first {
-	case "", "topics":
+	case "", "topics", "tail", "peek":
 		return "overview"
 	}
 	return first
@@ -132,10 +134,15 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, data any
 	_, _ = w.Write(b.Bytes()) // the browser may be gone
 }
 
+// failed sends a page that says why something was not done.
+func (s *Server) failed(w http.ResponseWriter, r *http.Request, status int, why string) {
+	st, _ := s.poller.current()
+	s.send(w, status, "error", s.frame(r, st, "", http.StatusText(status), why))
+}
+
 // notFound sends a page that says what is not there.
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request, what string) {
-	st, _ := s.poller.current()
-	s.send(w, http.StatusNotFound, "error", s.frame(r, st, "", http.StatusText(http.StatusNotFound), what))
+	s.failed(w, r, http.StatusNotFound, what)
 }
 
 // setTheme keeps the theme in a cookie, so that pages arrive in it.

@@ -46,6 +46,7 @@ type fakeTopic struct {
 	Name     string         `json:"topic_name"`
 	Channels []*fakeChannel `json:"channels"`
 	Messages uint64         `json:"message_count"`
+	Depth    int64          `json:"depth"`
 }
 
 // scene is a Server of a cluster with one fake nsqd, n:4151, in memory. It runs in a bubble of
@@ -258,15 +259,23 @@ func (s *scene) listen(page, encoding string) *viewer { return s.resume(page, en
 
 // resume opens the stream of a page again, after the event with the id last.
 func (s *scene) resume(page, encoding, last string) *viewer {
-	ctx, cancel := context.WithCancel(s.Context())
-	v := &viewer{cancel: cancel, done: make(chan struct{}), header: make(http.Header)}
-	r := newRequest(http.MethodGet, "/live/"+screenOf(page), nil).WithContext(ctx)
+	r := newRequest(http.MethodGet, "/live/"+screenOf(page), nil)
 	if encoding != "" {
 		r.Header.Set("Accept-Encoding", encoding)
 	}
 	if last != "" {
 		r.Header.Set("Last-Event-ID", last)
 	}
+	return s.stream(r)
+}
+
+// open opens another stream.
+func (s *scene) open(path string) *viewer { return s.stream(newRequest(http.MethodGet, path, nil)) }
+
+func (s *scene) stream(r *http.Request) *viewer {
+	ctx, cancel := context.WithCancel(s.Context())
+	v := &viewer{cancel: cancel, done: make(chan struct{}), header: make(http.Header)}
+	r = r.WithContext(ctx)
 	go func() {
 		defer close(v.done)
 		s.handler.ServeHTTP(v, r)

@@ -37,6 +37,7 @@ func (p *topicPage) watches(*poller) (stop func()) { return func() {} }
 type topicData struct {
 	Topic   string
 	State   cell
+	Read    []choice // links to pages with its messages
 	Actions []actionLink
 	Figures []figure
 	Charts  charts
@@ -75,6 +76,7 @@ func (p *topicPage) data(s *Server, r *http.Request, st *state) *topicData {
 		Topic: p.name, State: badge(topicState(t)), Figures: topicFigures(t), Charts: newCharts(r, judge.Name{Topic: p.name}),
 		Table: p.table(st), Command: command(s.Flags, "stat", p.name, "--watch"),
 	}
+	d.Read = s.readLinks(judge.Name{Topic: p.name})
 	if s.AllowActions {
 		pause := "pause"
 		if t.Paused {

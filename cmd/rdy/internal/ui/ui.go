@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/admin"
 )
 
@@ -29,32 +30,51 @@ type Options struct {
 	TrustHeader string
 	// AllowActions lets viewers pause, empty and delete topics and channels.
 	AllowActions bool
-	// Audit is called after each action, by its viewer's goroutine.
+	// Client is the Config of connections to nsqds, for reading messages and dead letters and for
+	// replays. Nil stands for the default one.
+	Client *nsq.Config
+	// NoBodies keeps viewers from reading messages: there is no tail and no peek, and dead letters
+	// come without their bodies.
+	NoBodies bool
+	// Audit is called after each action, and when a viewer begins to read messages. It is called
+	// by several goroutines.
 	Audit func(Action)
 }
 
 // Server serves the page. Its Handler may be used once Run has been called.
 type Server struct {
 	Options
-	poller  *poller
-	screens *screens
-	log     *actionLog
-	static  http.Handler
+	poller   *poller
+	screens  *screens
+	log      *actionLog
+	static   http.Handler
+	errands  *errands
+	readings readings
+	dead     deadDesk
 }
 
 // New returns a server for o.
 func New(o Options) *Server {
+	if o.Client == nil {
+		o.Client = nsq.NewConfig()
+	}
 	return &Server{
-		Options: o,
-		poller:  newPoller(o.Cluster, o.Interval),
-		screens: newScreens(),
-		log:     new(actionLog),
-		static:  staticFiles(),
+		Options:  o,
+		poller:   newPoller(o.Cluster, o.Interval),
+		screens:  newScreens(),
+		log:      new(actionLog),
+		static:   staticFiles(),
+		errands:  newErrands(),
+		readings: readings{byID: make(map[string]*reading)},
 	}
 }
 
-// Run polls the cluster until ctx ends.
-func (s *Server) Run(ctx context.Context) { s.poller.run(ctx) }
+// Run polls the cluster until ctx ends. It then ends the connections to nsqds through which
+// viewers read messages, and waits for them.
+func (s *Server) Run(ctx context.Context) {
+	defer s.errands.wait()
+	s.poller.run(ctx)
+}
 
 // Handler returns the handler of all pages.
 func (s *Server) Handler() http.Handler {
@@ -68,6 +88,19 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /nodes/{addr...}", s.node)
 	mux.HandleFunc("GET /lookup", s.lookup)
 	mux.HandleFunc("GET /log", s.logPage)
+	mux.HandleFunc("GET /tail/{topic}", s.tail)
+	mux.HandleFunc("POST /tail/{topic}", s.startTail)
+	mux.HandleFunc("GET /peek/{topic}", s.peek)
+	mux.HandleFunc("GET /peek/{topic}/{channel}", s.peek)
+	mux.HandleFunc("POST /peek/{topic}", s.startPeek)
+	mux.HandleFunc("GET /read/{id}", s.read)
+	mux.HandleFunc("POST /read/{id}", s.lookReading)
+	mux.HandleFunc("GET /dead", s.deadPage)
+	mux.HandleFunc("GET /dead/{topic}", s.deadPage)
+	mux.HandleFunc("GET /dead/{topic}/{id}", s.deadPage)
+	mux.HandleFunc("POST /dead/look", s.deadLook)
+	mux.HandleFunc("POST /dead/ask/{action}", s.deadAsk)
+	mux.HandleFunc("POST /dead/do/{action}", s.deadDo)
 	mux.HandleFunc("GET /jump", s.jump)
 	mux.HandleFunc("GET /names", s.offers)
 	mux.HandleFunc("GET /menu", s.menu)

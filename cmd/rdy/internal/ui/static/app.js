@@ -58,6 +58,8 @@ function title() {
   const icon = byID("icon");
   const href = icon.href.replace(/[^/]*$/, pulse.icon);
   if (icon.href !== href) icon.href = href;
+  byID("dead-count").textContent = pulse.dead || "";
+  byID("dead-count").hidden = !pulse.dead;
 }
 
 // Problems that begin or end are announced together, at most each 10 s.
@@ -106,8 +108,8 @@ if (byID("stream")) {
     try {
       const response = await fetch("/pulse");
       if (!response.ok) return;
-      const { need, icon } = await response.json();
-      Object.assign(pulse, { need, icon });
+      const { need, icon, dead } = await response.json();
+      Object.assign(pulse, { need, icon, dead });
       title();
     } catch {
       // It is asked again in 30 s.
@@ -267,7 +269,7 @@ keysOn.checked = localStorage.getItem("keys") !== "off";
 keysOn.addEventListener("change", () => localStorage.setItem("keys", keysOn.checked ? "on" : "off"));
 
 let going = 0; // when g was pressed
-const pages = { o: "/", n: "/nodes", l: "/lookup", a: "/log" };
+const pages = { o: "/", n: "/nodes", l: "/lookup", d: "/dead", a: "/log" };
 
 function focus(id) {
   const field = byID(id);
@@ -285,13 +287,14 @@ function nextSort() {
 const keys = {
   "/": () => focus("jump"),
   "f": () => focus("q"),
-  "h": () => live && hold(),
+  "h": () => messages.hold() || (live && hold()),
   "r": () => byID("again")?.click(),
   "s": nextSort,
   "[": () => range(-1),
   "]": () => range(1),
   "j": (rows, at) => rows[Math.min(at + 1, rows.length - 1)]?.focus(),
   "k": (rows, at) => rows[Math.max(at - 1, 0)]?.focus(),
+  "x": (rows, at) => rows[at]?.closest("tr").querySelector("[type=checkbox]")?.click(),
   ".": (rows, at) => at >= 0 && rowMenu(rows[at]),
   "g": () => (going = Date.now()),
   "?": () => byID("keys").showModal(),
