@@ -41,6 +41,9 @@ func (a *Action) Subject() string {
 	return target{judge.Name{Topic: a.Topic, Channel: a.Channel}, a.NSQD}.String()
 }
 
+// reads reports whether messages were read and nothing was changed on purpose.
+func (a *Action) reads() bool { return slices.Contains([]string{"tail", "peek", "look"}, a.Action) }
+
 // From returns who has done it.
 func (a *Action) From() string {
 	if a.User == "" {

@@ -38,7 +38,8 @@ type deadData struct {
 	Topics  []deadTopic // before the first look
 	Creates string      // what a look creates
 	Actions bool
-	Here    string // address of this list
+	Path    string // of this list
+	Here    string // its address with the filter
 }
 
 type deadTopic struct {
@@ -67,7 +68,7 @@ func (s *Server) deadPage(w http.ResponseWriter, r *http.Request) {
 	st := s.poller.first(r.Context())
 	found, _ := s.dead.seen()
 	d := &deadData{Heading: "Dead letters", Topic: topic, Filter: filterOf(r.FormValue("q")), Actions: s.AllowActions}
-	d.Now, d.Job, d.Here = s.deadNow(st), s.deadJob(), withFilter(deadLink(topic), d.Filter)
+	d.Now, d.Job, d.Path, d.Here = s.deadNow(st), s.deadJob(), deadLink(topic), withFilter(deadLink(topic), d.Filter)
 	if found == nil || found.topic != "" && found.topic != topic {
 		d.before(s, st, topic)
 	} else if !s.fill(d, st, found, r) {

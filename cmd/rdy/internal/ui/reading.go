@@ -63,7 +63,7 @@ type reading struct {
 	addrs   []string  // of nsqds
 	without []string  // why there are nsqds that are not read
 	made    time.Time // when it was asked for
-	weight  float64   // how many messages of the topic one that comes stands for
+	percent int       // of the topic's messages that nsqd sends
 	limit   *rate.Limiter
 
 	mu      sync.Mutex
@@ -93,11 +93,12 @@ func (r *reading) HandleMessage(m *nsq.Message) error {
 	if r.stopped {
 		return nil
 	}
-	r.counts.seen += r.weight
+	weight := 100 / float64(r.percent)
+	r.counts.seen += weight
 	if r.filter != "" && !bytes.Contains(m.Body, []byte(r.filter)) {
 		return nil
 	}
-	r.counts.fit += r.weight
+	r.counts.fit += weight
 	if r.limit != nil && !r.limit.Allow() {
 		return nil
 	}
@@ -170,8 +171,8 @@ func (r *reading) soFar() counts {
 func (r *reading) connect(ctx context.Context, config *nsq.Config) (consumer *nsq.Consumer, without []string, err error) {
 	cfg := *config
 	cfg.MaxInFlight, cfg.RecycleBodies, cfg.MaxAttempts = inHand, false, 0
-	if r.weight > 1 {
-		cfg.SampleRate = int32(100/r.weight) - 1 // nsqd sends one percent more
+	if r.percent < 100 {
+		cfg.SampleRate = int32(r.percent) - 1 // nsqd sends one percent more
 	}
 	cfg.Hooks = append(slices.Clip(cfg.Hooks), nsq.Hooks{Disconnected: r.lost})
 	channel := fmt.Sprintf("%s%08x#ephemeral", r.channel, mathrand.Uint32()) // #nosec G404 -- a name
@@ -206,13 +207,12 @@ func stop(c *nsq.Consumer) {
 	<-c.StopChan
 }
 
-// sample returns how many messages one that comes stands for, at a topic with this rate.
-func sample(perSecond float64) (weight float64) {
+// sample returns how many percent of the messages nsqd is to send, at a topic with this rate.
+func sample(perSecond float64) (percent int) {
 	if perSecond <= fastTopic {
-		return 1
+		return 100
 	}
-	percent := max(int(100*fastTopic/perSecond), 2) // nsqd knows no less
-	return 100 / float64(percent)
+	return max(int(100*fastTopic/perSecond), 2) // nsqd knows no less
 }
 
 // readings are those that viewers have begun.
@@ -275,7 +275,7 @@ func (r *reading) words(before, now counts, over time.Duration) string {
 	perSecond := func(n float64) float64 { return n / over.Seconds() }
 	shown, fit, seen := perSecond(now.shown-before.shown), perSecond(now.fit-before.fit), perSecond(now.seen-before.seen)
 	about := ""
-	if r.weight > 1 {
+	if r.percent < 100 {
 		about = "about "
 	}
 	words, of := "", "messages"

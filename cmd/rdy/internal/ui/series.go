@@ -127,7 +127,7 @@ func (c *chart) mark(s *Server, n judge.Name) {
 		c.note(m)
 	}
 	for _, a := range s.log.all() {
-		if a.Topic == n.Topic && (a.Channel == n.Channel || a.Channel == "") {
+		if !a.reads() && a.Topic == n.Topic && (a.Channel == n.Channel || a.Channel == "") {
 			c.note(chartMark{At: a.At.Unix(), Text: a.Action})
 		}
 	}

@@ -108,11 +108,11 @@ func (s *Server) startReading(w http.ResponseWriter, r *http.Request, k kind) {
 		s.render(w, http.StatusOK, "reading", s.unread(v, topic, reading.without))
 		return
 	}
-	reading.weight = 1
+	reading.percent = 100
 	if k.count == 0 {
 		reading.limit = rate.NewLimiter(tailRate, tailRate)
 		if st, _ := s.poller.current(); st.topics[topic] != nil {
-			reading.weight = sample(st.topics[topic].Published)
+			reading.percent = sample(st.topics[topic].Published)
 		}
 	}
 	if !s.readings.add(reading) {

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -35,11 +36,11 @@ func stageNSQD(t *testing.T, options func(*Options), test func(*scene, *nsqtest.
 	}, func(s *scene) { test(s, nsqtest.NewNsqd(s.T, nsqtest.Options{Network: network, Addr: "n:4150"})) })
 }
 
-// subscribed returns how many clients the nsqd has on ephemeral channels of a topic.
-func subscribed(n *nsqtest.Nsqd, topic string) (clients int) {
+// readers returns how many clients the nsqd has on ephemeral channels.
+func readers(n *nsqtest.Nsqd) (clients int) {
 	synctest.Wait()
 	for _, c := range n.Clients() {
-		if c.Topic == topic && strings.HasSuffix(c.Channel, "#ephemeral") {
+		if strings.HasSuffix(c.Channel, "#ephemeral") {
 			clients++
 		}
 	}
@@ -92,14 +93,14 @@ func TestTail(t *testing.T) {
 			t.Error("the newest message does not come first")
 		}
 		contains(t, sent, "Shows all messages")
-		if got := subscribed(n, "orders"); got != 1 {
+		if got := readers(n); got != 1 {
 			t.Errorf("%d clients", got)
 		}
 		if status, _ := s.do(newRequest(http.MethodGet, "/read/"+s.server.onlyReading(), nil)); status != http.StatusNoContent {
 			t.Errorf("a second stream has status %d", status)
 		}
 		v.stop()
-		if got := subscribed(n, "orders"); got != 0 || len(s.server.readings.byID) != 0 {
+		if got := readers(n); got != 0 || len(s.server.readings.byID) != 0 {
 			t.Errorf("%d clients and %d readings are left", got, len(s.server.readings.byID))
 		}
 		if got := n.Stats("orders", "billing").Depth; got != 3 {
@@ -203,7 +204,7 @@ func TestPeek(t *testing.T) {
 			t.Errorf("%d messages", got)
 		}
 		contains(t, sent, "event: end\ndata: These were the next 10 messages.")
-		if got := subscribed(n, "orders"); got != 0 {
+		if got := readers(n); got != 0 {
 			t.Errorf("%d clients are left", got)
 		}
 		v = s.follow("/peek/orders", nil)
@@ -232,6 +233,39 @@ func TestTailWithoutChannel(t *testing.T) {
 		s.change(func() { s.down = fmt.Errorf("connection refused") })
 		_, body = s.do(newRequest(http.MethodPost, "/tail/orders", nil))
 		contains(t, body, "No nsqd that responds has the topic orders.")
+	})
+}
+
+// Of a fast topic nsqd is asked for a sample, and counts are those of the topic.
+func TestFastTopic(t *testing.T) {
+	for rate, want := range map[float64]int{0: 100, fastTopic: 100, fastTopic + 1: 99, 2 * fastTopic: 50, 1e9: 2} {
+		if got := sample(rate); got != want {
+			t.Errorf("%v a second: %d percent, want %d", rate, got, want)
+		}
+	}
+	stageNSQD(t, nil, func(s *scene, n *nsqtest.Nsqd) {
+		c := s.channel("orders", "billing")
+		n.CreateChannel("orders", "billing")
+		for range 5 {
+			s.change(func() { s.topics[0].Messages, c.Messages = s.topics[0].Messages+8*fastTopic, c.Messages+8*fastTopic })
+			s.polls(1)
+		}
+		v := s.follow("/tail/orders", nil)
+		defer v.stop()
+		pass(time.Second)
+		var identity struct {
+			SampleRate int `json:"sample_rate"`
+		}
+		if err := json.Unmarshal(n.Clients()[0].Identify, &identity); err != nil || identity.SampleRate < 20 || identity.SampleRate > 60 {
+			t.Fatalf("the sample rate is %d, error %v", identity.SampleRate, err)
+		}
+		for range 100 {
+			n.Publish("orders", "x")
+		}
+		pass(time.Second)
+		words := events(v.read(), "words")
+		left := 100*100/(identity.SampleRate+1) - 20 // of 100 that have come, 20 are shown
+		contains(t, words[len(words)-1], " of about ", fmt.Sprintf("About %d left out so far.", left))
 	})
 }
 
@@ -279,13 +313,13 @@ func TestReadingsBound(t *testing.T) {
 		if status := begin(); status != http.StatusOK {
 			t.Errorf("status %d", status)
 		}
-		if got := subscribed(n, "orders"); got != maxReadings-1 {
+		if got := readers(n); got != maxReadings-1 {
 			t.Errorf("%d clients", got)
 		}
 		for _, v := range viewers {
 			v.stop()
 		}
-		if got := subscribed(n, "orders"); got != 0 {
+		if got := readers(n); got != 0 {
 			t.Errorf("%d clients are left", got)
 		}
 	})
@@ -304,7 +338,7 @@ func TestReadingsEndWithServer(t *testing.T) {
 		s.Cleanup(func() {
 			<-v.done
 			_, _, ok := s.server.errands.begin(s.Context())
-			if got := subscribed(n, "orders"); got != 0 || ok {
+			if got := readers(n); got != 0 || ok {
 				t.Errorf("%d clients are left, another errand begins: %v", got, ok)
 			}
 		})
@@ -329,7 +363,7 @@ func TestTailLost(t *testing.T) {
 		contains(t, v.read(), "event: end\ndata: No messages can be read:")
 		n.Restart()
 		pass(time.Minute)
-		if got := subscribed(n, "orders"); got != 0 {
+		if got := readers(n); got != 0 {
 			t.Errorf("%d clients", got)
 		}
 	})
