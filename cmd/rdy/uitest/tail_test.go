@@ -78,6 +78,9 @@ func TestPeek(t *testing.T) {
 	b.text("#lines", "\"id\": 1\n")
 	b.shows("ten messages", `document.querySelectorAll("#lines tr").length === 10`)
 	b.examine("peek")
+	b.do(chromedp.Click(`//label[contains(., "Hex")]`))
+	b.text("#lines", "00000000  7b 22 69 64")
+	b.shows("ten messages", `document.querySelectorAll("#lines tr").length === 10`)
 	await(t, "end of the channel", func() bool { return !strings.Contains(n.stats(), "#ephemeral") })
 }
 

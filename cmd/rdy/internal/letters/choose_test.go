@@ -6,7 +6,7 @@ import (
 )
 
 // Two nsqds may use the same id. Then nothing is done, unless the nsqd is named.
-func TestSameID(t *testing.T) {
+func TestDeadSameID(t *testing.T) {
 	a, b := &Letter{ID: "1", NSQD: "a:1"}, &Letter{ID: "1", NSQD: "b:1"}
 	plain, onA := ID{ID: "1"}, ID{ID: "1", NSQD: "a:1"}
 	for _, tc := range []struct {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -134,6 +135,10 @@ func (s *Server) deadLook(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	found := s.lookAt(ctx, topic, channel)
+	if r.Context().Err() != nil { // the viewer has gone, and what was read is not all
+		s.dead.release(nil)
+		return
+	}
 	s.dead.release(found)
 	s.note(r, Action{Action: "look", Topic: cmp.Or(topic, "*"+letters.TopicSuffix), Letters: len(found.letters)}, nil)
 	http.Redirect(w, r, deadLink(topic), http.StatusSeeOther)
@@ -159,6 +164,10 @@ func (s *Server) lookAt(ctx context.Context, topic, channel string) *look {
 func (s *Server) lookAtTopic(ctx context.Context, v *admin.View, topic, channel string, to *look) {
 	note := func(why string) { to.notes = append(to.notes, topic+": "+why) }
 	in, err := letters.Find(v, topic, channel, s.Cluster.NSQDs)
+	if other, ok := errors.AsType[*letters.ChannelError](err); ok {
+		note("they are in another channel: " + command(s.Flags, "dead", "list", topic, "--channel", other.Channels[0]))
+		return
+	}
 	if err != nil {
 		note(oneLine(err))
 		return

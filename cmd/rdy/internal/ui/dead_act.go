@@ -136,7 +136,7 @@ type deadQuestion struct {
 	Numbers       []string
 	Count         string
 	Who           []string // who would get the messages
-	Agreed        string   // the same for the server
+	Agreed        []string // the same for the server
 	From          string   // topics that the letters come from; empty if there are none
 	Plain         bool     // the messages go to the channels that they come from, and to no others
 	Raw           int      // letters that do not say where they come from
@@ -174,8 +174,8 @@ func (s *Server) deadAsk(w http.ResponseWriter, r *http.Request) {
 // replayed returns who would get the messages of letters, in sentences and for the comparison
 // with who does, and the topics that they come from. plain reports whether that is none but the
 // channels that they come from.
-func replayed(chosen []*letter, st *state) (who []string, agreed, from string, plain bool) {
-	var keys, topics []string
+func replayed(chosen []*letter, st *state) (who, agreed []string, from string, plain bool) {
+	var topics []string
 	plain = true
 	for _, l := range chosen {
 		if l.Raw {
@@ -185,15 +185,15 @@ func replayed(chosen []*letter, st *state) (who []string, agreed, from string, p
 		if !to.Only() {
 			plain = false
 		}
-		if key := recipientsKey(to); !slices.Contains(keys, key) {
-			keys = append(keys, key)
+		if key := recipientsKey(to); !slices.Contains(agreed, key) {
+			agreed = append(agreed, key)
 			who = append(who, whoGets(to))
 		}
 		if !slices.Contains(topics, l.Origin.Topic) {
 			topics = append(topics, l.Origin.Topic)
 		}
 	}
-	return who, strings.Join(keys, "\n"), seen(figures.List(topics)), plain
+	return who, agreed, seen(figures.List(topics)), plain
 }
 
 // whoGets says who gets the messages of a topic.
@@ -297,7 +297,7 @@ func (s *Server) replaying(r *http.Request, n int, j *job) (do work, end func(),
 		Poll: func(ctx context.Context, topic string) (*admin.View, error) {
 			return s.Cluster.PollClients(ctx, topic, "")
 		},
-		Agree:   agreeing(strings.Split(r.FormValue("agreed"), "\n")),
+		Agree:   agreeing(r.Form["agreed"]),
 		Refused: func(l *letters.Letter, err error) { j.tell(fmt.Errorf("letter %s: %w", l.ID, err)) },
 	}
 	switch r.FormValue("to") {

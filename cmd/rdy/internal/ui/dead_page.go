@@ -52,8 +52,9 @@ type letterRow struct {
 	*letter
 	N               int // its place in the look
 	Link            string
-	When, From, Age string
+	When, From, Why string
 	Bytes, Tries    string
+	Gone            string // of the letter, as it was under the lock
 	On              bool
 }
 
@@ -205,11 +206,11 @@ func letterLink(l *letter, filter string) string {
 }
 
 func newLetterRow(l *letter, n int, filter string, open bool) letterRow {
-	row := letterRow{letter: l, N: n, Link: letterLink(l, filter), When: moment(l.when()), Bytes: figures.Bytes(int64(l.Size)), On: open, Tries: noFigure, From: "raw"}
+	row := letterRow{letter: l, N: n, Link: letterLink(l, filter), When: moment(l.when()), Bytes: figures.Bytes(int64(l.Size)), On: open, Gone: l.Gone, Tries: noFigure, From: "raw"}
 	if !l.Raw {
 		row.From, row.Tries = l.Origin.Topic+" / "+l.Origin.Channel, strconv.Itoa(l.OriginAttempts)
 	}
-	row.From, row.Age = seen(row.From), seen(l.Error)
+	row.From, row.Why = seen(row.From), seen(l.Error)
 	return row
 }
 

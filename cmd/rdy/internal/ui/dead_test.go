@@ -76,7 +76,7 @@ func (d *deadScene) look() string {
 
 var lookOf = regexp.MustCompile(`name="look" value="(\w+)"`)
 
-// choice returns the fields that choose letters by their places on a page.
+// lettersOf returns the fields that choose letters by their places on a page.
 func lettersOf(page string, places ...string) url.Values {
 	return url.Values{"look": {lookOf.FindStringSubmatch(page)[1]}, "n": places}
 }

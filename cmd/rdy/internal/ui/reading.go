@@ -18,6 +18,7 @@ import (
 
 const (
 	maxReadings = 8                // of all viewers at the same time
+	maxEnded    = 16               // that are kept, so that viewers see them in another form
 	unattended  = 20 * time.Second // for which a reading waits for the stream of its viewer
 	keptLines   = 500
 	inHand      = 200 // messages
@@ -67,7 +68,8 @@ type reading struct {
 	limit   *rate.Limiter
 
 	mu      sync.Mutex
-	began   bool // a stream has it
+	began   bool      // a stream has it
+	left    time.Time // when its stream has ended; zero before
 	form    form
 	filter  string
 	kept    []line // the oldest first
@@ -221,16 +223,27 @@ type readings struct {
 	byID map[string]*reading
 }
 
-// add adds a reading. ok is false if there are too many.
+// add adds a reading, and forgets those that nobody attends and the oldest of those that have
+// ended. ok is false if there are too many.
 func (rs *readings) add(r *reading) (ok bool) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	running, ended := 0, []*reading(nil)
 	for id, other := range rs.byID {
-		if !other.begun() && time.Since(other.made) > unattended {
+		switch began, left := other.stage(); {
+		case !left.IsZero():
+			ended = append(ended, other)
+		case began || time.Since(other.made) <= unattended:
+			running++
+		default:
 			delete(rs.byID, id)
 		}
 	}
-	if len(rs.byID) >= maxReadings {
+	slices.SortFunc(ended, func(a, b *reading) int { return b.made.Compare(a.made) })
+	for _, old := range ended[min(len(ended), maxEnded):] {
+		delete(rs.byID, old.id)
+	}
+	if running >= maxReadings {
 		return false
 	}
 	r.id = rand.Text()
@@ -245,17 +258,19 @@ func (rs *readings) get(id string) *reading {
 	return rs.byID[id]
 }
 
-// remove removes a reading that has ended.
-func (rs *readings) remove(id string) {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	delete(rs.byID, id)
-}
-
-func (r *reading) begun() bool {
+// stage returns whether a stream has the reading or had it, and when that has ended.
+func (r *reading) stage() (began bool, left time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.began
+	return r.began, r.left
+}
+
+// leave says that the stream has ended.
+func (r *reading) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.end(nil)
+	r.left = time.Now()
 }
 
 // begin reports whether the caller's stream is the first one of the reading: it has no other.

@@ -187,7 +187,8 @@ func (s *Server) unread(v *admin.View, topic string, without []string) readingDa
 	return d
 }
 
-// lookReading changes how the messages of a reading are shown. They come by its stream.
+// lookReading changes how the messages of a reading are shown. They come by its stream, or if that
+// has ended with the response.
 func (s *Server) lookReading(w http.ResponseWriter, r *http.Request) {
 	reading := s.readings.get(r.PathValue("id"))
 	if reading == nil {
@@ -195,7 +196,12 @@ func (s *Server) lookReading(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reading.look(formOf(r.FormValue("as"), reading.forms), filterOf(r.FormValue("q")))
-	w.WriteHeader(http.StatusNoContent)
+	if _, left := reading.stage(); left.IsZero() {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	lines, form, _ := reading.take()
+	s.render(w, http.StatusOK, "lines", lineRows(lines, form))
 }
 
 // read sends the messages of a reading while the viewer is there. A browser that has lost the
@@ -206,7 +212,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	defer s.readings.remove(reading.id)
+	defer reading.leave()
 	ctx, cancel := context.WithTimeout(r.Context(), reading.longest)
 	defer cancel()
 	ctx, done, ok := s.errands.begin(ctx)
@@ -312,8 +318,12 @@ type lineData struct {
 	Wide                    bool // the body has line breaks
 }
 
-// linesHTML returns rows.
+// linesHTML returns the rows of messages.
 func linesHTML(lines []line, f form) []byte {
+	return []byte(part("", "lines", lineRows(lines, f)).HTML)
+}
+
+func lineRows(lines []line, f form) []lineData {
 	rows := make([]lineData, 0, len(lines))
 	for _, l := range lines {
 		d := lineData{line: l, When: l.At.Local().Format("15:04:05.000"), Text: f.show(l.Body), Bytes: figures.Bytes(int64(l.Size)), Wide: f != asLine}
@@ -322,5 +332,5 @@ func linesHTML(lines []line, f form) []byte {
 		}
 		rows = append(rows, d)
 	}
-	return []byte(part("", "lines", rows).HTML)
+	return rows
 }

@@ -100,8 +100,8 @@ func TestTail(t *testing.T) {
 			t.Errorf("a second stream has status %d", status)
 		}
 		v.stop()
-		if got := readers(n); got != 0 || len(s.server.readings.byID) != 0 {
-			t.Errorf("%d clients and %d readings are left", got, len(s.server.readings.byID))
+		if got := readers(n); got != 0 || !s.server.readings.add(&reading{}) {
+			t.Errorf("%d clients are left", got)
 		}
 		if got := n.Stats("orders", "billing").Depth; got != 3 {
 			t.Errorf("channel billing has %d messages", got)
@@ -206,6 +206,12 @@ func TestPeek(t *testing.T) {
 		contains(t, sent, "event: end\ndata: These were the next 10 messages.")
 		if got := readers(n); got != 0 {
 			t.Errorf("%d clients are left", got)
+		}
+		id := s.server.onlyReading()
+		status, again := s.do(newRequest(http.MethodPost, "/read/"+id, url.Values{"as": {"hex"}, "q": {"7"}}))
+		contains(t, again, "00000000  22 37 20 79")
+		if status != http.StatusOK || strings.Count(again, "<tr>") != 1 {
+			t.Errorf("status %d: %s", status, again)
 		}
 		v = s.follow("/peek/orders", nil)
 		pass(2 * time.Minute)
@@ -319,6 +325,42 @@ func TestReadingsBound(t *testing.T) {
 		for _, v := range viewers {
 			v.stop()
 		}
+		for range 3 * maxEnded {
+			s.follow("/tail/orders", nil).stop()
+		}
+		if got := len(s.server.readings.byID); got > maxEnded+maxReadings {
+			t.Errorf("%d readings are kept", got)
+		}
+		if got := readers(n); got != 0 {
+			t.Errorf("%d clients are left", got)
+		}
+	})
+}
+
+// What a viewer who does not read has to get is bounded, and the nsqd is read on.
+func TestTailSlowViewer(t *testing.T) {
+	stageNSQD(t, nil, func(s *scene, n *nsqtest.Nsqd) {
+		s.channel("orders", "billing")
+		n.CreateChannel("orders", "billing")
+		s.polls(2)
+		v := s.follow("/tail/orders", nil)
+		pass(time.Second)
+		block := make(chan struct{})
+		v.mu.Lock()
+		v.block = block
+		v.mu.Unlock()
+		reading := s.server.readings.get(s.server.onlyReading())
+		for range 60 {
+			for range 20 {
+				n.Publish("orders", strings.Repeat("x", 10_000))
+			}
+			pass(time.Second)
+		}
+		if now := reading.soFar(); now.seen != 1200 || len(reading.kept) != keptLines || reading.fresh != keptLines || cap(reading.kept[0].Body) > 2*tailing.body {
+			t.Errorf("%+v, %d messages of %d bytes are kept", now, len(reading.kept), cap(reading.kept[0].Body))
+		}
+		close(block)
+		<-v.done
 		if got := readers(n); got != 0 {
 			t.Errorf("%d clients are left", got)
 		}
