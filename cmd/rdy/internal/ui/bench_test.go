@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,3 +101,19 @@ type discard struct{ header http.Header }
 func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) WriteHeader(int)             {}
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// What showing 20 messages of 2 KiB costs, which is a second of a tail.
+func BenchmarkTailSecond(b *testing.B) {
+	lines := make([]line, tailRate)
+	for i := range lines {
+		lines[i] = line{NSQD: "127.0.0.1:4150", Size: tailing.body, Body: []byte(strings.Repeat(`{"id":17,"a":"b"}`, tailing.body/17))}
+	}
+	for _, as := range tailing.forms {
+		b.Run(string(as), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				linesHTML(lines, as)
+			}
+		})
+	}
+}

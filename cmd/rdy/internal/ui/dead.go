@@ -118,9 +118,9 @@ const busyDesk = "Somebody else is reading, replaying or dropping dead letters. 
 
 // deadLook reads the letters of a topic, or of all topics of dead letters, and puts them back.
 func (s *Server) deadLook(w http.ResponseWriter, r *http.Request) {
-	topic, channel := r.FormValue("topic"), cmp.Or(r.FormValue("channel"), letters.DefaultChannel)
-	if topic != "" && !nsq.IsValidTopicName(topic) || !nsq.IsValidChannelName(channel) || strings.HasSuffix(channel, "#ephemeral") {
-		s.failed(w, r, http.StatusBadRequest, "No topic of dead letters, or no channel of one, can have this name.")
+	topic := r.FormValue("topic")
+	if topic != "" && !nsq.IsValidTopicName(topic) {
+		s.failed(w, r, http.StatusBadRequest, "No topic can have this name.")
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), lookTimeout)
@@ -134,7 +134,7 @@ func (s *Server) deadLook(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, http.StatusConflict, busyDesk)
 		return
 	}
-	found := s.lookAt(ctx, topic, channel)
+	found := s.lookAt(ctx, topic)
 	if r.Context().Err() != nil { // the viewer has gone, and what was read is not all
 		s.dead.release(nil)
 		return
@@ -145,7 +145,7 @@ func (s *Server) deadLook(w http.ResponseWriter, r *http.Request) {
 }
 
 // lookAt reads the letters of a topic, or without one those of all topics of dead letters.
-func (s *Server) lookAt(ctx context.Context, topic, channel string) *look {
+func (s *Server) lookAt(ctx context.Context, topic string) *look {
 	found := &look{id: rand.Text(), at: time.Now(), topic: topic}
 	v, err := s.Cluster.Poll(ctx)
 	if err != nil {
@@ -153,15 +153,17 @@ func (s *Server) lookAt(ctx context.Context, topic, channel string) *look {
 	}
 	for i := range v.Topics {
 		if name := v.Topics[i].Name; name == topic || topic == "" && isDead(name) {
-			s.lookAtTopic(ctx, v, name, channel, found)
+			s.lookAtTopic(ctx, v, name, found)
 		}
 	}
 	slices.SortStableFunc(found.letters, func(a, b *letter) int { return b.when().Compare(a.when()) })
 	return found
 }
 
-// lookAtTopic adds the letters of a topic to a look.
-func (s *Server) lookAtTopic(ctx context.Context, v *admin.View, topic, channel string, to *look) {
+// lookAtTopic adds the letters of a topic to a look. It reads no other channel than the default
+// one: a look at a channel of consumers would cost their messages an attempt.
+func (s *Server) lookAtTopic(ctx context.Context, v *admin.View, topic string, to *look) {
+	const channel = letters.DefaultChannel
 	note := func(why string) { to.notes = append(to.notes, topic+": "+why) }
 	in, err := letters.Find(v, topic, channel, s.Cluster.NSQDs)
 	if other, ok := errors.AsType[*letters.ChannelError](err); ok {
@@ -202,27 +204,27 @@ func (s *Server) lookAtTopic(ctx context.Context, v *admin.View, topic, channel 
 // isDead reports whether a topic has a name of a topic of dead letters.
 func isDead(topic string) bool { return strings.HasSuffix(topic, letters.TopicSuffix) }
 
-// deadWaiting returns how many letters wait in a topic: in itself, and in the channel that has the
-// most, since each channel has its copy.
-func deadWaiting(r *judge.Report, t *judge.Topic) int64 {
-	var most int64
+// deadWaiting returns how many letters wait in the topics that are chosen, by topic: in itself, and
+// in the channel that has the most, since each channel has its copy.
+func deadWaiting(r *judge.Report, chosen func(topic string) bool) map[string]int64 {
+	most := make(map[string]int64)
 	for i := range r.Channels {
-		if c := &r.Channels[i]; c.Topic == t.Name {
-			most = max(most, c.Depth)
+		if c := &r.Channels[i]; chosen(c.Topic) {
+			most[c.Topic] = max(most[c.Topic], c.Depth)
 		}
 	}
-	return t.Depth + most
+	for i := range r.Topics {
+		if t := &r.Topics[i]; chosen(t.Name) {
+			most[t.Name] += t.Depth
+		}
+	}
+	return most
 }
 
 // deadCount returns how many letters wait in all topics of dead letters.
 func deadCount(r *judge.Report) (n int64) {
-	if r == nil {
-		return 0
-	}
-	for i := range r.Topics {
-		if t := &r.Topics[i]; isDead(t.Name) {
-			n += deadWaiting(r, t)
-		}
+	for _, waiting := range deadWaiting(r, isDead) {
+		n += waiting
 	}
 	return n
 }

@@ -95,12 +95,14 @@ func (d *deadData) before(s *Server, st *state, topic string) {
 		return
 	}
 	var creates []string
+	chosen := func(name string) bool { return name == topic || topic == "" && isDead(name) }
+	waiting := deadWaiting(st.report, chosen)
 	for i := range st.report.Topics {
 		t := &st.report.Topics[i]
-		if t.Name != topic && (topic != "" || !isDead(t.Name)) {
+		if !chosen(t.Name) {
 			continue
 		}
-		d.Topics = append(d.Topics, deadTopic{t.Name, deadLink(t.Name), figures.Count(deadWaiting(st.report, t))})
+		d.Topics = append(d.Topics, deadTopic{t.Name, deadLink(t.Name), figures.Count(waiting[t.Name])})
 		if t.Channels == 0 && t.Depth > 0 {
 			creates = append(creates, t.Name)
 		}
@@ -323,6 +325,5 @@ func (s *Server) deadNow(st *state) cell {
 	if st.report == nil {
 		return cell{ID: "dead-now"}
 	}
-	n := deadCount(st.report)
-	return text("dead-now", fmt.Sprintf("%s %s now.", figures.Count(n), figures.Verb(int(min(n, 2)), "waits", "wait")))
+	return text("dead-now", fmt.Sprintf("%s %s now.", figures.Count(st.dead), figures.Verb(int(min(st.dead, 2)), "waits", "wait")))
 }

@@ -135,6 +135,12 @@ func TestDeadReadOnly(t *testing.T) {
 		d.nsqd.Publish("a.b.dead", "1", "2")
 		d.polls(1)
 		contains(t, d.get("/dead/a.b.dead"), "which this page may not do: it is read-only")
+		d.nsqd.Publish("orders", "not dead")
+		d.post("/dead/look", url.Values{"topic": {"orders"}, "channel": {"billing"}})
+		contains(t, d.get("/dead/orders"), "orders: they are in another channel: rdy dead list orders --channel billing")
+		if got := d.nsqd.Stats("orders", "billing"); got.Delivered != 0 {
+			t.Errorf("messages of consumers were read: %+v", got)
+		}
 		page := d.look()
 		contains(t, page, "503 from hooks", "a.b.dead: 2 letters wait in the topic itself", "--no-bodies", "3 of 5 were read")
 		lacks(t, page, "Replay…", `class="c-check"`, "{&#34;id")
@@ -144,7 +150,7 @@ func TestDeadReadOnly(t *testing.T) {
 				t.Errorf("%s: status %d", path, status)
 			}
 		}
-		d.expect(3, 0)
+		d.expect(3, 1)
 		if d.nsqd.Stats("a.b.dead", "rdy-dead").Delivered != 0 || slices.Contains(d.nsqd.Commands(), "SUB a.b.dead rdy-dead") {
 			t.Error("the channel was created")
 		}

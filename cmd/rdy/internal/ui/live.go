@@ -35,7 +35,7 @@ func newPulse(st *state) pulse {
 	if st.report == nil {
 		return p
 	}
-	p.At, p.NeedYou, p.Dead = st.report.At.UnixMilli(), needing(st.report), deadCount(st.report)
+	p.At, p.NeedYou, p.Dead = st.report.At.UnixMilli(), needing(st.report), st.dead
 	for _, problem := range st.report.Began {
 		p.News = append(p.News, problem.String()+" is "+string(problem.State)+".")
 	}

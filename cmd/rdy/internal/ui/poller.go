@@ -35,12 +35,13 @@ type state struct {
 	events   []event       // the oldest first
 	channels map[judge.Name]*judge.Channel
 	topics   map[string]*judge.Topic
+	dead     int64 // letters that wait in topics of dead letters
 }
 
 // newState returns what is known after a poll that follows before.
 func newState(r *judge.Report, interval time.Duration, before *state) *state {
 	s := &state{
-		report: r, interval: interval, events: before.events,
+		report: r, interval: interval, events: before.events, dead: deadCount(r),
 		channels: make(map[judge.Name]*judge.Channel, len(r.Channels)), topics: make(map[string]*judge.Topic, len(r.Topics)),
 	}
 	for i := range r.Channels {

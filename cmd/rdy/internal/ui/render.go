@@ -94,7 +94,7 @@ func (s *Server) frame(r *http.Request, st *state, screen, title string, body an
 	}
 	f.Icon = icon(st.report)
 	if st.report != nil {
-		f.Dead = deadCount(st.report)
+		f.Dead = st.dead
 		f.NeedYou, f.At = needing(st.report), st.report.At.Local().Format(time.TimeOnly)
 	}
 	return f
