@@ -42,11 +42,9 @@ func TestDead(t *testing.T) {
 	if b.eval(`window.hacked === undefined && document.querySelectorAll("#main img").length === 0`) != true {
 		t.Error("a letter has become HTML")
 	}
-	for _, width := range []int64{1440, 1024, 400, 320} {
-		for _, theme := range []string{"light", "dark"} {
-			b.look(width, theme, false)
-			b.examine(fmt.Sprintf("dead letters at %d, %s", width, theme))
-		}
+	for width, theme := range map[int64]string{1440: "light", 1024: "dark", 400: "light", 320: "dark"} {
+		b.look(width, theme, false)
+		b.examine(fmt.Sprintf("dead letters at %d, %s", width, theme))
 	}
 	b.look(1440, "light", true)
 	b.examine("dead letters with forced colours")

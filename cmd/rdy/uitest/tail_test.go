@@ -45,11 +45,9 @@ func TestTail(t *testing.T) {
 	b.text("#reading-new", "1 new")
 	b.do(chromedp.Click("#reading-new", chromedp.ByQuery))
 	b.shows("both lines", `document.querySelectorAll("#lines tr").length === 2`)
-	for _, width := range []int64{1440, 1024, 400, 320} {
-		for _, theme := range []string{"light", "dark"} {
-			b.look(width, theme, false)
-			b.examine(fmt.Sprintf("tail at %d, %s", width, theme))
-		}
+	for width, theme := range map[int64]string{1440: "light", 1024: "dark", 400: "light", 320: "dark"} {
+		b.look(width, theme, false)
+		b.examine(fmt.Sprintf("tail at %d, %s", width, theme))
 	}
 	b.look(1440, "light", true)
 	b.examine("tail with forced colours")

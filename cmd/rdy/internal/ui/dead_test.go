@@ -275,7 +275,7 @@ func TestDeadDrop(t *testing.T) {
 	stageDead(t, nil, func(d *deadScene) {
 		page := d.look()
 		_, dialog := d.post("/dead/ask/drop", lettersOf(page, "0", "2"))
-		contains(t, dialog, "2 letters will be lost", `data-name="`+deadOf+`"`, " disabled", "replay them instead")
+		contains(t, dialog, "2 letters will be lost", `data-name="`+deadOf+`"`, " disabled", "A replay instead")
 		if status, _ := d.post("/dead/do/drop", with(lettersOf(page, "0"), "name", "orders")); status != http.StatusForbidden {
 			t.Errorf("status %d", status)
 		}
