@@ -265,6 +265,7 @@ func TestUsageErrors(t *testing.T) {
 		{"channel create t --lookupd " + addr, "want a topic and a channel, got 1 argument"},
 		{"channel pause t a$b --lookupd " + addr, `invalid channel "a$b"`},
 		{"channel delete t c --lookupd " + addr, "--yes is needed"},
+		{"ui --lookupd " + addr + " --set snappy --set deflate", "both Deflate and Snappy"},
 		{"dead foo", `unknown command "foo"`},
 		{"dead list", "--lookupd or --nsqd-http is missing"},
 		{"dead list a$b --lookupd " + addr, `invalid topic "a$b"`},

@@ -516,3 +516,28 @@ func TestReadingOfAnotherSite(t *testing.T) {
 		}
 	})
 }
+
+// An nsqd that cannot be reached is named, and not tried again: the topic may lose its channels
+// there. The others are read.
+func TestReadingWithout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := nsqtest.NewNetwork()
+		n := nsqtest.NewNsqd(t, nsqtest.Options{Network: network, Addr: "n:4150"})
+		cfg := nsq.NewConfig()
+		cfg.DialContext, cfg.Logger = network.DialContext, slog.New(slog.DiscardHandler)
+		r := &reading{kind: tailing, topic: "orders", addrs: []string{"n:4150", "gone:4150"}, percent: 100, over: make(chan struct{})}
+		consumer, without, err := r.connect(t.Context(), cfg)
+		if err != nil || !slices.Equal(without, []string{"gone:4150 cannot be reached"}) {
+			t.Fatalf("without %q, error %v", without, err)
+		}
+		back := nsqtest.NewNsqd(t, nsqtest.Options{Network: network, Addr: "gone:4150"})
+		pass(10 * time.Minute)
+		if got := readers(n); got != 1 || len(back.Commands()) != 0 {
+			t.Errorf("%d clients, and %v", got, back.Commands())
+		}
+		stop(consumer)
+		if got := readers(n); got != 0 {
+			t.Errorf("%d clients are left", got)
+		}
+	})
+}
