@@ -62,7 +62,7 @@ func (j *job) err() error {
 	if j.failures == 0 {
 		return nil
 	}
-	return errors.New(strings.Join(j.errors, "; "))
+	return fmt.Errorf("%d of %d %s: %s", j.ready, j.total, j.done, strings.Join(j.errors, "; "))
 }
 
 // result returns what a viewer reads about the job.

@@ -266,7 +266,12 @@ func TestDeadReplaySlow(t *testing.T) {
 func TestDeadReplayEndsWithServer(t *testing.T) {
 	stageDead(t, nil, func(d *deadScene) {
 		d.post("/dead/do/replay", with(lettersOf(d.look(), "1", "2"), "to", "origin", "agreed", `"orders" "billing" billing`, "rate", "0.01"))
-		d.Cleanup(func() { d.expect(2, 1) })
+		d.Cleanup(func() {
+			d.expect(2, 1)
+			if a := d.audit[len(d.audit)-1]; a.Error != "1 of 2 replayed: rdy ui is ending" {
+				t.Errorf("audit %+v", a)
+			}
+		})
 	})
 }
 

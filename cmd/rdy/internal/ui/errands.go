@@ -2,8 +2,11 @@ package ui
 
 import (
 	"context"
+	"errors"
 	"sync"
 )
+
+var errEnding = errors.New("rdy ui is ending")
 
 // errands are the requests of viewers that have connections to nsqds for as long as they run.
 // Server.Run ends them, and waits for them, when it ends itself.
@@ -31,11 +34,11 @@ func (e *errands) begin(ctx context.Context) (errand context.Context, done func(
 		return nil, nil, false
 	}
 	e.running.Add(1)
-	errand, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(e.all, cancel)
+	errand, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(e.all, func() { cancel(errEnding) })
 	return errand, func() {
 		stop()
-		cancel()
+		cancel(nil)
 		e.running.Done()
 	}, true
 }
