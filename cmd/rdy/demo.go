@@ -29,6 +29,8 @@ type demoOptions struct {
 	metricsAddr string // address to serve metrics at; empty for none
 
 	tls, snappy, deflate bool
+
+	ui bool
 }
 
 const demoHelp = `Start real nsqds and an nsqlookupd in this process, publish numbered messages to
@@ -56,13 +58,21 @@ With --keep the cluster and the consumer keep running afterwards, until Ctrl-C.
 Messages that you publish to the topic "` + demoTopic + `" are counted as well.
 
 With --metrics ADDR, Prometheus can scrape the metrics of the consumer and the
-producers from http://ADDR/metrics until the demo ends.`
+producers from http://ADDR/metrics until the demo ends.
+
+With --ui the demo is another one: it serves the page of "rdy ui" for a cluster with
+a few invented topics under a steady load, prints its address, and has a fault on
+purpose every half minute: handlers hang, an nsqd is stopped, a channel is paused,
+deliveries fail, a producer is twice as fast, consumers leave. Each fault is announced
+by a line, lasts 20 s and can be watched on the page. It ends with Ctrl-C, and only
+--nsqds goes with it.`
 
 const demoExamples = `  rdy demo
   rdy demo --messages 50000 --nsqds 3 --handlers 64 --max-in-flight 300 --json
   rdy demo --work 5ms --fail-rate 0.1
   rdy demo --tls --snappy
   rdy demo --keep --metrics 127.0.0.1:2112
+  rdy demo --ui
   rdy demo --keep --data-dir data    # press Ctrl-C and run it again: nothing is lost`
 
 func newDemo(a *app) *cobra.Command {
@@ -74,6 +84,12 @@ func newDemo(a *app) *cobra.Command {
 		Example: demoExamples,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.ui {
+				if err := checkDemoPage(cmd, o.nsqds); err != nil {
+					return err
+				}
+				return (&demoPage{app: a, nsqds: o.nsqds, poll: demoPagePoll, every: demoPageEvery, lasts: demoPageLasts}).run(cmd.Context())
+			}
 			if least := numberLen + runLen; o.dataDir != "" && o.size < least {
 				return usage(cmd, "--data-dir needs a --size of at least %d so that demos can be told apart, got %d", least, o.size)
 			}
@@ -103,6 +119,7 @@ func (o *demoOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.deflate, "deflate", false, "compress with deflate")
 	f.StringVar(&o.metricsAddr, "metrics", "", "`address` at which to serve metrics for Prometheus, such as 127.0.0.1:2112; port 0 picks a free one")
 	f.BoolVar(&o.keep, "keep", false, "keep the cluster and the consumer running until Ctrl-C")
+	f.BoolVar(&o.ui, "ui", false, "serve the page of \"rdy ui\" for a cluster with faults on purpose, until Ctrl-C")
 }
 
 // lease returns the message timeout for these options. It is long enough for a

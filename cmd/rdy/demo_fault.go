@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
+)
+
+// demoFault is a fault on purpose.
+type demoFault struct {
+	what  string // what is done, in words
+	shows string // what the page says of it, in words
+	begin func(context.Context) error
+	end   func(context.Context) error
+}
+
+// showFaults has a fault every so often, in turn, until ctx ends. Each is announced by a line when
+// it begins. It returns an error if a fault cannot be begun or ended.
+func showFaults(ctx context.Context, faults []demoFault, every, lasts time.Duration, say func(string)) error {
+	say(fmt.Sprintf("The load is steady. A fault on purpose comes each %s; press Ctrl-C to stop.", figures.Duration(every)))
+	for i := 0; demoPause(ctx, every-lasts); i = (i + 1) % len(faults) {
+		f := &faults[i]
+		say(fmt.Sprintf("%s, for %s. The page says: %s.", f.what, figures.Duration(lasts), f.shows))
+		if err := f.begin(ctx); err != nil {
+			return demoFaultError(ctx, f, err)
+		}
+		if !demoPause(ctx, lasts) {
+			return nil
+		}
+		if err := f.end(ctx); err != nil {
+			return demoFaultError(ctx, f, err)
+		}
+	}
+	return nil
+}
+
+// demoFaultError returns why a fault failed. It is nil after Ctrl-C, which cuts it short.
+func demoFaultError(ctx context.Context, f *demoFault, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", f.what, err)
+}
+
+// faults returns the faults in their order.
+func (p *demoPage) faults() []demoFault {
+	at := func(do func()) func(context.Context) error {
+		return func(context.Context) error { do(); return nil }
+	}
+	l := p.load
+	last := p.nodes[len(p.nodes)-1]
+	return []demoFault{
+		{
+			"The handlers of payments/fraud-check hang", "stuck, then draining",
+			at(l.fraud.hang), at(l.fraud.goOn),
+		},
+		{
+			"The nsqd " + last.HTTPAddr + " is stopped", "missing, figures with ≥, then restarted",
+			at(func() { _ = last.stop() }), last.start, // an nsqd that failed before is stopped, too
+		},
+		{
+			"The channel orders/shipping is paused", "paused, by choice",
+			func(ctx context.Context) error { return p.admin.PauseChannel(ctx, "orders", "shipping") },
+			func(ctx context.Context) error { return p.admin.UnpauseChannel(ctx, "orders", "shipping") },
+		},
+		{
+			"Half of the deliveries of orders/billing fail", "retrying",
+			at(func() { l.billing.failing.Store(true) }), at(func() { l.billing.failing.Store(false) }),
+		},
+		{
+			"The topic clicks gets twice as much", "clicks/rollup never drains, then draining",
+			at(func() { l.clicks.faster.Store(true) }), at(func() { l.clicks.faster.Store(false) }),
+		},
+		{
+			"The consumers of orders/audit are gone", "orphan",
+			at(l.audit.leave), func(ctx context.Context) error { return l.consume(ctx, l.audit) },
+		},
+	}
+}
+
+// demoPause waits. It reports false if ctx ends before.
+func demoPause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Faults come in turn, each after the same time, and end with Ctrl-C.
+func TestShowFaults(t *testing.T) {
+	for _, tc := range []struct {
+		after time.Duration
+		want  []string
+	}{
+		{5 * time.Second, nil},
+		{15 * time.Second, []string{"10 begin a"}},
+		{125 * time.Second, []string{"10 begin a", "30 end a", "40 begin b", "60 end b", "70 begin a", "90 end a", "100 begin b", "120 end b"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			var did, said []string
+			note := func(what string) func(context.Context) error {
+				return func(context.Context) error {
+					did = append(did, fmt.Sprintf("%.0f %s", time.Since(start).Seconds(), what))
+					return nil
+				}
+			}
+			faults := []demoFault{{"A", "this", note("begin a"), note("end a")}, {"B", "that", note("begin b"), note("end b")}}
+			ctx, cancel := context.WithTimeout(t.Context(), tc.after)
+			defer cancel()
+			err := showFaults(ctx, faults, 30*time.Second, 20*time.Second, func(words string) { said = append(said, words) })
+			if err != nil || !slices.Equal(did, tc.want) {
+				t.Errorf("error %v, did %q", err, did)
+			}
+			if want := 1 + (len(did)+1)/2; len(said) != want {
+				t.Errorf("%d lines, want %d: %q", len(said), want, said)
+			}
+			if len(said) > 1 && said[1] != "A, for 20 s. The page says: this." {
+				t.Errorf("said %q", said[1])
+			}
+		})
+	}
+}
+
+// A fault that cannot be begun or ended ends the demo, unless Ctrl-C has cut it short.
+func TestShowFaultsError(t *testing.T) {
+	refused := errors.New("refused")
+	fail := func(context.Context) error { return refused }
+	work := func(context.Context) error { return nil }
+	for _, f := range []demoFault{{"A", "", fail, work}, {"A", "", work, fail}} {
+		synctest.Test(t, func(t *testing.T) {
+			err := showFaults(t.Context(), []demoFault{f}, time.Minute, time.Second, func(string) {})
+			if !errors.Is(err, refused) || !strings.HasPrefix(err.Error(), "A: ") {
+				t.Errorf("error %v", err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			f.begin = func(context.Context) error { cancel(); return ctx.Err() }
+			if err := showFaults(ctx, []demoFault{f}, time.Minute, time.Second, func(string) {}); err != nil {
+				t.Errorf("error %v after Ctrl-C", err)
+			}
+		})
+	}
+}
+
+// Each fault is seen on the page, and once it is over the page says so. Real nsqds and the real
+// page; the faults last until they are seen.
+func TestDemoPageFaults(t *testing.T) {
+	var stderr output
+	p := &demoPage{app: &app{stderr: &stderr, level: defaultLogLevel}, nsqds: 2, poll: minInterval}
+	if err := p.startNodes(t.Context(), t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- p.serve(ctx) }()
+	load, err := p.startLoad(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.load = load
+	defer func() {
+		cancel()
+		load.stop()
+		if err := errors.Join(<-served, p.stop()); err != nil {
+			t.Error(err)
+		}
+	}()
+	page := pageOf(t, &stderr)
+	await(t, "rates of all channels", func() bool {
+		return !regexp.MustCompile(`id="f-out">(–|<span class="zero">)`).MatchString(fetch(t, page+"/topics/payments/fraud-check"))
+	})
+	faults := p.faults()
+	for i, seen := range []struct{ path, begun string }{
+		{"/topics/payments/fraud-check", `Stuck`},
+		{"/nodes", `critical">missing`},
+		{"/topics/orders/shipping", `Paused`},
+		{"/topics/orders/billing", `Retrying`},
+		{"/topics/clicks/rollup", `>never<`},
+		{"/topics/orders/audit", `Orphan`},
+	} {
+		f := faults[i]
+		if err := f.begin(ctx); err != nil {
+			t.Fatalf("%s: %v", f.what, err)
+		}
+		await(t, seen.begun+" on "+seen.path, func() bool { return regexp.MustCompile(seen.begun).MatchString(fetch(t, page+seen.path)) })
+		if err := f.end(ctx); err != nil {
+			t.Fatalf("%s: %v", f.what, err)
+		}
+		await(t, "end of "+seen.begun, func() bool { return !regexp.MustCompile(seen.begun).MatchString(fetch(t, page+seen.path)) })
+	}
+}
+
+// pageOf returns the address of the page from what a command has printed.
+func pageOf(t *testing.T, stderr *output) string {
+	t.Helper()
+	stderr.await(t, "/\n")
+	return strings.TrimSuffix(regexp.MustCompile(`http://\S+/`).FindString(stderr.String()), "/")
+}
+
+// fetch returns a page, not much more often than it changes.
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	<-time.After(minInterval / 2)
+	resp, err := statsClient.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
+		t.Fatalf("GET %s: %s, error %v", url, resp.Status, err)
+	}
+	return string(body)
+}
+
+// "rdy demo --ui" prints the address first, runs until Ctrl-C, and leaves nothing behind.
+func TestDemoPage(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	c := start(t, "demo", "--ui")
+	page := pageOf(t, &c.stderr)
+	if !strings.HasPrefix(c.stderr.String(), "rdy: the page is at http://127.0.0.1:") {
+		t.Errorf("stderr %q", c.stderr.String())
+	}
+	c.stderr.await(t, "A fault on purpose comes each 30 s")
+	await(t, "channel", func() bool { return strings.Contains(fetch(t, page+"/"), "fraud-check") })
+	c.interrupt(errInterrupted)
+	if code := c.wait(t); code != exitOK || c.stdout.String() != "" || strings.Count(c.stderr.String(), "\n") != 2 {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, c.stdout.String(), c.stderr.String())
+	}
+	left, err := os.ReadDir(os.TempDir())
+	if err != nil || len(left) > 0 {
+		t.Errorf("left in the temporary directory: %v, error %v", left, err)
+	}
+}
