@@ -52,6 +52,8 @@ func TestUsageErrors(t *testing.T) {
 		{"demo --ui --messages 5", "--ui and --messages cannot be combined"},
 		{"demo --ui --jq .", "--ui and --jq cannot be combined"},
 		{"demo --ui --nsqds 1", "at least 2 --nsqds"},
+		{"ui --nsqd-http a:4151 --prometheus prom:9090", "--prometheus: want a URL with http or https"},
+		{"ui --nsqd-http a:4151 --prometheus-match a=1", "--prometheus-match needs --prometheus"},
 		{"tail t", "--nsqd or --lookupd is missing"},
 		{"tail a$b --nsqd " + addr, `invalid topic "a$b"`},
 		{"tail t --nsqd localhost", "want host:port"},

@@ -37,6 +37,10 @@ type uiCommand struct {
 	allowActions bool
 	noBodies     bool
 	client       clientFlags
+
+	historyFile     string
+	prometheus      string
+	prometheusMatch string
 }
 
 func newUI(a *app) *cobra.Command {
@@ -50,11 +54,17 @@ at the address that it prints.
 
 The cluster is polled once, whatever the number of viewers, and rarely enough to keep
 neither this program nor an nsqd busy for more than a twentieth of the time. History is
-kept in memory, 39 KB for each channel.
+kept in memory, 45 KB for each channel: an hour of polls and a day of minutes. With --history
+the day, the problems and the actions are in a file as well, and survive a restart. It keeps
+its size: at most 40 MB for 1,000 channels. Each "rdy ui" needs a file of its own.
+
+--prometheus is a Prometheus that scrapes "rdy exporter": then charts of a day and a week
+have its figures, and say so. If it has those of several clusters, --prometheus-match tells
+them apart by labels.
 
 Viewers can change nothing unless --allow-actions is given. Then they can pause, empty
-and delete topics and channels, and replay and drop dead letters; each action is a line on standard error, and names are
-typed before anything is lost. Without --auth-file the page has no login: then serve it to
+and delete topics and channels, and replay and drop dead letters. Each action is a line on
+standard error, and names are typed before anything is lost. Without --auth-file the page has no login: then serve it to
 others only behind a proxy that has one. --auth-file names a file with lines of a name, a
 colon and a bcrypt hash, as "htpasswd -B" writes them. Passwords travel as they are, so
 that a proxy with TLS belongs before the page all the same.
@@ -71,22 +81,29 @@ proxy that passes on the name that viewers use needs --host with that name.
 
 ` + clusterHelp + "\n\n" + clientHelp + `
 
-Exit codes: 0 after Ctrl-C, 1 if the address cannot be listened on or the file with names
-cannot be read.`,
+Exit codes: 0 after Ctrl-C, 1 if the address cannot be listened on or a file cannot be read.`,
 		Example: `  rdy ui --lookupd 127.0.0.1:4161
-  rdy ui --nsqd-http 127.0.0.1:4151 --listen 127.0.0.1:8080 --allow-actions`,
+  rdy ui --nsqd-http 127.0.0.1:4151 --listen 127.0.0.1:8080 --allow-actions
+  rdy ui --lookupd 127.0.0.1:4161 --history history.db --prometheus http://127.0.0.1:9090`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := u.clientConfig()
 			if err != nil {
 				return usage(cmd, "%w", err)
 			}
+			prometheus, err := u.newPrometheus(cmd)
+			if err != nil {
+				return err
+			}
+			if prometheus != nil {
+				defer prometheus.Close()
+			}
 			t, err := u.cluster.target(cmd)
 			if err != nil {
 				return err
 			}
 			defer t.close()
-			return u.run(cmd.Context(), t, cfg)
+			return u.run(cmd.Context(), t, cfg, prometheus)
 		},
 	}
 	f := cmd.Flags()
@@ -100,15 +117,40 @@ cannot be read.`,
 	f.StringVar(&u.trustHeader, "trust-header", "", "`name` of the header in which a proxy on this machine says who the viewer is")
 	f.BoolVar(&u.allowActions, "allow-actions", false, "let viewers pause, empty and delete topics and channels, and replay and drop dead letters")
 	f.BoolVar(&u.noBodies, "no-bodies", false, "do not show messages to viewers")
+	f.StringVar(&u.historyFile, "history", "", "`file` in which the last day survives a restart, created if it does not exist")
+	f.StringVar(&u.prometheus, "prometheus", "", "`URL` of a Prometheus that scrapes \"rdy exporter\", for charts of a day and a week")
+	f.StringVar(&u.prometheusMatch, "prometheus-match", "", "label `matchers` of this cluster's metrics in Prometheus, such as cluster=\"prod\"")
 	u.client.add(f)
 	return cmd
 }
 
-// run serves the page until ctx ends.
-func (u *uiCommand) run(ctx context.Context, t *target, cfg *nsq.Config) error {
+// newPrometheus returns the Prometheus that the flags name, or nil.
+func (u *uiCommand) newPrometheus(cmd *cobra.Command) (*ui.Prometheus, error) {
+	switch {
+	case u.prometheus != "":
+		p, err := ui.NewPrometheus(u.prometheus, u.prometheusMatch)
+		if err != nil {
+			return nil, usage(cmd, "--prometheus: %v", err)
+		}
+		return p, nil
+	case u.prometheusMatch != "":
+		return nil, usage(cmd, "--prometheus-match needs --prometheus")
+	}
+	return nil, nil
+}
+
+// run serves the page until ctx ends. prometheus may be nil.
+func (u *uiCommand) run(ctx context.Context, t *target, cfg *nsq.Config, prometheus *ui.Prometheus) (err error) {
 	users, err := u.users()
 	if err != nil {
 		return err
+	}
+	var history *ui.HistoryFile
+	if u.historyFile != "" {
+		if history, err = ui.OpenHistory(u.historyFile); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, history.Close()) }()
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", u.listen)
@@ -119,6 +161,7 @@ func (u *uiCommand) run(ctx context.Context, t *target, cfg *nsq.Config) error {
 		Cluster: t.Cluster, Name: u.clusterName(), Flags: u.flags(), Interval: u.interval, AllowActions: u.allowActions, Audit: u.audit,
 		Hosts: u.names(), Users: users, TrustHeader: u.trustHeader,
 		Client: cfg, NoBodies: u.noBodies,
+		History: history, Prometheus: prometheus, Trouble: func(err error) { u.notice("rdy: %v", err) },
 	})
 	polling, stop := context.WithCancel(ctx)
 	polled := make(chan struct{})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"os"
@@ -72,11 +73,52 @@ func TestUICannotStart(t *testing.T) {
 		{[]string{"--auth-file", file}, "line 1: want a name, a colon and a bcrypt hash"},
 		{[]string{"--auth-file", file + "-none"}, "no such file"},
 		{[]string{"--listen", "127.0.0.1:-1"}, "listen"},
+		{[]string{"--history", file}, "history " + file + ": the file is damaged"},
+		{[]string{"--history", filepath.Dir(file)}, "is a directory"},
 	} {
 		code, stdout, stderr := execute(t, append([]string{"ui", "--nsqd-http", "127.0.0.1:1"}, tc.args...)...)
 		if code != exitFailure || stdout != "" || !strings.Contains(stderr, tc.want) {
 			t.Errorf("%v: exit code %d, stdout %q, stderr %q", tc.args, code, stdout, stderr)
 		}
 		expectOneLine(t, stderr)
+	}
+}
+
+// With --history problems and actions are known after a restart, and two programs cannot share a
+// file.
+func TestUIHistory(t *testing.T) {
+	c := startCluster(t, 1)
+	c.publish(t, 0, "orders", "billing", "1")
+	file := filepath.Join(t.TempDir(), "history")
+	args := append([]string{"ui", "--listen", "127.0.0.1:0", "--allow-actions", "--history", file}, c.httpFlags()...)
+	first := start(t, args...)
+	page := pageOf(t, &first.stderr)
+	await(t, "channel", func() bool { return strings.Contains(fetch(t, page+"/"), "billing") })
+	resp, err := statsClient.PostForm(page+"/do/pause", url.Values{"topic": {"orders"}, "channel": {"billing"}})
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("error %v", err)
+	}
+	_ = resp.Body.Close()
+	code, _, stderr := execute(t, args...)
+	if code != exitFailure || !strings.Contains(stderr, "another program has the file open") {
+		t.Errorf("a second program: exit code %d, stderr %q", code, stderr)
+	}
+	expectOneLine(t, stderr)
+	first.interrupt(errInterrupted)
+	if code := first.wait(t); code != exitOK {
+		t.Fatalf("exit code %d, stderr %q", code, first.stderr.String())
+	}
+	second := start(t, args...)
+	page = pageOf(t, &second.stderr)
+	if log := fetch(t, page+"/log"); !strings.Contains(log, "orders/billing") || !strings.Contains(log, "pause") {
+		t.Errorf("the log is %s", log)
+	}
+	var chart struct{ Depth []*float64 }
+	if err := json.Unmarshal([]byte(fetch(t, page+"/series?topic=orders&channel=billing")), &chart); err != nil || len(chart.Depth) == 0 || *chart.Depth[0] != 1 {
+		t.Errorf("the chart is %v, error %v", chart, err)
+	}
+	second.interrupt(errInterrupted)
+	if code := second.wait(t); code != exitOK {
+		t.Errorf("exit code %d, stderr %q", code, second.stderr.String())
 	}
 }

@@ -95,6 +95,9 @@ func (j *Judge) Add(view *admin.View) *Report {
 // see adds a finding of a subject's state to the report.
 func (j *Judge) see(ts *tracks, subject Subject, state State, polls int, f finding) {
 	t, change := ts.see(subject, state, polls, f, j.report.At)
+	if change > 0 && (state == Emptied || state == Restarted) {
+		j.report.Noted = append(j.report.Noted, t.problem())
+	}
 	if change == 0 || !t.last.level.NeedsYou() {
 		return
 	}

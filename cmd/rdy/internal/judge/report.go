@@ -26,6 +26,9 @@ type Report struct {
 	// ends. There may be several of one subject.
 	Began []Problem `json:"began"`
 	Ended []Problem `json:"ended"`
+	// Noted are the facts that this poll finds: nsqds that have Restarted, and channels that were
+	// Emptied.
+	Noted []Problem `json:"-"`
 	// WorthClients are the channels whose clients tell more than the counts do, at most
 	// maxWorth: the caller polls the clients of each, and passes them to AddClients before
 	// the next Add.

@@ -67,11 +67,16 @@ func (l *actionLog) add(a Action) {
 	l.kept = append(l.kept, a)
 }
 
-// all returns the actions, the newest first.
-func (l *actionLog) all() []Action {
+// oldestFirst returns the actions, the oldest first.
+func (l *actionLog) oldestFirst() []Action {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := slices.Clone(l.kept)
+	return slices.Clone(l.kept)
+}
+
+// all returns the actions, the newest first.
+func (l *actionLog) all() []Action {
+	all := l.oldestFirst()
 	slices.Reverse(all)
 	return all
 }

@@ -66,7 +66,7 @@ func (p *channelPage) data(s *Server, r *http.Request, st *state) *channelData {
 	c, problem := p.find(st)
 	d := &channelData{
 		Topic: p.name.Topic, TopicLink: subjectPath(judge.Name{Topic: p.name.Topic}), Channel: p.name.Channel, State: badge(c.Level, string(c.State)),
-		Alert: alert(problem, c), Figures: channelFigures(c), Charts: newCharts(r, p.name), Actions: s.channelActions(c),
+		Alert: alert(problem, c), Figures: channelFigures(c), Charts: s.charts(r, p.name), Actions: s.channelActions(c),
 		Command: command(s.Flags, "stat", p.name.Topic, p.name.Channel, "--watch"),
 	}
 	d.Read = s.readLinks(p.name)

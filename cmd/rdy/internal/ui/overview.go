@@ -93,7 +93,7 @@ func (p *overview) data(st *state) *overviewData {
 	d.Empty = len(st.report.Topics) == 0
 	d.Totals, d.Problems, d.Aside = totals(st.report), problems(st, p.hidden), p.aside(st)
 	d.Choices, d.Views, d.Pages, d.New, d.Foot = p.choices(st.report), p.views(), p.pages(), p.added(st.report), p.foot()
-	d.Ranges = p.view.ranges("/")
+	d.Ranges = p.server.ranges(p.view, "/")
 	d.Headings = sorted(channelHeadings, p.view)
 	if p.view.Topics {
 		d.Headings = sorted(topicHeadings, p.view)

@@ -22,7 +22,8 @@ const (
 	keptEvents     = 500
 )
 
-// event is the beginning or the end of a problem.
+// event is the beginning or the end of a problem, or a fact: that an nsqd has restarted, or that a
+// channel was emptied.
 type event struct {
 	At time.Time
 	judge.Problem
@@ -51,9 +52,9 @@ func newState(r *judge.Report, interval time.Duration, before *state) *state {
 	for i := range r.Topics {
 		s.topics[r.Topics[i].Name] = &r.Topics[i]
 	}
-	if news := len(r.Began) + len(r.Ended); news > 0 {
+	if news := len(r.Began) + len(r.Ended) + len(r.Noted); news > 0 {
 		s.events = slices.Clone(s.events[max(0, len(s.events)+news-keptEvents):])
-		for _, p := range append(slices.Clone(r.Ended), r.Began...) {
+		for _, p := range slices.Concat(r.Ended, r.Began, r.Noted) {
 			s.events = append(s.events, event{r.At, p})
 		}
 	}

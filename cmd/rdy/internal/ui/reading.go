@@ -209,8 +209,8 @@ func stop(c *nsq.Consumer) {
 	<-c.StopChan
 }
 
-// sample returns how many percent of the messages nsqd is to send, at a topic with this rate.
-func sample(perSecond float64) (percent int) {
+// sampleRate returns how many percent of the messages nsqd is to send, at a topic with this rate.
+func sampleRate(perSecond float64) (percent int) {
 	if perSecond <= fastTopic {
 		return 100
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
@@ -12,16 +14,24 @@ import (
 // chartPoints is how many points a chart gets at most: about one for each pixel or two.
 const chartPoints = 360
 
+// week is the span that only Prometheus has.
+const week = "7d"
+
 // spans are the lengths of time that charts show, by their name in an address.
-var spans = map[string]time.Duration{"15m": 15 * time.Minute, "": time.Hour, "1h": time.Hour, "24h": 24 * time.Hour}
+var spans = map[string]time.Duration{
+	"15m": 15 * time.Minute, "": time.Hour, "1h": time.Hour, "24h": 24 * time.Hour, week: 7 * 24 * time.Hour,
+}
 
 // ranges are the links to the spans of a page.
-func (v view) ranges(path string) (links []choice) {
+func (s *Server) ranges(v view, path string) (links []choice) {
 	now := v.Range
 	if now == "" {
 		now = "1h"
 	}
-	for _, r := range []struct{ key, name string }{{"15m", "15 min"}, {"1h", "1 h"}, {"24h", "24 h"}} {
+	for _, r := range []struct{ key, name string }{{"15m", "15 min"}, {"1h", "1 h"}, {"24h", "24 h"}, {week, "7 d"}} {
+		if r.key == week && s.Prometheus == nil {
+			continue
+		}
 		to := view{Range: r.key}
 		if path == "/" {
 			to = v
@@ -37,13 +47,18 @@ type figuresJSON []float32
 
 // MarshalJSON returns the array.
 func (f figuresJSON) MarshalJSON() ([]byte, error) {
-	values := make([]any, len(f))
+	out := append(make([]byte, 0, 8*len(f)+2), '[')
 	for i, v := range f {
-		if !math.IsNaN(float64(v)) {
-			values[i] = math.Round(float64(v)*100) / 100
+		if i > 0 {
+			out = append(out, ',')
+		}
+		if x := float64(v); math.IsNaN(x) || math.IsInf(x, 0) {
+			out = append(out, "null"...)
+		} else {
+			out = strconv.AppendFloat(out, math.Round(x*100)/100, 'f', -1, 64)
 		}
 	}
-	return json.Marshal(values)
+	return append(out, ']'), nil
 }
 
 // chart is what the charts of a page get. Times are in Unix seconds.
@@ -54,8 +69,24 @@ type chart struct {
 	Depth    figuresJSON `json:"depth"`
 	In       figuresJSON `json:"in"`
 	Finished figuresJSON `json:"finished"`
+	Gaps     []chartGap  `json:"gaps"`
 	Marks    []chartMark `json:"marks"`
+	Source   string      `json:"source"` // where the figures come from; empty: memory has all of them
+	Failed   bool        `json:"failed"` // Source says why figures are missing
 }
+
+// chartGap is a time of which not everything is known.
+type chartGap struct {
+	From int64  `json:"from"`
+	To   int64  `json:"to"`
+	Text string `json:"text"`
+}
+
+// The reasons of gaps.
+const (
+	gapNothing = "not known"       // nobody asked, or no nsqd responded
+	gapLower   = "an nsqd missing" // figures are lower bounds
+)
 
 // chartMark is when a problem began or ended, or when a viewer has done something.
 type chartMark struct {
@@ -73,64 +104,141 @@ func (s *Server) series(w http.ResponseWriter, r *http.Request) {
 	}
 	key := seriesKey{q.Get("topic"), q.Get("channel")}
 	now := time.Now()
-	c := chart{From: now.Add(-span).Unix(), To: now.Unix(), Marks: []chartMark{}}
-	h := s.poller.history
-	h.mu.Lock()
-	rings := h.fine
-	if span > time.Hour {
-		rings = h.coarse
+	c := chart{From: now.Add(-span).Unix(), To: now.Unix(), Gaps: []chartGap{}, Marks: []chartMark{}}
+	st, _ := s.poller.current()
+	times, points, step := s.poller.history.since(key, c.From, span <= time.Hour)
+	apart := step + max(step, int64(st.interval/time.Second))
+	if s.Prometheus != nil && span > time.Hour && st.knows(key) {
+		times, points = c.ask(r.Context(), s.Prometheus, key, span, times, points)
+		apart = max(apart, 2*int64(stepOf(span)/time.Second))
 	}
-	times, points := rings.since(key, c.From)
-	h.mu.Unlock()
-	c.add(times, points, span)
-	if key.channel != "" {
-		c.mark(s, judge.Name{Topic: key.topic, Channel: key.channel})
-	}
+	c.add(times, points, apart, span)
+	c.mark(st, s.log.all(), key)
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(c) // the browser may be gone
 }
 
 // add adds points, as many as a chart can show: the mean of those that are close to each other,
-// and of depths the highest.
-func (c *chart) add(times []int64, points []point, span time.Duration) {
+// and of depths the highest. Points that are further apart than apart seconds have a gap between
+// them.
+func (c *chart) add(times []int64, points []point, apart int64, span time.Duration) {
 	c.Times, c.Depth, c.In, c.Finished = []int64{}, figuresJSON{}, figuresJSON{}, figuresJSON{}
 	width := max(int64(span/time.Second)/chartPoints, 1)
 	for i := 0; i < len(times); {
-		bucket, end := times[i]/width, i
-		sum, n := point{}, float32(0)
-		for ; end < len(times) && times[end]/width == bucket; end++ {
-			p := points[end]
-			if p.depth > sum.depth || math.IsNaN(float64(p.depth)) {
-				sum.depth = p.depth
-			}
-			if !math.IsNaN(float64(p.in)) {
-				sum.in, sum.finished, n = sum.in+p.in, sum.finished+p.finished, n+1
-			}
+		bucket, end := (times[i]-1)/width, i // a point of Prometheus is about the time before it
+		mean := meanPoint{depth: unknown}
+		for ; end < len(times) && (times[end]-1)/width == bucket && (end == i || times[end]-times[end-1] <= apart); end++ {
+			mean.add(points[end])
 		}
-		c.Times, c.Depth = append(c.Times, times[end-1]), append(c.Depth, sum.depth)
-		c.In, c.Finished = append(c.In, sum.in/n), append(c.Finished, sum.finished/n) // 0/0 is no number
+		if i > 0 && times[i]-times[i-1] > apart {
+			c.put(times[i-1]+1, point{unknown, unknown, unknown, false}) // so that no line is drawn
+			c.gap(times[i-1], times[i], gapNothing)
+		}
+		c.put(times[end-1], mean.point())
 		i = end
+	}
+	c.findGaps(times, points)
+}
+
+// meanPoint is the mean of points.
+type meanPoint struct {
+	depth, in, finished, n float32
+}
+
+func (m *meanPoint) add(p point) {
+	if !isKnown(m.depth) || p.depth > m.depth {
+		m.depth = p.depth
+	}
+	if isKnown(p.in) {
+		m.in, m.finished, m.n = m.in+p.in, m.finished+p.finished, m.n+1
 	}
 }
 
-// mark adds what happened to a channel.
-func (c *chart) mark(s *Server, n judge.Name) {
-	st, _ := s.poller.current()
-	for _, e := range st.events {
-		if e.Kind != judge.OfChannel || e.Topic != n.Topic || e.Channel != n.Channel {
-			continue
+// point returns the mean. Without a known rate it is 0/0, which is no number.
+func (m *meanPoint) point() point { return point{m.depth, m.in / m.n, m.finished / m.n, false} }
+
+func (c *chart) put(at int64, p point) {
+	c.Times, c.Depth = append(c.Times, at), append(c.Depth, p.depth)
+	c.In, c.Finished = append(c.In, p.in), append(c.Finished, p.finished)
+}
+
+// findGaps adds the gaps of points that are not known, or that are lower bounds.
+func (c *chart) findGaps(times []int64, points []point) {
+	why := func(i int) string {
+		switch {
+		case i == len(points):
+			return ""
+		case !isKnown(points[i].depth):
+			return gapNothing
+		case points[i].lower:
+			return gapLower
 		}
-		m := chartMark{At: e.Since.Unix(), Text: string(e.State), Mark: marks[e.Level]}
-		if !e.Ended.IsZero() {
-			m = chartMark{At: e.Ended.Unix(), Text: string(e.State) + " ended"}
-		}
-		c.note(m)
+		return ""
 	}
-	for _, a := range s.log.all() {
-		if !a.reads() && a.Topic == n.Topic && (a.Channel == n.Channel || a.Channel == "") {
+	for i := 0; i < len(times); {
+		begin, text := i, why(i)
+		for i++; i < len(times) && why(i) == text; i++ {
+		}
+		if text != "" {
+			c.gap(times[max(begin-1, 0)], times[min(i, len(times)-1)], text)
+		}
+	}
+	slices.SortFunc(c.Gaps, func(a, b chartGap) int { return int(a.From - b.From) })
+}
+
+func (c *chart) gap(from, to int64, text string) {
+	c.Gaps = append(c.Gaps, chartGap{max(from, c.From), to, text})
+}
+
+// mark adds what happened to a channel, and the restarts of nsqds that it is on.
+func (c *chart) mark(st *state, actions []Action, key seriesKey) {
+	for _, e := range st.events {
+		switch {
+		case e.Kind == judge.OfNSQD && e.State == judge.Restarted && e.Ended.IsZero() && st.holds(key, e.Addr):
+			c.note(chartMark{At: e.Since.Unix(), Text: "restart of " + e.Addr})
+		case key.channel == "", e.Kind != judge.OfChannel, e.Topic != key.topic, e.Channel != key.channel:
+		case !e.Ended.IsZero():
+			c.note(chartMark{At: e.Ended.Unix(), Text: string(e.State) + " ended"})
+		default:
+			c.note(chartMark{At: e.Since.Unix(), Text: string(e.State), Mark: marks[e.Level]})
+		}
+	}
+	for _, a := range actions {
+		if key.channel != "" && !a.reads() && a.Topic == key.topic && (a.Channel == key.channel || a.Channel == "") {
 			c.note(chartMark{At: a.At.Unix(), Text: a.Action})
 		}
 	}
+	slices.SortStableFunc(c.Marks, func(a, b chartMark) int { return int(a.At - b.At) })
+}
+
+// knows reports whether there is such a series.
+func (s *state) knows(key seriesKey) bool {
+	switch {
+	case key.topic == "":
+		return key.channel == ""
+	case key.channel == "":
+		return s.topics[key.topic] != nil
+	}
+	return s.channels[judge.Name{Topic: key.topic, Channel: key.channel}] != nil
+}
+
+// holds reports whether an nsqd has a channel, or any channel of a topic if the channel is empty.
+// The cluster is on all nsqds.
+func (s *state) holds(key seriesKey, addr string) bool {
+	if key.topic == "" {
+		return true
+	}
+	for name, c := range s.channels {
+		if name.Topic != key.topic || key.channel != "" && name.Channel != key.channel {
+			continue
+		}
+		for i := range c.NSQDs {
+			if c.NSQDs[i].NSQD == addr {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (c *chart) note(m chartMark) {

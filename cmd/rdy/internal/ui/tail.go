@@ -112,7 +112,7 @@ func (s *Server) startReading(w http.ResponseWriter, r *http.Request, k kind) {
 	if k.count == 0 {
 		reading.limit = rate.NewLimiter(tailRate, tailRate)
 		if st, _ := s.poller.current(); st.topics[topic] != nil {
-			reading.percent = sample(st.topics[topic].Published)
+			reading.percent = sampleRate(st.topics[topic].Published)
 		}
 	}
 	if !s.readings.add(reading) {

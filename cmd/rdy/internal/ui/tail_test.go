@@ -245,7 +245,7 @@ func TestTailWithoutChannel(t *testing.T) {
 // Of a fast topic nsqd is asked for a sample, and counts are those of the topic.
 func TestFastTopic(t *testing.T) {
 	for rate, want := range map[float64]int{0: 100, fastTopic: 100, fastTopic + 1: 99, 2 * fastTopic: 50, 1e9: 2} {
-		if got := sample(rate); got != want {
+		if got := sampleRate(rate); got != want {
 			t.Errorf("%v a second: %d percent, want %d", rate, got, want)
 		}
 	}

@@ -51,12 +51,12 @@ type charts struct {
 	Ranges []choice
 }
 
-func newCharts(r *http.Request, n judge.Name) charts {
+func (s *Server) charts(r *http.Request, n judge.Name) charts {
 	series := "/series?topic=" + template.URLQueryEscaper(n.Topic)
 	if n.Channel != "" {
 		series += "&channel=" + template.URLQueryEscaper(n.Channel)
 	}
-	return charts{series, viewOf(r.URL.Query()).ranges(subjectPath(n))}
+	return charts{series, s.ranges(viewOf(r.URL.Query()), subjectPath(n))}
 }
 
 // find returns the topic as of a poll. It is empty if no nsqd has it.
@@ -73,7 +73,7 @@ func (p *topicPage) find(st *state) *judge.Topic {
 func (p *topicPage) data(s *Server, r *http.Request, st *state) *topicData {
 	t := p.find(st)
 	d := &topicData{
-		Topic: p.name, State: badge(topicState(t)), Figures: topicFigures(t), Charts: newCharts(r, judge.Name{Topic: p.name}),
+		Topic: p.name, State: badge(topicState(t)), Figures: topicFigures(t), Charts: s.charts(r, judge.Name{Topic: p.name}),
 		Table: p.table(st), Command: command(s.Flags, "stat", p.name, "--watch"),
 	}
 	d.Read = s.readLinks(judge.Name{Topic: p.name})

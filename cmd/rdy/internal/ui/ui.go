@@ -39,6 +39,12 @@ type Options struct {
 	// Audit is called after each action, and when a viewer begins to read messages. It is called
 	// by several goroutines.
 	Audit func(Action)
+	// History keeps the last day in a file. Nil stands for none: then a restart begins without.
+	History *HistoryFile
+	// Prometheus has the figures of longer times. Nil stands for none: charts show a day at most.
+	Prometheus *Prometheus
+	// Trouble is called with an error when the History cannot be written, once until it can be.
+	Trouble func(error)
 }
 
 // Server serves the page. Its Handler may be used once Run has been called.
@@ -58,7 +64,7 @@ func New(o Options) *Server {
 	if o.Client == nil {
 		o.Client = nsq.NewConfig()
 	}
-	return &Server{
+	s := &Server{
 		Options:  o,
 		poller:   newPoller(o.Cluster, o.Interval),
 		screens:  newScreens(),
@@ -67,13 +73,27 @@ func New(o Options) *Server {
 		errands:  newErrands(),
 		readings: readings{byID: make(map[string]*reading)},
 	}
+	if o.History != nil {
+		o.History.restore(s)
+	}
+	return s
 }
 
-// Run polls the cluster until ctx ends. It then ends the connections to nsqds through which
-// viewers read messages, and waits for them.
+// Run polls the cluster until ctx ends, and writes the History. It then ends the connections to
+// nsqds through which viewers read messages, and waits for them.
 func (s *Server) Run(ctx context.Context) {
 	defer s.errands.wait()
-	s.poller.run(ctx)
+	if s.History == nil {
+		s.poller.run(ctx)
+		return
+	}
+	polling := make(chan struct{})
+	go func() {
+		defer close(polling)
+		s.poller.run(ctx)
+	}()
+	s.History.run(ctx, s)
+	<-polling
 }
 
 // Handler returns the handler of all pages.

@@ -3,6 +3,7 @@
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const renewEvery = 5000; // ms
+const renewLong = 60000; // ms, where a point is for minutes
 const leastSpan = 300; // s that a chart shows at least, however short the history is
 
 function short(v) {
@@ -15,10 +16,11 @@ function rate(v) {
   return v < 10 ? String(+v.toFixed(1)) : Math.round(v).toLocaleString("en");
 }
 
-function clock(seconds, withSeconds) {
+// clock returns a time of the day, with the day if span is longer than a day.
+function clock(seconds, span) {
   const options = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  if (withSeconds) options.second = "2-digit";
-  return new Date(seconds * 1000).toLocaleTimeString([], options);
+  if (span > 90000) Object.assign(options, { weekday: "short", day: "numeric" });
+  return new Date(seconds * 1000).toLocaleString([], options);
 }
 
 // What a kind of chart shows: the name in the legend, the key in the data, colours.
@@ -36,6 +38,7 @@ class Chart {
     this.kind = kinds[box.dataset.kind];
     this.header = box.parentElement.querySelector("header");
     this.title = this.header.querySelector("h2").textContent;
+    this.source = this.box.parentElement.querySelector(".source");
     this.box.setAttribute("role", "img");
     this.table = this.header.querySelector(".as-table");
     this.table.addEventListener("click", () => {
@@ -49,6 +52,10 @@ class Chart {
   show(data) {
     if (!data) return;
     this.data = data;
+    this.span = data.to - data.from;
+    this.source.textContent = data.source;
+    this.source.classList.toggle("warning", data.failed);
+    this.source.hidden = !data.source;
     this.legend(data.times.length - 1);
     this.summarize();
     if (this.table.getAttribute("aria-pressed") === "true") return this.tabulate();
@@ -77,7 +84,16 @@ class Chart {
       const [last, min, mean, max] = this.figures(s);
       return `${s.name}: last ${last}, min ${min}, mean ${mean}, max ${max}`;
     });
-    this.box.setAttribute("aria-label", `${this.title} since ${clock(this.data.from)}. ${parts.join(". ")}.`);
+    this.box.setAttribute("aria-label", `${this.title} since ${this.clock(this.data.from)}. ${parts.join(". ")}. ${this.gaps()}`);
+  }
+
+  clock(at) {
+    return clock(at, this.span);
+  }
+
+  // gaps returns in words of which times figures are missing.
+  gaps() {
+    return this.data.gaps.map((g) => `${this.clock(g.from)} to ${this.clock(g.to)}: ${g.text}.`).join(" ");
   }
 
   tabulate() {
@@ -98,7 +114,8 @@ class Chart {
     row(table.createTHead(), "th", ["Series", "Last", "Min", "Mean", "Max"]);
     const body = table.createTBody();
     for (const s of this.kind) row(body, "td", [s.name + s.unit, ...this.figures(s)]);
-    for (const m of this.data.marks) row(body, "td", [m.text, clock(m.at), "", "", ""]);
+    for (const g of this.data.gaps) row(body, "td", [g.text, this.clock(g.from), "to", this.clock(g.to), ""]);
+    for (const m of this.data.marks) row(body, "td", [m.text, this.clock(m.at), "", "", ""]);
     this.box.replaceChildren(table);
   }
 
@@ -127,17 +144,47 @@ class Chart {
         cursor: { sync: { key: "page" }, points: { show: false }, drag: { x: false, y: false }, y: false },
         scales: { x: { range: [from, to] }, y: { range: (u, min, max) => [0, Math.max(max * 1.1, 10)] } },
         axes: [
-          { ...axis, size: 24, gap: 6, grid: { show: false }, splits: () => [0, 1, 2, 3, 4].map((i) => from + (i * (to - from)) / 4), values: (u, at) => at.map((s) => clock(s)) },
+          { ...axis, size: 24, gap: 6, grid: { show: false }, splits: () => [0, 1, 2, 3, 4].map((i) => from + (i * (to - from)) / 4), values: (u, at) => at.map((s) => this.clock(s)) },
           { ...axis, size: 44, grid: { stroke: token("line-soft"), width: 1 }, space: 36, values: (u, ticks) => ticks.map(short) },
         ],
         hooks: {
           setCursor: [(u) => this.legend(u.cursor.idx ?? times.length - 1)],
+          drawClear: [(u) => this.hatch(u)],
           draw: [(u) => this.mark(u)],
         },
       },
       [times, ...this.kind.map((s) => this.data[s.key])],
       this.box,
     );
+  }
+
+  // hatch draws lines behind the times of which not everything is known.
+  hatch(u) {
+    const { ctx, bbox } = u;
+    const step = 7 * devicePixelRatio;
+    const x = (at) => Math.min(Math.max(u.valToPos(at, "x", true), bbox.left), bbox.left + bbox.width);
+    ctx.save();
+    ctx.strokeStyle = token("control");
+    ctx.globalAlpha = 0.55;
+    ctx.lineWidth = devicePixelRatio;
+    for (const g of this.data.gaps) {
+      const [from, to] = [x(g.from), x(g.to)];
+      if (to - from < 1) continue;
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(from, bbox.top, to - from, bbox.height);
+      ctx.clip();
+      ctx.beginPath();
+      // The lines begin at the left of the chart, so that those of gaps beside each other meet.
+      const first = bbox.left + Math.floor((from - bbox.height - bbox.left) / step) * step;
+      for (let at = first; at < to; at += step) {
+        ctx.moveTo(at, bbox.top + bbox.height);
+        ctx.lineTo(at + bbox.height, bbox.top);
+      }
+      ctx.stroke();
+      ctx.restore();
+    }
+    ctx.restore();
   }
 
   // mark draws when problems began and ended, and what viewers have done.
@@ -158,7 +205,7 @@ class Chart {
       ctx.moveTo(x, bbox.top);
       ctx.lineTo(x, bbox.top + bbox.height);
       ctx.stroke();
-      const label = m.text + " " + clock(m.at);
+      const label = m.text + " " + this.clock(m.at);
       const width = ctx.measureText(label).width;
       const left = x - width - 4 * scale > bbox.left ? x - width - 4 * scale : x + 4 * scale;
       if (left < free) continue;
@@ -181,12 +228,17 @@ const charts = {
 
   // due renews the charts after a poll.
   due() {
-    if (this.all.length && Date.now() - this.last > renewEvery) this.load();
+    const every = ["24h", "7d"].includes(this.range()) ? renewLong : renewEvery;
+    if (this.all.length && Date.now() - this.last > every) this.load();
+  },
+
+  range() {
+    return new URLSearchParams(location.search).get("range") ?? "1h";
   },
 
   async load() {
     this.last = Date.now();
-    const range = new URLSearchParams(location.search).get("range") ?? "1h";
+    const range = this.range();
     const url = new URL(this.all[0].box.dataset.series, location.href);
     url.searchParams.set("range", range);
     try {
