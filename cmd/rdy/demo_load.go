@@ -69,7 +69,7 @@ func (l *demoLoad) invent() {
 // startLoad begins to consume, which creates the channels, and to publish. The load goes on
 // until ctx ends, and then its stop waits for it.
 func (p *demoPage) startLoad(ctx context.Context) (*demoLoad, error) {
-	pool, err := nsq.NewProducerPool(p.addrs(), p.client("producer"))
+	pool, err := nsq.NewProducerPool(p.addrs(), p.client("producer", "web-1"))
 	if err != nil {
 		return nil, err
 	}
@@ -102,12 +102,12 @@ func (l *demoLoad) stop() {
 	stopping.Wait()
 }
 
-// client returns the config of a program with this name.
-func (p *demoPage) client(name string) *nsq.Config {
+// client returns the config of a program on a host, both invented.
+func (p *demoPage) client(name, host string) *nsq.Config {
 	log, level := p.logger()
 	p.mute(level) // a fault on purpose is no news
 	cfg := p.config(log)
-	cfg.ClientID, cfg.Hostname = name, "host-of-"+name
+	cfg.ClientID, cfg.Hostname = name, host
 	cfg.DefaultRequeueDelay, cfg.MaxBackoffDuration = 0, 0
 	return cfg
 }
@@ -146,7 +146,7 @@ func (l *demoLoad) publish(ctx context.Context, s *demoStream) {
 // consume starts the consumers of a channel.
 func (l *demoLoad) consume(ctx context.Context, g *demoGroup) error {
 	for i := range 2 {
-		cfg := l.client(fmt.Sprintf("%s-%d", g.channel, i+1))
+		cfg := l.client(fmt.Sprintf("%s-%d", g.channel, i+1), fmt.Sprintf("worker-%d", i+1))
 		cfg.MaxInFlight = 8
 		cfg.LookupdPollInterval = time.Second // between two attempts to connect
 		consumer, err := nsq.NewConsumer(g.topic, g.channel, cfg)

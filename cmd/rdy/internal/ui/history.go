@@ -33,7 +33,7 @@ type point struct {
 
 var unknown = float32(math.NaN())
 
-func isKnown(figure float32) bool { return figure == figure } //nolint:gocritic // this is what tells NaN
+func isKnown(figure float32) bool { return !math.IsNaN(float64(figure)) }
 
 // seriesKey names a series: a channel, a topic if channel is empty, or the cluster.
 type seriesKey struct{ topic, channel string }
@@ -45,7 +45,7 @@ func (h *history) add(r *judge.Report) {
 	for _, g := range []*rings{h.fine, h.coarse} {
 		g.move(r.At.Unix())
 		c := r.Cluster
-		g.put(seriesKey{}, newPoint(c.Waiting, c.In, c.Finished, c.RatesKnown, c.Lower))
+		g.put(seriesKey{}, newPoint(c.Waiting, c.In, c.Finished, ratesKnown(r), c.Lower))
 		for i := range r.Topics {
 			t := &r.Topics[i]
 			g.put(seriesKey{topic: t.Name}, newPoint(t.Waiting, t.In, t.Finished, t.RatesKnown, t.Lower))
@@ -59,6 +59,19 @@ func (h *history) add(r *judge.Report) {
 			g.put(seriesKey{ch.Topic, ch.Name}, newPoint(ch.Depth, in, finished, ch.Rates != nil, ch.Lower))
 		}
 	}
+}
+
+// ratesKnown reports whether the rates of the cluster are known. Those of channels on an nsqd that
+// has restarted are not in its sums for one poll, which would look as if the messages had stopped.
+func ratesKnown(r *judge.Report) bool {
+	const few = 10 // one channel in ten: some are always new
+	lacking := 0
+	for i := range r.Channels {
+		if c := &r.Channels[i]; c.Rates == nil && !c.Lower {
+			lacking++
+		}
+	}
+	return r.Cluster.RatesKnown && lacking*few <= len(r.Channels)
 }
 
 func newPoint(depth int64, in, finished float64, known, lower bool) point {

@@ -14,6 +14,9 @@ import (
 // chartPoints is how many points a chart gets at most: about one for each pixel or two.
 const chartPoints = 360
 
+// missedPolls is how many polls are missing before a chart has a gap.
+const missedPolls = 3
+
 // week is the span that only Prometheus has.
 const week = "7d"
 
@@ -77,22 +80,25 @@ type chart struct {
 
 // chartGap is a time of which not everything is known.
 type chartGap struct {
-	From int64  `json:"from"`
-	To   int64  `json:"to"`
-	Text string `json:"text"`
+	From  int64  `json:"from"`
+	To    int64  `json:"to"`
+	Text  string `json:"text"`
+	Rates bool   `json:"rates"` // the depth is known
 }
 
 // The reasons of gaps.
 const (
 	gapNothing = "not known"       // nobody asked, or no nsqd responded
 	gapLower   = "an nsqd missing" // figures are lower bounds
+	gapRates   = "rates not known" // as after a restart: they take two polls
 )
 
 // chartMark is when a problem began or ended, or when a viewer has done something.
 type chartMark struct {
-	At   int64  `json:"at"`
-	Text string `json:"text"`
-	Mark string `json:"mark"` // the class of a level; empty if it is neither
+	At    int64  `json:"at"`
+	Text  string `json:"text"`
+	About string `json:"about"` // of what, if it is not the channel
+	Mark  string `json:"mark"`  // the class of a level; empty if it is neither
 }
 
 // series serves the points of a channel, a topic or the cluster.
@@ -107,7 +113,7 @@ func (s *Server) series(w http.ResponseWriter, r *http.Request) {
 	c := chart{From: now.Add(-span).Unix(), To: now.Unix(), Gaps: []chartGap{}, Marks: []chartMark{}}
 	st, _ := s.poller.current()
 	times, points, step := s.poller.history.since(key, c.From, span <= time.Hour)
-	apart := step + max(step, int64(st.interval/time.Second))
+	apart := step + missedPolls*int64(st.interval/time.Second)
 	if s.Prometheus != nil && span > time.Hour && st.knows(key) {
 		times, points = c.ask(r.Context(), s.Prometheus, key, span, times, points)
 		apart = max(apart, 2*int64(stepOf(span)/time.Second))
@@ -172,22 +178,27 @@ func (c *chart) findGaps(times []int64, points []point) {
 			return gapNothing
 		case points[i].lower:
 			return gapLower
+		case !isKnown(points[i].in):
+			return gapRates
 		}
 		return ""
 	}
 	for i := 0; i < len(times); {
 		begin, text := i, why(i)
+		if text != gapLower { // the line ends at the point before
+			begin = max(begin-1, 0)
+		}
 		for i++; i < len(times) && why(i) == text; i++ {
 		}
 		if text != "" {
-			c.gap(times[max(begin-1, 0)], times[min(i, len(times)-1)], text)
+			c.gap(times[begin], times[min(i, len(times)-1)], text)
 		}
 	}
 	slices.SortFunc(c.Gaps, func(a, b chartGap) int { return int(a.From - b.From) })
 }
 
 func (c *chart) gap(from, to int64, text string) {
-	c.Gaps = append(c.Gaps, chartGap{max(from, c.From), to, text})
+	c.Gaps = append(c.Gaps, chartGap{max(from, c.From), to, text, text == gapRates})
 }
 
 // mark adds what happened to a channel, and the restarts of nsqds that it is on.
@@ -195,7 +206,7 @@ func (c *chart) mark(st *state, actions []Action, key seriesKey) {
 	for _, e := range st.events {
 		switch {
 		case e.Kind == judge.OfNSQD && e.State == judge.Restarted && e.Ended.IsZero() && st.holds(key, e.Addr):
-			c.note(chartMark{At: e.Since.Unix(), Text: "restart of " + e.Addr})
+			c.note(chartMark{At: e.Since.Unix(), Text: "restart", About: e.Addr})
 		case key.channel == "", e.Kind != judge.OfChannel, e.Topic != key.topic, e.Channel != key.channel:
 		case !e.Ended.IsZero():
 			c.note(chartMark{At: e.Ended.Unix(), Text: string(e.State) + " ended"})

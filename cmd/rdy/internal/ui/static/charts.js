@@ -91,9 +91,14 @@ class Chart {
     return clock(at, this.span);
   }
 
+  // concerns reports whether a gap is one of this chart: some are of rates alone.
+  concerns(gap) {
+    return !gap.rates || this.box.dataset.kind === "rates";
+  }
+
   // gaps returns in words of which times figures are missing.
   gaps() {
-    return this.data.gaps.map((g) => `${this.clock(g.from)} to ${this.clock(g.to)}: ${g.text}.`).join(" ");
+    return this.data.gaps.filter((g) => this.concerns(g)).map((g) => `${this.clock(g.from)} to ${this.clock(g.to)}: ${g.text}.`).join(" ");
   }
 
   tabulate() {
@@ -114,8 +119,8 @@ class Chart {
     row(table.createTHead(), "th", ["Series", "Last", "Min", "Mean", "Max"]);
     const body = table.createTBody();
     for (const s of this.kind) row(body, "td", [s.name + s.unit, ...this.figures(s)]);
-    for (const g of this.data.gaps) row(body, "td", [g.text, this.clock(g.from), "to", this.clock(g.to), ""]);
-    for (const m of this.data.marks) row(body, "td", [m.text, this.clock(m.at), "", "", ""]);
+    for (const g of this.data.gaps.filter((g) => this.concerns(g))) row(body, "td", [g.text, this.clock(g.from), "to", this.clock(g.to), ""]);
+    for (const m of this.data.marks) row(body, "td", [m.text + (m.about ? " of " + m.about : ""), this.clock(m.at), "", "", ""]);
     this.box.replaceChildren(table);
   }
 
@@ -149,8 +154,7 @@ class Chart {
         ],
         hooks: {
           setCursor: [(u) => this.legend(u.cursor.idx ?? times.length - 1)],
-          drawClear: [(u) => this.hatch(u)],
-          draw: [(u) => this.mark(u)],
+          draw: [(u) => this.hatch(u), (u) => this.mark(u)],
         },
       },
       [times, ...this.kind.map((s) => this.data[s.key])],
@@ -158,7 +162,7 @@ class Chart {
     );
   }
 
-  // hatch draws lines behind the times of which not everything is known.
+  // hatch draws lines over the times of which not everything is known.
   hatch(u) {
     const { ctx, bbox } = u;
     const step = 7 * devicePixelRatio;
@@ -167,7 +171,7 @@ class Chart {
     ctx.strokeStyle = token("control");
     ctx.globalAlpha = 0.55;
     ctx.lineWidth = devicePixelRatio;
-    for (const g of this.data.gaps) {
+    for (const g of this.data.gaps.filter((g) => this.concerns(g))) {
       const [from, to] = [x(g.from), x(g.to)];
       if (to - from < 1) continue;
       ctx.save();
