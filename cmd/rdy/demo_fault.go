@@ -17,31 +17,24 @@ type demoFault struct {
 }
 
 // showFaults has a fault every so often, in turn, until ctx ends. Each is announced by a line when
-// it begins. It returns an error if a fault cannot be begun or ended.
-func showFaults(ctx context.Context, faults []demoFault, every, lasts time.Duration, say func(string)) error {
+// it begins. A fault that cannot be begun or ended is a line, too: the viewer may have deleted what
+// it is about.
+func showFaults(ctx context.Context, faults []demoFault, every, lasts time.Duration, say func(string)) {
+	try := func(f *demoFault, do func(context.Context) error) {
+		if err := do(ctx); err != nil && ctx.Err() == nil {
+			say(fmt.Sprintf("%s: %v", f.what, err))
+		}
+	}
 	say(fmt.Sprintf("The load is steady. A fault on purpose comes each %s; press Ctrl-C to stop.", figures.Duration(every)))
 	for i := 0; demoPause(ctx, every-lasts); i = (i + 1) % len(faults) {
 		f := &faults[i]
 		say(fmt.Sprintf("%s, for %s. The page says: %s.", f.what, figures.Duration(lasts), f.shows))
-		if err := f.begin(ctx); err != nil {
-			return demoFaultError(ctx, f, err)
-		}
+		try(f, f.begin)
 		if !demoPause(ctx, lasts) {
-			return nil
+			return
 		}
-		if err := f.end(ctx); err != nil {
-			return demoFaultError(ctx, f, err)
-		}
+		try(f, f.end)
 	}
-	return nil
-}
-
-// demoFaultError returns why a fault failed. It is nil after Ctrl-C, which cuts it short.
-func demoFaultError(ctx context.Context, f *demoFault, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", f.what, err)
 }
 
 // faults returns the faults in their order.

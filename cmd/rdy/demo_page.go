@@ -76,9 +76,7 @@ func (p *demoPage) run(ctx context.Context) (err error) {
 		served = p.serve(ctx)
 	})
 	shown := p.show(ctx)
-	if ctx.Err() == nil {
-		cancel() // what shows faults has failed
-	}
+	cancel() // it may have failed
 	page.Wait()
 	return errors.Join(shown, served)
 }
@@ -98,9 +96,10 @@ func (p *demoPage) show(ctx context.Context) error {
 	}
 	p.load = load
 	defer load.stop()
-	return showFaults(ctx, p.faults(), p.every, p.lasts, func(words string) {
+	showFaults(ctx, p.faults(), p.every, p.lasts, func(words string) {
 		p.notice("%s  %s", time.Now().Format(time.TimeOnly), words)
 	})
+	return nil
 }
 
 // demoNode is an nsqd that can be stopped and started again, with its data and its ports.
