@@ -19,6 +19,7 @@ const (
 	historyVersion = "1" // of what is in the file
 	historyEvery   = time.Minute
 	historyLock    = time.Second // how long another program may hold the file
+	historyBatch   = 100         // minutes that are written at once: after a failure there may be many
 )
 
 // The buckets of the file. Meta has the version. Minutes has a block for each coarse point, by its
@@ -36,7 +37,7 @@ type HistoryFile struct {
 	blocks *blocks
 
 	// What was in the file, for the Server that gets it.
-	minutes []minute
+	history *history
 	events  []event
 	actions []Action
 
@@ -48,7 +49,7 @@ type HistoryFile struct {
 // OpenHistory opens a file, or creates it, and reads what it has. Its error says what is wrong in
 // one line: another program has the file open, it is damaged, or it is something else.
 func OpenHistory(path string) (f *HistoryFile, err error) {
-	f = &HistoryFile{path: path}
+	f = &HistoryFile{path: path, history: newHistory()}
 	if f.blocks, err = newBlocks(); err != nil {
 		return nil, err
 	}
@@ -143,7 +144,8 @@ func (f *HistoryFile) read(tx *bbolt.Tx) error {
 		if err != nil {
 			return damaged{err}
 		}
-		f.minutes, f.last = append(f.minutes, m), at
+		f.history.restore(m)
+		f.last = at
 	}
 	log := tx.Bucket(logBucket)
 	for _, part := range []struct {
@@ -166,10 +168,7 @@ func minuteKey(at int64) []byte {
 
 // restore gives a Server what was in the file, before it polls.
 func (f *HistoryFile) restore(s *Server) {
-	for _, m := range f.minutes {
-		s.poller.history.restore(m)
-	}
-	f.minutes = nil
+	s.poller.history = f.history
 	s.poller.now.events = f.events
 	s.log.kept = f.actions
 }
@@ -195,7 +194,7 @@ func (f *HistoryFile) run(ctx context.Context, s *Server) {
 
 // write writes what is new, and deletes what is older than a day.
 func (f *HistoryFile) write(s *Server, end bool) error {
-	minutes := s.poller.history.minutes(f.last, end)
+	minutes := s.poller.history.minutes(f.last, historyBatch, end)
 	st, _ := s.poller.current()
 	events, err := json.Marshal(st.events)
 	if err != nil {
