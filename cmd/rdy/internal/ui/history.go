@@ -208,14 +208,14 @@ type minute struct {
 }
 
 // minutes returns the coarse points after a time, the oldest first, and most of them at most. The
-// last one still changes: it is left out unless it is the end.
-func (h *history) minutes(after int64, most int, end bool) (found []minute) {
+// newest one still changes.
+func (h *history) minutes(after int64, most int) (found []minute) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	g := h.coarse
 	for i := range g.times {
 		slot := (g.slot + 1 + i) % len(g.times)
-		if t := g.times[slot]; t <= after || slot == g.slot && !end || len(found) == most {
+		if t := g.times[slot]; t <= after || len(found) == most {
 			continue
 		}
 		m := minute{at: g.times[slot], points: make(map[seriesKey]point, len(g.series))}

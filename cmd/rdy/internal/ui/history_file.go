@@ -42,7 +42,7 @@ type HistoryFile struct {
 	actions []Action
 
 	// Used by run alone.
-	last    int64 // time of the last minute in the file
+	last    int64 // time of the last minute in the file that changes no more
 	failing bool
 }
 
@@ -134,6 +134,7 @@ func (f *HistoryFile) begin() error {
 // read reads what is not too old.
 func (f *HistoryFile) read(tx *bbolt.Tx) error {
 	now := time.Now()
+	var before int64
 	c := tx.Bucket(minutesBucket).Cursor()
 	for key, block := c.Seek(minuteKey(now.Unix() - coarsePoints*int64(coarseStep/time.Second))); key != nil; key, block = c.Next() {
 		at := int64(binary.BigEndian.Uint64(key)) // #nosec G115 -- as minuteKey writes it
@@ -145,7 +146,7 @@ func (f *HistoryFile) read(tx *bbolt.Tx) error {
 			return damaged{err}
 		}
 		f.history.restore(m)
-		f.last = at
+		f.last, before = before, at
 	}
 	log := tx.Bucket(logBucket)
 	for _, part := range []struct {
@@ -184,7 +185,7 @@ func (f *HistoryFile) run(ctx context.Context, s *Server) {
 		case <-ctx.Done():
 			end = true
 		}
-		err := guarded(func() error { return f.write(s, end) })
+		err := guarded(func() error { return f.write(s) })
 		if err != nil && !f.failing && s.Trouble != nil {
 			s.Trouble(fmt.Errorf("history %s: %w; it is tried again each minute", f.path, err))
 		}
@@ -193,8 +194,8 @@ func (f *HistoryFile) run(ctx context.Context, s *Server) {
 }
 
 // write writes what is new, and deletes what is older than a day.
-func (f *HistoryFile) write(s *Server, end bool) error {
-	minutes := s.poller.history.minutes(f.last, historyBatch, end)
+func (f *HistoryFile) write(s *Server) error {
+	minutes := s.poller.history.minutes(f.last, historyBatch)
 	st, _ := s.poller.current()
 	events, err := json.Marshal(st.events)
 	if err != nil {
@@ -210,7 +211,9 @@ func (f *HistoryFile) write(s *Server, end bool) error {
 			if err := b.Put(minuteKey(m.at), f.blocks.write(m)); err != nil {
 				return err
 			}
-			f.last = m.at
+		}
+		if n := len(minutes); n > 1 { // the last one still changes, and is written again
+			f.last = minutes[n-2].at
 		}
 		log := tx.Bucket(logBucket)
 		for _, part := range []struct{ key, text []byte }{{eventsKey, events}, {actionsKey, actions}} {

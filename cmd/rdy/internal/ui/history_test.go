@@ -230,6 +230,52 @@ func TestHistoryFile(t *testing.T) {
 	}
 }
 
+// What a crash leaves in the file is a minute old at most. The minute that had begun goes on after
+// a restart.
+func TestHistoryAfterCrash(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "history")
+	f := openHistory(t, path)
+	s := New(Options{})
+	key := seriesKey{"orders", "billing"}
+	at := time.Now().Add(-10 * time.Minute)
+	poll := func(s *Server, after time.Duration, depth int64) {
+		r := &judge.Report{At: at.Add(after), Channels: []judge.Channel{{Topic: "orders", Name: "billing"}}}
+		r.Channels[0].Depth = depth
+		s.poller.history.add(r)
+		if err := f.write(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(want string) {
+		t.Helper()
+		if err := f.Close(); err != nil { // as the end of the process does: nothing is written
+			t.Fatal(err)
+		}
+		f = openHistory(t, path)
+		_, points := f.history.coarse.since(key, 0)
+		var depths []float32
+		for _, p := range points {
+			depths = append(depths, p.depth)
+		}
+		if got := fmt.Sprint(depths); got != want {
+			t.Errorf("depths %s, want %s", got, want)
+		}
+	}
+	poll(s, 0, 5)
+	expect("[5]")
+	s = New(Options{History: f})
+	poll(s, 30*time.Second, 7)
+	poll(s, time.Minute, 1)
+	poll(s, 2*time.Minute, 2)
+	expect("[7 1 2]")
+	s = New(Options{History: f})
+	poll(s, 2*time.Minute+30*time.Second, 9)
+	expect("[7 1 9]")
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What is a day old is deleted, so that the file keeps its size. At 1,000 channels that is at most
 // 40 MB.
 func TestHistoryFileBound(t *testing.T) {
@@ -255,7 +301,7 @@ func TestHistoryFileBound(t *testing.T) {
 		r.At = at.Add(time.Duration(i) * time.Minute)
 		s.poller.history.add(r)
 		if i%10 == 0 {
-			if err := f.write(s, false); err != nil {
+			if err := f.write(s); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -292,7 +338,7 @@ func TestOpenHistoryErrors(t *testing.T) {
 		r.At = r.At.Add(time.Minute)
 		s.poller.history.add(r)
 	}
-	if err := f.write(s, true); err != nil {
+	if err := f.write(s); err != nil {
 		t.Fatal(err)
 	}
 	t.Run("open elsewhere", func(t *testing.T) { expectHistoryError(t, whole, "another program has the file open") })
