@@ -69,6 +69,9 @@ func bigReport(at time.Time) *judge.Report {
 // At 1,000 channels, history takes at most 45 KB for each channel and each topic: after an hour of
 // polls each 2 s, and after a day of minutes.
 func TestHistoryMemory(t *testing.T) {
+	if raceDetector {
+		t.Skip("it is about sizes, and takes long with the race detector")
+	}
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -279,6 +282,9 @@ func TestHistoryAfterCrash(t *testing.T) {
 // What is a day old is deleted, so that the file keeps its size. At 1,000 channels that is at most
 // 40 MB.
 func TestHistoryFileBound(t *testing.T) {
+	if raceDetector {
+		t.Skip("it is about sizes, and takes long with the race detector")
+	}
 	path := filepath.Join(t.TempDir(), "history")
 	f := openHistory(t, path)
 	f.db.NoSync = true // it is about the size
