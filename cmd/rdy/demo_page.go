@@ -85,7 +85,7 @@ func (p *demoPage) run(ctx context.Context) (err error) {
 func (p *demoPage) serve(ctx context.Context) error {
 	u := &uiCommand{app: p.app, listen: "127.0.0.1:0", name: "demo", interval: p.poll, allowActions: true}
 	u.cluster.lookupds = p.lookupds
-	return u.run(ctx, &target{Cluster: p.admin}, nil, nil)
+	return u.run(ctx, &target{Cluster: p.admin}, nil)
 }
 
 // show runs the load and the faults until ctx ends.

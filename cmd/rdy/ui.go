@@ -39,8 +39,9 @@ type uiCommand struct {
 	client       clientFlags
 
 	historyFile     string
-	prometheus      string
+	prometheusURL   string
 	prometheusMatch string
+	prometheus      *ui.Prometheus // nil without --prometheus
 }
 
 func newUI(a *app) *cobra.Command {
@@ -91,19 +92,15 @@ Exit codes: 0 after Ctrl-C, 1 if the address cannot be listened on or a file can
 			if err != nil {
 				return usage(cmd, "%w", err)
 			}
-			prometheus, err := u.newPrometheus(cmd)
-			if err != nil {
+			if err := u.checkPrometheus(cmd); err != nil {
 				return err
-			}
-			if prometheus != nil {
-				defer prometheus.Close()
 			}
 			t, err := u.cluster.target(cmd)
 			if err != nil {
 				return err
 			}
 			defer t.close()
-			return u.run(cmd.Context(), t, cfg, prometheus)
+			return u.run(cmd.Context(), t, cfg)
 		},
 	}
 	f := cmd.Flags()
@@ -118,29 +115,30 @@ Exit codes: 0 after Ctrl-C, 1 if the address cannot be listened on or a file can
 	f.BoolVar(&u.allowActions, "allow-actions", false, "let viewers pause, empty and delete topics and channels, and replay and drop dead letters")
 	f.BoolVar(&u.noBodies, "no-bodies", false, "do not show messages to viewers")
 	f.StringVar(&u.historyFile, "history", "", "`file` in which the last day survives a restart, created if it does not exist")
-	f.StringVar(&u.prometheus, "prometheus", "", "`URL` of a Prometheus that scrapes \"rdy exporter\", for charts of a day and a week")
+	f.StringVar(&u.prometheusURL, "prometheus", "", "`URL` of a Prometheus that scrapes \"rdy exporter\", for charts of a day and a week")
 	f.StringVar(&u.prometheusMatch, "prometheus-match", "", "label `matchers` of this cluster's metrics in Prometheus, such as cluster=\"prod\"")
 	u.client.add(f)
 	return cmd
 }
 
-// newPrometheus returns the Prometheus that the flags name, or nil.
-func (u *uiCommand) newPrometheus(cmd *cobra.Command) (*ui.Prometheus, error) {
+// checkPrometheus makes the Prometheus that the flags name, if they do.
+func (u *uiCommand) checkPrometheus(cmd *cobra.Command) (err error) {
 	switch {
-	case u.prometheus != "":
-		p, err := ui.NewPrometheus(u.prometheus, u.prometheusMatch)
-		if err != nil {
-			return nil, usage(cmd, "--prometheus: %v", err)
+	case u.prometheusURL != "":
+		if u.prometheus, err = ui.NewPrometheus(u.prometheusURL, u.prometheusMatch); err != nil {
+			return usage(cmd, "--prometheus: %v", err)
 		}
-		return p, nil
 	case u.prometheusMatch != "":
-		return nil, usage(cmd, "--prometheus-match needs --prometheus")
+		return usage(cmd, "--prometheus-match needs --prometheus")
 	}
-	return nil, nil
+	return nil
 }
 
-// run serves the page until ctx ends. prometheus may be nil.
-func (u *uiCommand) run(ctx context.Context, t *target, cfg *nsq.Config, prometheus *ui.Prometheus) (err error) {
+// run serves the page until ctx ends. cfg is for connections to nsqds; nil stands for the default one.
+func (u *uiCommand) run(ctx context.Context, t *target, cfg *nsq.Config) (err error) {
+	if u.prometheus != nil {
+		defer u.prometheus.Close()
+	}
 	users, err := u.users()
 	if err != nil {
 		return err
@@ -161,7 +159,7 @@ func (u *uiCommand) run(ctx context.Context, t *target, cfg *nsq.Config, prometh
 		Cluster: t.Cluster, Name: u.clusterName(), Flags: u.flags(), Interval: u.interval, AllowActions: u.allowActions, Audit: u.audit,
 		Hosts: u.names(), Users: users, TrustHeader: u.trustHeader,
 		Client: cfg, NoBodies: u.noBodies,
-		History: history, Prometheus: prometheus, Trouble: func(err error) { u.notice("rdy: %v", err) },
+		History: history, Prometheus: u.prometheus, Trouble: func(err error) { u.notice("rdy: %v", err) },
 	})
 	polling, stop := context.WithCancel(ctx)
 	polled := make(chan struct{})

@@ -19,6 +19,7 @@ const (
 	historyVersion = "1" // of what is in the file
 	historyEvery   = time.Minute
 	historyLock    = time.Second // how long another program may hold the file
+	historyStep    = 1 << 20     // bytes by which the file grows
 	historyBatch   = 100         // minutes that are written at once: after a failure there may be many
 )
 
@@ -94,7 +95,7 @@ func (f *HistoryFile) open() error {
 	case err != nil:
 		return err
 	}
-	f.db = db
+	f.db, db.AllocSize = db, historyStep
 	if err := f.begin(); err != nil {
 		return err
 	}

@@ -52,11 +52,12 @@ func newState(r *judge.Report, interval time.Duration, before *state) *state {
 	for i := range r.Topics {
 		s.topics[r.Topics[i].Name] = &r.Topics[i]
 	}
-	if news := len(r.Began) + len(r.Ended) + len(r.Noted); news > 0 {
-		s.events = slices.Clone(s.events[max(0, len(s.events)+news-keptEvents):])
+	if len(r.Began)+len(r.Ended)+len(r.Noted) > 0 {
+		s.events = slices.Clone(s.events)
 		for _, p := range slices.Concat(r.Ended, r.Began, r.Noted) {
 			s.events = append(s.events, event{r.At, p})
 		}
+		s.events = slices.Clone(s.events[max(0, len(s.events)-keptEvents):])
 	}
 	return s
 }
