@@ -1,12 +1,15 @@
-//go:build unix
+//go:build linux
 
 package uitest
 
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,14 +29,33 @@ type tab struct {
 	messages []string
 }
 
+// browserPath returns the path of the browser. Debian's program in the PATH is a shell script: a
+// signal to it would end the shell alone.
+func browserPath() string {
+	const path = "/usr/lib/chromium/chromium-headless-shell"
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	return "chromium-headless-shell"
+}
+
 // open starts a browser with a tab.
 func open(t *testing.T) *tab {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium-headless-shell"), chromedp.NoSandbox)
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	// The browser is closed by the cleanup of its tab. t.Context ends before that, and would kill it.
+	ctx := context.WithoutCancel(t.Context())
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(browserPath()), chromedp.NoSandbox, chromedp.ModifyCmdFunc(grouped))
+	ctx, cancel := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
 	quiet := func(string, ...any) {} // chromedp does not know all events of a newer browser
 	return newTab(t, ctx, chromedp.WithErrorf(quiet))
+}
+
+// grouped has a browser killed together with its children, which are in its process group, and
+// has it killed if this process ends first.
+func grouped(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 }
 
 // another opens another tab of the same browser.
@@ -50,7 +72,7 @@ func newTab(t *testing.T, parent context.Context, options ...chromedp.ContextOpt
 	chromedp.ListenTarget(ctx, b.listen)
 	defer b.look(1440, "light", false)
 	t.Cleanup(func() {
-		_ = chromedp.Cancel(ctx) // closes the browser; to kill it would leave its children behind
+		_ = chromedp.Cancel(ctx) // closes the tab, and the browser with its first one
 		timeout()
 		cancel()
 		b.mu.Lock()

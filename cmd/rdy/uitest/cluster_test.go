@@ -1,4 +1,4 @@
-//go:build unix
+//go:build linux
 
 package uitest
 
@@ -41,13 +41,42 @@ func run(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	// All that browsers write comes into dir, and all processes have it in their environment.
+	if err := os.Setenv("TMPDIR", dir); err != nil {
+		return 0, err
+	}
 	rdy = filepath.Join(dir, "rdy")
 	build := exec.Command("go", "build", "-o", rdy, ".")
 	build.Dir, build.Env = "..", append(os.Environ(), "GOWORK=")
 	if out, err := build.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("%w: %s", err, out)
 	}
-	return m.Run(), nil
+	code := m.Run()
+	return code, gone("TMPDIR=" + dir)
+}
+
+// gone waits until no process but this one has a variable in its environment. It returns an error
+// if some have it after 5 s.
+func gone(variable string) error {
+	var left []string
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); pause(50 * time.Millisecond) {
+		left = nil
+		environments, err := filepath.Glob("/proc/[0-9]*/environ")
+		if err != nil {
+			return err
+		}
+		for _, path := range environments {
+			environment, _ := os.ReadFile(path) // it may be gone, or that of another user
+			if path != fmt.Sprintf("/proc/%d/environ", os.Getpid()) && bytes.Contains(environment, []byte(variable+"\x00")) {
+				command, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+				left = append(left, strings.ReplaceAll(string(command), "\x00", " "))
+			}
+		}
+		if len(left) == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("processes are left: %q", left)
 }
 
 // process is a running rdy. It is killed when the test ends.
@@ -59,9 +88,14 @@ type process struct {
 
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	cmd := exec.Command(rdy, args...)
+	return startCommand(t, exec.Command(rdy, args...))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // if this process ends first
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +107,7 @@ func start(t *testing.T, args ...string) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("%v: %s", args, stderr.String())
+			t.Logf("%v: %s", cmd.Args[1:], stderr.String())
 		}
 	})
 	return p
@@ -127,15 +161,7 @@ func startNSQD(t *testing.T) *nsqd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p := &process{T: t, cmd: cmd}
-	p.kill = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	t.Cleanup(p.kill)
+	p := startCommand(t, cmd)
 	var said struct {
 		NSQDs []nsqd `json:"nsqds"`
 	}

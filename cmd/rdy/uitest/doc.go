@@ -1,5 +1,5 @@
-// Package uitest tests the page of "rdy ui" in a browser, with real nsqds. It needs
-// chromium-headless-shell, which Debian's package of this name has, in the PATH.
+// Package uitest tests the page of "rdy ui" in a browser, with real nsqds. It needs Linux and
+// chromium-headless-shell, which Debian's package of this name has.
 //
 // testdata has axe-core 4.14.1 (npm axe-core), which finds what is not accessible. It is
 // unchanged, and under the MPL 2.0 in axe.LICENSE.txt. Nothing but these tests uses it.
