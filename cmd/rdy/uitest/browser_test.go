@@ -11,7 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
@@ -67,11 +66,10 @@ func (b *tab) another() *tab {
 func newTab(t *testing.T, parent context.Context, options ...chromedp.ContextOption) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(parent, options...)
-	ctx, timeout := context.WithTimeout(ctx, 2*time.Minute)
 	b := &tab{T: t, ctx: ctx}
 	chromedp.ListenTarget(ctx, b.listen)
-	defer b.look(1440, "light", false)
 	t.Cleanup(func() {
+		ctx, timeout := context.WithTimeout(ctx, patience)
 		_ = chromedp.Cancel(ctx) // closes the tab, and the browser with its first one
 		timeout()
 		cancel()
@@ -81,6 +79,10 @@ func newTab(t *testing.T, parent context.Context, options ...chromedp.ContextOpt
 			t.Error("console: " + m)
 		}
 	})
+	if err := chromedp.Run(ctx); err != nil { // the browser or the tab lives as long as this context
+		t.Fatal(err)
+	}
+	b.look(1440, "light", false)
 	return b
 }
 
@@ -111,7 +113,9 @@ func (b *tab) listen(event any) {
 
 func (b *tab) do(actions ...chromedp.Action) {
 	b.Helper()
-	if err := chromedp.Run(b.ctx, actions...); err != nil {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Run(ctx, actions...); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -120,20 +124,60 @@ func (b *tab) do(actions ...chromedp.Action) {
 func (b *tab) load(url string) {
 	b.Helper()
 	b.do(chromedp.Navigate(url))
+	b.alive()
+}
+
+// alive waits until the page is live.
+func (b *tab) alive() {
+	b.Helper()
 	b.shows("live page", `document.getElementById("live")?.dataset.state === "live"`)
 }
 
 // eval returns the value of an expression.
-func (b *tab) eval(script string) (value any) {
+func (b *tab) eval(script string) any {
 	b.Helper()
-	b.do(chromedp.Evaluate(script, &value))
+	value, err := b.ask(script)
+	if err != nil {
+		b.Fatal(err)
+	}
 	return value
+}
+
+func (b *tab) ask(script string) (value any, err error) {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	err = chromedp.Run(ctx, chromedp.Evaluate(script, &value))
+	return value, err
 }
 
 // shows waits until an expression is true.
 func (b *tab) shows(what, script string) {
 	b.Helper()
-	await(b.T, what, func() bool { return b.eval("Boolean("+script+")") == true })
+	b.waits(what, "Boolean("+script+")", true)
+}
+
+// is waits until an expression has a value.
+func (b *tab) is(value, script string) {
+	b.Helper()
+	b.waits(fmt.Sprintf("%q", value), script, value)
+}
+
+// waits waits until an expression has a value. It has none while the tab goes to another page.
+func (b *tab) waits(what, script string, value any) {
+	b.Helper()
+	var last any
+	defer func() {
+		if last != value {
+			b.Logf("it is %v", last)
+		}
+	}()
+	await(b.T, what, func() bool {
+		var err error
+		if last, err = b.ask(script); err != nil {
+			last = err
+		}
+		return last == value
+	})
 }
 
 // text waits until an element contains text.

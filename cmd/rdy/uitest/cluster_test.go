@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,12 +124,16 @@ func (p *process) signal(s os.Signal) {
 func (p *process) hold() { p.signal(syscall.SIGSTOP) }
 func (p *process) goOn() { p.signal(syscall.SIGCONT) }
 
-// await waits until ok returns true. It fails the test after 30 s.
+// patience is how long a test waits for something. Polls are rare on a busy machine, and some
+// things take several of them.
+const patience = time.Minute
+
+// await waits until ok returns true. It fails the test if that takes too long.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); pause(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); pause(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("no %s within 30 s", what)
+			t.Fatalf("no %s within %v", what, patience)
 		}
 	}
 }
@@ -190,7 +195,7 @@ func (n *nsqd) post(path, body string) {
 func (n *nsqd) create(topic, channel string) {
 	n.Helper()
 	n.post("/topic/create?topic="+topic, "")
-	n.post("/channel/create?topic="+topic+"&channel="+channel, "")
+	n.post("/channel/create?topic="+topic+"&channel="+url.QueryEscape(channel), "")
 }
 
 // publish publishes n messages.

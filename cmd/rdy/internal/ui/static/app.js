@@ -186,9 +186,6 @@ byID("menu").addEventListener("keydown", (e) => {
   e.preventDefault();
   items[(items.indexOf(document.activeElement) + step + items.length) % items.length].focus();
 });
-byID("menu").addEventListener("toggle", (e) => {
-  if (e.newState === "closed" && menuAt?.isConnected) menuAt.focus();
-});
 
 // rowMenu asks for the menu of a channel's row.
 function rowMenu(link) {
