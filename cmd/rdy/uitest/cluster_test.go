@@ -204,6 +204,13 @@ func (n *nsqd) publish(topic string, count int) {
 	n.post("/mpub?topic="+topic, strings.Repeat("{\"id\":1}\n", count))
 }
 
+// tryPublish publishes count messages, if the nsqd responds.
+func (n *nsqd) tryPublish(topic string, count int) {
+	if r, err := http.Post("http://"+n.HTTP+"/mpub?topic="+topic, "", strings.NewReader(strings.Repeat("{\"id\":1}\n", count))); err == nil {
+		_ = r.Body.Close()
+	}
+}
+
 // work publishes to a topic 20 times a second until the test ends.
 func (n *nsqd) work(topic string) {
 	stop := make(chan struct{})
@@ -216,9 +223,7 @@ func (n *nsqd) work(topic string) {
 			case <-stop:
 				return
 			case <-tick.C:
-				if r, err := http.Post("http://"+n.HTTP+"/pub?topic="+topic, "", strings.NewReader("x")); err == nil {
-					_ = r.Body.Close()
-				}
+				n.tryPublish(topic, 1)
 			}
 		}
 	})
@@ -250,14 +255,13 @@ type site struct {
 	url string
 }
 
+// serve starts a page of nsqds, and waits until it has polled them.
 func serve(t *testing.T, nsqds []*nsqd, args ...string) *site {
 	t.Helper()
-	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	args = append([]string{"ui", "--listen", addr, "--name", "test", "--interval", interval.String()}, args...)
 	for _, n := range nsqds {
 		args = append(args, "--nsqd-http", n.HTTP)
 	}
-	s := &site{start(t, args...), "http://" + addr}
+	s := startSite(t, args...)
 	await(t, "page", func() bool {
 		r, err := http.Get(s.url + "/pulse")
 		if err != nil {
@@ -268,4 +272,12 @@ func serve(t *testing.T, nsqds []*nsqd, args ...string) *site {
 		return !bytes.Contains(text, []byte(`"at":0,`))
 	})
 	return s
+}
+
+// startSite starts a page.
+func startSite(t *testing.T, args ...string) *site {
+	t.Helper()
+	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	args = append([]string{"ui", "--listen", addr, "--name", "test", "--interval", interval.String()}, args...)
+	return &site{start(t, args...), "http://" + addr}
 }
