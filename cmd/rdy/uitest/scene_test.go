@@ -73,7 +73,9 @@ func startScene(t *testing.T, after time.Duration, serve func(*cluster)) *cluste
 	c.work()
 	pause(after / 2)
 	close(hang)
-	c.nsqds[1].publish("search-index", 2000+60*int(after/2/time.Second))
+	for _, n := range c.nsqds {
+		n.publish("search-index", 700+15*int(after/2/time.Second))
+	}
 	pause(after / 2)
 	return c
 }
@@ -92,7 +94,7 @@ func (c *cluster) work() {
 			case <-tick.C:
 			}
 			for topic, rate := range rates {
-				c.nsqds[i%2].tryPublish(topic, rate/4) // the third may be stopped
+				c.nsqds[i%3].tryPublish(topic, rate/4)
 			}
 		}
 	})

@@ -15,6 +15,16 @@ import (
 // crowded is a channel with 500 clients.
 var crowded = judge.Name{Topic: "topic-000", Channel: "channel-0"}
 
+// crowd gives a channel 500 clients, and returns it.
+func (s *scene) crowd() *fakeChannel {
+	c := s.channel(crowded.Topic, crowded.Channel)
+	c.Count = 500
+	for i := range c.Count {
+		c.Clients = append(c.Clients, fakeClient{ID: fmt.Sprintf("client-%d", i), Hostname: "host", Ready: 10, InFlight: int64(i % 10), Connected: 946684000})
+	}
+	return c
+}
+
 // bigState returns a Server that has polled a cluster of 1,000 channels a few times, and what it
 // knew before the last poll and after it.
 func bigState(b *testing.B) (*Server, *state, *state) {
@@ -22,11 +32,7 @@ func bigState(b *testing.B) (*Server, *state, *state) {
 	s := &scene{asked: make(map[string]int)}
 	s.server = New(Options{Interval: 2 * time.Second, Cluster: &admin.Cluster{NSQDs: []string{"n:4151"}, Client: &http.Client{Transport: s}}})
 	s.fill(1000)
-	c := s.channel(crowded.Topic, crowded.Channel)
-	c.Count = 500
-	for i := range c.Count {
-		c.Clients = append(c.Clients, fakeClient{ID: fmt.Sprintf("client-%d", i), Hostname: "host", Ready: 10, InFlight: int64(i % 10), Connected: 946684000})
-	}
+	c := s.crowd()
 	s.server.poller.watch(crowded)
 	var before *state
 	for range 7 {

@@ -104,6 +104,33 @@ func TestUpdateSize(t *testing.T) {
 	})
 }
 
+// With all of a thousand rows on the page, they are sent each ten seconds, and what is above the
+// table at each poll.
+func TestUpdateSizeOfAll(t *testing.T) {
+	stage(t, nil, func(s *scene) {
+		s.fill(1000)
+		s.polls(2)
+		v := s.listen(s.get("/?page=all"), "gzip")
+		defer v.stop()
+		v.read()
+		large := 0
+		for range 20 {
+			s.work()
+			s.polls(1)
+			sent := len(v.read())
+			if sent > 2000 {
+				large++
+			}
+			if sent > 30<<10 {
+				t.Errorf("an update has %d bytes", sent)
+			}
+		}
+		if large != 4 {
+			t.Errorf("rows were sent %d times in 40 s", large)
+		}
+	})
+}
+
 // The stream is compressed if the browser takes it.
 func TestStreamCompressed(t *testing.T) {
 	stage(t, nil, func(s *scene) {
@@ -275,6 +302,25 @@ func TestMissing(t *testing.T) {
 		contains(t, page, "1 daemon needs you", "n:4151", "≥ ", "0 of 1 nsqd")
 		contains(t, s.get("/nodes"), "connection refused &lt;b&gt;")
 		contains(t, s.get("/topics/orders/billing"), "No nsqd that responds has it.")
+	})
+}
+
+// A poll may begin more problems than the log keeps.
+func TestManyProblems(t *testing.T) {
+	stage(t, nil, func(s *scene) {
+		s.fill(keptEvents + 50)
+		s.change(func() {
+			for _, topic := range s.topics {
+				for _, c := range topic.Channels {
+					c.Count, c.Depth = 0, 100
+				}
+			}
+		})
+		s.polls(7)
+		if st, _ := s.server.poller.current(); len(st.events) != keptEvents {
+			t.Errorf("%d events are kept", len(st.events))
+		}
+		contains(t, s.get("/"), "550 channels need you", "546 more")
 	})
 }
 

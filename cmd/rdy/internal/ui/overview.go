@@ -66,6 +66,7 @@ type overviewData struct {
 	Ranges   []choice
 	Asking   []string // the daemons that are asked before the first poll ends
 	Empty    bool     // there is no topic yet
+	Silent   bool     // no nsqd has responded
 	Publish  string
 }
 
@@ -90,7 +91,7 @@ func (p *overview) data(st *state) *overviewData {
 		d.Asking = append(append(d.Asking, c.Lookupds...), c.NSQDs...)
 		return d
 	}
-	d.Empty = len(st.report.Topics) == 0
+	d.Empty, d.Silent = len(st.report.Topics) == 0, st.report.Cluster.NSQDs == 0
 	d.Totals, d.Problems, d.Aside = totals(st.report), problems(st, p.hidden), p.aside(st)
 	d.Choices, d.Views, d.Pages, d.New, d.Foot = p.choices(st.report), p.views(), p.pages(), p.added(st.report), p.foot()
 	d.Ranges = p.server.ranges(p.view, "/")
@@ -162,9 +163,11 @@ func verdict(st *state) (verdict, lede cell) {
 
 // respond returns the line below the verdict.
 func respond(c judge.Cluster, channels int) string {
-	fine := channels - c.ChannelsNeedYou
-	below := fmt.Sprintf("%d of %s %s up or %s on purpose. ", fine, figures.Things(channels, "channel"),
-		figures.Verb(fine, "keeps", "keep"), figures.Verb(fine, "waits", "wait"))
+	fine, below := channels-c.ChannelsNeedYou, ""
+	if channels > 0 {
+		below = fmt.Sprintf("%d of %s %s up or %s on purpose. ", fine, figures.Things(channels, "channel"),
+			figures.Verb(fine, "keeps", "keep"), figures.Verb(fine, "waits", "wait"))
+	}
 	nsqds, lookupds := figures.Things(c.KnownNSQDs, "nsqd"), figures.Things(c.KnownLookupds, "nsqlookupd")
 	switch {
 	case c.NSQDs < c.KnownNSQDs || c.Lookupds < c.KnownLookupds:

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -64,7 +65,14 @@ func TestNodeByURL(t *testing.T) {
 func TestEmptyCluster(t *testing.T) {
 	stage(t, nil, func(s *scene) {
 		s.polls(1)
-		contains(t, s.get("/"), "No topics yet", "rdy pub orders")
+		page := s.get("/")
+		contains(t, page, "No topics yet", "rdy pub orders")
+		lacks(t, page, "0 of 0 channels")
+		s.change(func() { s.down = errors.New("connection refused") })
+		s.polls(6)
+		page = s.get("/")
+		contains(t, page, "No nsqd responds", "1 daemon needs you")
+		lacks(t, page, "No topics yet")
 	})
 }
 

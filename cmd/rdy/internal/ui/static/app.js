@@ -314,3 +314,6 @@ addEventListener("hashchange", () => location.hash === "#q" && focus("q"));
 
 charts.find();
 addEventListener("resize", () => charts.draw());
+for (const setting of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) {
+  matchMedia(setting).addEventListener("change", () => charts.draw());
+}
