@@ -52,7 +52,7 @@ func (s *Server) nodes(w http.ResponseWriter, r *http.Request) {
 	s.list(w, r, listData{Heading: "Nodes"}, []string{"nsqds"}, func(st *state) []cell {
 		g := &grid{ID: "nsqds", Caption: "nsqds", None: "No nsqd is known.", Columns: []gridColumn{
 			{"State", ""}, {"nsqd", ""}, {"Host", "narrow-off"}, {"TCP", "wide"}, {"Version", "narrow-off"}, {"Up", "n"}, {"Messages", "n"},
-			{"Lookups", "n narrow-off"}, {"Health", "narrow-off"},
+			{"Lookups", "n narrow-off"}, {"Health", "narrow-off long"},
 		}}
 		if st.report == nil {
 			g.None = "Asking the daemons…"
