@@ -152,7 +152,8 @@ func questions(c *cluster, topics []string, admin, page *person) []question {
 			page.do(chromedp.Click(`a[title="payments/fraud-check"]`, chromedp.ByQuery))
 			page.clicks++
 			page.reads("h1", "fraud-check")
-			page.click(`[hx-get^="/ask/pause"]`, "Pause payments/fraud-check?")
+			page.reads("#action-0", "Pause") // as soon as it is known that nsqadmin has unpaused it
+			page.click(`#action-0`, "Pause payments/fraud-check?")
 			page.click(`dialog[open] [type="submit"]`, "is paused")
 			clicks := page.answer("N; ")
 			page.begin("need")

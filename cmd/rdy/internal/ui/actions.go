@@ -133,6 +133,10 @@ func actionLinks(t target, names ...string) (links []actionLink) {
 	return links
 }
 
+// buttons returns what is done to a page's subject. They change while the page is open: what is
+// paused by one viewer is unpaused by another.
+func buttons(links []actionLink) cell { return part("actions", "buttons", links) }
+
 // asked returns the action and the target of a request, or why it is refused.
 func (s *Server) asked(r *http.Request) (name string, v verb, t target, refused string) {
 	name = r.PathValue("action")

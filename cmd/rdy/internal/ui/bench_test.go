@@ -78,7 +78,7 @@ func BenchmarkUpdate(b *testing.B) {
 // The same for a viewer of a channel with 500 clients, of which 200 are shown.
 func BenchmarkUpdateClients(b *testing.B) {
 	s, before, after := bigState(b)
-	page := &channelPage{name: crowded}
+	page := &channelPage{server: s, name: crowded}
 	screen := s.screens.open(page, after, page.cells(after))
 	if n := len(after.channels[crowded].Clients); n != 500 {
 		b.Fatalf("%d clients are known", n)

@@ -73,7 +73,7 @@ func TestHourBound(t *testing.T) {
 		if i == 0 {
 			table := &overview{server: s.server, view: view{Page: 1}}
 			table.names = table.view.page(table.view.rows(report))
-			screens = append(screens, s.server.screens.open(table, st), s.server.screens.open(&channelPage{name: crowded}, st))
+			screens = append(screens, s.server.screens.open(table, st), s.server.screens.open(&channelPage{server: s.server, name: crowded}, st))
 		}
 		for _, screen := range screens {
 			screen.changes(st)

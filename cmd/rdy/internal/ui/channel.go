@@ -21,6 +21,7 @@ const maxClientRows = 200
 
 // channelPage is the page of a channel.
 type channelPage struct {
+	server  *Server
 	name    judge.Name
 	clients []clientKey // rows, in their order; new ones come last
 }
@@ -39,7 +40,7 @@ func (s *Server) channel(w http.ResponseWriter, r *http.Request) {
 		s.notFound(w, r, fmt.Sprintf("No nsqd has the channel %s of the topic %s.", name.Channel, name.Topic))
 		return
 	}
-	p := &channelPage{name: name}
+	p := &channelPage{server: s, name: name}
 	s.page(w, r, st, p, "channel", name.Topic+"/"+name.Channel, p.data(s, r, st))
 }
 
@@ -50,7 +51,7 @@ type channelData struct {
 	State                     cell
 	Alert                     cell
 	Read                      []choice // links to pages with messages
-	Actions                   []actionLink
+	Actions                   cell
 	Figures                   []figure
 	Charts                    charts
 	Clients                   cell // the table
@@ -66,7 +67,7 @@ func (p *channelPage) data(s *Server, r *http.Request, st *state) *channelData {
 	c, problem := p.find(st)
 	d := &channelData{
 		Topic: p.name.Topic, TopicLink: subjectPath(judge.Name{Topic: p.name.Topic}), Channel: p.name.Channel, State: badge(c.Level, string(c.State)),
-		Alert: alert(problem, c), Figures: channelFigures(c), Charts: s.charts(r, p.name), Actions: s.channelActions(c),
+		Alert: alert(problem, c), Figures: channelFigures(c), Charts: s.charts(r, p.name), Actions: buttons(s.channelActions(c)),
 		Command: command(s.Flags, "stat", p.name.Topic, p.name.Channel, "--watch"),
 	}
 	d.Read = s.readLinks(p.name)
@@ -92,7 +93,7 @@ func (p *channelPage) cells(st *state) []cell {
 	clients, count, connections := p.clientTable(c, st)
 	nsqds, nsqdCount, spread := p.nsqdTable(c)
 	return append(figureCells(channelFigures(c)),
-		badge(c.Level, string(c.State)), alert(problem, c), clients, count, connections, nsqds, nsqdCount, spread)
+		badge(c.Level, string(c.State)), buttons(p.server.channelActions(c)), alert(problem, c), clients, count, connections, nsqds, nsqdCount, spread)
 }
 
 // find returns the channel, and what is wrong with it if anything is. The channel is empty if no

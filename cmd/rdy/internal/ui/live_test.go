@@ -348,6 +348,23 @@ func TestScreensBound(t *testing.T) {
 	})
 }
 
+// What another viewer has paused can be unpaused, on a page that is open.
+func TestButtonsChange(t *testing.T) {
+	stage(t, func(o *Options) { o.AllowActions = true }, func(s *scene) {
+		c := s.channel("orders", "billing")
+		s.polls(2)
+		page := s.get("/topics/orders/billing")
+		contains(t, page, `hx-get="/ask/pause?channel=billing&amp;topic=orders"`)
+		v := s.listen(page, "")
+		defer v.stop()
+		s.polls(1)
+		lacks(t, v.read(), `"/ask/`)
+		s.change(func() { c.Paused = true })
+		s.polls(1)
+		contains(t, v.read(), `<span id="actions" hx-swap-oob="innerHTML">`, `hx-get="/ask/unpause?channel=billing&amp;topic=orders"`)
+	})
+}
+
 // A table whose rows have changed is sent as a whole, and else by its cells.
 func TestGrid(t *testing.T) {
 	stage(t, nil, func(s *scene) {

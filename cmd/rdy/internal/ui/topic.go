@@ -12,8 +12,9 @@ import (
 
 // topicPage is the page of a topic.
 type topicPage struct {
-	name  string
-	names []judge.Name // its channels, in the order of the rows; new ones come last
+	server *Server
+	name   string
+	names  []judge.Name // its channels, in the order of the rows; new ones come last
 }
 
 // topic serves the page of a topic.
@@ -28,7 +29,7 @@ func (s *Server) topic(w http.ResponseWriter, r *http.Request) {
 		s.notFound(w, r, "No nsqd has the topic "+name+".")
 		return
 	}
-	p := &topicPage{name: name}
+	p := &topicPage{server: s, name: name}
 	s.page(w, r, st, p, "topic", name, p.data(s, r, st))
 }
 
@@ -38,7 +39,7 @@ type topicData struct {
 	Topic   string
 	State   cell
 	Read    []choice // links to pages with its messages
-	Actions []actionLink
+	Actions cell
 	Figures []figure
 	Charts  charts
 	Table   cell
@@ -77,19 +78,25 @@ func (p *topicPage) data(s *Server, r *http.Request, st *state) *topicData {
 		Table: p.table(st), Command: command(s.Flags, "stat", p.name, "--watch"),
 	}
 	d.Read = s.readLinks(judge.Name{Topic: p.name})
-	if s.AllowActions {
-		pause := "pause"
-		if t.Paused {
-			pause = "unpause"
-		}
-		d.Actions = actionLinks(target{Name: judge.Name{Topic: p.name}}, pause, "empty", "delete")
-	}
+	d.Actions = buttons(s.topicActions(t))
 	return d
+}
+
+// topicActions returns what a viewer may do with a topic.
+func (s *Server) topicActions(t *judge.Topic) []actionLink {
+	if !s.AllowActions {
+		return nil
+	}
+	pause := "pause"
+	if t.Paused {
+		pause = "unpause"
+	}
+	return actionLinks(target{Name: judge.Name{Topic: t.Name}}, pause, "empty", "delete")
 }
 
 func (p *topicPage) cells(st *state) []cell {
 	t := p.find(st)
-	return append(figureCells(topicFigures(t)), badge(topicState(t)), p.table(st))
+	return append(figureCells(topicFigures(t)), badge(topicState(t)), buttons(p.server.topicActions(t)), p.table(st))
 }
 
 // table returns the channels of the topic.
