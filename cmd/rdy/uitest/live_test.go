@@ -38,7 +38,7 @@ func TestSlowScripts(t *testing.T) {
 // true.
 func (b *tab) count(expression string) {
 	b.Helper()
-	b.eval(`window.polls = 0, window.seen = 0, document.getElementById("stream").addEventListener("polled", () => {
+	b.eval(`window.polls = 0, window.seen = 0, document.addEventListener("polled", () => {
 		polls++
 		if (!seen && (` + expression + `)) seen = polls
 	}), 0`)
