@@ -299,7 +299,7 @@ func TestMissing(t *testing.T) {
 		s.change(func() { s.down = errors.New("connection refused <b>") })
 		s.polls(7)
 		page := s.get("/")
-		contains(t, page, "1 daemon needs you", "n:4151", "≥ ", "0 of 1 nsqd")
+		contains(t, page, "1 daemon needs you", "n:4151", "≥ ", "Figures with ≥ leave out n:4151.")
 		contains(t, s.get("/nodes"), "connection refused &lt;b&gt;")
 		contains(t, s.get("/topics/orders/billing"), "No nsqd that responds has it.")
 	})

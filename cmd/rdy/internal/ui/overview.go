@@ -158,11 +158,12 @@ func verdict(st *state) (verdict, lede cell) {
 	default:
 		words = fmt.Sprintf("All %d channels keep up", channels)
 	}
-	return text(verdictID, words), text(ledeID, respond(c, channels))
+	return text(verdictID, words), text(ledeID, respond(st.report))
 }
 
 // respond returns the line below the verdict.
-func respond(c judge.Cluster, channels int) string {
+func respond(r *judge.Report) string {
+	c, channels := r.Cluster, len(r.Channels)
 	fine, below := channels-c.ChannelsNeedYou, ""
 	if channels > 0 {
 		below = fmt.Sprintf("%d of %s %s up or %s on purpose. ", fine, figures.Things(channels, "channel"),
@@ -170,12 +171,26 @@ func respond(c judge.Cluster, channels int) string {
 	}
 	nsqds, lookupds := figures.Things(c.KnownNSQDs, "nsqd"), figures.Things(c.KnownLookupds, "nsqlookupd")
 	switch {
-	case c.NSQDs < c.KnownNSQDs || c.Lookupds < c.KnownLookupds:
-		return below + fmt.Sprintf("%d of %s and %d of %s respond. Figures with ≥ leave out the others.", c.NSQDs, nsqds, c.Lookupds, lookupds)
+	case c.NSQDs < c.KnownNSQDs:
+		return below + "Figures with ≥ leave out " + missing(r) + "."
+	case c.Lookupds < c.KnownLookupds:
+		return below + fmt.Sprintf("%d of %s %s.", c.Lookupds, lookupds, figures.Verb(c.Lookupds, "responds", "respond"))
 	case c.KnownLookupds == 0:
 		return below + "All daemons respond: " + nsqds + "."
 	}
 	return below + "All daemons respond: " + nsqds + " and " + lookupds + "."
+}
+
+// missing names the nsqd that does not respond, or says how many there are. The line must stay
+// short: what is below it would move.
+func missing(r *judge.Report) string {
+	n := r.Cluster.KnownNSQDs - r.Cluster.NSQDs
+	for i := range r.Problems {
+		if p := &r.Problems[i]; n == 1 && p.Kind == judge.OfNSQD && p.State == judge.Missing && p.Ended.IsZero() {
+			return p.Addr
+		}
+	}
+	return figures.Things(n, "nsqd")
 }
 
 func totals(r *judge.Report) []total {
