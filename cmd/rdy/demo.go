@@ -60,12 +60,12 @@ Messages that you publish to the topic "` + demoTopic + `" are counted as well.
 With --metrics ADDR, Prometheus can scrape the metrics of the consumer and the
 producers from http://ADDR/metrics until the demo ends.
 
-With --ui the demo is another one: it serves the page of "rdy ui" for a cluster with
-a few invented topics under a steady load, prints its address, and has a fault on
-purpose every half minute: handlers hang, an nsqd is stopped, a channel is paused,
-deliveries fail, a producer is twice as fast, consumers leave. Each fault is announced
-by a line, lasts 20 s and can be watched on the page. It ends with Ctrl-C, and only
---nsqds goes with it.`
+With --ui the demo is a different one. It starts a cluster with a few invented topics
+under a steady load, serves the page of "rdy ui" for it, and prints the address. Every
+half minute it causes a fault: handlers hang, an nsqd is stopped, a channel is paused,
+deliveries fail, a producer is twice as fast, consumers leave. A line announces each
+fault, which lasts 20 s and shows on the page. Ctrl-C ends the demo. The only other
+flag that goes with --ui is --nsqds.`
 
 const demoExamples = `  rdy demo
   rdy demo --messages 50000 --nsqds 3 --handlers 64 --max-in-flight 300 --json

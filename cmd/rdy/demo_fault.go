@@ -25,10 +25,10 @@ func showFaults(ctx context.Context, faults []demoFault, every, lasts time.Durat
 			say(fmt.Sprintf("%s: %v", f.what, err))
 		}
 	}
-	say(fmt.Sprintf("The load is steady. A fault on purpose comes each %s; press Ctrl-C to stop.", figures.Duration(every)))
+	say(fmt.Sprintf("The load is steady, with a fault on purpose every %s. Press Ctrl-C to stop.", figures.Duration(every)))
 	for i := 0; demoPause(ctx, every-lasts); i = (i + 1) % len(faults) {
 		f := &faults[i]
-		say(fmt.Sprintf("%s, for %s. The page says: %s.", f.what, figures.Duration(lasts), f.shows))
+		say(fmt.Sprintf("%s for %s. The page says: %s.", f.what, figures.Duration(lasts), f.shows))
 		try(f, f.begin)
 		if !demoPause(ctx, lasts) {
 			return
@@ -63,7 +63,7 @@ func (p *demoPage) faults() []demoFault {
 			at(func() { l.billing.failing.Store(true) }), at(func() { l.billing.failing.Store(false) }),
 		},
 		{
-			"The topic clicks gets twice as much", "clicks/rollup never drains, then draining",
+			"The topic clicks gets twice as many messages", "clicks/rollup never drains, then draining",
 			at(func() { l.clicks.faster.Store(true) }), at(func() { l.clicks.faster.Store(false) }),
 		},
 		{

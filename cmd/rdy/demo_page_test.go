@@ -44,7 +44,7 @@ func TestShowFaults(t *testing.T) {
 			if want := 1 + (len(did)+1)/2; len(said) != want {
 				t.Errorf("%d lines, want %d: %q", len(said), want, said)
 			}
-			if len(said) > 1 && said[1] != "A, for 20 s. The page says: this." {
+			if len(said) > 1 && said[1] != "A for 20 s. The page says: this." {
 				t.Errorf("said %q", said[1])
 			}
 		})
@@ -161,7 +161,7 @@ func TestDemoPage(t *testing.T) {
 	if !strings.HasPrefix(c.stderr.String(), "rdy: the page is at http://127.0.0.1:") {
 		t.Errorf("stderr %q", c.stderr.String())
 	}
-	c.stderr.await(t, "A fault on purpose comes each 30 s")
+	c.stderr.await(t, "a fault on purpose every 30 s")
 	await(t, "channel", func() bool { return strings.Contains(fetch(t, page+"/"), "fraud-check") })
 	c.interrupt(errInterrupted)
 	if code := c.wait(t); code != exitOK || c.stdout.String() != "" || strings.Count(c.stderr.String(), "\n") != 2 {

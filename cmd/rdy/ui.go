@@ -49,40 +49,43 @@ func newUI(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ui (--lookupd address | --nsqd-http address)",
 		Short: "Serve a page that shows a cluster live",
-		Long: `Serve a page that shows what a cluster does: which channels need somebody, depths, rates,
-the time to drain, clients and daemons, live and for the last day. Open it in a browser
-at the address that it prints.
+		Long: `Serve a page that shows what a cluster does: which channels need you, depths, rates,
+the time to drain, clients and daemons, live and for the last day. The command prints the
+address of the page. Open it in a browser.
 
-The cluster is polled once, whatever the number of viewers, and rarely enough to keep
-neither this program nor an nsqd busy for more than a twentieth of the time. History is
-kept in memory, 45 KB for each channel: an hour of polls and a day of minutes. With --history
-the day, the problems and the actions are in a file as well, and survive a restart. It keeps
-its size: at most 40 MB for 1,000 channels. Each "rdy ui" needs a file of its own.
+rdy polls the cluster once for all viewers. If a poll takes long, rdy waits longer before
+the next: polls take at most a twentieth of the time. History is kept in memory, 45 KB for
+each channel and topic: an hour of polls and a day of minutes. With --history the day, the
+problems and the actions are also kept in a file, and survive a restart. The file stays
+below 40 MB for 1,000 channels. Each "rdy ui" needs a file of its own.
 
---prometheus is a Prometheus that scrapes "rdy exporter": then charts of a day and a week
-have its figures, and say so. If it has those of several clusters, --prometheus-match tells
-them apart by labels.
+--prometheus names a Prometheus that scrapes "rdy exporter". Charts of a day and a week
+then show its figures, and say so. If it has figures of several clusters,
+--prometheus-match tells them apart by labels.
 
-Viewers can change nothing unless --allow-actions is given. Then they can pause, empty
-and delete topics and channels, and replay and drop dead letters. Each action is a line on
-standard error, and names are typed before anything is lost. Without --auth-file the page has no login: then serve it to
-others only behind a proxy that has one. --auth-file names a file with lines of a name, a
-colon and a bcrypt hash, as "htpasswd -B" writes them. Passwords travel as they are, so
-that a proxy with TLS belongs before the page all the same.
+Without --allow-actions viewers can change nothing. With it they can pause, empty and
+delete topics and channels, tombstone a topic on an nsqd, and replay and drop dead letters.
+Each action is a line on standard error. Before anything is lost, the viewer types a name.
 
-Viewers can read messages: dead letters, and new messages of a topic, of which they get a
-copy by an ephemeral channel. --no-bodies keeps them from that. Each reading is a line on
-standard error, too. To list dead letters they are read and put back, which costs each an
-attempt; only with --allow-actions that may create the channel ` + letters.DefaultChannel + `: see "rdy dead".
-nsqds are found as for "rdy dead", and connected to with --set and the secret for AUTH.
+Without --auth-file the page has no login: serve it to others only behind a proxy that
+has one. --auth-file names a file with lines of a name, a colon and a bcrypt hash, as
+"htpasswd -B" writes them. The browser sends passwords unencrypted, so put a proxy with
+TLS in front.
+
+Viewers can read messages: dead letters, and copies of the new messages of a topic, through
+an ephemeral channel. --no-bodies removes such copies and the bodies of dead letters. Each
+look at messages is a line on standard error. To list dead letters, rdy reads them and puts
+them back, which costs each an attempt. That may create the channel ` + letters.DefaultChannel + `, but only
+with --allow-actions: see "rdy dead". rdy finds nsqds as "rdy dead" does, and connects
+with --set and the secret for AUTH.
 
 Requests must name this server by an IP address, "localhost", the name of this machine, or
-a --host: otherwise another web site could use its own name for it, and read the page. A
-proxy that passes on the name that viewers use needs --host with that name.
+a --host. Otherwise another web site could point a name of its own at this server, and
+read the page. If a proxy passes on the name that viewers use, give that name as --host.
 
 ` + clusterHelp + "\n\n" + clientHelp + `
 
-Exit codes: 0 after Ctrl-C, 1 if the address cannot be listened on or a file cannot be read.`,
+Exit codes: 0 after Ctrl-C, 1 if rdy cannot listen on the address or read a file.`,
 		Example: `  rdy ui --lookupd 127.0.0.1:4161
   rdy ui --nsqd-http 127.0.0.1:4151 --listen 127.0.0.1:8080 --allow-actions
   rdy ui --lookupd 127.0.0.1:4161 --history history.db --prometheus http://127.0.0.1:9090`,
@@ -108,13 +111,13 @@ Exit codes: 0 after Ctrl-C, 1 if the address cannot be listened on or a file can
 	u.cluster.add(f)
 	f.StringVar(&u.listen, "listen", u.listen, "`address` to serve the page at")
 	f.StringVar(&u.name, "name", "", "what the page calls the cluster; by default the first address")
-	f.Var(durationFlag(&u.interval, minInterval, maxInterval), "interval", "least time between two polls")
+	f.Var(durationFlag(&u.interval, minInterval, maxInterval), "interval", "shortest time between two polls")
 	f.StringSliceVar(&u.hosts, "host", nil, "`name` by which viewers reach the page (repeatable)")
-	f.StringVar(&u.authFile, "auth-file", "", "`file` with names and bcrypt hashes of passwords of those that may see the page")
+	f.StringVar(&u.authFile, "auth-file", "", "`file` with the names of viewers and the bcrypt hashes of their passwords")
 	f.StringVar(&u.trustHeader, "trust-header", "", "`name` of the header in which a proxy on this machine says who the viewer is")
-	f.BoolVar(&u.allowActions, "allow-actions", false, "let viewers pause, empty and delete topics and channels, and replay and drop dead letters")
-	f.BoolVar(&u.noBodies, "no-bodies", false, "do not show messages to viewers")
-	f.StringVar(&u.historyFile, "history", "", "`file` in which the last day survives a restart, created if it does not exist")
+	f.BoolVar(&u.allowActions, "allow-actions", false, "let viewers change the cluster, and replay and drop dead letters")
+	f.BoolVar(&u.noBodies, "no-bodies", false, "show viewers no bodies of messages")
+	f.StringVar(&u.historyFile, "history", "", "`file` that keeps the last day across restarts, created if it does not exist")
 	f.StringVar(&u.prometheusURL, "prometheus", "", "`URL` of a Prometheus that scrapes \"rdy exporter\", for charts of a day and a week")
 	f.StringVar(&u.prometheusMatch, "prometheus-match", "", "label `matchers` of this cluster's metrics in Prometheus, such as cluster=\"prod\"")
 	u.client.add(f)

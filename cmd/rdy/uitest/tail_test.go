@@ -40,7 +40,7 @@ func TestTail(t *testing.T) {
 	b.text("#lines", "74 77 6f")
 	b.eval(`document.activeElement.blur()`)
 	b.do(chromedp.KeyEvent("h"))
-	b.text("#reading-hold", "Go on")
+	b.text("#reading-hold", "Resume")
 	n.post("/pub?topic=orders", "two again")
 	b.text("#reading-new", "1 new")
 	b.do(chromedp.Click("#reading-new", chromedp.ByQuery))

@@ -144,7 +144,7 @@ func (s *Server) asked(r *http.Request) (name string, v verb, t target, refused 
 	t = target{judge.Name{Topic: r.FormValue("topic"), Channel: r.FormValue("channel")}, r.FormValue("nsqd")}
 	switch {
 	case !s.AllowActions:
-		refused = "This page is read-only. It is started with --allow-actions if viewers may change things."
+		refused = "This page is read-only. To let viewers change things, start rdy ui with --allow-actions."
 	case !ok, v.onNSQD != (t.nsqd != ""):
 		refused = "There is no such action."
 	case !nsq.IsValidTopicName(t.Topic), t.Channel != "" && !nsq.IsValidChannelName(t.Channel), t.nsqd != "" && t.Channel != "":
@@ -192,7 +192,7 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusForbidden, refused)
 		return
 	case v.destroys && r.FormValue("name") != t.typed():
-		s.refuse(w, http.StatusForbidden, "The name does not fit. Nothing was done.")
+		s.refuse(w, http.StatusForbidden, "The name does not match. Nothing was done.")
 		return
 	}
 	before, _ := s.poller.current()

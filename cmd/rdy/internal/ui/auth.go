@@ -49,7 +49,7 @@ func ReadUsers(r io.Reader) (*Users, error) {
 		return nil, err
 	}
 	if len(u.hashes) == 0 {
-		return nil, errors.New("there are no users")
+		return nil, errors.New("no users in the file")
 	}
 	return u, nil
 }

@@ -218,7 +218,7 @@ func (p *channelPage) clientTable(c *judge.Channel, st *state) (table, number, c
 	n, words := strconv.Itoa(len(c.Clients)), ""
 	switch {
 	case len(c.Clients) > 0:
-		words = "one row a program, " + figures.Things(total, "connection")
+		words = "one row for each program, " + figures.Things(total, "connection")
 		if len(c.Clients) > maxClientRows {
 			words += fmt.Sprintf("; the first %d are shown", maxClientRows)
 		}
@@ -293,7 +293,7 @@ func (p *channelPage) nsqdTable(c *judge.Channel) (table, number, spread cell) {
 	switch {
 	case len(c.NSQDs) < 2:
 	case c.Skew > 3:
-		words = fmt.Sprintf("uneven: one has %.1f times as much as the others", c.Skew)
+		words = fmt.Sprintf("uneven: one has %.1f times the mean of the others", c.Skew)
 	default:
 		words = "evenly spread"
 	}

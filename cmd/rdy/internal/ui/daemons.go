@@ -196,7 +196,7 @@ func channelsOn(addr string, st *state) cell {
 
 // topicsOn returns the topics of the channels that an nsqd has, each with what can be done.
 func topicsOn(addr string, st *state) cell {
-	g := &grid{ID: "topics", Caption: "Topics on this nsqd", None: "This nsqd has no channels.", Columns: []gridColumn{{"Topic", ""}, {"Take away", "n"}}}
+	g := &grid{ID: "topics", Caption: "Topics on this nsqd", None: "This nsqd has no channels.", Columns: []gridColumn{{"Topic", ""}, {"Tombstone", "n"}}}
 	for name := range st.topics {
 		if slices.ContainsFunc(st.report.Channels, func(c judge.Channel) bool {
 			return c.Topic == name && slices.ContainsFunc(c.NSQDs, func(on admin.ChannelOn) bool { return on.NSQD == addr })
@@ -220,7 +220,7 @@ func (s *Server) lookup(w http.ResponseWriter, r *http.Request) {
 }
 
 func lookupds(st *state) cell {
-	g := &grid{ID: "lookupds", Caption: "nsqlookupds", None: "This cluster is named by its nsqds alone.", Columns: []gridColumn{
+	g := &grid{ID: "lookupds", Caption: "nsqlookupds", None: "rdy ui was started without --lookupd.", Columns: []gridColumn{
 		{"State", ""}, {"nsqlookupd", ""}, {"Responded", "n"}, {"nsqds", "n"}, {"Error", "narrow-off"},
 	}}
 	if st.report == nil {
@@ -273,7 +273,7 @@ func listed(n *judge.NSQD, l judge.Lookupd) template.HTML {
 // logPage serves what viewers have done, and which problems have begun and ended.
 func (s *Server) logPage(w http.ResponseWriter, r *http.Request) {
 	s.list(w, r, listData{Heading: "Log"}, []string{"Problems", "Actions"}, func(st *state) []cell {
-		problems := &grid{ID: "problems", Caption: "Problems that began or ended", None: "None since this page was started.",
+		problems := &grid{ID: "problems", Caption: "Problems that began or ended", None: "None since rdy ui was started.",
 			Columns: []gridColumn{{"When", ""}, {"State", ""}, {"What", ""}, {"Text", ""}}}
 		for _, e := range slices.Backward(st.events) {
 			at, mark := e.Since, stateMark(e.Level, string(e.State))
@@ -283,7 +283,7 @@ func (s *Server) logPage(w http.ResponseWriter, r *http.Request) {
 			problems.Rows = append(problems.Rows, gridRow{e.At.String() + e.String() + string(mark), []template.HTML{
 				escaped(at.Local().Format(time.DateTime)), mark, linked(subjectLink(e.Subject), e.String(), ""), escaped(e.Text)}})
 		}
-		actions := &grid{ID: "actions", Caption: "What viewers have done", None: "None since this page was started.",
+		actions := &grid{ID: "actions", Caption: "What viewers have done", None: "None since rdy ui was started.",
 			Columns: []gridColumn{{"When", ""}, {"From", ""}, {"Action", ""}, {"What", ""}, {"Result", ""}}}
 		for _, a := range s.log.all() {
 			result := escaped("done")

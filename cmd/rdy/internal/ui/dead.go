@@ -114,7 +114,7 @@ func (d *deadDesk) seen() (*look, *job) {
 	return d.last, d.job
 }
 
-const busyDesk = "Somebody else is reading, replaying or dropping dead letters. Try again in a moment."
+const busyDesk = "Dead letters are being read, replayed or dropped. Try again when that is done."
 
 // deadLook reads the letters of a topic, or of all topics of dead letters, and puts them back.
 func (s *Server) deadLook(w http.ResponseWriter, r *http.Request) {
@@ -177,7 +177,7 @@ func (s *Server) lookAtTopic(ctx context.Context, v *admin.View, topic string, t
 	waiting := in.Waiting()
 	to.waiting += waiting
 	if in.Creates() && !s.AllowActions {
-		note(fmt.Sprintf("%s wait in the topic itself. To read them creates the channel %s, which this page may not do: it is read-only.",
+		note(fmt.Sprintf("%s wait in the topic itself. To read them, rdy ui would have to create the channel %s, and this page is read-only.",
 			figures.Things(int(waiting), "letter"), channel))
 		return
 	}
@@ -190,7 +190,7 @@ func (s *Server) lookAtTopic(ctx context.Context, v *admin.View, topic string, t
 		note(oneLine(err))
 	}
 	if waiting > room {
-		note(fmt.Sprintf("%s of %s were read: a look keeps %s.", figures.Count(room), figures.Count(waiting), figures.Count(maxLetters)))
+		note(fmt.Sprintf("%s of %s were read: a look reads at most %s.", figures.Count(room), figures.Count(waiting), figures.Count(maxLetters)))
 	}
 	c := in.Counts.Channel(channel)
 	if c == nil {

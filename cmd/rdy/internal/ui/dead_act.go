@@ -101,9 +101,9 @@ func (s *Server) chosen(r *http.Request) (chosen []*letter, refused string) {
 	found, _ := s.dead.seen()
 	switch {
 	case !s.AllowActions:
-		return nil, "This page is read-only. It is started with --allow-actions if viewers may change things."
+		return nil, "This page is read-only. To let viewers change things, start rdy ui with --allow-actions."
 	case found == nil || r.FormValue("look") != found.id:
-		return nil, "The letters were read again since. Choose them again."
+		return nil, "The letters have been read again. Choose them again."
 	}
 	s.dead.mu.Lock()
 	defer s.dead.mu.Unlock()
@@ -115,9 +115,9 @@ func (s *Server) chosen(r *http.Request) (chosen []*letter, refused string) {
 		l := found.letters[n]
 		switch {
 		case l.Gone != "":
-			return nil, "Letter " + l.ID.String() + " was " + l.Gone + " since."
+			return nil, "Letter " + l.ID.String() + " was already " + l.Gone + "."
 		case len(chosen) > 0 && l.Topic != chosen[0].Topic:
-			return nil, "Choose letters of one topic. Those of others are replayed or dropped on their own."
+			return nil, "Choose letters of one topic at a time."
 		}
 		if !slices.Contains(chosen, l) {
 			chosen = append(chosen, l)
@@ -200,7 +200,7 @@ func replayed(chosen []*letter, st *state) (who, agreed []string, from string, p
 func whoGets(to *letters.Recipients) string {
 	switch {
 	case to.Only():
-		return seen(to.Topic + " has the channel " + to.From + " only, where they come from.")
+		return seen(to.Topic + " has only the channel " + to.From + ", where they come from.")
 	case len(to.Channels) > 1:
 		return seen(fmt.Sprintf("%s has %d channels, and each gets a copy: %s.", to.Topic, len(to.Channels), strings.Join(to.Channels, ", ")))
 	}
@@ -228,7 +228,7 @@ func (s *Server) deadDo(w http.ResponseWriter, r *http.Request) {
 	case "drop":
 		j.word, j.done = "Dropping", "dropped"
 		if r.FormValue("name") != j.topic {
-			refused = "The name does not fit. Nothing was done."
+			refused = "The name does not match. Nothing was done."
 		}
 	default:
 		refused = "There is no such action."
@@ -290,7 +290,7 @@ func (s *Server) replaying(r *http.Request, n int, j *job) (do work, end func(),
 	case err != nil || !(perSecond > 0 && perSecond <= maxRate):
 		return nil, nil, fmt.Sprintf("Want a rate above 0 and up to %s messages a second.", figures.Count(maxRate))
 	case float64(n) > perSecond*replayTime.Seconds():
-		return nil, nil, fmt.Sprintf("At this rate it would take more than %s, for which the letters cannot be held. Choose fewer, or use rdy dead replay.", figures.Duration(replayTime))
+		return nil, nil, fmt.Sprintf("At this rate the replay would take more than %s, and the letters cannot be held for so long. Choose fewer, or use rdy dead replay.", figures.Duration(replayTime))
 	}
 	replayer := &letters.Replayer{
 		Config: s.Client, Named: s.Cluster.NSQDs, Rate: perSecond,
@@ -324,7 +324,7 @@ func agreeing(agreed []string) func(letters.Recipients) error {
 			return fmt.Errorf("the channels of topic %s are not known: %w", who.Topic, who.Unknown)
 		}
 		if !slices.Contains(agreed, recipientsKey(&who)) {
-			return fmt.Errorf("%s, which was not said before", &who)
+			return fmt.Errorf("%s, which the viewer has not confirmed", &who)
 		}
 		return nil
 	}

@@ -73,7 +73,7 @@ func (s *Server) deadPage(w http.ResponseWriter, r *http.Request) {
 	if found == nil || found.topic != "" && found.topic != topic {
 		d.before(s, st, topic)
 	} else if !s.fill(d, st, found, r) {
-		s.notFound(w, r, "The last look has found no such letter.")
+		s.notFound(w, r, "The last look found no such letter.")
 		return
 	}
 	switch r.FormValue("part") { // what htmx replaces
@@ -90,7 +90,7 @@ func (s *Server) deadPage(w http.ResponseWriter, r *http.Request) {
 // before fills the page of topics that were not looked at.
 func (d *deadData) before(s *Server, st *state, topic string) {
 	d.Again = topic
-	d.Lede = "To list dead letters they are read and put back. That costs each an attempt, so it is not done by itself."
+	d.Lede = "To list dead letters, rdy ui reads them and puts them back. That costs each an attempt, so the list waits until you ask for it."
 	if st.report == nil {
 		return
 	}
@@ -112,9 +112,9 @@ func (d *deadData) before(s *Server, st *state, topic string) {
 	}
 	d.Creates = fmt.Sprintf("%s %s no channel. ", figures.List(creates), figures.Verb(len(creates), "has", "have"))
 	if s.AllowActions {
-		d.Creates += "A look creates the channel " + letters.DefaultChannel + ", in which the letters wait from then on, also those that come later."
+		d.Creates += "A look creates the channel " + letters.DefaultChannel + ". The letters wait there from then on, and so do those that come later."
 	} else {
-		d.Creates += "To read the letters there creates the channel " + letters.DefaultChannel + ", which this page may not do: it is read-only."
+		d.Creates += "To read the letters there, rdy ui would have to create the channel " + letters.DefaultChannel + ", and this page is read-only."
 	}
 }
 
@@ -157,7 +157,7 @@ func (s *Server) fill(d *deadData, st *state, found *look, r *http.Request) (ok 
 		d.Foot += fmt.Sprintf(", %d shown", len(d.Rows))
 	}
 	if total > len(d.Rows) {
-		d.Foot += fmt.Sprintf(" of %d that fit", total)
+		d.Foot += fmt.Sprintf(" of %d that match", total)
 	}
 	return id == "" || d.Letter != nil
 }
@@ -300,7 +300,7 @@ func replayHint(l *letter, st *state) string {
 		return ""
 	}
 	if len(who.Channels) > 1 {
-		return fmt.Sprintf("%s has %d channels. A replay through the topic reaches %s. “Replay…” asks which you mean.",
+		return fmt.Sprintf("%s has %d channels. A replay through the topic reaches %s. “Replay…” lets you choose another topic.",
 			seen(l.Origin.Topic), len(who.Channels), figures.List(who.Channels))
 	}
 	return seen(capital(who.String())) + "."

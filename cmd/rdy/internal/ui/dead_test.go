@@ -118,7 +118,7 @@ func TestDead(t *testing.T) {
 		contains(t, d.get("/dead?q=SUCH"), "no such order", "3 dead letters, 1 shown")
 		lacks(t, d.get("/dead?q=SUCH&part=rows"), "503 from hooks", "<html")
 		contains(t, d.get("/dead/"+deadOf), "503 from hooks")
-		contains(t, d.get("/dead/other.dead"), "No letter fits.")
+		contains(t, d.get("/dead/other.dead"), "No letter matches.")
 		if status, _ := d.do(newRequest(http.MethodGet, "/dead/"+deadOf+"/0000000000000000@n:4150", nil)); status != http.StatusNotFound {
 			t.Errorf("status %d", status)
 		}
@@ -134,7 +134,7 @@ func TestDeadReadOnly(t *testing.T) {
 		d.change(func() { d.topics = append(d.topics, &fakeTopic{Name: "a.b.dead", Depth: 2}) })
 		d.nsqd.Publish("a.b.dead", "1", "2")
 		d.polls(1)
-		contains(t, d.get("/dead/a.b.dead"), "which this page may not do: it is read-only")
+		contains(t, d.get("/dead/a.b.dead"), "and this page is read-only")
 		d.nsqd.Publish("orders", "not dead")
 		d.post("/dead/look", url.Values{"topic": {"orders"}, "channel": {"billing"}})
 		contains(t, d.get("/dead/orders"), "orders: they are in another channel: rdy dead list orders --channel billing")
@@ -178,7 +178,7 @@ func TestDeadReplay(t *testing.T) {
 		page := d.look()
 		form := lettersOf(page, "1", "2")
 		status, dialog := d.post("/dead/ask/replay", form)
-		contains(t, dialog, "Replay 2 letters?", "orders has the channel billing only, where they come from.", `value="origin" required checked`, "rdy dead replay "+deadOf+" "+d.ids[1])
+		contains(t, dialog, "Replay 2 letters?", "orders has only the channel billing, where they come from.", `value="origin" required checked`, "rdy dead replay "+deadOf+" "+d.ids[1])
 		if status != http.StatusOK {
 			t.Errorf("status %d", status)
 		}
@@ -220,7 +220,7 @@ func TestDeadReplayToOthers(t *testing.T) {
 		d.nsqd.CreateChannel("orders", "archive")
 		form := with(lettersOf(page, "1"), "to", "origin", "agreed", `"orders" "billing" billing`, "rate", "5")
 		_, body := d.post("/dead/do/replay", form)
-		contains(t, body, "0 of 1 letter", "topic orders has the channels archive, billing: each of them gets a message, which was not said before")
+		contains(t, body, "0 of 1 letter", "topic orders has the channels archive, billing: each of them gets a message, which the viewer has not confirmed")
 		d.expect(3, 0)
 		d.polls(2)
 		contains(t, d.get("/dead/"+deadOf+"/"+d.ids[0]+"@n:4150"), "orders has 2 channels. A replay through the topic reaches archive, billing.")
@@ -228,7 +228,7 @@ func TestDeadReplayToOthers(t *testing.T) {
 		contains(t, dialog, "orders has 2 channels, and each gets a copy: archive, billing.", "orders&#34; &#34;billing&#34; archive billing")
 		lacks(t, dialog, "checked")
 		_, body = d.post("/dead/do/replay", with(form, "to", "other", "topic", "orders"))
-		contains(t, body, "which was not said before")
+		contains(t, body, "which the viewer has not confirmed")
 		_, body = d.post("/dead/do/replay", with(form, "to", "other", "topic", "again"))
 		contains(t, body, "1 letter of "+deadOf+" was replayed.")
 		if got := d.nsqd.Queued("again", ""); len(got) != 1 {
@@ -252,7 +252,7 @@ func TestDeadReplaySlow(t *testing.T) {
 		contains(t, body, "Replaying 2 letters of "+deadOf+": 1 done.")
 		contains(t, d.get("/dead"), "Replaying 2 letters")
 		for _, path := range []string{"/dead/look", "/dead/do/drop"} {
-			if status, body := d.post(path, with(lettersOf(page, "0"), "name", deadOf)); status != http.StatusConflict || !strings.Contains(body, "Somebody else") {
+			if status, body := d.post(path, with(lettersOf(page, "0"), "name", deadOf)); status != http.StatusConflict || !strings.Contains(body, "are being read") {
 				t.Errorf("%s: status %d", path, status)
 			}
 		}
@@ -268,7 +268,7 @@ func TestDeadReplayEndsWithServer(t *testing.T) {
 		d.post("/dead/do/replay", with(lettersOf(d.look(), "1", "2"), "to", "origin", "agreed", `"orders" "billing" billing`, "rate", "0.01"))
 		d.Cleanup(func() {
 			d.expect(2, 1)
-			if a := d.audit[len(d.audit)-1]; a.Error != "1 of 2 replayed: rdy ui is ending" {
+			if a := d.audit[len(d.audit)-1]; a.Error != "1 of 2 replayed: rdy ui is stopping" {
 				t.Errorf("audit %+v", a)
 			}
 		})

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-var errEnding = errors.New("rdy ui is ending")
+var errEnding = errors.New("rdy ui is stopping")
 
 // errands are the requests of viewers that have connections to nsqds for as long as they run.
 // Server.Run ends them, and waits for them, when it ends itself.

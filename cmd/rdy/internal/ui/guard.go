@@ -28,7 +28,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		if !goesBy(names, r.Host) {
-			http.Error(w, "rdy ui does not know itself by the name of this address: give it with --host", http.StatusMisdirectedRequest)
+			http.Error(w, "rdy ui does not go by the name in this address: start it with --host and that name", http.StatusMisdirectedRequest)
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)

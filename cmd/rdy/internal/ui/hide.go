@@ -77,7 +77,7 @@ func (s *Server) hide(w http.ResponseWriter, r *http.Request) {
 	st, _ := s.poller.current()
 	screen := s.screens.get(r.Header.Get("X-Screen"))
 	if st.report == nil || screen == nil {
-		s.refuse(w, http.StatusConflict, "This page is too old. Load it again.")
+		s.refuse(w, http.StatusConflict, "This page is out of date. Reload it.")
 		return
 	}
 	h := hidingOf(r)

@@ -69,7 +69,7 @@ func OpenHistory(path string) (f *HistoryFile, err error) {
 type damaged struct{ cause any }
 
 func (d damaged) Error() string {
-	return fmt.Sprintf("the file is damaged (%v); move it away, and a new one is begun", d.cause)
+	return fmt.Sprintf("the file is damaged (%v); move it away to begin a new one", d.cause)
 }
 
 // guarded calls do. bbolt maps the file into memory and trusts it: a damaged one makes it panic,
@@ -89,7 +89,7 @@ func (f *HistoryFile) open() error {
 	db, err := bbolt.Open(f.path, 0o600, &bbolt.Options{Timeout: historyLock, FreelistType: bbolt.FreelistMapType})
 	switch {
 	case errors.Is(err, bbolterrors.ErrTimeout):
-		return errors.New("another program has the file open, perhaps another rdy ui; give each its own")
+		return errors.New("another program has the file open, perhaps another rdy ui; give each a file of its own")
 	case errors.Is(err, bbolterrors.ErrInvalid), errors.Is(err, bbolterrors.ErrChecksum), errors.Is(err, bbolterrors.ErrVersionMismatch):
 		return damaged{err}
 	case err != nil:
@@ -123,7 +123,7 @@ func (f *HistoryFile) begin() error {
 		}
 		meta := tx.Bucket(metaBucket)
 		if meta == nil || tx.Bucket(minutesBucket) == nil || tx.Bucket(logBucket) == nil {
-			return errors.New("this is no history of rdy ui")
+			return errors.New("it is not a history of rdy ui")
 		}
 		if version := meta.Get(versionKey); string(version) != historyVersion {
 			return fmt.Errorf("the file has version %q, and this rdy knows version %s", version, historyVersion)
@@ -188,7 +188,7 @@ func (f *HistoryFile) run(ctx context.Context, s *Server) {
 		}
 		err := guarded(func() error { return f.write(s) })
 		if err != nil && !f.failing && s.Trouble != nil {
-			s.Trouble(fmt.Errorf("history %s: %w; it is tried again each minute", f.path, err))
+			s.Trouble(fmt.Errorf("history %s: %w; rdy ui tries again every minute", f.path, err))
 		}
 		f.failing = err != nil
 	}

@@ -388,7 +388,7 @@ func TestOpenHistoryErrors(t *testing.T) {
 	t.Run("another database", func(t *testing.T) {
 		path := filepath.Join(dir, "other")
 		change(t, path, func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("other")); return err })
-		expectHistoryError(t, path, "this is no history of rdy ui")
+		expectHistoryError(t, path, "it is not a history of rdy ui")
 	})
 	t.Run("a directory", func(t *testing.T) { expectHistoryError(t, dir, "is a directory") })
 }
@@ -434,7 +434,7 @@ func TestHistoryTrouble(t *testing.T) {
 		s.polls(200)
 		contains(t, s.get("/"), "billing")
 	})
-	if len(troubles) != 1 || !strings.Contains(troubles[0].Error(), "it is tried again each minute") {
+	if len(troubles) != 1 || !strings.Contains(troubles[0].Error(), "rdy ui tries again every minute") {
 		t.Errorf("troubles: %v", troubles)
 	}
 	_ = f.Close()

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/rdyhq/nsq/admin"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
 )
@@ -84,7 +85,7 @@ type total struct {
 }
 
 func (p *overview) data(st *state) *overviewData {
-	d := &overviewData{View: p.view, Publish: command(p.server.Flags, "pub", "orders", "--help")}
+	d := &overviewData{View: p.view, Publish: firstPublish(p.server.Cluster)}
 	d.Verdict, d.Lede = verdict(st)
 	if st.report == nil {
 		c := p.server.Cluster
@@ -139,7 +140,7 @@ func (p *overview) rows(st *state) (cells []cell) {
 func verdict(st *state) (verdict, lede cell) {
 	const verdictID, ledeID = "verdict", "lede"
 	if st.report == nil {
-		return text(verdictID, "Asking the daemons…"), text(ledeID, "The first figures come with the first poll, and rates with the second.")
+		return text(verdictID, "Asking the daemons…"), text(ledeID, "Figures come with the first poll, rates with the second.")
 	}
 	c := st.report.Cluster
 	channels := len(st.report.Channels)
@@ -159,6 +160,18 @@ func verdict(st *state) (verdict, lede cell) {
 		words = fmt.Sprintf("All %d channels keep up", channels)
 	}
 	return text(verdictID, words), text(ledeID, respond(st.report))
+}
+
+// firstPublish returns a command that creates a topic.
+func firstPublish(c *admin.Cluster) string {
+	args := []string{"pub", "orders"}
+	for _, addr := range c.Lookupds {
+		args = append(args, "--lookupd", addr)
+	}
+	if len(c.Lookupds) == 0 {
+		args = append(args, "--nsqd", "HOST:PORT")
+	}
+	return "echo hello | " + command(nil, args...)
 }
 
 // respond returns the line below the verdict.
@@ -305,7 +318,7 @@ func (p *overview) foot() string {
 	words := figures.Things(len(p.known), thing)
 	if n := len(p.names); n > 0 && n < len(p.known) {
 		from := (p.view.Page - 1) * pageRows
-		words += fmt.Sprintf(", %d to %d are shown", from+1, from+n)
+		words += fmt.Sprintf(", %d to %d shown", from+1, from+n)
 	}
 	return words
 }

@@ -29,8 +29,8 @@ func TestPages(t *testing.T) {
 			"/topics/orders/audit":               "Paused",
 			"/nodes":                             "/nodes/n:4151",
 			"/nodes/n:4151":                      "n:4150",
-			"/lookup":                            "This cluster is named by its nsqds alone.",
-			"/log":                               "None since this page was started.",
+			"/lookup":                            "rdy ui was started without --lookupd.",
+			"/log":                               "None since rdy ui was started.",
 			"/names?q=aud":                       `<option value="orders/audit">`,
 			"/menu?kind=channel&topic=orders&channel=audit": "Copy for chat",
 		} {
@@ -66,7 +66,7 @@ func TestEmptyCluster(t *testing.T) {
 	stage(t, nil, func(s *scene) {
 		s.polls(1)
 		page := s.get("/")
-		contains(t, page, "No topics yet", "rdy pub orders")
+		contains(t, page, "No topics yet", "echo hello | rdy pub orders --nsqd HOST:PORT")
 		lacks(t, page, "0 of 0 channels")
 		s.change(func() { s.down = errors.New("connection refused") })
 		s.polls(6)
@@ -87,15 +87,15 @@ func TestView(t *testing.T) {
 			first string
 			foot  string
 		}{
-			{"", 100, "topic-000/channel-0", "250 channels, 1 to 100 are shown"},
+			{"", 100, "topic-000/channel-0", "250 channels, 1 to 100 shown"},
 			{"?sort=-depth", 100, "topic-049/channel-4", "page=2"},
-			{"?sort=depth&page=3", 50, "topic-040/channel-0", "201 to 250 are shown"},
+			{"?sort=depth&page=3", 50, "topic-040/channel-0", "201 to 250 shown"},
 			{"?page=all", 250, "topic-", "By page"},
 			{"?q=049*4", 1, "topic-049/channel-4", "1 channel"},
 			{"?q=TOPIC-01&sort=name", 50, "topic-010/channel-0", "50 channels"},
-			{"?only=orphans", 0, "No channel fits", "0 channels"},
+			{"?only=orphans", 0, "No channel matches", "0 channels"},
 			{"?sort=nonsense&only=nonsense&page=-7", 100, "topic-", "250 channels"},
-			{"?page=99", 0, "No channel fits", "250 channels"},
+			{"?page=99", 0, "No channel matches", "250 channels"},
 			{"?view=topics&sort=name", 50, "topic-000", "50 topics"},
 		} {
 			page := s.get("/" + tc.query)

@@ -84,7 +84,7 @@ func (c *chart) ask(ctx context.Context, p *Prometheus, key seriesKey, span time
 		c.Source, c.Failed = fmt.Sprintf("%s has no figures: %v. %s", p.name(), err, instead), true
 		return times, points
 	case len(asked) == 0:
-		c.Source, c.Failed = p.name()+" knows nothing of this: does it scrape rdy exporter? "+instead, true
+		c.Source, c.Failed = p.name()+" has nothing on this: does it scrape rdy exporter? "+instead, true
 		return times, points
 	}
 	c.Source = "From " + p.name()

@@ -21,7 +21,7 @@ const (
 	flushEvery  = 250 * time.Millisecond // new messages go to the viewer
 	wordsEvery  = time.Second
 	wordsOver   = 5 // seconds whose rates are told
-	noBodies    = "This page shows no messages: it was started with --no-bodies."
+	noBodies    = "This page shows no messages: rdy ui was started with --no-bodies."
 	findTimeout = 10 * time.Second
 )
 
@@ -116,7 +116,7 @@ func (s *Server) startReading(w http.ResponseWriter, r *http.Request, k kind) {
 		}
 	}
 	if !s.readings.add(reading) {
-		s.refuse(w, http.StatusTooManyRequests, fmt.Sprintf("%d viewers are reading messages already, and no more can at the same time. Stop one, or try again later.", maxReadings))
+		s.refuse(w, http.StatusTooManyRequests, fmt.Sprintf("%d viewers are reading messages, which is the most at a time. Stop one, or try again later.", maxReadings))
 		return
 	}
 	s.note(r, Action{Action: strings.ToLower(k.word), Topic: topic}, nil)
@@ -177,9 +177,9 @@ func (s *Server) unread(v *admin.View, topic string, without []string) readingDa
 		d.Refused = "The topic " + topic + " has no channel."
 		d.Advice = "NSQ gives all messages of a topic to its first channel"
 		if t.Depth > 0 {
-			d.Advice += ", also the " + messages(t.Depth, false) + " that " + figures.Verb(int(min(t.Depth, 2)), "waits", "wait") + " there now"
+			d.Advice += ", including the " + messages(t.Depth, false) + " that " + figures.Verb(int(min(t.Depth, 2)), "waits", "wait") + " there now"
 		}
-		d.Advice += ". That would be the one of this page, and all would be gone when you leave. Create a channel first:"
+		d.Advice += ". That would be the channel of this page, and the messages would be lost when you leave. Create a channel first:"
 		d.Command = command(s.Flags, "channel", "create", topic, "NAME")
 	default:
 		d.Refused, d.Advice = "The topic "+topic+" cannot be read.", leftOut(without)

@@ -228,7 +228,7 @@ func TestTailWithoutChannel(t *testing.T) {
 		s.polls(2)
 		for _, path := range []string{"/tail/orders", "/peek/orders"} {
 			_, body := s.do(newRequest(http.MethodPost, path, nil))
-			contains(t, body, "The topic orders has no channel.", "also the 7 messages that wait there now", "rdy channel create orders NAME --nsqd-http n:4151")
+			contains(t, body, "The topic orders has no channel.", "including the 7 messages that wait there now", "rdy channel create orders NAME --nsqd-http n:4151")
 			lacks(t, body, "data-stream")
 		}
 		_, body := s.do(newRequest(http.MethodPost, "/tail/none", nil))

@@ -41,7 +41,7 @@ var verbs = map[string]verb{
 		meaning: deleting, milder: pauseInstead,
 	},
 	"tombstone": {
-		word: "Tombstone", done: "taken away", destroys: true, onNSQD: true, meaning: tombstoning,
+		word: "Tombstone", done: "tombstoned", destroys: true, onNSQD: true, meaning: tombstoning,
 		milder: "Stop what publishes to this nsqd first, and let its channels drain: then nothing is lost.",
 	},
 }
@@ -85,21 +85,21 @@ func emptying(t target, st *state) (loss, meaning string) {
 		if topic == nil {
 			return "", "No nsqd has it."
 		}
-		return messages(topic.Depth, topic.Lower) + " will be lost", "that no channel has a copy of yet. This can't be undone. Its channels keep what they have."
+		return messages(topic.Depth, topic.Lower) + " will be lost", "before any channel has a copy. This can't be undone. The channels of the topic keep what they have."
 	}
 	return losing(t, st, "Other channels of "+t.Topic+" keep their copies.")
 }
 
 func deleting(t target, st *state) (loss, meaning string) {
 	if t.Channel != "" {
-		return losing(t, st, "Its clients are disconnected, and create it again if they run on. Other channels of "+t.Topic+" keep their copies.")
+		return losing(t, st, "Its clients are disconnected, and those that connect again create it again. Other channels of "+t.Topic+" keep their copies.")
 	}
 	topic := st.topics[t.Topic]
 	if topic == nil {
 		return "", "No nsqd has it."
 	}
-	return messages(topic.Depth+topic.Waiting, topic.Lower) + " will be lost", fmt.Sprintf("with %s and all clients. This can't be undone. "+
-		"Programs that publish or consume it create it again.", figures.Things(topic.Channels, "channel"))
+	return messages(topic.Depth+topic.Waiting, topic.Lower) + " will be lost", fmt.Sprintf("with %s. All clients are disconnected. This can't be undone. "+
+		"Programs that go on publishing or consuming create the topic again.", figures.Things(topic.Channels, "channel"))
 }
 
 // losing says how many messages of a channel are lost, and where.
@@ -124,7 +124,7 @@ func tombstoning(t target, st *state) (loss, meaning string) {
 			}
 		}
 	}
-	return messages(n, false) + " will be lost", "on this nsqd. nsqlookupds do not name it to consumers of the topic for 45 s, and the nsqd deletes the topic. This can't be undone."
+	return messages(n, false) + " will be lost", "on this nsqd, which deletes the topic. For 45 s, nsqlookupds do not list the nsqd for it. This can't be undone."
 }
 
 func messages(n int64, lower bool) string {

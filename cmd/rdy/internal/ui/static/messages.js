@@ -76,7 +76,7 @@ const messages = {
     byID("reading-start").textContent = byID("messages") ? "Start again" : "Start";
     byID("reading-start").hidden = running;
     byID("reading-hold").setAttribute("aria-pressed", messages.held);
-    byID("reading-hold").firstChild.textContent = messages.held ? "Go on " : "Hold ";
+    byID("reading-hold").firstChild.textContent = messages.held ? "Resume " : "Hold ";
     const more = byID("reading-new");
     if (!more) return;
     more.hidden = !messages.waiting.length;
