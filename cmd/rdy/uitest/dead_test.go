@@ -71,7 +71,7 @@ func TestDead(t *testing.T) {
 	b.text("dialog[open]", "2 letters will be lost")
 	b.do(chromedp.SendKeys("#typed", topic+"\r", chromedp.ByQuery))
 	b.text("#toast", "2 letters of "+topic+" were dropped.")
-	b.text("#dead-now", "0 wait now.")
+	b.text("#dead-now", "0 letters wait now.")
 	b.load(site.url + "/log")
 	b.text("#actions", "2 letters of "+topic)
 }

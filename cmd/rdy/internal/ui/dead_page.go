@@ -325,5 +325,5 @@ func (s *Server) deadNow(st *state) cell {
 	if st.report == nil {
 		return cell{ID: "dead-now"}
 	}
-	return text("dead-now", fmt.Sprintf("%s %s now.", figures.Count(st.dead), figures.Verb(int(min(st.dead, 2)), "waits", "wait")))
+	return text("dead-now", fmt.Sprintf("%s %s %s now.", figures.Count(st.dead), figures.Noun(st.dead, "letter"), figures.Verb(int(min(st.dead, 2)), "waits", "wait")))
 }

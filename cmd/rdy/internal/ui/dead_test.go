@@ -104,7 +104,7 @@ func TestDead(t *testing.T) {
 		contains(t, before, "costs each an attempt", deadOf, "Look at the letters", `id="dead-count">3</span>`)
 		lacks(t, before, "503 from hooks")
 		page := d.look()
-		contains(t, page, "3 dead letters", "All 3 were read at ", "503 from hooks.example", "no such order", ">raw<", "none selected", "Replay…", "3 wait now.")
+		contains(t, page, "3 dead letters", "All 3 were read at ", "503 from hooks.example", "no such order", ">raw<", "none selected", "Replay…", "3 letters wait now.")
 		d.expect(3, 0)
 		if strings.Index(page, "no such order") > strings.Index(page, "503 from hooks") {
 			t.Error("what has failed last does not come first")
