@@ -108,8 +108,11 @@ func losing(t target, st *state, rest string) (loss, meaning string) {
 	if c == nil {
 		return "", "No nsqd has it."
 	}
-	return messages(c.Depth+c.Deferred, c.Lower) + " will be lost", fmt.Sprintf("on %s, and the %s in flight with them. This can't be undone. %s",
-		figures.Things(len(c.NSQDs), "nsqd"), figures.Count(c.InFlight), rest)
+	flying := ""
+	if c.InFlight > 0 {
+		flying = fmt.Sprintf(", and the %s in flight with them", figures.Count(c.InFlight))
+	}
+	return messages(c.Depth+c.Deferred, c.Lower) + " will be lost", fmt.Sprintf("on %s%s. This can't be undone. %s", figures.Things(len(c.NSQDs), "nsqd"), flying, rest)
 }
 
 func tombstoning(t target, st *state) (loss, meaning string) {
