@@ -149,8 +149,16 @@ func (s *Server) asked(r *http.Request) (name string, v verb, t target, refused 
 		refused = "There is no such action."
 	case !nsq.IsValidTopicName(t.Topic), t.Channel != "" && !nsq.IsValidChannelName(t.Channel), t.nsqd != "" && t.Channel != "":
 		refused = "No topic or channel can have this name."
+	case t.nsqd != "" && !s.knows(t.nsqd): // the server would send requests to any address that a viewer names
+		refused = "There is no such nsqd."
 	}
 	return name, v, t, refused
+}
+
+// knows reports whether the last poll has an nsqd with this address.
+func (s *Server) knows(nsqd string) bool {
+	st, _ := s.poller.current()
+	return st.report != nil && slices.ContainsFunc(st.report.NSQDs, func(n judge.NSQD) bool { return n.Addr == nsqd })
 }
 
 // question is what the dialog before an action gets.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 )
 
 const (
@@ -154,7 +155,8 @@ func (s *stream) event(name string, data []byte) error { return s.send("event: "
 func (s *stream) send(first string, data []byte) error {
 	var b bytes.Buffer
 	b.WriteString(first + "\n")
-	for line := range bytes.SplitSeq(data, []byte("\n")) {
+	// A carriage return would end a line, too, and what follows it could be an event of its own.
+	for line := range bytes.SplitSeq(visible.Escape(data, "\n\t"), []byte("\n")) {
 		fmt.Fprintf(&b, "data: %s\n", line)
 	}
 	b.WriteByte('\n')

@@ -12,6 +12,7 @@ import (
 
 const (
 	pageRows  = 100 // of a table, unless it is asked for all
+	maxPage   = 1_000_000
 	maxFilter = 200 // bytes of a filter: no name of a topic and channel is longer
 )
 
@@ -47,7 +48,7 @@ func viewOf(q url.Values) view {
 		v.Sort = ""
 	}
 	page, _ := strconv.Atoi(q.Get("page"))
-	v.Page = max(page, 1)
+	v.Page = min(max(page, 1), maxPage)
 	return v
 }
 

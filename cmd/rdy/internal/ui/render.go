@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 )
 
 //go:embed static pages
@@ -112,17 +113,11 @@ func section(path string) string {
 
 // send sends a whole page.
 func (s *Server) send(w http.ResponseWriter, status int, name string, f *frame) {
-	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, name+".html", f); err != nil {
-		http.Error(w, "this page cannot be shown: "+err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // the browser may be gone
+	s.render(w, status, name+".html", f)
 }
 
-// render sends a part of a page.
+// render sends a part of a page, or all of it. Whatever daemons and clients call themselves,
+// control characters in it are visible, and none reorders what is shown.
 func (s *Server) render(w http.ResponseWriter, status int, name string, data any) {
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
@@ -131,7 +126,9 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, data any
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // the browser may be gone
+	// A browser that does not read must not hold the page for ever.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // not all writers have one
+	_, _ = w.Write(visible.Escape(b.Bytes(), "\n\t"))                                // the browser may be gone
 }
 
 // failed sends a page that says why something was not done.

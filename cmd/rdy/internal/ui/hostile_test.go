@@ -1,0 +1,62 @@
+package ui
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// No page number is outside of the table.
+func TestPageNumbers(t *testing.T) {
+	stage(t, nil, func(s *scene) {
+		s.channel("orders", "billing")
+		s.polls(1)
+		for _, page := range []string{"9223372036854775807", "184467440737095517", "99999999999999999999", "-9223372036854775808", "1e9"} {
+			contains(t, s.get("/?page="+page), "1 channel")
+		}
+	})
+}
+
+// A topic is taken away from nsqds of the cluster alone: viewers cannot have requests sent to
+// other addresses, nor put lines of their own into the log.
+func TestTombstoneElsewhere(t *testing.T) {
+	var audit []Action
+	stage(t, func(o *Options) { o.AllowActions, o.Audit = true, func(a Action) { audit = append(audit, a) } }, func(s *scene) {
+		s.channel("orders", "billing")
+		s.polls(2)
+		for _, addr := range []string{"10.0.0.1:80", "n:4151/", "http://n:4151", "user@n:4151", "n:4151\nforged"} {
+			form := url.Values{"topic": {"orders"}, "name": {"orders"}, "nsqd": {addr}}
+			if status, _ := s.do(newRequest(http.MethodPost, "/do/tombstone", form)); status != http.StatusForbidden || len(s.posted) > 0 || len(audit) > 0 {
+				t.Errorf("%q: status %d, posted %q, audit %v", addr, status, s.posted, audit)
+			}
+		}
+		form := url.Values{"topic": {"orders"}, "name": {"orders"}, "nsqd": {"n:4151"}}
+		if status, body := s.do(newRequest(http.MethodPost, "/do/tombstone", form)); status != http.StatusOK || len(s.posted) != 1 || len(audit) != 1 {
+			t.Errorf("status %d, posted %q, audit %v: %s", status, s.posted, audit, body)
+		}
+	})
+}
+
+// Names that no nsqd has, but that something may send that says it is one, neither end an event of
+// the stream nor reorder a page.
+func TestHostileNames(t *testing.T) {
+	const hostile = "a\r\revent: gone\rdata: x\r\r\u202e\x1b[2J<img>"
+	stage(t, func(o *Options) { o.Cluster.NSQDs = append(o.Cluster.NSQDs, "gone\u202e:4151") }, func(s *scene) {
+		c := s.channel(hostile, hostile)
+		s.polls(1)
+		views := []*viewer{s.listen(s.get("/"), ""), s.listen(s.get("/nodes"), ""), s.listen(s.get("/log"), ""), s.listen(s.get("/nodes/n:4151"), "")}
+		for range 8 {
+			s.change(func() { c.Depth, c.Messages = c.Depth+20, c.Messages+20 })
+			s.polls(1)
+		}
+		for _, v := range views {
+			lacks(t, v.read(), "\r", "\u202e", "\x1b", "<img")
+			v.stop()
+		}
+		for _, path := range []string{"/", "/?view=topics", "/nodes", "/log", "/lookup", "/nodes/n:4151", "/menu?" + url.Values{"kind": {"channel"}, "topic": {hostile}, "channel": {hostile}}.Encode()} {
+			lacks(t, s.get(path), "\r", "\u202e", "\x1b", "<img")
+		}
+		contains(t, strings.ToLower(s.get("/")), "event: gone", `\u202e`)
+	})
+}
