@@ -11,10 +11,14 @@ import (
 const (
 	fineStep, finePoints     = 2 * time.Second, 1800 // an hour
 	coarseStep, coarsePoints = time.Minute, 1440     // a day
+
+	// goneEphemeral is for how many seconds an ephemeral channel that is gone is kept. Programs
+	// that make up a new name with each start would leave thousands of them in a day.
+	goneEphemeral = 10 * 60
 )
 
 // history is what channels have done, in memory: for each channel 13 bytes a point, 45 KB in
-// all. A channel that is gone is forgotten after a day.
+// all. A channel that is gone is forgotten after a day, and an ephemeral one after ten minutes.
 type history struct {
 	mu           sync.Mutex
 	fine, coarse *rings
@@ -133,6 +137,7 @@ func newRings(step time.Duration, points int) *rings {
 // move makes room for a poll. A poll that comes within step of the one that began a slot shares
 // that slot.
 func (g *rings) move(now int64) {
+	g.undo(now)
 	if g.times[g.slot] != 0 && now-g.times[g.slot] < g.step {
 		return
 	}
@@ -142,11 +147,24 @@ func (g *rings) move(now int64) {
 	g.times[g.slot] = now
 	oldest := g.times[(g.slot+1)%len(g.times)]
 	for key, s := range g.series {
-		if s.last < oldest {
+		if s.last < oldest || s.last < now-goneEphemeral && isEphemeral(key.channel) {
 			delete(g.series, key)
 			continue
 		}
 		s.points[g.slot], s.lower[g.slot] = figuresAt{unknown, unknown, unknown}, false
+	}
+}
+
+// undo forgets points that are later than now: the clock was set back. Otherwise all polls would
+// share the slot of the last one of them until the clock is there again.
+func (g *rings) undo(now int64) {
+	for g.times[g.slot] >= now+g.step {
+		g.times[g.slot] = 0
+		for _, s := range g.series {
+			s.points[g.slot], s.lower[g.slot] = figuresAt{unknown, unknown, unknown}, false
+			s.last = min(s.last, now)
+		}
+		g.slot = (g.slot + len(g.times) - 1) % len(g.times)
 	}
 }
 
@@ -208,11 +226,12 @@ type minute struct {
 }
 
 // minutes returns the coarse points after a time, the oldest first, and most of them at most. The
-// newest one still changes.
+// newest one still changes. It is among them also if the clock was set back to before the time.
 func (h *history) minutes(after int64, most int) (found []minute) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	g := h.coarse
+	after = min(after, g.times[g.slot]-1)
 	for i := range g.times {
 		slot := (g.slot + 1 + i) % len(g.times)
 		if t := g.times[slot]; t <= after || len(found) == most {

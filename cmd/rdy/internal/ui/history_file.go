@@ -213,8 +213,11 @@ func (f *HistoryFile) write(s *Server) error {
 				return err
 			}
 		}
-		if n := len(minutes); n > 1 { // the last one still changes, and is written again
+		switch n := len(minutes); {
+		case n > 1: // the last one still changes, and is written again
 			f.last = minutes[n-2].at
+		case n == 1: // it is earlier if the clock was set back
+			f.last = min(f.last, minutes[0].at-1)
 		}
 		log := tx.Bucket(logBucket)
 		for _, part := range []struct{ key, text []byte }{{eventsKey, events}, {actionsKey, actions}} {

@@ -37,6 +37,84 @@ func TestHistoryBound(t *testing.T) {
 	}
 }
 
+// An ephemeral channel that is gone is forgotten soon.
+func TestHistoryEphemeral(t *testing.T) {
+	h := newRings(time.Minute, 100)
+	const at = 1_000_000
+	for i := range int64(90) {
+		h.move(at + 60*i)
+		h.put(seriesKey{"orders", fmt.Sprintf("tail%d#ephemeral", i)}, point{})
+		h.put(seriesKey{"orders", "stays#ephemeral"}, point{})
+	}
+	if n := len(h.series); n > 13 {
+		t.Errorf("%d series are kept", n)
+	}
+	if _, points := h.since(seriesKey{"orders", "stays#ephemeral"}, 0); len(points) != 90 {
+		t.Errorf("the one that stays has %d points", len(points))
+	}
+}
+
+// When the clock is set back, points go on at once, in the order of their times.
+func TestHistoryClockBack(t *testing.T) {
+	h := newRings(time.Minute, 100)
+	key := seriesKey{"orders", "billing"}
+	const at = 1_000_000
+	poll := func(after int64, depth float32) {
+		h.move(at + after)
+		h.put(key, point{depth: depth})
+	}
+	for i := range int64(150) {
+		poll(60*i, float32(i))
+	}
+	poll(9000-3*60-1, 200) // a little
+	poll(9000-3600, 300)
+	poll(9000-3540, 301)
+	times, points := h.since(key, at+9000-3600-121)
+	want := []int64{at + 9000 - 3720, at + 9000 - 3660, at + 9000 - 3600, at + 9000 - 3540}
+	if !slices.Equal(times, want) || points[1].depth != 89 || points[2].depth != 300 || points[3].depth != 301 {
+		t.Errorf("got %v at %v, want the times %v", points, times, want)
+	}
+	poll(-100*3600, 5) // to before all
+	if times, points := h.since(key, 0); len(times) != 1 || points[0].depth != 5 {
+		t.Errorf("got %v at %v", points, times)
+	}
+}
+
+// After the clock was set back, the file goes on as well.
+func TestHistoryFileClockBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "history")
+	f := openHistory(t, path)
+	s := New(Options{})
+	at := time.Now().Add(-5 * time.Hour)
+	poll := func(after time.Duration, depth int64) {
+		r := &judge.Report{At: at.Add(after), Channels: []judge.Channel{{Topic: "orders", Name: "billing"}}}
+		r.Channels[0].Depth = depth
+		s.poller.history.add(r)
+		if err := f.write(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 5 {
+		poll(4*time.Hour+time.Duration(i)*time.Minute, 1)
+	}
+	for i := range 5 {
+		poll(time.Duration(i)*time.Minute, int64(10+i))
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f = openHistory(t, path)
+	_, points := f.history.coarse.since(seriesKey{"orders", "billing"}, 0)
+	for i := range 5 {
+		if len(points) < 5 || points[i].depth != float32(10+i) {
+			t.Fatalf("got %v", points)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Polls that share a slot leave the deepest depth, the mean of the rates that are known, and
 // whether an nsqd was missing from any.
 func TestHistoryMean(t *testing.T) {

@@ -85,7 +85,9 @@ func (v view) Link() string {
 	return "/"
 }
 
-func ephemeral(c *judge.Channel) bool { return strings.HasSuffix(c.Name, "#ephemeral") }
+func ephemeral(c *judge.Channel) bool { return isEphemeral(c.Name) }
+
+func isEphemeral(channel string) bool { return strings.HasSuffix(channel, "#ephemeral") }
 
 // only are the choices above the table.
 var only = map[string]func(*judge.Channel) bool{
