@@ -18,18 +18,28 @@ import (
 
 // Users are those that may see the page, with bcrypt hashes of their passwords.
 type Users struct {
-	hashes map[string][]byte
+	hashes  map[string][]byte
+	unknown []byte // is compared for a name that is not there: the time must not tell which names are
+	compare func(hash, password []byte) error
+
+	// comparing has room for one: who guesses passwords keeps one core busy, and others in line,
+	// but not those whose password is known.
+	comparing chan struct{}
 
 	// A hash takes 50 ms or more to compare, and a browser sends the password with each
 	// request.
 	mu    sync.Mutex
-	known map[[sha256.Size]byte]bool // SHA-256 of names and passwords that fit
+	known map[string][sha256.Size]byte // SHA-256 of the password that has fitted last, by name
 }
 
 // ReadUsers reads lines with a name, a colon and a bcrypt hash, as "htpasswd -B" writes them.
 // Empty lines and those that begin with # are left out. An error names the line.
 func ReadUsers(r io.Reader) (*Users, error) {
-	u := &Users{hashes: make(map[string][]byte), known: make(map[[sha256.Size]byte]bool)}
+	u := &Users{
+		hashes: make(map[string][]byte), compare: bcrypt.CompareHashAndPassword, comparing: make(chan struct{}, 1),
+		known: make(map[string][sha256.Size]byte),
+	}
+	most := 0
 	lines := bufio.NewScanner(r)
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
@@ -37,13 +47,17 @@ func ReadUsers(r io.Reader) (*Users, error) {
 			continue
 		}
 		name, hash, _ := strings.Cut(line, ":")
-		if _, err := bcrypt.Cost([]byte(hash)); name == "" || err != nil {
+		cost, err := bcrypt.Cost([]byte(hash))
+		if name == "" || err != nil {
 			return nil, fmt.Errorf("line %d: want a name, a colon and a bcrypt hash", n)
 		}
 		if u.hashes[name] != nil {
 			return nil, fmt.Errorf("line %d: duplicate name %s", n, name)
 		}
 		u.hashes[name] = []byte(hash)
+		if cost > most {
+			most, u.unknown = cost, []byte(hash)
+		}
 	}
 	if err := lines.Err(); err != nil {
 		return nil, err
@@ -54,23 +68,39 @@ func ReadUsers(r io.Reader) (*Users, error) {
 	return u, nil
 }
 
-// fits reports whether a user has a password.
-func (u *Users) fits(name, password string) bool {
-	sum := sha256.Sum256([]byte(name + "\x00" + password))
-	u.mu.Lock()
-	known := u.known[sum]
-	u.mu.Unlock()
-	hash := u.hashes[name]
-	if known || hash == nil {
-		return known
+// fits reports whether a user has a password. It does not if ctx ends before that is known.
+func (u *Users) fits(ctx context.Context, name, password string) bool {
+	sum := sha256.Sum256([]byte(password))
+	if u.knows(name, sum) {
+		return true
 	}
-	if bcrypt.CompareHashAndPassword(hash, []byte(password)) != nil {
+	select {
+	case u.comparing <- struct{}{}:
+		defer func() { <-u.comparing }()
+	case <-ctx.Done():
+		return false
+	}
+	if u.knows(name, sum) { // a browser sends several requests at once
+		return true
+	}
+	hash, ok := u.hashes[name]
+	if !ok {
+		hash = u.unknown
+	}
+	if u.compare(hash, []byte(password)) != nil || !ok {
 		return false
 	}
 	u.mu.Lock()
-	u.known[sum] = true // at most one for each user
+	u.known[name] = sum
 	u.mu.Unlock()
 	return true
+}
+
+func (u *Users) knows(name string, sum [sha256.Size]byte) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	known, ok := u.known[name]
+	return ok && known == sum
 }
 
 type userKey struct{}
@@ -88,7 +118,7 @@ func (s *Server) identify(next http.Handler) http.Handler {
 		name := ""
 		if s.Users != nil {
 			user, password, ok := r.BasicAuth()
-			if !ok || !s.Users.fits(user, password) {
+			if !ok || !s.Users.fits(r.Context(), user, password) {
 				w.Header().Set("WWW-Authenticate", `Basic realm="rdy ui", charset="UTF-8"`)
 				http.Error(w, "want a name and a password", http.StatusUnauthorized)
 				return

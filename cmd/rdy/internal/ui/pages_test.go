@@ -1,13 +1,17 @@
 package ui
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -324,4 +328,79 @@ func TestUsers(t *testing.T) {
 			t.Errorf("%q: error %v", text, err)
 		}
 	}
+}
+
+// A name that is not there takes as long as a wrong password, and one hash is compared at a time,
+// whoever guesses. Who has been let in does not wait for that, and is kept in memory once.
+func TestUsersGuessed(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stage(t, nil, func(s *scene) {
+		users, err := ReadUsers(strings.NewReader("ada:" + string(hash)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.server.Users = users
+		var compared, now atomic.Int32
+		users.compare = func(hash, password []byte) error {
+			if now.Add(1) > 1 {
+				t.Error("two hashes are compared at a time")
+			}
+			defer now.Add(-1)
+			compared.Add(1)
+			time.Sleep(50 * time.Millisecond) //nolint:forbidigo // in a synctest bubble
+			return bcrypt.CompareHashAndPassword(hash, password)
+		}
+		try := func(ctx context.Context, user, password string) int {
+			r := newRequest(http.MethodGet, "/pulse", nil).WithContext(ctx)
+			r.SetBasicAuth(user, password)
+			status, _ := s.do(r)
+			return status
+		}
+		s.polls(1)
+		begin := time.Now()
+		for _, name := range []string{"ada", "bob"} {
+			if status := try(s.Context(), name, "wrong"); status != http.StatusUnauthorized {
+				t.Errorf("%s: status %d", name, status)
+			}
+		}
+		if took := time.Since(begin); took != 100*time.Millisecond {
+			t.Errorf("a wrong name and a wrong password took %v", took)
+		}
+		var same sync.WaitGroup
+		for range 6 {
+			same.Go(func() {
+				if status := try(s.Context(), "ada", "secret"); status != http.StatusOK {
+					t.Errorf("status %d", status)
+				}
+			})
+		}
+		same.Wait()
+		if n := compared.Load(); n != 3 {
+			t.Errorf("%d comparisons", n)
+		}
+		ctx, cancel := context.WithCancel(s.Context())
+		for range 20 {
+			same.Go(func() { try(ctx, "ada", "guess") })
+		}
+		synctest.Wait()
+		begin = time.Now()
+		if status := try(s.Context(), "ada", "secret"); status != http.StatusOK || !time.Now().Equal(begin) {
+			t.Errorf("status %d after %v", status, time.Since(begin))
+		}
+		cancel() // they have gone
+		same.Wait()
+		if n := compared.Load(); n > 5 {
+			t.Errorf("%d comparisons for those who have gone", n)
+		}
+		// bcrypt repeats a password with a zero byte behind it, so that many fit.
+		for i := range 20 {
+			try(s.Context(), "ada", strings.Repeat("secret\x00", i)+"secret")
+		}
+		if len(users.known) != 1 {
+			t.Errorf("%d passwords are kept", len(users.known))
+		}
+	})
 }
