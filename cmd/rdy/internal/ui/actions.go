@@ -204,8 +204,15 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	before, _ := s.poller.current()
-	// The viewer may close the page: a half-done action would be worse.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), actionTimeout)
+	// The viewer may close the page: a half-done action would be worse. The end of the Server waits
+	// for the line of the action.
+	ctx, done, ok := s.errands.begin(context.WithoutCancel(r.Context()))
+	if !ok {
+		s.refuse(w, http.StatusServiceUnavailable, errEnding.Error())
+		return
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, actionTimeout)
 	defer cancel()
 	err := v.do(ctx, s.Cluster, t)
 	s.poller.soon()

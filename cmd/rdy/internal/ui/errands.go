@@ -8,7 +8,8 @@ import (
 
 var errEnding = errors.New("rdy ui is stopping")
 
-// errands are the requests of viewers that have connections to nsqds for as long as they run.
+// errands are the requests of viewers that change something, or have connections to nsqds for as
+// long as they run.
 // Server.Run ends them, and waits for them, when it ends itself.
 type errands struct {
 	all context.Context

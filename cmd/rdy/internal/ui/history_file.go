@@ -2,7 +2,6 @@ package ui
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -175,15 +174,15 @@ func (f *HistoryFile) restore(s *Server) {
 	s.log.kept = f.actions
 }
 
-// run writes once a minute until ctx ends, and then for the last time. Nothing waits for it: it
-// copies what is new, and writes the copy.
-func (f *HistoryFile) run(ctx context.Context, s *Server) {
+// run writes once a minute until the Server has ended, and then for the last time. Nothing waits
+// for it: it copies what is new, and writes the copy.
+func (f *HistoryFile) run(ended <-chan struct{}, s *Server) {
 	tick := time.NewTicker(historyEvery)
 	defer tick.Stop()
 	for end := false; !end; {
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
+		case <-ended:
 			end = true
 		}
 		err := guarded(func() error { return f.write(s) })

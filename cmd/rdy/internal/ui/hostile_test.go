@@ -3,8 +3,11 @@ package ui
 import (
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // No page number is outside of the table.
@@ -59,4 +62,34 @@ func TestHostileNames(t *testing.T) {
 		}
 		contains(t, strings.ToLower(s.get("/")), "event: gone", `\u202e`)
 	})
+}
+
+// An action that a daemon holds up has its line, also if the server ends meanwhile, and the history
+// file has it.
+func TestActionEndsWithServer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "history")
+	f := openHistory(t, path)
+	var audit []Action
+	stage(t, func(o *Options) {
+		o.AllowActions, o.History, o.Audit = true, f, func(a Action) { audit = append(audit, a) }
+	}, func(s *scene) {
+		s.channel("orders", "billing")
+		s.polls(2)
+		s.change(func() { s.delay = time.Hour })
+		go s.do(newRequest(http.MethodPost, "/do/pause", url.Values{"topic": {"orders"}, "channel": {"billing"}}))
+		synctest.Wait()
+	})
+	if len(audit) != 1 || audit[0].Action != "pause" || audit[0].Error == "" {
+		t.Errorf("audit %+v", audit)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f = openHistory(t, path)
+	if len(f.actions) != 1 {
+		t.Errorf("the file has the actions %+v", f.actions)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
 }

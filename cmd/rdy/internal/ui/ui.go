@@ -79,21 +79,20 @@ func New(o Options) *Server {
 	return s
 }
 
-// Run polls the cluster until ctx ends, and writes the History. It then ends the connections to
-// nsqds through which viewers read messages, and waits for them.
+// Run polls the cluster until ctx ends, and writes the History. It then ends actions and the
+// connections to nsqds through which viewers read messages, and waits for them. The History is
+// written for the last time after that, and so has how they ended.
 func (s *Server) Run(ctx context.Context) {
-	defer s.errands.wait()
-	if s.History == nil {
-		s.poller.run(ctx)
-		return
-	}
-	polling := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
-		defer close(polling)
+		defer close(ended)
 		s.poller.run(ctx)
+		s.errands.wait()
 	}()
-	s.History.run(ctx, s)
-	<-polling
+	if s.History != nil {
+		s.History.run(ended, s)
+	}
+	<-ended
 }
 
 // Handler returns the handler of all pages.
