@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"github.com/rdyhq/nsq/nsqtest"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -91,5 +92,23 @@ func TestActionEndsWithServer(t *testing.T) {
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An nsqd that hangs up once it has said yes ends a reading with a word about it.
+func TestTailCut(t *testing.T) {
+	for _, command := range []string{"IDENTIFY", "SUB", "RDY"} {
+		stageNSQD(t, nil, func(s *scene, n *nsqtest.Nsqd) {
+			s.channel("orders", "billing")
+			n.CreateChannel("orders", "billing")
+			s.polls(2)
+			n.Inject(nsqtest.Fault{Command: command, Times: 1, Close: true})
+			v := s.follow("/tail/orders", nil)
+			pass(20 * time.Second)
+			defer v.stop()
+			if sent := v.read(); len(events(sent, "end")) != 1 {
+				t.Errorf("after %s: %q", command, sent)
+			}
+		})
 	}
 }

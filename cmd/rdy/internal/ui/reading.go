@@ -198,6 +198,9 @@ func (r *reading) connect(ctx context.Context, config *nsq.Config) (consumer *ns
 	}
 	if up == 0 {
 		stop(consumer)
+		if err == nil { // an nsqd has hung up after it had said yes
+			err = errors.New("no connection has lasted")
+		}
 		return nil, nil, err
 	}
 	return consumer, without, nil
