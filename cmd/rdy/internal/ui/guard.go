@@ -31,9 +31,21 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			http.Error(w, "rdy ui does not go by the name in this address: start it with --host and that name", http.StatusMisdirectedRequest)
 			return
 		}
+		if embedded(r) {
+			http.Error(w, "this is not for the pages of other sites", http.StatusForbidden)
+			return
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		next.ServeHTTP(w, r)
 	}))
+}
+
+// embedded reports whether another site has a viewer's browser load something for a page of its
+// own, such as an image or a frame. It would see nothing, but each page that it asks for costs time
+// and memory. Links from other sites are fine.
+func embedded(r *http.Request) bool {
+	site, what := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Sec-Fetch-Dest")
+	return (site == "cross-site" || site == "same-site") && what != "document"
 }
 
 // goesBy reports whether the host of a request is an IP address or one of the names. Any other

@@ -338,6 +338,20 @@ func TestScreensBound(t *testing.T) {
 		if n := len(s.server.screens.byID); n > maxScreens {
 			t.Errorf("there are %d screens", n)
 		}
+		var many []cell
+		for i := range maxSent / 10 {
+			many = append(many, cell{ID: numbered("c", i)})
+		}
+		for range 12 {
+			s.server.screens.open(&listPage{func(*state) []cell { return nil }}, st, many)
+		}
+		kept := 0
+		for _, open := range s.server.screens.byID {
+			kept += len(open.sent)
+		}
+		if kept > maxSent || kept < maxSent/2 {
+			t.Errorf("%d cells are kept", kept)
+		}
 		pass(screenGrace + time.Second)
 		s.get("/nodes")
 		if n := len(s.server.screens.byID); n != 2 {

@@ -286,6 +286,24 @@ func TestGuard(t *testing.T) {
 				t.Errorf("host %q: status %d, want %d", host, w.Code, want)
 			}
 		}
+		screens := len(s.server.screens.byID)
+		for _, tc := range []struct {
+			site, what string
+			want       int
+		}{
+			{"cross-site", "image", 403}, {"cross-site", "iframe", 403}, {"cross-site", "empty", 403}, {"same-site", "script", 403},
+			{"cross-site", "document", 200}, {"same-origin", "empty", 200}, {"none", "document", 200}, {"", "", 200},
+		} {
+			r := newRequest(http.MethodGet, "/", nil)
+			r.Header.Set("Sec-Fetch-Site", tc.site)
+			r.Header.Set("Sec-Fetch-Dest", tc.what)
+			if status, _ := s.do(r); status != tc.want {
+				t.Errorf("%s %s: status %d, want %d", tc.site, tc.what, status, tc.want)
+			}
+		}
+		if got := len(s.server.screens.byID) - screens; got != 4 {
+			t.Errorf("%d screens were opened", got)
+		}
 		page := s.get("/")
 		lacks(t, page, " style=", "<style", "onclick", "hx-on")
 		big := newRequest(http.MethodPost, "/theme", url.Values{"theme": {strings.Repeat("x", maxBody)}})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"html/template"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 const (
 	maxScreens  = 2000
+	maxSent     = 1_000_000       // cells of all screens, of which some 60 bytes each are kept
 	screenGrace = 2 * time.Minute // how long a screen without a stream is kept
 )
 
@@ -162,14 +164,15 @@ func (s *screen) end(stream chan struct{}) {
 	}
 }
 
-// unused returns since when no browser listens, zero if one does.
-func (s *screen) unused() time.Time {
+// unused returns since when no browser listens, zero if one does, and the number of cells that
+// are kept.
+func (s *screen) unused() (since time.Time, cells int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stream != nil {
-		return time.Time{}
+		return time.Time{}, len(s.sent)
 	}
-	return s.idle
+	return s.idle, len(s.sent)
 }
 
 func (s *screen) watch(p *poller) (stop func()) {
@@ -186,8 +189,7 @@ type screens struct {
 
 func newScreens() *screens { return &screens{byID: make(map[string]*screen)} }
 
-// open returns a screen for a page whose browser is about to get some cells. It drops screens that
-// browsers have closed, and if there are too many the one that was without a stream for longest.
+// open returns a screen for a page whose browser is about to get some cells.
 func (s *screens) open(p page, st *state, cells []cell) *screen {
 	sc := &screen{id: rand.Text(), page: p, early: st.report == nil, sent: make(map[string]uint64), idle: time.Now()}
 	for _, c := range cells {
@@ -198,23 +200,39 @@ func (s *screens) open(p page, st *state, cells []cell) *screen {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var oldest *screen
-	var since time.Time
-	for id, other := range s.byID {
-		idle := other.unused()
-		switch {
-		case idle.IsZero():
-		case time.Since(idle) > screenGrace:
-			delete(s.byID, id)
-		case oldest == nil || idle.Before(since):
-			oldest, since = other, idle
-		}
-	}
-	if len(s.byID) >= maxScreens && oldest != nil {
-		delete(s.byID, oldest.id)
-	}
+	s.makeRoom(len(sc.sent))
 	s.byID[sc.id] = sc
 	return sc
+}
+
+// makeRoom drops screens that browsers have closed, and if there are too many others, or they have
+// too many cells, those that were without a stream for longest. The caller holds mu.
+func (s *screens) makeRoom(cells int) {
+	type idleScreen struct {
+		id    string
+		since time.Time
+		cells int
+	}
+	var idle []idleScreen
+	for id, other := range s.byID {
+		since, n := other.unused()
+		if !since.IsZero() && time.Since(since) > screenGrace {
+			delete(s.byID, id)
+			continue
+		}
+		cells += n
+		if !since.IsZero() {
+			idle = append(idle, idleScreen{id, since, n})
+		}
+	}
+	slices.SortFunc(idle, func(a, b idleScreen) int { return a.since.Compare(b.since) })
+	for _, old := range idle {
+		if len(s.byID) < maxScreens && cells <= maxSent {
+			break
+		}
+		delete(s.byID, old.id)
+		cells -= old.cells
+	}
 }
 
 // get returns a screen, or nil.
