@@ -2,15 +2,16 @@ package ui
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/admin"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
 )
@@ -244,17 +245,33 @@ func outcome(v verb, name string, t target, st *state, err error) result {
 	}
 	res := result{Errors: lines(err), Retry: "/ask/" + name + "?" + t.query().Encode()}
 	failed := 0
-	for _, addr := range on {
-		if strings.Contains(err.Error(), addr) {
+	for _, addr := range failing(err) {
+		if slices.Contains(on, addr) {
 			failed++
 		}
 	}
-	if done := len(on) - failed; failed > 0 && done > 0 {
+	_, several := err.(interface{ Unwrap() []error }) // each nsqd was asked
+	switch done := len(on) - failed; {
+	case failed > 0 && done > 0:
 		res.Text = fmt.Sprintf("%s is %s on %d of %s.", t, v.done, done, figures.Things(len(on), "nsqd"))
-	} else {
+	case several && done > 0: // an nsqlookupd has failed, which may list others
+		res.Text = fmt.Sprintf("%s is %s on %s, but perhaps not on others.", t, v.done, figures.Things(done, "nsqd"))
+	default:
 		res.Text = fmt.Sprintf("%s is not %s.", t, v.done)
 	}
 	return res
+}
+
+// failing returns the addresses of the daemons that an error is about.
+func failing(err error) (addrs []string) {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range j.Unwrap() {
+			addrs = append(addrs, failing(e)...)
+		}
+	} else if e, ok := errors.AsType[*admin.Error](err); ok {
+		addrs = append(addrs, e.Addr)
+	}
+	return addrs
 }
 
 // holders returns the nsqds that have the channel or topic.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -44,8 +45,8 @@ func (b *blocks) close() {
 	b.names = nil
 }
 
-// write returns the block of a minute.
-func (b *blocks) write(m minute) []byte {
+// write returns the block of a minute. The error says that it would be too large to be read.
+func (b *blocks) write(m minute) ([]byte, error) {
 	var plain []byte
 	for _, key := range slices.SortedFunc(maps.Keys(m.points), compareKeys) { // names that are alike are small together
 		p := m.points[key]
@@ -61,7 +62,10 @@ func (b *blocks) write(m minute) []byte {
 		}
 		plain = append(plain, lower)
 	}
-	return b.zip.EncodeAll(plain, nil)
+	if len(plain) > maxBlock {
+		return nil, fmt.Errorf("%d channels and topics are too many", len(m.points))
+	}
+	return b.zip.EncodeAll(plain, nil), nil
 }
 
 func compareKeys(a, b seriesKey) int {

@@ -208,7 +208,11 @@ func (f *HistoryFile) write(s *Server) error {
 	return f.db.Update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(minutesBucket)
 		for _, m := range minutes {
-			if err := b.Put(minuteKey(m.at), f.blocks.write(m)); err != nil {
+			block, err := f.blocks.write(m)
+			if err == nil {
+				err = b.Put(minuteKey(m.at), block)
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -532,7 +532,11 @@ func FuzzBlock(f *testing.F) {
 		_, _ = b.read(1, plain)
 		_, _ = b.read(1, b.zip.EncodeAll(plain, nil))
 		key := seriesKey{topic, channel}
-		m, err := b.read(7, b.write(minute{7, map[seriesKey]point{key: {depth, 1, 2, true}}}))
+		block, err := b.write(minute{7, map[seriesKey]point{key: {depth, 1, 2, true}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := b.read(7, block)
 		p, ok := m.points[key]
 		if err != nil || m.at != 7 || len(m.points) != 1 || !ok || p.in != 1 || p.finished != 2 || !p.lower || isKnown(depth) && p.depth != depth {
 			t.Errorf("got %v, error %v", m, err)

@@ -1,8 +1,10 @@
 package ui
 
 import (
+	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
 	"github.com/rdyhq/nsq/nsqtest"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -110,5 +112,61 @@ func TestTailCut(t *testing.T) {
 				t.Errorf("after %s: %q", command, sent)
 			}
 		})
+	}
+}
+
+// An nsqlookupd that fails says nothing about the nsqds that were asked.
+func TestActionWithoutLookupd(t *testing.T) {
+	stage(t, func(o *Options) { o.AllowActions, o.Cluster.Lookupds = true, []string{"l:4161"} }, func(s *scene) {
+		s.channel("orders", "billing")
+		s.polls(2)
+		form := url.Values{"topic": {"orders"}, "channel": {"billing"}, "name": {"billing"}}
+		for action, want := range map[string]string{
+			"pause":  "orders/billing is paused on 1 nsqd, but perhaps not on others.",
+			"empty":  "orders/billing is emptied on 1 nsqd, but perhaps not on others.",
+			"delete": "orders/billing is not deleted.",
+		} {
+			_, body := s.do(newRequest(http.MethodPost, "/do/"+action, form))
+			contains(t, body, want, "l:4161: GET /nodes: HTTP status 404", "Retry")
+		}
+	})
+}
+
+// A file that this build lacks is not kept for a year by browsers: another build may have it.
+func TestStaticOfOtherBuild(t *testing.T) {
+	stage(t, nil, func(s *scene) {
+		s.polls(1)
+		for path, want := range map[string]int{
+			"/static/" + build + "/app.js": 200, "/static/0123456789abcdef/app.js": 404, "/static/" + build + "/none.js": 404, "/static/" + build + "/": 404,
+			"/static/": 404,
+		} {
+			w := httptest.NewRecorder()
+			s.handler.ServeHTTP(w, newRequest(http.MethodGet, path, nil))
+			if kept := strings.Contains(w.Header().Get("Cache-Control"), "immutable"); w.Code != want || kept != (want == 200) {
+				t.Errorf("%s: status %d, header %v", path, w.Code, w.Header())
+			}
+		}
+	})
+}
+
+// A minute that could not be read again is not written: the file would be damaged at the next start.
+func TestHistoryTooLarge(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "history")
+	f := openHistory(t, path)
+	s := New(Options{})
+	r := &judge.Report{At: time.Now()}
+	for i := range 5 { // no nsqd has such names
+		r.Channels = append(r.Channels, judge.Channel{Topic: strings.Repeat(string(rune('a'+i)), maxBlock/4), Name: "c"})
+	}
+	s.poller.history.add(r)
+	if err := f.write(s); err == nil || !strings.Contains(err.Error(), "too many") {
+		t.Errorf("error %v", err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f = openHistory(t, path)
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

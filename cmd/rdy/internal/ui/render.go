@@ -63,6 +63,11 @@ func staticFiles() http.Handler {
 	}
 	serve := http.StripPrefix("/static/"+build+"/", http.FileServerFS(static))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(r.URL.Path, "/static/"+build+"/")
+		if info, err := fs.Stat(static, name); err != nil || info.IsDir() { // perhaps of another build
+			http.NotFound(w, r)
+			return
+		}
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 		serve.ServeHTTP(w, r)
 	})
