@@ -224,9 +224,10 @@ func (s *sample) UnmarshalJSON(text []byte) error {
 func (p *Prometheus) query(ctx context.Context, key promKey) ([]int64, []point, error) {
 	now, step := time.Now().Unix(), int64(stepOf(key.span)/time.Second)
 	now -= now % step // so that points stay where they are from one query to the next
+	start := now - int64(key.span/time.Second)
 	form := url.Values{
 		"query": {p.promQL(key)}, "step": {strconv.FormatInt(step, 10)}, "timeout": {prometheusTimeout.String()},
-		"start": {strconv.FormatInt(now-int64(key.span/time.Second), 10)}, "end": {strconv.FormatInt(now, 10)},
+		"start": {strconv.FormatInt(start, 10)}, "end": {strconv.FormatInt(now, 10)},
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url.String(), strings.NewReader(form.Encode()))
 	if err != nil {
@@ -249,7 +250,7 @@ func (p *Prometheus) query(ctx context.Context, key promKey) ([]int64, []point, 
 	if m.Status != "success" {
 		return nil, nil, fmt.Errorf("it says %.200s", m.Error)
 	}
-	times, points := m.points()
+	times, points := m.points(start, now)
 	return times, points, nil
 }
 
@@ -265,11 +266,15 @@ func cause(err error) error {
 	return err
 }
 
-// points puts the figures of each time together.
-func (m *matrix) points() (times []int64, points []point) {
+// points puts the figures of each time together. Those of times that were not asked for would make
+// a chart of as many points.
+func (m *matrix) points(start, end int64) (times []int64, points []point) {
 	byTime := make(map[int64]int)
 	for _, r := range m.Data.Result {
 		for _, s := range r.Values {
+			if s.at < start || s.at > end {
+				continue
+			}
 			i, ok := byTime[s.at]
 			if !ok {
 				i = len(times)

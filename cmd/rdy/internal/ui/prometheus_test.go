@@ -243,3 +243,23 @@ func TestNewPrometheus(t *testing.T) {
 		}
 	}
 }
+
+// Samples of times that were not asked for are left out, however many there are.
+func TestPrometheusRubbish(t *testing.T) {
+	withPrometheus(t, "", func(s *scene, fake *fakePrometheus) {
+		var values []string
+		for i := range 100_000 {
+			values = append(values, fmt.Sprintf(`[%d,"%d"]`, i*100_000-1_000_000_000, i))
+		}
+		now := time.Now().Unix()
+		values = append(values, fmt.Sprintf(`[%d,"NaN"],[%d,"-Inf"],[%d,"1e300"]`, now-7200, now-3600, now-600))
+		fake.respond = func(w http.ResponseWriter) {
+			_, _ = io.WriteString(w, `{"status":"success","data":{"result":[{"metric":{"figure":"depth"},"values":[`+strings.Join(values, ",")+`]}]}}`)
+		}
+		got := s.get(billing24h)
+		if len(got) > 4000 || !json.Valid([]byte(got)) {
+			t.Errorf("a chart of %d bytes: %.500s", len(got), got)
+		}
+		contains(t, got, "From Prometheus at prom:9090")
+	})
+}
