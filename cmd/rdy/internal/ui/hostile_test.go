@@ -1,8 +1,6 @@
 package ui
 
 import (
-	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
-	"github.com/rdyhq/nsq/nsqtest"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,6 +9,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
+	"github.com/rdyhq/nsq/nsqtest"
 )
 
 // No page number is outside of the table.
