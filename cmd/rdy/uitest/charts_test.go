@@ -56,4 +56,5 @@ func TestCharts(t *testing.T) {
 	b.shows("what the memory has", `document.querySelector(".legend .depth b").textContent === "3"`)
 	b.eval(`[...document.querySelectorAll("[data-range]")].find((a) => a.textContent === "1 h").click()`)
 	b.shows("no source", `document.querySelector(".source").hidden`)
+	b.is("stuck, draining, empty", `worstFirst([{text: "empty", mark: ""}, {text: "draining", mark: "notice"}, {text: "stuck", mark: "critical"}]).map((m) => m.text).join(", ")`)
 }

@@ -62,105 +62,146 @@ type question struct {
 	admin, page func() string
 }
 
-// questions returns the questions about a cluster whose channel payments/fraud-check is stuck.
-func questions(c *cluster, topics []string, admin, page *person) []question {
-	topic := func(name string) string { return fmt.Sprintf(`a.link[href="/topics/%s"]`, name) }
-	const channel, row = `a.link[href="/topics/payments/fraud-check"]`, `#r0 .name`
-	toChannel := func() {
-		admin.begin("Topics")
-		admin.click(topic("payments"), "Topic Message Queue")
-		admin.click(channel, "Client Connections")
-	}
-	atOnce := func(selector, shown string) func() string {
-		return func() string {
-			page.begin("needs you")
-			page.reads(selector, shown)
-			return page.answer("N")
-		}
-	}
-	inRow := func(selector, shown string) func() string {
-		return func() string {
-			page.begin("needs you")
-			page.click(row, "Clients")
-			page.reads(selector, shown)
-			return page.answer("N")
-		}
-	}
-	// The channel's page was loaded twice by then, and has no rate.
-	noRate := func(words string) func() string {
-		return func() string {
-			toChannel()
-			admin.never(`\d ?/s|per second|(?i)drain`)
-			return admin.answer(words)
-		}
-	}
+// comparison is of nsqadmin and of our page, about a cluster whose channel payments/fraud-check is
+// stuck.
+type comparison struct {
+	*cluster
+	topics      []string
+	admin, page *person
+}
+
+func (c *comparison) questions() []question {
+	third := c.nsqds[2].HTTP
 	return []question{
-		{"Which channel needs me?", func() string {
-			admin.begin("Topics")
-			for i, name := range topics {
-				if i > 0 {
-					admin.click(`a.link[href="/"]`, "Topics")
-				}
-				admin.click(topic(name), "Topic: "+name)
-			}
-			byTopics := admin.clicks
-			admin.begin("Topics")
-			for _, n := range c.nsqds {
-				admin.click(`a.link[href="/nodes"]`, "NSQd Nodes (3)")
-				admin.click(fmt.Sprintf(`a.link[href="/nodes/%s"]`, n.HTTP), "fraud-check")
-			}
-			admin.never(`(?i)stuck|needs`)
-			return admin.answer(fmt.Sprintf("%d (N through the nodes, sums by hand); nothing is marked", byTopics))
-		}, atOnce("#problem-list", "payments/fraud-check")},
-		{"Since when? Was it so an hour ago?", func() string {
-			toChannel()
-			admin.never(`(?i)since|hour`)
-			return "no (needs Graphite)"
-		}, atOnce("#p0-since", " s")},
-		{"Fast in, fast out?", noRate("no; N, a reload and arithmetic"), atOnce("#r0 .rate", "")},
-		{"When is it drained?", noRate("no; the same"), atOnce("#r0 .c-drains", "never")},
-		{"Which client is slow or stuck?", noRate("N and a reload; not said"), inRow("#clients", "stuck")},
-		{"Who consumes, from where, which version?", func() string {
-			toChannel()
-			admin.reads("body", "rdy/")
-			return admin.answer("N")
-		}, inRow("#clients", "rdy/")},
-		{"Is one nsqd uneven?", func() string {
-			toChannel()
-			admin.reads("body", c.nsqds[2].HTTP)
-			return admin.answer("N")
-		}, inRow("#on", c.nsqds[2].HTTP)},
-		{"Is a node missing, do lookups disagree?", func() string {
-			c.stop()
-			await(admin.T, "node less", func() bool {
-				admin.begin("Topics")
-				admin.click(`a.link[href="/nodes"]`, "NSQd Nodes (")
-				return strings.Contains(admin.eval(`document.body.innerText`).(string), "NSQd Nodes (2)")
-			})
-			return admin.answer("N; a dead node vanishes from the list")
-		}, atOnce("#problem-list", c.nsqds[2].HTTP)},
-		{"Stop delivery, and still see that it is stopped", func() string {
-			toChannel()
-			admin.click(`[data-action="pause"]`, "Are you sure")
-			admin.click(`.bootbox-accept`, "paused")
-			clicks := admin.answer("N; not shown on `/`")
-			admin.click(`[data-action="unpause"]`, "Are you sure")
-			admin.click(`.bootbox-accept`, "Pause Channel")
-			return clicks
-		}, func() string {
-			page.begin("need you")
-			page.do(chromedp.Click(`a[title="payments/fraud-check"]`, chromedp.ByQuery))
-			page.clicks++
-			page.reads("h1", "fraud-check")
-			page.reads("#action-0", "Pause") // as soon as it is known that nsqadmin has unpaused it
-			page.click(`#action-0`, "Pause payments/fraud-check?")
-			page.click(`dialog[open] [type="submit"]`, "is paused")
-			clicks := page.answer("N; ")
-			page.begin("need")
-			page.reads("tbody", "paused")
-			return clicks + page.answer("N")
-		}},
+		{"Which channel needs me?", c.adminNeeds, c.atOnce("#problem-list", "payments/fraud-check")},
+		{"Since when? Was it so an hour ago?", c.adminNever(`(?i)since|hour`, "no (needs Graphite)"), c.atOnce("#p0-since", " s")},
+		{"Fast in, fast out?", c.adminNoRate("no; N, a reload and arithmetic"), c.atOnce("#r0 .rate", "")},
+		{"When is it drained?", c.adminNoRate("no; the same"), c.atOnce("#r0 .c-drains", "never")},
+		{"Which client is slow or stuck?", c.adminNoRate("N and a reload; not said"), c.inRow("#clients", "stuck")},
+		{"Who consumes, from where, which version?", c.adminReads("rdy/"), c.inRow("#clients", "rdy/")},
+		{"Is one nsqd uneven?", c.adminReads(third), c.inRow("#on", third)},
+		{"Is a node missing, do lookups disagree?", c.adminMissing, c.atOnce("#problem-list", third)},
+		{"What is in it? What failed?", c.adminNever(`"id"|(?i)body|error`, "no"), c.pageBodies},
+		{"Stop delivery, and still see that it is stopped", c.adminStop, c.pageStop},
 	}
+}
+
+func (c *comparison) topicLink(name string) string {
+	return fmt.Sprintf(`a.link[href="/topics/%s"]`, name)
+}
+
+// toChannel opens the channel's page of nsqadmin.
+func (c *comparison) toChannel() {
+	c.admin.begin("Topics")
+	c.admin.click(c.topicLink("payments"), "Topic Message Queue")
+	c.admin.click(`a.link[href="/topics/payments/fraud-check"]`, "Client Connections")
+}
+
+// adminNever is for what nsqadmin never shows.
+func (c *comparison) adminNever(expression, words string) func() string {
+	return func() string {
+		c.toChannel()
+		c.admin.never(expression)
+		return c.admin.answer(words)
+	}
+}
+
+// adminNoRate is for what takes a rate. The channel's page was loaded twice by then, and has none.
+func (c *comparison) adminNoRate(words string) func() string {
+	return c.adminNever(`\d ?/s|per second|(?i)drain`, words)
+}
+
+// adminReads is for what nsqadmin's page of the channel shows.
+func (c *comparison) adminReads(shown string) func() string {
+	return func() string {
+		c.toChannel()
+		c.admin.reads("body", shown)
+		return c.admin.answer("N")
+	}
+}
+
+// atOnce is for what our first page shows.
+func (c *comparison) atOnce(selector, shown string) func() string {
+	return func() string {
+		c.page.begin("needs you")
+		c.page.reads(selector, shown)
+		return c.page.answer("N")
+	}
+}
+
+// inRow is for what our page of the channel shows.
+func (c *comparison) inRow(selector, shown string) func() string {
+	return func() string {
+		c.page.begin("needs you")
+		c.page.click("#r0 .name", "Clients")
+		c.page.reads(selector, shown)
+		return c.page.answer("N")
+	}
+}
+
+func (c *comparison) adminNeeds() string {
+	c.admin.begin("Topics")
+	for i, name := range c.topics {
+		if i > 0 {
+			c.admin.click(`a.link[href="/"]`, "Topics")
+		}
+		c.admin.click(c.topicLink(name), "Topic: "+name)
+	}
+	byTopics := c.admin.clicks
+	c.admin.begin("Topics")
+	for _, n := range c.nsqds {
+		c.admin.click(`a.link[href="/nodes"]`, "NSQd Nodes (3)")
+		c.admin.click(fmt.Sprintf(`a.link[href="/nodes/%s"]`, n.HTTP), "fraud-check")
+	}
+	c.admin.never(`(?i)stuck|needs`)
+	return c.admin.answer(fmt.Sprintf("%d (N through the nodes, sums by hand); nothing is marked", byTopics))
+}
+
+func (c *comparison) adminMissing() string {
+	c.stop()
+	await(c.admin.T, "node less", func() bool {
+		c.admin.begin("Topics")
+		c.admin.click(`a.link[href="/nodes"]`, "NSQd Nodes (")
+		return strings.Contains(c.admin.eval(`document.body.innerText`).(string), "NSQd Nodes (2)")
+	})
+	return c.admin.answer("N; a dead node vanishes from the list")
+}
+
+// pageBodies reads a message of the channel, and then why another has failed.
+func (c *comparison) pageBodies() string {
+	c.nsqds[0].post("/pub?topic=payments.fraud-check.dead", letter("503 from hooks.example", `{"id":17}`))
+	c.page.begin("need you")
+	c.page.click("#r0 .name", "Clients")
+	c.page.click(`a[href^="/peek/payments/"]`, "Peek payments")
+	c.page.click("#reading-start", "\"id\": 1")
+	clicks := c.page.answer("N; ")
+	c.page.begin("need you")
+	c.page.reads("#dead-count", "1")
+	c.page.click(`nav a[href="/dead"]`, "Topics of dead letters")
+	c.page.click(`form[action="/dead/look"] button`, "503 from hooks.example")
+	return clicks + c.page.answer("N")
+}
+
+func (c *comparison) adminStop() string {
+	c.toChannel()
+	c.admin.click(`[data-action="pause"]`, "Are you sure")
+	c.admin.click(`.bootbox-accept`, "paused")
+	clicks := c.admin.answer("N; not shown on `/`")
+	c.admin.click(`[data-action="unpause"]`, "Are you sure")
+	c.admin.click(`.bootbox-accept`, "Pause Channel")
+	return clicks
+}
+
+func (c *comparison) pageStop() string {
+	c.page.begin("need you")
+	c.page.click(`a[title="payments/fraud-check"]`, "Clients")
+	c.page.reads("#action-0", "Pause") // as soon as it is known that nsqadmin has unpaused it
+	c.page.click(`#action-0`, "Pause payments/fraud-check?")
+	c.page.click(`dialog[open] [type="submit"]`, "is paused")
+	clicks := c.page.answer("N; ")
+	c.page.begin("need")
+	c.page.reads("tbody", "paused")
+	return clicks + c.page.answer("N")
 }
 
 // The questions are answered by nsqadmin and by our page, about the same cluster of 10 topics and
@@ -193,7 +234,8 @@ func TestBesideNSQAdmin(t *testing.T) {
 	page.text("#problem-list", "Stuck")
 
 	table := "|question|nsqadmin 1.3.0|`rdy ui`|\n|---|---|---|\n"
-	for _, q := range questions(c, topics, admin, page) {
+	beside := &comparison{c, topics, admin, page}
+	for _, q := range beside.questions() {
 		table += fmt.Sprintf("|%s|%s|%s|\n", q.text, q.admin(), q.page())
 	}
 	doc, err := os.ReadFile("../../../docs/ui.md")

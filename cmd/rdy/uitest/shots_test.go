@@ -119,7 +119,10 @@ func TestShots(t *testing.T) {
 	defer func() { _ = hangs.Close() }()
 	silent, empty := startSite(t, "--nsqd-http", hangs.Addr().String()), serve(t, []*nsqd{startNSQD(t)})
 	ready := make(chan *site, 1)
-	c := startScene(t, *shotsAfter, func(c *cluster) { ready <- c.serve(t, "--name", "prod-eu", "--interval", "2s", "--allow-actions") })
+	c := startScene(t, *shotsAfter, func(c *cluster) {
+		c.nsqds[1].fail()
+		ready <- c.serve(t, "--name", "prod-eu", "--interval", "2s", "--allow-actions")
+	})
 	site := <-ready
 	reader := c.serve(t, "--interval", "1s")
 	b := open(t)
@@ -139,6 +142,8 @@ func TestShots(t *testing.T) {
 	}
 	b.shootPages(site, c)
 	b.shootDialogs(site)
+	b.shootDead(site)
+	b.shootReading(site)
 	for name, url := range map[string]string{"readonly": reader.url + "/topics/payments/fraud-check", "readonly-overview": reader.url, "empty": empty.url, "first-poll": silent.url} {
 		b.do(chromedp.Navigate(url))
 		b.looks(name)
@@ -186,4 +191,51 @@ func (b *tab) shootDialogs(site *site) {
 	b.do(chromedp.Click(`[data-menu]`, chromedp.ByQuery))
 	b.text("#menu", "Hide for me")
 	b.looks("menu")
+}
+
+// fail publishes dead letters.
+func (n *nsqd) fail() {
+	n.Helper()
+	for i, why := range []string{"503 Service Unavailable from hooks.example", "dial tcp 203.0.113.9:443: i/o timeout", "422 Unprocessable Entity (not retried)", "template \"welcome\" needs field \"name\""} {
+		for order := range 3 {
+			n.post("/pub?topic=orders.billing.dead", letter(why, fmt.Sprintf(`{"id":"evt_%d","customer":"c-2041","url":"https://hooks.example/in","payload":{"order":%d,"total":"218.40"}}`, 48210+i, order)))
+		}
+	}
+}
+
+// shootDead takes the pages of dead letters.
+func (b *tab) shootDead(site *site) {
+	b.Helper()
+	b.load(site.url + "/dead")
+	b.looks("dead-topics")
+	b.do(chromedp.Click(`form[action="/dead/look"] button`, chromedp.ByQuery))
+	b.text("h1", "12 dead letters")
+	b.alive()
+	b.looks("dead-list")
+	b.do(chromedp.Click(`#letters tbody a.name`, chromedp.ByQuery))
+	b.text("#letter-body", "evt_")
+	b.eval(`document.querySelector("#letters tbody [type=checkbox]").click()`)
+	b.looks("dead-letter")
+	for _, verb := range []string{"replay", "drop"} {
+		b.eval(fmt.Sprintf(`document.querySelector('[hx-post="/dead/ask/%s"]').click()`, verb))
+		b.text("dialog[open]", "1 letter")
+		b.looks("dead-" + verb)
+		b.press("Escape")
+		b.shows("no dialog", `!document.querySelector("dialog[open]")`)
+	}
+}
+
+// shootReading takes tail and peek, before and while they read.
+func (b *tab) shootReading(site *site) {
+	b.Helper()
+	for kind, path := range map[string]string{"tail": "/tail/orders", "peek": "/peek/orders/billing"} {
+		b.load(site.url + path)
+		b.looks(kind + "-start")
+		b.do(chromedp.Click("#reading-start", chromedp.ByQuery))
+		b.text("#lines", "id")
+		b.looks(kind)
+		b.do(chromedp.Click(`//label[contains(., "Hex")]`))
+		b.text("#lines", "00000000")
+		b.looks(kind + "-hex")
+	}
 }

@@ -217,7 +217,13 @@ func TestChartGaps(t *testing.T) {
 	if !slices.Equal(c.Gaps, want) {
 		t.Errorf("gaps %v, want %v", c.Gaps, want)
 	}
-	broken := false
+	broken, lower := false, []int64{}
+	for _, i := range c.Lower {
+		lower = append(lower, c.Times[i])
+	}
+	if !slices.Equal(lower, []int64{350, 360}) {
+		t.Errorf("lower bounds at %v", lower)
+	}
 	for i, at := range c.Times {
 		if at > 200 && at < 300 {
 			broken = !isKnown(c.Depth[i]) && !isKnown(c.In[i])

@@ -72,6 +72,7 @@ type chart struct {
 	Depth    figuresJSON `json:"depth"`
 	In       figuresJSON `json:"in"`
 	Finished figuresJSON `json:"finished"`
+	Lower    []int       `json:"lower"` // the points that are lower bounds, by their index
 	Gaps     []chartGap  `json:"gaps"`
 	Marks    []chartMark `json:"marks"`
 	Source   string      `json:"source"` // where the figures come from; empty: memory has all of them
@@ -128,7 +129,7 @@ func (s *Server) series(w http.ResponseWriter, r *http.Request) {
 // and of depths the highest. Points that are further apart than apart seconds have a gap between
 // them.
 func (c *chart) add(times []int64, points []point, apart int64, span time.Duration) {
-	c.Times, c.Depth, c.In, c.Finished = []int64{}, figuresJSON{}, figuresJSON{}, figuresJSON{}
+	c.Times, c.Depth, c.In, c.Finished, c.Lower = []int64{}, figuresJSON{}, figuresJSON{}, figuresJSON{}, []int{}
 	width := max(int64(span/time.Second)/chartPoints, 1)
 	for i := 0; i < len(times); {
 		bucket, end := (times[i]-1)/width, i // a point of Prometheus is about the time before it
@@ -146,24 +147,29 @@ func (c *chart) add(times []int64, points []point, apart int64, span time.Durati
 	c.findGaps(times, points)
 }
 
-// meanPoint is the mean of points.
+// meanPoint is the mean of points, and a lower bound if one of them is.
 type meanPoint struct {
 	depth, in, finished, n float32
+	lower                  bool
 }
 
 func (m *meanPoint) add(p point) {
 	if !isKnown(m.depth) || p.depth > m.depth {
 		m.depth = p.depth
 	}
+	m.lower = m.lower || p.lower
 	if isKnown(p.in) {
 		m.in, m.finished, m.n = m.in+p.in, m.finished+p.finished, m.n+1
 	}
 }
 
 // point returns the mean. Without a known rate it is 0/0, which is no number.
-func (m *meanPoint) point() point { return point{m.depth, m.in / m.n, m.finished / m.n, false} }
+func (m *meanPoint) point() point { return point{m.depth, m.in / m.n, m.finished / m.n, m.lower} }
 
 func (c *chart) put(at int64, p point) {
+	if p.lower {
+		c.Lower = append(c.Lower, len(c.Times))
+	}
 	c.Times, c.Depth = append(c.Times, at), append(c.Depth, p.depth)
 	c.In, c.Finished = append(c.In, p.in), append(c.Finished, p.finished)
 }

@@ -4,7 +4,7 @@
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const renewEvery = 5000; // ms
 const renewLong = 60000; // ms, where a point is for minutes
-const leastSpan = 300; // s that a chart shows at least, however short the history is
+const leastSpan = 240; // s that a chart shows at least, however short the history is: its four parts are minutes
 
 function short(v) {
   if (v >= 1e6) return +(v / 1e6).toFixed(1) + "M";
@@ -31,6 +31,12 @@ const kinds = {
     { name: "in", key: "in", line: "chart-in", unit: " /s" },
   ],
 };
+
+// worstFirst returns marks by what they mean; of those that mean the same, the oldest is the first.
+function worstFirst(marks) {
+  const levels = ["critical", "warning", "notice", "paused", ""];
+  return [...marks].sort((a, b) => levels.indexOf(a.mark) - levels.indexOf(b.mark));
+}
 
 class Chart {
   constructor(box) {
@@ -66,17 +72,23 @@ class Chart {
   legend(i) {
     for (const s of this.kind) {
       const b = this.header.querySelector(".legend ." + (s.key === "depth" ? "depth" : s.key) + " b");
-      const v = this.data[s.key][i];
-      b.textContent = rate(v) + (v == null ? "" : s.unit);
+      b.textContent = this.figure(s, i) + (this.data[s.key][i] == null ? "" : s.unit);
     }
+  }
+
+  // figure returns that of a point, with "≥" where an nsqd is missing from it.
+  figure(s, i) {
+    const v = this.data[s.key][i];
+    return (v != null && this.data.lower.includes(i) ? "≥ " : "") + rate(v);
   }
 
   // figures returns the last, the least, the mean and the most of a series.
   figures(s) {
     const known = this.data[s.key].filter((v) => v != null);
     if (!known.length) return ["–", "–", "–", "–"];
+    const last = this.figure(s, this.data[s.key].findLastIndex((v) => v != null));
     const mean = known.reduce((a, b) => a + b, 0) / known.length;
-    return [known.at(-1), known.reduce((a, b) => Math.min(a, b)), mean, known.reduce((a, b) => Math.max(a, b))].map(rate);
+    return [last, ...[known.reduce((a, b) => Math.min(a, b)), mean, known.reduce((a, b) => Math.max(a, b))].map(rate)];
   }
 
   summarize() {
@@ -143,7 +155,7 @@ class Chart {
       {
         width: Math.max(this.box.clientWidth - 16, 40),
         height: Math.max(this.box.clientHeight - 16, 40),
-        padding: [8, 20, 0, 0],
+        padding: [20, 20, 0, 0], // the labels of marks are above the lines
         series: [{}, ...series],
         legend: { show: false },
         cursor: { sync: { key: "page" }, points: { show: false }, drag: { x: false, y: false }, y: false },
@@ -201,20 +213,25 @@ class Chart {
     ctx.font = 10.5 * scale + "px system-ui, sans-serif";
     ctx.lineWidth = scale;
     ctx.setLineDash([3 * scale, 3 * scale]);
-    let free = -Infinity; // where the next label may begin
-    for (const m of this.data.marks) {
+    const marks = worstFirst(this.data.marks);
+    for (const m of marks.toReversed()) { // the worst is on top
       const x = u.valToPos(m.at, "x", true);
-      ctx.strokeStyle = ctx.fillStyle = token(m.mark || "muted");
+      ctx.strokeStyle = token(m.mark || "muted");
       ctx.beginPath();
-      ctx.moveTo(x, bbox.top);
+      ctx.moveTo(x, bbox.top - 14 * scale);
       ctx.lineTo(x, bbox.top + bbox.height);
       ctx.stroke();
+    }
+    const labels = []; // the left and right ends of those that are drawn: others have no room there
+    for (const m of marks) {
+      const x = u.valToPos(m.at, "x", true);
       const label = m.text + " " + this.clock(m.at);
       const width = ctx.measureText(label).width;
       const left = x - width - 4 * scale > bbox.left ? x - width - 4 * scale : x + 4 * scale;
-      if (left < free) continue;
-      ctx.fillText(label, left, bbox.top + 10 * scale);
-      free = left + width;
+      if (labels.some(([from, to]) => left < to + 8 * scale && left + width > from - 8 * scale)) continue;
+      ctx.fillStyle = token(m.mark || "muted");
+      ctx.fillText(label, left, bbox.top - 5 * scale);
+      labels.push([left, left + width]);
     }
     ctx.restore();
   }
