@@ -144,10 +144,12 @@ func TestShots(t *testing.T) {
 	b.shootDialogs(site)
 	b.shootDead(site)
 	b.shootReading(site)
-	for name, url := range map[string]string{"readonly": reader.url + "/topics/payments/fraud-check", "readonly-overview": reader.url, "empty": empty.url, "first-poll": silent.url} {
+	for name, url := range map[string]string{"readonly": reader.url + "/topics/payments/fraud-check", "readonly-overview": reader.url, "empty": empty.url, "silent": silent.url} {
 		b.do(chromedp.Navigate(url))
 		b.looks(name)
 	}
+	b.do(chromedp.Navigate(startSite(t, "--nsqd-http", hangs.Addr().String()).url))
+	b.looks("first-poll")
 	c.stop()
 	b.load(reader.url)
 	b.text("#problem-list", c.nsqds[2].HTTP)

@@ -266,7 +266,7 @@ func (s *Server) connections(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g := &grid{ID: "connection", Caption: "Connections", Columns: []gridColumn{
-		{"Remote address", ""}, {"nsqd", ""}, {"In flight / RDY", "n"}, {"Finished", "n"}, {"Requeued", "n"}, {"Connected", "n"},
+		{"Remote address", "narrow-off"}, {"nsqd", ""}, {"In flight / RDY", "n"}, {"Finished", "n"}, {"Requeued", "n"}, {"Connected", "n"},
 	}}
 	for _, conn := range c.Clients[i].Connections {
 		g.Rows = append(g.Rows, gridRow{"", []template.HTML{

@@ -51,7 +51,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, d listData, names 
 func (s *Server) nodes(w http.ResponseWriter, r *http.Request) {
 	s.list(w, r, listData{Heading: "Nodes"}, []string{"nsqds"}, func(st *state) []cell {
 		g := &grid{ID: "nsqds", Caption: "nsqds", None: "No nsqd is known.", Columns: []gridColumn{
-			{"State", ""}, {"nsqd", ""}, {"Host", "narrow-off"}, {"TCP", "wide"}, {"Version", "narrow-off"}, {"Up", "n"}, {"Messages", "n"},
+			{"State", ""}, {"nsqd", ""}, {"Host", "narrow-off"}, {"TCP", "wide"}, {"Version", "narrow-off"}, {"Up", "n narrow-off"}, {"Messages", "n"},
 			{"Lookups", "n narrow-off"}, {"Health", "narrow-off long"},
 		}}
 		if st.report == nil {
@@ -273,7 +273,7 @@ func listed(n *judge.NSQD, l judge.Lookupd) template.HTML {
 // logPage serves what viewers have done, and which problems have begun and ended.
 func (s *Server) logPage(w http.ResponseWriter, r *http.Request) {
 	s.list(w, r, listData{Heading: "Log"}, []string{"Problems", "Actions"}, func(st *state) []cell {
-		problems := &grid{ID: "problems", Caption: "Problems that began or ended", None: "None since rdy ui was started.",
+		problems := &grid{ID: "problems", Class: "log", Caption: "Problems that began or ended", None: "None since rdy ui was started.",
 			Columns: []gridColumn{{"When", ""}, {"State", ""}, {"What", ""}, {"Text", ""}}}
 		for _, e := range slices.Backward(st.events) {
 			at, mark := e.Since, stateMark(e.Level, string(e.State))
@@ -283,7 +283,7 @@ func (s *Server) logPage(w http.ResponseWriter, r *http.Request) {
 			problems.Rows = append(problems.Rows, gridRow{e.At.String() + e.String() + string(mark), []template.HTML{
 				escaped(at.Local().Format(time.DateTime)), mark, linked(subjectLink(e.Subject), e.String(), ""), escaped(e.Text)}})
 		}
-		actions := &grid{ID: "actions", Caption: "What viewers have done", None: "None since rdy ui was started.",
+		actions := &grid{ID: "actions", Class: "log", Caption: "What viewers have done", None: "None since rdy ui was started.",
 			Columns: []gridColumn{{"When", ""}, {"From", ""}, {"Action", ""}, {"What", ""}, {"Result", ""}}}
 		for _, a := range s.log.all() {
 			result := escaped("done")

@@ -11,6 +11,7 @@ import (
 type grid struct {
 	ID      string
 	Caption string
+	Class   string // of the table
 	Columns []gridColumn
 	Rows    []gridRow
 	None    string // what the table says without rows

@@ -190,8 +190,11 @@ func TestChart(t *testing.T) {
 	}
 	c.add(times, points, 4, time.Hour)
 	text, err := c.In.MarshalJSON()
-	if err != nil || len(c.Times) != chartPoints || !strings.HasPrefix(string(text), "[null,4,4") {
+	if err != nil || len(c.Times) != chartPoints+1 || !strings.HasPrefix(string(text), "[null,4,4") {
 		t.Errorf("%d points, error %v: %.40s", len(c.Times), err, text)
+	}
+	if last := c.Depth[len(c.Depth)-1]; last != 9 || c.Depth[len(c.Depth)-2] != 8 {
+		t.Errorf("the last depth is %v, not that of the last point", last)
 	}
 	if len(c.Gaps) != 1 || c.Gaps[0] != (chartGap{0, 12, gapNothing, false}) {
 		t.Errorf("gaps %v", c.Gaps)

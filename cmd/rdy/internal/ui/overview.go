@@ -3,10 +3,10 @@ package ui
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
-	"github.com/rdyhq/nsq/admin"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
 )
@@ -68,7 +68,7 @@ type overviewData struct {
 	Asking   []string // the daemons that are asked before the first poll ends
 	Empty    bool     // there is no topic yet
 	Silent   bool     // no nsqd has responded
-	Publish  string
+	Publish  string   // a command that makes a topic
 }
 
 // choice is a link that is one of several.
@@ -85,7 +85,7 @@ type total struct {
 }
 
 func (p *overview) data(st *state) *overviewData {
-	d := &overviewData{View: p.view, Publish: firstPublish(p.server.Cluster)}
+	d := &overviewData{View: p.view}
 	d.Verdict, d.Lede = verdict(st)
 	if st.report == nil {
 		c := p.server.Cluster
@@ -96,6 +96,9 @@ func (p *overview) data(st *state) *overviewData {
 	d.Totals, d.Problems, d.Aside = totals(st.report), problems(st, p.hidden), p.aside(st)
 	d.Choices, d.Views, d.Pages, d.New, d.Foot = p.choices(st.report), p.views(), p.pages(), p.added(st.report), p.foot()
 	d.Ranges = p.server.ranges(p.view, "/")
+	if up := slices.IndexFunc(st.report.NSQDs, func(n judge.NSQD) bool { return n.Up }); d.Empty && up >= 0 {
+		d.Publish = "echo hello | " + command(nil, "pub", "orders", "--nsqd", st.report.NSQDs[up].TCPAddr())
+	}
 	d.Headings = sorted(channelHeadings, p.view)
 	if p.view.Topics {
 		d.Headings = sorted(topicHeadings, p.view)
@@ -160,18 +163,6 @@ func verdict(st *state) (verdict, lede cell) {
 		words = fmt.Sprintf("All %d channels keep up", channels)
 	}
 	return text(verdictID, words), text(ledeID, respond(st.report))
-}
-
-// firstPublish returns a command that creates a topic.
-func firstPublish(c *admin.Cluster) string {
-	args := []string{"pub", "orders"}
-	for _, addr := range c.Lookupds {
-		args = append(args, "--lookupd", addr)
-	}
-	if len(c.Lookupds) == 0 {
-		args = append(args, "--nsqd", "HOST:PORT")
-	}
-	return "echo hello | " + command(nil, args...)
 }
 
 // respond returns the line below the verdict.

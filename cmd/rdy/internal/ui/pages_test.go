@@ -70,7 +70,7 @@ func TestEmptyCluster(t *testing.T) {
 	stage(t, nil, func(s *scene) {
 		s.polls(1)
 		page := s.get("/")
-		contains(t, page, "No topics yet", "echo hello | rdy pub orders --nsqd HOST:PORT")
+		contains(t, page, "No topics yet", "echo hello | rdy pub orders --nsqd n:4150")
 		lacks(t, page, "0 of 0 channels")
 		s.change(func() { s.down = errors.New("connection refused") })
 		s.polls(6)

@@ -127,14 +127,14 @@ func (s *Server) series(w http.ResponseWriter, r *http.Request) {
 
 // add adds points, as many as a chart can show: the mean of those that are close to each other,
 // and of depths the highest. Points that are further apart than apart seconds have a gap between
-// them.
+// them. The last point is as it is: it says how things are.
 func (c *chart) add(times []int64, points []point, apart int64, span time.Duration) {
 	c.Times, c.Depth, c.In, c.Finished, c.Lower = []int64{}, figuresJSON{}, figuresJSON{}, figuresJSON{}, []int{}
 	width := max(int64(span/time.Second)/chartPoints, 1)
 	for i := 0; i < len(times); {
 		bucket, end := (times[i]-1)/width, i // a point of Prometheus is about the time before it
 		mean := meanPoint{depth: unknown}
-		for ; end < len(times) && (times[end]-1)/width == bucket && (end == i || times[end]-times[end-1] <= apart); end++ {
+		for ; end < len(times) && (times[end]-1)/width == bucket && (end == i || end < len(times)-1 && times[end]-times[end-1] <= apart); end++ {
 			mean.add(points[end])
 		}
 		if i > 0 && times[i]-times[i-1] > apart {
