@@ -28,19 +28,25 @@ func (p *person) begin(shown string) {
 	p.reads("body", shown)
 }
 
-// click clicks an element, and waits until the page shows a text.
-func (p *person) click(selector, shown string) {
+// click clicks an element, waits until the page shows a text, and returns all that it shows.
+func (p *person) click(selector, shown string) string {
 	p.Helper()
 	p.clicks++
 	p.do(chromedp.Click(selector, chromedp.ByQuery))
-	p.reads("body", shown)
+	return p.reads("body", shown)
 }
 
-// reads waits until an element shows a text.
-func (p *person) reads(selector, shown string) {
+// reads waits until an element shows a text, and returns all that the page shows. It asks for both
+// at once: the page before may show the text as well, and be gone a moment later.
+func (p *person) reads(selector, shown string) (all string) {
 	p.Helper()
-	p.text(selector, shown)
-	p.seen += p.eval(`document.body.innerText`).(string)
+	await(p.T, fmt.Sprintf("%q in %s", shown, selector), func() bool {
+		text, _ := p.ask(fmt.Sprintf(`document.querySelector(%q)?.innerText.includes(%q) ? document.body.innerText : ""`, selector, shown))
+		all, _ = text.(string)
+		return all != ""
+	})
+	p.seen += all
+	return all
 }
 
 // answer returns words with the number of clicks for N.
@@ -161,8 +167,7 @@ func (c *comparison) adminMissing() string {
 	c.stop()
 	await(c.admin.T, "node less", func() bool {
 		c.admin.begin("Topics")
-		c.admin.click(`a.link[href="/nodes"]`, "NSQd Nodes (")
-		return strings.Contains(c.admin.eval(`document.body.innerText`).(string), "NSQd Nodes (2)")
+		return strings.Contains(c.admin.click(`a.link[href="/nodes"]`, "NSQd Nodes ("), "NSQd Nodes (2)")
 	})
 	return c.admin.answer("N; a dead node vanishes from the list")
 }

@@ -222,7 +222,7 @@ func (b *tab) shootDead(site *site) {
 		b.eval(fmt.Sprintf(`document.querySelector('[hx-post="/dead/ask/%s"]').click()`, verb))
 		b.text("dialog[open]", "1 letter")
 		b.looks("dead-" + verb)
-		b.press("Escape")
+		b.do(chromedp.Click("dialog[open] [data-close]", chromedp.ByQuery))
 		b.shows("no dialog", `!document.querySelector("dialog[open]")`)
 	}
 }
