@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -148,7 +149,15 @@ func TestShots(t *testing.T) {
 		b.do(chromedp.Navigate(url))
 		b.looks(name)
 	}
-	b.do(chromedp.Navigate(startSite(t, "--nsqd-http", hangs.Addr().String()).url))
+	first := startSite(t, "--nsqd-http", hangs.Addr().String())
+	await(t, "page", func() bool {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(first.url, "http://"))
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	b.do(chromedp.Navigate(first.url))
 	b.looks("first-poll")
 	c.stop()
 	b.load(reader.url)

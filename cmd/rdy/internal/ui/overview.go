@@ -155,6 +155,8 @@ func verdict(st *state) (verdict, lede cell) {
 		words = figures.Things(c.DaemonsNeedYou, "daemon") + " " + figures.Verb(c.DaemonsNeedYou, "needs", "need") + " you"
 	case c.ChannelsNeedYou > 0:
 		words = figures.Things(c.ChannelsNeedYou, "channel") + " " + figures.Verb(c.ChannelsNeedYou, "needs", "need") + " you"
+	case channels == 0 && c.NSQDs == 0:
+		words = "No nsqd responds"
 	case channels == 0:
 		words = "No channels yet"
 	case channels == 1:

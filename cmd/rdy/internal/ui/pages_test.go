@@ -65,6 +65,17 @@ func TestNodeByURL(t *testing.T) {
 	})
 }
 
+// A cluster that has not responded yet is not called empty or fine.
+func TestSilentCluster(t *testing.T) {
+	stage(t, nil, func(s *scene) {
+		s.change(func() { s.down = errors.New("connection refused") })
+		s.polls(1)
+		page := s.get("/")
+		contains(t, page, `<span id="verdict">No nsqd responds</span>`, "Nothing is known yet.")
+		lacks(t, page, "No channels yet", "Nothing needs you", "No topics yet")
+	})
+}
+
 // An empty cluster says how to begin.
 func TestEmptyCluster(t *testing.T) {
 	stage(t, nil, func(s *scene) {

@@ -67,6 +67,8 @@ func problems(st *state, hidden hiding) []problemRow {
 			r.What.HTML = linked("/?only=needs", strconv.Itoa(open-i)+" more", "")
 		case i < len(shown):
 			r.fill(&shown[i], st.report.At)
+		case i == 0 && st.report.Cluster.NSQDs == 0:
+			r.What = text(r.What.ID, "Nothing is known yet.")
 		case i == 0:
 			r.What = text(r.What.ID, "Nothing needs you.")
 		}

@@ -245,7 +245,7 @@ func (s *Server) stream(ctx context.Context, out *stream, r *reading) (why strin
 	flush := time.NewTicker(flushEvery)
 	defer flush.Stop()
 	past := []counts{{}} // one for each second, the oldest first
-	alive, told := time.Now(), time.Time{}
+	alive, told, none := time.Now(), time.Time{}, true
 	for {
 		lines, form, again := r.take()
 		if len(lines) > 0 || again {
@@ -258,17 +258,21 @@ func (s *Server) stream(ctx context.Context, out *stream, r *reading) (why strin
 			}
 			alive = time.Now()
 		}
-		if time.Since(told) >= wordsEvery {
+		due, first := time.Since(told) >= wordsEvery, none && len(lines) > 0 // above them must not be that none has come
+		if due || first {
 			now := r.soFar()
-			text := r.words(past[0], now, wordsEvery*time.Duration(len(past)))
-			if past = append(past, now); len(past) > wordsOver {
-				past = past[1:]
-			}
-			if out.event("words", []byte(text)) != nil {
+			if out.event("words", []byte(r.words(past[0], now, wordsEvery*time.Duration(len(past))))) != nil {
 				return ""
 			}
-			told, alive = time.Now(), time.Now()
+			alive = time.Now()
+			if due {
+				told = alive
+				if past = append(past, now); len(past) > wordsOver {
+					past = past[1:]
+				}
+			}
 		}
+		none = none && len(lines) == 0
 		if time.Since(alive) > keepAlive && out.comment() != nil {
 			return ""
 		}
@@ -294,7 +298,7 @@ func (s *Server) last(out *stream, r *reading) (why string) {
 	if r.err != nil {
 		return "A connection was lost: " + oneLine(r.err) + ". Start again to read on."
 	}
-	return fmt.Sprintf("These were the next %s. The channel is gone.", figures.Things(int(r.counts.shown), "message"))
+	return fmt.Sprintf("These were the next %s. The channel that read them is gone.", figures.Things(int(r.counts.shown), "message"))
 }
 
 // ending says why a reading has ended with its context.

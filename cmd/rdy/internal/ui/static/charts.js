@@ -214,8 +214,11 @@ class Chart {
     ctx.lineWidth = scale;
     ctx.setLineDash([3 * scale, 3 * scale]);
     const marks = worstFirst(this.data.marks);
-    for (const m of marks.toReversed()) { // the worst is on top
+    const lines = []; // where there is one
+    for (const m of marks) {
       const x = u.valToPos(m.at, "x", true);
+      if (lines.some((other) => Math.abs(other - x) < 3 * scale)) continue; // dashes of two colours would mix
+      lines.push(x);
       ctx.strokeStyle = token(m.mark || "muted");
       ctx.beginPath();
       ctx.moveTo(x, bbox.top - 14 * scale);
