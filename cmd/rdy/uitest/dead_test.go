@@ -19,6 +19,7 @@ func letter(why, body string) string {
 // A viewer looks at dead letters, reads one, replays it to where it comes from once the channels
 // were named, and drops another.
 func TestDead(t *testing.T) {
+	t.Parallel()
 	n := startNSQD(t)
 	n.create("orders", "billing")
 	n.create("orders", "archive")

@@ -114,6 +114,7 @@ func TestKilledShows(t *testing.T) {
 	b.text("#verdict", "1 daemon")
 	b.text("#nsqds", "1")
 	b.text("#waiting", "≥ 5")
+	b.shows("a lower bound beside the chart", `document.querySelector(".legend .in b").textContent.startsWith("≥ ")`)
 }
 
 // A page whose server is gone says so in the past tense.

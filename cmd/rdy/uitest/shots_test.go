@@ -161,7 +161,7 @@ func TestShots(t *testing.T) {
 	b.looks("first-poll")
 	c.stop()
 	b.load(reader.url)
-	b.text("#problem-list", c.nsqds[2].HTTP)
+	b.text("#problem-list", "Missing")
 	b.looks("partial")
 	b.do(chromedp.Navigate(reader.url + "/nodes"))
 	b.looks("partial-nodes")

@@ -14,6 +14,7 @@ import (
 
 // A viewer starts a tail, sees messages as text, holds it, and leaves nothing behind.
 func TestTail(t *testing.T) {
+	t.Parallel()
 	n := startNSQD(t)
 	n.create("orders", "billing")
 	n.create("lonely", "none")
@@ -62,6 +63,7 @@ func TestTail(t *testing.T) {
 
 // A peek shows the next ten messages and ends.
 func TestPeek(t *testing.T) {
+	t.Parallel()
 	n := startNSQD(t)
 	n.create("orders", "billing")
 	site := serve(t, []*nsqd{n})
