@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,8 +95,10 @@ func TestPeekBacklog(t *testing.T) {
 		t.Error(got)
 	}
 	_, stdout, _ = execute(t, append(c.flags(), "tail", "orders", "--channel", "billing", "-n", "5", "--jq", `"\(.body) \(.attempts)"`)...)
-	if want := "m3 1\nm4 1\nm0 2\nm1 2\nm2 2\n"; stdout != want {
-		t.Errorf("consumers get %q, want %q", stdout, want)
+	lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
+	slices.Sort(lines[min(2, len(lines)):]) // those that peek has requeued come last, in any order
+	if got, want := strings.Join(lines, " "), "m3 1 m4 1 m0 2 m1 2 m2 2"; got != want {
+		t.Errorf("consumers get %q, want %q", got, want)
 	}
 }
 
