@@ -60,8 +60,8 @@ func (j *Judge) addDaemons(view *admin.View) {
 	j.addHoldings(view)
 	cut := cutOff(view)
 	for addr, n := range j.nodes {
-		// What nobody has seen and nobody lists any more, such as a wrong broadcast address that
-		// was put right, does not exist.
+		// An nsqd that has never responded and is no longer listed does not exist: an nsqd may
+		// have had a wrong broadcast address, for instance.
 		imagined := n.seen.IsZero() && !cut && view.At.Sub(n.known) >= believe
 		if !n.listed && (imagined || view.At.Sub(n.known) >= remember || j.replaced(n)) {
 			j.drop(&n.tracks)

@@ -155,7 +155,7 @@ func (s *stream) event(name string, data []byte) error { return s.send("event: "
 func (s *stream) send(first string, data []byte) error {
 	var b bytes.Buffer
 	b.WriteString(first + "\n")
-	// A carriage return would end a line, too, and what follows it could be an event of its own.
+	// A carriage return ends a line as well: the text after it could pass for another event.
 	for line := range bytes.SplitSeq(visible.Escape(data, "\n\t"), []byte("\n")) {
 		fmt.Fprintf(&b, "data: %s\n", line)
 	}

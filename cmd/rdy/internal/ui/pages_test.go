@@ -359,8 +359,8 @@ func TestUsers(t *testing.T) {
 	}
 }
 
-// A name that is not there takes as long as a wrong password, and one hash is compared at a time,
-// whoever guesses. Who has been let in does not wait for that, and is kept in memory once.
+// An unknown name takes as long as a wrong password, and the server compares one hash at a time.
+// Users that are known do not wait for that, and each is kept in memory once.
 func TestUsersGuessed(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
 	if err != nil {
