@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -182,6 +183,10 @@ func (p *topTerminal) resize(t *testing.T, columns, lines int) {
 
 // Ctrl-C, SIGTERM and a closed terminal end the command well.
 func TestTopEnds(t *testing.T) {
+	// A program that was started under nohup ignores hangups, and so would its children.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	c := startCluster(t, 1)
 	for name, end := range map[string]func(p *topTerminal) error{
 		"Ctrl-C":  func(p *topTerminal) error { _, err := p.pty.WriteString("\x03"); return err },
