@@ -102,24 +102,27 @@ be read, a file is damaged, or a daemon did not respond.`,
 			p.topic, p.channel = topicAndChannel(args)
 			return atMostChannel(cmd, args)
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := p.check(cmd); err != nil {
-				return err
-			}
-			if closedAtStart(p.stdout) {
-				return errClosedAtStart
-			}
-			switch {
-			case p.dataDir != "":
-				return p.readDisk(cmd.Context())
-			case p.backlog:
-				return p.readBacklog(cmd)
-			}
-			return p.readNew(cmd)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.run(cmd) },
 	}
 	p.flags(cmd)
 	return cmd
+}
+
+// run looks where the flags and arguments say.
+func (p *peek) run(cmd *cobra.Command) error {
+	if err := p.check(cmd); err != nil {
+		return err
+	}
+	if closedAtStart(p.stdout) {
+		return errClosedAtStart
+	}
+	switch {
+	case p.dataDir != "":
+		return p.readDisk(cmd.Context())
+	case p.backlog:
+		return p.readBacklog(cmd)
+	}
+	return p.readNew(cmd)
 }
 
 func (p *peek) flags(cmd *cobra.Command) {

@@ -141,7 +141,8 @@ func (s *screen) late(st *state) bool {
 //  2. The browser connects again. Without this its page would show what the update has
 //     replaced, until the same cells change once more.
 //
-// The stream of the connection that failed may be there still: what it took would be lost, too.
+// The stream of the failed connection may not have ended yet. It must get no more updates: they
+// would be lost as well.
 func (s *screen) begin(last string) (stream chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
