@@ -259,7 +259,11 @@ func TestOneStream(t *testing.T) {
 		page := s.get("/")
 		a := s.listen(page, "")
 		b := s.listen(page, "")
-		<-a.done
+		select {
+		case <-a.done:
+		default:
+			t.Error("the first stream goes on until the next poll")
+		}
 		s.polls(1)
 		contains(t, b.read(), "event: polled")
 		b.stop()
