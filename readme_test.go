@@ -8,19 +8,25 @@ import (
 	"testing"
 )
 
-// The consumer in README is the one in examples, which compiles.
-func TestReadmeShowsTheExample(t *testing.T) {
+// The code in README is that of functions in examples, which compile.
+func TestReadmeShowsTheExamples(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	example, err := os.ReadFile("examples/consumer/main.go")
-	if err != nil {
-		t.Fatal(err)
+	body := regexp.MustCompile(`(?ms)^func (?:consume|publish)\(.*?\n(.*?)^}`)
+	for _, name := range []string{"consumer", "publish"} {
+		example, err := os.ReadFile("examples/" + name + "/main.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		code := strings.TrimPrefix(strings.ReplaceAll("\n"+string(body.FindSubmatch(example)[1]), "\n\t", "\n"), "\n")
+		if !strings.Contains(string(readme), "```go\n"+code+"```\n") {
+			t.Errorf("README.md does not contain this code of examples/%s:\n%s", name, code)
+		}
 	}
-	_, code, _ := strings.Cut(string(example), "package main\n")
-	if !strings.Contains(string(readme), "```go\npackage main\n"+code+"```\n") {
-		t.Error("README.md does not contain examples/consumer/main.go word for word")
+	if n := strings.Count(string(readme), "```go"); n != 2 {
+		t.Errorf("README.md has %d blocks of Go code, of which this test knows two", n)
 	}
 }
 

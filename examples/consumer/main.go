@@ -1,5 +1,5 @@
 // Consumer prints the messages of one channel until it is interrupted. README.md
-// shows it.
+// shows its function consume.
 package main
 
 import (
@@ -12,23 +12,30 @@ import (
 )
 
 func main() {
-	cfg := nsq.NewConfig()
-	cfg.MaxInFlight = 100
-	c, err := nsq.NewConsumer("orders", "billing", cfg)
-	if err != nil {
-		log.Fatal(err)
-	}
-	c.AddConcurrentHandlers(nsq.HandlerFunc(func(m *nsq.Message) error {
-		log.Printf("%s", m.Body)
-		return nil // done; after an error nsqd delivers it again
-	}), 10)
-	if err := c.ConnectToNSQDs([]string{"127.0.0.1:4150"}); err != nil {
-		log.Print(err) // failed addresses are retried
-	}
-
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := c.Run(ctx); err != nil {
-		log.Print(err) // names the handlers that did not return in time
+	if err := consume(ctx); err != nil {
+		log.Print(err)
 	}
+}
+
+func consume(ctx context.Context) error {
+	cfg := nsq.NewConfig()
+	cfg.MaxInFlight = 100
+	consumer, err := nsq.NewConsumer("orders", "billing", cfg)
+	if err != nil {
+		return err
+	}
+	consumer.AddConcurrentHandlers(nsq.HandlerFunc(func(m *nsq.Message) error {
+		return bill(m.Body) // nil: done. An error: nsqd delivers it again, later.
+	}), 10)
+	if err := consumer.ConnectToNSQDs([]string{"127.0.0.1:4150"}); err != nil {
+		log.Print(err) // the Consumer keeps trying
+	}
+	return consumer.Run(ctx) // until ctx ends; its error names handlers that did not return in time
+}
+
+func bill(order []byte) error {
+	log.Printf("billed %s", order)
+	return nil
 }
