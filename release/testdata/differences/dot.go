@@ -1,0 +1,6 @@
+package main
+
+// row: Switching
+import . "github.com/nsqio/go-nsq"
+
+var _ = NewConfig
