@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -187,4 +188,84 @@ func TestSlug(t *testing.T) {
 	if got := fmt.Sprint(p.links); got != "[b.md c.png d.md]" || !p.anchors["one"] || !p.anchors["one-1"] || len(p.anchors) != 2 {
 		t.Errorf("links %s, anchors %v", got, p.anchors)
 	}
+}
+
+// docs/DESIGN.md shows the packages of the root module and of cmd/rdy/internal, and names the
+// nested modules: those that there are, and no others.
+func TestDesign(t *testing.T) {
+	text, err := os.ReadFile("docs/DESIGN.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tree, _ := strings.Cut(string(text), "\n```text\n")
+	tree, rest, _ := strings.Cut(tree, "\n```\n")
+	_, table, _ := strings.Cut(rest, "| package | what it does |\n|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+
+	shown := map[string]bool{}
+	for line := range strings.Lines(tree) {
+		name := strings.Fields(strings.Trim(line, "├─└│ "))[0]
+		switch {
+		case strings.HasSuffix(name, "/"):
+			shown[strings.TrimSuffix(name, "/")] = true
+		case shown["internal"]:
+			shown["internal/"+name] = true
+		}
+	}
+	delete(shown, "internal")
+	for line := range strings.Lines(table) {
+		names, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " |")
+		for name := range strings.SplitSeq(names, ", ") {
+			shown["cmd/rdy/internal/"+name] = true
+		}
+	}
+	if len(shown) < 20 {
+		t.Errorf("only %d packages are shown: %v", len(shown), shown)
+	}
+	packages, modules := folders(t)
+	for name := range packages {
+		if !shown[name] {
+			t.Errorf("docs/DESIGN.md does not show package %s", name)
+		}
+	}
+	for name := range shown {
+		if !packages[name] {
+			t.Errorf("docs/DESIGN.md shows package %s, which does not exist", name)
+		}
+	}
+	for _, name := range modules {
+		if !strings.Contains(rest, "`"+strings.TrimPrefix(name, "compat/")+"`") {
+			t.Errorf("docs/DESIGN.md does not name module %s", name)
+		}
+	}
+}
+
+// folders returns the packages that docs/DESIGN.md shows, and the folders of nested modules.
+func folders(t *testing.T) (packages map[string]bool, modules []string) {
+	t.Helper()
+	packages = map[string]bool{}
+	err := fs.WalkDir(os.DirFS("."), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() || name == "." {
+			return err
+		}
+		if d.Name() == "testdata" || name == "examples" || strings.HasPrefix(d.Name(), ".") {
+			return fs.SkipDir
+		}
+		if _, err := os.Stat(path.Join(name, "go.mod")); err == nil {
+			modules = append(modules, name)
+		}
+		inModule := slices.ContainsFunc(modules, func(m string) bool { return strings.HasPrefix(name+"/", m+"/") })
+		if inModule && path.Dir(name) != "cmd/rdy/internal" {
+			return nil
+		}
+		files, err := fs.Glob(os.DirFS(name), "*.go")
+		if len(files) > 0 {
+			packages[name] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packages, modules
 }

@@ -65,7 +65,8 @@ func TestCheckChannel(t *testing.T) {
 		code        int
 	}{
 		{"ok", checkChannel{depth: depth, clientsMin: 2}, nil, checkView(0, counts(12, 1), counts(3, 1)), nil, "CHANNEL OK: orders/billing: 15 waiting, 0 in flight, 2 clients | depth=15;1000;10000;0 in_flight=0;;;0 deferred=0;;;0 clients=2;;;0", checkOK},
-		{"warning", checkChannel{depth: depth}, nil, checkView(0, counts(1000, 1)), nil, "CHANNEL WARNING: orders/billing: 1,000 waiting |", checkWarning},
+		{"warning", checkChannel{depth: depth}, nil, checkView(0, admin.ChannelCounts{Depth: 1204, InFlight: 12, ClientCount: 3}), nil, "CHANNEL WARNING: orders/billing: 1,204 waiting | depth=1204;1000;10000;0 in_flight=12;;;0 deferred=0;;;0 clients=3;;;0", checkWarning},
+		{"warning at the threshold", checkChannel{depth: depth}, nil, checkView(0, counts(1000, 1)), nil, "CHANNEL WARNING: orders/billing: 1,000 waiting |", checkWarning},
 		{"critical", checkChannel{depth: depth}, nil, checkView(0, counts(10_000, 1)), nil, "CHANNEL CRITICAL: orders/billing: 10,000 waiting |", checkCritical},
 		{"only warn", checkChannel{depth: checkThresholds{warn: 10}}, nil, checkView(0, counts(10_000, 1)), nil, "CHANNEL WARNING: orders/billing: 10,000 waiting | depth=10000;10;;0", checkWarning},
 		{"in flight", checkChannel{inFlight: checkThresholds{critical: 5}}, nil, checkView(0, admin.ChannelCounts{InFlight: 7}), nil, "CHANNEL CRITICAL: orders/billing: 7 in flight |", checkCritical},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,23 @@ func TestURLsRefused(t *testing.T) {
 		sub, err := pubsub.OpenSubscription(ctx, tt.url)
 		if err == nil || sub != nil || !strings.HasPrefix(err.Error(), "open subscription to topic \"") || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("subscription %s: error %v, want %q", tt.url, err, tt.want)
+		}
+	}
+}
+
+// The URLs that README shows have an address, and known parameters.
+func TestURLsOfREADME(t *testing.T) {
+	for _, tt := range []struct{ url, want string }{
+		{"nsq://orders?nsqd=10.0.0.1:4150", "map[nsqd:[10.0.0.1:4150]]"},
+		{"nsq://orders?channel=billing&lookupd=10.0.0.1:4161", "map[channel:[billing] lookupd:[10.0.0.1:4161]]"},
+	} {
+		u, err := url.Parse(tt.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := parse(u, "nsqd", "lookupd", "channel")
+		if err != nil || fmt.Sprint(map[string][]string(got)) != tt.want || topicName(u) != "orders" {
+			t.Errorf("%s: topic %s, %v, error %v", tt.url, topicName(u), got, err)
 		}
 	}
 }

@@ -67,8 +67,8 @@ func TestEvents(t *testing.T) {
 		{Event{At: now, Event: Summary, Name: "x", Figures: &c}, "14:03:11 x: 2 channels and 1 daemon need you. Waiting ≥ 5. In ≥ 0/s. Finished ≥ 0/s. nsqd 5 of 6. nsqlookupd 1 of 2."},
 		{Event{At: now, Event: Summary, Name: "x", Figures: &judge.Cluster{NSQDs: 1, KnownNSQDs: 1}}, "14:03:11 x: all channels keep up. Waiting 0. In 0/s. Finished 0/s. nsqd 1 of 1."},
 		{Event{At: now, Event: Summary, Name: "x", Figures: &judge.Cluster{Lower: true, KnownNSQDs: 1}}, "14:03:11 x: no nsqd responds. Waiting ≥ 0. In ≥ 0/s. Finished ≥ 0/s. nsqd 0 of 1."},
-		{Event{At: now, Event: Began, Problem: &r.Problems[0]}, "14:03:11 stuck: payments/fraud-check: nothing finished for 5 min 40 s, 8,412 wait."},
-		{Event{At: now, Event: Ended, Problem: &p}, "14:03:11 ended: stuck: payments/fraud-check, after 8 min."},
+		{Event{At: now.Add(10 * time.Second), Event: Began, Problem: &r.Problems[0]}, "14:03:21 stuck: payments/fraud-check: nothing finished for 5 min 40 s, 8,412 wait."},
+		{Event{At: now.Add(8*time.Minute + 10*time.Second), Event: Ended, Problem: &p}, "14:11:21 ended: stuck: payments/fraud-check, after 8 min."},
 	} {
 		if got := tc.event.String(); got != tc.want {
 			t.Errorf("got %q, want %q", got, tc.want)

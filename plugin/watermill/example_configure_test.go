@@ -1,0 +1,22 @@
+package nsqwatermill_test
+
+import (
+	"github.com/rdyhq/nsq"
+	nsqwatermill "github.com/rdyhq/nsq/plugin/watermill"
+)
+
+// Each Consumer of a Subscriber gets middleware and metrics.
+func ExampleSubscriberConfig() {
+	var (
+		telemetry interface {
+			Middleware(next nsq.Handler) nsq.Handler
+		}
+		metrics interface{ Consumer(c *nsq.Consumer) }
+	)
+	_ = nsqwatermill.SubscriberConfig{
+		Configure: func(c *nsq.Consumer) {
+			c.Use(telemetry.Middleware) // of plugin/otel
+			metrics.Consumer(c)         // of plugin/prom
+		},
+	}
+}
