@@ -11,6 +11,8 @@ import (
 // asks nsqd to send no more, and closes the Conn when nsqd has confirmed that.
 type printer struct{ closed chan struct{} }
 
+var _ nsq.ConnDelegate = (*printer)(nil)
+
 func (*printer) OnMessage(c *nsq.Conn, m *nsq.Message) {
 	fmt.Printf("message %s\n", m.Body)
 	m.Finish()
@@ -43,9 +45,11 @@ func ExampleConn() {
 	defer stop()
 	p := &printer{closed: make(chan struct{})}
 	conn := nsq.NewConn(nsqd.Addr(), nsq.NewConfig(), p)
-	if _, err := conn.Connect(); err != nil {
+	identified, err := conn.Connect()
+	if err != nil {
 		log.Fatal(err)
 	}
+	fmt.Println("nsqd accepts an RDY of", identified.MaxRdyCount)
 	for _, cmd := range []*nsq.Command{nsq.Subscribe("orders", "billing"), nsq.Ready(1)} {
 		if err := conn.WriteCommand(cmd); err != nil {
 			log.Fatal(err)
@@ -53,6 +57,7 @@ func ExampleConn() {
 	}
 	<-p.closed
 	// Output:
+	// nsqd accepts an RDY of 2500
 	// response OK
 	// message pen
 	// response CLOSE_WAIT
