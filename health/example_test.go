@@ -1,6 +1,7 @@
 package health_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -42,4 +43,25 @@ func Example() {
 	// Output:
 	// 200 {"status":"ok","checks":[]}
 	// 503 {"status":"failing","checks":[{"name":"not_connected","error":"consumer of orders/billing: connected to no nsqd"}]}
+}
+
+// Readiness may depend on more than Consumers, such as a database.
+func ExampleCheckerFunc() {
+	consumer, err := nsq.NewConsumer("orders", "billing", nsq.NewConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer consumer.Stop()
+	database := health.CheckerFunc(func() error { // a real one: return db.Ping()
+		return errors.New("database: too many connections")
+	})
+	checkers := []health.Checker{consumer, database}
+	for _, probe := range []http.Handler{health.Live(checkers...), health.Ready(checkers...)} {
+		w := httptest.NewRecorder()
+		probe.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		fmt.Print(w.Code, " ", w.Body)
+	}
+	// Output:
+	// 200 {"status":"ok","checks":[]}
+	// 503 {"status":"failing","checks":[{"name":"not_connected","error":"consumer of orders/billing: connected to no nsqd"},{"name":"other","error":"database: too many connections"}]}
 }

@@ -2,6 +2,7 @@ package middleware_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"strings"
@@ -47,4 +48,19 @@ func Example() {
 	// Output:
 	// pen for ada, within a second: true
 	// ink for ada, within a second: true
+}
+
+// A handler learns from the cause of its context whether its own time is over or the message's
+// lease.
+func ExampleTimeoutError() {
+	handler := middleware.Timeout(time.Millisecond)(nsq.ContextHandlerFunc(func(ctx context.Context, _ *nsq.Message) error {
+		<-ctx.Done() // a bank that does not respond
+		return context.Cause(ctx)
+	}))
+	err := handler.HandleMessage(nsq.NewMessage(nsq.MessageID{}, []byte("pen")))
+	var timeout *middleware.TimeoutError
+	if errors.As(err, &timeout) {
+		fmt.Println("over:", timeout.Timeout)
+	}
+	// Output: over: 1ms
 }

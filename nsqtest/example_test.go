@@ -2,8 +2,10 @@ package nsqtest_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +17,7 @@ import (
 // A test in virtual time: the hour passes at once, and everything that is due within
 // it has happened when Sleep returns.
 func Example() {
-	var t *testing.T // your test's
+	t := new(testing.T) // your test's
 
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()
@@ -24,6 +26,7 @@ func Example() {
 
 		config := nsq.NewConfig()
 		config.DialContext = network.DialContext
+		config.Logger = slog.New(slog.NewTextHandler(t.Output(), nil)) // shown if the test fails
 		consumer, err := nsq.NewConsumer("topic", "channel", config)
 		if err != nil {
 			t.Fatal(err)
@@ -45,6 +48,17 @@ func Example() {
 		consumer.Stop()
 		<-consumer.StopChan
 	})
+	// Output:
+}
+
+// A test in real time, on a port of this machine.
+func ExampleNsqd_WaitFor() {
+	var t *testing.T // your test's
+
+	d := nsqtest.NewNsqd(t, nsqtest.Options{})
+	d.Publish("topic", "hello")
+	// Connect your consumer of topic and channel to d.Addr().
+	d.WaitFor(10*time.Second, func() bool { return d.Stats("topic", "channel").Finished == 1 })
 }
 
 // The first two SUBs fail. The third succeeds, but nsqd delays its reply.
@@ -60,21 +74,149 @@ func ExampleNsqd_Inject() {
 	d.Inject(nsqtest.Fault{Command: "SUB", Delay: 5 * time.Second})
 }
 
-// A consumer discovers an nsqd through nsqlookupd.
+// The publisher learns nothing of what became of its second message: nsqd stores it, and the
+// connection breaks before the reply.
+func ExampleFault() {
+	t := new(testing.T) // your test's
+
+	synctest.Test(t, func(t *testing.T) {
+		network := nsqtest.NewNetwork()
+		d := nsqtest.NewNsqd(t, nsqtest.Options{Network: network})
+		d.Inject(nsqtest.Fault{
+			Command: "PUB",
+			Match:   func(c nsqtest.Command) bool { return string(c.Body) == "ink" },
+			Mute:    true,
+			Close:   true,
+		})
+
+		config := nsq.NewConfig()
+		config.DialContext = network.DialContext
+		config.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+		producer, err := nsq.NewProducer(d.Addr(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer producer.Stop()
+		for _, body := range []string{"pen", "ink"} {
+			err := producer.PublishContext(t.Context(), "orders", []byte(body))
+			fmt.Println(body, "unknown:", errors.Is(err, nsq.ErrUnknownOutcome))
+		}
+		fmt.Println("stored:", d.Queued("orders", ""))
+	})
+	// Output:
+	// pen unknown: false
+	// ink unknown: true
+	// stored: [pen ink]
+}
+
+// nsqd is killed and restarted. The consumer finds it again, and handles what was published
+// meanwhile.
+func ExampleNsqd_Kill() {
+	t := new(testing.T) // your test's
+
+	synctest.Test(t, func(t *testing.T) {
+		network := nsqtest.NewNetwork()
+		d := nsqtest.NewNsqd(t, nsqtest.Options{Network: network})
+		config := nsq.NewConfig()
+		config.DialContext = network.DialContext
+		config.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+		consumer, err := nsq.NewConsumer("orders", "billing", config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		consumer.AddHandler(nsq.HandlerFunc(func(m *nsq.Message) error {
+			fmt.Printf("%s\n", m.Body)
+			return nil
+		}))
+		if err := consumer.ConnectToNSQD(d.Addr()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // nothing is left to do
+		for _, client := range d.Clients() {
+			fmt.Println(client.Topic, client.Channel, "RDY", client.RDY)
+		}
+
+		d.Kill()
+		d.Publish("orders", "pen")
+		time.Sleep(time.Minute)
+		d.Restart()
+		time.Sleep(time.Minute)
+		consumer.Stop()
+		<-consumer.StopChan
+	})
+	// Output:
+	// orders billing RDY 1
+	// pen
+}
+
+// A consumer discovers an nsqd through nsqlookupd. Then nsqlookupd hangs, and the consumer works
+// on.
 func ExampleLookupd() {
-	var t *testing.T // your test's
+	t := new(testing.T) // your test's
 
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()
 		d := nsqtest.NewNsqd(t, nsqtest.Options{Network: network})
 		l := nsqtest.NewLookupd(t, nsqtest.LookupdOptions{Network: network})
-		l.Register("topic", d.Addr())
+		l.Register("orders", d.Addr())
 
-		// Your consumer: config.DialContext = network.DialContext,
-		// SetLookupdHttpClient(network.HTTPClient()), ConnectToNSQLookupd(l.Addr()).
+		config := nsq.NewConfig()
+		config.DialContext = network.DialContext
+		config.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+		consumer, err := nsq.NewConsumer("orders", "billing", config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		consumer.SetLookupdHttpClient(network.HTTPClient())
+		consumer.AddHandler(nsq.HandlerFunc(func(m *nsq.Message) error {
+			fmt.Printf("%s\n", m.Body)
+			return nil
+		}))
+		if err := consumer.ConnectToNSQLookupd(l.Addr()); err != nil {
+			t.Fatal(err)
+		}
 
-		l.Hang() // from now on nsqlookupd does not respond
+		l.Hang()
+		time.Sleep(time.Hour)
+		d.Publish("orders", "pen")
+		time.Sleep(time.Minute)
+		consumer.Stop()
+		<-consumer.StopChan
 	})
+	// Output: pen
+}
+
+// An nsqlookupd lists an nsqd of an old version, whose address is an IPv6 one.
+func ExampleLookupd_RegisterProducer() {
+	var l *nsqtest.Lookupd // made with NewLookupd
+
+	p := nsqtest.Producer{BroadcastAddress: "2001:db8::1", TCPPort: 4150, HTTPPort: 4151, Version: "1.1.0"}
+	fmt.Println(p.Addr())
+	l.RegisterProducer("topic", p)
+}
+
+// An nsqd with TLS, whose certificate only this test trusts.
+func ExampleCA() {
+	t := new(testing.T) // your test's
+
+	synctest.Test(t, func(t *testing.T) {
+		network := nsqtest.NewNetwork()
+		ca := nsqtest.NewCA(t)
+		d := nsqtest.NewNsqd(t, nsqtest.Options{
+			Network:     network,
+			Addr:        "nsqd-1:4150",
+			TLSConfig:   &tls.Config{Certificates: []tls.Certificate{ca.Issue("nsqd-1")}},
+			TLSRequired: true,
+		})
+
+		config := nsq.NewConfig()
+		config.DialContext = network.DialContext
+		config.TlsV1 = true
+		config.TlsConfig = &tls.Config{RootCAs: ca.Roots()}
+		info, err := nsq.CheckNSQD(t.Context(), d.Addr(), config)
+		fmt.Println(info.TLS, err)
+	})
+	// Output: TLS 1.3 <nil>
 }
 
 func ExampleNetwork() {
@@ -101,4 +243,28 @@ func ExampleNetwork() {
 	// dials: 1 open: 1
 	// dials: 1 open: 0
 	// dial tcp nsqd2:4150: connection refused
+}
+
+// A test finds out whether a client closes each of its connections, and does so once.
+func ExampleConn() {
+	network := nsqtest.NewNetwork()
+	listener, err := network.Listen("nsqd1:4150")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = listener.Close() }()
+
+	conn, err := network.DialContext(context.Background(), "tcp", "nsqd1:4150") // your client does that
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, _ = conn.Write([]byte("  V2"))
+	_ = conn.Close()
+
+	for _, conn := range network.Conns() {
+		fmt.Println(conn.RemoteAddr(), "writes:", conn.Writes(), "closes:", conn.Closes())
+	}
+	// Output: nsqd1:4150 writes: 1 closes: 1
 }

@@ -41,3 +41,28 @@ func Example() {
 	// order 7 billed
 	// order 8 billed
 }
+
+// What a Store promises: one of two messages with the same key is handled, and the other one
+// learns of it.
+func ExampleStore() {
+	memory := dedupe.NewMemory(time.Hour, 100_000)
+	defer memory.Close()
+	var store dedupe.Store = memory
+	ctx := context.Background()
+	claim := func(owner string) {
+		state, left, err := store.Claim(ctx, "order 7", owner, time.Minute)
+		fmt.Println(owner, state == dedupe.Claimed, state == dedupe.Busy && left > 0, state == dedupe.Done, err)
+	}
+	fmt.Println("message claimed busy done")
+	claim("first")
+	claim("second")
+	if err := store.Commit(ctx, "order 7", "first"); err != nil {
+		log.Fatal(err)
+	}
+	claim("second")
+	// Output:
+	// message claimed busy done
+	// first true false false <nil>
+	// second false true false <nil>
+	// second false false true <nil>
+}

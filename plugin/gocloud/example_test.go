@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gocloud.dev/pubsub"
+	"gocloud.dev/pubsub/batcher"
 
 	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/broker"
@@ -78,6 +79,29 @@ func Example_urls() {
 	fmt.Printf("%s\n", m.Body)
 	m.Ack()
 	// Output: a pen
+}
+
+// URLs with a Config of the program's own, for TLS for instance.
+func ExampleURLOpener() {
+	config := nsq.NewConfig()
+	config.TlsV1 = true
+	opener := &nsqpubsub.URLOpener{
+		Config: config,
+		TopicOptions: nsqpubsub.TopicOptions{ // one command for up to 100 messages
+			BatcherOptions: batcher.Options{MaxBatchSize: 100, MaxBatchByteSize: 4 << 20},
+		},
+	}
+	mux := new(pubsub.URLMux)
+	mux.RegisterTopic(nsqpubsub.Scheme, opener)
+	mux.RegisterSubscription(nsqpubsub.Scheme, opener)
+
+	ctx := context.Background()
+	topic, err := mux.OpenTopic(ctx, "nsq://orders?lookupd=10.0.0.1:4161") // connects with the first Send
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = topic.Shutdown(ctx) }()
+	// Output:
 }
 
 // startNSQD starts an nsqd and returns its address.

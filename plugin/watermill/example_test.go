@@ -66,6 +66,23 @@ func Example() {
 	// Output: invoice for a pen, to ada
 }
 
+// The UUID and the metadata travel as headers in front of the body.
+func ExampleEnvelope() {
+	order := message.NewMessage("17", message.Payload("a pen"))
+	order.Metadata.Set("customer", "ada")
+	body, err := nsqwatermill.Envelope{}.Marshal("orders", order)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", body)
+	// Output:
+	// NSQ-Envelope: 1
+	// _watermill_message_uuid: 17
+	// customer: ada
+	//
+	// a pen
+}
+
 // plain is a Marshaler for topics whose other consumers open no envelopes: the body is the
 // payload, and neither UUID nor metadata is published.
 type plain struct{}
