@@ -227,7 +227,9 @@ type Config struct {
 
 	// MaxInFlight is the largest number of messages that a consumer holds at a time,
 	// over all its nsqds. 0 pauses the consumer. If it is less than the number of
-	// handlers, some of them stay idle.
+	// handlers, some of them stay idle. A few times that number keeps them busy; far more
+	// makes messages wait in this process while other consumers could handle them. See
+	// MaxBytesInFlight for large bodies.
 	MaxInFlight int `opt:"max_in_flight" min:"0" default:"1"`
 
 	// MaxBytesInFlight bounds the memory, in bytes, that the bodies of messages in hand
@@ -300,6 +302,10 @@ type Config struct {
 	// methods replaces it. With nil a Consumer or Producer writes lines to standard
 	// error, at level Info and above. Connections and the Consumer wait for Logger,
 	// so it must not block, nor call back into the Consumer or Producer.
+	//
+	// What repeats, such as failed dials of an nsqd that is down, is logged at once and
+	// then at growing intervals, up to ten minutes. The attribute more counts the repeats
+	// that were not logged, and since is the time of the last one that was.
 	Logger *slog.Logger `opt:"logger"`
 
 	// Hooks are called when something happens, in this order: see type Hooks.

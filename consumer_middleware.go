@@ -9,6 +9,10 @@ import (
 // handler may change the message or the error, pass on a message with another context made
 // by [Message.WithContext], or not call the inner handler at all. [Consumer.Use] adds
 // middleware to a Consumer, which calls it once for each handler that was added.
+//
+// Add middleware in this order: first what opens the body, such as [OpenEnvelopes], then
+// tracing, logging, and last what limits or retries. The module middleware has timeouts,
+// limits, retries, a circuit breaker and deduplication.
 type Middleware func(Handler) Handler
 
 // addedHandler is a handler that was added to a Consumer.

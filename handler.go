@@ -3,11 +3,22 @@ package nsq
 // Handler handles messages. A Consumer calls it on one goroutine, or on as many as
 // [Consumer.AddConcurrentHandlers] was told to use.
 //
-// If HandleMessage returns nil, the Consumer finishes the message. If it returns an
-// error, the Consumer logs it, requeues the message, with the delay of an automatic
-// [Message.Requeue], and backs off. The errors of [RetryAfter], [NoBackoff], [DeadLetter]
-// and [Discard], wrapped or not, change that, and so does a [DeadLetterPolicy] after some
-// attempts. A panic counts as an error: the Consumer logs a [*PanicError] and its stack.
+// The Consumer acks or requeues a message when its handler returns:
+//
+//	handler                        message                 backoff          log level
+//	return nil                     ack: nsqd forgets it    one level down   -
+//	return err                     requeue                 one level up     error
+//	return nsq.NoBackoff(err)      requeue                 same level       error
+//	return nsq.RetryAfter(d, err)  requeue, delayed by d   no effect        info
+//	return nsq.DeadLetter(err)     dead letter, then ack   no effect        error
+//	return nsq.Discard(err)        ack: no retry helps     no effect        error
+//	panic(v)                       requeue                 one level up     error, with the stack
+//
+// The errors may be wrapped. Unless the table names a delay, a requeue is delayed by
+// default_requeue_delay × attempts. With a [DeadLetterPolicy] a message whose last attempt
+// fails becomes a dead letter; without one, DeadLetter(err) counts as err. If a dependency is
+// down, return a plain error, so that the Consumer backs off. [RetryAfter] is for planned
+// retries, such as of an order that cannot be billed yet.
 type Handler interface {
 	HandleMessage(message *Message) error
 }
