@@ -28,7 +28,10 @@ const (
 // panic if given a Config{} literal.
 //
 // Assign fields directly, or set them by name with Set. The opt tag is the option's
-// name. The min and max tags are the accepted range, which both Set and Validate check.
+// name. The min and max tags are the accepted range, which both Set and Validate check, and
+// the default tag is what NewConfig sets; without one it is zero or as the field says. The
+// examples show what the options do that are often misunderstood.
+//
 // NewConsumer and NewProducer validate the Config and keep a copy: one Config may serve
 // many of them, and later changes to it affect none of them. Do not change a Config
 // while another goroutine uses it.
@@ -247,7 +250,8 @@ type Config struct {
 
 	// MsgTimeout is how long nsqd waits for a message to be finished or requeued
 	// before it delivers the message again. nsqd accepts 1s up to its own maximum,
-	// 15m by default. 0 means nsqd's default.
+	// 15m by default. 0 means nsqd's default, which is 60s unless configured. Set it to
+	// more than a handler needs, including the time that a message waits for one.
 	MsgTimeout time.Duration `opt:"msg_timeout" min:"0"`
 
 	// AutoTouch makes the Consumer send TOUCH for messages whose handlers are running,

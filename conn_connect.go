@@ -16,7 +16,8 @@ type IdentifyResponse struct {
 	AuthRequired bool  `json:"auth_required"` // nsqd expects AUTH
 }
 
-// AuthResponse is nsqd's reply to AUTH: what nsqd knows about the secret.
+// AuthResponse is nsqd's reply to AUTH: what nsqd knows about the secret. It is JSON, in the
+// data of a response frame. [Conn.Connect] reads it by itself.
 type AuthResponse struct {
 	Identity        string `json:"identity"`
 	IdentityUrl     string `json:"identity_url"`

@@ -62,10 +62,10 @@
 // # Find nsqds
 //
 // [Consumer.ConnectToNSQLookupds] connects to the nsqds of the topic, and follows them as they
-// come and go. A topic that was deleted stays deleted. [Consumer.ConnectToNSQDs] connects to
-// addresses. [Consumer.Discover] and [Consumer.Connect] do the same for Consumers without
-// handlers. Lost connections are made again. [CheckNSQD] tells when a program starts whether an
-// nsqd can be reached and accepts the Config.
+// come and go; a [DiscoveryFilter] chooses among them. A topic that was deleted stays deleted.
+// [Consumer.ConnectToNSQDs] connects to addresses. [Consumer.Discover] and [Consumer.Connect] do
+// the same for Consumers without handlers. Lost connections are made again. [CheckNSQD] tells
+// when a program starts whether an nsqd can be reached and accepts the Config.
 //
 // # How many messages at a time
 //
@@ -140,7 +140,8 @@
 // # The wire
 //
 // [Conn] is one connection to an nsqd, and a [Command] is what is sent over it, for programs
-// that speak NSQ's protocol themselves.
+// that speak NSQ's protocol themselves. A [ConnDelegate] hears what happens on a Conn.
+// [ReadUnpackedResponse] reads from any other connection.
 //
 // # Other packages
 //

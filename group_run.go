@@ -25,8 +25,8 @@ type groupMember struct {
 // stopped. As in [Consumer.Run], handlers begin no more messages once ctx has ended, so a
 // handler may end the Group by cancelling ctx.
 //
-// Run returns nil if no Consumer has left anything unfinished. Otherwise it returns the
-// Consumers' [*StopError]s, joined. Each names its topic and channel.
+// Run returns nil if no Consumer has left anything unfinished. Otherwise it returns a
+// [*StopError] of each one that has, joined. Each names its topic and channel.
 //
 // Run fails before it connects anything
 //

@@ -36,6 +36,7 @@ type Error struct {
 	Err     error
 }
 
+// Error returns the address, the request and the cause.
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s: %v", printable(e.Addr), e.Op, e.Err) }
 
 // Unwrap returns the cause.

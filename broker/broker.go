@@ -1,6 +1,7 @@
 // Package broker runs a real NSQ cluster inside this process: nsqd, nsqlookupd
 // and nsqadmin, version 1.3.0, used as libraries and listening on loopback. It
 // is meant for demos, development and tests; nothing has to be installed.
+// [Start] starts one, and the [Broker] names its addresses.
 //
 //	b, err := broker.Start(ctx, broker.Options{NSQDs: 2, Lookupds: 1})
 //	if err != nil {

@@ -5,10 +5,11 @@
 //	http.Handle("/ready", health.Ready(consumer))
 //	go http.ListenAndServe(":8080", nil)
 //
-// Live fails only for what a restart cures. If nsqd or nsqlookupd is down, a restart does
+// [Live] fails only for what a restart cures, [Ready] for any cause. If nsqd or nsqlookupd is down, a restart does
 // not help, and restarting all replicas at once would make things worse. Neither probe
 // fails because no message comes, because handlers return errors, or because a Consumer
 // backs off or is paused. The causes are those of [nsq.HealthCause].
+// What else a program depends on is a [Checker] as well.
 //
 // The handlers respond at once, with status 200 or 503 and a JSON body:
 //

@@ -1,6 +1,7 @@
 // Package dedupe keeps duplicates from handlers: of the messages with the same key, it lets a
 // handler succeed with one, and acks the others for some time. Duplicates are normal: NSQ
 // delivers at least once, and a publisher may publish again a message that has arrived.
+// A [Store] remembers the keys. [Memory] is one.
 package dedupe
 
 import (

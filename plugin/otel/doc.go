@@ -1,5 +1,5 @@
 // Package nsqotel adds OpenTelemetry to package nsq: metrics from hooks, and traces from an
-// [nsq.Middleware] and a wrapper of Producers.
+// [nsq.Middleware] and a wrapper of Producers. One [Telemetry] serves a whole program.
 //
 //	telemetry, err := nsqotel.New(nsqotel.WithCarrier(nsqotel.JSONField("traceparent")))
 //	...

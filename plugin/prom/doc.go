@@ -1,7 +1,7 @@
 // Package nsqprom exports metrics of Consumers, Producers and ProducerPools of package
 // nsq to Prometheus.
 //
-// One Metrics serves a whole process. Set its hooks in every Config, and add each Consumer,
+// One [Metrics] serves a whole process. Set its hooks in every Config, and add each Consumer,
 // Producer and pool, so that scrapes read them:
 //
 //	metrics, err := nsqprom.New(prometheus.DefaultRegisterer)
