@@ -64,26 +64,28 @@ func ExampleConsumer_Messages() {
 
 // A program that runs once an hour takes what is there, up to a hundred messages.
 func ExampleConsumer_Fetch() {
-	nsqd, stop := startNSQD("pen", "ink")
-	defer stop()
-	consumer, err := nsq.NewConsumer("orders", "billing", nsq.NewConfig())
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer consumer.Stop()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := consumer.Connect(ctx, nsqd.Addr()); err != nil {
-		log.Print(err) // the Consumer keeps trying
-	}
-	messages, err := consumer.Fetch(ctx, nsq.BatchLimits{Messages: 100, Wait: 200 * time.Millisecond})
-	if err != nil {
-		log.Fatal(err)
-	}
-	for _, m := range messages {
-		fmt.Printf("%s\n", m.Body)
-		m.Answer(nil) // as if a handler had returned this error
-	}
+	inVirtualTime(func(c *cluster) {
+		c.nsqd.Publish("orders", "pen", "ink")
+		cfg := c.newConfig() // NewConfig, for the fakes of this example
+		consumer, err := nsq.NewConsumer("orders", "billing", cfg)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer consumer.Stop()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := consumer.Connect(ctx, c.nsqd.Addr()); err != nil {
+			log.Print(err) // the Consumer keeps trying
+		}
+		messages, err := consumer.Fetch(ctx, nsq.BatchLimits{Messages: 100, Wait: time.Second})
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, m := range messages {
+			fmt.Printf("%s\n", m.Body)
+			m.Answer(nil) // as if a handler had returned this error
+		}
+	})
 	// Output:
 	// pen
 	// ink

@@ -61,7 +61,7 @@ func ExampleStopError() {
 		c.nsqd.Publish("orders", "pen", "ink")
 		cfg := c.newConfig() // NewConfig, for the fakes of this example
 		cfg.MaxInFlight = 2
-		consumer := c.consume(cfg, 2, func(m *nsq.Message) error {
+		consumer := c.consume(cfg, 2, func(m *nsq.Message) error { // a Consumer with two handlers
 			if string(m.Body) == "ink" {
 				m.DisableAutoResponse()
 				return nil
@@ -120,7 +120,7 @@ func ExamplePanicError() {
 				fmt.Println("with a stack:", len(p.Stack) > 0)
 			}
 		}}}
-		c.consume(cfg, 1, func(m *nsq.Message) error {
+		c.consume(cfg, 1, func(m *nsq.Message) error { // a Consumer with one handler
 			customer := strings.Split(string(m.Body), ",")[1] // some orders have none
 			fmt.Println("billed to", customer)
 			return nil

@@ -25,7 +25,7 @@ func ExampleHooks() {
 			},
 			Stopped: func(e nsq.StoppedEvent) { fmt.Println("stopped, left:", e.Left) },
 		}}
-		consumer := c.consume(cfg, 1, func(*nsq.Message) error {
+		consumer := c.consume(cfg, 1, func(*nsq.Message) error { // a Consumer with one handler
 			time.Sleep(time.Second)
 			return nil
 		})
@@ -50,7 +50,7 @@ func ExampleHandledEvent() {
 		cfg.Hooks = []nsq.Hooks{{Handled: func(e nsq.HandledEvent) {
 			fmt.Printf("%s: %s, delay %v, took %v\n", e.Message.Body, e.Outcome, e.Delay, e.Took)
 		}}}
-		c.consume(cfg, 1, func(m *nsq.Message) error {
+		c.consume(cfg, 1, func(m *nsq.Message) error { // a Consumer with one handler
 			time.Sleep(time.Second)
 			switch {
 			case string(m.Body) == "nothing":
@@ -79,7 +79,7 @@ func ExampleAbandonedEvent() {
 				fmt.Printf("attempt %d: lost after %v, begun: %v\n", e.Attempts, e.Held.Round(time.Second), e.Begun)
 			}
 		}}}
-		c.consume(cfg, 1, func(*nsq.Message) error {
+		c.consume(cfg, 1, func(*nsq.Message) error { // a Consumer with one handler
 			time.Sleep(70 * time.Second) // longer than nsqd's msg-timeout
 			return nil
 		})
@@ -97,7 +97,7 @@ func ExampleBackoffEvent() {
 		cfg.Hooks = []nsq.Hooks{{BackedOff: func(e nsq.BackoffEvent) {
 			fmt.Printf("after %v: level %d, pause %v\n", e.At.Sub(start).Round(time.Second), e.Level, e.Pause)
 		}}}
-		c.consume(cfg, 1, func(m *nsq.Message) error {
+		c.consume(cfg, 1, func(m *nsq.Message) error { // a Consumer with one handler
 			if string(m.Body) == "pen" && m.Attempts == 1 {
 				return errors.New("the bank is down")
 			}

@@ -22,7 +22,7 @@ func ExampleConfig_maxInFlight() {
 			cfg := c.newConfig() // NewConfig, for the fakes of this example
 			cfg.MaxInFlight = n
 			start := time.Now()
-			c.consume(cfg, 10, func(*nsq.Message) error { // AddConcurrentHandlers, with 10
+			c.consume(cfg, 10, func(*nsq.Message) error { // a Consumer with ten handlers
 				time.Sleep(time.Second)
 				return nil
 			})
@@ -43,7 +43,7 @@ func ExampleConfig_msgTimeout() {
 			c.nsqd.Publish("orders", "pen")
 			cfg := c.newConfig() // NewConfig, for the fakes of this example
 			cfg.MsgTimeout = d
-			c.consume(cfg, 1, func(*nsq.Message) error {
+			c.consume(cfg, 1, func(*nsq.Message) error { // a Consumer with one handler
 				time.Sleep(90 * time.Second)
 				return nil
 			})
@@ -64,8 +64,8 @@ func ExampleConfig_autoTouch() {
 		c.nsqd.Publish("orders", "pen")
 		cfg := c.newConfig() // NewConfig, for the fakes of this example
 		cfg.MsgTimeout = time.Minute
-		cfg.AutoTouch = 12 * time.Minute // not above nsqd's max-msg-timeout, 15 minutes by default
-		c.consume(cfg, 1, func(*nsq.Message) error {
+		cfg.AutoTouch = 12 * time.Minute             // not above nsqd's max-msg-timeout, 15 minutes by default
+		c.consume(cfg, 1, func(*nsq.Message) error { // a Consumer with one handler
 			time.Sleep(10 * time.Minute)
 			return nil
 		})
@@ -85,7 +85,7 @@ func ExampleConfig_maxBytesInFlight() {
 		cfg.MaxInFlight = 50
 		cfg.MaxBytesInFlight = 4 << 20
 		var most atomic.Int64
-		c.consume(cfg, 50, func(*nsq.Message) error {
+		c.consume(cfg, 50, func(*nsq.Message) error { // a Consumer with 50 handlers
 			most.Store(max(most.Load(), int64(c.nsqd.Stats("orders", "billing").InFlight)))
 			time.Sleep(time.Second)
 			return nil
@@ -109,7 +109,7 @@ func ExampleRDYStrategy() {
 			cfg := c.newConfig() // NewConfig, for the fakes of this example
 			cfg.RDYStrategy = strategy
 			cfg.MaxInFlight = 100
-			consumer := c.consume(cfg, 100, func(*nsq.Message) error {
+			consumer := c.consume(cfg, 100, func(*nsq.Message) error { // a Consumer with 100 handlers
 				time.Sleep(100 * time.Millisecond)
 				return nil
 			})
@@ -137,7 +137,7 @@ func ExampleConfig_lowRdyIdleTimeout() {
 		cfg.MaxInFlight = 1
 		cfg.LowRdyIdleTimeout = 5 * time.Second
 		var published time.Time
-		c.consume(cfg, 1, func(*nsq.Message) error {
+		c.consume(cfg, 1, func(*nsq.Message) error { // a Consumer with one handler
 			fmt.Println("within three seconds:", time.Since(published) < 3*time.Second)
 			return nil
 		})
@@ -156,7 +156,7 @@ func ExampleConfig_recycleBodies() {
 		cfg := c.newConfig() // NewConfig, for the fakes of this example
 		cfg.RecycleBodies = true
 		kept := make(chan []byte, 2)
-		c.consume(cfg, 1, func(m *nsq.Message) error {
+		c.consume(cfg, 1, func(m *nsq.Message) error { // a Consumer with one handler
 			kept <- bytes.Clone(m.Body) // m.Body is overwritten after the ack
 			return nil
 		})
@@ -172,7 +172,7 @@ func ExampleConfig_stopTimeout() {
 		c.nsqd.Publish("orders", "pen")
 		cfg := c.newConfig() // NewConfig, for the fakes of this example
 		cfg.StopTimeout = 5 * time.Second
-		consumer := c.consume(cfg, 1, func(*nsq.Message) error {
+		consumer := c.consume(cfg, 1, func(*nsq.Message) error { // a Consumer with one handler
 			time.Sleep(8 * time.Second) // without heed of m.Context()
 			return nil
 		})

@@ -18,7 +18,7 @@ func ExampleConfig_maxAttempts() {
 		c.nsqd.Publish("orders", "pen")
 		cfg := c.newConfig() // NewConfig, for the fakes of this example
 		cfg.MaxAttempts = 3
-		consumer := c.consume(cfg, 1, func(m *nsq.Message) error {
+		consumer := c.consume(cfg, 1, func(m *nsq.Message) error { // a Consumer with one handler
 			fmt.Println("attempt", m.Attempts)
 			return errors.New("no such item")
 		})
@@ -41,7 +41,7 @@ func ExampleConfig_defaultRequeueDelay() {
 		cfg.DefaultRequeueDelay = 10 * time.Second
 		cfg.MaxRequeueDelay = 25 * time.Second
 		start := time.Now()
-		c.consume(cfg, 1, func(m *nsq.Message) error {
+		c.consume(cfg, 1, func(m *nsq.Message) error { // a Consumer with one handler
 			fmt.Printf("attempt %d after %v\n", m.Attempts, time.Since(start).Round(time.Second))
 			return nsq.NoBackoff(errors.New("out of stock")) // a plain error pauses the Consumer as well
 		})
@@ -67,7 +67,7 @@ func ExampleConfig_maxBackoffDuration() {
 			cfg.MaxBackoffDuration = longest // 0 switches backoff off
 			start := time.Now()
 			var failures atomic.Int32
-			c.consume(cfg, 1, func(*nsq.Message) error {
+			c.consume(cfg, 1, func(*nsq.Message) error { // a Consumer with one handler
 				if time.Since(start) < time.Minute {
 					failures.Add(1)
 					return errors.New("the bank is down")
@@ -94,7 +94,7 @@ func ExampleBackoffPolicy() {
 			cfg.MaxInFlight = 20
 			cfg.BackoffPolicy = policy
 			var handled atomic.Int32
-			c.consume(cfg, 1, func(*nsq.Message) error {
+			c.consume(cfg, 1, func(*nsq.Message) error { // a Consumer with one handler
 				time.Sleep(10 * time.Millisecond)
 				if handled.Add(1)%20 == 0 {
 					return errors.New("no such item")

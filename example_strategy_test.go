@@ -20,7 +20,7 @@ func ExampleBackoffStrategy() {
 		cfg := c.newConfig() // NewConfig, for the fakes of this example
 		cfg.BackoffStrategy = constant(3 * time.Second)
 		start := time.Now()
-		c.consume(cfg, 1, func(m *nsq.Message) error {
+		c.consume(cfg, 1, func(m *nsq.Message) error { // a Consumer with one handler
 			fmt.Println(string(m.Body), time.Since(start).Round(time.Second))
 			return errors.New("the bank is down")
 		})
