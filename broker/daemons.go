@@ -93,7 +93,11 @@ func (b *Broker) startNSQD(ctx context.Context, i int, o Options) error {
 		n.GetStats("", "", false)
 		n.Exit()
 	}
-	d := newDaemon(name, n.Main, exit, n.RealHTTPAddr(), n.RealTCPAddr(), n.RealHTTPSAddr())
+	addrs := []net.Addr{n.RealHTTPAddr(), n.RealTCPAddr()}
+	if opts.TLSCert != "" && opts.HTTPSAddress != "" {
+		addrs = append(addrs, n.RealHTTPSAddr()) // which panics in nsqd 1.2.1 if there is none
+	}
+	d := newDaemon(name, n.Main, exit, addrs...)
 	if err := b.run(ctx, d); err != nil {
 		return err
 	}
@@ -116,6 +120,18 @@ func (b *Broker) nsqdOptions(i int, o Options) *nsqd.Options {
 	return opts
 }
 
+// savedMetadata is what LoadMetadata reads. nsqd 1.2.1 does not export its type.
+type savedMetadata struct {
+	Topics []struct {
+		Name     string
+		Paused   bool
+		Channels []struct {
+			Name   string
+			Paused bool
+		}
+	}
+}
+
 // prepare creates the data directory, and checks what would make nsqd.New or
 // LoadMetadata fail. Both fail badly: New leaves its first listener open and
 // hides the cause, and after LoadMetadata Exit overwrites the metadata.
@@ -132,7 +148,7 @@ func prepare(opts *nsqd.Options) error {
 	case err != nil:
 		return fmt.Errorf("metadata: %w", err)
 	default:
-		if err := json.Unmarshal(data, new(nsqd.Metadata)); err != nil {
+		if err := json.Unmarshal(data, new(savedMetadata)); err != nil {
 			return fmt.Errorf("metadata in %s: %w", metadata, err)
 		}
 	}

@@ -65,6 +65,17 @@ func (n *NSQD) Post(path string) {
 	n.request(http.MethodPost, path, nil, nil)
 }
 
+// old reports whether the tests run nsqd 1.2.1 (nsqd121.mod). It lacks what 1.3.0 has
+// where a test asks.
+func (n *NSQD) old() bool {
+	n.t.Helper()
+	var info struct {
+		Version string `json:"version"`
+	}
+	n.get("/info", &info)
+	return info.Version == "1.2.1"
+}
+
 // ChannelStats is what nsqd reports about a channel.
 type ChannelStats struct {
 	Depth        int           `json:"depth"`

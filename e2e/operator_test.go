@@ -65,7 +65,9 @@ func newDay(t *testing.T) *day {
 	if runtime.GOOS == "windows" {
 		d.rdy += ".exe"
 	}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", d.rdy, "github.com/rdyhq/nsq/cmd/rdy").CombinedOutput(); err != nil {
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", d.rdy, "github.com/rdyhq/nsq/cmd/rdy")
+	build.Env = append(os.Environ(), "GOWORK=") // with go.work, which finds rdy, also where the tests run without
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	d.lookupds = []*Lookupd{StartLookupd(t), StartLookupd(t)}
@@ -333,6 +335,10 @@ func (d *day) copyLarge() {
 
 // tail prints what is published while it runs, and takes it from no channel.
 func (d *day) tail() {
+	if d.nsqds[0].old() {
+		d.t.Log("left out: with MemQueueSize 0 nsqd 1.2.1 gives an ephemeral channel no message at all")
+		return
+	}
 	before := d.left("hook")
 	d.nsqds[0].Post("/topic/create?topic=news")
 	eventually(d.t, patience, func() bool { return d.lookupds[0].Lists("news", d.nsqds[0].TCPAddr()) })
