@@ -64,6 +64,7 @@ type Group struct {
 	stopping   bool // no Consumer is added any more
 	weights    int  // how many of fixed have a weight
 	members    []*groupMember
+	past       Counts   // of Consumers that are no members any more
 	matcher    *matcher // nil without HandleMatching
 }
 
@@ -314,7 +315,9 @@ func (g *Group) Consumers() []*Consumer {
 }
 
 // Snapshot returns the states of the Group's Consumers, in the order of [Group.Consumers].
-// See [Consumer.Snapshot].
+// See [Consumer.Snapshot]. A Consumer whose topic has gone is not among them once it has
+// stopped. If the topic comes back, its new Consumer counts from 0. [Group.Counts] includes
+// all of them.
 func (g *Group) Snapshot() []Snapshot {
 	consumers := g.Consumers()
 	states := make([]Snapshot, len(consumers))
@@ -322,6 +325,20 @@ func (g *Group) Snapshot() []Snapshot {
 		states[i] = c.Snapshot()
 	}
 	return states
+}
+
+// Counts returns the counts over all Consumers of the Group, including those of topics that
+// have gone, so no count ever falls. As with [Consumer.Snapshot], a Consumer's Logger and
+// BackoffStrategy must not call it.
+func (g *Group) Counts() Counts {
+	g.mu.Lock()
+	sum, members := g.past, g.members
+	g.mu.Unlock()
+	for _, m := range members {
+		of := m.c.Snapshot().Counts
+		sum.add(&of)
+	}
+	return sum
 }
 
 // errNotRunning is what Health returns before Run.

@@ -208,9 +208,11 @@ func (g *Group) retire(m *groupMember, after func()) {
 // forget removes a Consumer that has stopped, unless the Group is stopping: Run then returns
 // what the Consumer has left unfinished.
 func (g *Group) forget(m *groupMember) {
+	counts := m.c.Snapshot().Counts
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.stopping {
+		g.past.add(&counts)
 		m.unwatch()
 		g.members = slices.DeleteFunc(slices.Clone(g.members), func(o *groupMember) bool { return o == m })
 	}

@@ -110,6 +110,46 @@ func TestGroupLetsTopicsGo(t *testing.T) {
 	})
 }
 
+// The counts of a Group include those of Consumers that it has let go.
+func TestGroupCountsNeverFall(t *testing.T) {
+	inGroupScene(t, func(s *groupScene) {
+		d := s.nsqd("a:1")
+		l := s.lookupd("l:1")
+		l.Register("goes", d.Addr())
+		l.Register("stays", d.Addr())
+		d.Publish("goes", "m", "m")
+		d.Publish("stays", "m")
+		s.group()
+		s.matching("")
+		if got := s.g.Counts(); got != (Counts{}) {
+			t.Errorf("before Run: %+v", got)
+		}
+		s.lookups(l)
+		s.run()
+		s.wantConsumed("at first", "goes", "stays")
+		after(time.Second)
+		want := func(when string, n uint64) {
+			t.Helper()
+			if got := s.g.Counts(); got != (Counts{Received: n, Finished: n}) {
+				t.Errorf("%s: %+v, want %d messages", when, got, n)
+			}
+		}
+		want("while both topics are there", 3)
+		l.DeleteTopic("goes")
+		after(5 * time.Minute)
+		s.wantConsumed("after three polls", "stays")
+		want("after one has gone", 3)
+		l.Register("goes", d.Addr())
+		d.Publish("goes", "m")
+		after(2 * time.Minute)
+		want("after it has come back", 4)
+		if err := s.end(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		want("after the end", 4)
+	})
+}
+
 // An nsqlookupd that restarts lists nothing until nsqds have registered again. With short
 // intervals that takes more than three polls. A Consumer that is connected outlives them.
 func TestGroupKeepsTopicsOfAnEmptyNSQLookupd(t *testing.T) {
