@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/letters"
 )
 
 // channelRules judge a channel, a rule for each state.
@@ -118,6 +119,9 @@ func stuck(c *channel, o *observation) finding {
 
 func orphan(c *channel, o *observation) finding {
 	if o.now.ClientCount > 0 || o.now.Paused {
+		return finding{verdict: good}
+	}
+	if c.name.Channel == letters.DefaultChannel { // letters wait there until somebody looks at them
 		return finding{verdict: good}
 	}
 	if o.now.Depth == 0 {

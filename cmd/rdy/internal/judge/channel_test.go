@@ -136,6 +136,19 @@ func TestOrphan(t *testing.T) {
 	}
 }
 
+// Where rdy keeps dead letters, there are no clients until somebody looks: that is no problem.
+func TestDeadLettersAreNoOrphan(t *testing.T) {
+	s := newStory(t, 1)
+	dead := s.nsqds[0].channel(Name{"orders.billing.dead", "rdy-dead"})
+	dead.ClientCount = 0
+	s.polls(50, func() { dead.flow(10, 0); dead.DiskDepth = dead.Depth / 2 })
+	s.want()
+	s.wantEvents(nil, nil)
+	if topics := s.report.Topics; len(topics) != 1 || topics[0].Level != Fine || topics[0].Waiting != 500 {
+		t.Errorf("topics %+v", topics)
+	}
+}
+
 // A share that is too high begins a problem, also at a low rate. A single burst of requeues does
 // not.
 func TestRetrying(t *testing.T) {
