@@ -126,7 +126,7 @@ func (d *doctor) run(ctx context.Context, t *target) error {
 	r.Findings = facts.findings()
 	for i := range r.Findings {
 		if f := &r.Findings[i]; len(f.Command) > 0 {
-			f.Command = append(append([]string{"rdy"}, f.Command...), doctorFlags(&d.cluster)...)
+			f.Command = figures.Command(f.Command, doctorFlags(&d.cluster)...)
 		}
 	}
 	err := d.print(r, func() []byte { return r.text() })

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,33 @@ func TestListAndDescribe(t *testing.T) {
 	}
 	p.interrupt(errInterrupted)
 	p.wait(t)
+}
+
+// A name may begin with "-": rdy takes it after "--", and that is how it suggests commands.
+func TestNamesThatBeginWithADash(t *testing.T) {
+	c := startCluster(t, 1)
+	for _, line := range []string{"topic create -- -x", "channel create -- -x -y", "channel describe -- -x -y", "topic describe -- -x", "stat -- -x -y"} {
+		if code, _, stderr := execute(t, append(c.httpFlags(), strings.Fields(line)...)...); code != exitOK {
+			t.Errorf("%s: exit code %d, stderr %q", line, code, stderr)
+		}
+	}
+	c.publish(t, 0, "-x", "", "1", "2")
+	await(t, "two messages", func() bool { return c.depthOf(t, "-x", "-y") == 2 })
+	code, stdout, stderr := execute(t, append(c.httpFlags(), "doctor", "--for", "1s", "--json")...)
+	r := decode[doctorReport](t, stdout)
+	if code != exitFailure || len(r.Findings) != 1 || r.Findings[0].Rule != "orphan" {
+		t.Fatalf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	suggested := slices.Insert(r.Findings[0].Command[1:], 2, "--yes")
+	if code, _, stderr := execute(t, suggested...); code != exitOK {
+		t.Errorf("%q: exit code %d, stderr %q", suggested, code, stderr)
+	}
+	if code, _, stderr := execute(t, append(c.httpFlags(), "topic", "delete", "--yes", "--", "-x")...); code != exitOK {
+		t.Errorf("delete: exit code %d, stderr %q", code, stderr)
+	}
+	if _, stdout, _ := execute(t, append(c.httpFlags(), "topic", "list", "--jq", ".topics | length")...); stdout != "0\n" {
+		t.Errorf("%q topics are left", stdout)
+	}
 }
 
 // What does not exist is an error, and still JSON of the same shape.

@@ -2,6 +2,7 @@ package figures
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,6 +29,17 @@ func Noun(n int64, thing string) string {
 		thing += "s"
 	}
 	return thing
+}
+
+// Command returns a command of rdy as one types it: words are what it is called and what it is
+// about. Flags come last, but before a word that begins with "-", as names of NSQ may: "--" says
+// that it is no flag.
+func Command(words []string, flags ...string) []string {
+	names := slices.IndexFunc(words, func(word string) bool { return strings.HasPrefix(word, "-") })
+	if names < 0 {
+		return slices.Concat([]string{"rdy"}, words, flags)
+	}
+	return slices.Concat([]string{"rdy"}, words[:names], flags, []string{"--"}, words[names:])
 }
 
 // List returns names with commas between them; of many only the first ones.

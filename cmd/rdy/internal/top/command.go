@@ -1,11 +1,11 @@
 package top
 
 import (
-	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/rdyhq/nsq"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 )
 
 // choices returns what can be done with a topic or a channel.
@@ -51,7 +51,7 @@ func (m *Model) copyCommand() tea.Cmd {
 	}
 	if c := m.channelOf(s); c != nil && s.channel != "" {
 		if p := m.problemOf(c); p != nil && len(p.Command) > 0 {
-			return m.copy(slices.Concat([]string{"rdy"}, p.Command, m.clusterFlags()))
+			return m.copy(figures.Command(p.Command, m.clusterFlags()...))
 		}
 		return m.copy(m.command("channel describe", s))
 	}
@@ -59,13 +59,12 @@ func (m *Model) copyCommand() tea.Cmd {
 }
 
 // command returns a command about a topic or a channel.
-func (m *Model) command(name string, s subject) []string {
-	args := append([]string{"rdy"}, strings.Fields(name)...)
-	args = append(args, s.topic)
+func (m *Model) command(name string, s subject, flags ...string) []string {
+	words := append(strings.Fields(name), s.topic)
 	if s.channel != "" {
-		args = append(args, s.channel)
+		words = append(words, s.channel)
 	}
-	return append(args, m.clusterFlags()...)
+	return figures.Command(words, append(m.clusterFlags(), flags...)...)
 }
 
 // clusterFlags returns the flags that name the cluster.
@@ -83,28 +82,27 @@ func (m *Model) clusterFlags() []string {
 // newMessages returns the command that prints what is published to a topic. It takes the TCP
 // addresses of nsqds.
 func (m *Model) newMessages(s subject) []string {
-	args := []string{"rdy", "tail", s.topic}
+	var flags []string
 	for _, addr := range m.options.Cluster.Lookupds {
-		args = append(args, "--lookupd", addr)
+		flags = append(flags, "--lookupd", addr)
 	}
 	if len(m.options.Cluster.Lookupds) == 0 {
 		for i := range m.report.NSQDs {
 			if addr := m.report.NSQDs[i].TCPAddr(); addr != "" {
-				args = append(args, "--nsqd", addr, "--nsqd-http", m.report.NSQDs[i].Addr)
+				flags = append(flags, "--nsqd", addr, "--nsqd-http", m.report.NSQDs[i].Addr)
 			}
 		}
 	}
-	return args
+	return figures.Command([]string{"tail", s.topic}, flags...)
 }
 
 // peekCommand returns the command that looks at new messages of a topic, or at those that wait
 // in a channel.
 func (m *Model) peekCommand(s subject) []string {
-	args := m.command("peek", s)
-	if s.channel != "" {
-		args = append(args, "--backlog") // which asks before it takes them
+	if s.channel == "" {
+		return m.command("peek", s)
 	}
-	return args
+	return m.command("peek", s, "--backlog") // which asks before it takes them
 }
 
 // copy copies a command to the clipboard, as far as the terminal does that, and shows it.

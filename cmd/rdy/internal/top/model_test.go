@@ -343,6 +343,17 @@ func TestCopy(t *testing.T) {
 		}
 		expect(t, m, "copied: "+tc.want)
 	}
+	s := subject{"-t", "c"}
+	for want, got := range map[string][]string{
+		"rdy channel describe --lookupd 10.0.4.1:4161 -- -t c":  m.command("channel describe", s),
+		"rdy tail --lookupd 10.0.4.1:4161 -- -t":                m.newMessages(s),
+		"rdy peek --lookupd 10.0.4.1:4161 --backlog -- -t c":    m.peekCommand(s),
+		"rdy peek t --lookupd 10.0.4.1:4161 --backlog -- -c -d": m.command("peek t", subject{"-c", "-d"}, "--backlog"),
+	} {
+		if quoted(got) != want {
+			t.Errorf("got %s, want %s", quoted(got), want)
+		}
+	}
 	if got := quoted([]string{"rdy", "x; rm", "it's", "#a", "b#ephemeral", "\x1b"}); got != `rdy 'x; rm' 'it'\''s' '#a' b#ephemeral '\x1b'` {
 		t.Errorf("quoted %s", got)
 	}

@@ -68,7 +68,7 @@ func (p *channelPage) data(s *Server, r *http.Request, st *state) *channelData {
 	d := &channelData{
 		Topic: p.name.Topic, TopicLink: subjectPath(judge.Name{Topic: p.name.Topic}), Channel: p.name.Channel, State: badge(c.Level, string(c.State)),
 		Alert: alert(problem, c), Figures: channelFigures(c), Charts: s.charts(r, p.name), Actions: buttons(s.channelActions(c)),
-		Command: command(s.Flags, "stat", p.name.Topic, p.name.Channel, "--watch"),
+		Command: command(s.with("--watch"), "stat", p.name.Topic, p.name.Channel),
 	}
 	d.Read = s.readLinks(p.name)
 	d.Clients, d.ClientCount, d.Connections = p.clientTable(c, st)

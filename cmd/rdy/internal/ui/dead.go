@@ -167,7 +167,7 @@ func (s *Server) lookAtTopic(ctx context.Context, v *admin.View, topic string, t
 	note := func(why string) { to.notes = append(to.notes, topic+": "+why) }
 	in, err := letters.Find(v, topic, channel, s.Cluster.NSQDs)
 	if other, ok := errors.AsType[*letters.ChannelError](err); ok {
-		note("they are in another channel: " + command(s.Flags, "dead", "list", topic, "--channel", other.Channels[0]))
+		note("they are in another channel: " + command(s.with("--channel", other.Channels[0]), "dead", "list", topic))
 		return
 	}
 	if err != nil {

@@ -97,7 +97,7 @@ func (p *overview) data(st *state) *overviewData {
 	d.Choices, d.Views, d.Pages, d.New, d.Foot = p.choices(st.report), p.views(), p.pages(), p.added(st.report), p.foot()
 	d.Ranges = p.server.ranges(p.view, "/")
 	if up := slices.IndexFunc(st.report.NSQDs, func(n judge.NSQD) bool { return n.Up }); d.Empty && up >= 0 {
-		d.Publish = "echo hello | " + command(nil, "pub", "orders", "--nsqd", st.report.NSQDs[up].TCPAddr())
+		d.Publish = "echo hello | " + command([]string{"--nsqd", st.report.NSQDs[up].TCPAddr()}, "pub", "orders")
 	}
 	d.Headings = sorted(channelHeadings, p.view)
 	if p.view.Topics {

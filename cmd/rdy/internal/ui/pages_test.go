@@ -23,6 +23,7 @@ func TestPages(t *testing.T) {
 		c := s.channel("orders", "billing#ephemeral")
 		c.Count, c.Depth = 1, 3
 		s.channel("orders", "audit").Paused = true
+		s.channel("-x", "-y")
 		s.polls(3)
 		for path, want := range map[string]string{
 			"/":                                  "/topics/orders/audit",
@@ -31,6 +32,8 @@ func TestPages(t *testing.T) {
 			"/topics/orders":                     "/topics/orders/billing%23ephemeral",
 			"/topics/orders/billing%23ephemeral": "rdy stat orders &#39;billing#ephemeral&#39; --watch",
 			"/topics/orders/audit":               "Paused",
+			"/topics/-x/-y":                      "rdy stat --watch --nsqd-http n:4151 -- -x -y",
+			"/topics/-x":                         "rdy stat --watch --nsqd-http n:4151 -- -x",
 			"/nodes":                             "/nodes/n:4151",
 			"/nodes/n:4151":                      "n:4150",
 			"/lookup":                            "rdy ui was started without --lookupd.",

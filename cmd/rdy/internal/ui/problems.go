@@ -202,7 +202,7 @@ func (s *Server) menu(w http.ResponseWriter, r *http.Request) {
 	c := st.channels[judge.Name{Topic: subject.Topic, Channel: subject.Channel}]
 	if c != nil {
 		d.Actions = s.channelActions(c)
-		d.Command = command(s.Flags, "stat", c.Topic, c.Name, "--watch")
+		d.Command = command(s.with("--watch"), "stat", c.Topic, c.Name)
 	}
 	if p != nil {
 		d.Command = command(s.Flags, p.Command...)

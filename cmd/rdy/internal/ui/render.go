@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/visible"
 )
@@ -167,13 +168,16 @@ func capital(word string) string {
 }
 
 // command returns a command of rdy as one types it.
-func command(flags []string, args ...string) string {
-	words := append([]string{"rdy"}, args...)
-	for i, word := range words {
-		words[i] = quoted(word)
+func command(flags []string, words ...string) string {
+	all := figures.Command(words, flags...)
+	for i, word := range all {
+		all[i] = quoted(word)
 	}
-	return strings.Join(append(words, flags...), " ")
+	return strings.Join(all, " ")
 }
+
+// with returns flags of a command, and those of the cluster.
+func (s *Server) with(flags ...string) []string { return append(flags, s.Flags...) }
 
 // quoted returns a word as a shell takes it. Names of NSQ need no quotes, but for "#" in front.
 func quoted(word string) string {

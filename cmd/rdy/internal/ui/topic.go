@@ -75,7 +75,7 @@ func (p *topicPage) data(s *Server, r *http.Request, st *state) *topicData {
 	t := p.find(st)
 	d := &topicData{
 		Topic: p.name, State: badge(topicState(t)), Figures: topicFigures(t), Charts: s.charts(r, judge.Name{Topic: p.name}),
-		Table: p.table(st), Command: command(s.Flags, "stat", p.name, "--watch"),
+		Table: p.table(st), Command: command(s.with("--watch"), "stat", p.name),
 	}
 	d.Read = s.readLinks(judge.Name{Topic: p.name})
 	d.Actions = buttons(s.topicActions(t))
