@@ -56,6 +56,7 @@ type client struct {
 	interval     time.Duration // of heartbeats; 0 means none
 	beat         event         // sends a heartbeat
 	idle         event         // closes the client; planned while it owes a command
+	late         bool          // it did not send the command in time
 }
 
 func newClient(d *Nsqd, id int, conn net.Conn) *client {
@@ -158,6 +159,7 @@ func (c *client) nextCommand() (Command, error) {
 		}
 		if errors.Is(err, wire.ErrShort) {
 			if err := c.fill(); err != nil {
+				c.replyCutShort()
 				return Command{}, err
 			}
 			continue
@@ -176,6 +178,13 @@ func (c *client) nextCommand() (Command, error) {
 	}
 }
 
+// replyCutShort replies to a command that is incomplete when the connection ends.
+func (c *client) replyCutShort() {
+	if err := wire.CutShort(c.in); err != nil {
+		c.nsqd.update(func() { c.write(wire.AppendError(nil, err)) })
+	}
+}
+
 // fill appends the result of one Read to c.in.
 func (c *client) fill() error {
 	c.in = slices.Grow(c.in, 4096)
@@ -189,10 +198,10 @@ func (c *client) fill() error {
 func (c *client) mayRead() bool {
 	c.nsqd.mu.Lock()
 	defer c.nsqd.mu.Unlock()
-	for c.nsqd.readingStopped && !c.ending {
+	for c.nsqd.readingStopped && !c.ending && !c.late {
 		c.wake.Wait()
 	}
-	return !c.ending
+	return !c.ending && !c.late
 }
 
 // write appends frames to out. Callers hold the mutex.
@@ -303,10 +312,13 @@ func (c *client) onBeat() {
 	c.setInterval(c.interval)
 }
 
+// onIdle ends the reader, which closes the client. As in nsqd, one that has sent part of a
+// command's body gets a reply before.
 func (c *client) onIdle() {
 	if c.nsqd.readingStopped || c.nsqd.heartbeatsStopped {
 		c.expectCommand()
 	} else {
-		c.end()
+		c.late = true
+		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/rdyhq/nsq/internal/wire"
@@ -65,25 +64,36 @@ func (c *client) pause(delay time.Duration) {
 type verb struct {
 	states state // in which the command is allowed
 	params int   // how many it needs at least
-	do     func(*client, *Command) *wire.Error
+	// check finds what is wrong with the line, before the body is read. It may be nil. The
+	// lines of commands without a body may be checked by do.
+	check func(*client, *Command) *wire.Error
+	do    func(*client, *Command) *wire.Error
 }
 
 var verbs = map[string]verb{
-	wire.CmdIdentify: {stateInit, 0, (*client).doIdentify},
-	wire.CmdAuth:     {stateInit, 0, (*client).doAuth},
-	wire.CmdSub:      {stateInit, 2, (*client).doSub},
-	wire.CmdRdy:      {stateReceiving, 0, (*client).doRdy},
-	wire.CmdFin:      {stateReceiving, 1, (*client).doFin},
-	wire.CmdReq:      {stateReceiving, 2, (*client).doReq},
-	wire.CmdTouch:    {stateReceiving, 1, (*client).doTouch},
-	wire.CmdCls:      {stateSubscribed, 0, (*client).doCls},
-	wire.CmdPub:      {stateAny, 1, (*client).doPub},
-	wire.CmdMpub:     {stateAny, 1, (*client).doMpub},
-	wire.CmdDpub:     {stateAny, 2, (*client).doDpub},
-	wire.CmdNop:      {stateAny, 0, (*client).doNop},
+	wire.CmdIdentify: {stateInit, 0, nil, (*client).doIdentify},
+	wire.CmdAuth:     {stateInit, 0, (*client).checkAuthLine, (*client).doAuth},
+	wire.CmdSub:      {stateInit, 2, nil, (*client).doSub},
+	wire.CmdRdy:      {stateReceiving, 0, nil, (*client).doRdy},
+	wire.CmdFin:      {stateReceiving, 1, nil, (*client).doFin},
+	wire.CmdReq:      {stateReceiving, 2, nil, (*client).doReq},
+	wire.CmdTouch:    {stateReceiving, 1, nil, (*client).doTouch},
+	wire.CmdCls:      {stateSubscribed, 0, nil, (*client).doCls},
+	wire.CmdPub:      {stateAny, 1, (*client).checkTopic, (*client).doPub},
+	wire.CmdMpub:     {stateAny, 1, (*client).checkMpub, (*client).doMpub},
+	wire.CmdDpub:     {stateAny, 2, (*client).checkDpub, (*client).doDpub},
+	wire.CmdNop:      {stateAny, 0, nil, (*client).doNop},
 }
 
 func (c *client) execute(cmd *Command) *wire.Error {
+	if err := c.checkLine(cmd); err != nil {
+		return err
+	}
+	return verbs[cmd.Name].do(c, cmd)
+}
+
+// checkLine returns the error for which nsqd refuses a command without reading its body.
+func (c *client) checkLine(cmd *Command) *wire.Error {
 	v, ok := verbs[cmd.Name]
 	switch {
 	case c.nsqd.opts.TLSRequired && !c.secure && cmd.Name != wire.CmdIdentify:
@@ -92,12 +102,24 @@ func (c *client) execute(cmd *Command) *wire.Error {
 		return failure(wire.Invalid, "invalid command %s", cmd.Name)
 	case c.state&v.states == 0:
 		return failure(wire.Invalid, "cannot %s in current state", cmd.Name)
+	case cmd.Name == wire.CmdSub && c.interval == 0:
+		return failure(wire.Invalid, "cannot SUB with heartbeats disabled")
 	case len(cmd.Params) < v.params && v.states == stateReceiving:
 		return failure(wire.Invalid, "%s insufficient number of params", cmd.Name) // nsqd's wording
 	case len(cmd.Params) < v.params:
 		return failure(wire.Invalid, "%s insufficient number of parameters", cmd.Name)
+	case v.check == nil:
+		return nil
 	}
-	return v.do(c, cmd)
+	return v.check(c, cmd)
+}
+
+// refusesLine reports whether nsqd refuses a command before it reads what follows the
+// line. The command's execution finds the same and gives the reason.
+func (c *client) refusesLine(cmd wire.Command) bool {
+	c.nsqd.mu.Lock()
+	defer c.nsqd.mu.Unlock()
+	return c.checkLine(&Command{Name: cmd.Name, Params: cmd.Params}) != nil
 }
 
 func failure(code wire.Code, format string, args ...any) *wire.Error {
@@ -133,11 +155,13 @@ func (c *client) doIdentify(cmd *Command) *wire.Error {
 	}
 	c.identify = json.RawMessage(cmd.Body)
 	if req.MsgTimeout > 0 {
-		c.msgTimeout = milliseconds(req.MsgTimeout)
+		c.msgTimeout = time.Duration(req.MsgTimeout) * time.Millisecond
 	}
+	interval := c.interval
 	if req.HeartbeatInterval != 0 {
-		c.setInterval(milliseconds(max(req.HeartbeatInterval, 0)))
+		interval = time.Duration(max(req.HeartbeatInterval, 0)) * time.Millisecond
 	}
+	c.setInterval(interval) // which starts anew even if it is the same
 	if !req.FeatureNegotiation {
 		c.replyOK()
 		return nil
@@ -197,11 +221,16 @@ func must(frame []byte, err error) []byte {
 	return frame
 }
 
+func (c *client) checkAuthLine(cmd *Command) *wire.Error {
+	if len(cmd.Params) > 0 {
+		return failure(wire.Invalid, "AUTH invalid number of parameters")
+	}
+	return nil
+}
+
 func (c *client) doAuth(cmd *Command) *wire.Error {
 	secret := c.nsqd.opts.AuthSecret
 	switch {
-	case len(cmd.Params) > 0:
-		return failure(wire.Invalid, "AUTH invalid number of parameters")
 	case cmd.refused != nil:
 		return cmd.refused
 	case c.authorized:
@@ -223,21 +252,7 @@ func (c *client) checkAuth(cmd *Command) *wire.Error {
 	return nil
 }
 
-// refusesLine reports whether nsqd refuses an MPUB before it reads what follows the line.
-// The command's execution finds the same and gives the reason. It matters only for MPUB,
-// whose messages may be endless: other bodies are short.
-func (c *client) refusesLine(cmd wire.Command) bool {
-	if cmd.Name != wire.CmdMpub {
-		return false
-	}
-	d := c.nsqd
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(cmd.Params) == 0 || !wire.ValidName(cmd.Params[0]) ||
-		d.opts.AuthSecret != "" && !c.authorized || d.opts.TLSRequired && !c.secure
-}
-
-func checkTopic(cmd *Command) *wire.Error {
+func (c *client) checkTopic(cmd *Command) *wire.Error {
 	if topic := cmd.Params[0]; !wire.ValidName(topic) {
 		return failure(wire.BadTopic, "%s topic name %q is not valid", cmd.Name, topic)
 	}
@@ -245,10 +260,7 @@ func checkTopic(cmd *Command) *wire.Error {
 }
 
 func (c *client) doSub(cmd *Command) *wire.Error {
-	if c.interval == 0 {
-		return failure(wire.Invalid, "cannot SUB with heartbeats disabled")
-	}
-	if err := checkTopic(cmd); err != nil {
+	if err := c.checkTopic(cmd); err != nil {
 		return err
 	}
 	topic, channel := cmd.Params[0], cmd.Params[1]
@@ -271,12 +283,13 @@ func (c *client) doRdy(cmd *Command) *wire.Error {
 	}
 	count := int64(1)
 	if len(cmd.Params) > 0 {
-		var err error
-		if count, err = wire.ParseNumber(cmd.Params[0]); err != nil {
+		n, err := wire.ParseNumber(cmd.Params[0])
+		if err != nil {
 			return failure(wire.Invalid, "RDY could not parse count %s", cmd.Params[0])
 		}
+		count = int64(n)
 	}
-	if limit := c.nsqd.opts.MaxRdyCount; count > int64(limit) {
+	if limit := c.nsqd.opts.MaxRdyCount; count < 0 || count > int64(limit) {
 		return failure(wire.Invalid, "RDY count %d out of range 0-%d", count, limit)
 	}
 	c.setRdy(int(count))
@@ -305,13 +318,16 @@ func (c *client) doFin(cmd *Command) *wire.Error {
 }
 
 func (c *client) doReq(cmd *Command) *wire.Error {
+	if _, err := parseID(cmd); err != nil { // nsqd checks it first
+		return err
+	}
 	ms, parseErr := wire.ParseNumber(cmd.Params[1])
 	if parseErr != nil {
 		return failure(wire.Invalid, "REQ could not parse timeout %s", cmd.Params[1])
 	}
 	m, err := c.findInFlight(cmd, wire.ReqFailed)
 	if err == nil {
-		c.channel.requeue(m, min(milliseconds(ms), c.nsqd.opts.MaxReqTimeout))
+		c.channel.requeue(m, min(max(milliseconds(ms), 0), c.nsqd.opts.MaxReqTimeout))
 	}
 	return err
 }
@@ -324,12 +340,20 @@ func (c *client) doTouch(cmd *Command) *wire.Error {
 	return err
 }
 
+func parseID(cmd *Command) (wire.ID, *wire.Error) {
+	id, err := wire.ParseID(cmd.Params[0])
+	if err != nil {
+		return id, failure(wire.Invalid, "invalid message ID")
+	}
+	return id, nil
+}
+
 // findInFlight returns the message that a command names, or an error if it is not
 // in flight on this connection.
 func (c *client) findInFlight(cmd *Command, code wire.Code) (*message, *wire.Error) {
-	id, err := wire.ParseID(cmd.Params[0])
+	id, err := parseID(cmd)
 	if err != nil {
-		return nil, failure(wire.Invalid, "invalid message ID")
+		return nil, err
 	}
 	m := c.channel.inFlight[id]
 	switch {
@@ -341,13 +365,8 @@ func (c *client) findInFlight(cmd *Command, code wire.Code) (*message, *wire.Err
 	return m, nil
 }
 
-// milliseconds returns ms as a Duration, and 0 if that overflows, as nsqd does.
-func milliseconds(ms int64) time.Duration {
-	if ms > math.MaxInt64/int64(time.Millisecond) {
-		return 0
-	}
-	return time.Duration(ms) * time.Millisecond
-}
+// milliseconds returns ms as a Duration. As in nsqd, the product may overflow.
+func milliseconds(ms uint64) time.Duration { return time.Duration(ms) * time.Millisecond }
 
 func (c *client) doCls(*Command) *wire.Error {
 	c.state = stateClosing
@@ -358,25 +377,35 @@ func (c *client) doCls(*Command) *wire.Error {
 
 func (c *client) doNop(*Command) *wire.Error { return nil }
 
-func (c *client) doPub(cmd *Command) *wire.Error {
-	if err := checkTopic(cmd); err != nil {
+func (c *client) doPub(cmd *Command) *wire.Error { return c.publish(cmd, 0) }
+
+func (c *client) checkDpub(cmd *Command) *wire.Error {
+	if err := c.checkTopic(cmd); err != nil {
 		return err
 	}
-	return c.publish(cmd, 0)
+	_, err := c.parseDelay(cmd)
+	return err
+}
+
+// parseDelay returns the delay of a DPUB.
+func (c *client) parseDelay(cmd *Command) (time.Duration, *wire.Error) {
+	ms, err := wire.ParseNumber(cmd.Params[1])
+	if err != nil {
+		return 0, failure(wire.Invalid, "DPUB could not parse timeout %s", cmd.Params[1])
+	}
+	delay, limit := milliseconds(ms), c.nsqd.opts.MaxReqTimeout
+	if delay < 0 || delay > limit {
+		return 0, failure(wire.Invalid, "DPUB timeout %d out of range 0-%d", ms, limit.Milliseconds())
+	}
+	return delay, nil
 }
 
 func (c *client) doDpub(cmd *Command) *wire.Error {
-	if err := checkTopic(cmd); err != nil {
+	delay, err := c.parseDelay(cmd)
+	if err != nil {
 		return err
 	}
-	ms, err := wire.ParseNumber(cmd.Params[1])
-	if err != nil {
-		return failure(wire.Invalid, "DPUB could not parse timeout %s", cmd.Params[1])
-	}
-	if limit := c.nsqd.opts.MaxReqTimeout.Milliseconds(); ms > limit {
-		return failure(wire.Invalid, "DPUB timeout %d out of range 0-%d", ms, limit)
-	}
-	return c.publish(cmd, milliseconds(ms))
+	return c.publish(cmd, delay)
 }
 
 func (c *client) publish(cmd *Command, delay time.Duration) *wire.Error {
@@ -391,14 +420,15 @@ func (c *client) publish(cmd *Command, delay time.Duration) *wire.Error {
 	return nil
 }
 
-func (c *client) doMpub(cmd *Command) *wire.Error {
-	if err := checkTopic(cmd); err != nil {
+func (c *client) checkMpub(cmd *Command) *wire.Error {
+	if err := c.checkTopic(cmd); err != nil {
 		err.Desc = string(err.Code) + " " + err.Desc // nsqd repeats the code here
 		return err
 	}
-	if err := c.checkAuth(cmd); err != nil {
-		return err
-	}
+	return c.checkAuth(cmd)
+}
+
+func (c *client) doMpub(cmd *Command) *wire.Error {
 	if cmd.refused != nil {
 		return cmd.refused
 	}

@@ -33,14 +33,33 @@
 //   - PUB, MPUB and DPUB; paused and ephemeral channels.
 //   - Heartbeats. A client that completes no command for two intervals is closed.
 //
-// It differs from nsqd where a test needs certainty: it sends messages at once
-// instead of holding them in an output buffer, serves ready clients in turn, keeps
-// timeouts exactly, and ignores a sample rate. It grants TLS and compression only
-// if the [Options] offer them; [NewCA] makes the certificates.
+// Where nsqd leaves something open, the fake always does the same: it serves ready
+// clients in turn, ends timeouts and delays exactly, and sends a message before the reply
+// to the command that brought it.
 //
 // A fake [Lookupd] responds over HTTP as nsqlookupd 1.3.0 does or, if the
 // [LookupdOptions] ask for it, as versions before 1.0 did. It lists what the
 // test registers. A client reaches it with [Network.HTTPClient].
+//
+// # Differences from nsqd
+//
+// A suite plays the same scripts with the fake and with nsqd 1.3.0, and finds no
+// difference but these:
+//
+//   - output buffer: the fake sends a message at once, whatever IDENTIFY asks for, so
+//     that no test waits for a buffer.
+//   - sampling: the fake delivers every message in spite of a sample rate. Which ones
+//     nsqd drops is random.
+//   - TLS and compression: the fake grants them only if the [Options] offer them. nsqd
+//     always offers compression.
+//   - authorization: a client that has sent the secret may do everything. nsqd asks an
+//     auth server what it may do.
+//   - memory: the fake queues any number of messages. nsqd drops those of an ephemeral
+//     topic or channel beyond its mem-queue-size.
+//   - second IDENTIFY: the fake obeys all of it. nsqd obeys some and keeps its first
+//     settings for the rest; no client sends two.
+//   - fields of other versions: IDENTIFY's short_id, long_id, topology_region and
+//     topology_zone must be strings. nsqd 1.3.0 ignores them, others do not.
 //
 // # Faults
 //

@@ -174,7 +174,9 @@ func (d *Nsqd) setReadingStopped(stopped bool, deadline time.Time) {
 	d.update(func() {
 		d.readingStopped = stopped
 		for _, c := range d.clients {
-			_ = c.conn.SetReadDeadline(deadline)
+			if !c.late { // whose deadline has passed for good
+				_ = c.conn.SetReadDeadline(deadline)
+			}
 		}
 		d.resetIdle()
 	})

@@ -170,6 +170,20 @@ func TestErrorsThatClose(t *testing.T) {
 		{"MPUB none", string(body("MPUB t", "\x00\x00\x00\x00")), "E_BAD_BODY MPUB invalid message count 0"},
 		{"MPUB too big", string(body("MPUB t", strings.Repeat("m", 201))), "E_BAD_BODY MPUB body too big 201 > 200"},
 		{"DPUB bad delay", string(body("DPUB t 1.5", "m")), "E_INVALID DPUB could not parse timeout 1.5"},
+		// What follows is refused by its line alone, and by nsqd's first reason.
+		{"PUB bad topic, no body", "PUB a$b\n", `E_BAD_TOPIC PUB topic name "a$b" is not valid`},
+		{"DPUB without delay, no body", "DPUB t\n", "E_INVALID DPUB insufficient number of parameters"},
+		{"DPUB long delay, no body", "DPUB t 3600001\n", "E_INVALID DPUB timeout 3600001 out of range 0-3600000"},
+		{"AUTH parameters, no body", "AUTH x\n", "E_INVALID AUTH invalid number of parameters"},
+		{"AUTH after SUB, no body", sub + "AUTH\n", "E_INVALID cannot AUTH in current state"},
+		{"IDENTIFY after SUB, no body", sub + "IDENTIFY\n", "E_INVALID cannot IDENTIFY in current state"},
+		{"SUB without heartbeats or names", string(body("IDENTIFY", `{"heartbeat_interval":-1}`)) + "SUB\n",
+			"E_INVALID cannot SUB with heartbeats disabled"},
+		{"REQ bad id and delay", sub + "REQ 0123 -1\n", "E_INVALID invalid message ID"},
+		// nsqd's numbers overflow.
+		{"RDY 2^63", sub + "RDY 9223372036854775808\n", "E_INVALID RDY count -9223372036854775808 out of range 0-2500"},
+		{"RDY 2^64 - 1", sub + "RDY 18446744073709551615\n", "E_INVALID RDY count -1 out of range 0-2500"},
+		{"DPUB 2^63", "DPUB t 9223372036855\n", "E_INVALID DPUB timeout 9223372036855 out of range 0-3600000"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			opts := nsqtest.Options{MaxMsgSize: 100, MaxBodySize: 200}

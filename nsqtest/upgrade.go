@@ -40,7 +40,7 @@ func (s *socket) Read(p []byte) (int, error) {
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
-		// StopReading set a deadline in the past. mayRead waits for StartReading.
+		// StopReading or onIdle set a deadline in the past. mayRead waits for StartReading.
 	}
 }
 
@@ -114,7 +114,7 @@ func (c *client) drainOutput() bool {
 }
 
 func (c *client) startTLS() (io.ReadWriter, error) {
-	giveUp := time.AfterFunc(5*time.Second, c.cut) // as nsqd, except that nsqd sends an error before
+	giveUp := time.AfterFunc(5*time.Second, c.failTLS)
 	defer giveUp.Stop()
 	conn := tls.Server(c.conn, c.nsqd.opts.TLSConfig)
 	if err := conn.Handshake(); err != nil {
@@ -122,6 +122,17 @@ func (c *client) startTLS() (io.ReadWriter, error) {
 	}
 	c.nsqd.update(func() { c.secure = true })
 	return conn, nil
+}
+
+// failTLS ends a client whose handshake takes too long, with the error that nsqd's read
+// returns.
+func (c *client) failTLS() {
+	c.nsqd.update(func() {
+		c.sendLimit = -1
+		c.write(wire.AppendError(nil, failure(wire.IdentifyFailed,
+			"IDENTIFY failed read tcp %v->%v: i/o timeout", c.conn.LocalAddr(), c.conn.RemoteAddr())))
+		c.end()
+	})
 }
 
 func (c *client) startSnappy() (io.ReadWriter, error) {

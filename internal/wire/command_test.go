@@ -253,16 +253,18 @@ func TestMpubLen(t *testing.T) {
 func TestParseNumber(t *testing.T) {
 	tests := []struct {
 		in   string
-		want int64
+		want uint64
 		ok   bool
 	}{
 		{"", 0, true},
 		{"0", 0, true},
 		{"007", 7, true},
 		{"2500", 2500, true},
-		{"9223372036854775807", math.MaxInt64, true},
+		{"9223372036854775808", 1 << 63, true},
+		{"18446744073709551615", math.MaxUint64, true},
+		{"18446744073709551619", 3, true},
+		{"99999999999999999999999999", 15908979783594147839, true},
 
-		{"9223372036854775808", 0, false},
 		{"-1", 0, false},
 		{"+1", 0, false},
 		{"1-", 0, false},
@@ -279,6 +281,32 @@ func TestParseNumber(t *testing.T) {
 		if n, err := ParseNumber(tt.in); n != tt.want || (err == nil) != tt.ok {
 			t.Errorf("%q: %d, error %v; want %d, ok %v", tt.in, n, err, tt.want, tt.ok)
 		}
+	}
+}
+
+// What a server replies to a command that is cut short says which part is missing.
+func TestCutShort(t *testing.T) {
+	for _, tt := range []struct{ in, want string }{
+		{"PUB t\n", "E_BAD_MESSAGE PUB failed to read message body size"},
+		{"DPUB t 0\n\x00\x00\x00", "E_BAD_MESSAGE DPUB failed to read message body size"},
+		{"PUB t\n\x00\x00\x00\x02", "E_BAD_MESSAGE PUB failed to read message body"},
+		{"IDENTIFY\n\x00", "E_BAD_BODY IDENTIFY failed to read body size"},
+		{"AUTH\n\x00\x00\x00\x02a", "E_BAD_BODY AUTH failed to read body"},
+		{"MPUB t\n\x00\x00\x00", "E_BAD_BODY MPUB failed to read body size"},
+		{"MPUB t\n\x00\x00\x00\x09\x00\x00", "E_BAD_BODY MPUB failed to read message count"},
+		{"MPUB t\n\x00\x00\x00\x09\x00\x00\x00\x02", "E_BAD_MESSAGE MPUB failed to read message(0) body size"},
+		{"MPUB t\n\x00\x00\x00\x09\x00\x00\x00\x02\x00\x00\x00\x01a\x00", "E_BAD_MESSAGE MPUB failed to read message(1) body size"},
+		{"MPUB t\n\x00\x00\x00\x09\x00\x00\x00\x01\x00\x00\x00\x02a", "E_BAD_MESSAGE MPUB failed to read message body"},
+	} {
+		if _, _, err := ParseCommand([]byte(tt.in), DefaultLimits); !errors.Is(err, ErrShort) {
+			t.Errorf("%q is not short: %v", tt.in, err)
+		}
+		if e := CutShort([]byte(tt.in)); e == nil || e.Error() != tt.want {
+			t.Errorf("%q: %v, want %q", tt.in, e, tt.want)
+		}
+	}
+	if e := CutShort([]byte("PUB t")); e != nil {
+		t.Errorf("a line without an end: %v", e)
 	}
 }
 

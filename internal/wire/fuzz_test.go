@@ -33,6 +33,9 @@ func FuzzParseFrame(f *testing.F) {
 			if _, _, again := ParseFrame(append(b, 0)); final(err) && !final(again) {
 				t.Fatalf("%v became %v with one more byte", err, again)
 			}
+			if errors.Is(err, ErrShort) {
+				_ = CutShort(b) // must not panic
+			}
 			return
 		}
 		if n > len(b) {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
 )
 
 // MaxLine is the length of the longest command line that nsqd reads, newline
@@ -136,6 +135,44 @@ func checkMessage(i int, size int32, lim Limits) error {
 	return nil
 }
 
+// CutShort returns what nsqd replies if its input ends within the command at the front
+// of b, for which [ParseCommand] returns [ErrShort]. It is nil if already the line is
+// incomplete: nsqd then closes the connection without a reply.
+func CutShort(b []byte) *Error {
+	c, n, err := ParseLine(b)
+	if err != nil {
+		return nil
+	}
+	code, body := BadBody, "body"
+	if c.Name == CmdPub || c.Name == CmdDpub {
+		code, body = BadMessage, "message body"
+	}
+	switch rest := b[n:]; {
+	case len(rest) < 4:
+		return &Error{code, fmt.Sprintf("%s failed to read %s size", c.Name, body)}
+	case c.Name != CmdMpub:
+		return &Error{code, fmt.Sprintf("%s failed to read %s", c.Name, body)}
+	case len(rest) < 4+MpubCountLen:
+		return &Error{BadBody, "MPUB failed to read message count"}
+	default:
+		return cutMessage(rest[4+MpubCountLen:])
+	}
+}
+
+// cutMessage returns CutShort's error if the input ends within the messages of an MPUB.
+func cutMessage(b []byte) *Error {
+	for i := 0; ; i++ {
+		if len(b) < 4 {
+			return &Error{BadMessage, fmt.Sprintf("MPUB failed to read message(%d) body size", i)}
+		}
+		size := int(binary.BigEndian.Uint32(b)) // ParseCommand has checked it
+		if b = b[4:]; len(b) < size {
+			return &Error{BadMessage, "MPUB failed to read message body"}
+		}
+		b = b[size:]
+	}
+}
+
 func indexByte(b []byte, c byte) int {
 	for i := range b {
 		if b[i] == c {
@@ -227,17 +264,14 @@ func ParseMpub(body []byte, lim Limits) ([][]byte, error) {
 }
 
 // ParseNumber reads a numeric parameter as nsqd does: it accepts decimal digits
-// only, and an empty parameter is 0.
-func ParseNumber(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	if s[0] < '0' || s[0] > '9' {
-		return 0, fmt.Errorf("wire: number %q", s)
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("wire: number: %w", err)
+// only, an empty parameter is 0, and a number too large keeps its lowest 64 bits.
+func ParseNumber(s string) (uint64, error) {
+	var n uint64
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, fmt.Errorf("wire: number %q", s)
+		}
+		n = 10*n + uint64(s[i]-'0')
 	}
 	return n, nil
 }

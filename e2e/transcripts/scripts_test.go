@@ -1,0 +1,87 @@
+package transcripts
+
+import (
+	"flag"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	// Most scripts wait most of the time.
+	if err := flag.Set("test.parallel", "50"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// Every script has the same transcript with the fake and with the real nsqd, except those
+// that name an item of the list in nsqtest's documentation. Each item has such a script.
+func TestScripts(t *testing.T) {
+	configs := configs(t)
+	unproven := differences(t)
+	names := make(map[string]bool)
+	for _, s := range readScripts(t) {
+		if names[s.name] {
+			t.Errorf("two scripts have the name %q", s.name)
+		}
+		names[s.name] = true
+		c, ok := configs[s.config]
+		if !ok {
+			t.Fatalf("script %q: no config %q", s.name, s.config)
+		}
+		if _, listed := unproven[s.differs]; s.differs != "" && !listed {
+			t.Errorf("script %q: nsqtest's documentation has no item %q", s.name, s.differs)
+		}
+		unproven[s.differs] = true
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			s.compare(t, c)
+		})
+	}
+	for item, proven := range unproven {
+		if !proven {
+			t.Errorf("no script shows the difference %q", item)
+		}
+	}
+}
+
+func (s *script) compare(t *testing.T, c config) {
+	t.Helper()
+	wait := patience
+	if s.differs != "" {
+		wait = time.Second / 2
+	}
+	fake := playFake(t, c, listed(s.steps))
+	real := playReal(t, c, fake, wait)
+	switch same := transcript(fake) == transcript(real); {
+	case same && s.differs != "":
+		t.Errorf("the transcripts are the same, in spite of %q:\n%s", s.differs, transcript(fake))
+	case !same && s.differs == "":
+		t.Errorf("fake:\n%s\nreal:\n%s", transcript(fake), transcript(real))
+	}
+}
+
+// differences returns the items of the list of differences in nsqtest's documentation,
+// with false.
+func differences(t *testing.T) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile("../../nsqtest/doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(text), "// # Differences from nsqd\n")
+	if !found {
+		t.Fatal("nsqtest/doc.go has no section on differences")
+	}
+	section, _, _ = strings.Cut(section, "// # ")
+	items := make(map[string]bool)
+	for _, item := range regexp.MustCompile(`(?m)^//   - ([^:]+): `).FindAllStringSubmatch(section, -1) {
+		items[strings.ReplaceAll(item[1], "\n//     ", " ")] = false
+	}
+	return items
+}
