@@ -61,6 +61,14 @@
 //   - fields of other versions: IDENTIFY's short_id, long_id, topology_region and
 //     topology_zone must be strings. nsqd 1.3.0 ignores them, others do not.
 //
+// # Differences from nsqlookupd
+//
+// The same holds of nsqlookupd 1.3.0, except for:
+//
+//   - administration: the fake has none of the POST requests, and no /debug. A test calls
+//     methods instead.
+//   - wildcard: a topic named * is unknown. nsqlookupd responds with all topics.
+//
 // # Faults
 //
 // Commands: [Nsqd.Inject] replaces what the nsqd does about the commands you

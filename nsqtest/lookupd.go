@@ -162,8 +162,9 @@ func (l *Lookupd) RegisterProducer(topic string, p Producer) {
 	}
 }
 
-// Unregister removes producers of a topic. The topic stays known, as in a real
-// nsqlookupd. It fails the test if the topic's name is invalid.
+// Unregister removes producers of a topic, and their tombstones. As in a real
+// nsqlookupd, the topic stays known unless it is ephemeral and has no producer left.
+// Unregister fails the test if the topic's name is invalid.
 func (l *Lookupd) Unregister(topic string, addrs ...string) {
 	l.tb.Helper()
 	t := l.lockTopic(topic)
@@ -171,6 +172,12 @@ func (l *Lookupd) Unregister(topic string, addrs ...string) {
 	t.producers = slices.DeleteFunc(t.producers, func(p Producer) bool {
 		return slices.Contains(addrs, p.Addr())
 	})
+	for _, addr := range addrs {
+		delete(t.tombstones, addr)
+	}
+	if ephemeral(topic) && len(t.producers) == 0 {
+		delete(l.topics, topic)
+	}
 }
 
 // CreateChannel makes a topic and one of its channels known. It fails the test if a
@@ -196,12 +203,15 @@ func (l *Lookupd) DeleteTopic(topic string) {
 }
 
 // Tombstone hides a producer of a topic from /lookup for 45 s, even if it is
-// registered again meanwhile. It fails the test if the topic's name is invalid.
+// registered again meanwhile. As in a real nsqlookupd, it does nothing if the producer is
+// not listed. It fails the test if the topic's name is invalid.
 func (l *Lookupd) Tombstone(topic, addr string) {
 	l.tb.Helper()
 	t := l.lockTopic(topic)
 	defer l.mu.Unlock()
-	t.tombstones[addr] = time.Now().Add(tombstoneLifetime)
+	if t.indexOf(addr) >= 0 {
+		t.tombstones[addr] = time.Now().Add(tombstoneLifetime)
+	}
 }
 
 // lockTopic locks the mutex and returns a topic, which it creates if it does not

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 )
 
@@ -40,6 +41,7 @@ type lookupError struct {
 var (
 	errNotFound      = &lookupError{http.StatusNotFound, "NOT_FOUND"}
 	errMethod        = &lookupError{http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED"}
+	errRequest       = &lookupError{http.StatusBadRequest, "INVALID_REQUEST"}
 	errMissingTopic  = &lookupError{http.StatusBadRequest, "MISSING_ARG_TOPIC"}
 	errTopicNotFound = &lookupError{http.StatusNotFound, "TOPIC_NOT_FOUND"}
 )
@@ -49,44 +51,79 @@ func (l *Lookupd) serve(w http.ResponseWriter, r *http.Request) {
 	l.requests = append(l.requests, r.Clone(context.Background()))
 	override := l.override
 	l.mu.Unlock()
+	find, known := lookups[r.URL.Path]
 	switch {
 	case override != nil:
 		override.ServeHTTP(w, r)
+	case !known:
+		l.respond(w, nil, errNotFound)
+	case r.Method != http.MethodGet:
+		l.respond(w, nil, errMethod)
 	case r.URL.Path == "/ping":
 		_, _ = io.WriteString(w, "OK")
 	default:
-		data, err := l.resultOf(r)
+		l.mu.Lock()
+		data, err := find(l, r)
+		l.mu.Unlock()
 		l.respond(w, data, err)
 	}
 }
 
-// resultOf returns the data, or the error, to respond to a request with.
-func (l *Lookupd) resultOf(r *http.Request) (data any, err *lookupError) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	topic := r.URL.Query().Get("topic")
-	t := l.topics[topic]
-	switch path := r.URL.Path; {
-	case r.Method != http.MethodGet:
-		return nil, errMethod
-	case path == "/info":
-		return map[string]string{"version": "1.3.0"}, nil
-	case path == "/topics":
-		return map[string][]string{"topics": append([]string{}, slices.Sorted(maps.Keys(l.topics))...)}, nil
-	case path == "/nodes":
-		return map[string][]node{"producers": l.nodes()}, nil
-	case path != "/lookup" && path != "/channels":
-		return nil, errNotFound
-	case topic == "":
-		return nil, errMissingTopic
-	case path == "/channels" && t == nil:
-		return map[string][]string{"channels": {}}, nil
-	case path == "/channels":
-		return map[string][]string{"channels": append([]string{}, t.channels...)}, nil
-	case t == nil:
-		return nil, errTopicNotFound
+// lookups return what the paths respond with, the data or an error. Their callers hold
+// the mutex.
+var lookups = map[string]func(*Lookupd, *http.Request) (any, *lookupError){
+	"/ping":     nil,
+	"/info":     (*Lookupd).info,
+	"/topics":   (*Lookupd).listTopics,
+	"/nodes":    (*Lookupd).listNodes,
+	"/channels": (*Lookupd).listChannels,
+	"/lookup":   (*Lookupd).lookup,
+}
+
+func (l *Lookupd) info(*http.Request) (any, *lookupError) {
+	return map[string]string{"version": "1.3.0"}, nil
+}
+
+func (l *Lookupd) listTopics(*http.Request) (any, *lookupError) {
+	return map[string][]string{"topics": append([]string{}, slices.Sorted(maps.Keys(l.topics))...)}, nil
+}
+
+func (l *Lookupd) listNodes(*http.Request) (any, *lookupError) {
+	return map[string][]node{"producers": l.nodes()}, nil
+}
+
+func (l *Lookupd) listChannels(r *http.Request) (any, *lookupError) {
+	t, err := l.topicOf(r)
+	if err != nil && err != errTopicNotFound {
+		return nil, err
+	}
+	channels := []string{}
+	if t != nil {
+		channels = append(channels, t.channels...)
+	}
+	return map[string][]string{"channels": channels}, nil
+}
+
+func (l *Lookupd) lookup(r *http.Request) (any, *lookupError) {
+	t, err := l.topicOf(r)
+	if err != nil {
+		return nil, err
 	}
 	return t.lookup(), nil
+}
+
+// topicOf returns the topic that a request names.
+func (l *Lookupd) topicOf(r *http.Request) (*lookupTopic, *lookupError) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	switch {
+	case err != nil:
+		return nil, errRequest
+	case !query.Has("topic"):
+		return nil, errMissingTopic
+	case l.topics[query.Get("topic")] == nil:
+		return nil, errTopicNotFound
+	}
+	return l.topics[query.Get("topic")], nil
 }
 
 // lookup returns the data of /lookup.

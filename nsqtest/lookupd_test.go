@@ -78,6 +78,11 @@ func TestLookupdResponses(t *testing.T) {
 			{"GET", "/lookup", `400 Bad Request (nsq; version=1.0) {"message":"MISSING_ARG_TOPIC"}`},
 			{"GET", "/channels", `400 Bad Request (nsq; version=1.0) {"message":"MISSING_ARG_TOPIC"}`},
 			{"POST", "/lookup?topic=t", `405 Method Not Allowed (nsq; version=1.0) {"message":"METHOD_NOT_ALLOWED"}`},
+			{"GET", "/lookup?topic=", `404 Not Found (nsq; version=1.0) {"message":"TOPIC_NOT_FOUND"}`},
+			{"GET", "/channels?topic=", v1 + `{"channels":[]}`},
+			{"GET", "/lookup?topic=t&x=%zz", `400 Bad Request (nsq; version=1.0) {"message":"INVALID_REQUEST"}`},
+			{"POST", "/ping", `405 Method Not Allowed (nsq; version=1.0) {"message":"METHOD_NOT_ALLOWED"}`},
+			{"POST", "/unknown", `404 Not Found (nsq; version=1.0) {"message":"NOT_FOUND"}`},
 			{"GET", "/unknown", `404 Not Found (nsq; version=1.0) {"message":"NOT_FOUND"}`},
 			{"GET", "/topics", v1 + `{"topics":["empty","other","t"]}`},
 			{"GET", "/channels?topic=t", v1 + `{"channels":["x","y"]}`},
@@ -130,6 +135,33 @@ func TestLookupdTombstone(t *testing.T) {
 		if got := lookup(); !strings.Contains(got, aOfT) {
 			t.Errorf("45 s later: %s", got)
 		}
+	})
+}
+
+// A tombstone needs a producer and ends with its registration. An ephemeral topic ends with
+// its last producer.
+func TestLookupdForgets(t *testing.T) {
+	lookupBubble(t, nsqtest.LookupdOptions{}, func(t *testing.T, l *nsqtest.Lookupd, n *nsqtest.Network) {
+		listed := func(topic, want string) {
+			t.Helper()
+			if got := get(t, n, "GET", l.URL()+"/lookup?topic="+topic); !strings.Contains(got, want) {
+				t.Errorf("%s: %s, want %s", topic, got, want)
+			}
+		}
+		l.Tombstone("t", "a:4150")
+		l.Register("t", "a:4150")
+		listed("t", aOfT)
+		l.Tombstone("t", "a:4150")
+		listed("t", `"producers":[]`)
+		l.Unregister("t", "a:4150")
+		l.Register("t", "a:4150")
+		listed("t", aOfT)
+
+		l.Register("e#ephemeral", "a:4150", "b:4150")
+		l.Unregister("e#ephemeral", "a:4150")
+		listed("e%23ephemeral", `"broadcast_address":"b"`)
+		l.Unregister("e#ephemeral", "b:4150")
+		listed("e%23ephemeral", "TOPIC_NOT_FOUND")
 	})
 }
 

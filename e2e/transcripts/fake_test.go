@@ -72,7 +72,10 @@ func (f *fake) see(topic, channel string) {
 	f.seen[topic][channel] = true
 }
 
-func (f *fake) settle(*scene) { synctest.Wait() }
+func (f *fake) settle(s *scene) string {
+	synctest.Wait()
+	return s.state()
+}
 
 // longest is how long a step may wait for a frame. It is longer than any interval and
 // timeout in the scripts.

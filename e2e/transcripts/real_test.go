@@ -62,7 +62,7 @@ func dataDir(t *testing.T) string {
 	return dir
 }
 
-var httpClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 10}, Timeout: patience}
+var httpClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: patience}
 
 // A real is the server as one scene sees it.
 type real struct {
@@ -110,22 +110,21 @@ func (r *real) admin(verb, topic, channel string) {
 
 // settle waits until as many frames have arrived as from the fake, and the state is the
 // same.
-func (r *real) settle(s *scene) {
-	now := len(s.moments) - 1
-	if now >= len(r.expected) {
-		return
-	}
-	want := r.expected[now]
+func (r *real) settle(s *scene) string {
+	want := r.expected[len(s.moments)-1]
 	if len(want.frames) == 0 {
 		time.Sleep(5 * time.Millisecond) // for a frame that the fake has not sent
 	}
 	for end := time.Now().Add(r.patience); ; time.Sleep(time.Millisecond) {
-		if s.pending() >= len(want.frames) && s.state() == want.state {
-			return
-		}
-		if time.Now().After(end) {
+		late := time.Now().After(end)
+		if late {
 			r.patience = 0 // the transcripts differ already
-			return
+		}
+		if s.pending() < len(want.frames) && !late {
+			continue
+		}
+		if state := s.state(); state == want.state || late {
+			return state
 		}
 	}
 }

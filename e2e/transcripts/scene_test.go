@@ -20,8 +20,8 @@ type daemon interface {
 	publish(topic string, bodies []string)
 	// admin does what an operator does: pause, unpause, empty, create or delete.
 	admin(verb, topic, channel string)
-	// settle returns when the effects of a step have shown.
-	settle(*scene)
+	// settle returns the state when the effects of a step have shown.
+	settle(*scene) string
 	// await returns when a client has one more frame.
 	await(*scene, *client)
 	// counts returns what the daemon knows of a topic.
@@ -131,9 +131,9 @@ func (s *scene) step(step string) {
 	if err := s.do(step); err != nil {
 		s.t.Fatalf("step %q: %v", step, err)
 	}
-	s.daemon.settle(s)
+	state := s.daemon.settle(s)
 	m := &s.moments[len(s.moments)-1]
-	m.frames, m.state = s.frames(), s.state()
+	m.frames, m.state = s.frames(), state
 }
 
 var (
@@ -194,7 +194,7 @@ func (s *scene) doAs(who, what string) error {
 		c.close()
 	case "half":
 		c.silent = true
-		return c.conn.(interface{ CloseWrite() error }).CloseWrite()
+		_ = c.conn.(interface{ CloseWrite() error }).CloseWrite() // fails if nsqd has closed the connection
 	case "await":
 		s.daemon.await(s, c)
 	default:

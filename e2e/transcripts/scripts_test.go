@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 // that name an item of the list in nsqtest's documentation. Each item has such a script.
 func TestScripts(t *testing.T) {
 	configs := configs(t)
-	unproven := differences(t)
+	unproven := differences(t, "nsqd")
 	names := make(map[string]bool)
 	for _, s := range readScripts(t) {
 		if names[s.name] {
@@ -40,7 +40,7 @@ func TestScripts(t *testing.T) {
 		unproven[s.differs] = true
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			s.compare(t, c)
+			compare(t, c, listed(s.steps), s.differs)
 		})
 	}
 	for item, proven := range unproven {
@@ -50,31 +50,33 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-func (s *script) compare(t *testing.T, c config) {
+// compare plays steps with both nsqds, and checks that the transcripts are the same, or
+// not if an item says that they differ.
+func compare(t *testing.T, c config, steps source, differs string) {
 	t.Helper()
 	wait := patience
-	if s.differs != "" {
+	if differs != "" {
 		wait = time.Second / 2
 	}
-	fake := playFake(t, c, listed(s.steps))
-	real := playReal(t, c, fake, wait)
-	switch same := transcript(fake) == transcript(real); {
-	case same && s.differs != "":
-		t.Errorf("the transcripts are the same, in spite of %q:\n%s", s.differs, transcript(fake))
-	case !same && s.differs == "":
-		t.Errorf("fake:\n%s\nreal:\n%s", transcript(fake), transcript(real))
+	expected := playFake(t, c, steps)
+	theirs, ours := transcript(playReal(t, c, expected, wait)), transcript(expected)
+	switch same := theirs == ours; {
+	case same && differs != "":
+		t.Errorf("the transcripts are the same, in spite of %q:\n%s", differs, ours)
+	case !same && differs == "":
+		t.Errorf("fake:\n%s\nreal:\n%s", ours, theirs)
 	}
 }
 
-// differences returns the items of the list of differences in nsqtest's documentation,
-// with false.
-func differences(t *testing.T) map[string]bool {
+// differences returns the items of a list of differences in nsqtest's documentation, with
+// false.
+func differences(t *testing.T, daemon string) map[string]bool {
 	t.Helper()
 	text, err := os.ReadFile("../../nsqtest/doc.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, found := strings.Cut(string(text), "// # Differences from nsqd\n")
+	_, section, found := strings.Cut(string(text), "// # Differences from "+daemon+"\n")
 	if !found {
 		t.Fatal("nsqtest/doc.go has no section on differences")
 	}
