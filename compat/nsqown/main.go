@@ -1,7 +1,8 @@
 // Nsqown runs NSQ's own tests twice, with go-nsq and with compat/go-nsq in its
 // place. Then it builds NSQ's own tools with compat/go-nsq and moves messages
-// through them. It fails if a test passes only with go-nsq, or if a message is
-// lost, changed or duplicated.
+// through them. At last it runs nsqd's protocol tests with the fake nsqd of package
+// nsqtest. It fails if a test passes only with go-nsq, if a message is lost, changed or
+// duplicated, or if a protocol test fails.
 package main
 
 import (
@@ -26,7 +27,9 @@ commands that docs/MIGRATION.md prints for a checkout. Then
 
   1. runs all tests of both copies and compares the results test by test;
   2. builds nsqd, nsqlookupd, to_nsq, nsq_to_nsq, nsq_to_http, nsq_to_file and
-     nsq_tail from the second copy and moves messages through all of them.
+     nsq_tail from the second copy and moves messages through all of them;
+  3. runs those of nsqd's protocol tests that only talk to nsqd with the fake nsqd of
+     package nsqtest.
 
 Needs Go, and the network if these modules are not in Go's cache.
 
@@ -68,7 +71,10 @@ func run(ctx context.Context, messages int) error {
 	if err := compareTests(ctx, original, switched); err != nil {
 		return err
 	}
-	return moveMessages(ctx, switched, dir, messages)
+	if err := moveMessages(ctx, switched, dir, messages); err != nil {
+		return err
+	}
+	return testFake(ctx, switched)
 }
 
 // copySource copies NSQ's source into dir twice: as it is, and switched to our

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"go/ast"
+	"go/format"
+	"go/parser"
+	"go/token"
 	"maps"
 	"slices"
 	"strings"
@@ -54,5 +58,57 @@ func TestExpectSame(t *testing.T) {
 		if err := expectSame(tt.got, sent); (err == nil) != tt.ok {
 			t.Errorf("%v: %v", tt.got, err)
 		}
+	}
+}
+
+// keepTests leaves the tests that only talk to nsqd, their helpers and imports.
+func TestKeepTests(t *testing.T) {
+	source := `package nsqd
+
+import (
+	"os"
+	"sync"
+	"github.com/nsqio/go-nsq"
+)
+
+func mustStartNSQD() { sync.OnceFunc(nil) }
+func TestKept() { help() }
+func help() { nsq.Nop() }
+func BenchmarkX() { os.Exit(1) }
+`
+	for name := range leftOut {
+		source += "func " + name + "() { os.Exit(1) }\n"
+	}
+	parse := func(source string) (*ast.File, *token.FileSet) {
+		fset := token.NewFileSet()
+		file, err := parser.ParseFile(fset, "", source, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file, fset
+	}
+	file, fset := parse(source)
+	kept, err := keepTests(file)
+	var got strings.Builder
+	if err := format.Node(&got, fset, file); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil || !slices.Equal(kept, []string{"TestKept"}) {
+		t.Errorf("kept %q, %v", kept, err)
+	}
+	for _, gone := range []string{`"os"`, `"sync"`, "mustStartNSQD", "Benchmark", "os.Exit"} {
+		if strings.Contains(got.String(), gone) {
+			t.Errorf("%s is still there:\n%s", gone, got.String())
+		}
+	}
+	for _, stays := range []string{"go-nsq", "TestKept", "func help"} {
+		if !strings.Contains(got.String(), stays) {
+			t.Errorf("%s is gone:\n%s", stays, got.String())
+		}
+	}
+
+	file, _ = parse("package nsqd\nfunc TestKept() {}\n")
+	if _, err := keepTests(file); err == nil {
+		t.Error("no error if NSQ no longer has a test that is left out")
 	}
 }
