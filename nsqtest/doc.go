@@ -51,7 +51,7 @@
 //   - sampling: the fake delivers every message in spite of a sample rate. Which ones
 //     nsqd drops is random.
 //   - TLS and compression: the fake grants them only if the [Options] offer them. nsqd
-//     always offers compression.
+//     offers compression by default.
 //   - authorization: a client that has sent the secret may do everything. nsqd asks an
 //     auth server what it may do.
 //   - memory: the fake queues any number of messages. nsqd drops those of an ephemeral
@@ -60,6 +60,9 @@
 //     settings for the rest; no client sends two.
 //   - fields of other versions: IDENTIFY's short_id, long_id, topology_region and
 //     topology_zone must be strings. nsqd 1.3.0 ignores them, others do not.
+//
+// What nsqd's HTTP API does to channels has methods here. There are none to pause or
+// delete a topic.
 //
 // # Differences from nsqlookupd
 //

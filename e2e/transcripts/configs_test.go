@@ -23,6 +23,7 @@ import (
 type config struct {
 	real      func(*nsqd.Options)
 	noDisk    bool // the real nsqd's directory is gone
+	restarts  bool // each script has a server of its own
 	fake      nsqtest.Options
 	faults    []nsqtest.Fault
 	clientTLS *tls.Config
@@ -60,10 +61,10 @@ func configs(t *testing.T) map[string]config {
 		},
 		"short": {
 			real: func(o *nsqd.Options) {
-				o.MsgTimeout, o.MaxMsgTimeout, o.MaxReqTimeout = 1500*time.Millisecond, 1500*time.Millisecond, time.Second
+				o.MsgTimeout, o.MaxMsgTimeout, o.MaxReqTimeout = 2500*time.Millisecond, 2500*time.Millisecond, 2*time.Second
 			},
 			fake: nsqtest.Options{
-				MsgTimeout: 1500 * time.Millisecond, MaxMsgTimeout: 1500 * time.Millisecond, MaxReqTimeout: time.Second,
+				MsgTimeout: 2500 * time.Millisecond, MaxMsgTimeout: 2500 * time.Millisecond, MaxReqTimeout: 2 * time.Second,
 			},
 		},
 		"compression": {fake: nsqtest.Options{Snappy: true, Deflate: true}},
@@ -109,11 +110,14 @@ func configs(t *testing.T) map[string]config {
 				Reply: nsqtest.ErrorFrame("E_SUB_FAILED", "SUB failed consumers for t1:c exceeds limit of 1"),
 			}},
 		},
-		"memory": {real: func(o *nsqd.Options) { o.MemQueueSize = 2 }},
+		"restarts": {restarts: true},
+		"memory":   {real: func(o *nsqd.Options) { o.MemQueueSize = 2 }},
 	}
 	for name, c := range all {
-		c.server = startServer(t, c)
-		all[name] = c
+		if !c.restarts {
+			c.server = startServer(t, c)
+			all[name] = c
+		}
 	}
 	return all
 }

@@ -26,6 +26,7 @@
 //	a await                 wait for one more frame
 //	publish t1 m n          publish messages without a connection
 //	pause t1 c              so for unpause, empty, create and delete
+//	restart                 stop nsqd and start it again with its data
 //	wait 300ms
 //
 // Topics are called t1 and t2. At the end each client that is still connected sends an

@@ -65,6 +65,11 @@ func (f *fake) admin(verb, topic, channel string) {
 	}
 }
 
+func (f *fake) restart() {
+	f.nsqd.Kill()
+	f.nsqd.Restart()
+}
+
 func (f *fake) see(topic, channel string) {
 	if f.seen[topic] == nil {
 		f.seen[topic] = make(map[string]bool)

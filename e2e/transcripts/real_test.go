@@ -1,6 +1,7 @@
 package transcripts
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,35 +20,48 @@ import (
 )
 
 // A server is a real nsqd that several scenes share. Each has topics of its own.
-type server struct{ tcp, http string }
+type server struct {
+	tcp, http string
+	broker    *broker.Broker
+	options   broker.Options
+}
 
 // startServer starts an nsqd that ends with the test.
 func startServer(t *testing.T, c config) *server {
 	t.Helper()
-	dir := dataDir(t)
-	b, err := broker.Start(t.Context(), broker.Options{DataDir: dir, Configure: func(_ int, o *nsqd.Options) {
+	s := &server{options: broker.Options{DataDir: dataDir(t), Configure: func(_ int, o *nsqd.Options) {
 		o.QueueScanInterval = 5 * time.Millisecond
 		o.QueueScanRefreshInterval = 20 * time.Millisecond
 		o.QueueScanSelectionCount = 1000
 		if c.real != nil {
 			c.real(o)
 		}
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := b.Stop(); err != nil {
-			t.Error(err)
-		}
-		httpClient.CloseIdleConnections()
-	})
+	}}}
+	s.start(t)
+	t.Cleanup(func() { s.stop(t) })
 	if c.noDisk {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := os.RemoveAll(s.options.DataDir); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return &server{b.NSQDs()[0].TCPAddr, b.NSQDs()[0].HTTPAddr}
+	return s
+}
+
+func (s *server) start(t *testing.T) {
+	t.Helper()
+	b, err := broker.Start(context.Background(), s.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.broker, s.tcp, s.http = b, b.NSQDs()[0].TCPAddr, b.NSQDs()[0].HTTPAddr
+}
+
+func (s *server) stop(t *testing.T) {
+	t.Helper()
+	if err := s.broker.Stop(); err != nil {
+		t.Error(err)
+	}
+	httpClient.CloseIdleConnections()
 }
 
 // dataDir makes a directory for nsqd's data that ends with the test, in memory if it can:
@@ -86,6 +100,9 @@ func playReal(t *testing.T, c config, expected []moment, patience time.Duration)
 	for _, m := range expected {
 		steps = append(steps, m.step)
 	}
+	if c.restarts {
+		c.server = startServer(t, c)
+	}
 	r := &real{t: t, server: c.server, number: scenes.Add(1), expected: expected, patience: patience}
 	s := newScene(t, r, c.clientTLS)
 	s.play(listed(steps))
@@ -106,6 +123,11 @@ func (r *real) admin(verb, topic, channel string) {
 	}
 	query := url.Values{"topic": {topic}, "channel": {channel}}
 	r.request(http.MethodPost, "/channel/"+verb+"?"+query.Encode(), "", nil)
+}
+
+func (r *real) restart() {
+	r.server.stop(r.t)
+	r.server.start(r.t)
 }
 
 // settle waits until as many frames have arrived as from the fake, and the state is the

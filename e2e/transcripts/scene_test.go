@@ -20,6 +20,8 @@ type daemon interface {
 	publish(topic string, bodies []string)
 	// admin does what an operator does: pause, unpause, empty, create or delete.
 	admin(verb, topic, channel string)
+	// restart ends the daemon in an orderly way and starts it again with its data.
+	restart()
 	// settle returns the state when the effects of a step have shown.
 	settle(*scene) string
 	// await returns when a client has one more frame.
@@ -155,6 +157,8 @@ func (s *scene) do(step string) error {
 	}
 	words := strings.Split(what, " ")
 	switch who {
+	case "restart":
+		s.daemon.restart()
 	case "wait":
 		d, err := time.ParseDuration(what)
 		time.Sleep(d)
