@@ -1,0 +1,3 @@
+module github.com/rdyhq/nsq/tools/mutate
+
+go 1.26.0

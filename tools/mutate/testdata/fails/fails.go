@@ -1,0 +1,4 @@
+// Package fails has a test that fails.
+package fails
+
+func answer() int { return 41 }
