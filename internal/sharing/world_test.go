@@ -107,6 +107,9 @@ func (w *world) act() {
 		c := w.consumers[i]
 		c.decided = append(c.decided, adoption{w.now.Add(w.adopts), d.MaxInFlight})
 	}
+	if next := w.m.Next(); !next.After(w.now) {
+		w.Fatalf("%v: more is due at once, %v ago", w.now.Sub(w.start), w.now.Sub(next))
+	}
 }
 
 // check checks that what is and may come in flight never exceeds the slots.
