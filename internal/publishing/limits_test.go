@@ -26,12 +26,22 @@ func TestLimits(t *testing.T) {
 			Figures{1 << 20, 6, time.Hour}, "E_BAD_BODY X body too big 1073741824 > 6"},
 		"E_INVALID DPUB timeout 7200000 out of range 0-60000": {
 			Figures{1 << 20, 5 << 20, time.Minute}, "E_INVALID X timeout 3600000000 out of range 0-60000"},
+		"E_BAD_MESSAGE PUB message too big 2 > 1": {
+			Figures{1, 5 << 20, time.Hour}, "E_BAD_MESSAGE X message too big 1073741824 > 1"},
+		"E_BAD_BODY MPUB body too big 2 > 1": {
+			Figures{1 << 20, 1, time.Hour}, "E_BAD_BODY X body too big 1073741824 > 1"},
+		"E_INVALID DPUB timeout 2 out of range 0-1": {
+			Figures{1 << 20, 5 << 20, time.Millisecond}, "E_INVALID X timeout 3600000000 out of range 0-1"},
 		"E_BAD_MESSAGE PUB invalid message body size 0":   {DefaultLimits, ""},
 		"E_BAD_MESSAGE PUB message too big 2000 > 1000 B": {DefaultLimits, ""},
 		"E_BAD_MESSAGE PUB message too big 2000 > -5":     {DefaultLimits, ""},
 		"E_BAD_BODY MPUB invalid message count 7":         {DefaultLimits, ""},
 		"E_INVALID DPUB could not parse timeout -1":       {DefaultLimits, ""},
 		"E_PUB_FAILED PUB message too big 2000 > 1000":    {DefaultLimits, ""},
+		"E_MPUB_FAILED MPUB body too big 7 > 6":           {DefaultLimits, ""},
+		"E_BAD_BODY MPUB message count 7 > 6":             {DefaultLimits, ""},
+		"E_DPUB_FAILED DPUB timeout 2 out of range 0-1":   {DefaultLimits, ""},
+		"E_INVALID RDY count 2501 out of range 0-2500":    {DefaultLimits, ""},
 		"E_BAD_MESSAGE": {DefaultLimits, ""},
 	} {
 		var l Limits
