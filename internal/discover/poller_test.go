@@ -86,6 +86,23 @@ func TestHungLookupdDelaysNobody(t *testing.T) {
 	})
 }
 
+// Without a Timeout a request takes as long as it takes.
+func TestNoTimeout(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.Timeout = 0
+		hung := s.lookupd("hung:1", "a:1")
+		hung.Hang()
+		s.lookupd("good:1", "b:1")
+		s.poller("hung:1", "good:1")
+		s.wantAll("b:1 1 of 2 waiting")
+		sleep(24*time.Hour - time.Second)
+		if r := s.last(); r.Waiting != 1 || len(r.Failed) > 0 {
+			t.Errorf("after a day: %s", describe(r))
+		}
+		wantRequests(t, hung, 1)
+	})
+}
+
 // A request that takes longer than the interval is not repeated before it ends.
 func TestHungRequestIsNotRepeated(t *testing.T) {
 	inScene(t, func(s *scene) {
@@ -388,8 +405,12 @@ func TestEndAtAnyMoment(t *testing.T) {
 				if !isClosed(first) {
 					t.Error("the end of the Poller did not close first")
 				}
-				if late := s.add("l3:1"); !isClosed(late) {
-					t.Error("Add after the end returned an open channel")
+				late, err := ParseAddr("l3:1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if first, added := s.p.Add(late); added || !isClosed(first) {
+					t.Errorf("Add after the end: added %t, channel closed %t", added, isClosed(first))
 				}
 			})
 		})
