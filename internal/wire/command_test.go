@@ -126,9 +126,29 @@ func TestDefaultLimits(t *testing.T) {
 	if err != nil || len(bodies) != 1048575 {
 		t.Errorf("MPUB of 1048575 messages: parsed %d, error %v", len(bodies), err)
 	}
+	line := AppendBodyHead([]byte("MPUB t\n"), 5242880)
+	if _, n, err := ParseCommand(append(line, most...), DefaultLimits); err != nil || n != len(line)+4+5*1048575 {
+		t.Errorf("MPUB of 1048575 messages: command of %d bytes, error %v", n, err)
+	}
 	binary.BigEndian.PutUint32(most, 1048576)
 	if _, err := ParseMpub(most, DefaultLimits); err == nil {
 		t.Error("MPUB of 1048576 messages: want an error")
+	}
+	if _, _, err := ParseCommand(append(line, most...), DefaultLimits); err == nil || errors.Is(err, ErrShort) {
+		t.Errorf("MPUB of 1048576 messages: error %v, want a refusal", err)
+	}
+}
+
+// A head and the body that the caller appends are the command.
+func TestHeads(t *testing.T) {
+	body := []byte("hi")
+	for _, tt := range []struct{ head, want []byte }{
+		{AppendPubHead([]byte("NOP\n"), "t", len(body)), AppendPub([]byte("NOP\n"), "t", body)},
+		{AppendDpubHead([]byte("NOP\n"), "t", 250, len(body)), AppendDpub([]byte("NOP\n"), "t", 250, body)},
+	} {
+		if got := append(tt.head, body...); !bytes.Equal(got, tt.want) {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
 	}
 }
 

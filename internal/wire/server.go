@@ -89,8 +89,9 @@ func ParseCommand(b []byte, lim Limits) (Command, int, error) {
 	return c, n + length, nil
 }
 
-// mpubBodyLen returns the length of an MPUB's body at the front of b. It refuses a
-// message's length as soon as that has arrived.
+// mpubBodyLen returns the length of an MPUB's body at the front of b, of which the last
+// message may not have arrived yet. It refuses a message's length as soon as that has
+// arrived.
 func mpubBodyLen(b []byte, lim Limits) (int, error) {
 	if len(b) < MpubCountLen {
 		return 0, ErrShort
@@ -108,10 +109,7 @@ func mpubBodyLen(b []byte, lim Limits) (int, error) {
 		if err := checkMessage(i, size, lim); err != nil {
 			return 0, err
 		}
-		if n += 4; len(b)-n < int(size) {
-			return 0, ErrShort
-		}
-		n += int(size)
+		n += 4 + int(size)
 	}
 	return n, nil
 }
