@@ -149,7 +149,7 @@ func TestLogFailedMessagePanics(t *testing.T) {
 }
 
 // D34: neither a panic nor Goexit of a handler costs its goroutine or the message, which
-// is requeued.
+// is requeued. Each is logged with the message and the stack.
 func TestHandlerPanics(t *testing.T) {
 	for name, fail := range map[string]func(t *testing.T){
 		"panic":  func(*testing.T) { panic("poison") },
@@ -165,11 +165,23 @@ func TestHandlerPanics(t *testing.T) {
 					}
 					return nil
 				})
+				log := s.logged(LogLevelError)
 				s.connect(d)
 				d.Publish("t", "m", "n")
 				after(time.Second)
 				if st := d.Stats("t", "c"); st.Finished != 2 || st.Requeued != 4 {
 					s.Errorf("%+v, want 4 requeued and 2 finished", st)
+				}
+				lines := log.take()
+				if len(lines) != 4 {
+					s.Fatalf("logged %q, want 4 panics", lines)
+				}
+				for _, line := range lines {
+					for _, want := range []string{"handler panicked", "id=", "(a:1)", "TestHandlerPanics"} {
+						if !strings.Contains(line, want) {
+							s.Errorf("logged %q without %s", line, want)
+						}
+					}
 				}
 			})
 		})

@@ -173,6 +173,10 @@ func TestHealthOfAStop(t *testing.T) {
 		if err := s.c.Health(); !errors.Is(err, ErrStopped) {
 			s.Error(err)
 		}
+		for range 60 { // a run loop that has ended is not stuck
+			after(time.Second)
+			s.health("stopping")
+		}
 	})
 }
 
