@@ -64,6 +64,15 @@ func TestConcurrency(t *testing.T) {
 // A message that finds no slot within half of its lease is delivered again, at once and
 // without backoff.
 func TestConcurrencyWaitsForHalfOfTheLease(t *testing.T) {
+	for name, limit := range map[string]nsq.Middleware{
+		"Concurrency": Concurrency(1),
+		"ByKey":       ByKey(1, func(*nsq.Message) string { return "key" }),
+	} {
+		t.Run(name, func(t *testing.T) { waitsForHalfOfTheLease(t, limit) })
+	}
+}
+
+func waitsForHalfOfTheLease(t *testing.T, limit nsq.Middleware) {
 	scene.Run(t, nsqtest.Options{MsgTimeout: 10 * time.Second}, func(s *scene.Scene) {
 		s.Config.MaxBackoffDuration = time.Minute
 		s.Config.DefaultRequeueDelay = time.Hour
@@ -73,7 +82,7 @@ func TestConcurrencyWaitsForHalfOfTheLease(t *testing.T) {
 			calls.Add(1)
 			scene.Sleep(6 * time.Second)
 			return nil
-		}, results.Middleware, Concurrency(1))
+		}, results.Middleware, limit)
 		s.Publish("pen", "ink")
 		scene.After(5100 * time.Millisecond)
 		if errs := results.All(); len(errs) != 1 || !errors.Is(errs[0], ErrBusy) {
@@ -185,8 +194,11 @@ func TestByKeyHoldsUpNoOtherKey(t *testing.T) {
 		var mu sync.Mutex
 		var done []string
 		s.Consume(6, func(m *nsq.Message) error {
-			if string(m.Body) == "slow" {
+			switch string(m.Body) {
+			case "slow":
 				scene.Sleep(20 * time.Second)
+			case "none":
+				scene.Sleep(600 * time.Millisecond) // both at once, or else the second is late
 			}
 			mu.Lock()
 			defer mu.Unlock()

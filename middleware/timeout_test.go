@@ -31,6 +31,9 @@ func TestTimeout(t *testing.T) {
 			if took := await(ctx); took != 5*time.Second || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				s.Errorf("the context ended after %v: %v", took, ctx.Err())
 			}
+			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) || cause == ctx.Err() { //nolint:errorlint // it must not be the plain error
+				s.Errorf("the cause is %v", cause)
+			}
 			return ctx.Err()
 		}, results.Middleware, Timeout(5*time.Second))
 		s.Publish("pen")
