@@ -80,6 +80,38 @@ func TestConsentBeforeTheFirstDial(t *testing.T) {
 	}
 }
 
+// An nsqd that was never dialled waits for regular polls, even if one ahead of schedule was
+// due for another nsqd, which has come back before.
+func TestWaitForARegularPoll(t *testing.T) {
+	m := New(ConsumerConfig(time.Minute, 1))
+	m.Discovered(start, responses(start, "a", "b"), nil)
+	m.Up(start, "b")
+	now := start.Add(time.Minute)
+	m.Parted(now, "b")
+	m.Up(now, "b")
+	m.Discovered(now, responses(now, "b"), nil)
+	if state, due, ok := m.Look("a"); state != Waiting || !due.IsZero() || !ok {
+		t.Errorf("state %d, due %v, wanted %t", state, due, ok)
+	}
+}
+
+// While the dials of a lost nsqd fail, polls become rarer: a failed dial is no new loss.
+func TestPollsForAnOwnerWhoseDialsFail(t *testing.T) {
+	m := New(ConsumerConfig(time.Minute, 1))
+	m.Discovered(start, responses(start, "a"), nil)
+	m.Up(start, "a")
+	lost, polls := start.Add(time.Minute), 0
+	for now := lost; now.Before(lost.Add(10 * time.Minute)); now = now.Add(time.Second) {
+		m.Parted(now, "a")
+		if m.Poll(now.Add(time.Second - 1)) {
+			polls++
+		}
+	}
+	if polls < 30 || polls > 100 {
+		t.Errorf("%d polls in ten minutes, want one each second at first and then fewer", polls)
+	}
+}
+
 // A second nsqd is lost after the first has come back, and before the poll that was due
 // for the first: the owner, which waits for no poll then, is told that there is one.
 func TestPartedTellsOfAPollThatWasDue(t *testing.T) {
