@@ -2,6 +2,7 @@ package breaker
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -304,9 +305,43 @@ func TestSharedBreaker(t *testing.T) {
 	})
 }
 
+// A message that waits for the result of another for half of its lease is delivered again.
+func TestHalfOpenBreakerKeepsNoMessage(t *testing.T) {
+	scene.Run(t, nsqtest.Options{MsgTimeout: 10 * time.Second}, func(s *scene.Scene) {
+		cb := circuit(1, time.Minute)
+		var calls atomic.Int32
+		consume(s, 2, cb, func(*nsq.Message) error {
+			calls.Add(1)
+			scene.Sleep(6 * time.Second)
+			return nil
+		})
+		cb.HalfOpen()
+		s.Publish("pen", "ink")
+		scene.After(4900 * time.Millisecond)
+		if st := s.Stats(); calls.Load() != 1 || st.Requeued != 0 {
+			t.Errorf("before half of the lease is over: %d calls, %+v", calls.Load(), st)
+		}
+		scene.After(200 * time.Millisecond)
+		if st := s.Stats(); calls.Load() != 1 || st.Requeued != 1 {
+			t.Errorf("after half of the lease: %d calls, %+v", calls.Load(), st)
+		}
+		scene.After(time.Minute)
+		if st := s.Stats(); calls.Load() != 2 || st.Finished != 2 || st.TimedOut != 0 {
+			t.Errorf("in the end: %d calls, %+v", calls.Load(), st)
+		}
+	})
+}
+
 // RDY 0 goes before the REQs of the messages in hand, so that nsqd sends no others.
 func TestRDYGoesFirst(t *testing.T) {
+	for _, slots := range []int{1, 10} {
+		t.Run(fmt.Sprint(slots), func(t *testing.T) { rdyGoesFirst(t, slots) })
+	}
+}
+
+func rdyGoesFirst(t *testing.T, slots int) {
 	scene.Run(t, nsqtest.Options{}, func(s *scene.Scene) {
+		s.Config.MaxInFlight = slots
 		consume(s, 10, circuit(1, time.Minute), func(*nsq.Message) error { return errDown })
 		s.Publish(slices.Repeat([]string{"pen"}, 100)...)
 		scene.After(time.Second)
@@ -319,8 +354,8 @@ func TestRDYGoesFirst(t *testing.T) {
 		if i := slices.Index(commands, "REQ"); i < 1 || commands[i-1] != "RDY" || !slices.Contains(s.NSQD.CommandsOf(1), "RDY 0") {
 			t.Errorf("commands: %q", commands)
 		}
-		if n := s.Stats().Delivered; n != 10 {
-			t.Errorf("%d messages delivered, want 10", n)
+		if n := s.Stats().Delivered; n != slots {
+			t.Errorf("%d messages delivered, want %d", n, slots)
 		}
 	})
 }
