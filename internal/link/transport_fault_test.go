@@ -487,6 +487,26 @@ func TestUnansweredCompressed(t *testing.T) {
 	}
 }
 
+// Without a level, deflate compresses at its default level, not at level 0, which does not.
+func TestDeflateLevel(t *testing.T) {
+	for _, level := range []int{-1, 0, 1, 9} {
+		var sent counted
+		e, err := newEncoder(&sent, OpDeflate, level)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := e.Write(make([]byte, 1<<20)); n != 1<<20 || err != nil || sent > 1<<14 {
+			t.Errorf("level %d: %d bytes sent as %d, %v", level, n, sent, err)
+		}
+	}
+}
+
+// counted is an output that counts bytes.
+type counted int
+
+func (c *counted) Write(p []byte) (int, error) { *c += counted(len(p)); return len(p), nil }
+func (*counted) CloseWrite() error             { return nil }
+
 // brittle is an output whose Write takes n bytes and fails.
 type brittle struct{ n int }
 
