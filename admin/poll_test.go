@@ -246,11 +246,12 @@ func TestPollWhileNSQLookupdHangs(t *testing.T) {
 func TestPollSorts(t *testing.T) {
 	s := newScene(t)
 	s.nsqd("a:4151", 1)
+	s.nsqd("a:4161", 1).responses["/info"] = `{"broadcast_address":"a","tcp_port":4160,"http_port":4161,"start_time":1}`
 	s.nsqd("b:4151", 1)
 	var views []string
 	for _, nodes := range []string{
-		`{"broadcast_address":"b","http_port":4151,"topics":["u","t"],"tombstones":[true,true]},{"broadcast_address":"a","http_port":4151}`,
-		`{"broadcast_address":"a","http_port":4151},{"broadcast_address":"b","http_port":4151,"topics":["t","u"],"tombstones":[true,true]}`,
+		`{"broadcast_address":"b","http_port":4151,"topics":["u","t"],"tombstones":[true,true]},{"broadcast_address":"a","http_port":4151},{"broadcast_address":"a","http_port":4161}`,
+		`{"broadcast_address":"a","http_port":4161},{"broadcast_address":"a","http_port":4151},{"broadcast_address":"b","http_port":4151,"topics":["t","u"],"tombstones":[true,true]}`,
 	} {
 		s.daemon("l:1").responses["/nodes"] = `{"producers":[` + nodes + `]}`
 		v := s.poll(s.cluster([]string{"l:1"}, nil))

@@ -190,6 +190,23 @@ func TestDefaultClientNeedsNoDefaultTransport(t *testing.T) {
 	}
 }
 
+// The package's own client reads no more than 64 KiB of headers.
+func TestHeaderLimit(t *testing.T) {
+	client := newClient()
+	defer client.CloseIdleConnections()
+	for length, ok := range map[int]bool{32 << 10: true, 128 << 10: false} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Long", strings.Repeat("x", length))
+			_, _ = w.Write([]byte(`{"version":"1.3.0","health":"OK","start_time":1,"topics":[],"broadcast_address":"a","tcp_port":4150,"http_port":4151}`))
+		}))
+		c := &Cluster{NSQDs: []string{server.URL}, Client: client}
+		if _, err := c.Poll(t.Context()); (err == nil) != ok {
+			t.Errorf("header of %d bytes: error %v", length, err)
+		}
+		server.Close()
+	}
+}
+
 // endless is a string in JSON that never ends.
 type endless struct{ begun bool }
 

@@ -116,6 +116,9 @@ func (s *scene) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.mu.Lock()
 	s.busy++
 	s.busiest = max(s.busiest, s.busy)
+	if accept := r.Header.Get("Accept"); accept != "application/vnd.nsq; version=1.0" {
+		s.Errorf("a request accepts %q: before 1.0, nsqd would wrap its response", accept)
+	}
 	s.requests = append(s.requests, fmt.Sprintf("%s %s %s", r.URL.Host, r.Method, r.URL.RequestURI()))
 	d := s.daemons[r.URL.Host]
 	w := httptest.NewRecorder()
