@@ -54,3 +54,20 @@ func TestNoDeadlineAfterWrite(t *testing.T) {
 		_ = r.wait()
 	})
 }
+
+// A read or a write of a closed socket fails, whether it has a timeout or not.
+func TestClosedSocket(t *testing.T) {
+	for _, timeout := range []time.Duration{0, time.Second} {
+		socket, peer := net.Pipe()
+		_ = peer.Close()
+		c := newConn(socket)
+		c.readTimeout, c.writeTimeout = timeout, timeout
+		_ = c.Close()
+		if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
+			t.Errorf("with timeout %v: read %d, error %v", timeout, n, err)
+		}
+		if n, err := c.Write([]byte("x")); n != 0 || err == nil {
+			t.Errorf("with timeout %v: wrote %d, error %v", timeout, n, err)
+		}
+	}
+}
