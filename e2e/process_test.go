@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -156,16 +155,23 @@ func (p *process) wait() error {
 	return err
 }
 
-// logBuffer collects what a child process logs.
+// maxLog bounds the memory that the log of a child process takes.
+const maxLog = 256 << 10
+
+// logBuffer keeps the end of what a child process logs.
 type logBuffer struct {
 	mu  sync.Mutex
-	buf bytes.Buffer
+	log []byte
 }
 
 func (b *logBuffer) Write(text []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.buf.Write(text)
+	if b.log = append(b.log, text...); len(b.log) > maxLog {
+		b.dropPolls()
+		b.log = b.log[max(0, len(b.log)-maxLog/2):]
+	}
+	return len(text), nil
 }
 
 // withoutPolls returns the log without the HTTP requests for stats and the
@@ -173,13 +179,19 @@ func (b *logBuffer) Write(text []byte) (int, error) {
 func (b *logBuffer) withoutPolls() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var log strings.Builder
-	for line := range strings.Lines(b.buf.String()) {
-		if !strings.Contains(line, "200 GET /") {
-			log.WriteString(line)
+	b.dropPolls()
+	return string(b.log)
+}
+
+// dropPolls removes these requests. Callers hold the mutex.
+func (b *logBuffer) dropPolls() {
+	var log []byte
+	for line := range bytes.Lines(b.log) {
+		if !bytes.Contains(line, []byte("200 GET /")) {
+			log = append(log, line...)
 		}
 	}
-	return log.String()
+	b.log = log
 }
 
 // Ports for daemons lie below the range from which operating systems assign
