@@ -78,7 +78,7 @@ func (s *soak) visitorConfig(topic, channel string) *nsq.Config {
 	cfg := s.config()
 	cfg.MaxInFlight = 1 + s.rng.IntN(100)
 	cfg.RecycleBodies = s.rng.IntN(2) == 0
-	cfg.MaxBytesInFlight = []int64{0, 1 << 10, 1 << 20}[s.rng.IntN(3)]
+	cfg.MaxBytesInFlight = []int64{0, 64 << 10, 1 << 20}[s.rng.IntN(3)]
 	cfg.AutoTouch = time.Duration(s.rng.IntN(2)) * time.Minute
 	cfg.OutputBufferTimeout = 25 * time.Millisecond
 	if s.rng.IntN(2) == 0 {
@@ -289,12 +289,21 @@ func (s *soak) temporaryChannel() bool {
 	v := s.come(topic, channel)
 	time.Sleep(time.Second)
 	s.ledger.release(topic, channel)
-	eventually(s.t, patience, func() bool { return !s.ledger.pending(channelOf(topic, channel)) })
+	s.drain(topic, channel)
 	s.stop(v)
 	for _, n := range s.nsqds {
 		n.Post("/channel/delete?topic=" + topic + "&channel=" + channel)
 	}
 	return true
+}
+
+// drain has the publishers pause until a channel has handled what it is expected to. A consumer
+// that is slower than the publishers would never get to the messages that were requeued.
+func (s *soak) drain(topic, channel string) {
+	s.t.Helper()
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	eventually(s.t, patience, func() bool { return !s.ledger.pending(channelOf(topic, channel)) })
 }
 
 func (s *soak) restartNSQD() bool {

@@ -50,7 +50,7 @@ type soak struct {
 	lookupds []*Lookupd
 	nsqds    []*NSQD
 	admin    *Admin
-	ledger   *soakLedger
+	ledger   *messageLedger
 
 	group   *nsq.Group // consumes all topics, and is there all the time
 	changes map[string]int
@@ -77,7 +77,7 @@ func newSoak(t *testing.T) *soak {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	s := &soak{
-		t: t, rng: rand.New(rand.NewPCG(seed, 0)), begun: time.Now(), ledger: newSoakLedger(t),
+		t: t, rng: rand.New(rand.NewPCG(seed, 0)), begun: time.Now(), ledger: newMessageLedger(t),
 		changes: map[string]int{}, counts: map[*nsq.Consumer]nsq.Counts{}, deficit: map[string]int{},
 	}
 	s.lookupds = []*Lookupd{StartLookupd(t), StartLookupd(t)}
@@ -94,6 +94,11 @@ func newSoak(t *testing.T) *soak {
 	}
 	s.wg.Go(s.watch)
 	t.Cleanup(func() { // also if the test has failed
+		if t.Failed() {
+			for _, c := range s.consumers() {
+				t.Logf("before the stop: %+v", c.Snapshot())
+			}
+		}
 		s.ended.Store(true)
 		s.wg.Wait()
 		s.leaveAll()
@@ -198,24 +203,9 @@ func (s *soak) settle() {
 	s.samples = append(s.samples, takeSample()) // while the ledger takes no memory
 }
 
-// empty reports whether no nsqd has a message, twice in a row: one that moves may be counted
-// nowhere.
 func (s *soak) empty() bool {
-	for range 2 {
-		for _, n := range s.nsqds {
-			stored, err := storedAt(n.HTTPAddr())
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			for _, c := range stored {
-				if c.messages > 0 {
-					return false
-				}
-			}
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return true
+	s.t.Helper()
+	return emptied(s.t, s.nsqds)
 }
 
 // finish stops everything but the group and the daemons, and checks that nothing is left.

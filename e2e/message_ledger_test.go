@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,15 +15,15 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// soakLedger has each message since it was last settled: what came of its publish, which
+// messageLedger has each message since it was last settled: what came of its publish, which
 // channels are to handle it, and which have.
-type soakLedger struct {
+type messageLedger struct {
 	t *testing.T
 
 	mu       sync.Mutex // guards what follows
 	channels map[string][]string
-	open     map[string]*soakMessage // by body
-	handled  map[string]bool         // channel and ID: may be acked
+	open     map[string]*ledgerMessage // by body
+	handled  map[string]bool           // channel and ID: may be acked
 	next     int
 
 	stored, notSent, unknown int // publishes, over all time
@@ -31,27 +32,29 @@ type soakLedger struct {
 	longest                  time.Duration
 }
 
-type soakMessage struct {
-	stored, notSent bool     // the result, once there is one
-	wanted          []string // the channels that are to handle it
-	handled         []string // those that have
+type ledgerMessage struct {
+	begun                    time.Time // when its publish was called
+	stored, notSent, unknown bool      // the result, once there is one
+	wanted                   []string  // the channels that are to handle it
+	handled                  []string  // those that have
+	last                     time.Time // when the last of these handled it for the first time
 }
 
-func newSoakLedger(t *testing.T) *soakLedger {
-	return &soakLedger{t: t, channels: map[string][]string{}, open: map[string]*soakMessage{}, handled: map[string]bool{}}
+func newMessageLedger(t *testing.T) *messageLedger {
+	return &messageLedger{t: t, channels: map[string][]string{}, open: map[string]*ledgerMessage{}, handled: map[string]bool{}}
 }
 
 func channelOf(topic, channel string) string { return topic + "/" + channel }
 
 // expect has a channel get all messages of a topic that are published from now on.
-func (l *soakLedger) expect(topic, channel string) {
+func (l *messageLedger) expect(topic, channel string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.channels[topic] = append(slices.Clone(l.channels[topic]), channelOf(topic, channel))
 }
 
 // release has a channel get no messages that are published from now on.
-func (l *soakLedger) release(topic, channel string) {
+func (l *messageLedger) release(topic, channel string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	left := slices.DeleteFunc(slices.Clone(l.channels[topic]), func(c string) bool { return c == channelOf(topic, channel) })
@@ -61,17 +64,27 @@ func (l *soakLedger) release(topic, channel string) {
 }
 
 // begin returns the body of a message that is about to be published.
-func (l *soakLedger) begin(topic string) string {
+func (l *messageLedger) begin(topic string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.next++
 	body := fmt.Sprintf("%s %d", topic, l.next)
-	l.open[body] = &soakMessage{wanted: l.channels[topic]}
+	l.open[body] = &ledgerMessage{begun: time.Now(), wanted: l.channels[topic]}
+	return body
+}
+
+// beginProbe returns the body of a message that no channel is expected to handle.
+func (l *messageLedger) beginProbe(topic string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next++
+	body := fmt.Sprintf("%s probe %d", topic, l.next)
+	l.open[body] = &ledgerMessage{begun: time.Now()}
 	return body
 }
 
 // end notes the result of a publish.
-func (l *soakLedger) end(body string, err error) {
+func (l *messageLedger) end(body string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.open[body]
@@ -86,6 +99,7 @@ func (l *soakLedger) end(body string, err error) {
 			l.t.Errorf("%s was handled, although its publish said that it was not sent: %v", body, err)
 		}
 	case errors.Is(err, nsq.ErrUnknownOutcome):
+		m.unknown = true
 		l.unknown++
 	default:
 		l.t.Errorf("publish: %v", err)
@@ -93,7 +107,7 @@ func (l *soakLedger) end(body string, err error) {
 }
 
 // done notes that a channel's handler is about to return nil.
-func (l *soakLedger) done(channel string, m *nsq.Message) {
+func (l *messageLedger) done(channel string, m *nsq.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.handlings++
@@ -107,12 +121,12 @@ func (l *soakLedger) done(channel string, m *nsq.Message) {
 	case slices.Contains(of.handled, channel):
 		l.repeats++
 	default:
-		of.handled = append(of.handled, channel)
+		of.handled, of.last = append(of.handled, channel), time.Now()
 	}
 }
 
 // acked checks that a message is not acked before it was handled.
-func (l *soakLedger) acked(channel, id string) {
+func (l *messageLedger) acked(channel, id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.handled[channel+id] {
@@ -121,7 +135,7 @@ func (l *soakLedger) acked(channel, id string) {
 }
 
 // missing returns what is stored and was not handled: channels and bodies.
-func (l *soakLedger) missing() (all []string) {
+func (l *messageLedger) missing() (all []string) {
 	for channel, bodies := range l.waiting() {
 		for _, body := range bodies {
 			all = append(all, channel+": "+body)
@@ -130,8 +144,46 @@ func (l *soakLedger) missing() (all []string) {
 	return all
 }
 
+// missingSince returns the bodies of those that are missing and whose publish began after a
+// time.
+func (l *messageLedger) missingSince(at time.Time) (late []string) {
+	waiting := l.waiting()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for channel, bodies := range waiting {
+		for _, body := range bodies {
+			if l.open[body].begun.After(at) {
+				late = append(late, channel+": "+body)
+			}
+		}
+	}
+	return late
+}
+
+// probed returns when a probe was published and when the last channel of its topic handled it,
+// which is zero if one of them has not.
+func (l *messageLedger) probed(body string) (begun, handled time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	topic, _, _ := strings.Cut(body, " ")
+	m := l.open[body]
+	if len(m.handled) == len(l.channels[topic]) {
+		handled = m.last
+	}
+	return m.begun, handled
+}
+
+// totals are counts over all time.
+type totals struct{ failed, repeats int }
+
+func (l *messageLedger) totals() totals {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return totals{l.notSent + l.unknown, l.repeats}
+}
+
 // waiting returns the bodies that are stored and were not handled, by channel.
-func (l *soakLedger) waiting() map[string][]string {
+func (l *messageLedger) waiting() map[string][]string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	bodies := map[string][]string{}
@@ -146,7 +198,7 @@ func (l *soakLedger) waiting() map[string][]string {
 }
 
 // stillWaiting returns how many of the bodies were not handled by a channel so far.
-func (l *soakLedger) stillWaiting(channel string, bodies []string) (n int) {
+func (l *messageLedger) stillWaiting(channel string, bodies []string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, body := range bodies {
@@ -159,83 +211,39 @@ func (l *soakLedger) stillWaiting(channel string, bodies []string) (n int) {
 
 // pending reports whether a channel has yet to handle a message, or a publish with it has no
 // result.
-func (l *soakLedger) pending(channel string) bool {
+func (l *messageLedger) pending(channel string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, m := range l.open {
-		if slices.Contains(m.wanted, channel) && !m.notSent && !slices.Contains(m.handled, channel) {
+		if slices.Contains(m.wanted, channel) && !m.notSent && !m.unknown && !slices.Contains(m.handled, channel) {
 			return true
 		}
 	}
 	return false
 }
 
-// settled forgets all messages. No publish is under way, and no nsqd has a message.
-func (l *soakLedger) settled(lost int, took time.Duration) {
+// settled forgets all messages but those that may still be stored because the outcome of
+// their publish is unknown. No publish is under way, and no nsqd has a message.
+func (l *messageLedger) settled(lost int, took time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.open, l.handled = map[string]*soakMessage{}, map[string]bool{}
+	all := l.open
+	l.open, l.handled = map[string]*ledgerMessage{}, map[string]bool{} // a map that was large keeps its memory
+	for body, m := range all {
+		if m.unknown {
+			l.open[body] = m
+		}
+	}
 	l.lost += lost
 	l.settlements++
 	l.longest = max(l.longest, took)
 }
 
-func (l *soakLedger) String() string {
+func (l *messageLedger) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return fmt.Sprintf("%d published, %d not sent, %d unknown; handled %d times, %d of them repeated, %d lost by nsqds; settled %d times in at most %v",
 		l.stored, l.notSent, l.unknown, l.handlings, l.repeats, l.lost, l.settlements, l.longest.Round(time.Millisecond))
-}
-
-// check compares what is published with what is handled and stored, and checks the counts of
-// all consumers.
-func (s *soak) check() {
-	s.checkCounts()
-	waiting := s.ledger.waiting()
-	stored := map[string]stored{}
-	for _, n := range s.nsqds {
-		here, err := storedAt(n.HTTPAddr())
-		if err != nil {
-			return // it restarts
-		}
-		for channel, c := range here {
-			sum := stored[channel]
-			sum.messages += c.messages
-			sum.moving += c.moving
-			stored[channel] = sum
-		}
-	}
-	restarts := int(s.restarts.Load())
-	for channel, bodies := range waiting {
-		// nsqd reads its figures one after the other. While a message moves it may be in none.
-		missing := s.ledger.stillWaiting(channel, bodies) - stored[channel].messages - stored[channel].moving
-		if missing <= restarts*maxVisitors {
-			s.deficit[channel] = 0
-			continue
-		}
-		if s.deficit[channel]++; s.deficit[channel] == 5 {
-			s.t.Errorf("%s: for five seconds %d messages were neither handled nor in an nsqd", channel, missing)
-		}
-	}
-}
-
-// checkCounts checks that the counts of each consumer add up and do not fall.
-func (s *soak) checkCounts() {
-	now := map[*nsq.Consumer]nsq.Counts{}
-	for _, c := range s.consumers() {
-		snap := c.Snapshot()
-		n := snap.Counts
-		if n.Received+n.Unsent != n.Finished+n.Requeued+n.Expired+n.Lost+uint64(snap.InFlight) { // #nosec G115
-			s.t.Errorf("%s/%s: the counts do not add up: %+v", snap.Topic, snap.Channel, snap)
-		}
-		before := s.counts[c]
-		if n.Received < before.Received || n.Finished < before.Finished || n.Requeued < before.Requeued || n.Expired < before.Expired ||
-			n.Lost < before.Lost || n.Unsent < before.Unsent || n.Refused < before.Refused {
-			s.t.Errorf("%s/%s: a count has fallen, from %+v to %+v", snap.Topic, snap.Channel, before, n)
-		}
-		now[c] = n
-	}
-	s.counts = now
 }
 
 // stored is what an nsqd has of a channel.
@@ -275,4 +283,25 @@ func storedAt(addr string) (map[string]stored, error) {
 		}
 	}
 	return all, nil
+}
+
+// emptied reports whether no nsqd has a message, twice in a row: one that moves may be counted
+// nowhere.
+func emptied(t *testing.T, nsqds []*NSQD) bool {
+	t.Helper()
+	for range 2 {
+		for _, n := range nsqds {
+			stored, err := storedAt(n.HTTPAddr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range stored {
+				if c.messages > 0 {
+					return false
+				}
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return true
 }
