@@ -26,20 +26,20 @@ func (c *faultCluster) faults() []*fault {
 	if c.disk != nil {
 		// nsqd confirms a message when it is in the topic's file. It is lost if it does not
 		// fit into a channel's.
-		all = append(all, &fault{name: "disk full", at: []int{diskNSQD}, begin: c.disk.fill, holds: 2 * time.Second, end: c.freeDisk, destroys: destroysUntilFlow})
+		all = append(all, &fault{name: "disk full", at: []int{diskNSQD}, begin: c.fillDisk, holds: 2 * time.Second, end: c.disk.free, destroys: destroysUntilFlow})
 	}
 	return all
 }
 
-// freeDisk makes room on the full disk, of which nsqd knows.
-func (c *faultCluster) freeDisk() {
+// fillDisk fills the disk of an nsqd and waits until the nsqd refuses a message.
+func (c *faultCluster) fillDisk() {
 	c.t.Helper()
-	var stats struct{ Health string }
-	c.nsqds[diskNSQD].get("/stats?format=json&include_mem=false", &stats)
-	if stats.Health == "OK" {
-		c.t.Error("nsqd did not notice that its disk is full")
-	}
-	c.disk.free()
+	c.disk.fill()
+	eventually(c.t, patience, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.refused > 0
+	})
 }
 
 // processFaults are those of an nsqd's process.

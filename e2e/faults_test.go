@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -119,6 +120,7 @@ type faultCluster struct {
 	last    map[source]time.Time
 	gaps    map[source]time.Duration // the longest time between two messages
 	slowest time.Duration            // publish
+	refused int                      // publishes that an nsqd refused
 }
 
 // source is what a consumer gets messages from.
@@ -300,13 +302,17 @@ func (c *faultCluster) published(e nsq.PublishedEvent) {
 	if _, ok := c.stored[e.Addr]; e.Err == nil && !ok {
 		c.stored[e.Addr] = time.Now()
 	}
+	if _, ok := errors.AsType[nsq.ErrProtocol](e.Err); ok {
+		c.refused++
+	}
 }
 
 // watchFrom begins to measure.
 func (c *faultCluster) watchFrom() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stored, c.last, c.gaps, c.slowest = map[string]time.Time{}, map[source]time.Time{}, map[source]time.Duration{}, 0
+	c.stored, c.last, c.gaps = map[string]time.Time{}, map[source]time.Time{}, map[source]time.Duration{}
+	c.slowest, c.refused = 0, 0
 	for i := range c.nsqds {
 		for _, channel := range faultChannels {
 			c.last[source{channel, c.addr(i)}] = time.Now()
@@ -481,7 +487,7 @@ func (c *faultCluster) settle(f *fault, begun, flows time.Time) int {
 		late, most = c.ledger.missingSince(flows), lost
 	}
 	if len(late) > 0 || lost > most {
-		c.t.Errorf("%s: %d messages are lost, at most %d can be; of these it cannot have destroyed %d: %.10q", f.name, lost, most, len(late), late)
+		c.t.Errorf("%s: %d messages are lost, at most %d can be; of these it cannot have destroyed %d: %.40q", f.name, lost, most, len(late), late)
 	}
 	c.ledger.settled(lost, time.Since(began))
 	return lost

@@ -91,7 +91,7 @@ func (s *soak) check() {
 	for channel, bodies := range waiting {
 		// nsqd reads its figures one after the other. While a message moves it may be in none.
 		missing := s.ledger.stillWaiting(channel, bodies) - stored[channel].messages - stored[channel].moving
-		if missing <= restarts*maxVisitors {
+		if missing <= restarts {
 			s.deficit[channel] = 0
 			continue
 		}
