@@ -242,7 +242,7 @@ func (l *messageLedger) settled(lost int, took time.Duration) {
 func (l *messageLedger) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return fmt.Sprintf("%d published, %d not sent, %d unknown; handled %d times, %d of them repeated, %d lost by nsqds; settled %d times in at most %v",
+	return fmt.Sprintf("%d published, %d not sent, %d unknown; handled %d times, %d of them repeated, %d destroyed with nsqds; settled %d times in at most %v",
 		l.stored, l.notSent, l.unknown, l.handlings, l.repeats, l.lost, l.settlements, l.longest.Round(time.Millisecond))
 }
 
