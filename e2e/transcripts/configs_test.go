@@ -48,13 +48,13 @@ func configs(t *testing.T) map[string]config {
 		"limits": {
 			real: func(o *nsqd.Options) {
 				o.MaxMsgSize, o.MaxBodySize, o.MaxRdyCount = 100, 1000, 5
-				o.MaxMsgTimeout, o.MaxReqTimeout, o.MaxHeartbeatInterval = time.Minute, time.Second, 2*time.Minute
+				o.MaxMsgTimeout, o.MaxReqTimeout, o.MaxHeartbeatInterval = time.Minute, time.Minute, 2*time.Minute
 				o.MaxOutputBufferSize = 1 << 20
 				o.MinOutputBufferTimeout, o.MaxOutputBufferTimeout = 10*time.Millisecond, time.Second
 			},
 			fake: nsqtest.Options{
 				MaxMsgSize: 100, MaxBodySize: 1000, MaxRdyCount: 5,
-				MaxMsgTimeout: time.Minute, MaxReqTimeout: time.Second, MaxHeartbeatInterval: 2 * time.Minute,
+				MaxMsgTimeout: time.Minute, MaxReqTimeout: time.Minute, MaxHeartbeatInterval: 2 * time.Minute,
 				MaxOutputBufferSize:    1 << 20,
 				MinOutputBufferTimeout: 10 * time.Millisecond, MaxOutputBufferTimeout: time.Second,
 			},
@@ -66,6 +66,10 @@ func configs(t *testing.T) map[string]config {
 			fake: nsqtest.Options{
 				MsgTimeout: 2500 * time.Millisecond, MaxMsgTimeout: 2500 * time.Millisecond, MaxReqTimeout: 2 * time.Second,
 			},
+		},
+		"touch": { // the default timeout is longer
+			real: func(o *nsqd.Options) { o.MaxMsgTimeout = 5 * time.Second },
+			fake: nsqtest.Options{MaxMsgTimeout: 5 * time.Second},
 		},
 		"compression": {fake: nsqtest.Options{Snappy: true, Deflate: true}},
 		"TLS": {
