@@ -16,7 +16,7 @@ import (
 // for places.
 func differs(t *testing.T, dir string) []string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "sh", filepath.FromSlash("../compat/differences.sh"), dir)
+	cmd := exec.CommandContext(t.Context(), "sh", "../compat/differences.sh", dir)
 	out, err := cmd.Output()
 	exit, failed := errors.AsType[*exec.ExitError](err)
 	if err != nil && (!failed || exit.ExitCode() != 1) {
