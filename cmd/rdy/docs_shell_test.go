@@ -139,7 +139,7 @@ func (tree *docsTree) goCommand(args []string, complete bool) error {
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		flag, value, joined := strings.Cut(args[0], "=")
 		args = args[1:]
-		if takes := slices.Contains([]string{"-run", "-bench", "-fuzz", "-o", "-tags"}, flag); takes && !joined && len(args) > 0 {
+		if takes := slices.Contains([]string{"-run", "-bench", "-fuzz", "-o", "-tags", "-timeout", "-count"}, flag); takes && !joined && len(args) > 0 {
 			value, args = args[0], args[1:]
 		}
 		if flag == "-run" || flag == "-bench" || flag == "-fuzz" {
@@ -148,15 +148,18 @@ func (tree *docsTree) goCommand(args []string, complete bool) error {
 	}
 	packages := args
 	if verb == "run" && len(args) > 0 {
-		packages, args = args[:1], args[1:]
+		packages = args[:1]
+	} else if own := slices.IndexFunc(args, func(a string) bool { return strings.HasPrefix(a, "-") }); own >= 0 {
+		packages = args[:own] // flags of the test follow
 	}
+	args = args[len(packages):]
 	for _, p := range packages {
 		folder, err := docsPackage(dir, p)
 		if err == nil && pattern != "" {
 			err = tree.hasTest(folder, pattern)
 		}
-		if err == nil && verb == "run" {
-			err = tree.programFlags(folder, args, complete)
+		if err == nil && len(args) > 0 {
+			err = programFlags(folder, args, complete)
 		}
 		if err != nil {
 			return err
@@ -197,9 +200,9 @@ func (tree *docsTree) hasTest(folder, pattern string) error {
 	return fmt.Errorf("no test in %s matches %s", folder, pattern)
 }
 
-// programFlags checks the arguments of a program of the repository. Those of rdy are parsed; of
+// programFlags checks the arguments of a program or test of the repository. Those of rdy are parsed; of
 // others the source names the flags.
-func (tree *docsTree) programFlags(folder string, args []string, complete bool) error {
+func programFlags(folder string, args []string, complete bool) error {
 	if folder == "cmd/rdy" {
 		return rdyCommand(args, complete)
 	}
