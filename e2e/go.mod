@@ -3,12 +3,11 @@ module github.com/rdyhq/nsq/e2e
 go 1.26
 
 require (
+	github.com/klauspost/compress v1.20.4
 	github.com/nsqio/nsq v1.3.0
 	github.com/rdyhq/nsq/broker v0.1.0
 	go.uber.org/goleak v1.3.0
 )
-
-require github.com/klauspost/compress v1.20.4 // indirect
 
 require (
 	github.com/blang/semver v3.5.1+incompatible // indirect

@@ -22,7 +22,7 @@ type client struct {
 	conn   net.Conn
 	tls    *tls.Config
 	ended  chan struct{} // closed when read has returned
-	silent bool          // half or close was a step
+	silent bool          // it sends no more: half, close or END was a step
 
 	mu     sync.Mutex // guards what follows
 	plain  bool       // do not start what nsqd grants

@@ -2,11 +2,13 @@ package transcripts
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,7 +22,8 @@ type script struct {
 	steps   []string
 }
 
-// readScripts returns all scripts in testdata.
+// readScripts returns all scripts in testdata, first those that wait: the others need not
+// wait for them.
 func readScripts(t *testing.T) []script {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.txt")
@@ -35,7 +38,19 @@ func readScripts(t *testing.T) []script {
 		}
 		scripts = append(scripts, parseScripts(string(text))...)
 	}
+	slices.SortStableFunc(scripts, func(a, b script) int { return cmp.Compare(b.waits(), a.waits()) })
 	return scripts
+}
+
+// waits returns how many steps wait for time to pass.
+func (s *script) waits() int {
+	n := 0
+	for _, step := range s.steps {
+		if strings.HasPrefix(step, "wait ") || strings.HasSuffix(step, " await") {
+			n++
+		}
+	}
+	return n
 }
 
 func parseScripts(text string) []script {
