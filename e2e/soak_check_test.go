@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 
 	"github.com/rdyhq/nsq"
 )
@@ -41,14 +42,73 @@ func (s sample) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// quantile returns the value of the i-th measure that a share q of the samples do not exceed.
-func quantile(samples []sample, i int, q float64) int {
+// quantile returns the value of the i-th measure that so many percent of the samples do not
+// exceed.
+func quantile(samples []sample, i, percent int) int {
 	var values []int
 	for _, s := range samples {
 		values = append(values, s[i])
 	}
 	slices.Sort(values)
-	return values[int(q*float64(len(values)-1))]
+	return values[percent*(len(values)-1)/100]
+}
+
+// growth compares a quantile of the last third of samples with that of the first.
+type growth struct {
+	measure     string
+	percent     int // the quantile
+	first, last int
+	grown       bool // by more than a tenth and the tolerance
+}
+
+func (g growth) String() string {
+	return fmt.Sprintf("%s: %d %% of the first third of samples are up to %d, of the last third up to %d", g.measure, g.percent, g.first, g.last)
+}
+
+// compareThirds compares the median and the 90th percentile of each measure.
+func compareThirds(samples []sample) (all []growth) {
+	third := len(samples) / 3
+	for i, m := range measures {
+		for _, percent := range []int{50, 90} {
+			g := growth{measure: m.name, percent: percent}
+			g.first = quantile(samples[:third], i, percent)
+			g.last = quantile(samples[len(samples)-third:], i, percent)
+			g.grown = g.last > g.first+g.first/10+m.tolerance
+			all = append(all, g)
+		}
+	}
+	return all
+}
+
+// Samples that vary are flat. A leak of a goroutine every ten samples is not, nor one of
+// memory that shows in half of them, above the median.
+func TestCompareThirds(t *testing.T) {
+	var flat, leaks, half []sample
+	for i := range 300 {
+		s := sample{4000 + i%50*20, 30_000 + i%50*100, 100 + i%20, 60 + i%7}
+		flat = append(flat, s)
+		s[2] += i / 5
+		leaks = append(leaks, s)
+		s[2] -= i / 5
+		s[0] += i % 2 * i * 20
+		half = append(half, s)
+	}
+	grown := func(samples []sample) (names []string) {
+		for _, g := range compareThirds(samples) {
+			if g.grown {
+				names = append(names, fmt.Sprint(g.measure, g.percent))
+			}
+		}
+		return names
+	}
+	for _, tt := range []struct {
+		samples []sample
+		want    []string
+	}{{flat, nil}, {leaks, []string{"goroutines50", "goroutines90"}}, {half, []string{"heap in KiB90"}}} {
+		if got := grown(tt.samples); !slices.Equal(got, tt.want) {
+			t.Errorf("grown: %q, want %q", got, tt.want)
+		}
+	}
 }
 
 // resident returns this process's resident memory in KiB, where /proc tells.

@@ -30,8 +30,13 @@ func TestSoak(t *testing.T) {
 		s.round()
 	}
 	s.finish()
-	if len(s.samples) >= 60 {
-		s.flat()
+	if len(s.samples) >= 60 { // fewer show how it warms up
+		for _, g := range compareThirds(s.samples) {
+			t.Log(g)
+			if g.grown {
+				t.Errorf("%v: it grows", g)
+			}
+		}
 	}
 	eventually(t, patience, func() bool {
 		return openFiles() <= descriptors+s.daemonFiles() && runtime.NumGoroutine() <= goroutines+s.daemonGoroutines()
@@ -229,20 +234,4 @@ func (s *soak) daemonFiles() int {
 func (s *soak) daemonGoroutines() int {
 	const each, ofGroup = 3, 100
 	return each*(len(s.nsqds)+len(s.lookupds)+1) + ofGroup
-}
-
-// flat checks that the last third of the samples is like the first one.
-func (s *soak) flat() {
-	s.t.Helper()
-	third := len(s.samples) / 3
-	first, last := s.samples[:third], s.samples[len(s.samples)-third:]
-	for i, m := range measures {
-		for _, q := range []float64{0.5, 0.9} {
-			before, after := quantile(first, i, q), quantile(last, i, q)
-			s.t.Logf("%s, %.0f %% of the first third of samples up to %d, of the last third up to %d", m.name, 100*q, before, after)
-			if most := before + before/10 + m.tolerance; after > most {
-				s.t.Errorf("%s has grown: %.0f %% of the samples were up to %d, now up to %d, want at most %d", m.name, 100*q, before, after, most)
-			}
-		}
-	}
 }
