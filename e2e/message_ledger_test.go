@@ -88,15 +88,16 @@ func (l *messageLedger) end(body string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.open[body]
+	_, refused := errors.AsType[nsq.ErrProtocol](err) // as by an nsqd that stops
 	switch {
 	case err == nil:
 		m.stored = true
 		l.stored++
-	case errors.Is(err, nsq.ErrNotSent):
+	case refused, errors.Is(err, nsq.ErrNotSent):
 		m.notSent = true
 		l.notSent++
 		if len(m.handled) > 0 {
-			l.t.Errorf("%s was handled, although its publish said that it was not sent: %v", body, err)
+			l.t.Errorf("%s was handled, although its publish said that it is not stored: %v", body, err)
 		}
 	case errors.Is(err, nsq.ErrUnknownOutcome):
 		m.unknown = true
@@ -117,7 +118,7 @@ func (l *messageLedger) done(channel string, m *nsq.Message) {
 	case of == nil:
 		l.t.Errorf("%s: %s came after it was settled", channel, m.Body)
 	case of.notSent:
-		l.t.Errorf("%s: %s was handled, although its publish said that it was not sent", channel, m.Body)
+		l.t.Errorf("%s: %s was handled, although its publish said that it is not stored", channel, m.Body)
 	case slices.Contains(of.handled, channel):
 		l.repeats++
 	default:
@@ -242,7 +243,7 @@ func (l *messageLedger) settled(lost int, took time.Duration) {
 func (l *messageLedger) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return fmt.Sprintf("%d published, %d not sent, %d unknown; handled %d times, %d of them repeated, %d destroyed with nsqds; settled %d times in at most %v",
+	return fmt.Sprintf("%d published, %d not sent or refused, %d unknown; handled %d times, %d of them repeated, %d destroyed with nsqds; settled %d times in at most %v",
 		l.stored, l.notSent, l.unknown, l.handlings, l.repeats, l.lost, l.settlements, l.longest.Round(time.Millisecond))
 }
 
