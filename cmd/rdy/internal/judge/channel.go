@@ -50,13 +50,51 @@ func (s *samples) mean() *Rates {
 	}
 }
 
+// deliveries are messages that were delivered, and what became of them.
+type deliveries struct {
+	all, requeued, timedOut float64
+	last                    time.Time // when a poll found some
+}
+
+func (d *deliveries) add(x sample) {
+	requeued, timedOut := x.requeued*x.seconds, x.timedOut*x.seconds
+	d.all += max(x.finished*x.seconds, 0) + requeued + timedOut
+	d.requeued += requeued
+	d.timedOut += timedOut
+}
+
+// follow adds a sample and forgets as much of what was before as the sample is of telling.
+func (d *deliveries) follow(x sample, at time.Time) {
+	before := *d
+	*d = deliveries{last: before.last}
+	d.add(x)
+	if d.all > 0 {
+		d.last = at
+	}
+	keep := max(1-d.all/telling, 0)
+	d.all, d.requeued, d.timedOut = d.all+keep*before.all, d.requeued+keep*before.requeued, d.timedOut+keep*before.timedOut
+}
+
+// delivered returns the deliveries of the last polls, at least telling if there were so many.
+func (c *channel) delivered() deliveries {
+	d := deliveries{last: c.recent.last}
+	for _, x := range c.samples.ring[:c.samples.n] {
+		d.add(x)
+	}
+	if d.all < telling {
+		return c.recent
+	}
+	return d
+}
+
 // channel is what is remembered of a channel.
 type channel struct {
 	name    Name
 	tracks  tracks
 	history history
 	samples samples
-	seen    time.Time // when an nsqd was seen to have it last
+	recent  deliveries // about as many as are telling, since the rates are known
+	seen    time.Time  // when an nsqd was seen to have it last
 
 	counts admin.ChannelCounts // when it was seen last
 	closed bool                // it was paused then, on all nsqds
@@ -104,7 +142,7 @@ func (c *channel) observe(now *admin.Channel, rates *admin.ChannelRates, interva
 	}
 	same, fresh := place(&c.placement, now.NSQDs, func(on *admin.ChannelOn) string { return on.NSQD }, nodes)
 	if !same || fresh {
-		c.samples, c.done, c.doneMost, c.sameSince = samples{}, 0, 0, at
+		c.samples, c.recent, c.done, c.doneMost, c.sameSince = samples{}, deliveries{}, 0, 0, at
 	}
 	if !c.seen.Equal(before) && !c.isStuck() { // nobody knows what happened meanwhile
 		c.busySince, c.waitSince, c.quietPolls = time.Time{}, time.Time{}, 0
@@ -112,10 +150,11 @@ func (c *channel) observe(now *admin.Channel, rates *admin.ChannelRates, interva
 	if rates != nil && !fresh && !first && interval > 0 {
 		s := sample{seconds: interval.Seconds(), in: rates.In, finished: rates.In - rates.Growth, requeued: rates.Requeued, timedOut: rates.TimedOut}
 		if lost := c.lost(now, s, same, at); lost > 0 {
-			c.emptied, c.emptiedOf, c.samples = at, lost, samples{}
+			c.emptied, c.emptiedOf, c.samples, c.recent = at, lost, samples{}, deliveries{}
 			c.lastFinished, c.quietPolls = at, 0 // there is nothing left to be stuck with
 		} else {
 			c.samples.add(s)
+			c.recent.follow(s, at)
 			c.history.rate(at, s.seconds, s.in, s.finished)
 			o.last = &s
 			c.progress(o)

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
@@ -30,9 +31,17 @@ var channelRules = []struct {
 const (
 	requeuedLimit = 0.05 // of deliveries
 	timedOutLimit = 0.01
+	telling       = 200         // deliveries, of which a share says something
+	quietFor      = time.Minute // without deliveries: what was requeued before is no problem now
 	skewLimit     = 3
 	skewDepth     = 1000 // that the deepest nsqd has at least
 )
+
+// certainly reports whether so many of all are more than a share, beyond what chance makes of that
+// share: two standard deviations.
+func certainly(part, share, all float64) bool {
+	return part > share*all+2*math.Sqrt(share*all)
+}
 
 // end returns the finding that a state is not so, if all nsqds have responded: a missing one may
 // say otherwise.
@@ -150,25 +159,26 @@ func retrying(c *channel, o *observation) finding {
 	if o.rates == nil || o.last == nil {
 		return finding{}
 	}
-	requeued, timedOut := o.rates.RequeuedShare(), o.rates.TimedOutShare()
-	manyRequeued, manyTimedOut := requeued > requeuedLimit, timedOut > timedOutLimit
+	d := c.delivered()
+	manyRequeued, manyTimedOut := certainly(d.requeued, requeuedLimit, d.all), certainly(d.timedOut, timedOutLimit, d.all)
 	switch {
-	case !manyRequeued && !manyTimedOut:
+	case d.requeued <= requeuedLimit*d.all && d.timedOut <= timedOutLimit*d.all, o.at.Sub(d.last) >= quietFor:
 		return o.end()
 	case !(manyRequeued && o.last.requeued > 0) && !(manyTimedOut && o.last.timedOut > 0):
-		return finding{} // the mean is of the polls before: once is no problem
+		return finding{} // what is counted is of the polls before: once is no problem
 	}
 	f := finding{verdict: bad, level: Warning, command: c.describe()}
 	if manyRequeued {
-		f.text = figures.Share(requeued) + " requeued"
-		f.advice = fmt.Sprintf("Clients requeue %s of deliveries.", figures.Share(requeued))
+		requeued := figures.Share(d.requeued / d.all)
+		f.text, f.advice = requeued+" requeued", fmt.Sprintf("Clients requeue %s of deliveries.", requeued)
 	}
 	if manyTimedOut {
 		if f.text != "" {
 			f.text, f.advice = f.text+", ", f.advice+" "
 		}
-		f.text += figures.Share(timedOut) + " timed out"
-		f.advice += fmt.Sprintf("%s of deliveries time out, and nsqd delivers those messages again.", figures.Share(timedOut))
+		timedOut := figures.Share(d.timedOut / d.all)
+		f.text += timedOut + " timed out"
+		f.advice += fmt.Sprintf("%s of deliveries time out, and nsqd delivers those messages again.", timedOut)
 	}
 	if o.drain.Kind == DrainsNever {
 		f.text += ", never drains"

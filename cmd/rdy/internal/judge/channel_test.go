@@ -2,6 +2,7 @@ package judge
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +193,41 @@ func TestRetrying(t *testing.T) {
 			}
 		})
 	}
+}
+
+// At two messages a second, ten seconds tell little of a share: 4 % of requeues never look like
+// more than 5 %, and 15 % are found within minutes and do not come and go.
+func TestRetryingAtALowRate(t *testing.T) {
+	for share, began := range map[float64][]string{0.04: nil, 0.15: {"retrying orders/billing"}} {
+		s := newStory(t, 1)
+		random := rand.New(rand.NewPCG(1, 2))
+		trickle := func() {
+			for range 4 {
+				if random.Float64() < share {
+					s.on(0).Requeued++
+				} else {
+					s.on(0).flow(1, 1)
+				}
+			}
+		}
+		s.polls(150, trickle)
+		s.wantEvents(began, nil)
+		s.polls(20_000, trickle)
+		s.wantEvents(began, nil)
+		s.polls(29, nil)
+		s.wantEvents(began, nil)
+		s.polls(6, nil) // a minute without messages ends it
+		s.wantEvents(began, began)
+	}
+}
+
+// Deliveries that all time out are counted, although nothing is finished.
+func TestAllTimesOut(t *testing.T) {
+	s := newStory(t, 1)
+	s.on(0).flow(10, 0)
+	s.polls(20, func() { s.on(0).TimedOut += 10 })
+	s.wantEvents([]string{"retrying orders/billing"}, nil)
+	s.want("warning retrying orders/billing: 100 % timed out")
 }
 
 // A backlog that grows for five minutes is a problem. One that is drained in between is none.
