@@ -135,6 +135,7 @@ func TestOrphan(t *testing.T) {
 	if s.channel().State == Orphan {
 		t.Error("still an orphan")
 	}
+	s.want("critical orphan orders/billing: was an orphan for 30 s")
 }
 
 // Where rdy keeps dead letters, there are no clients until somebody looks: that is no problem.

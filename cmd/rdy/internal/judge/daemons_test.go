@@ -208,6 +208,15 @@ func TestFlapping(t *testing.T) {
 	s.wantEvents([]string{"missing nsqd-2:4151"}, nil)
 }
 
+// States stand at the end of sentences.
+func TestPredicate(t *testing.T) {
+	for state, want := range map[State]string{Stuck: "stuck", Orphan: "an orphan", Disagree: "in disagreement", Mixed: "of mixed versions"} {
+		if got := state.Predicate(); got != want {
+			t.Errorf("%s: got %q, want %q", state, got, want)
+		}
+	}
+}
+
 // A problem that has ended is told as it was, also if the same may be about to begin again.
 func TestResolvedAndBadAgain(t *testing.T) {
 	s := newStory(t, 2)

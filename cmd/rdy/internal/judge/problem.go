@@ -71,6 +71,19 @@ const (
 	Paused     State = "paused"
 )
 
+// Predicate returns the state as it follows "is" or "was".
+func (s State) Predicate() string {
+	switch s {
+	case Orphan:
+		return "an orphan"
+	case Disagree:
+		return "in disagreement"
+	case Mixed:
+		return "of mixed versions"
+	}
+	return string(s)
+}
+
 // Kind is what a problem is about.
 type Kind string
 
@@ -213,7 +226,7 @@ func (t *track) see(f finding, at time.Time) int {
 func (t *track) end(at time.Time) {
 	t.begun, t.ended, t.past = false, at, t.problem()
 	t.past.Ended, t.past.Advice = at, ""
-	t.past.Text = "was " + string(t.state) + " for " + figures.Duration(t.recovered.Sub(t.since))
+	t.past.Text = "was " + t.state.Predicate() + " for " + figures.Duration(t.recovered.Sub(t.since))
 }
 
 // idle reports whether there is nothing to remember.

@@ -38,10 +38,10 @@ func newPulse(st *state) pulse {
 	}
 	p.At, p.NeedYou, p.Dead = st.report.At.UnixMilli(), needing(st.report), st.dead
 	for _, problem := range st.report.Began {
-		p.News = append(p.News, problem.String()+" is "+string(problem.State)+".")
+		p.News = append(p.News, problem.String()+" is "+problem.State.Predicate()+".")
 	}
 	for _, problem := range st.report.Ended {
-		p.News = append(p.News, problem.String()+" is no longer "+string(problem.State)+".")
+		p.News = append(p.News, problem.String()+" is no longer "+problem.State.Predicate()+".")
 	}
 	return p
 }

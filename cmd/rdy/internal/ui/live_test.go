@@ -74,9 +74,16 @@ func TestStateChange(t *testing.T) {
 			s.polls(1)
 			sent += v.read()
 		}
-		contains(t, sent, "Orphan", `"rows":["r0"]`, `orders/billing is orphan.`, `"need":1`, `"icon":"icon-warning.svg"`, "1 channel needs you")
+		contains(t, sent, "Orphan", `"rows":["r0"]`, `orders/billing is an orphan.`, `"need":1`, `"icon":"icon-warning.svg"`, "1 channel needs you")
 		contains(t, s.get("/log"), "orders/billing", "orphan")
 		contains(t, s.get("/pulse"), `"need":1`)
+		contains(t, s.get("/menu?kind=channel&topic=orders&channel=billing"), "orders/billing has been an orphan since 2000-")
+		for range 6 {
+			s.change(func() { c.Count, c.Depth = 1, 0 })
+			s.polls(1)
+			sent += v.read()
+		}
+		contains(t, sent, "orders/billing is no longer an orphan.")
 		contains(t, s.get("/series?topic=orders&channel=billing"), `"text":"orphan"`)
 	})
 }

@@ -221,7 +221,7 @@ func subjectOf(r *http.Request) judge.Subject {
 func chat(subject judge.Subject, p *judge.Problem, c *judge.Channel) string {
 	words := subject.String()
 	if p != nil {
-		words += " is " + string(p.State) + " since " + p.Since.Local().Format(time.DateTime) + ": " + p.Text
+		words += " has been " + p.State.Predicate() + " since " + p.Since.Local().Format(time.DateTime) + ": " + p.Text
 	}
 	if c == nil {
 		return words
