@@ -1,7 +1,9 @@
 package ui
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,10 +17,15 @@ const (
 	// goneEphemeral is for how many seconds an ephemeral channel that is gone is kept. Programs
 	// that make up a new name with each start would leave thousands of them in a day.
 	goneEphemeral = 10 * 60
+
+	// mostSeries is how many channels and topics have a history: 450 MB. A daemon that makes up
+	// names must not fill the memory. The help of "rdy ui" names it.
+	mostSeries = 10_000
 )
 
 // history is what channels have done, in memory: for each channel 13 bytes a point, 45 KB in
-// all. A channel that is gone is forgotten after a day, and an ephemeral one after ten minutes.
+// all. A channel that is gone is forgotten after a day, and an ephemeral one after ten minutes. Of
+// more than mostSeries those are forgotten that were not seen for longest.
 type history struct {
 	mu           sync.Mutex
 	fine, coarse *rings
@@ -42,17 +49,18 @@ func isKnown(figure float32) bool { return !math.IsNaN(float64(figure)) }
 // seriesKey names a series: a channel, a topic if channel is empty, or the cluster.
 type seriesKey struct{ topic, channel string }
 
-// add adds what a poll says.
-func (h *history) add(r *judge.Report) {
+// add adds what a poll says. It reports whether there was room for all.
+func (h *history) add(r *judge.Report) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	room := true
 	for _, g := range []*rings{h.fine, h.coarse} {
 		g.move(r.At.Unix())
 		c := r.Cluster
-		g.put(seriesKey{}, newPoint(c.Waiting, c.In, c.Finished, ratesKnown(r), c.Lower))
+		room = g.put(seriesKey{}, newPoint(c.Waiting, c.In, c.Finished, ratesKnown(r), c.Lower)) && room
 		for i := range r.Topics {
 			t := &r.Topics[i]
-			g.put(seriesKey{topic: t.Name}, newPoint(t.Waiting, t.In, t.Finished, t.RatesKnown, t.Lower))
+			room = g.put(seriesKey{topic: t.Name}, newPoint(t.Waiting, t.In, t.Finished, t.RatesKnown, t.Lower)) && room
 		}
 		for i := range r.Channels {
 			ch := &r.Channels[i]
@@ -60,9 +68,10 @@ func (h *history) add(r *judge.Report) {
 			if ch.Rates != nil {
 				in, finished = ch.Rates.In, ch.Rates.Finished
 			}
-			g.put(seriesKey{ch.Topic, ch.Name}, newPoint(ch.Depth, in, finished, ch.Rates != nil, ch.Lower))
+			room = g.put(seriesKey{ch.Topic, ch.Name}, newPoint(ch.Depth, in, finished, ch.Rates != nil, ch.Lower)) && room
 		}
 	}
+	return room
 }
 
 // ratesKnown reports whether the rates of the cluster are known. Those of channels on an nsqd that
@@ -118,6 +127,7 @@ type rings struct {
 	times  []int64 // in seconds, by slot; 0 if there is none
 	slot   int     // of the last poll
 	series map[seriesKey]*series
+	full   int64 // the time of a slot at which no series could be dropped
 }
 
 type series struct {
@@ -168,11 +178,38 @@ func (g *rings) undo(now int64) {
 	}
 }
 
+// makeRoom drops a tenth of the series, those that were not seen for longest, and reports whether
+// there were any. What the slot before has seen stays: this poll may be about to see it.
+func (g *rings) makeRoom() bool {
+	now, before := g.times[g.slot], g.times[(g.slot+len(g.times)-1)%len(g.times)]
+	if g.full == now {
+		return false
+	}
+	var gone []seriesKey
+	for key, s := range g.series {
+		if s.last < before {
+			gone = append(gone, key)
+		}
+	}
+	if len(gone) == 0 {
+		g.full = now
+		return false
+	}
+	slices.SortFunc(gone, func(a, b seriesKey) int { return cmp.Compare(g.series[a].last, g.series[b].last) })
+	for _, key := range gone[:min(len(gone), mostSeries/10)] {
+		delete(g.series, key)
+	}
+	return true
+}
+
 // put adds a point at the slot. Of polls that share it, the deepest depth and the mean of the
-// rates are kept.
-func (g *rings) put(key seriesKey, p point) {
+// rates are kept. It reports whether there was room for a series that is new.
+func (g *rings) put(key seriesKey, p point) bool {
 	s := g.series[key]
 	if s == nil {
+		if len(g.series) >= mostSeries && !g.makeRoom() {
+			return false
+		}
 		s = &series{points: make([]figuresAt, len(g.times)), lower: make([]bool, len(g.times))}
 		for i := range s.points {
 			s.points[i] = figuresAt{unknown, unknown, unknown}
@@ -196,6 +233,7 @@ func (g *rings) put(key seriesKey, p point) {
 		at.in += (p.in - at.in) / float32(s.polls)
 		at.finished += (p.finished - at.finished) / float32(s.polls)
 	}
+	return true
 }
 
 // at returns the point of a slot.

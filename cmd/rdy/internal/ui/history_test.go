@@ -37,6 +37,53 @@ func TestHistoryBound(t *testing.T) {
 	}
 }
 
+// A daemon that makes up topics does not fill the memory: of too many, those that were not seen for
+// longest go, and those that are there stay.
+func TestHistoryOfManyTopics(t *testing.T) {
+	h := &history{fine: newRings(2*time.Second, 5), coarse: newRings(time.Minute, 5)}
+	begin := time.Unix(1_000_000, 0)
+	report := func(poll, invented int) *judge.Report {
+		r := &judge.Report{At: begin.Add(time.Duration(poll) * time.Minute), Topics: []judge.Topic{{Name: "z-real"}}}
+		for i := range invented {
+			r.Topics = append(r.Topics, judge.Topic{Name: fmt.Sprintf("a%d-%d", poll, i)})
+		}
+		slices.SortFunc(r.Topics, func(a, b judge.Topic) int { return strings.Compare(a.Name, b.Name) })
+		return r
+	}
+	for poll := range 8 {
+		if !h.add(report(poll, 4000)) {
+			t.Errorf("no room in poll %d, although those of the last polls but one are gone", poll)
+		}
+		for _, g := range []*rings{h.fine, h.coarse} {
+			if len(g.series) > mostSeries {
+				t.Fatalf("%d series are kept", len(g.series))
+			}
+		}
+	}
+	if _, points := h.coarse.since(seriesKey{topic: "z-real"}, 0); len(points) != 5 || !isKnown(points[0].depth) {
+		t.Errorf("the topic that stays has %v", points)
+	}
+	if h.add(report(20, mostSeries+1)) {
+		t.Error("there was room for all of too many")
+	}
+	if !h.add(report(40, 10)) {
+		t.Error("there was no room for ten")
+	}
+}
+
+// That there is no room is told once, and again when it has been otherwise.
+func TestHistoryFullIsTold(t *testing.T) {
+	var told []error
+	p := newPoller(nil, time.Second)
+	p.trouble = func(err error) { told = append(told, err) }
+	for _, room := range []bool{true, false, false, true, false} {
+		p.noteRoom(room)
+	}
+	if len(told) != 2 || !strings.Contains(told[0].Error(), "10,000 channels and topics at most") {
+		t.Errorf("told %v", told)
+	}
+}
+
 // An ephemeral channel that is gone is forgotten soon.
 func TestHistoryEphemeral(t *testing.T) {
 	h := newRings(time.Minute, 100)

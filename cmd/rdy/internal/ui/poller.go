@@ -2,12 +2,14 @@ package ui
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/rdyhq/nsq/admin"
+	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
 	"github.com/rdyhq/nsq/cmd/rdy/internal/judge"
 )
 
@@ -78,6 +80,8 @@ type poller struct {
 	least   time.Duration
 	judge   *judge.Judge  // used by run alone
 	history *history      // has a lock of its own
+	full    bool          // the history has no room; used by run alone
+	trouble func(error)   // nil, or is told that
 	hurry   chan struct{} // asks for a poll at once
 
 	mu      sync.Mutex
@@ -130,10 +134,19 @@ func (p *poller) poll(ctx context.Context) time.Duration {
 	if err != nil { // waiting for a daemon keeps nobody busy
 		pause = min(pause, max(p.least, pauseWithError))
 	}
-	p.history.add(report)
+	p.noteRoom(p.history.add(report))
 	before, _ := p.current()
 	p.publish(newState(report, pause+took, before))
 	return pause
+}
+
+// noteRoom tells once that the history has no room for all channels and topics.
+func (p *poller) noteRoom(room bool) {
+	if !room && !p.full && p.trouble != nil {
+		p.trouble(fmt.Errorf("history is kept of %s channels and topics at most: charts of the newest are empty until others are gone",
+			figures.Count(mostSeries)))
+	}
+	p.full = !room
 }
 
 // pollClients polls the clients of channels that viewers look at, and of those where they tell

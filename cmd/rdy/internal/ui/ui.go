@@ -43,7 +43,8 @@ type Options struct {
 	History *HistoryFile
 	// Prometheus has the figures of longer times. Nil stands for none: charts show a day at most.
 	Prometheus *Prometheus
-	// Trouble is called with an error when the History cannot be written, once until it can be.
+	// Trouble is called with an error when the History cannot be written, once until it can be,
+	// and when there are more channels and topics than charts are kept of.
 	Trouble func(error)
 }
 
@@ -73,6 +74,7 @@ func New(o Options) *Server {
 		errands:  newErrands(),
 		readings: readings{byID: make(map[string]*reading)},
 	}
+	s.poller.trouble = o.Trouble
 	if o.History != nil {
 		o.History.restore(s)
 	}
