@@ -71,6 +71,7 @@ type acted struct {
 // act returns the command that does an action.
 func (m *Model) act(a Action) tea.Cmd {
 	m.dialog = nil
+	m.acting++
 	m.say("%s %s…", doing[a.Verb], a.subject())
 	return m.work.do(func(ctx context.Context) tea.Msg {
 		results, err := m.options.Act(ctx, a)

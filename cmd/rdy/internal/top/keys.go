@@ -28,7 +28,7 @@ func (m *Model) press(key tea.KeyPressMsg) tea.Cmd {
 	m.notice = ""
 	switch key.String() {
 	case "q":
-		return tea.Quit
+		return m.leave()
 	case "?":
 		m.dialog = help{}
 	case "h":
@@ -46,6 +46,17 @@ func (m *Model) press(key tea.KeyPressMsg) tea.Cmd {
 		}
 		return m.pressList(key.String())
 	}
+	return nil
+}
+
+// leave quits, but not before actions that have begun: cut off, they would be done on a part of
+// the nsqds.
+func (m *Model) leave() tea.Cmd {
+	if m.acting == 0 {
+		return tea.Quit
+	}
+	m.leaving = true
+	m.say("an action is under way: rdy quits when it has finished, or at once on ^C")
 	return nil
 }
 

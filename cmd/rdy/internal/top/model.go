@@ -59,6 +59,9 @@ type Model struct {
 	notice  string // in place of the count of rows
 	noticed time.Time
 	key     time.Time // of the last key
+
+	acting  int  // actions under way
+	leaving bool // q was pressed meanwhile
 }
 
 func newModel(ctx context.Context, o Options) *Model {
@@ -103,7 +106,14 @@ func (m *Model) handle(msg tea.Msg) tea.Cmd {
 			return m.pollNow()
 		}
 	case acted:
+		m.acting--
 		m.tell(msg)
+		if msg.err != nil {
+			m.leaving = false // the user must see it
+		}
+		if m.leaving && m.acting == 0 {
+			return tea.Quit
+		}
 		return m.pollNow()
 	}
 	return nil

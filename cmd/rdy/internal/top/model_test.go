@@ -281,6 +281,47 @@ func TestActions(t *testing.T) {
 	})
 }
 
+// q lets an action finish that has begun, and shows what has failed. Ctrl-C does not wait.
+func TestQuitDuringAnAction(t *testing.T) {
+	for _, failure := range []error{nil, errors.New("connection refused")} {
+		synctest.Test(t, func(t *testing.T) {
+			a := acts{err: failure}
+			finished := false
+			p := play(t, twoTopics(), Options{Act: func(ctx context.Context, action Action) ([]Result, error) {
+				select {
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				case <-time.After(10*time.Second + time.Millisecond):
+				}
+				finished = true
+				return a.act(ctx, action)
+			}})
+			p.wait(3 * time.Second)
+			p.press(".", "enter", "y", "q")
+			expect(t, p.Model, "an action is under way: rdy quits when it has finished, or at once on ^C")
+			p.wait(5 * time.Second)
+			if p.quit || finished {
+				t.Fatal("it has quit")
+			}
+			if cmd := pressed(p.Model, "ctrl+c"); cmd == nil || cmd() != tea.Quit() {
+				t.Error("^C does not quit")
+			}
+			p.wait(10 * time.Second)
+			if p.quit != (failure == nil) || !finished {
+				t.Errorf("quit %t, finished %t", p.quit, finished)
+			}
+			if failure != nil {
+				expect(t, p.Model, "connection refused")
+				p.press("esc", "q")
+				p.wait(time.Second)
+				if !p.quit {
+					t.Error("q does not quit after the action")
+				}
+			}
+		})
+	}
+}
+
 // Pasted text goes into the field that is open, and does nothing else.
 func TestPaste(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
