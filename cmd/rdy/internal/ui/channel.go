@@ -30,7 +30,7 @@ type clientKey struct{ id, host string }
 
 // channel serves the page of a channel.
 func (s *Server) channel(w http.ResponseWriter, r *http.Request) {
-	name := judge.Name{Topic: r.PathValue("topic"), Channel: r.PathValue("channel")}
+	name := judge.Name{Topic: nameIn(r, "topic"), Channel: nameIn(r, "channel")}
 	if !nsq.IsValidTopicName(name.Topic) || !nsq.IsValidChannelName(name.Channel) {
 		s.notFound(w, r, "No topic or channel can have this name.")
 		return

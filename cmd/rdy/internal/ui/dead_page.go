@@ -61,7 +61,7 @@ type letterRow struct {
 // deadPage serves the dead letters of the last look, of a topic or of all, and one of them with
 // its body.
 func (s *Server) deadPage(w http.ResponseWriter, r *http.Request) {
-	topic := r.PathValue("topic")
+	topic := nameIn(r, "topic")
 	if topic != "" && !nsq.IsValidTopicName(topic) {
 		s.notFound(w, r, "No topic can have this name.")
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -46,6 +47,45 @@ func TestPages(t *testing.T) {
 		lacks(t, s.get("/"), "billing#ephemeral")
 		for _, path := range []string{"/nothing", "/topics/no", "/topics/orders/no", "/topics/%20", "/nodes/x:1"} {
 			if status, body := s.do(newRequest(http.MethodGet, path, nil)); status != http.StatusNotFound || !strings.Contains(body, "Try again") {
+				t.Errorf("%s: status %d", path, status)
+			}
+		}
+	})
+}
+
+// "." and ".." are names of NSQ, but steps in a path: browsers ask for what is above.
+func TestNamesOfDots(t *testing.T) {
+	stage(t, nil, func(s *scene) {
+		c := s.channel("..", ".")
+		c.Count, c.Depth = 0, 3
+		s.polls(3)
+		page := s.get("/")
+		for {
+			_, rest, more := strings.Cut(page, `href="`)
+			if !more {
+				break
+			}
+			var link string
+			link, page, _ = strings.Cut(rest, `"`)
+			u, err := url.Parse(html.UnescapeString(link))
+			if err != nil || u.Path != "" && u.JoinPath().Path != u.Path {
+				t.Errorf("a browser changes the link %s", link)
+			}
+		}
+		for path, want := range map[string]string{
+			"/":                "/topics/~../~.",
+			"/?view=topics":    `"/topics/~.."`,
+			"/topics/~..":      "/topics/~../~.",
+			"/topics/~../~.":   "rdy stat .. . --watch",
+			"/peek/~../~.":     "Peek",
+			"/tail/~..":        "Tail",
+			"/dead/~..":        "Dead letters",
+			"/names?q=..":      `<option value="../.">`,
+			"/topics/~../~no~": "",
+		} {
+			if want != "" {
+				contains(t, s.get(path), want)
+			} else if status, _ := s.do(newRequest(http.MethodGet, path, nil)); status != http.StatusNotFound {
 				t.Errorf("%s: status %d", path, status)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rdyhq/nsq/cmd/rdy/internal/figures"
@@ -130,12 +131,24 @@ func subjectLink(s judge.Subject) string {
 
 // subjectPath returns the page of a channel, or of a topic if the channel is empty.
 func subjectPath(n judge.Name) string {
-	path := "/topics/" + url.PathEscape(n.Topic)
+	path := "/topics/" + segment(n.Topic)
 	if n.Channel != "" {
-		path += "/" + url.PathEscape(n.Channel)
+		path += "/" + segment(n.Channel)
 	}
 	return path
 }
+
+// segment returns a name as a part of a path. Browsers take "." and ".." for steps in the path, also
+// if they are escaped. NSQ allows no "~" in names.
+func segment(name string) string {
+	if name == "." || name == ".." {
+		return "~" + name
+	}
+	return url.PathEscape(name)
+}
+
+// nameIn returns the name in a part of the path.
+func nameIn(r *http.Request, part string) string { return strings.TrimPrefix(r.PathValue(part), "~") }
 
 // aside returns what is beside the heading of the problems: how many there are, how many the
 // viewer has hidden, and how many were resolved today.

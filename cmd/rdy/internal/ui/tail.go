@@ -43,7 +43,7 @@ type readData struct {
 }
 
 func (s *Server) readPage(w http.ResponseWriter, r *http.Request, k *kind) {
-	name := judge.Name{Topic: r.PathValue("topic"), Channel: r.PathValue("channel")}
+	name := judge.Name{Topic: nameIn(r, "topic"), Channel: nameIn(r, "channel")}
 	switch {
 	case s.NoBodies:
 		s.notFound(w, r, noBodies)
@@ -90,7 +90,7 @@ type readingData struct {
 }
 
 func (s *Server) startReading(w http.ResponseWriter, r *http.Request, k kind) {
-	topic := r.PathValue("topic")
+	topic := nameIn(r, "topic")
 	switch {
 	case s.NoBodies:
 		s.refuse(w, http.StatusForbidden, noBodies)

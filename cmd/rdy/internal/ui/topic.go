@@ -19,7 +19,7 @@ type topicPage struct {
 
 // topic serves the page of a topic.
 func (s *Server) topic(w http.ResponseWriter, r *http.Request) {
-	name := r.PathValue("topic")
+	name := nameIn(r, "topic")
 	if !nsq.IsValidTopicName(name) {
 		s.notFound(w, r, "No topic can have this name.")
 		return
