@@ -244,3 +244,25 @@ func TestHandshakeUnexpectedReply(t *testing.T) {
 		})
 	}
 }
+
+// What was read ahead of an upgrade comes first on the new stream, whatever the sizes of the
+// reads, and none of it is lost.
+func TestUpgradeReadsAheadFirst(t *testing.T) {
+	const stream = "0123456789"
+	for ahead := range len(stream) + 1 {
+		for size := 1; size <= 4; size++ {
+			u := &upgradeReader{src: strings.NewReader(stream[ahead:]), ahead: []byte(stream[:ahead]), skipped: true}
+			var got []byte
+			for p := make([]byte, size); ; {
+				n, err := u.Read(p)
+				got = append(got, p[:n]...)
+				if err != nil {
+					break
+				}
+			}
+			if string(got) != stream {
+				t.Errorf("%d bytes ahead, %d at a time: %q", ahead, size, got)
+			}
+		}
+	}
+}
