@@ -129,6 +129,20 @@ func TestConfigSetEnvTypos(t *testing.T) {
 	}
 }
 
+// A letter too much is a typo of each option.
+func TestConfigSetEnvTypoOfEach(t *testing.T) {
+	c := NewConfig()
+	for _, option := range c.textOptions() {
+		t.Setenv("NSQ_"+strings.ToUpper(option)+"Q", "1")
+	}
+	err := c.SetEnv("NSQ")
+	for _, option := range c.textOptions() {
+		if want := "set NSQ_" + strings.ToUpper(option) + ","; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v without %q", err, want)
+		}
+	}
+}
+
 func TestMisspelt(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -239,6 +239,9 @@ func TestValidateRules(t *testing.T) {
 			"DeadLetter.Topic d#ephemeral: nsqd does not keep the messages of an ephemeral topic"},
 		{"dead letters after the last attempt", func(c *Config) { c.DeadLetter = &DeadLetterPolicy{To: &Producer{}, After: 6} },
 			"DeadLetter.After 6 must not exceed MaxAttempts 5"},
+		{"dead letters after the only attempt", func(c *Config) { c.MaxAttempts = 1; c.DeadLetter = &DeadLetterPolicy{To: &Producer{}, After: 2} },
+			"DeadLetter.After 2 must not exceed MaxAttempts 1"},
+		{"dead letters after any number of attempts", func(c *Config) { c.MaxAttempts = 0; c.DeadLetter = &DeadLetterPolicy{To: &Producer{}, After: 6} }, ""},
 		{"tls_cert taken back", func(c *Config) { mustSet(c, "tls_cert", "c.pem"); mustSet(c, "tls_cert", "") }, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
