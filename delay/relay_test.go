@@ -473,6 +473,21 @@ func TestHooks(t *testing.T) {
 	})
 }
 
+// A middleware of the caller's may hide the message's deadline: the publish is then bounded by
+// the Producer only.
+func TestContextWithoutDeadline(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.publish(time.Hour)
+		s.startWith(s.to, func(next nsq.Handler) nsq.Handler {
+			return nsq.HandlerFunc(func(m *nsq.Message) error {
+				return next.HandleMessage(m.WithContext(context.WithoutCancel(m.Context())))
+			})
+		})
+		sleep(time.Hour + time.Second)
+		s.expectExact(1)
+	})
+}
+
 // A Publisher that panics costs neither the relay nor the message.
 func TestPublisherPanics(t *testing.T) {
 	inScene(t, func(s *scene) {
