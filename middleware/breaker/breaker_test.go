@@ -157,6 +157,15 @@ func TestMaxInFlightFollows(t *testing.T) {
 		expect("when the breaker is half-open", 1)
 		scene.After(time.Second)
 		expect("when the breaker is closed", 10)
+		scene.After(time.Minute)
+		c.ChangeMaxInFlight(7)
+		down.Store(true)
+		s.Publish("ink")
+		scene.After(1500 * time.Millisecond)
+		expect("when the breaker is open again", 0)
+		down.Store(false)
+		scene.After(time.Minute)
+		expect("when the breaker is closed again", 7)
 	})
 }
 
@@ -310,7 +319,7 @@ func TestHalfOpenBreakerKeepsNoMessage(t *testing.T) {
 	scene.Run(t, nsqtest.Options{MsgTimeout: 10 * time.Second}, func(s *scene.Scene) {
 		cb := circuit(1, time.Minute)
 		var calls atomic.Int32
-		consume(s, 2, cb, func(*nsq.Message) error {
+		c := consume(s, 2, cb, func(*nsq.Message) error {
 			calls.Add(1)
 			scene.Sleep(6 * time.Second)
 			return nil
@@ -324,6 +333,9 @@ func TestHalfOpenBreakerKeepsNoMessage(t *testing.T) {
 		scene.After(200 * time.Millisecond)
 		if st := s.Stats(); calls.Load() != 1 || st.Requeued != 1 {
 			t.Errorf("after half of the lease: %d calls, %+v", calls.Load(), st)
+		}
+		if n := c.Snapshot().MaxInFlight; n != 1 {
+			t.Errorf("max_in_flight is %d while the breaker is half-open, want 1", n)
 		}
 		scene.After(time.Minute)
 		if st := s.Stats(); calls.Load() != 2 || st.Finished != 2 || st.TimedOut != 0 {

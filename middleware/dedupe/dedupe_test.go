@@ -70,8 +70,10 @@ func TestDuplicates(t *testing.T) {
 			}
 			return string(m.Body)
 		}
+		var warnings strings.Builder
+		log := slog.New(slog.NewTextHandler(&warnings, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		s.Consume(1, func(m *nsq.Message) error { calls[string(m.Body)]++; return nil },
-			New(memory(s, 10*time.Minute, 100), key))
+			nsq.ContextLogger(log), New(memory(s, 10*time.Minute, 100), key))
 		s.Publish("pen", "ink", "pen", "no key", "pen", "no key")
 		scene.After(9 * time.Minute)
 		s.Publish("pen")
@@ -84,6 +86,9 @@ func TestDuplicates(t *testing.T) {
 		scene.After(time.Second)
 		if calls["pen"] != 2 {
 			t.Errorf("handled %v after the window", calls)
+		}
+		if warnings.Len() > 0 {
+			t.Errorf("logged %s", &warnings)
 		}
 	})
 }

@@ -48,6 +48,29 @@ func TestMemory(t *testing.T) {
 	})
 }
 
+// A Memory remembers as many handled messages as it has room for, be it a single one.
+func TestMemoryIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, size := range []int{1, 2, 100} {
+			s := memory(t, time.Hour, size)
+			for i := range size {
+				key := fmt.Sprint(i)
+				if state, _, err := s.Claim(t.Context(), key, "a", time.Minute); state != Claimed || err != nil {
+					t.Fatal(state, err)
+				}
+				if err := s.Commit(t.Context(), key, "a"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Wait()
+			s.keys.CleanUp()
+			if n := s.keys.EstimatedSize(); n != size {
+				t.Errorf("%d of %d handled messages are remembered", n, size)
+			}
+		}
+	})
+}
+
 // A Memory that is full forgets handled messages, and no claim.
 func TestMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
