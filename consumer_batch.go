@@ -43,7 +43,7 @@ func (h BatchHandlerFunc) HandleBatch(ctx context.Context, batch []*Message) err
 //   - It has limits.Messages messages, or limits.Bytes bytes.
 //   - limits.Wait is over since its first message came.
 //   - Half of the lease of one of its messages is over.
-//   - No more messages can come, because max_in_flight are in hand.
+//   - No more messages can come, because max_in_flight or max_bytes_in_flight are in hand.
 //
 // A Consumer that stops requeues at once the messages of batches that are not handled yet.
 // auto_touch touches the messages of a batch from the call of the handler on.
@@ -79,7 +79,7 @@ func (c *Consumer) workBatches(w *worker) {
 	col := c.queue.newCollector(w.call.limits)
 	for {
 		c.queue.beginCollecting(col)
-		c.hurryBatches()
+		c.hurryTakers(false)
 		c.queue.awaitComplete(col, w)
 		if c.runEnded() {
 			c.queue.seal()
@@ -246,30 +246,3 @@ func (c *Consumer) respondToEach(w *worker, messages []*Message, end *ending) {
 
 // gathers reports whether the Consumer has batch handlers.
 func (c *Consumer) gathers() bool { return len(c.handlers) > 0 && c.handlers[0].batch != nil }
-
-// hurryBatches has waiting batches handled if no more messages can come: some connections have
-// as many messages in flight as their RDYs allow, and the others have had none for a while.
-//
-// A reader may have counted messages that it has not yet added to the queue. Its connection
-// looks full although they are still to come, so hurryBatches then does nothing. No batch is
-// forgotten, because each reader calls hurryBatches after it has added its messages: the last
-// one finds all of them in the queue.
-func (c *Consumer) hurryBatches() {
-	now, slots, full := c.elapsed(), 0, false
-	for _, conn := range c.connected.Load().open {
-		s := conn.link.Stats()
-		last := max(s.LastMessage.Sub(c.start), conn.opened)
-		switch {
-		case s.Received > conn.queued.Load():
-			return
-		case s.InFlight >= s.RDY:
-			full = full || s.InFlight > 0
-		case now-last < c.fetchRound():
-			return
-		}
-		slots += max(s.RDY, s.InFlight)
-	}
-	if full {
-		c.queue.hurryCollectors(slots)
-	}
-}

@@ -124,25 +124,67 @@ func (d *deliveryQueue) checkDue(c *collector) {
 	}
 }
 
-// rdyGrace is how long a collector waits for RDYs to rise.
+// hurryTakers makes the collectors that have messages due if no more can come: some
+// connections have as many messages in flight as their RDYs allow, and the others have had
+// none for a while. spent says that RDYs will not rise before a message is acked or requeued.
+//
+// A reader may have counted messages that it has not yet added to the queue. Its connection
+// looks full although they are still to come, so hurryTakers then does nothing. No collector is
+// forgotten, because each reader calls hurryTakers after it has added its messages: the last
+// one finds all of them in the queue.
+func (c *Consumer) hurryTakers(spent bool) {
+	now, slots, full := c.elapsed(), 0, false
+	for _, conn := range c.connected.Load().open {
+		s := conn.link.Stats()
+		last := max(s.LastMessage.Sub(c.start), conn.opened)
+		switch {
+		case s.Received > conn.queued.Load():
+			return
+		case s.InFlight >= s.RDY:
+			full = full || s.InFlight > 0
+		case now-last < c.fetchRound():
+			return
+		}
+		slots += max(s.RDY, s.InFlight)
+	}
+	if full && c.queue.hurryCollectors(slots, spent) && c.flags.claimStall() {
+		c.post(c.loop.stall)
+	}
+}
+
+// rdyGrace is how long a batch waits for RDYs to rise.
 const rdyGrace = 50 * time.Millisecond
 
-// hurryCollectors makes all collectors that have messages due, because no more can come. slots
-// is the sum of all RDYs. If it is below max_in_flight, RDYs may be about to rise: at the
-// beginning, for instance, when the first messages have shown how large they are. Then the
-// collectors become due after rdyGrace.
-func (d *deliveryQueue) hurryCollectors(slots int) {
+// hurryCollectors makes collectors that have messages due, because no more can come by the RDYs
+// that were sent. It reports whether some go on waiting, because RDYs may be about to rise:
+//
+//   - Those of batch handlers wait for rdyGrace if slots, the sum of all RDYs, is below
+//     max_in_flight. At the beginning, for instance, the first messages may have shown that
+//     the byte budget has room for many more.
+//   - Those of Fetches wait for what they have asked for.
+//
+// If the byte budget is spent, RDYs do not rise, and no collector waits.
+func (d *deliveryQueue) hurryCollectors(slots int, spent bool) (waits bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	at := d.clock()
-	if slots < d.limit {
-		at += rdyGrace
-	}
+	now := d.clock()
 	for _, c := range d.collectors {
-		if len(c.messages) > 0 && at < c.leaveAt {
+		at := now
+		switch {
+		case len(c.messages) == 0 || c.complete():
+			continue
+		case spent:
+		case c.fetch:
+			at = c.leaveAt
+		case slots < d.limit:
+			at += rdyGrace
+		}
+		if at < c.leaveAt {
 			c.leaveBy(d, at)
 		}
+		waits = waits || at > now
 	}
+	return waits
 }
 
 // leaveBy sets when a collector becomes due.

@@ -103,8 +103,8 @@ func (cc *consumerConn) Messages(batch []wire.Message) {
 		cc.enqueue(batch[:n], bytes, cc.borrows)
 		batch = batch[n:]
 	}
-	if cc.c.gathers() {
-		cc.c.hurryBatches()
+	if cc.c.gathers() || cc.c.flags.bounded.Load() {
+		cc.c.hurryTakers(false)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 //   - It has limits.Messages messages, or limits.Bytes bytes.
 //   - limits.Wait is over since the first message came.
 //   - Half of the lease of one of the messages is over.
+//   - No more messages can come, because max_bytes_in_flight are in hand.
 //   - ctx ends, or the Consumer stops.
 //
 // It returns at least one message, or none and an error. The error is the cause of ctx if ctx

@@ -23,6 +23,11 @@ type flowFlags struct {
 	// weighAt makes the reader that brings this many bytes into memory have flow weigh
 	// them. 0: none does.
 	weighAt atomic.Int64
+	// bounded says that the byte budget may keep messages from coming. Then readers make
+	// sure that no taker waits for these: see Consumer.hurryTakers.
+	bounded atomic.Bool
+	// stalled says that the run loop is about to hear of takers that wait in vain.
+	stalled atomic.Bool
 
 	// spending makes acks other than those of workers go through the run loop: see
 	// unlessSpending.
@@ -59,6 +64,7 @@ func (f *flowFlags) set(flags control.SetFlags) {
 	f.reporting.Store(flags.Reporting)
 	f.listening.Store(flags.Listening)
 	f.weighAt.Store(flags.WeighAt)
+	f.bounded.Store(flags.Bounded)
 }
 
 // claimWeighing reports whether the caller must have flow weigh what is in memory, now
@@ -66,6 +72,11 @@ func (f *flowFlags) set(flags control.SetFlags) {
 func (f *flowFlags) claimWeighing(bytes int64) bool {
 	at := f.weighAt.Load()
 	return at > 0 && bytes >= at && f.weighAt.CompareAndSwap(at, 0)
+}
+
+// claimStall reports whether the caller must tell the run loop that takers wait in vain.
+func (f *flowFlags) claimStall() bool {
+	return f.bounded.Load() && f.stalled.CompareAndSwap(false, true)
 }
 
 // claimWake reports whether the caller, which has read a message, must wake the machine. It

@@ -144,8 +144,8 @@ func (l *runLoop) carryOut() {
 		l.do(command)
 	}
 	clear(l.commands)
-	if l.rdySent && l.c.gathers() {
-		l.c.hurryBatches() // a lower RDY may keep further messages from coming
+	if l.rdySent && (l.c.gathers() || l.c.flags.bounded.Load()) {
+		l.c.hurryTakers(false) // a lower RDY may keep further messages from coming
 	}
 	l.rdySent = false
 }
@@ -172,6 +172,8 @@ func (l *runLoop) do(command control.Command) {
 		requeueUnbegun(l.c.queue.removeWaiting()...)
 	case control.Abandon:
 		l.conns[do.ID].link.Abandon()
+	case control.HurryTakers:
+		l.c.hurryTakers(true)
 	case control.Reply:
 		l.calls[do.Call] <- callError(do)
 		delete(l.calls, do.Call)
@@ -205,6 +207,12 @@ func (l *runLoop) setFlags(flags control.SetFlags) {
 	if l.c.flags.claimWeighing(l.c.memory.held.Load()) {
 		l.c.post(l.machine.Weigh)
 	}
+}
+
+// stall tells the machine that takers wait in vain for messages.
+func (l *runLoop) stall(now time.Time) {
+	l.c.flags.stalled.Store(false)
+	l.machine.Stall(now)
 }
 
 // call registers a waiting caller. The channel must have room for the result.

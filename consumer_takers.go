@@ -93,6 +93,9 @@ func (l *runLoop) setTakers(now time.Time) {
 	l.carryOut() // the Spending flag is up before the samples that Ask relies on
 	l.sampleAll(now)
 	l.carryOut()
+	if asking > 0 && l.c.flags.bounded.Load() {
+		l.c.hurryTakers(false) // a new Fetch may have got messages that waited
+	}
 }
 
 // sampleAll supplies the traffic of all connections. If messages come only because Fetches ask

@@ -44,6 +44,7 @@ type (
 		Listening bool   // the reader of the next message calls Wake
 		WeighAt   int64  // the reader that brings so many bytes into memory calls Weigh; 0: none does
 		Spending  bool   // the owner calls Spend before it sends an ack or a requeue
+		Bounded   bool   // the owner calls Stall when takers wait in vain
 	}
 	// Drain writes CLS. Messages that still arrive are requeued.
 	Drain struct{ ID ID }
@@ -55,6 +56,9 @@ type (
 	Abandon struct{ ID ID }
 	// ReturnWaiting requeues the messages that wait without a taker.
 	ReturnWaiting struct{}
+	// HurryTakers gives takers the messages that they have: no more come before one in
+	// flight is acked or requeued.
+	HurryTakers struct{}
 	// Reply gives a waiting caller its result. If that is Failed, Err is the error
 	// that was passed to DialFailed; otherwise Err is nil.
 	Reply struct {
@@ -91,6 +95,7 @@ func (Drain) command()           {}
 func (Requeue) command()         {}
 func (Abandon) command()         {}
 func (ReturnWaiting) command()   {}
+func (HurryTakers) command()     {}
 func (Reply) command()           {}
 func (Poll) command()            {}
 func (StopDialling) command()    {}

@@ -123,6 +123,8 @@ func (p *player) play(fields []string) []string {
 		p.m.Stop(p.now, deadline)
 	case "hurry":
 		p.m.Hurry(p.now)
+	case "stall":
+		p.m.Stall(p.now)
 	case "polling":
 		p.m.Polling(first == "on")
 	case "listed", "partly":
@@ -409,8 +411,9 @@ func (p *player) do(c Command) {
 		if c.WeighAt > 0 {
 			weigh = fmt.Sprintf(" weigh at %d", c.WeighAt)
 		}
-		p.say("flags epoch=%d%s%s%s%s", c.Epoch, map[bool]string{true: " reporting"}[c.Reporting],
-			map[bool]string{true: " listening"}[c.Listening], map[bool]string{true: " spending"}[c.Spending], weigh)
+		p.say("flags epoch=%d%s%s%s%s%s", c.Epoch, map[bool]string{true: " reporting"}[c.Reporting],
+			map[bool]string{true: " listening"}[c.Listening], map[bool]string{true: " spending"}[c.Spending], weigh,
+			map[bool]string{true: " bounded"}[c.Bounded])
 	case Drain:
 		p.say("%s CLS", p.names[c.ID])
 	case Requeue:
@@ -429,7 +432,7 @@ func (p *player) do(c Command) {
 		p.say("%s", map[Command]string{
 			Poll{}: "poll", StopDialling{}: "stop dialling", StopHandlers{}: "stop handlers",
 			EndContexts{}: "end contexts", AbandonHandlers{}: "abandon handlers",
-			ReturnWaiting{}: "requeue what waits",
+			ReturnWaiting{}: "requeue what waits", HurryTakers{}: "hurry takers",
 		}[c])
 	}
 }

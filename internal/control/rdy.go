@@ -74,6 +74,15 @@ func (m *Machine) Weigh(now time.Time) {
 	}
 }
 
+// Stall reports that takers wait for messages that cannot come by the RDYs that were sent. If
+// no RDY will rise either, because the byte budget is spent, HurryTakers follows. The owner
+// calls it only while the Bounded flag is up.
+func (m *Machine) Stall(now time.Time) {
+	if m.phase == Active {
+		m.flow.Stall(now)
+	}
+}
+
 // apply commands the flags and RDYs that flow has decided on. The flags go first: a
 // message that comes by a new RDY must be stamped with the new epoch. Only the Spending
 // flag is lowered last: an ack that does not wait must find the lower RDYs sent.
@@ -84,6 +93,9 @@ func (m *Machine) apply(now time.Time) {
 		m.give(SetRDY{ID: d.Conn, RDY: d.RDY})
 	}
 	m.listen(false)
+	if m.flow.Spent(now) {
+		m.give(HurryTakers{})
+	}
 	m.tellBackoff(now)
 }
 
@@ -105,7 +117,7 @@ func (m *Machine) listen(spending bool) {
 	flags := SetFlags{
 		Epoch: m.flow.Epoch(), Reporting: m.flow.Reporting(),
 		Listening: m.flow.Listening() || m.sweepsRest(), WeighAt: m.flow.WeighAt(),
-		Spending: spending || m.asking || m.flow.Spending(),
+		Spending: spending || m.asking || m.flow.Spending(), Bounded: m.flow.Bounded(),
 	}
 	if flags == m.flags {
 		return

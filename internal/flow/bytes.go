@@ -28,6 +28,9 @@ import (
 // may have an RDY of 1. Messages may also be heavier than expected. Then the next weighing
 // takes the excess off all RDYs.
 //
+// Takers that gather messages must not wait for those that the budget keeps from coming: see
+// Stall.
+//
 // While little is in flight, and while nothing comes, the machine does not weigh: see
 // WeighAt. So it costs nothing when bodies are small.
 
@@ -54,6 +57,7 @@ type budget struct {
 	bounds  bool      // the budget does not have room for all that could come
 	weighAt time.Time // the next weighing; zero: when the owner calls Weigh
 	weighed time.Time // the last one
+	stalled bool      // a Stall waits for its result
 }
 
 // weight is what messages have weighed.
@@ -127,6 +131,40 @@ func (m *Machine) Weigh(now time.Time) {
 	}
 }
 
+// Bounded reports whether the byte budget has no room for all that could come. Only then
+// can it be what a Stall is about.
+func (m *Machine) Bounded() bool { return m.budgeted() && m.budget.bounds }
+
+// Stall reports that no more messages can come by the RDYs that were sent, and that takers
+// wait for more. The machine weighs what has come, at once: if that is lighter than expected,
+// there is room for more. See Spent for the result.
+func (m *Machine) Stall(now time.Time) {
+	if m.Bounded() {
+		m.budget.stalled, m.budget.weighAt = true, now
+	}
+}
+
+// Spent reports, once after a Stall, that RDYs stay as they are until a message in flight is
+// acked or requeued, because of the byte budget. The owner calls it after Take. It never
+// does so if an RDY has risen since the Stall, or if the budget is not what keeps RDYs low.
+func (m *Machine) Spent(now time.Time) bool {
+	b := &m.budget
+	if !b.stalled || m.stale || !b.weighAt.IsZero() && !b.weighAt.After(now) {
+		return false
+	}
+	free, slots := m.max, m.limit()
+	for _, c := range m.conns {
+		if c.held > max(c.rdy, c.inFlight) { // what a decrease frees may go to other connections
+			b.weighAt = c.settledAt
+			return false
+		}
+		free -= c.held
+		slots -= c.held - c.leftover
+	}
+	b.stalled = false
+	return b.slots > 0 || min(free, slots) > 0
+}
+
 // weigh takes in what messages weigh, and changes RDYs if some connection must have fewer
 // messages, or can have noticeably more.
 func (m *Machine) weigh(now time.Time) {
@@ -147,7 +185,7 @@ func (m *Machine) weigh(now time.Time) {
 	for _, c := range m.conns {
 		moved = moved || c.roomMoved()
 	}
-	if moved {
+	if moved || b.stalled && m.stale {
 		m.plan(now)
 	}
 	b.weighed, b.weighAt = now, time.Time{}

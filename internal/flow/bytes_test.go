@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -85,5 +86,59 @@ func TestNothingToWeigh(t *testing.T) {
 		if _, due := m.Next(); due || m.WeighAt() != 0 {
 			t.Errorf("%+v: weighs at %d, due %v", cfg, m.WeighAt(), due)
 		}
+	}
+}
+
+// N8: when no more messages come because of the byte budget, and only then, Spent says so.
+// Until a message is acked, none comes.
+func TestSpent(t *testing.T) {
+	spent, others := 0, 0
+	for seed := range uint64(400) {
+		chance := rand.New(rand.NewPCG(seed, 1))
+		cfg := Config{MaxInFlight: 1 + chance.IntN(200), MaxBytes: 1 << (10 + chance.IntN(18)), Seed: seed}
+		w := newWorld(t, cfg)
+		largest := 1 + chance.IntN(15)
+		w.size = func(*node) int { return 16 << w.rand.IntN(largest) }
+		w.handle = func(*node) (time.Duration, Result) { return 0, never }
+		w.lease = time.Hour
+		asked := cfg.MaxInFlight
+		fetch := chance.IntN(2) == 0
+		if fetch {
+			w.m.SetAllowing(w.now, true)
+			w.workers, w.running = 1, 1
+		}
+		idle := 0 // nsqds without messages, each of which keeps a slot
+		w.publish(w.add(true), 10_000)
+		for range chance.IntN(5) {
+			n := w.add(true)
+			if chance.IntN(2) == 0 {
+				w.publish(n, 10_000)
+			} else {
+				idle++
+			}
+		}
+		if fetch {
+			asked = 1 + chance.IntN(200)
+			w.allow(asked)
+		}
+		for range 100 {
+			before := w.delivered
+			if w.run(100 * time.Millisecond); w.delivered == before && w.stall() {
+				break
+			}
+		}
+		if w.spent {
+			spent++
+			before := w.delivered
+			if w.run(5 * time.Second); w.delivered > before {
+				t.Errorf("seed %d: %d came after the budget was spent", seed, w.delivered-before)
+			}
+		} else if others++; w.delivered < asked-idle {
+			t.Errorf("seed %d: not spent, although only %d of %d have come", seed, w.delivered, asked)
+		}
+	}
+	t.Logf("%d spent, %d not", spent, others)
+	if spent < 100 || others < 100 {
+		t.Errorf("%d spent, %d not: want more of each", spent, others)
 	}
 }

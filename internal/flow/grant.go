@@ -89,6 +89,7 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 			held := c.held
 			c.rdy, c.held = rdy, max(c.held, rdy)
 			purse.pay(c, held)
+			m.budget.stalled = false
 			dst = append(dst, Decision{c.id, rdy})
 		}
 		waiting = waiting || c.rdy < c.aim

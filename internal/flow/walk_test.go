@@ -163,6 +163,8 @@ func (w *walk) something() {
 	case 6:
 		w.m.Overload(w.now, time.Second)
 		w.take()
+	case 7:
+		w.stall()
 	case 5:
 		w.setMax(w.rand.IntN(1 << w.rand.IntN(6)))
 	default:

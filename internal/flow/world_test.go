@@ -46,6 +46,7 @@ type world struct {
 	listened  func(listening bool)         // when Listening changes
 	check     func()                       // after each event
 	finished  int
+	spent     bool // the last Stall was answered by Spent
 
 	lastArrival time.Time // when a message last reached the consumer
 
@@ -237,6 +238,7 @@ func (w *world) take() {
 	before := w.committed()
 	w.dst = w.m.Take(w.now, w.dst[:0])
 	w.boundBytes(before)
+	w.spent = w.m.Spent(w.now) || w.spent
 	rising := false
 	for _, d := range w.dst {
 		n := w.node(d.Conn)
@@ -478,6 +480,16 @@ func (w *world) receive(n *node, count int) {
 		w.m.Weigh(w.now)
 	}
 	w.work()
+}
+
+// stall reports that takers wait for messages that do not come, and returns whether none will.
+func (w *world) stall() bool {
+	w.spent = false
+	w.m.Stall(w.now)
+	if w.m.budget.stalled {
+		w.tick()
+	}
+	return w.spent
 }
 
 // heldBytes returns what the bodies in flight weigh, over all connections.
