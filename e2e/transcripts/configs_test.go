@@ -61,10 +61,10 @@ func configs(t *testing.T) map[string]config {
 		},
 		"short": {
 			real: func(o *nsqd.Options) {
-				o.MsgTimeout, o.MaxMsgTimeout, o.MaxReqTimeout = 2500*time.Millisecond, 2500*time.Millisecond, 2*time.Second
+				o.MsgTimeout, o.MaxMsgTimeout, o.MaxReqTimeout = 4*time.Second, 4*time.Second, 4*time.Second
 			},
 			fake: nsqtest.Options{
-				MsgTimeout: 2500 * time.Millisecond, MaxMsgTimeout: 2500 * time.Millisecond, MaxReqTimeout: 2 * time.Second,
+				MsgTimeout: 4 * time.Second, MaxMsgTimeout: 4 * time.Second, MaxReqTimeout: 4 * time.Second,
 			},
 		},
 		"touch": { // the default timeout is longer

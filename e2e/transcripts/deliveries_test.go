@@ -25,11 +25,12 @@ type deliveries struct {
 	begun  int
 }
 
-// beginning makes the consumers. Without a buffer nothing waits in it.
+// beginning makes the consumers. Without a buffer nothing waits in it, and no message
+// times out.
 var beginning = []string{
-	`a IDENTIFY {"output_buffer_size":-1}`, "a SUB t1 c",
-	`b IDENTIFY {"output_buffer_size":-1}`, "b SUB t1 c",
-	`d IDENTIFY {"output_buffer_size":-1}`, "d SUB t1 d",
+	`a IDENTIFY {"output_buffer_size":-1,"msg_timeout":900000}`, "a SUB t1 c",
+	`b IDENTIFY {"output_buffer_size":-1,"msg_timeout":900000}`, "b SUB t1 c",
+	`d IDENTIFY {"output_buffer_size":-1,"msg_timeout":900000}`, "d SUB t1 d",
 }
 
 var consumers = []struct{ name, channel string }{{"a", "c"}, {"b", "c"}, {"d", "d"}}

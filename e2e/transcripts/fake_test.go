@@ -26,7 +26,7 @@ func playFake(t *testing.T, c config, next source) []moment {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{network: nsqtest.NewNetwork(), seen: make(map[string]map[string]bool)}
 		opts := c.fake
-		opts.Network = f.network
+		opts.Network, opts.HeartbeatInterval = f.network, heartbeatInterval
 		if opts.TLSConfig != nil {
 			opts.TLSConfig = opts.TLSConfig.Clone()
 		}

@@ -26,10 +26,15 @@ type server struct {
 	options   broker.Options
 }
 
+// heartbeatInterval is that of clients which do not ask for one. It is longer than any
+// script takes.
+const heartbeatInterval = time.Hour
+
 // startServer starts an nsqd that ends with the test.
 func startServer(t *testing.T, c config) *server {
 	t.Helper()
 	s := &server{options: broker.Options{DataDir: dataDir(t), Configure: func(_ int, o *nsqd.Options) {
+		o.ClientTimeout = 2 * heartbeatInterval
 		o.QueueScanInterval = 5 * time.Millisecond
 		o.QueueScanRefreshInterval = 20 * time.Millisecond
 		o.QueueScanSelectionCount = 1000
