@@ -1,6 +1,10 @@
 package nsq
 
-import "maps"
+import (
+	"maps"
+
+	"github.com/rdyhq/nsq/internal/link"
+)
 
 // Counts say what became of messages. No count ever falls, so all of them can be exported
 // as counters. At any time
@@ -44,8 +48,11 @@ func (s *Counts) add(other *Counts) {
 }
 
 // counts returns the counts of one connection.
-func (cc *consumerConn) counts() *Counts {
-	l := cc.link.Stats()
+func (cc *consumerConn) counts() *Counts { return cc.countsWith(cc.link.Stats()) }
+
+// countsWith returns the counts of one connection with those of its link. Figures that must
+// add up, messages in flight among them, come from one reading of the link's.
+func (cc *consumerConn) countsWith(l link.Stats) *Counts {
 	return &Counts{
 		Received: l.Received, Finished: l.Finished, Requeued: l.Requeued,
 		Expired: l.Expired, Lost: l.Lost, Unsent: l.Unsent, Refused: cc.refused.Load(),

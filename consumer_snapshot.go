@@ -145,7 +145,7 @@ func (l *runLoop) snapshot(now time.Time) Snapshot {
 		shown.LastError = lastErrors[conn.id]
 		s.Connections = append(s.Connections, shown)
 		s.InFlight += shown.InFlight
-		s.add(conn.counts())
+		s.add(&shown.Counts)
 	}
 	slices.SortStableFunc(s.Connections, func(a, b ConnectionSnapshot) int { return cmp.Compare(a.Addr, b.Addr) })
 	l.past.share(s.Connections)
@@ -185,7 +185,7 @@ func (cc *consumerConn) snapshot() ConnectionSnapshot {
 	if cc.draining.Load() {
 		s.State, s.RDY = ConnectionClosing, 0
 	}
-	s.add(cc.counts())
+	s.add(cc.countsWith(l))
 	return s
 }
 
