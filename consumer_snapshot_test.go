@@ -3,6 +3,7 @@ package nsq
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -101,6 +102,28 @@ func TestCountsNeverFall(t *testing.T) {
 		after(time.Minute)
 		if past := s.c.loop.past.byNSQD; len(past) > 1 {
 			s.Errorf("%d nsqds are remembered: %v", len(past), past)
+		}
+	})
+}
+
+// The counts of a Snapshot add up, for each nsqd and in total, while messages are acked.
+func TestSnapshotAddsUpWhileMessagesAreAcked(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.cfg.MaxInFlight = 100
+		s.consumer(4, func(*Message) error { return nil })
+		d := s.nsqd("a:1")
+		s.connect(d)
+		const messages = 20_000
+		for range messages / 100 {
+			d.Publish("t", slices.Repeat([]string{"m"}, 100)...)
+		}
+		for finished := uint64(0); finished < messages; {
+			now := s.c.Snapshot()
+			finished = now.Finished
+			conn := now.Connections[0]
+			if n := uint64(now.InFlight); now.Received != now.Finished+n || conn.Counts != now.Counts || conn.InFlight != now.InFlight {
+				s.Fatalf("%d in flight of %+v; of the nsqd %d of %+v", n, now.Counts, conn.InFlight, conn.Counts)
+			}
 		}
 	})
 }
