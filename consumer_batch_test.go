@@ -513,3 +513,70 @@ func TestBatchLeaseEndsJustBefore(t *testing.T) {
 		s.balanced()
 	})
 }
+
+// The context of a batch ends with the lease that ends first, whichever message has it.
+func TestBatchDeadlineIsTheFirst(t *testing.T) {
+	for _, order := range [][]string{{"a:1", "b:1"}, {"b:1", "a:1"}} {
+		inScene(t, func(s *scene) {
+			s.cfg.MaxInFlight = 10
+			leases := map[string]time.Duration{"a:1": time.Minute, "b:1": 10 * time.Second}
+			var nsqds []*nsqtest.Nsqd
+			for _, addr := range order {
+				nsqds = append(nsqds, s.nsqd(addr, func(o *nsqtest.Options) { o.MsgTimeout = leases[addr] }))
+			}
+			calls := 0
+			s.batches(BatchLimits{Messages: 2, Wait: time.Hour}, 1, func(ctx context.Context, batch []*Message) error {
+				calls++
+				if end, ok := ctx.Deadline(); len(batch) != 2 || !ok || time.Until(end) > 10*time.Second {
+					s.Errorf("%q: %d messages, the context ends in %v", order, len(batch), time.Until(end))
+				}
+				return nil
+			}, nsqds...)
+			for _, d := range nsqds {
+				d.Publish("t", "m")
+				after(time.Second)
+			}
+			if calls != 1 {
+				s.Errorf("%q: %d calls", order, calls)
+			}
+		})
+	}
+}
+
+// A Delegate of the handler's own that takes long holds up its worker, not the Consumer.
+func TestSlowDelegateInABatch(t *testing.T) {
+	inScene(t, func(s *scene) {
+		d := s.nsqd("a:1")
+		s.cfg.DefaultRequeueDelay = time.Hour
+		release := make(chan struct{})
+		c := s.batches(BatchLimits{Messages: 2, Wait: time.Hour}, 1, func(_ context.Context, batch []*Message) error {
+			batch[0].Delegate = &slowDelegate{batch[0].Delegate, release}
+			return errBoom
+		}, d)
+		d.Publish("t", "m", "n")
+		synctest.Wait()
+		for range 20 {
+			after(time.Second)
+			s.health("")
+		}
+		if n := c.Snapshot().InFlight; n != 2 {
+			s.Errorf("%d messages in flight while the Delegate waits, want 2", n)
+		}
+		close(release)
+		synctest.Wait()
+		if st := d.Stats("t", "c"); st.Requeued != 2 {
+			s.Errorf("%+v, want 2 requeued", st)
+		}
+	})
+}
+
+// slowDelegate is a user's Delegate that waits before it requeues.
+type slowDelegate struct {
+	MessageDelegate
+	release <-chan struct{}
+}
+
+func (d *slowDelegate) OnRequeue(m *Message, delay time.Duration, backoff bool) {
+	<-d.release
+	d.MessageDelegate.OnRequeue(m, delay, backoff)
+}
