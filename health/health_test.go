@@ -287,6 +287,8 @@ func TestCheckers(t *testing.T) {
 		"well":       {health.Ready(well), 200, `{"status":"ok","checks":[]}`},
 		"live":       {health.Live(all...), 503, `{"status":"failing","checks":[` + stuckCheck + `]}`},
 		"live, lost": {health.Live(all[0], health.CheckerFunc(func() error { return lost })), 200, `{"status":"ok","checks":[]}`},
+		"live, lost before stuck": {health.Live(health.CheckerFunc(func() error { return errors.Join(lost, stuck) })), 503,
+			`{"status":"failing","checks":[` + stuckCheck + `]}`},
 		"ready": {health.Ready(all...), 503, `{"status":"failing","checks":[` +
 			strings.Join([]string{stuckCheck, lostCheck, groupCheck, `{"name":"other","error":"db, down"}`}, ",") + `]}`},
 	} {
