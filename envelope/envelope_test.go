@@ -143,7 +143,8 @@ func TestHeader(t *testing.T) {
 	h.Set("Content-Type", "a/b")
 	h.Set("content-TYPE", "c/d")
 	h.Set("\xffÄ", "1")
-	if want := (Header{"content-type": "c/d", "\xffÄ": "1"}); !maps.Equal(h, want) {
+	h.Set("@AZ[", "2")
+	if want := (Header{"content-type": "c/d", "\xffÄ": "1", "@az[": "2"}); !maps.Equal(h, want) {
 		t.Errorf("header %q, want %q", h, want)
 	}
 	if h.Get("CONTENT-type") != "c/d" || h.Get("other") != "" || Header(nil).Get("a") != "" {
