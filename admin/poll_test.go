@@ -363,3 +363,18 @@ func jsonEqual(t *testing.T, text []byte, v any) bool {
 	}
 	return reflect.DeepEqual(a, b)
 }
+
+// Work that has run dry goes on when a function is added.
+func TestWorkGoesOn(t *testing.T) {
+	w := (&Cluster{Parallel: 1}).work()
+	for want := 1; want <= 3; want++ {
+		ran := 0
+		for range want {
+			w.add(func() { ran++ }) // one at a time
+		}
+		w.wait()
+		if ran != want {
+			t.Fatalf("%d functions of %d were called", ran, want)
+		}
+	}
+}
