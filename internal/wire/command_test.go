@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -146,7 +147,7 @@ func TestHeads(t *testing.T) {
 		{AppendPubHead([]byte("NOP\n"), "t", len(body)), AppendPub([]byte("NOP\n"), "t", body)},
 		{AppendDpubHead([]byte("NOP\n"), "t", 250, len(body)), AppendDpub([]byte("NOP\n"), "t", 250, body)},
 	} {
-		if got := append(tt.head, body...); !bytes.Equal(got, tt.want) {
+		if got := slices.Concat(tt.head, body); !bytes.Equal(got, tt.want) {
 			t.Errorf("%q, want %q", got, tt.want)
 		}
 	}
