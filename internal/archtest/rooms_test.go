@@ -84,6 +84,9 @@ var rooms = []room{
 		std: []string{"flag", "os", "path/filepath", "strings", "testing", "testing/synctest"},
 	},
 	{
+		dir: "internal/simulation", // tests only
+	},
+	{
 		dir:   "nsqtest",
 		std:   anyStd,
 		rooms: []string{"internal/wire"},
