@@ -10,19 +10,24 @@
 //	at 812 kill n1
 //	at 1400 restart n1
 //
-// Then all that is broken is mended, and all that was stopped starts again. The tests check while
-// the story runs and at the end:
+// Then everything that is broken is mended, what was stopped starts again, and each nsqd and each
+// publisher gets one more message. The tests check while the story runs and at its end:
 //
-//   - No message that a publisher was told is stored is lost, and each channel has handled it or
-//     has buried it as a dead letter.
-//   - No message is finished that was not handled.
+//   - A message that a publisher was told is stored is not lost, and each channel has handled it or
+//     has buried it as a dead letter. A crash or the deletion of a channel excuses a loss.
+//   - An nsqd gets no FIN of a message that no handler has succeeded with.
 //   - What a publisher was told is true: what was not stored is nowhere, and what is stored is
 //     stored once.
-//   - No more than max_in_flight messages are in flight, and no more handlers are at work.
-//   - No handler begins a message whose lease is over.
-//   - The counts of every Snapshot add up.
-//   - All is handled soon after the last fault, and every stop ends in time.
-//   - No goroutine, connection or timer is left.
+//   - No more than max_in_flight messages are in flight, as nsqds see it, and no more handlers are
+//     at work. The RDYs are no larger together, and 0 in a pause. The bodies in hand stay within
+//     max_bytes_in_flight.
+//   - No handler begins a message whose lease is over, going by when the network delivered it.
+//   - Where nothing is wrong with nsqds and networks, no connection is lost, nsqd refuses no ack,
+//     no message comes again that was handled in time, and none before the end of its delay.
+//   - The counts of every Snapshot add up, and a publisher's agree with what it was told.
+//   - Soon after the last fault all messages are handled, every publisher can publish again, and
+//     every nsqd has its RDY.
+//   - Every stop ends in time. It leaves no message, goroutine, connection or timer.
 //
 // go test plays a few seeds. These commands play many, on all processors, and say every ten
 // seconds how far they are; 10,000 take a minute or two on two cores, a million some three hours:

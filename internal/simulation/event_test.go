@@ -1,7 +1,9 @@
 package simulation
 
 import (
+	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +20,7 @@ func (w *world) happen(e line) {
 	}
 	for _, l := range w.looks {
 		if l.name == name {
-			happenToLookup(l, e)
+			w.happenToLookup(l, e)
 		}
 	}
 	for _, a := range w.takers {
@@ -53,8 +55,14 @@ func (w *world) happenToNSQD(d *nsqd, e line) {
 		d.StopHeartbeats()
 	case "stall":
 		d.link.set(func(l *link) { l.stalled = true })
-	case "swallow":
-		d.link.set(func(l *link) { l.swallow = true })
+	case "swallow": // in one direction or both
+		d.link.set(func(l *link) { l.loseSent, l.loseReceived = e.name(1) != "received", e.name(1) != "sent" })
+	case "halve":
+		d.link.halve()
+	case "move":
+		w.move(d)
+	case "delete":
+		w.delete(d, topic, channel)
 	case "cut":
 		d.link.cut()
 	case "link":
@@ -72,7 +80,7 @@ func (w *world) happenToNSQD(d *nsqd, e line) {
 	case "unpause":
 		d.Unpause(topic, channel)
 	case "fault":
-		d.Inject(faultOf(e.name(1), e.name(2)))
+		d.Inject(faultOf(e.name(1), e.name(2), max(e.number("times"), 1)))
 	}
 }
 
@@ -82,9 +90,9 @@ var refusals = map[string]string{
 	"SUB": "E_BAD_CHANNEL", "RDY": "E_INVALID",
 }
 
-// faultOf returns what an nsqd does once instead of what a command asks for.
-func faultOf(command, how string) nsqtest.Fault {
-	f := nsqtest.Fault{Command: command, Times: 1}
+// faultOf returns what an nsqd does a few times instead of what a command asks for.
+func faultOf(command, how string, times int) nsqtest.Fault {
+	f := nsqtest.Fault{Command: command, Times: times}
 	switch how {
 	case "mute":
 		f.Mute = true
@@ -116,8 +124,12 @@ func (w *world) lose(d *nsqd) {
 	}
 }
 
-func happenToLookup(l *nsqlookupd, e line) {
+func (w *world) happenToLookup(l *nsqlookupd, e line) {
 	switch e.word {
+	case "unlist":
+		if d := w.nsqd(e.name(1)); d != nil {
+			w.unlist(l, d.addr)
+		}
 	case "kill":
 		l.Kill()
 	case "hang":
@@ -127,19 +139,66 @@ func happenToLookup(l *nsqlookupd, e line) {
 	case "garble":
 		l.Reply(`{"topics":[`)
 	case "mend":
-		mendLookup(l)
+		w.mendLookup(l)
 	}
 }
 
-func mendLookup(l *nsqlookupd) {
+func (w *world) mendLookup(l *nsqlookupd) {
 	l.Restart()
 	l.Recover()
+	for _, d := range w.nsqds {
+		w.list(l, d)
+	}
+}
+
+// delete deletes a channel, and makes it again.
+func (w *world) delete(d *nsqd, topic, channel string) {
+	if !slices.Contains(w.channels(), topic+"/"+channel) {
+		return
+	}
+	w.ledger.loseAll(topic, channel) // any message may be in flight or deferred there
+	d.DeleteChannel(topic, channel)
+	d.CreateChannel(topic, channel)
+}
+
+// move restarts an nsqd at another address. nsqlookupds list it there, and the program connects
+// Consumers that know it by its address. Producers keep the old one, which works again at the end.
+func (w *world) move(d *nsqd) {
+	from := d.addr
+	d.addr = fmt.Sprintf("%s-%d:4150", d.name, len(w.net.links))
+	d.Kill()
+	w.net.lead(from, nil)
+	w.net.lead(d.addr, d.link)
+	for _, l := range w.looks {
+		w.unlist(l, from)
+		w.list(l, d)
+	}
+	for _, a := range w.takers {
+		a.moved(from, d.addr)
+	}
+	d.Restart()
+}
+
+// list registers an nsqd at an nsqlookupd.
+func (w *world) list(l *nsqlookupd, d *nsqd) {
+	for _, topic := range w.topics() {
+		l.Register(topic, d.addr)
+		l.Register(topic+".delayed", d.addr)
+	}
+}
+
+func (w *world) unlist(l *nsqlookupd, addr string) {
+	for _, topic := range w.topics() {
+		l.Unregister(topic, addr)
+		l.Unregister(topic+".delayed", addr)
+	}
 }
 
 // mend ends what is wrong with an nsqd and its link.
 func (w *world) mend(d *nsqd) {
 	w.net.daemons.Allow(d.Addr())
 	d.ClearFaults()
+	w.guard(d)
 	d.CutAfterSent(-1)
 	d.CutAfterReceived(-1)
 	d.StartReading()
@@ -152,14 +211,17 @@ func (w *world) mend(d *nsqd) {
 func (w *world) mendAll() {
 	for _, d := range w.nsqds {
 		w.mend(d)
-		d.link.cut() // a publish without a context waits for a reply that a fault has dropped
+		w.net.lead(d.Addr(), d.link)
+		if !w.gentle {
+			d.link.cut() // a publish without a context waits for a reply that a fault has dropped
+		}
 		for _, tc := range w.channels() {
 			topic, channel, _ := strings.Cut(tc, "/")
 			d.Unpause(topic, channel)
 		}
 	}
 	for _, l := range w.looks {
-		mendLookup(l)
+		w.mendLookup(l)
 	}
 	w.calm.Store(true)
 	for _, a := range w.takers {

@@ -7,7 +7,10 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-const fetched = 3 // messages at a time
+const (
+	fetched = 3                     // messages at a time
+	ackTime = 50 * time.Millisecond // by which an ack reaches nsqd, if nothing is wrong
+)
 
 // handling is a message that a handler has. The body may be gone once it is answered.
 type handling struct {
@@ -15,11 +18,17 @@ type handling struct {
 	m       *nsq.Message
 	id      string
 	channel string
+	key     message
 }
 
 // begin notes that a message has reached the program.
 func (a *taker) begin(m *nsq.Message) handling {
-	h := handling{a, m, idOf(m.Body), m.Topic() + "/" + m.Channel()}
+	h := handling{a: a, m: m, id: idOf(m.Body), channel: m.Topic() + "/" + m.Channel()}
+	d := a.nsqdAt(m.NSQDAddress)
+	h.key = message{d.Addr(), h.channel, m.ID}
+	for _, fault := range a.deliveries.begin(h.key, h.id, m.Attempts, d.timeout) {
+		a.Errorf("%v: %s: message %s of %s %s", time.Since(a.world.begin), a.name, h.id, h.channel, fault)
+	}
 	if err := m.Context().Err(); err != nil {
 		a.Errorf("%s: message %s comes when its lease is over: %v", a.name, h.id, context.Cause(m.Context()))
 	}
@@ -34,8 +43,30 @@ func (h handling) chance(of string) int {
 	return chance(of, h.a.story[0].name(0), h.channel, h.id, h.m.Attempts)
 }
 
-// handled notes success, which the program is about to tell.
-func (h handling) handled() { h.a.ledger.success(h.channel, h.id) }
+// handled notes success, which the program is about to tell. Where nothing is wrong and that is in
+// time, the message must not come again.
+func (h handling) handled() {
+	h.a.ledger.success(h.channel, h.id)
+	h.a.deliveries.note(h.a.deliveries.finished, h.key)
+	if h.inTime() {
+		h.a.deliveries.note(h.a.deliveries.over, h.key)
+	}
+}
+
+// inTime reports whether what the program says of the message now must reach nsqd before the
+// message's lease is over.
+func (h handling) inTime() bool {
+	ctx := h.m.Context()
+	ends, ok := ctx.Deadline()
+	return h.a.gentle && ctx.Err() == nil && (!ok || time.Until(ends) > ackTime)
+}
+
+// later notes that the program asks for the message again after a delay.
+func (h handling) later(delay time.Duration) {
+	if h.inTime() {
+		h.a.deliveries.postpone(h.key, delay)
+	}
+}
 
 // handle is the handler of Consumers and groups.
 func (a *taker) handle(m *nsq.Message) error {
@@ -73,7 +104,7 @@ func (h handling) decide() error {
 		key string
 		do  func() error
 	}{
-		{"fail", func() error { return errStory }},
+		{"fail", h.fail},
 		{"panic", func() error { panic("the story says so") }},
 		{"late", h.late},
 		{"other", h.other},
@@ -86,11 +117,17 @@ func (h handling) decide() error {
 	return nil
 }
 
+// fail returns an error, after which the message comes again after requeue_delay or later.
+func (h handling) fail() error {
+	h.later(h.a.ms("requeue"))
+	return errStory
+}
+
 // late works until the lease is over.
 func (h handling) late() error {
-	sleep(h.a.nsqds[0].timeout * time.Duration(80+h.chance("late")) / 100)
+	sleep(h.a.nsqds[0].timeout*time.Duration(80+h.chance("late"))/100 + 313*time.Microsecond)
 	if h.chance("late result") < 50 {
-		return errStory
+		return h.fail()
 	}
 	h.handled()
 	return nil
@@ -101,10 +138,13 @@ func (h handling) other() error {
 	m, pause := h.m, time.Duration(h.chance("pause"))*time.Millisecond
 	switch h.chance("way") % 9 {
 	case 0:
+		h.later(2 * pause)
 		return nsq.RetryAfter(2*pause, errStory)
 	case 1:
+		h.later(h.a.ms("requeue"))
 		return nsq.NoBackoff(errStory)
 	case 2:
+		h.later(pause)
 		m.RequeueWithoutBackoff(pause)
 		return nil
 	case 3:

@@ -86,6 +86,18 @@ func (l *ledger) tell(id string, v verdict) {
 // success notes that a handler is about to succeed.
 func (l *ledger) success(channel, id string) { l.note(l.handled, channel, id) }
 
+// loseAll notes that a channel may have lost every message that was published so far.
+func (l *ledger) loseAll(topic, channel string) {
+	l.mu.Lock()
+	begun := maps.Clone(l.topics)
+	l.mu.Unlock()
+	for id, of := range begun {
+		if of == topic {
+			l.note(l.lost, topic+"/"+channel, id)
+		}
+	}
+}
+
 func (l *ledger) note(in map[string]map[string]bool, channel, id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/delay"
 )
+
+const probes = 50 // until a publisher gives up
 
 // publisher publishes messages, by several callers.
 type publisher struct {
@@ -17,8 +20,11 @@ type publisher struct {
 	line
 	name, topic string
 	send        func(ids []string) // publishes messages, and notes what it is told
-	many        int                // messages in one publish
-	stop        func()             // once
+	counts      func() nsq.ProducerCounts
+	told        [3]atomic.Int64 // how many messages, by verdict
+	stopped     atomic.Bool     // or about to
+	many        int             // messages in one publish
+	stop        func()          // once
 }
 
 // sender is what Producers and pools have.
@@ -38,6 +44,7 @@ func newPublisher(w *world, l line) *publisher {
 	}
 	s := p.sender(cfg)
 	p.stop = sync.OnceFunc(func() {
+		p.stopped.Store(true)
 		begin := time.Now()
 		s.Stop()
 		if took := time.Since(begin); took > longest {
@@ -95,6 +102,7 @@ func (p *publisher) sender(cfg *nsq.Config) sender {
 			panic(err)
 		}
 		pool.AllowDuplicates(p.number("twice") > 0)
+		p.counts = pool.Counts
 		return pool
 	case "discovered":
 		pool, err := nsq.NewDiscoveredProducerPool(p.lookupAddrs(), cfg)
@@ -103,9 +111,12 @@ func (p *publisher) sender(cfg *nsq.Config) sender {
 		}
 		pool.SetLookupdHttpClient(p.net.daemons.HTTPClient())
 		pool.AllowDuplicates(p.number("twice") > 0)
+		p.counts = pool.Counts
 		return pool
 	}
-	return p.producer(p.text("to"), cfg)
+	producer := p.producer(p.text("to"), cfg)
+	p.counts = func() nsq.ProducerCounts { return producer.Snapshot().ProducerCounts }
+	return producer
 }
 
 func (p *publisher) batch(s sender) {
@@ -120,6 +131,7 @@ func (p *publisher) batch(s sender) {
 	}
 	stop := p.stop
 	p.stop = sync.OnceFunc(func() {
+		p.stopped.Store(true)
 		b.Stop()
 		stop()
 	})
@@ -141,23 +153,53 @@ func (p *publisher) run() {
 	for caller := range callers {
 		running.Go(func() {
 			for i := caller; i < p.number("messages"); i += callers {
-				var ids []string
-				for k := range p.many {
-					ids = append(ids, fmt.Sprintf("%s-%d.%d", p.name, i, k))
-				}
-				for _, id := range ids {
-					p.ledger.begin(p.topic, id, p.number("twice") > 0, time.Time{})
-				}
-				p.send(ids)
-				sleep(p.ms("every") * time.Duration(50+chance(ids[0], "every")) / 100)
+				p.publish(i)
+				sleep(p.ms("every") * time.Duration(50+chance(p.name, i, "every")) / 100)
 			}
 		})
 	}
 	running.Wait()
 }
 
+// publish publishes one message or, if the publisher does so, many together.
+func (p *publisher) publish(i int) {
+	var ids []string
+	for k := range p.many {
+		ids = append(ids, fmt.Sprintf("%s-%d.%d", p.name, i, k))
+	}
+	for _, id := range ids {
+		p.ledger.begin(p.topic, id, p.number("twice") > 0, time.Time{})
+	}
+	p.send(ids)
+}
+
+// probe publishes until it is told that a message is stored.
+func (p *publisher) probe() {
+	for i := range probes {
+		before := p.told[stored].Load()
+		if p.stopped.Load() {
+			return
+		}
+		p.publish(p.number("messages") + i)
+		if p.told[stored].Load() > before {
+			return
+		}
+		sleep(100 * time.Millisecond)
+	}
+	p.Errorf("%v: %s cannot publish any more", time.Since(p.begin), p.name)
+}
+
+// checkStopped checks what a publisher that has stopped says of all that it has published.
+func (p *publisher) checkStopped() {
+	c := p.counts()
+	if p.number("twice") == 0 && c.Published != uint64(p.told[stored].Load()) {
+		p.Errorf("%s was told that %d messages are stored, and counts %+v", p.name, p.told[stored].Load(), c)
+	}
+}
+
 func (p *publisher) tell(ids []string, err error, withContext bool) {
 	v := verdictOf(p.T, err, p.many > 1, withContext)
+	p.told[v].Add(int64(len(ids)))
 	for _, id := range ids {
 		p.ledger.tell(id, v)
 	}

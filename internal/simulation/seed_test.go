@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,9 +25,7 @@ func tell(seed uint64) story {
 	t.cluster()
 	t.consume()
 	t.publish()
-	for range 2 + t.IntN(14) {
-		t.event()
-	}
+	t.happen()
 	return t.story
 }
 
@@ -150,65 +149,101 @@ func (t *teller) at(ms float64, words ...string) {
 	t.story = append(t.story, parse(fmt.Sprintf("at %.3f %s", ms, strings.Join(words, " ")))...)
 }
 
-// event says something that goes wrong or changes, and perhaps its end.
-func (t *teller) event() {
-	at := t.ends * t.Float64()
-	later := at + 1 + 1500*t.Float64()*t.Float64()
-	n := t.nsqd()
-	switch t.IntN(17) {
-	case 0:
-		t.at(at, "kill", n)
-		t.at(later, "restart", n)
-	case 1:
-		t.at(at, t.of("crash", "freeze", "stall", "silence", "swallow"), n)
+// events are what goes wrong or changes. Each is given a time, a later one for its end, and an nsqd.
+var events = []func(t *teller, at, later float64, n string){
+	func(t *teller, at, later float64, n string) {
+		t.at(at, t.of("kill", "kill", "crash"), n)
+		t.at(later, t.of("restart", "mend"), n)
+	},
+	func(t *teller, at, later float64, n string) {
+		t.at(at, t.of("freeze", "silence"), n)
 		t.at(later, "mend", n)
-	case 2:
-		t.at(at, "cut", n)
-	case 3:
+	},
+	func(t *teller, at, later float64, n string) {
+		t.at(at, t.of("stall", "swallow", "swallow"), n, t.of("sent", "received", "both"))
+		t.at(later, "mend", n)
+	},
+	func(t *teller, at, _ float64, n string) { t.at(at, t.of("cut", "halve"), n) },
+	func(t *teller, at, later float64, n string) {
 		t.at(at, t.of("refuse", "blackhole"), n)
+		if t.one(2) {
+			t.at(at+0.003, "cut", n)
+		}
 		t.at(later, "mend", n)
-	case 4:
+	},
+	func(t *teller, at, _ float64, n string) {
 		t.at(at, t.of("cut-after-sent", "cut-after-received"), n, strconv.Itoa(t.IntN(4000)))
-	case 5, 16:
-		t.fault(at, n)
-	case 6:
+		t.at(at+0.003, "cut", n)
+	},
+	func(t *teller, at, _ float64, n string) { t.fault(at, n, t.of("PUB", "MPUB", "DPUB")) },
+	func(t *teller, at, _ float64, n string) { t.fault(at, n, t.of("FIN", "REQ", "TOUCH", "SUB", "RDY")) },
+	func(t *teller, at, later float64, n string) {
 		if len(t.lookupds) > 0 {
 			l := t.lookupds[t.IntN(len(t.lookupds))]
-			t.at(at, t.of("kill", "hang", "fail", "garble"), l)
+			t.at(at, t.of("kill", "hang", "fail", "garble", "unlist", "unlist"), l, n)
 			t.at(later, "mend", l)
 		}
-	case 7:
-		t.at(at, "link", n, "delay="+strconv.Itoa(t.IntN(80)), "chunk="+strconv.Itoa(t.sometimes(2, 1+t.IntN(20))))
-	case 8:
+	},
+	func(t *teller, at, _ float64, n string) {
+		t.at(at, "link", n, "delay="+strconv.Itoa(t.IntN(80)), "chunk="+strconv.Itoa(t.sometimes(2, t.some(20))))
+	},
+	func(t *teller, at, _ float64, n string) {
 		t.at(at, t.of("pause", "unpause"), n, t.topics[t.IntN(len(t.topics))]+"/x")
-	case 9, 10:
-		t.at(at, "mif", t.consumer(), strconv.Itoa(t.IntN(40)))
-	case 11:
-		t.at(at, "handlers", t.consumer(), strconv.Itoa(t.IntN(7)))
-	case 12:
+	},
+	func(t *teller, at, _ float64, n string) { t.at(at, "move", n) },
+	func(t *teller, at, _ float64, n string) { t.at(at, "delete", n, t.topics[0]+"/x") },
+	func(t *teller, at, _ float64, _ string) { t.at(at, "mif", t.consumer(), strconv.Itoa(t.IntN(40))) },
+	func(t *teller, at, _ float64, _ string) { t.at(at, "handlers", t.consumer(), strconv.Itoa(t.IntN(7))) },
+	func(t *teller, at, later float64, _ string) {
 		c := t.consumer()
 		t.at(at, "pause", c)
 		t.at(later, "resume", c)
-	case 13:
+	},
+	func(t *teller, at, later float64, _ string) {
 		c := t.consumer()
 		t.at(at, t.of("stop", "shutdown"), c)
 		t.at(later, "start", c)
-	case 14:
-		t.at(at, "disconnect", t.consumer(), n)
-	case 15:
-		t.at(at, "stop", t.publishers[t.IntN(len(t.publishers))])
+	},
+	func(t *teller, at, later float64, n string) {
+		c := t.consumer()
+		t.at(at, "disconnect", c, n)
+		if t.one(2) {
+			t.at(later, "connect", c, n)
+		}
+	},
+	func(t *teller, at, later float64, _ string) {
+		if len(t.lookupds) > 0 {
+			c, l := t.consumer(), t.lookupds[t.IntN(len(t.lookupds))]
+			t.at(at, "forget", c, l)
+			t.at(later, "discover", c, l)
+		}
+	},
+	func(t *teller, at, _ float64, _ string) { t.at(at, "stop", t.publishers[t.IntN(len(t.publishers))]) },
+}
+
+// happen says events. Most stories have but a few kinds of them, and so more that meet.
+func (t *teller) happen() {
+	kinds := slices.Clone(events)
+	t.Shuffle(len(kinds), func(i, k int) { kinds[i], kinds[k] = kinds[k], kinds[i] })
+	if !t.one(4) {
+		kinds = kinds[:t.some(6)]
+	}
+	for range t.IntN(16) {
+		at := t.ends * t.Float64()
+		kinds[t.IntN(len(kinds))](t, at, at+1+1500*t.Float64()*t.Float64(), t.nsqd())
 	}
 }
 
 func (t *teller) consumer() string { return t.consumers[t.IntN(len(t.consumers))] }
 
-// fault says that an nsqd does something else than what a command asks for.
-func (t *teller) fault(at float64, n string) {
-	command := t.of("PUB", "MPUB", "DPUB", "FIN", "REQ", "TOUCH", "SUB", "RDY")
-	how := t.of("mute", "close", "slow", "refuse", "lose", "lose")
-	if strings.HasSuffix(command, "PUB") || command == "SUB" {
-		t.at(at, "fault", n, command, how)
-		return
+// fault says that an nsqd does something else than what a command asks for, once or a few times.
+func (t *teller) fault(at float64, n, command string) {
+	how := t.of("close", "slow", "refuse")
+	switch {
+	case strings.HasSuffix(command, "PUB"):
+		how = t.of("close", "slow", "refuse", "lose", "lose")
+	case command == "SUB":
+		how = t.of("mute", "close", "slow", "refuse", "lose")
 	}
-	t.at(at, "fault", n, command, t.of("close", "slow", "refuse"))
+	t.at(at, "fault", n, command, how, "times="+strconv.Itoa(t.some(4)))
 }

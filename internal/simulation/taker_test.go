@@ -1,9 +1,11 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/rdyhq/nsq"
 	"github.com/rdyhq/nsq/delay"
+	"github.com/rdyhq/nsq/internal/wire"
 )
 
 var errStory = errors.New("the story says so")
@@ -52,7 +55,7 @@ func newTaker(w *world, l line) *taker {
 
 func (w *world) config(name string) *nsq.Config {
 	cfg := nsq.NewConfig()
-	cfg.DialContext = w.net.dial
+	cfg.DialContext = w.net.dialer(nil)
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	cfg.ClientID = name
 	cfg.HeartbeatInterval, cfg.ReadTimeout, cfg.WriteTimeout, cfg.DialTimeout = time.Second, 2*time.Second, 500*time.Millisecond, 500*time.Millisecond
@@ -64,6 +67,9 @@ func (w *world) config(name string) *nsq.Config {
 // config returns the Config of the line's settings.
 func (a *taker) config() *nsq.Config {
 	cfg := a.world.config(a.name)
+	if a.word == "consumer" && a.number("snappy") == 0 {
+		cfg.DialContext = a.net.dialer(func(from *link, m wire.Message) { a.deliveries.saw(a.line.name(1), from, m) })
+	}
 	cfg.MaxInFlight, cfg.MaxAttempts = a.number("mif"), 0
 	cfg.DefaultRequeueDelay = max(a.ms("requeue"), time.Millisecond) // without, a relay whose target is down stops virtual time
 	cfg.MaxBackoffDuration, cfg.BackoffMultiplier = a.ms("backoff"), a.ms("backoff")/8
@@ -130,6 +136,7 @@ func (a *taker) start() {
 		if letters != nil {
 			letters.Stop()
 		}
+		a.checkStopped()
 	}
 }
 
@@ -251,6 +258,9 @@ func (a *taker) recover() {
 	for _, c := range a.consumers() {
 		c.Resume()
 		_ = c.Connect(background, a.given...) // they stay away otherwise
+		if a.text("by") != "nsqds" && len(a.looks) > 0 {
+			_ = c.Discover(background, a.lookupAddrs()...)
+		}
 		if a.word == "group" {
 			continue
 		}
@@ -261,6 +271,21 @@ func (a *taker) recover() {
 		c.ChangeMaxInFlight(mif)
 		a.note(mif)
 		_ = c.SetConcurrency(a.number("handlers")) // it fails if nothing handles
+	}
+}
+
+// moved lets the actor find an nsqd at its new address, unless nsqlookupds say where it is.
+func (a *taker) moved(from, to string) {
+	if i := slices.Index(a.given, from); i >= 0 {
+		a.given[i] = to
+		return
+	}
+	if !a.running || a.text("by") == "nsqlookupds" {
+		return
+	}
+	for _, c := range a.consumers() {
+		_ = c.DisconnectFromNSQD(from)
+		_ = c.Connect(background, to)
 	}
 }
 
@@ -307,10 +332,19 @@ func (a *taker) happen(w *world, e line) {
 		case "resume":
 			c.Resume()
 		case "disconnect":
+			if d := w.nsqd(e.name(1)); d != nil && c.DisconnectFromNSQD(d.addr) == nil {
+				a.given = append(a.given, d.addr)
+			}
+		case "connect":
 			if d := w.nsqd(e.name(1)); d != nil {
-				if c.DisconnectFromNSQD(d.Addr()) == nil {
-					a.given = append(a.given, d.Addr())
-				}
+				_ = c.Connect(background, d.addr)
+				a.given = slices.DeleteFunc(a.given, func(addr string) bool { return addr == d.addr })
+			}
+		case "forget":
+			_ = c.DisconnectFromNSQLookupd(e.name(1) + ":4161") // it may know none
+		case "discover":
+			if slices.Contains(a.lookupAddrs(), e.name(1)+":4161") {
+				_ = c.Discover(background, e.name(1)+":4161")
 			}
 		}
 	}
@@ -323,6 +357,16 @@ func (a *taker) check() {
 		if s.Received+s.Unsent != s.Finished+s.Requeued+s.Expired+s.Lost+uint64(s.InFlight) {
 			a.Errorf("%s: the counts do not add up: %+v", a.name, s)
 		}
+		if a.gentle && s.Refused > 0 {
+			a.Errorf("%v: %s: nsqd has refused %d acks", time.Since(a.world.begin), a.name, s.Refused)
+		}
+		for _, conn := range s.Connections {
+			if a.gentle && conn.LastError != nil {
+				a.Errorf("%v: %s has lost a connection: %v", time.Since(a.world.begin), a.name, conn.LastError)
+			}
+		}
+		a.checkBytes(s)
+		a.checkRDYs(s)
 	}
 	a.mu.Lock()
 	if time.Since(a.lowered) > a.longest {
@@ -346,5 +390,66 @@ func (a *taker) check() {
 	}
 	if inFlight > allowed {
 		a.Errorf("%v: %s: %d messages are in flight, max_in_flight is %d", time.Since(a.world.begin), a.name, inFlight, allowed)
+	}
+}
+
+// checkBytes checks max_bytes_in_flight. Messages may be heavier than those before them, and each
+// connection has room for one.
+func (a *taker) checkBytes(s nsq.Snapshot) {
+	if a.number("bytes") == 0 {
+		return
+	}
+	lightest, heaviest := a.sizes()
+	most := s.MaxBytesInFlight*heaviest/lightest + int64(len(s.Connections))*heaviest
+	if s.BytesInFlight > most {
+		a.Errorf("%v: %s: %d bytes are in flight, max_bytes_in_flight is %d", time.Since(a.world.begin), a.name, s.BytesInFlight, s.MaxBytesInFlight)
+	}
+}
+
+// checkRDYs checks that a Consumer asks for no more messages than it may, and for none in a pause.
+func (a *taker) checkRDYs(s nsq.Snapshot) {
+	sum := 0
+	for _, c := range s.Connections {
+		sum += c.RDY
+	}
+	if sum > s.MaxInFlight && a.text("take") != "fetch" || sum > 0 && s.Paused { // Fetch gets what it asks for
+		a.Errorf("%v: %s: the RDYs are %d together, max_in_flight is %d, paused: %v", time.Since(a.world.begin), a.name, sum, s.MaxInFlight, s.Paused)
+	}
+}
+
+// checkSlots checks that all slots are given out again, each nsqd's one included, soon after the
+// last message.
+func (a *taker) checkSlots() {
+	mif := a.number("mif")
+	if a.word != "consumer" || a.text("take") == "fetch" || a.number("bytes")+a.number("adaptive") > 0 || mif < len(a.nsqds) || len(a.looks) == 0 && a.text("by") == "nsqlookupds" {
+		return
+	}
+	var seen []int
+	for range 100 {
+		sum, least := 0, mif
+		seen = seen[:0]
+		all := a.consumers()[0].Snapshot()
+		if all.BackoffLevel > 0 || all.Expired > 0 { // until the next messages show that it is over
+			return
+		}
+		for _, s := range all.Connections {
+			sum, least = sum+s.RDY, min(least, s.RDY)
+			seen = append(seen, s.RDY)
+		}
+		if least > 0 && len(seen) >= len(a.nsqds) && (sum == mif || a.number("uniform") > 0) {
+			return
+		}
+		sleep(100 * time.Millisecond)
+	}
+	a.Errorf("%v: %s: RDYs are %d, max_in_flight is %d", time.Since(a.world.begin), a.name, seen, mif)
+}
+
+// checkStopped checks that a stop has left nothing, and has closed everything.
+func (a *taker) checkStopped() {
+	for _, c := range a.consumers() {
+		s := c.Snapshot()
+		if s.State != nsq.ConsumerStopped || cmp.Or(s.InFlight, s.Busy, s.Queued, int(s.BytesInFlight), len(s.Connections)) != 0 {
+			a.Errorf("%v: %s has stopped, and is not done: %+v", time.Since(a.world.begin), a.name, s)
+		}
 	}
 }

@@ -28,21 +28,24 @@ const (
 // world is where a story is played.
 type world struct {
 	*testing.T
-	story   story
-	net     *network
-	nsqds   []*nsqd
-	looks   []*nsqlookupd
-	ledger  *ledger
-	takers  []*taker
-	sources []*publisher
-	calm    atomic.Bool // all that is broken is mended, and stays so
-	begin   time.Time
-	slow    bool // the network or nsqd may be slower than the Consumer takes them to be
+	story      story
+	net        *network
+	nsqds      []*nsqd
+	looks      []*nsqlookupd
+	ledger     *ledger
+	deliveries *deliveries
+	takers     []*taker
+	sources    []*publisher
+	calm       atomic.Bool // all that is broken is mended, and stays so
+	begin      time.Time
+	slow       bool // the network or nsqd may be slower than the Consumer takes them to be
+	gentle     bool // and nothing is ever wrong with them
 }
 
 type nsqd struct {
 	*nsqtest.Nsqd
 	name    string
+	addr    string // where clients find it
 	link    *link
 	timeout time.Duration // of messages
 }
@@ -67,7 +70,7 @@ func play(t *testing.T, s story) {
 		}
 	}()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, story: s, net: newNetwork(), ledger: newLedger(), begin: time.Now()}
+		w := &world{T: t, story: s, net: newNetwork(), ledger: newLedger(), deliveries: newDeliveries(), begin: time.Now()}
 		defer func() {
 			if p := recover(); p != nil { // the test cannot just fail while the goroutines of the story run
 				told(p)
@@ -83,10 +86,14 @@ func play(t *testing.T, s story) {
 	})
 }
 
-// topics returns the topics to which publishers publish.
+// topics returns the topics that publishers publish to, or consumers and groups take from.
 func (w *world) topics() (topics []string) {
 	for _, p := range w.story.all("publisher") {
 		topics = append(topics, p.name(1))
+	}
+	for _, tc := range w.channels() {
+		topic, _, _ := strings.Cut(tc, "/")
+		topics = append(topics, topic)
 	}
 	slices.Sort(topics)
 	return slices.Compact(topics)
@@ -124,8 +131,17 @@ func (s story) slow() bool {
 	})
 }
 
+// gentle reports whether in a story nothing is ever wrong with networks and nsqds.
+func (s story) gentle() bool {
+	return !s.slow() && !slices.ContainsFunc(s, func(l line) bool {
+		_, e := l.event()
+		isNSQD := slices.ContainsFunc(s.all("nsqd"), func(n line) bool { return n.name(0) == e.name(0) })
+		return isNSQD && e.word != "pause" && e.word != "unpause"
+	})
+}
+
 func (w *world) build() {
-	w.slow = w.story.slow()
+	w.slow, w.gentle = w.story.slow(), w.story.gentle()
 	for _, l := range w.story.all("network") {
 		w.net.ends.Capacity, w.net.daemons.Capacity = l.number("capacity"), l.number("capacity")
 	}
@@ -134,18 +150,16 @@ func (w *world) build() {
 		d := nsqtest.NewNsqd(w, nsqtest.Options{
 			Network: w.net.daemons, Addr: addr, MsgTimeout: l.ms("timeout"), MaxMsgTimeout: 4 * l.ms("timeout"), Straggler: l.number("straggler") > 0, Snappy: true,
 		})
-		n := &nsqd{Nsqd: d, name: l.name(0), link: w.net.add(addr), timeout: l.ms("timeout")}
+		n := &nsqd{Nsqd: d, name: l.name(0), addr: addr, link: w.net.add(addr), timeout: l.ms("timeout")}
 		w.nsqds = append(w.nsqds, n)
 		w.prepare(n)
+		w.guard(n)
 	}
 	for _, l := range w.story.all("nsqlookupd") {
 		n := &nsqlookupd{nsqtest.NewLookupd(w, nsqtest.LookupdOptions{Network: w.net.daemons, Addr: l.name(0) + ":4161"}), l.name(0)}
 		w.looks = append(w.looks, n)
 		for _, d := range w.nsqds {
-			for _, topic := range w.topics() {
-				n.Register(topic, d.Addr())
-				n.Register(topic+".delayed", d.Addr())
-			}
+			w.list(n, d)
 		}
 	}
 	for _, l := range w.story {
@@ -202,8 +216,12 @@ func (w *world) run() {
 	}
 	sleep(50 * time.Millisecond)
 	w.mendAll()
-	w.wait("publishers", func() { publishing.Wait() })
+	w.wait("publishers", publishing.Wait)
+	w.probe()
 	w.drain()
+	for _, a := range w.takers {
+		a.checkSlots()
+	}
 	close(over)
 	watching.Wait()
 	for _, a := range w.takers {
@@ -211,6 +229,7 @@ func (w *world) run() {
 	}
 	for _, p := range w.sources {
 		p.stop()
+		p.checkStopped()
 	}
 	if !w.Failed() {
 		w.ledger.check(w)
@@ -241,6 +260,24 @@ func (w *world) wait(what string, f func()) {
 	case <-time.After(longest):
 		panic(fmt.Sprintf("%s: not done %v after the last fault", what, longest))
 	}
+}
+
+// probe publishes a message at each nsqd, and one from each publisher that the story has not
+// stopped: all must find their way again.
+func (w *world) probe() {
+	for _, d := range w.nsqds {
+		for _, topic := range w.topics() {
+			id := "probe-" + d.name + "-" + topic
+			w.ledger.begin(topic, id, false, time.Time{})
+			d.Publish(topic, id)
+			w.ledger.tell(id, stored)
+		}
+	}
+	var probing sync.WaitGroup
+	for _, p := range w.sources {
+		probing.Go(p.probe)
+	}
+	w.wait("publishers of probes", probing.Wait)
 }
 
 // drain waits until no channel has messages.
@@ -304,9 +341,25 @@ func (w *world) nsqd(name string) *nsqd {
 // addrs returns the addresses of all nsqds.
 func (w *world) addrs() (addrs []string) {
 	for _, d := range w.nsqds {
-		addrs = append(addrs, d.Addr())
+		addrs = append(addrs, d.addr)
 	}
 	return addrs
+}
+
+// nsqdAt returns the nsqd that clients find, or have found, at an address.
+func (w *world) nsqdAt(addr string) *nsqd {
+	host, _, _ := strings.Cut(addr, ":")
+	name, _, _ := strings.Cut(host, "-")
+	return w.nsqd(name)
+}
+
+// sizes returns how light and how heavy bodies are.
+func (w *world) sizes() (lightest, heaviest int64) {
+	for _, p := range w.story.all("publisher") {
+		size := int64(p.number("size"))
+		lightest, heaviest = min(size, cmp.Or(lightest, size)), max(size, heaviest)
+	}
+	return lightest + 7, heaviest + 12 // with their names
 }
 
 func (w *world) lookupAddrs() (addrs []string) {
