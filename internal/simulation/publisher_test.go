@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -138,7 +139,7 @@ func (p *publisher) batch(s sender) {
 }
 
 func (p *publisher) patience() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(background, p.ms("wait"))
+	return context.WithTimeout(background, cmp.Or(p.ms("wait"), time.Second))
 }
 
 func (p *publisher) body(id string) []byte {
