@@ -201,7 +201,7 @@ var events = []func(t *teller, at, later float64, n string){
 	},
 	func(t *teller, at, later float64, _ string) {
 		c := t.consumer()
-		t.at(at, t.of("stop", "shutdown"), c)
+		t.at(at, t.of("stop", "shutdown", "hurry"), c)
 		t.at(later, "start", c)
 	},
 	func(t *teller, at, later float64, n string) {

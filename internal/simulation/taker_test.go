@@ -126,8 +126,8 @@ func (a *taker) start() {
 	a.end = func(how string) {
 		begin := time.Now()
 		stop(how)
-		if took := time.Since(begin); took > longestStop {
-			a.Errorf("%s: the stop took %v", a.name, took)
+		if took := time.Since(begin); took > a.stopPatience(how)+stopGrace {
+			a.Errorf("%v: %s: the %s took %v", time.Since(a.world.begin), a.name, how, took)
 		}
 		for a.calls.Load() > 0 { // a handler may outlast the stop
 			sleep(10 * time.Millisecond)
@@ -169,7 +169,7 @@ func (a *taker) startConsumer(cfg *nsq.Config) {
 	a.connect(c)
 	a.use(func() []*nsq.Consumer { return []*nsq.Consumer{c} })
 	a.end = func(how string) {
-		stopConsumer(c, how)
+		a.stopConsumer(c, how)
 		cancel()
 	}
 }
@@ -186,15 +186,28 @@ func (a *taker) connect(c *nsq.Consumer) {
 	}
 }
 
-func stopConsumer(c *nsq.Consumer, how string) {
-	if how == "shutdown" {
-		ctx, cancel := context.WithTimeout(background, stopTimeout/2)
+// stopConsumer stops a Consumer: by Stop, by Shutdown, or by Shutdown when Stop takes long.
+func (a *taker) stopConsumer(c *nsq.Consumer, how string) {
+	if how != "shutdown" {
+		c.Stop()
+	}
+	if how != "stop" {
+		ctx, cancel := context.WithTimeout(background, a.stopPatience(how))
 		defer cancel()
 		_ = c.Shutdown(ctx)
-		return
 	}
-	c.Stop()
 	<-c.StopChan
+}
+
+// stopPatience returns how long a stop waits for handlers.
+func (a *taker) stopPatience(how string) time.Duration {
+	switch {
+	case a.word == "group", how == "stop":
+		return stopTimeout
+	case how == "shutdown":
+		return stopTimeout / 2
+	}
+	return stopTimeout / 10
 }
 
 func (a *taker) startRelay(cfg *nsq.Config) {
@@ -209,7 +222,7 @@ func (a *taker) startRelay(cfg *nsq.Config) {
 	a.connect(c)
 	a.use(func() []*nsq.Consumer { return []*nsq.Consumer{c} })
 	a.end = func(how string) {
-		stopConsumer(c, how)
+		a.stopConsumer(c, how)
 		to.Stop()
 	}
 }
@@ -306,7 +319,7 @@ func (a *taker) note(limit int) {
 func (a *taker) happen(w *world, e line) {
 	n, _ := strconv.Atoi(e.name(1))
 	switch e.word {
-	case "stop", "shutdown":
+	case "stop", "shutdown", "hurry":
 		a.stop(e.word)
 		return
 	case "start":

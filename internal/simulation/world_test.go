@@ -19,9 +19,9 @@ import (
 const (
 	audit       = "audit" // a channel of each topic that keeps what is stored
 	tick        = 23700 * time.Microsecond
-	longest     = 20 * time.Second // after the last fault all is handled within this time; see patience
+	longest     = 12 * time.Second // after the last fault all is handled within this time; see patience
 	stopTimeout = 3 * time.Second
-	longestStop = stopTimeout + time.Second
+	stopGrace   = time.Second // for what a stop does when it waits for handlers no longer
 	longestReal = time.Minute // for a story, on a busy machine
 )
 
@@ -243,7 +243,7 @@ func (w *world) run() {
 // messages come at a time, and each Fetch and batch waits for more.
 func (w *world) patience() time.Duration {
 	if slices.ContainsFunc(w.story, func(l line) bool { return l.number("bytes") > 0 }) {
-		return 3 * longest
+		return 2 * longest
 	}
 	return longest
 }
