@@ -446,6 +446,9 @@ func (a *taker) checkSlots() {
 			return
 		}
 		for _, s := range all.Connections {
+			if s.State != nsq.ConnectionUp { // such as an address that an nsqd has left
+				continue
+			}
 			sum, least = sum+s.RDY, min(least, s.RDY)
 			seen = append(seen, s.RDY)
 		}
