@@ -164,6 +164,7 @@ func (w *world) delete(d *nsqd, topic, channel string) {
 // move restarts an nsqd at another address. nsqlookupds list it there, and the program connects
 // Consumers that know it by its address. Producers keep the old one, which works again at the end.
 func (w *world) move(d *nsqd) {
+	sleep(time.Millisecond) // a Group that has just started has no Consumers yet
 	from := d.addr
 	d.addr = fmt.Sprintf("%s-%d:4150", d.name, len(w.net.links))
 	d.Kill()
