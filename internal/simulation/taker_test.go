@@ -126,7 +126,11 @@ func (a *taker) start() {
 	a.end = func(how string) {
 		begin := time.Now()
 		stop(how)
-		if took := time.Since(begin); took > a.stopPatience(how)+stopGrace {
+		patience := a.stopPatience(how) + stopGrace
+		if a.word == "relay" {
+			patience += producerStop
+		}
+		if took := time.Since(begin); took > patience {
 			a.Errorf("%v: %s: the %s took %v", time.Since(a.world.begin), a.name, how, took)
 		}
 		for a.calls.Load() > 0 { // a handler may outlast the stop
@@ -370,7 +374,9 @@ func (a *taker) check() {
 		if s.Received+s.Unsent != s.Finished+s.Requeued+s.Expired+s.Lost+uint64(s.InFlight) {
 			a.Errorf("%s: the counts do not add up: %+v", a.name, s)
 		}
-		if a.gentle && s.Refused > 0 {
+		// Where the network holds few bytes, a message may wait in it for long: nsqd's lease
+		// began before the one that the Consumer counts, and an ack near its end is late.
+		if a.gentle && a.net.ends.Capacity == 0 && s.Refused > 0 {
 			a.Errorf("%v: %s: nsqd has refused %d acks", time.Since(a.world.begin), a.name, s.Refused)
 		}
 		for _, conn := range s.Connections {

@@ -17,12 +17,13 @@ import (
 )
 
 const (
-	audit       = "audit" // a channel of each topic that keeps what is stored
-	tick        = 23700 * time.Microsecond
-	longest     = 12 * time.Second // after the last fault all is handled within this time; see patience
-	stopTimeout = 3 * time.Second
-	stopGrace   = time.Second // for what a stop does when it waits for handlers no longer
-	longestReal = time.Minute // for a story, on a busy machine
+	audit        = "audit" // a channel of each topic that keeps what is stored
+	tick         = 23700 * time.Microsecond
+	longest      = 12 * time.Second // after the last fault all is handled within this time; see patience
+	stopTimeout  = 3 * time.Second
+	stopGrace    = time.Second     // for what a stop does when it waits for handlers no longer
+	producerStop = 5 * time.Second // a Producer's stop waits that long for an nsqd without a sign of life
+	longestReal  = time.Minute     // for a story, on a busy machine
 )
 
 // world is where a story is played.
