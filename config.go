@@ -30,7 +30,7 @@ const (
 // Assign fields directly, or set them by name with Set. The opt tag is the option's
 // name. The min and max tags are the accepted range, which both Set and Validate check, and
 // the default tag is what NewConfig sets; without one it is zero or as the field says. The
-// examples show what the options do that are often misunderstood.
+// examples show the options that are often misunderstood.
 //
 // NewConsumer and NewProducer validate the Config and keep a copy: one Config may serve
 // many of them, and later changes to it affect none of them. Do not change a Config

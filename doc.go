@@ -32,11 +32,11 @@
 // the message in what a handler logs, and [OpenEnvelopes] reads the headers that publishers
 // put in front of bodies.
 //
-// # Take messages otherwise
+// # Other ways to take messages
 //
 // A [BatchHandler] gets many messages at a time. A program can also take messages itself, from a
-// Consumer without handlers. All that follows holds for each of these. While nothing takes
-// messages, nsqd sends none.
+// Consumer without handlers. While nothing takes messages, nsqd sends none. The sections below
+// apply to all of these ways.
 //
 //	consumer.AddHandler(h)                             // one message at a time
 //	consumer.AddBatchHandler(h, limits, 2)             // many at a time: see examples/batch
@@ -47,7 +47,7 @@
 //
 // The Consumer acks a message when its handler returns nil. After an error or a panic it
 // requeues the message, and nsqd delivers it again. [RetryAfter], [NoBackoff], [DeadLetter] and
-// [Discard] make errors that say something else: [Handler] has a table. A message that was
+// [Discard] make errors that ask for something else: [Handler] has a table. A message that was
 // delivered more than max_attempts times no longer reaches a handler: see
 // [FailedMessageLogger]. [Message.Answer] is for messages that have no handler, and
 // [Message.DisableAutoResponse] for handlers that ack later.
@@ -64,8 +64,8 @@
 // [Consumer.ConnectToNSQLookupds] connects to the nsqds of the topic, and follows them as they
 // come and go; a [DiscoveryFilter] chooses among them. A topic that was deleted stays deleted.
 // [Consumer.ConnectToNSQDs] connects to addresses. [Consumer.Discover] and [Consumer.Connect] do
-// the same for Consumers without handlers. Lost connections are made again. [CheckNSQD] tells
-// when a program starts whether an nsqd can be reached and accepts the Config.
+// the same for Consumers without handlers. The Consumer redials lost connections. A program that
+// starts can check with [CheckNSQD] that an nsqd can be reached and accepts the Config.
 //
 // # How many messages at a time
 //
@@ -73,7 +73,7 @@
 // count that the client last sent. max_in_flight bounds the messages in flight over all nsqds,
 // and max_bytes_in_flight the memory that their bodies take. The Consumer shares max_in_flight
 // among its connections as the [RDYStrategy] says. Set it to at least the number of handlers:
-// the default of 1 is safe and slow. Handlers never hold up a connection. It replies to
+// the default of 1 is safe and slow. Handlers never hold up a connection: it replies to
 // heartbeats, however long handlers take.
 //
 // # Failures and backoff
@@ -122,12 +122,12 @@
 //
 // [NewConfig] returns a [Config] with defaults. Assign its fields, or set options by name with
 // [Config.Set], [Config.SetMap], [Config.SetEnv] or a [ConfigFlag]. The examples of Config show
-// what the options do that are often misunderstood.
+// the options that are often misunderstood.
 //
 // # Observe
 //
 // [Consumer.Snapshot], [Producer.Snapshot] and [ProducerPool.Snapshot] show the state of a
-// client and count what it has done. The [Hooks] of a Config are called at each event.
+// client and count what it has done. The [Hooks] of a Config are called for each event.
 // [Consumer.Health] says whether a Consumer works, and if not, why. Config.Logger takes a
 // *slog.Logger; without one, lines in go-nsq's format go to standard error.
 //
@@ -151,7 +151,7 @@
 //   - [github.com/rdyhq/nsq/admin]: watches and operates clusters
 //   - [github.com/rdyhq/nsq/envelope]: headers in front of a message's body
 //   - [github.com/rdyhq/nsq/delay]: messages that are delivered at a given time
-//   - [github.com/rdyhq/nsq/middleware]: timeouts, limits, retries, circuit breakers, duplicates
+//   - [github.com/rdyhq/nsq/middleware]: timeouts, limits, retries, circuit breakers, deduplication
 //   - [github.com/rdyhq/nsq/plugin/prom] and [github.com/rdyhq/nsq/plugin/otel]: metrics and traces
 //   - [github.com/rdyhq/nsq/plugin/watermill] and [github.com/rdyhq/nsq/plugin/gocloud]: adapters
 package nsq

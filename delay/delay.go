@@ -2,8 +2,9 @@
 //
 //	err := delay.Publish(ctx, producer, "reminders", time.Now().Add(12*time.Hour), body)
 //
-// [Publish] publishes to another topic, reminders.delayed, in which messages wait. A relay
-// of [NewRelay], which must run somewhere, moves each message to the topic reminders when its time has come:
+// [Publish] publishes to another topic, reminders.delayed, in which messages wait. A relay,
+// which must run somewhere, moves each message to the topic reminders when its time has come.
+// [NewRelay] makes one:
 //
 //	relay, err := delay.NewRelay("reminders", producer, config)
 //	...

@@ -5,11 +5,11 @@
 //	http.Handle("/ready", health.Ready(consumer))
 //	go http.ListenAndServe(":8080", nil)
 //
-// [Live] fails only for what a restart cures, [Ready] for any cause. If nsqd or nsqlookupd is down, a restart does
-// not help, and restarting all replicas at once would make things worse. Neither probe
-// fails because no message comes, because handlers return errors, or because a Consumer
-// backs off or is paused. The causes are those of [nsq.HealthCause].
-// What else a program depends on is a [Checker] as well.
+// [Live] fails only for what a restart cures, [Ready] for any cause. The causes are those of
+// [nsq.HealthCause]. If nsqd or nsqlookupd is down, a restart does not help, and restarting
+// all replicas at once would make things worse. Neither probe fails because no message
+// comes, because handlers return errors, or because a Consumer backs off or is paused.
+// A [CheckerFunc] adds anything else that a program depends on.
 //
 // The handlers respond at once, with status 200 or 503 and a JSON body:
 //
@@ -55,10 +55,15 @@ func Live(checkers ...Checker) http.Handler {
 	})
 }
 
-// Ready returns the handler of a readiness probe. The probe fails if Live would, if a
-// Consumer is stopping or has stopped, if a Consumer has no connection to an nsqd, unless an
-// nsqlookupd responds and none lists an nsqd, and for any error of another Checker. Ready
-// panics if a Checker is nil.
+// Ready returns the handler of a readiness probe. The probe fails
+//
+//   - if Live would,
+//   - if a Consumer is stopping or has stopped,
+//   - if a Consumer has no connection to an nsqd, unless an nsqlookupd responds and none
+//     lists an nsqd,
+//   - for any error of another Checker.
+//
+// Ready panics if a Checker is nil.
 func Ready(checkers ...Checker) http.Handler {
 	return newProbe(checkers, func(error) bool { return true })
 }

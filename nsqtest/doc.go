@@ -56,26 +56,26 @@
 //     auth server what it may do.
 //   - memory: the fake queues any number of messages. nsqd drops those of an ephemeral
 //     topic or channel beyond its mem-queue-size.
-//   - second IDENTIFY: the fake obeys all of it. nsqd obeys some and keeps its first
-//     settings for the rest; no client sends two.
+//   - second IDENTIFY: the fake obeys all of it. nsqd obeys a part, and for the rest keeps
+//     the settings of the first. No client sends two.
 //   - fields of other versions: IDENTIFY's short_id, long_id, topology_region and
 //     topology_zone must be strings. nsqd 1.3.0 ignores them, others do not.
 //
-// What nsqd's HTTP API does to channels has methods here. There are none to pause or
+// The fake has methods for what nsqd's HTTP API does to channels, but none to pause or
 // delete a topic.
 //
 // # Differences from nsqlookupd
 //
-// The same holds of nsqlookupd 1.3.0, except for:
+// The same holds for nsqlookupd 1.3.0, with these differences:
 //
-//   - administration: the fake has none of the POST requests, and no /debug. A test calls
+//   - administration: the fake accepts no POST requests, and has no /debug. A test calls
 //     methods instead.
 //   - wildcard: a topic named * is unknown. nsqlookupd responds with all topics.
 //
 // # Faults
 //
-// Commands: [Nsqd.Inject] replaces what the nsqd does about the commands you
-// choose. [Nsqd.Reject] covers the most common case: it replies with an error.
+// Commands: [Nsqd.Inject] replaces what the nsqd does about the commands that you
+// choose. [Nsqd.Reject] covers the most common case: an error as the reply.
 // [Nsqd.Resend] delivers a message twice.
 //
 // Connections: [Nsqd.CutAfterSent] and [Nsqd.CutAfterReceived] break one after a
