@@ -38,9 +38,9 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	flags := flag.NewFlagSet("mutate", flag.ContinueOnError)
 	today, _ := strconv.ParseUint(time.Now().UTC().Format("20060102"), 10, 64)
 	flags.IntVar(&o.n, "n", 50, "how many `mutants` to try; those that do not build do not count")
-	flags.Uint64Var(&o.seed, "seed", today, "`number` that the mutants are drawn by; without it the date")
+	flags.Uint64Var(&o.seed, "seed", today, "`number` that seeds the draw of mutants; the default is today's date")
 	flags.DurationVar(&o.limit, "for", time.Hour, "stop after this `time`")
-	flags.DurationVar(&o.test, "timeout", 2*time.Minute, "a mutant whose tests run longer than this `time` is killed")
+	flags.DurationVar(&o.test, "timeout", 2*time.Minute, "count a mutant as killed if its tests run longer than this `time`")
 	flags.Func("at", "draw only from mutants whose file:line this `regexp` matches", func(s string) (err error) {
 		o.at, err = regexp.Compile(s)
 		return err

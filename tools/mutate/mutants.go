@@ -106,7 +106,7 @@ func (f *finder) replace(n ast.Node, text string) {
 // it builds.
 func (f *finder) remove(n ast.Stmt) { f.replace(n, "if false { "+f.text(n)+" }") }
 
-// search adds the mutants of all code in n, which is in a function with these results.
+// search adds the mutants of all code in n, which belongs to a function with these results.
 func (f *finder) search(n ast.Node, results *ast.FieldList) {
 	ast.Inspect(n, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -167,7 +167,7 @@ func (f *finder) statement(n ast.Stmt) {
 }
 
 // noticeable reports whether tests can notice that a call is missing. They run without
-// the race detector, to which a missing lock is left. A panic is the last statement of
+// the race detector, so they miss the absence of a lock. A panic is the last statement of
 // its function or a sign of a bug.
 func noticeable(call *ast.CallExpr) bool {
 	switch fun := call.Fun.(type) {

@@ -139,7 +139,7 @@ func TestTimeIsOver(t *testing.T) {
 	if err := s.try(ctx, mutants); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(out.String(), "the time was over before 3 were tried") {
+	if !strings.Contains(out.String(), "time ran out before 3 were tried") {
 		t.Error(out.String())
 	}
 }

@@ -93,7 +93,7 @@ func (s *survey) score(ended bool) {
 	s.printf("score     %d of %d mutants killed, %.1f %%; %d more did not build; seed %d, %v",
 		s.count[killed], s.tried(), percent, s.count[notBuilt], s.seed, s.spent())
 	if ended {
-		s.printf("the time was over before %d were tried", s.n)
+		s.printf("time ran out before %d were tried", s.n)
 	}
 }
 
