@@ -9,9 +9,9 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// A handler gets up to a thousand orders at a time, and none waits longer than half a second for
-// others. If it returns an error, all of them are delivered again; Message.Answer answers a
-// single one. See examples/batch for one that stores batches in a database.
+// A handler gets up to a thousand orders at a time, and no order waits longer than half a second
+// for others. If the handler returns an error, all of them are delivered again; Message.Answer
+// acks or requeues a single one. examples/batch stores batches in a database.
 func ExampleBatchHandler() {
 	inVirtualTime(func(c *cluster) {
 		c.nsqd.Publish("orders", "pen", "ink", "paper")
@@ -62,7 +62,7 @@ func ExampleConsumer_Messages() {
 	// ink
 }
 
-// A program that runs once an hour takes what is there, up to a hundred messages.
+// A program that runs once an hour takes the messages that wait, up to a hundred.
 func ExampleConsumer_Fetch() {
 	inVirtualTime(func(c *cluster) {
 		c.nsqd.Publish("orders", "pen", "ink")
@@ -92,7 +92,7 @@ func ExampleConsumer_Fetch() {
 }
 
 // Three goroutines publish at the same time. The Batcher may send their messages together. Each
-// gets the result of its own message.
+// goroutine gets the result of its own message.
 func ExampleBatcher() {
 	nsqd, stop := startNSQD()
 	defer stop()

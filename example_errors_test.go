@@ -12,8 +12,8 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// nsqd refuses a publish, and says why. The connection is lost with it, but not the publishes of
-// others: they are sent again.
+// nsqd refuses a publish, and says why. Then it closes the connection. The publishes of other
+// callers are not lost: the Producer sends them again.
 func ExampleErrProtocol() {
 	nsqd, stop := startNSQD()
 	defer stop()
@@ -54,8 +54,8 @@ func ExampleErrIdentify() {
 	// Output: E_BAD_BODY IDENTIFY msg timeout (3600000) is invalid
 }
 
-// The time to stop is over while a handler works, and another one has left its message to be
-// acked later. nsqd delivers both messages again.
+// The time for the stop is over, but one handler still works, and another one has left its
+// message to be acked later. nsqd delivers both messages again.
 func ExampleStopError() {
 	inVirtualTime(func(c *cluster) {
 		c.nsqd.Publish("orders", "pen", "ink")
@@ -107,7 +107,7 @@ func ExampleHealthError() {
 	// true restart: false
 }
 
-// A panic of a handler does not end the program: it is an error like any other.
+// A handler's panic does not end the program: it counts as an error.
 func ExamplePanicError() {
 	inVirtualTime(func(c *cluster) {
 		c.nsqd.Publish("orders", "pen")
@@ -132,7 +132,8 @@ func ExamplePanicError() {
 	// with a stack: true
 }
 
-// A message whose body is no order becomes a dead letter. Middleware can tell it from others.
+// A message whose body is no order becomes a dead letter. Middleware can tell its error from
+// others.
 func ExampleDecodeError() {
 	type order struct{ Item string }
 	handler := nsq.Typed(nsq.JSON, func(context.Context, order, *nsq.Message) error { return nil })
@@ -144,7 +145,7 @@ func ExampleDecodeError() {
 	// Output: nsq_test.order - unexpected end of JSON input
 }
 
-// An order that cannot be billed three times becomes a dead letter.
+// An order that cannot be billed in three attempts becomes a dead letter.
 func ExampleDeadLetterPolicy() {
 	inVirtualTime(func(c *cluster) {
 		c.start(nsqtest.Options{Addr: "nsqd-2:4150"})

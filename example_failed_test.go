@@ -8,7 +8,7 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// billing is a handler that hears of the messages that are given up.
+// billing is a handler that is told which messages are given up.
 type billing struct{}
 
 var _ nsq.FailedMessageLogger = billing{}

@@ -7,15 +7,15 @@ import (
 	"github.com/rdyhq/nsq"
 )
 
-// A shop is what handlers need, such as a database.
+// A shop holds what a handler needs, such as a database.
 type shop struct{ prices map[string]int }
 
-// HandleMessage makes a shop a Handler. An error has nsqd deliver the message again.
+// HandleMessage makes a shop a Handler. After an error nsqd delivers the message again.
 func (s *shop) HandleMessage(m *nsq.Message) error {
 	return s.bill(m.Context(), string(m.Body))
 }
 
-// bill knows nothing of NSQ, so that it can be tested without.
+// bill knows nothing of messages, so it can be tested without them.
 func (s *shop) bill(_ context.Context, item string) error {
 	price, ok := s.prices[item]
 	if !ok {

@@ -68,8 +68,8 @@ func ExampleHandledEvent() {
 	// pen: finished, delay 0s, took 1s
 }
 
-// An alert on leases that end during the work: nsqd delivers such a message again, although no
-// handler has failed. Raise msg_timeout, use auto_touch, or lower max_in_flight.
+// An alert on leases that end while a handler works: nsqd delivers such a message again, although
+// no handler has failed. Raise msg_timeout, use auto_touch, or lower max_in_flight.
 func ExampleAbandonedEvent() {
 	inVirtualTime(func(c *cluster) {
 		c.nsqd.Publish("orders", "pen")
@@ -130,7 +130,7 @@ func ExamplePublishedEvent() {
 	// Output: orders at nsqd-1:4150 took 2s messages 2 error <nil>
 }
 
-// A pool says when it passes over an nsqd, and when it comes back to it.
+// A pool says when it stops using an nsqd that fails, and when it uses it again.
 func ExamplePoolEvent() {
 	inVirtualTime(func(c *cluster) {
 		c.start(nsqtest.Options{Addr: "nsqd-2:4150"})

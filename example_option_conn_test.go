@@ -12,9 +12,9 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// nsqd dies without a word at 35 seconds. Its last heartbeat came at 30 seconds. The Consumer
-// gives the connection up when two heartbeats and a half are missing, however long read_timeout
-// is. heartbeat_interval must not exceed read_timeout.
+// nsqd goes silent after 35 seconds. Its last heartbeat came after 30 seconds. The Consumer gives
+// the connection up two and a half heartbeat intervals after that, however long read_timeout is.
+// heartbeat_interval must not exceed read_timeout.
 func ExampleConfig_heartbeatInterval() {
 	inVirtualTime(func(c *cluster) {
 		cfg := c.newConfig() // NewConfig, for the fakes of this example
@@ -62,7 +62,7 @@ func ExampleConfig_writeTimeout() {
 	// outcome unknown: true
 }
 
-// TLS with a certificate authority of one's own. SetMap switches tls_v1 on for any tls_ option;
+// TLS with a private certificate authority. SetMap switches tls_v1 on for any tls_ option;
 // assigning TlsConfig does not.
 func ExampleConfig_tlsV1() {
 	inVirtualTime(func(c *cluster) {
@@ -79,8 +79,8 @@ func ExampleConfig_tlsV1() {
 	// Output: TLS 1.3 <nil>
 }
 
-// TLS from files. They are read at once, so Set fails if one cannot be used, and again for each
-// connection: certificates may be renewed in place.
+// TLS with certificates from files. The files are read at once, so SetMap fails if one cannot be
+// used. They are read again for each connection, so certificates may be renewed in place.
 func ExampleConfig_tlsFiles() {
 	cfg := nsq.NewConfig()
 	if err := cfg.SetMap(map[string]any{
@@ -93,8 +93,8 @@ func ExampleConfig_tlsFiles() {
 	}
 }
 
-// An nsqd with an auth service asks for auth_secret. Use TLS with it: otherwise the secret is
-// sent as it is.
+// An nsqd with an auth service asks for auth_secret. Use TLS as well: without it the secret is
+// sent as plain text.
 func ExampleConfig_authSecret() {
 	inVirtualTime(func(c *cluster) {
 		nsqd := c.start(nsqtest.Options{Addr: "nsqd-2:4150", AuthSecret: "s3cret"})
@@ -113,7 +113,7 @@ func ExampleConfig_authSecret() {
 }
 
 // Consumers learn of a new nsqd with their next poll of nsqlookupd: after lookupd_poll_interval
-// and a random part of it, lookupd_poll_jitter at most. A lost nsqd is asked for at once.
+// and a random part of it, lookupd_poll_jitter at most. For a lost nsqd they poll at once.
 func ExampleConfig_lookupdPollInterval() {
 	inVirtualTime(func(c *cluster) {
 		lookupd := nsqtest.NewLookupd(c.tb, nsqtest.LookupdOptions{Network: c.network})

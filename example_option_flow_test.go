@@ -36,7 +36,7 @@ func ExampleConfig_maxInFlight() {
 }
 
 // A handler needs 90 seconds. With nsqd's default, a msg-timeout of 60 seconds, nsqd delivers
-// the message again meanwhile. The ack of the first handler comes too late.
+// the message again in the meantime, and the ack of the first handler comes too late.
 func ExampleConfig_msgTimeout() {
 	for _, d := range []time.Duration{0, 2 * time.Minute} {
 		inVirtualTime(func(c *cluster) {
@@ -57,8 +57,8 @@ func ExampleConfig_msgTimeout() {
 	// msg_timeout 2m0s: deliveries: 1, acks: 1
 }
 
-// A handler usually needs a second, and sometimes ten minutes. auto_touch keeps the leases of
-// long work. If this process dies, nsqd still delivers its messages again within a minute.
+// A handler usually needs a second, and sometimes ten minutes. auto_touch extends its lease
+// meanwhile. If this process dies, nsqd still delivers its messages again within a minute.
 func ExampleConfig_autoTouch() {
 	inVirtualTime(func(c *cluster) {
 		c.nsqd.Publish("orders", "pen")
@@ -149,7 +149,7 @@ func ExampleConfig_lowRdyIdleTimeout() {
 	// Output: within three seconds: true
 }
 
-// With recycle_bodies a handler that keeps a body, or a part of it, keeps a copy.
+// With recycle_bodies a handler that keeps a body, or a part of one, must copy it.
 func ExampleConfig_recycleBodies() {
 	inVirtualTime(func(c *cluster) {
 		c.nsqd.Publish("orders", "pen", "ink")
@@ -165,15 +165,15 @@ func ExampleConfig_recycleBodies() {
 	// Output: pen ink
 }
 
-// A stop waits for running handlers: for stop_timeout with Stop and Run, and until its context
-// ends with Shutdown. What is unfinished then is in the error, and nsqd delivers it again.
+// A stop waits for running handlers: Stop and Run for stop_timeout, Shutdown until its context
+// ends. The error names the messages that are unfinished then. nsqd delivers them again.
 func ExampleConfig_stopTimeout() {
 	inVirtualTime(func(c *cluster) {
 		c.nsqd.Publish("orders", "pen")
 		cfg := c.newConfig() // NewConfig, for the fakes of this example
 		cfg.StopTimeout = 5 * time.Second
 		consumer := c.consume(cfg, 1, func(*nsq.Message) error { // a Consumer with one handler
-			time.Sleep(8 * time.Second) // without heed of m.Context()
+			time.Sleep(8 * time.Second) // ignores m.Context()
 			return nil
 		})
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second) // SIGTERM comes after a second
@@ -192,8 +192,8 @@ func ExampleConfig_stopTimeout() {
 }
 
 // nsqd keeps messages in a buffer of 16 KiB for up to output_buffer_timeout, so that it sends
-// many with one system call. It is the latency of a quiet topic if max_in_flight is over 1. nsqd
-// refuses less than its min-output-buffer-timeout, 25 ms by default.
+// many with one system call. On a quiet topic that time is the latency if max_in_flight is over
+// 1. nsqd refuses less than its min-output-buffer-timeout, 25 ms by default.
 func ExampleConfig_outputBufferTimeout() {
 	inVirtualTime(func(c *cluster) {
 		cfg := c.newConfig() // NewConfig, for the fakes of this example

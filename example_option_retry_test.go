@@ -11,8 +11,8 @@ import (
 )
 
 // A handler gets a message max_attempts times, 5 by default. At the next delivery the Consumer
-// gives the message up: it acks the message and logs that. To keep such messages, set
-// Config.DeadLetter. With 0 no message is given up.
+// gives the message up: it acks the message and logs an error. To keep such messages, set
+// Config.DeadLetter. With max_attempts 0 no message is given up.
 func ExampleConfig_maxAttempts() {
 	inVirtualTime(func(c *cluster) {
 		c.nsqd.Publish("orders", "pen")
@@ -33,7 +33,7 @@ func ExampleConfig_maxAttempts() {
 }
 
 // The delay of a requeue grows by default_requeue_delay with each attempt, up to
-// max_requeue_delay. An error of RetryAfter has a delay of its own.
+// max_requeue_delay. An error made by RetryAfter has a delay of its own.
 func ExampleConfig_defaultRequeueDelay() {
 	inVirtualTime(func(c *cluster) {
 		c.nsqd.Publish("orders", "pen")
@@ -84,8 +84,8 @@ func ExampleConfig_maxBackoffDuration() {
 }
 
 // Every 20th message fails, for reasons of its own. BackoffAdaptive slows the Consumer down a
-// little. BackoffStep, the default, pauses it after each failure, as go-nsq does. If the handler
-// knows that a failure is the message's own, NoBackoff or DeadLetter says so.
+// little. BackoffStep, the default, pauses it after each failure, as go-nsq does. A handler that
+// knows that a failure concerns only its message says so with NoBackoff or DeadLetter.
 func ExampleBackoffPolicy() {
 	for _, policy := range []nsq.BackoffPolicy{nsq.BackoffStep, nsq.BackoffAdaptive} {
 		inVirtualTime(func(c *cluster) {

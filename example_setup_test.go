@@ -49,8 +49,8 @@ func ExampleConfig_logger() {
 	defer producer.Stop()
 }
 
-// A pool publishes to all nsqds that nsqlookupds list. They are first asked when something is
-// published.
+// A pool publishes to any of the nsqds that nsqlookupds list. It first asks the nsqlookupds when
+// something is published.
 func ExampleNewDiscoveredProducerPool() {
 	nsqd, lookupd, stop := startListedNSQD("orders") // fakes
 	defer stop()

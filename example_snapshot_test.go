@@ -49,7 +49,7 @@ func ExampleSnapshot() {
 	// http://lookupd-1:4161/lookup lists 2 nsqds
 }
 
-// Stats has what go-nsq's has. Snapshot has more.
+// Stats has the counts of go-nsq. Snapshot has more.
 func ExampleConsumerStats() {
 	inVirtualTime(func(c *cluster) {
 		c.nsqd.Publish("orders", "pen", "ink")
@@ -85,7 +85,7 @@ func ExampleProducerSnapshot() {
 	// published 1 refused 1 unknown 0 pending 0
 }
 
-// A pool shows which of its nsqds take publishes, and counts the results over all of them.
+// A pool shows which of its nsqds are healthy, and counts the results over all of them.
 func ExamplePoolMember() {
 	inVirtualTime(func(c *cluster) {
 		c.start(nsqtest.Options{Addr: "nsqd-2:4150"})

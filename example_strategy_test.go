@@ -13,7 +13,7 @@ type constant time.Duration
 
 func (c constant) Calculate(int) time.Duration { return time.Duration(c) }
 
-// A program has a BackoffStrategy of its own.
+// A program pauses for the same time at every level, with a BackoffStrategy of its own.
 func ExampleBackoffStrategy() {
 	inVirtualTime(func(c *cluster) {
 		c.nsqd.Publish("orders", "pen", "ink", "paper")

@@ -32,7 +32,7 @@ func Example() {
 	}
 }
 
-// A program prints topics and channels, and by nsqd where their messages are.
+// A program prints topics, where their messages were published, and their channels.
 func ExampleView() {
 	cluster := recorded() // a program: &admin.Cluster{Lookupds: []string{"nsqlookupd-1:4161"}}
 	view, err := cluster.Poll(context.Background())
@@ -94,7 +94,7 @@ func ExampleRates() {
 	}
 }
 
-// A program prints the nsqds, and who publishes to them.
+// A program prints the nsqds, and what is published to each.
 func ExampleNSQD() {
 	cluster := recorded() // a program: &admin.Cluster{Lookupds: []string{"nsqlookupd-1:4161"}}
 	view, err := cluster.PollClients(context.Background(), "", "")
@@ -129,7 +129,7 @@ func ExampleMemory() {
 	}
 }
 
-// The time from publish to ack of the slowest messages, if nsqd runs with
+// A program prints how long messages take from publish to ack. nsqd must run with
 // --e2e-processing-latency-percentile.
 func ExampleQuantile() {
 	cluster := &admin.Cluster{Lookupds: []string{"nsqlookupd-1:4161"}}
@@ -179,8 +179,8 @@ func ExampleError() {
 	// Output: lookupd-2:4161 GET /nodes 0
 }
 
-// A program pauses a channel, deletes what waits in it, and goes on. The error names each daemon
-// that has not done so.
+// A program pauses a channel, deletes the messages that wait in it, and unpauses it. The error
+// names each daemon that has failed.
 func ExampleCluster_EmptyChannel() {
 	cluster := &admin.Cluster{Lookupds: []string{"nsqlookupd-1:4161", "nsqlookupd-2:4161"}}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

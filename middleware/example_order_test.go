@@ -15,7 +15,7 @@ import (
 	"github.com/rdyhq/nsq/middleware/throttle"
 )
 
-// All in one, in the order that suits them: the first is the outermost.
+// All middleware together, in an order that works: the first is the outermost.
 func Example_order() {
 	var consumer *nsq.Consumer // made with NewConsumer
 	use := func() {

@@ -50,8 +50,8 @@ func Example() {
 	// ink for ada, within a second: true
 }
 
-// A handler learns from the cause of its context whether its own time is over or the message's
-// lease.
+// A handler learns from the cause of its context whether its own time is over, or the lease of
+// the message.
 func ExampleTimeoutError() {
 	handler := middleware.Timeout(time.Millisecond)(nsq.ContextHandlerFunc(func(ctx context.Context, _ *nsq.Message) error {
 		<-ctx.Done() // a bank that does not respond

@@ -74,7 +74,7 @@ func ExampleNsqd_Inject() {
 	d.Inject(nsqtest.Fault{Command: "SUB", Delay: 5 * time.Second})
 }
 
-// The publisher learns nothing of what became of its second message: nsqd stores it, and the
+// The publisher does not learn what became of its second message: nsqd stores it, but the
 // connection breaks before the reply.
 func ExampleFault() {
 	t := new(testing.T) // your test's
@@ -109,8 +109,8 @@ func ExampleFault() {
 	// stored: [pen ink]
 }
 
-// nsqd is killed and restarted. The consumer finds it again, and handles what was published
-// meanwhile.
+// nsqd is killed and restarted. The consumer connects again, and handles what was published
+// in the meantime.
 func ExampleNsqd_Kill() {
 	t := new(testing.T) // your test's
 
@@ -149,8 +149,8 @@ func ExampleNsqd_Kill() {
 	// pen
 }
 
-// A consumer discovers an nsqd through nsqlookupd. Then nsqlookupd hangs, and the consumer works
-// on.
+// A consumer finds an nsqd through nsqlookupd. Then nsqlookupd hangs, and the consumer goes on
+// working.
 func ExampleLookupd() {
 	t := new(testing.T) // your test's
 
@@ -186,7 +186,7 @@ func ExampleLookupd() {
 	// Output: pen
 }
 
-// An nsqlookupd lists an nsqd of an old version, whose address is an IPv6 one.
+// An nsqlookupd lists an nsqd of an old version that has an IPv6 address.
 func ExampleLookupd_RegisterProducer() {
 	var l *nsqtest.Lookupd // made with NewLookupd
 
@@ -245,7 +245,7 @@ func ExampleNetwork() {
 	// dial tcp nsqd2:4150: connection refused
 }
 
-// A test finds out whether a client closes each of its connections, and does so once.
+// A test checks that a client closes each of its connections exactly once.
 func ExampleConn() {
 	network := nsqtest.NewNetwork()
 	listener, err := network.Listen("nsqd1:4150")

@@ -42,8 +42,8 @@ func Example() {
 	// order 8 billed
 }
 
-// What a Store promises: one of two messages with the same key is handled, and the other one
-// learns of it.
+// A Store promises that of two messages with the same key one is handled. A claim
+// for the other one shows that the first is being handled, or is done.
 func ExampleStore() {
 	memory := dedupe.NewMemory(time.Hour, 100_000)
 	defer memory.Close()

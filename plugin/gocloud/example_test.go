@@ -81,7 +81,7 @@ func Example_urls() {
 	// Output: a pen
 }
 
-// URLs with a Config of the program's own, for TLS for instance.
+// A program opens URLs with its own Config, here for TLS.
 func ExampleURLOpener() {
 	config := nsq.NewConfig()
 	config.TlsV1 = true

@@ -16,11 +16,11 @@ import (
 	nsqotel "github.com/rdyhq/nsq/plugin/otel"
 )
 
-// An order and its handler belong to one trace, which travels in an envelope.
+// Publishing an order and handling it belong to one trace, whose context travels in an envelope.
 func Example() {
 	nsqd, stop := startNSQD() // a program connects to an nsqd that runs already
 	defer stop()
-	spans := tracetest.NewInMemoryExporter() // a program has an SDK that exports, and WithTracerProvider is not needed
+	spans := tracetest.NewInMemoryExporter() // a program sets up an SDK that exports, and needs no WithTracerProvider
 	telemetry, err := nsqotel.New(
 		nsqotel.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))),
 		nsqotel.WithPropagator(propagation.TraceContext{}),
@@ -71,7 +71,7 @@ func Example() {
 	// consumer process orders true
 }
 
-// Orders are JSON, so their trace context is a member of the object, and the bodies of all other
+// Orders are JSON, so their trace context is a member of the object. The bodies of all other
 // topics are put into envelopes.
 func ExampleJSONField() {
 	orders := nsqotel.JSONField("traceparent", "tracestate")

@@ -5,7 +5,7 @@ import (
 	nsqwatermill "github.com/rdyhq/nsq/plugin/watermill"
 )
 
-// Each Consumer of a Subscriber gets middleware and metrics.
+// A program adds middleware and metrics to each Consumer of a Subscriber.
 func ExampleSubscriberConfig() {
 	var (
 		telemetry interface {
