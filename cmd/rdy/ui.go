@@ -55,8 +55,8 @@ address of the page. Open it in a browser.
 
 rdy polls the cluster once for all viewers. If a poll takes long, rdy waits longer before
 the next: polls take at most a twentieth of the time. History is kept in memory, 45 KB for
-each channel and topic: an hour of polls and a day of minutes. Of more than 10,000 channels
-and topics, those that were not seen for longest are forgotten. With --history the day, the
+each channel and topic: an hour of polls and a day of minutes. Beyond 10,000 channels and
+topics, those that have not been seen for longest are forgotten. With --history the day, the
 problems and the actions are also kept in a file, and survive a restart. The file stays
 below 40 MB for 1,000 channels. Each "rdy ui" needs a file of its own.
 

@@ -31,9 +31,9 @@ func Noun(n int64, thing string) string {
 	return thing
 }
 
-// Command returns a command of rdy as one types it: words are what it is called and what it is
-// about. Flags come last, but before a word that begins with "-", as names of NSQ may: "--" says
-// that it is no flag.
+// Command returns a command of rdy as a user types it. words are the name of the command and the
+// topic and channel that it is about. Flags come last, but before a word that begins with "-", as
+// names of NSQ may: a "--" in front of that word says that it is no flag.
 func Command(words []string, flags ...string) []string {
 	names := slices.IndexFunc(words, func(word string) bool { return strings.HasPrefix(word, "-") })
 	if names < 0 {

@@ -63,7 +63,8 @@ func (d *deliveries) add(x sample) {
 	d.timedOut += timedOut
 }
 
-// follow adds a sample and forgets as much of what was before as the sample is of telling.
+// follow adds a sample, and forgets older deliveries in proportion: a sample of as many as telling
+// replaces all of them.
 func (d *deliveries) follow(x sample, at time.Time) {
 	before := *d
 	*d = deliveries{last: before.last}
@@ -75,7 +76,8 @@ func (d *deliveries) follow(x sample, at time.Time) {
 	d.all, d.requeued, d.timedOut = d.all+keep*before.all, d.requeued+keep*before.requeued, d.timedOut+keep*before.timedOut
 }
 
-// delivered returns the deliveries of the last polls, at least telling if there were so many.
+// delivered returns the deliveries of the last polls or, if they are fewer than telling, the recent
+// ones.
 func (c *channel) delivered() deliveries {
 	d := deliveries{last: c.recent.last}
 	for _, x := range c.samples.ring[:c.samples.n] {
@@ -93,7 +95,7 @@ type channel struct {
 	tracks  tracks
 	history history
 	samples samples
-	recent  deliveries // about as many as are telling, since the rates are known
+	recent  deliveries // about as many as telling, since the rates are known
 	seen    time.Time  // when an nsqd was seen to have it last
 
 	counts admin.ChannelCounts // when it was seen last

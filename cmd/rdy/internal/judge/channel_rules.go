@@ -31,14 +31,14 @@ var channelRules = []struct {
 const (
 	requeuedLimit = 0.05 // of deliveries
 	timedOutLimit = 0.01
-	telling       = 200         // deliveries, of which a share says something
-	quietFor      = time.Minute // without deliveries: what was requeued before is no problem now
+	telling       = 200         // deliveries: a share of fewer says little
+	quietFor      = time.Minute // without deliveries, after which earlier requeues are no problem
 	skewLimit     = 3
 	skewDepth     = 1000 // that the deepest nsqd has at least
 )
 
-// certainly reports whether so many of all are more than a share, beyond what chance makes of that
-// share: two standard deviations.
+// certainly reports whether part is more of all than the share, by more than chance explains: by
+// two standard deviations.
 func certainly(part, share, all float64) bool {
 	return part > share*all+2*math.Sqrt(share*all)
 }

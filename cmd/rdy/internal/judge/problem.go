@@ -133,7 +133,7 @@ type Problem struct {
 	Text string `json:"text"`
 	// Advice is a longer text, in sentences: what it means, and what to do.
 	Advice string `json:"advice"`
-	// Command are the words of the rdy command that helps, without the flags that name the
+	// Command has the words of the rdy command that helps, without the flags that name the
 	// cluster: see [figures.Command].
 	Command []string `json:"command"`
 }

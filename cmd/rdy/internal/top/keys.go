@@ -49,8 +49,8 @@ func (m *Model) press(key tea.KeyPressMsg) tea.Cmd {
 	return nil
 }
 
-// leave quits, but not before actions that have begun: cut off, they would be done on a part of
-// the nsqds.
+// leave quits once no action is under way. An action that is cut off would be done at only some
+// of the nsqds.
 func (m *Model) leave() tea.Cmd {
 	if m.acting == 0 {
 		return tea.Quit

@@ -61,7 +61,7 @@ type Model struct {
 	key     time.Time // of the last key
 
 	acting  int  // actions under way
-	leaving bool // q was pressed meanwhile
+	leaving bool // q was pressed during an action
 }
 
 func newModel(ctx context.Context, o Options) *Model {

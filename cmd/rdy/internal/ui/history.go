@@ -18,14 +18,14 @@ const (
 	// that make up a new name with each start would leave thousands of them in a day.
 	goneEphemeral = 10 * 60
 
-	// mostSeries is how many channels and topics have a history: 450 MB. A daemon that makes up
-	// names must not fill the memory. The help of "rdy ui" names it.
+	// mostSeries is how many channels and topics have a history, which takes 450 MB. A daemon that
+	// makes up names must not fill the memory. The help of "rdy ui" names the number.
 	mostSeries = 10_000
 )
 
 // history is what channels have done, in memory: for each channel 13 bytes a point, 45 KB in
-// all. A channel that is gone is forgotten after a day, and an ephemeral one after ten minutes. Of
-// more than mostSeries those are forgotten that were not seen for longest.
+// all. A channel that is gone is forgotten after a day, and an ephemeral one after ten minutes. Beyond
+// mostSeries those that have not been seen for longest are forgotten.
 type history struct {
 	mu           sync.Mutex
 	fine, coarse *rings
@@ -49,7 +49,7 @@ func isKnown(figure float32) bool { return !math.IsNaN(float64(figure)) }
 // seriesKey names a series: a channel, a topic if channel is empty, or the cluster.
 type seriesKey struct{ topic, channel string }
 
-// add adds what a poll says. It reports whether there was room for all.
+// add adds what a poll says. It reports whether there was room for all of it.
 func (h *history) add(r *judge.Report) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -178,8 +178,8 @@ func (g *rings) undo(now int64) {
 	}
 }
 
-// makeRoom drops a tenth of the series, those that were not seen for longest, and reports whether
-// there were any. What the slot before has seen stays: this poll may be about to see it.
+// makeRoom drops a tenth of the series, those that have not been seen for longest, and reports
+// whether there were any. What the slot before has seen stays: this poll may be about to see it.
 func (g *rings) makeRoom() bool {
 	now, before := g.times[g.slot], g.times[(g.slot+len(g.times)-1)%len(g.times)]
 	if g.full == now {

@@ -79,7 +79,7 @@ func TestHistoryFullIsTold(t *testing.T) {
 	for _, room := range []bool{true, false, false, true, false} {
 		p.noteRoom(room)
 	}
-	if len(told) != 2 || !strings.Contains(told[0].Error(), "10,000 channels and topics at most") {
+	if len(told) != 2 || !strings.Contains(told[0].Error(), "at most 10,000 channels and topics") {
 		t.Errorf("told %v", told)
 	}
 }

@@ -143,7 +143,7 @@ func (p *poller) poll(ctx context.Context) time.Duration {
 // noteRoom tells once that the history has no room for all channels and topics.
 func (p *poller) noteRoom(room bool) {
 	if !room && !p.full && p.trouble != nil {
-		p.trouble(fmt.Errorf("history is kept of %s channels and topics at most: charts of the newest are empty until others are gone",
+		p.trouble(fmt.Errorf("history is kept for at most %s channels and topics: charts of the newest are empty until others are gone",
 			figures.Count(mostSeries)))
 	}
 	p.full = !room

@@ -138,8 +138,8 @@ func subjectPath(n judge.Name) string {
 	return path
 }
 
-// segment returns a name as a part of a path. Browsers take "." and ".." for steps in the path, also
-// if they are escaped. NSQ allows no "~" in names.
+// segment returns a name as a part of a path. Browsers take "." and ".." for steps in the path, even
+// if they are escaped, so these names get a "~" in front. NSQ allows no "~" in names.
 func segment(name string) string {
 	if name == "." || name == ".." {
 		return "~" + name
@@ -147,7 +147,7 @@ func segment(name string) string {
 	return url.PathEscape(name)
 }
 
-// nameIn returns the name in a part of the path.
+// nameIn returns the name that segment has put into a part of the path.
 func nameIn(r *http.Request, part string) string { return strings.TrimPrefix(r.PathValue(part), "~") }
 
 // aside returns what is beside the heading of the problems: how many there are, how many the

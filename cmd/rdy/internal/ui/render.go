@@ -176,7 +176,7 @@ func command(flags []string, words ...string) string {
 	return strings.Join(all, " ")
 }
 
-// with returns flags of a command, and those of the cluster.
+// with returns the flags of a command and those that name the cluster.
 func (s *Server) with(flags ...string) []string { return append(flags, s.Flags...) }
 
 // quoted returns a word as a shell takes it. Names of NSQ need no quotes, but for "#" in front.

@@ -44,7 +44,7 @@ type Options struct {
 	// Prometheus has the figures of longer times. Nil stands for none: charts show a day at most.
 	Prometheus *Prometheus
 	// Trouble is called with an error when the History cannot be written, once until it can be,
-	// and when there are more channels and topics than charts are kept of.
+	// and when there are more channels and topics than charts are kept for.
 	Trouble func(error)
 }
 
