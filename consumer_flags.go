@@ -24,7 +24,7 @@ type flowFlags struct {
 	// them. 0: none does.
 	weighAt atomic.Int64
 	// bounded says that the byte budget may keep messages from coming. Then readers make
-	// sure that no taker waits for these: see Consumer.hurryTakers.
+	// sure that no taker waits for those messages: see Consumer.hurryTakers.
 	bounded atomic.Bool
 	// stalled says that the run loop is about to hear of takers that wait in vain.
 	stalled atomic.Bool

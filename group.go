@@ -64,7 +64,7 @@ type Group struct {
 	stopping   bool // no Consumer is added any more
 	weights    int  // how many of fixed have a weight
 	members    []*groupMember
-	past       Counts   // of Consumers that are no members any more
+	past       Counts   // of Consumers that are no longer members
 	matcher    *matcher // nil without HandleMatching
 }
 

@@ -312,8 +312,8 @@ func (c *client) onBeat() {
 	c.setInterval(c.interval)
 }
 
-// onIdle ends the reader, which closes the client. As in nsqd, one that has sent part of a
-// command's body gets a reply before.
+// onIdle ends the reader, which closes the client. As in nsqd, a client that has sent
+// part of a command's body gets a reply first.
 func (c *client) onIdle() {
 	if c.nsqd.readingStopped || c.nsqd.heartbeatsStopped {
 		c.expectCommand()

@@ -115,7 +115,7 @@ func (c *client) checkLine(cmd *Command) *wire.Error {
 }
 
 // refusesLine reports whether nsqd refuses a command before it reads what follows the
-// line. The command's execution finds the same and gives the reason.
+// line. Executing the command finds the same fault, and replies with the reason.
 func (c *client) refusesLine(cmd wire.Command) bool {
 	c.nsqd.mu.Lock()
 	defer c.nsqd.mu.Unlock()
@@ -161,7 +161,7 @@ func (c *client) doIdentify(cmd *Command) *wire.Error {
 	if req.HeartbeatInterval != 0 {
 		interval = time.Duration(max(req.HeartbeatInterval, 0)) * time.Millisecond
 	}
-	c.setInterval(interval) // which starts anew even if it is the same
+	c.setInterval(interval) // this restarts the interval even if it is the same
 	if !req.FeatureNegotiation {
 		c.replyOK()
 		return nil

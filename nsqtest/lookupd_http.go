@@ -69,8 +69,8 @@ func (l *Lookupd) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// lookups return what the paths respond with, the data or an error. Their callers hold
-// the mutex.
+// lookups maps a path to the function that returns the data of its response, or an error.
+// Callers hold the mutex.
 var lookups = map[string]func(*Lookupd, *http.Request) (any, *lookupError){
 	"/ping":     nil,
 	"/info":     (*Lookupd).info,

@@ -17,15 +17,15 @@
 //
 //	a SUB t1 c              a command; $m stands for the ID of the message "m"
 //	a PUB t1 m              one with a body
-//	a MPUB t1 m n 100*x     with several; 100*x is a body of 100 bytes
-//	a raw "PUB t1\n" 4*x    these bytes
+//	a MPUB t1 m n 100*x     one with several; 100*x is a body of 100 bytes
+//	a raw "PUB t1\n" 4*x    send these bytes
 //	a dial                  connect without the magic
 //	a plain                 do not start TLS or compression though nsqd grants it
-//	a half                  close the connection's one direction
+//	a half                  close the client's direction of the connection
 //	a close                 close the connection
 //	a await                 wait for one more frame
 //	publish t1 m n          publish messages without a connection
-//	pause t1 c              so for unpause, empty, create and delete
+//	pause t1 c              likewise unpause, empty, create and delete
 //	restart                 stop nsqd and start it again with its data
 //	wait 300ms
 //

@@ -28,8 +28,8 @@ import (
 // may have an RDY of 1. Messages may also be heavier than expected. Then the next weighing
 // takes the excess off all RDYs.
 //
-// Takers that gather messages must not wait for those that the budget keeps from coming: see
-// Stall.
+// Takers that gather messages must not wait for messages that the budget keeps from coming:
+// see Stall.
 //
 // While little is in flight, and while nothing comes, the machine does not weigh: see
 // WeighAt. So it costs nothing when bodies are small.

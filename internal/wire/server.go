@@ -89,9 +89,8 @@ func ParseCommand(b []byte, lim Limits) (Command, int, error) {
 	return c, n + length, nil
 }
 
-// mpubBodyLen returns the length of an MPUB's body at the front of b, of which the last
-// message may not have arrived yet. It refuses a message's length as soon as that has
-// arrived.
+// mpubBodyLen returns the length of an MPUB's body at the front of b. The last message may
+// not have arrived yet. A bad length of a message is refused as soon as it has arrived.
 func mpubBodyLen(b []byte, lim Limits) (int, error) {
 	if len(b) < MpubCountLen {
 		return 0, ErrShort
@@ -134,7 +133,7 @@ func checkMessage(i int, size int32, lim Limits) error {
 }
 
 // CutShort returns what nsqd replies if its input ends within the command at the front
-// of b, for which [ParseCommand] returns [ErrShort]. It is nil if already the line is
+// of b, for which [ParseCommand] returns [ErrShort]. It is nil if the line itself is
 // incomplete: nsqd then closes the connection without a reply.
 func CutShort(b []byte) *Error {
 	c, n, err := ParseLine(b)
