@@ -10,7 +10,7 @@ import (
 	"github.com/rdyhq/nsq/envelope"
 )
 
-// An order that cannot be billed becomes a dead letter. When the cause is mended, the same
+// An order that cannot be billed becomes a dead letter. When the cause is fixed, the same
 // handler bills it.
 func ExampleFromDeadLetters() {
 	nsqd, stop := startNSQD("abacus")

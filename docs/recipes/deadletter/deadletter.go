@@ -1,4 +1,4 @@
-// Package deadletter replays dead letters once their cause is mended.
+// Package deadletter replays dead letters once their cause is fixed.
 package deadletter
 
 import (
