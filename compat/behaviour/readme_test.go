@@ -15,7 +15,7 @@ import (
 	"github.com/rdyhq/nsq/nsqtest"
 )
 
-// The table at the top of README.md says what happens to users of go-nsq and does not
+// Rows three to seven of the table of README.md say what happens to users of go-nsq and does not
 // happen here. Each scene plays the first cell of a row with one client and reports
 // whether it happens. None waits for longer than some seconds, so what takes go-nsq a
 // minute shows as not having happened yet.

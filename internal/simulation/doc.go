@@ -32,8 +32,8 @@
 // go test plays a few seeds. These commands play many, on all processors, and say every ten
 // seconds how far they are; 10,000 take a minute or two on two cores, a million some three hours:
 //
-//	go -C internal/simulation test -timeout 0 -run TestSeeds -seeds 10000
-//	go -C internal/simulation test -timeout 0 -run TestSeeds -seeds 1000000 -from 10001
+//	go -C internal/simulation test -timeout 0 -run TestSeeds . -seeds 10000
+//	go -C internal/simulation test -timeout 0 -run TestSeeds . -seeds 1000000 -from 10001
 //
 // This plays one seed, and this makes a seed that fails shorter, as long as it fails in the same
 // way, and prints the story:
