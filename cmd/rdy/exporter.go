@@ -55,10 +55,10 @@ metrics. /healthz responds "ok" as long as the exporter runs.
   nsqd_client_…     only with --clients, which makes a series for each connection
 
 Counters start again at 0 when an nsqd restarts; rate() allows for that. An nsqd that does
-not respond has nsqd_up 0 and no other series, so no figure is stale. If no nsqlookupd that
-lists an nsqd responds, the nsqd has no series at all, unless --nsqd-http names it. The
-series of a topic, a channel or a client end with it. Ephemeral channels have series like
-any other.
+not respond has nsqd_up 0 and no other series, so no figure is stale. An nsqd that no
+nsqlookupd lists has no series at all, unless --nsqd-http names it. nsqlookupd forgets an
+nsqd that dies, so name each nsqd to be alerted. The series of a topic, a channel or a
+client end with it. Ephemeral channels have series like any other.
 
 All scrapes within --interval share one poll of the cluster, so figures are at most that
 old. With --interval 0 each scrape polls, unless a poll is under way.
