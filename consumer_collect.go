@@ -128,12 +128,19 @@ func (d *deliveryQueue) checkDue(c *collector) {
 // connections have as many messages in flight as their RDYs allow, and the others have had
 // none for a while. spent says that RDYs will not rise before a message is acked or requeued.
 //
+// That nsqds have sent all that they were asked for is not certain at once: between Fetches no
+// messages come, so one without any for a while may have been asked only now. And the RDY of a
+// distant one may have fallen since, with what it sent before still on its way. So a Fetch waits
+// rdyGrace for messages that nsqds were asked for, unless that is a single one, as where none is
+// expected. Too late for the Fetch, they would be requeued if no other follows soon.
+//
 // A reader may have counted messages that it has not yet added to the queue. Its connection
 // looks full although they are still to come, so hurryTakers then does nothing. No collector is
 // forgotten, because each reader calls hurryTakers after it has added its messages: the last
 // one finds all of them in the queue.
 func (c *Consumer) hurryTakers(spent bool) {
 	now, slots, full := c.elapsed(), 0, false
+	answered := now // when the nsqds that were asked last must have answered
 	for _, conn := range c.connected.Load().open {
 		s := conn.link.Stats()
 		last := max(s.LastMessage.Sub(c.start), conn.opened)
@@ -145,15 +152,29 @@ func (c *Consumer) hurryTakers(spent bool) {
 		case now-last < c.fetchRound():
 			return
 		}
+		if most := conn.askedFor.Load(); most > 1 && int64(s.InFlight) < most {
+			answered = max(answered, time.Duration(conn.asked.Load())+rdyGrace)
+		}
 		slots += max(s.RDY, s.InFlight)
 	}
-	if full && c.queue.hurryCollectors(slots, spent) && c.flags.claimStall() {
+	if full && c.queue.hurryCollectors(slots, spent, answered) && c.flags.claimStall() {
 		c.post(c.loop.stall)
 	}
 }
 
-// rdyGrace is how long a batch waits for RDYs to rise.
+// rdyGrace is how long a batch waits for RDYs to rise, and a Fetch for what has just been asked
+// for.
 const rdyGrace = 50 * time.Millisecond
+
+// ask notes that RDY rises.
+func (cc *consumerConn) ask(before, rdy int) {
+	now, most := cc.c.elapsed(), int64(rdy)
+	if before > 0 && now < time.Duration(cc.asked.Load())+rdyGrace {
+		most = max(most, cc.askedFor.Load())
+	}
+	cc.askedFor.Store(most)
+	cc.asked.Store(int64(now))
+}
 
 // hurryCollectors makes collectors that have messages due, because no more can come by the RDYs
 // that were sent. It reports whether some go on waiting, because RDYs may be about to rise:
@@ -163,8 +184,9 @@ const rdyGrace = 50 * time.Millisecond
 //     the byte budget has room for many more.
 //   - Those of Fetches wait for what they have asked for.
 //
-// If the byte budget is spent, RDYs do not rise, and no collector waits.
-func (d *deliveryQueue) hurryCollectors(slots int, spent bool) (waits bool) {
+// If the byte budget is spent, RDYs do not rise. Then no collector goes on waiting, except those
+// of Fetches until the nsqds have answered.
+func (d *deliveryQueue) hurryCollectors(slots int, spent bool, answered time.Duration) (waits bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.clock()
@@ -173,6 +195,8 @@ func (d *deliveryQueue) hurryCollectors(slots int, spent bool) (waits bool) {
 		switch {
 		case len(c.messages) == 0 || c.complete():
 			continue
+		case spent && c.fetch:
+			at = answered
 		case spent:
 		case c.fetch:
 			at = c.leaveAt
@@ -182,7 +206,7 @@ func (d *deliveryQueue) hurryCollectors(slots int, spent bool) (waits bool) {
 		if at < c.leaveAt {
 			c.leaveBy(d, at)
 		}
-		waits = waits || at > now
+		waits = waits || !spent && at > now
 	}
 	return waits
 }

@@ -46,6 +46,10 @@ type consumerConn struct {
 
 	opened time.Duration // when, on the Consumer's clock
 
+	// asked is when its RDY last rose, on that clock, and askedFor the highest RDY since it
+	// was 0, or since it had not risen for rdyGrace.
+	asked, askedFor atomic.Int64
+
 	peak  int          // most messages in flight since the last slotUse; owned by the run loop
 	bytes atomic.Int64 // what the bodies weigh that came over it and are still held
 

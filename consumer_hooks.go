@@ -42,10 +42,14 @@ func (l *runLoop) tell(event control.Event) {
 // setRDY sends RDY, and tells hooks.
 func (l *runLoop) setRDY(do control.SetRDY) {
 	conn := l.conns[do.ID]
+	before := conn.link.Stats().RDY
 	if len(l.c.hooks.ready) > 0 {
 		tell(l.c.hooks, l.c.hooks.ready, ReadyEvent{
-			Topic: l.c.topic, Channel: l.c.channel, Addr: conn.addr, RDY: do.RDY, Before: conn.link.Stats().RDY,
+			Topic: l.c.topic, Channel: l.c.channel, Addr: conn.addr, RDY: do.RDY, Before: before,
 		})
+	}
+	if do.RDY > before {
+		conn.ask(before, do.RDY)
 	}
 	conn.link.Rdy(do.RDY)
 	l.rdySent = true

@@ -3,6 +3,7 @@ package nsq
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -174,4 +175,63 @@ func TestFetchLeavesWhenTheBudgetIsSpent(t *testing.T) {
 			s.Errorf("%d of 100 small messages", n)
 		}
 	})
+}
+
+// distantConn is a connection from which what was sent comes after a delay.
+type distantConn struct {
+	net.Conn
+	delay time.Duration
+	last  time.Time // when something came; what was sent together comes together
+}
+
+func (c *distantConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if time.Since(c.last) > c.delay {
+		sleep(c.delay)
+	}
+	c.last = time.Now()
+	return n, err
+}
+
+// N8: when the budget is spent, a Fetch does not leave before the messages of distant nsqds
+// that it has asked for. They would be requeued, because the next Fetch comes much later.
+func TestFetchWaitsForDistantNSQDs(t *testing.T) {
+	for _, far := range []time.Duration{5 * time.Millisecond, 20 * time.Millisecond} {
+		inScene(t, func(s *scene) {
+			s.cfg.MaxBytesInFlight = 1 << 20
+			all := s.nsqds(3)
+			s.cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := s.net.DialContext(ctx, network, addr)
+				if err == nil && addr == all[0].Addr() {
+					conn = &distantConn{Conn: conn, delay: far}
+				}
+				return conn, err
+			}
+			c := s.taker(all...)
+			for _, d := range all {
+				publishSized(d, 2000, 10<<10)
+			}
+			requeued := func() (n int) {
+				for _, d := range all {
+					n += d.Stats("t", "c").Requeued
+				}
+				return n
+			}
+			before := 0
+			for round := range 20 {
+				messages := s.fetch(c, BatchLimits{Messages: 200, Wait: time.Hour})
+				for _, m := range messages {
+					m.Answer(nil)
+				}
+				if round < 10 { // what messages weigh is learnt
+					continue
+				}
+				after(5 * time.Second)
+				if n := requeued() - before; round > 10 && (n > 0 || len(messages) < 80) {
+					s.Errorf("%v away: Fetch %d: %d messages, and %d came too late", far, round, len(messages), n)
+				}
+				before = requeued()
+			}
+		})
+	}
 }
