@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	today, _ := strconv.ParseUint(time.Now().UTC().Format("20060102"), 10, 64)
 	flags.IntVar(&o.n, "n", 50, "how many `mutants` to try; those that do not build do not count")
 	flags.Uint64Var(&o.seed, "seed", today, "`number` that seeds the draw of mutants; the default is today's date")
-	flags.DurationVar(&o.limit, "for", time.Hour, "stop after this `time`")
+	flags.DurationVar(&o.limit, "for", time.Hour, "try mutants for this `time`")
 	flags.DurationVar(&o.test, "timeout", 2*time.Minute, "count a mutant as killed if its tests run longer than this `time`")
 	flags.Func("at", "draw only from mutants whose file:line this `regexp` matches", func(s string) (err error) {
 		o.at, err = regexp.Compile(s)
@@ -55,12 +55,12 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.limit)
-	defer cancel()
 	s := &survey{options: o, w: w, begin: time.Now()}
 	if err := s.pass(ctx, flags.Args()); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, o.limit)
+	defer cancel()
 	return s.try(ctx, all)
 }
 
