@@ -65,10 +65,10 @@ func takeByFetches(ctx context.Context, s *scene, done *atomic.Int64) {
 // N8: takers do not wait for messages that the byte budget keeps from coming. After a second
 // in which sizes are learnt, each round has as many messages as the budget has room for.
 func TestTakersDoNotWaitForBudget(t *testing.T) {
-	const seconds = 2
+	const seconds = 1
 	for _, size := range []struct{ budget, body int }{
-		{64 << 10, 200}, {256 << 10, 200}, {1 << 20, 200}, {3 << 20, 200}, {64 << 20, 200},
-		{64 << 10, 10 << 10}, {256 << 10, 10 << 10}, {1 << 20, 10 << 10}, {3 << 20, 10 << 10}, {64 << 20, 10 << 10},
+		{64 << 10, 200}, {1 << 20, 200}, {64 << 20, 200},
+		{64 << 10, 10 << 10}, {256 << 10, 10 << 10}, {3 << 20, 10 << 10},
 		{3 << 20, 1 << 20},
 	} {
 		for _, taking := range takings {
