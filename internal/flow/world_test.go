@@ -455,7 +455,9 @@ func (w *world) receive(n *node, count int) {
 	n.held += count
 	n.peak = max(n.peak, n.held)
 	n.received += uint64(count)
-	n.lastMessage, w.lastArrival = w.now, w.now
+	if count > 0 { // what was buffered for a connection may be lost by then
+		n.lastMessage, w.lastArrival = w.now, w.now
+	}
 	if w.m.Listening() {
 		w.m.Wake(w.now)
 	}
