@@ -114,7 +114,7 @@ func TestTimeIsForMutants(t *testing.T) {
 	if err := run(t.Context(), []string{"-for", "1ns", subject}, &out); err != nil {
 		t.Fatal(err)
 	}
-	if s := out.String(); !strings.Contains(s, "the time was over before 50 were tried") {
+	if s := out.String(); !strings.Contains(s, "time ran out before 50 were tried") {
 		t.Error(s)
 	}
 }
