@@ -1,6 +1,7 @@
 package behaviour
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -55,8 +56,14 @@ func TestREADME(t *testing.T) {
 
 // within reports whether cond holds within the time.
 func within(d time.Duration, cond func() bool) bool {
-	for deadline := time.Now().Add(d); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 			return false
 		}
 	}
@@ -78,7 +85,7 @@ func keepsAnEighth(s *scene) bool {
 		s.publish("a")
 	}
 	c := s.consumer(func(client.Delivery) error {
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) //nolint:forbidigo // work that takes a while; go-nsq cannot be played in virtual time
 		return nil
 	})
 	addrs := []string{s.nsqd.Addr()}
