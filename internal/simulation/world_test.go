@@ -128,6 +128,9 @@ func (s story) slow() bool {
 	return slices.ContainsFunc(s, func(l line) bool {
 		_, e := l.event()
 		slow := e.word == "freeze" || e.word == "stall" || e.word == "swallow" || e.word == "link" || e.name(2) == "slow"
+		// The fake keeps what it does not let be acked in flight, but the Consumer does not count
+		// it any more: nsqd refuses acks only of messages that are not in flight.
+		slow = slow || e.word == "fault" && e.name(2) == "refuse" && (e.name(1) == "FIN" || e.name(1) == "REQ")
 		return slow || l.word == "link" || l.number("straggler") > 0
 	})
 }
