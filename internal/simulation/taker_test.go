@@ -458,7 +458,8 @@ func (a *taker) checkSlots() {
 			sum, least = sum+s.RDY, min(least, s.RDY)
 			seen = append(seen, s.RDY)
 		}
-		if least > 0 && len(seen) >= len(a.nsqds) && (sum == mif || a.number("uniform") > 0) {
+		shared := least > 0 || len(seen) > mif // an nsqd that has moved may have two connections for a while
+		if shared && len(seen) >= len(a.nsqds) && (sum == mif || a.number("uniform") > 0) {
 			return
 		}
 		sleep(100 * time.Millisecond)
