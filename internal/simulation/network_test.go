@@ -47,7 +47,7 @@ func (n *network) lead(addr string, to *link) {
 	}
 }
 
-// close waits until what clients have closed is closed at nsqds, too.
+// close waits until nsqds have closed their ends of the connections that clients have closed.
 func (n *network) close() {
 	n.pumps.Wait()
 	for _, l := range n.listeners {
