@@ -80,18 +80,24 @@ func (e *encoder) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// CloseWrite ends the compressed stream before the one below: without the end marker of
-// a deflate stream, nsqd would report an unexpected EOF.
+// CloseWrite ends the compressed stream, so that nsqd reads an EOF. The end marker of a
+// deflate stream is one, and is the last that the link sends:
+//
+//  1. nsqd decompresses the marker, reads no more, and closes its socket.
+//  2. If TLS's close_notify had come by then, nsqd's kernel would hold what nobody has read,
+//     and reset the connection.
+//  3. The link would take the clean end for a loss of the connection.
+//
+// A snappy stream has no marker.
 func (e *encoder) CloseWrite() error {
 	if err := e.to.Close(); err != nil {
 		return err
 	}
-	if e.out.Len() > 0 {
-		if _, err := e.below.Write(e.out.Bytes()); err != nil {
-			return err
-		}
+	if e.out.Len() == 0 {
+		return e.below.CloseWrite()
 	}
-	return e.below.CloseWrite()
+	_, err := e.below.Write(e.out.Bytes())
+	return err
 }
 
 // A decoder decompresses what is read.

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bufio"
 	"compress/flate"
 	"context"
 	"crypto/tls"
@@ -9,10 +10,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/klauspost/compress/s2"
 
@@ -263,6 +266,50 @@ func (p *peer) finishAll(l *Link, r *recorder) {
 		p.t.Errorf("%+v", s)
 	}
 	expectNoTimers(p.t, l)
+}
+
+// nsqd reads nothing after the end of a deflate stream, and closes: what the link sent then
+// would have nsqd's kernel reset the connection.
+func TestNothingFollowsDeflate(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPeer(t)
+			ca := newAuthority(t, "127.0.0.1")
+			cfg := transport{secure, OpDeflate}.want(p.config())
+			cfg.TLS = ca.client()
+			result := p.dial(t.Context(), cfg)
+			p.accept()
+			p.expect(hello(cfg))
+			p.send(transport{secure, OpDeflate}.granted(""))
+			if secure {
+				p.startTLS(ca.server)
+				p.send(okFrame)
+			}
+			below := bufio.NewReader(p.conn)
+			stream := flate.NewReader(below)
+			if _, err := compressTo(p.conn, OpDeflate).Write(slices.Concat(okFrame, okFrame)); err != nil {
+				t.Fatal(err)
+			}
+			l, err := result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := newRecorder()
+			l.Start(r)
+			l.Abandon()
+			if got, err := io.ReadAll(stream); err != nil || string(got) != "SUB t ch\n" {
+				t.Errorf("%q, %v", got, err)
+			}
+			_ = p.conn.SetReadDeadline(time.Now().Add(lingerTimeout / 2))
+			if got, err := io.ReadAll(below); len(got) > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%q and %v after the end", got, err)
+			}
+			_ = p.conn.Close()
+			if err := r.wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // The same with the fake nsqd, which discards what it has read before an upgrade.
