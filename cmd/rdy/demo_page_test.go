@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -106,8 +107,8 @@ func TestDemoPageFaults(t *testing.T) {
 		}
 	}()
 	page := pageOf(t, &stderr)
-	await(t, "rates of all channels", func() bool {
-		return !regexp.MustCompile(`id="f-out">(–|<span class="zero">)`).MatchString(fetch(t, page+"/topics/payments/fraud-check"))
+	awaitPage(t, page, "/topics/payments/fraud-check", "rates of all channels", func(body string) bool {
+		return !regexp.MustCompile(`id="f-out">(–|<span class="zero">)`).MatchString(body)
 	})
 	faults := p.faults()
 	for i, seen := range []struct{ path, begun string }{
@@ -122,12 +123,38 @@ func TestDemoPageFaults(t *testing.T) {
 		if err := f.begin(ctx); err != nil {
 			t.Fatalf("%s: %v", f.what, err)
 		}
-		await(t, seen.begun+" on "+seen.path, func() bool { return regexp.MustCompile(seen.begun).MatchString(fetch(t, page+seen.path)) })
+		awaitPage(t, page, seen.path, seen.begun, func(body string) bool { return strings.Contains(body, seen.begun) })
 		if err := f.end(ctx); err != nil {
 			t.Fatalf("%s: %v", f.what, err)
 		}
-		await(t, "end of "+seen.begun, func() bool { return !regexp.MustCompile(seen.begun).MatchString(fetch(t, page+seen.path)) })
+		awaitPage(t, page, seen.path, "end of "+seen.begun, func(body string) bool { return !strings.Contains(body, seen.begun) })
 	}
+}
+
+// awaitPage looks at a screen of rdy ui after each poll, until cond holds. The overview, as in a
+// browser, says when there was one.
+func awaitPage(t *testing.T, page, path, what string, cond func(body string) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+	live := regexp.MustCompile(`/live/\w+`).FindString(fetch(t, page+"/"))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page+live, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := statsClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20) // a line has what a poll changed on the page
+	for lines.Scan() {
+		if lines.Text() == "event: polled" && cond(fetch(t, page+path)) {
+			return
+		}
+	}
+	t.Fatalf("no %s on %s in %v, or no more polls: %v", what, path, testTimeout, lines.Err())
 }
 
 // pageOf returns the address of the page from what a command has printed.
