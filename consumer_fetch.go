@@ -14,7 +14,9 @@ import (
 // max_bytes_in_flight bounds how many are in flight. Calls may run at the same time, and their
 // numbers add up. Between calls no messages come. While a loop over [Consumer.Messages] runs
 // as well, max_in_flight applies instead. If only some of many nsqds have messages, it takes a
-// fraction of a second to find them.
+// fraction of a second to find them. Calls that ask for fewer messages than there are nsqds
+// take them from one nsqd after another. One call in 0.3 s may then take some 50 ms longer,
+// because it looks whether nsqds that had no message have one now.
 //
 // Fetch returns at the first of these:
 //

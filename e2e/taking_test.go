@@ -282,3 +282,29 @@ func (c *countedConn) Write(p []byte) (int, error) {
 	}
 	return c.Conn.Write(p)
 }
+
+// Fetches of one message take turns with three nsqds, although each has more than enough.
+func TestFetchTakesTurns(t *testing.T) {
+	const rounds = 600
+	all := []*NSQD{StartNSQD(t, nil), StartNSQD(t, nil), StartNSQD(t, nil)}
+	for _, n := range all {
+		publish(t, n, "m", rounds)
+	}
+	c := connectTaker(t, testConfig(t), nil, all...)
+	counts := make(map[string]int)
+	for range rounds {
+		messages, err := c.Fetch(t.Context(), nsq.BatchLimits{Messages: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts[messages[0].NSQDAddress]++
+		time.Sleep(2 * time.Millisecond)
+		messages[0].Answer(nil)
+	}
+	for _, n := range all {
+		if counts[n.TCPAddr()] < rounds/len(all)/4 {
+			t.Errorf("messages of each nsqd: %v", counts)
+			break
+		}
+	}
+}

@@ -43,6 +43,7 @@ func (m *Machine) SetAllowing(now time.Time, on bool) {
 			m.max += c.inHand()
 		}
 	}
+	m.turns.credit, m.turns.at = 0, now
 	m.resetLeftovers()
 	m.rescale()
 	m.plan(now)
@@ -73,6 +74,10 @@ func (c *conn) came() int64 { return int64(c.received) - int64(c.coming) } // #n
 // of the same moment.
 func (m *Machine) Allow(now time.Time, n int) {
 	if a := &m.allowance; a.on && n != a.left {
+		if a.left == 0 && m.mode == turning { // no plan has been due since the last message came
+			m.mode = resting
+			m.clearWants()
+		}
 		m.max += n - a.left
 		a.left = n
 		m.rescale()

@@ -232,3 +232,39 @@ func TestAllowanceMovesOn(t *testing.T) {
 		t.Errorf("when it has none: RDY %d with %d in flight, and %d", a.sent, a.held, b.sent)
 	}
 }
+
+// While callers ask for fewer messages at a time than there are nsqds, and some nsqds have them
+// at once, each of the others keeps a slot for a whole visit now and then. nsqd sends nothing if
+// an RDY of 0 comes on the heels of the RDY of 1.
+func TestVisitsByAllowanceAreWhole(t *testing.T) {
+	const nsqds, seconds = 5, 10
+	for busy := 1; busy < nsqds; busy++ {
+		for asked := 1; asked < nsqds; asked++ {
+			w := allowing(t, Config{MaxInFlight: 1, Seed: 1}, nsqds)
+			w.flood(w.nodes[:busy]...)
+			begun, visits := make(map[*node]time.Time), make(map[*node]int)
+			w.decided = func(n *node, rdy int) {
+				if rdy > 0 {
+					begun[n] = w.now
+				} else if w.now.Sub(begun[n]) >= visitTime {
+					visits[n]++
+				}
+			}
+			for w.clock() < seconds*time.Second {
+				w.allow(asked)
+				w.until(time.Second, "messages", func() bool { return len(w.queue) == asked })
+				w.run(time.Millisecond)
+				for len(w.queue) > 0 {
+					w.ackOne(Success)
+				}
+				w.run(time.Millisecond)
+			}
+			quiet := w.nodes[busy:]
+			for _, n := range quiet {
+				if visits[n] < seconds*min(asked, len(quiet))/len(quiet) {
+					t.Errorf("%d of %d nsqds busy, asked for %d: %d visits of a quiet one in %d s", busy, nsqds, asked, visits[n], seconds)
+				}
+			}
+		}
+	}
+}

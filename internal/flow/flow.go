@@ -150,6 +150,9 @@ type conn struct {
 	settledAt time.Time     // when nsqd must have seen the last decrease of rdy
 	place     place         // the queue in which it waits for a turn
 	stay      time.Duration // how long a single slot waits for a message before it leaves
+	visited   time.Time     // when a slot last left because no message came
+	turnEnds  time.Time     // when its turn by allowance ends: see queueAgain
+	assured   bool          // no message has come by its slot, which is to stay until its time is over
 }
 
 // use is how much a connection uses its slots, as a look found it.
@@ -312,7 +315,7 @@ func (m *Machine) Sample(now time.Time, id ID, s Sample) {
 		m.turns.enqueue(c, inHot)
 	}
 	if s.LastMessage.After(c.last) {
-		c.last = s.LastMessage
+		c.last, c.assured = s.LastMessage, false
 	}
 	if s.Received > c.received || s.InFlight < c.inFlight {
 		m.hear(now)

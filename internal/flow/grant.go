@@ -69,8 +69,10 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 		if m.owes(c) {
 			owed--
 			more = max(more+1, min(free, 1))
-			if m.mode == turning && owed > 0 {
-				keeps = min(own, c.rdy) // what it holds beyond its RDY goes to others that wait
+			if m.mode == turning && owed > 0 && !m.allowance.on {
+				// What it holds beyond its RDY goes to others that wait. With an allowance it
+				// is what the last call has left, and the same connection has the next turn.
+				keeps = min(own, c.rdy)
 			}
 		}
 		rdy := purse.affords(c, min(c.aim, covered+keeps+max(more, 0)))

@@ -95,6 +95,7 @@ func (m *Machine) rotateSlowly(now time.Time) {
 		moves := max(int(visitTime/pace), 1)
 		for range moves {
 			if c := m.longestIdle(now); c != nil {
+				c.visited = now
 				m.withdraw(c, c.unused(), inCold)
 			}
 		}
@@ -111,7 +112,7 @@ func (m *Machine) rotateSlowly(now time.Time) {
 	}
 	m.earn(now, min(used, m.limit()))
 	free -= m.giveTurns(now, free)
-	free -= m.giveVisits(now, free)
+	free -= m.giveVisits(now, free, false)
 	if free > 0 { // no connection waits: there are enough slots to share
 		m.preferTurns = false
 		m.plan(now)

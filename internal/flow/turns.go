@@ -132,11 +132,13 @@ func (t *turns) enqueueNew(c *conn, chance *rand.Rand) {
 
 // assignTurns makes the connections take turns with the slots that there are now.
 // When turns begin, the connections queue in the order of their last messages, the
-// latest first.
+// latest first; with an allowance as queueAgain says.
 func (m *Machine) assignTurns(now time.Time, slots int, beginning bool) {
 	if beginning {
 		m.turns.clear()
-		m.turns.credit, m.turns.at = 0, now
+		if !m.allowance.on {
+			m.turns.credit, m.turns.at = 0, now
+		}
 		m.hear(now)
 	}
 	m.trim(slots)
@@ -146,14 +148,58 @@ func (m *Machine) assignTurns(now time.Time, slots int, beginning bool) {
 			m.hear(now) // it may well have messages
 		}
 	}
-	if beginning {
+	switch {
+	case m.allowance.on:
+		m.queueAgain(now, beginning)
+	case beginning:
 		slices.SortStableFunc(m.turns.cold.conns, func(a, b *conn) int { return b.last.Compare(a.last) })
 	}
 	m.rotate(now)
 }
 
+// queueAgain queues connections in turns by allowance. These begin anew with each call that
+// asks for messages, and end when it has them. So what must be fair over many calls is in
+// the order of the queues, and in the credit, which goes on between calls:
+//
+//  1. Connections whose last turn or visit brought a message are hot. First come those whose
+//     turns are not over, so that slots seldom move: a move takes settleTime, for which a
+//     caller waits. Then comes the one whose last message is the oldest.
+//  2. The others are cold. The one whose last visit is the longest ago is the first. A visit
+//     that ended early, because other connections had all the messages, is none.
+//  3. The credit pays for visits to the cold ones, however busy the hot ones are.
+//  4. Turns and paid visits do not end early. If they did, the nearest nsqd with messages
+//     would leave no time to those farther away.
+func (m *Machine) queueAgain(now time.Time, beginning bool) {
+	t := &m.turns
+	t.cold.tidy()
+	for _, c := range slices.Clone(t.cold.conns[t.cold.served:]) {
+		if c.broughtMessages() {
+			t.dequeue(c)
+			t.enqueue(c, inHot)
+		}
+	}
+	if beginning {
+		slices.SortStableFunc(t.hot.conns, func(a, b *conn) int {
+			switch onTurn, other := a.turnEnds.After(now), b.turnEnds.After(now); {
+			case onTurn && other:
+				return a.turnEnds.Compare(b.turnEnds)
+			case onTurn:
+				return -1
+			case other:
+				return 1
+			}
+			return a.last.Compare(b.last)
+		})
+		slices.SortStableFunc(t.cold.conns, func(a, b *conn) int { return a.visited.Compare(b.visited) })
+	}
+}
+
+// broughtMessages reports whether messages have come since a slot last left in vain.
+func (c *conn) broughtMessages() bool { return c.last.After(c.visited) }
+
 // trim lowers wants that exceed the slots in total. Each connection keeps one; if
-// that is still too many, those with the oldest last messages lose theirs.
+// that is still too many, those with the oldest last messages lose theirs. With an allowance,
+// those that are assured of theirs come last.
 func (m *Machine) trim(slots int) {
 	wants := 0
 	for _, c := range m.conns {
@@ -163,13 +209,19 @@ func (m *Machine) trim(slots int) {
 		return
 	}
 	holders := make([]*conn, 0, len(m.conns))
+	var assured []*conn
 	for _, c := range m.conns {
 		c.want = min(c.want, 1)
-		if c.want > 0 {
+		switch {
+		case c.want == 0:
+		case m.allowance.on && c.assured:
+			assured = append(assured, c)
+		default:
 			holders = append(holders, c)
 		}
 	}
 	slices.SortStableFunc(holders, func(a, b *conn) int { return a.last.Compare(b.last) })
+	holders = append(holders, assured...)
 	for _, c := range holders[:max(len(holders)-slots, 0)] {
 		c.want = 0
 	}
@@ -180,7 +232,7 @@ func (m *Machine) trim(slots int) {
 //  1. visits that the credit pays for;
 //  2. connections that had messages when their turn ended;
 //  3. connections that use all their slots and could use more;
-//  4. other visits, until half of all slots are on one;
+//  4. without an allowance, other visits, until half of all slots are on one;
 //  5. connections that have messages and perhaps could use more;
 //  6. any other visits.
 func (m *Machine) rotate(now time.Time) {
@@ -193,13 +245,15 @@ func (m *Machine) rotate(now time.Time) {
 	m.earn(now, slots)
 	t.due = now.Add(visitTime)
 	free, visits := m.releaseSlots(now)
-	owed := m.giveVisits(now, min(free, int(t.credit/visitCost)))
+	owed := m.giveVisits(now, m.payVisits(min(free, t.cold.len())), true)
 	free -= owed
 	free -= m.giveTurns(now, free)
 	free -= m.giveMore(free, (*conn).thirsty)
-	free -= m.giveVisits(now, min(free, max(slots/2, 1)-visits-owed))
+	if !m.allowance.on { // it would soon end, and moving its slot costs a caller settleTime
+		free -= m.giveVisits(now, min(free, max(slots/2, 1)-visits-owed), false)
+	}
 	free -= m.giveMore(free, (*conn).streaming)
-	free -= m.giveVisits(now, free)
+	free -= m.giveVisits(now, free, false)
 	switch {
 	case free > 0: // no connection waits: there are enough slots to share
 		m.preferTurns = false
@@ -210,21 +264,44 @@ func (m *Machine) rotate(now time.Time) {
 	m.slowDown(now)
 }
 
-// earn adds the credit of so many slots since the last call.
+// earn adds the credit of so many slots since the last call. With an allowance it is that of
+// one slot, and is saved up for one round of visits.
 func (m *Machine) earn(now time.Time, slots int) {
 	t := &m.turns
+	most := max(visitCost, m.cfg.Turn*time.Duration(m.limit()))
+	if m.allowance.on {
+		slots, most = 1, visitCost
+	}
 	earned := now.Sub(t.at) * time.Duration(slots) / visitShare
-	t.credit = min(t.credit+earned, max(visitCost, m.cfg.Turn*time.Duration(m.limit())))
+	t.credit = min(t.credit+earned, most)
 	t.at = now
+}
+
+// payVisits returns how many of n visits the credit pays for, and takes their cost. With an
+// allowance it pays for all or none: a caller waits for all of them at the same time.
+func (m *Machine) payVisits(n int) int {
+	t := &m.turns
+	cost := visitCost
+	if !m.allowance.on {
+		n = min(n, int(t.credit/visitCost))
+		cost = visitCost * time.Duration(n)
+	}
+	if n == 0 || t.credit < cost {
+		return 0
+	}
+	t.credit -= cost
+	return n
 }
 
 // giveVisits gives at most that many slots, one each, to the connections that have
 // waited longest in the cold queue, for a visit. It returns how many it gave.
-func (m *Machine) giveVisits(now time.Time, slots int) (given int) {
+func (m *Machine) giveVisits(now time.Time, slots int, paid bool) (given int) {
 	t := &m.turns
 	for ; given < slots && t.cold.len() > 0; given++ {
-		t.credit = max(t.credit-visitCost, 0)
-		m.giveSlot(now, t.cold.pop(), visitTime)
+		if !paid && !m.allowance.on {
+			t.credit = max(t.credit-visitCost, 0)
+		}
+		m.giveSlot(now, t.cold.pop(), visitTime, paid)
 	}
 	return given
 }
@@ -232,16 +309,23 @@ func (m *Machine) giveVisits(now time.Time, slots int) (given int) {
 // giveTurns gives at most that many slots, one each, to the connections in the hot
 // queue. It returns how many it gave.
 func (m *Machine) giveTurns(now time.Time, slots int) (given int) {
+	stay := lookInterval
+	if m.allowance.on {
+		stay = visitTime // a caller is waiting
+	}
 	for ; given < slots && m.turns.hot.len() > 0; given++ {
-		m.giveSlot(now, m.turns.hot.pop(), lookInterval)
+		m.giveSlot(now, m.turns.hot.pop(), stay, true)
 	}
 	return given
 }
 
 // giveSlot gives one slot to a connection that has none. Unless a message comes, the
-// slot leaves after stay.
-func (m *Machine) giveSlot(now time.Time, c *conn, stay time.Duration) {
-	c.want, c.stay = 1, stay
+// slot leaves after stay. See trim for assured.
+func (m *Machine) giveSlot(now time.Time, c *conn, stay time.Duration, assured bool) {
+	c.want, c.stay, c.assured = 1, stay, assured
+	if now.After(c.turnEnds) {
+		c.turnEnds = now.Add(m.cfg.Turn)
+	}
 	if c.rdy > 0 {
 		c.since = now // its last slot has not left yet: grant will not set since
 	}
@@ -266,6 +350,7 @@ func (m *Machine) releaseSlots(now time.Time) (free, visits int) {
 		case c.rdy == 0: // its slot has not been freed elsewhere yet
 		case c.inFlight <= c.leftover && !now.Before(left) && moves > 0:
 			moves--
+			c.visited = now
 			m.withdraw(c, c.want, inCold)
 		case others > 0 && came && (c.want > 1 || now.Sub(c.since) >= m.cfg.Turn):
 			others--
@@ -357,7 +442,7 @@ func (m *Machine) rebalance(now time.Time) {
 	case most == nil:
 	case m.turns.credit >= visitCost && m.turns.cold.len() > 0:
 		m.withdraw(most, 1, inHot)
-		m.giveVisits(now, 1)
+		m.giveVisits(now, m.payVisits(1), true)
 	case least != nil && least.want+1 < most.want:
 		m.withdraw(most, 1, inHot)
 		least.want++
