@@ -15,8 +15,8 @@ import (
 // numbers add up. Between calls no messages come. While a loop over [Consumer.Messages] runs
 // as well, max_in_flight applies instead. If only some of many nsqds have messages, it takes a
 // fraction of a second to find them. Calls that ask for fewer messages than there are nsqds
-// take them from one nsqd after another. One call in 0.3 s may then take some 50 ms longer,
-// because it looks whether nsqds that had no message have one now.
+// take turns with these: one that has messages serves calls for up to 0.25 s. About once in
+// 0.3 s a call also looks at nsqds that had no message, and may take some 50 ms longer.
 //
 // Fetch returns at the first of these:
 //

@@ -100,6 +100,123 @@ func TestFetchVisitsQuietNSQDs(t *testing.T) {
 	}
 }
 
+// An nsqd that is farther away than a visit lasts has its part, and does not keep callers from
+// a near one: its slot leaves before the message comes.
+func TestFetchTakesTurnsWithADistantNSQD(t *testing.T) {
+	for _, far := range []time.Duration{26 * time.Millisecond, 40 * time.Millisecond, 80 * time.Millisecond} {
+		t.Run(far.String(), func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				const messages = 3000
+				all := s.nsqds(2)
+				s.cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					conn, err := s.net.DialContext(ctx, network, addr)
+					if err == nil && addr == all[1].Addr() {
+						conn = lateConn{conn, far}
+					}
+					return conn, err
+				}
+				for _, d := range all {
+					publishMany(d, messages)
+				}
+				c := s.taker(all...)
+				begin := time.Now()
+				s.fetchLoops(c, 1, messages, 1, time.Millisecond)
+				if took := time.Since(begin); took > 3*time.Second*4/3 {
+					s.Errorf("%d messages, of 1 ms each, took %v", messages, took)
+				}
+				if n := all[1].Stats("t", "c").Finished; n < 10 {
+					s.Errorf("%d messages of the distant nsqd", n)
+				}
+			})
+		})
+	}
+}
+
+// lateConn is a connection on which everything comes late.
+type lateConn struct {
+	net.Conn
+	delay time.Duration
+}
+
+func (c lateConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	sleep(c.delay)
+	return n, err
+}
+
+// Callers that give up before a visit is over find what any nsqd has all the same.
+func TestImpatientFetchFindsMessages(t *testing.T) {
+	for _, patience := range []time.Duration{10 * time.Millisecond, 24 * time.Millisecond} {
+		inScene(t, func(s *scene) {
+			all := s.nsqds(5)
+			c := s.taker(all...)
+			fetch := func(patience time.Duration) {
+				ctx, cancel := context.WithTimeout(s.Context(), patience)
+				defer cancel()
+				messages, _ := c.Fetch(ctx, BatchLimits{Messages: 1})
+				for _, m := range messages {
+					m.Answer(nil)
+				}
+				sleep(time.Millisecond)
+			}
+			fetch(time.Second) // visits all
+			for _, d := range all {
+				d.Publish("t", "x")
+				for begin := time.Now(); d.Stats("t", "c").Finished == 0; fetch(patience) {
+					if time.Since(begin) > 2*time.Second {
+						s.Fatalf("Fetches of %v each did not find the message of %s", patience, d.Addr())
+					}
+				}
+			}
+		})
+	}
+}
+
+// While a single nsqd has a message now and then, each of two others is visited every second
+// round: no visit is lost to a message that was on its way.
+func TestFetchLosesNoVisit(t *testing.T) {
+	for _, every := range []time.Duration{time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond} {
+		inScene(t, func(s *scene) {
+			all := s.nsqds(3)
+			c := s.taker(all...)
+			ctx, cancel := context.WithTimeout(s.Context(), 10*time.Second)
+			defer cancel()
+			var loops sync.WaitGroup
+			loops.Go(func() {
+				for {
+					messages, err := c.Fetch(ctx, BatchLimits{Messages: 1})
+					if err != nil {
+						return
+					}
+					for _, m := range messages {
+						m.Answer(nil)
+					}
+				}
+			})
+			loops.Go(func() {
+				for ctx.Err() == nil {
+					all[0].Publish("t", "x")
+					sleep(every)
+				}
+			})
+			quiet := all[1:]
+			seen := []time.Time{time.Now(), time.Now()} // when the quiet ones last had an RDY
+			for ctx.Err() == nil {
+				sleep(333 * time.Microsecond)
+				for i, d := range quiet {
+					if clients := d.Clients(); len(clients) == 1 && clients[0].RDY == 1 {
+						seen[i] = time.Now()
+					}
+					if waits := time.Since(seen[i]); waits > 2*300*time.Millisecond {
+						s.Fatalf("a message each %v: no visit for %v", every, waits)
+					}
+				}
+			}
+			loops.Wait()
+		})
+	}
+}
+
 // fetched is a message that came by a Fetch.
 type fetched struct {
 	from string // the nsqd's address

@@ -113,8 +113,10 @@ func keepsRDY(s *scene) bool {
 		s.t.Fatal(err)
 	}
 	defer s.stop(c)
-	if !within(waitTimeout, func() bool { return readyFor(s.nsqd)+readyFor(other) == 20 }) {
-		s.t.Error("max_in_flight is not handed out")
+	// go-nsq gives all 20 to the first connection. Depending on the order in which it then looks
+	// at the two, the other has its share at once, or at a retry five seconds later.
+	if !within(waitTimeout, func() bool { return readyFor(s.nsqd) == 10 && readyFor(other) == 10 }) {
+		s.t.Error("max_in_flight is not shared")
 	}
 	c.ChangeMaxInFlight(2)
 	return !within(time.Second, func() bool { return readyFor(s.nsqd)+readyFor(other) <= 2 })

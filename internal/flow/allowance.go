@@ -74,7 +74,7 @@ func (c *conn) came() int64 { return int64(c.received) - int64(c.coming) } // #n
 // of the same moment.
 func (m *Machine) Allow(now time.Time, n int) {
 	if a := &m.allowance; a.on && n != a.left {
-		if a.left == 0 && m.mode == turning { // no plan has been due since the last message came
+		if a.left == 0 && m.mode == turning { // the plan that ends these turns is still pending
 			m.mode = resting
 			m.clearWants()
 		}

@@ -150,9 +150,9 @@ type conn struct {
 	settledAt time.Time     // when nsqd must have seen the last decrease of rdy
 	place     place         // the queue in which it waits for a turn
 	stay      time.Duration // how long a single slot waits for a message before it leaves
-	visited   time.Time     // when a slot last left because no message came
-	turnEnds  time.Time     // when its turn by allowance ends: see queueAgain
-	assured   bool          // no message has come by its slot, which is to stay until its time is over
+	visited   time.Time     // when a visit that was paid for last began, or a slot left in vain
+	turnEnds  time.Time     // when its turn ends; used only with an allowance: see queueAgain
+	assured   bool          // its slot is for a turn or a paid visit, and has brought no message yet: see trim
 }
 
 // use is how much a connection uses its slots, as a look found it.

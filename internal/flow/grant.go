@@ -70,8 +70,8 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 			owed--
 			more = max(more+1, min(free, 1))
 			if m.mode == turning && owed > 0 && !m.allowance.on {
-				// What it holds beyond its RDY goes to others that wait. With an allowance it
-				// is what the last call has left, and the same connection has the next turn.
+				// What it holds beyond its RDY goes to others that wait. With an allowance that
+				// is left over from the last call, and the connection usually has the next turn.
 				keeps = min(own, c.rdy)
 			}
 		}
@@ -86,6 +86,9 @@ func (m *Machine) grant(now time.Time, free, owed int, dst []Decision) []Decisio
 			}
 			if c.rdy == 0 {
 				c.since = now
+				if c.assured && !c.broughtMessages() {
+					c.visited = now // if a caller gives up early, the next one's visit is to another
+				}
 			}
 			free -= max(rdy-covered-own, 0)
 			held := c.held

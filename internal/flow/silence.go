@@ -95,7 +95,7 @@ func (m *Machine) rotateSlowly(now time.Time) {
 		moves := max(int(visitTime/pace), 1)
 		for range moves {
 			if c := m.longestIdle(now); c != nil {
-				c.visited = now
+				c.visited, c.turnEnds = now, now
 				m.withdraw(c, c.unused(), inCold)
 			}
 		}

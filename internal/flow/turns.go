@@ -47,6 +47,7 @@ type turns struct {
 	cold, hot queue
 	due       time.Time     // the next rotate
 	credit    time.Duration // slot time saved up for visits
+	paidAt    time.Time     // when credit last paid for visits by allowance
 	at        time.Time     // credit is counted up to then
 	silence   silence
 }
@@ -136,7 +137,9 @@ func (t *turns) enqueueNew(c *conn, chance *rand.Rand) {
 func (m *Machine) assignTurns(now time.Time, slots int, beginning bool) {
 	if beginning {
 		m.turns.clear()
-		if !m.allowance.on {
+		if m.allowance.on {
+			m.refund()
+		} else {
 			m.turns.credit, m.turns.at = 0, now
 		}
 		m.hear(now)
@@ -161,11 +164,12 @@ func (m *Machine) assignTurns(now time.Time, slots int, beginning bool) {
 // asks for messages, and end when it has them. So what must be fair over many calls is in
 // the order of the queues, and in the credit, which goes on between calls:
 //
-//  1. Connections whose last turn or visit brought a message are hot. First come those whose
-//     turns are not over, so that slots seldom move: a move takes settleTime, for which a
-//     caller waits. Then comes the one whose last message is the oldest.
+//  1. Connections that have had a message since they were last visited in vain are hot. First
+//     come those whose turns are not over, so that slots seldom move: a move takes settleTime,
+//     for which a caller waits. Then comes the one whose last message is the oldest.
 //  2. The others are cold. The one whose last visit is the longest ago is the first. A visit
-//     that ended early, because other connections had all the messages, is none.
+//     that was not paid for and ended early, because other connections had all the messages,
+//     is none.
 //  3. The credit pays for visits to the cold ones, however busy the hot ones are.
 //  4. Turns and paid visits do not end early. If they did, the nearest nsqd with messages
 //     would leave no time to those farther away.
@@ -194,12 +198,12 @@ func (m *Machine) queueAgain(now time.Time, beginning bool) {
 	}
 }
 
-// broughtMessages reports whether messages have come since a slot last left in vain.
-func (c *conn) broughtMessages() bool { return c.last.After(c.visited) }
+// broughtMessages reports whether a message has come since c was last visited in vain.
+func (c *conn) broughtMessages() bool { return !c.last.IsZero() && !c.last.Before(c.visited) }
 
 // trim lowers wants that exceed the slots in total. Each connection keeps one; if
 // that is still too many, those with the oldest last messages lose theirs. With an allowance,
-// those that are assured of theirs come last.
+// assured connections are the last to lose theirs.
 func (m *Machine) trim(slots int) {
 	wants := 0
 	for _, c := range m.conns {
@@ -249,10 +253,10 @@ func (m *Machine) rotate(now time.Time) {
 	free -= owed
 	free -= m.giveTurns(now, free)
 	free -= m.giveMore(free, (*conn).thirsty)
-	if !m.allowance.on { // it would soon end, and moving its slot costs a caller settleTime
+	if !m.allowance.on { // such a visit would end early, and moving its slot costs a caller settleTime
 		free -= m.giveVisits(now, min(free, max(slots/2, 1)-visits-owed), false)
 	}
-	free -= m.giveMore(free, (*conn).streaming)
+	free -= m.giveMore(free, func(c *conn) bool { return m.streaming(now, c) })
 	free -= m.giveVisits(now, free, false)
 	switch {
 	case free > 0: // no connection waits: there are enough slots to share
@@ -264,8 +268,8 @@ func (m *Machine) rotate(now time.Time) {
 	m.slowDown(now)
 }
 
-// earn adds the credit of so many slots since the last call. With an allowance it is that of
-// one slot, and is saved up for one round of visits.
+// earn adds the credit of so many slots since the last call. With an allowance only one slot
+// earns, and the credit is at most the cost of one round of visits.
 func (m *Machine) earn(now time.Time, slots int) {
 	t := &m.turns
 	most := max(visitCost, m.cfg.Turn*time.Duration(m.limit()))
@@ -278,7 +282,8 @@ func (m *Machine) earn(now time.Time, slots int) {
 }
 
 // payVisits returns how many of n visits the credit pays for, and takes their cost. With an
-// allowance it pays for all or none: a caller waits for all of them at the same time.
+// allowance the cost of one visit pays for all n, since they take place at the same time, and
+// a caller waits once.
 func (m *Machine) payVisits(n int) int {
 	t := &m.turns
 	cost := visitCost
@@ -290,11 +295,27 @@ func (m *Machine) payVisits(n int) int {
 		return 0
 	}
 	t.credit -= cost
+	if m.allowance.on {
+		t.paidAt = m.turns.at
+	}
 	return n
 }
 
+// refund gives the credit back for visits by allowance that came to nothing: a message that
+// was on its way ended the call before nsqd could be sent an RDY.
+func (m *Machine) refund() {
+	t := &m.turns
+	for _, c := range m.conns {
+		if c.assured && !c.broughtMessages() && c.visited.Before(t.paidAt) {
+			t.credit = visitCost
+		}
+		c.assured = false
+	}
+}
+
 // giveVisits gives at most that many slots, one each, to the connections that have
-// waited longest in the cold queue, for a visit. It returns how many it gave.
+// waited longest in the cold queue, for a visit. paid says that payVisits has taken the cost.
+// It returns how many it gave.
 func (m *Machine) giveVisits(now time.Time, slots int, paid bool) (given int) {
 	t := &m.turns
 	for ; given < slots && t.cold.len() > 0; given++ {
@@ -350,7 +371,7 @@ func (m *Machine) releaseSlots(now time.Time) (free, visits int) {
 		case c.rdy == 0: // its slot has not been freed elsewhere yet
 		case c.inFlight <= c.leftover && !now.Before(left) && moves > 0:
 			moves--
-			c.visited = now
+			c.visited, c.turnEnds = now, now
 			m.withdraw(c, c.want, inCold)
 		case others > 0 && came && (c.want > 1 || now.Sub(c.since) >= m.cfg.Turn):
 			others--
@@ -402,9 +423,11 @@ func (c *conn) thirsty() bool {
 
 // streaming reports whether a connection has one message after another and room for
 // more slots. Whether it could use them is unknown if its messages spend most of
-// their time on the wire.
-func (c *conn) streaming() bool {
-	return c.use >= busy && c.want > 0 && c.want < c.maxRDY
+// their time on the wire. With an allowance, where a caller waits for what other connections
+// may have, its last message must be from just now.
+func (m *Machine) streaming(now time.Time, c *conn) bool {
+	return c.use >= busy && c.want > 0 && c.want < c.maxRDY &&
+		(!m.allowance.on || now.Sub(c.last) < lookInterval)
 }
 
 // giveMore hands free slots to the eligible connections, one each per round, until
