@@ -111,7 +111,7 @@ func TestErrorsArePrintable(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, n := range v.NSQDs {
-		if n.Error == "" || strings.ContainsAny(n.Error, "\n\x1b") {
+		if n.Error == "" || strings.ContainsAny(n.Error, "\n\x1b") || !strings.Contains(n.Error, `\x1b[2J`) {
 			t.Errorf("error %q", n.Error)
 		}
 	}

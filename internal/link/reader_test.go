@@ -143,7 +143,7 @@ func TestReadFatal(t *testing.T) {
 		p := newPeer(t)
 		l, r := p.connect(p.config())
 		for _, name := range []string{"first", "second", "third"} {
-			l.Pub("t", []byte("x"), r.replier(name))
+			l.Pub("t", []byte("x"), &packedReply{recordedReply{r, name}})
 		}
 		synctest.Wait()
 		p.send(okFrame, nsqtest.ErrorFrame("E_BAD_MESSAGE", "why"), okFrame)

@@ -268,6 +268,29 @@ func (p *peer) finishAll(l *Link, r *recorder) {
 	expectNoTimers(p.t, l)
 }
 
+// A heartbeat that comes between two streams is answered, although no stream has it.
+func TestHeartbeatBetweenStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		ca := newAuthority(t, "127.0.0.1")
+		cfg := transport{secure: true}.want(p.config())
+		cfg.TLS = ca.client()
+		result := p.dial(t.Context(), cfg)
+		p.accept()
+		p.expect(hello(cfg))
+		p.send(transport{secure: true}.granted(""), heartbeat)
+		p.startTLS(ca.server)
+		p.send(okFrame)
+		p.expect("NOP\nSUB t ch\n")
+		p.send(okFrame)
+		l, err := result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close(nil)
+	})
+}
+
 // nsqd reads nothing after the end of a deflate stream, and closes: what the link sent then
 // would have nsqd's kernel reset the connection.
 func TestNothingFollowsDeflate(t *testing.T) {

@@ -193,21 +193,24 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
-// A link that is closed without a reason gives its repliers net.ErrClosed as cause.
-func TestUnansweredWithoutReason(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPeer(t)
-		l, r := p.connect(p.config())
-		var reply lastReply
-		l.Pub("t", []byte("x"), &reply)
-		l.Close(nil)
-		if err := r.wait(); err != nil {
-			t.Error(err)
-		}
-		if !errors.Is(reply.err, net.ErrClosed) {
-			t.Errorf("replied with %v", reply.err)
-		}
-	})
+// A link gives its repliers the reason of its end as cause, and net.ErrClosed if it is closed
+// without one.
+func TestUnansweredCause(t *testing.T) {
+	for reason, cause := range map[error]error{nil: net.ErrClosed, syscall.EPIPE: syscall.EPIPE} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPeer(t)
+			l, r := p.connect(p.config())
+			var reply lastReply
+			l.Pub("t", []byte("x"), &reply)
+			l.Close(reason)
+			if err := r.wait(); !errors.Is(err, reason) {
+				t.Error(err)
+			}
+			if !errors.Is(reply.err, cause) {
+				t.Errorf("replied with %v, want %v", reply.err, cause)
+			}
+		})
+	}
 }
 
 // lastReply is a Replier that keeps the error.

@@ -176,6 +176,24 @@ func TestOwnFinishCommits(t *testing.T) {
 	}
 }
 
+// A touch reaches the Consumer's delegate, and does nothing to a message that no Consumer
+// delivered.
+func TestTouchIsPassedOn(t *testing.T) {
+	var touched touches
+	(&delegate{next: &touched}).OnTouch(nil)
+	(&delegate{}).OnTouch(nil)
+	if touched != 1 {
+		t.Errorf("%d touches", touched)
+	}
+}
+
+// touches is a delegate that counts them.
+type touches int
+
+func (n *touches) OnFinish(*nsq.Message)                       {}
+func (n *touches) OnRequeue(*nsq.Message, time.Duration, bool) {}
+func (n *touches) OnTouch(*nsq.Message)                        { *n++ }
+
 // A duplicate that comes while the message is being handled is requeued until the claim ends,
 // without backoff. If the message fails, the duplicate is handled.
 func TestDuplicateWhileClaimed(t *testing.T) {
