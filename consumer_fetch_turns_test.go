@@ -55,8 +55,8 @@ func TestFetchTakesTurns(t *testing.T) {
 }
 
 // While Fetches that ask for fewer messages than there are nsqds empty a busy one, the others
-// are visited in turn, those far away, too. Visits hold up a single Fetch for less than
-// 100 ms, and take a fifth of the time at most.
+// are visited in turn, even if they are farther away. A Fetch waits less than 100 ms for
+// visits, and all visits together take a fifth of the time at most.
 func TestFetchVisitsQuietNSQDs(t *testing.T) {
 	const messages, far = 10_000, 10 * time.Millisecond
 	for _, n := range []int{1, 2, 4} {

@@ -84,9 +84,9 @@ func (e *encoder) Write(p []byte) (int, error) {
 // deflate stream is one, and is the last that the link sends:
 //
 //  1. nsqd decompresses the marker, reads no more, and closes its socket.
-//  2. If TLS's close_notify had come by then, nsqd's kernel would hold what nobody has read,
-//     and reset the connection.
-//  3. The link would take the clean end for a loss of the connection.
+//  2. If TLS sent a close_notify after the marker, nobody would read it, and nsqd's kernel
+//     would reset the connection.
+//  3. The link would report the clean end as a lost connection.
 //
 // A snappy stream has no marker.
 func (e *encoder) CloseWrite() error {
