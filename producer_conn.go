@@ -115,15 +115,14 @@ func (n *connector) notSent(ctx context.Context) error {
 }
 
 func (n *connector) dialNSQD(d *producerDial) {
-	l, err := n.openLink()
+	l, dialled, err := n.openLink()
 	if err == nil {
 		d.conn = n.newConn(l)
-		n.wg.Add(1)     // until Down
-		l.Start(d.conn) // before anyone can use it
+		n.wg.Add(1) // until Down
 	} else {
 		d.err = fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	if !n.dialEnded(d) {
+	if !n.dialEnded(d, dialled) {
 		if l != nil {
 			l.Close(nil)
 		}
@@ -139,11 +138,11 @@ func (n *connector) dialNSQD(d *producerDial) {
 	close(d.done)
 }
 
-// openLink waits until nsqd may be dialled, and dials it. It tells hooks before the link
-// starts, so that Connected always comes before Disconnected.
-func (n *connector) openLink() (*link.Link, error) {
+// openLink waits until nsqd may be dialled, and dials it. It returns an event without an
+// Addr if nsqd was not dialled.
+func (n *connector) openLink() (*link.Link, ConnectEvent, error) {
 	if err := n.awaitGate(); err != nil {
-		return nil, connectError(n.addr, "", "", err)
+		return nil, ConnectEvent{}, connectError(n.addr, "", "", err)
 	}
 	n.log.InfoContext(repeating, "connecting to nsqd")
 	start := time.Now()
@@ -158,33 +157,48 @@ func (n *connector) openLink() (*link.Link, error) {
 		err = connectError(n.addr, "", "", err)
 		event.Err = err
 	}
-	tell(n.hooks, n.hooks.connected, event)
-	return l, err
+	return l, event, err
 }
 
-// dialEnded adopts the result of an attempt to connect. It reports false if the
-// Producer was stopped in the meantime.
-func (n *connector) dialEnded(d *producerDial) bool {
+// dialEnded adopts the result of an attempt to connect, tells hooks of it, and starts the
+// link. It reports false if the Producer was stopped in the meantime.
+//
+// It holds the mutex from the adoption until the link has started. Hooks are told in
+// between, so that a Connected hook finds the Producer connected, and Connected comes
+// before Disconnected. And a link that ends at once cannot drop its connection before it
+// is adopted: the Producer would look connected until its next publish.
+func (n *connector) dialEnded(d *producerDial, dialled ConnectEvent) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.dial = nil
-	if n.stopping {
-		return false
+	if !n.stopping {
+		n.adopt(d)
 	}
+	if dialled.Addr != "" {
+		tell(n.hooks, n.hooks.connected, dialled)
+	}
+	if d.conn != nil {
+		d.conn.link.Start(d.conn)
+	}
+	return !n.stopping
+}
+
+// adopt makes the result of an attempt to connect that of the Producer. Callers hold the
+// mutex.
+func (n *connector) adopt(d *producerDial) {
 	n.conn, n.failed = d.conn, d.err
 	switch {
 	case d.err == nil:
 		n.outage = false
 		n.redial.Succeeded()
 	case errors.Is(d.err, errNoConsent): // nsqd was not dialled
-		return true
+		return
 	default:
 		n.outage = true
 		n.redial.Failed(time.Now())
 		n.limits.Doubt() // nsqd may restart
 	}
 	n.tellGate(d.err == nil)
-	return true
 }
 
 // ping connects and queues a NOP.
