@@ -75,7 +75,7 @@ func (p Producer) Addr() string {
 func NewLookupd(tb testing.TB, opts LookupdOptions) *Lookupd {
 	tb.Helper()
 	l := &Lookupd{tb: tb, opts: opts, topics: make(map[string]*lookupTopic)}
-	listener := l.listen(cmp.Or(opts.Addr, "127.0.0.1:0"))
+	listener := listen(tb, opts.Network, cmp.Or(opts.Addr, "127.0.0.1:0"), 0)
 	l.addr = listener.Addr().String()
 	l.start(listener)
 	tb.Cleanup(l.Kill)
@@ -87,15 +87,6 @@ func (l *Lookupd) Addr() string { return l.addr }
 
 // URL returns the same address as a URL without a path.
 func (l *Lookupd) URL() string { return "http://" + l.addr }
-
-func (l *Lookupd) listen(addr string) net.Listener {
-	l.tb.Helper()
-	listener, err := listen(l.opts.Network, addr)
-	if err != nil {
-		l.tb.Fatalf("nsqtest: %v", err)
-	}
-	return listener
-}
 
 func (l *Lookupd) start(listener net.Listener) {
 	server := &http.Server{Handler: http.HandlerFunc(l.serve)} // #nosec G112 -- for tests
@@ -119,15 +110,15 @@ func (l *Lookupd) Kill() {
 	}
 }
 
-// Restart listens again after [Lookupd.Kill], at the same address. It does
-// nothing if the nsqlookupd is running, and fails the test if it cannot listen.
+// Restart listens again after [Lookupd.Kill], at the same address, as [Nsqd.Restart]
+// does. It does nothing if the nsqlookupd is running.
 func (l *Lookupd) Restart() {
 	l.tb.Helper()
 	l.mu.Lock()
 	running := l.server != nil
 	l.mu.Unlock()
 	if !running {
-		l.start(l.listen(l.addr))
+		l.start(listen(l.tb, l.opts.Network, l.addr, restartWait))
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"testing"
+	"time"
 )
 
 // errBlackhole marks an address whose dials hang.
@@ -103,12 +105,27 @@ func (n *Network) Listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// listen listens on n, or on TCP if n is nil.
-func listen(n *Network, addr string) (net.Listener, error) {
-	if n == nil {
-		return net.Listen("tcp", addr)
+// restartWait bounds how long a restart waits for its port. A process that the test starts
+// begins as a copy of the test's, with all its sockets, until it runs its own program. If a
+// listener is closed in between, its port is in use until then.
+const restartWait = 10 * time.Second
+
+// listen listens on n, or on TCP if n is nil, where it waits that long for a port that is in
+// use. It fails the test if it cannot listen.
+func listen(tb testing.TB, n *Network, addr string, wait time.Duration) net.Listener {
+	tb.Helper()
+	try := func() (net.Listener, error) { return net.Listen("tcp", addr) }
+	if n != nil {
+		try, wait = func() (net.Listener, error) { return n.Listen(addr) }, 0
 	}
-	return n.Listen(addr)
+	l, err := try()
+	for end := time.Now().Add(wait); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); l, err = try() {
+		time.Sleep(time.Millisecond)
+	}
+	if err != nil {
+		tb.Fatalf("nsqtest: %v", err)
+	}
+	return l
 }
 
 // Refuse makes dials to addr fail with err, or with ECONNREFUSED if err is nil.

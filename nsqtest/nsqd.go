@@ -110,7 +110,7 @@ func NewNsqd(tb testing.TB, opts Options) *Nsqd {
 	}
 	d.changed.L = &d.mu
 	d.agenda.update = d.update
-	l := d.listen(d.opts.Addr)
+	l := listen(tb, d.opts.Network, d.opts.Addr, 0)
 	d.addr = l.Addr().String()
 	// As with real nsqds, no two issue the same message IDs.
 	h := fnv.New32a()
@@ -126,15 +126,6 @@ func (d *Nsqd) Addr() string { return d.addr }
 
 func (d *Nsqd) limits() wire.Limits {
 	return wire.Limits{MsgSize: d.opts.MaxMsgSize, BodySize: d.opts.MaxBodySize}
-}
-
-func (d *Nsqd) listen(addr string) net.Listener {
-	d.tb.Helper()
-	l, err := listen(d.opts.Network, addr)
-	if err != nil {
-		d.tb.Fatalf("nsqtest: %v", err)
-	}
-	return l
 }
 
 func (d *Nsqd) start(l net.Listener) {
@@ -200,14 +191,16 @@ func (d *Nsqd) Kill() {
 }
 
 // Restart listens again after [Nsqd.Kill], at the same address. It does nothing
-// if the nsqd is running, and fails the test if it cannot listen.
+// if the nsqd is running. On TCP it waits up to 10 s for a port that is in use, since
+// processes that the test is starting hold copies of its sockets for a moment. It fails
+// the test if it cannot listen.
 func (d *Nsqd) Restart() {
 	d.tb.Helper()
 	d.mu.Lock()
 	running := d.listener != nil
 	d.mu.Unlock()
 	if !running {
-		d.start(d.listen(d.addr))
+		d.start(listen(d.tb, d.opts.Network, d.addr, restartWait))
 	}
 }
 
