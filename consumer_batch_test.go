@@ -312,7 +312,7 @@ func TestBatchLeases(t *testing.T) {
 						if autoTouch > 0 || !errors.Is(context.Cause(ctx), ErrMessageTimedOut) || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 							s.Errorf("ctx ended: %v", context.Cause(ctx))
 						}
-						sleep(time.Millisecond) // the lease ends now in nsqd too, and a FIN now may still be in time
+						sleep(time.Millisecond) // nsqd ends the lease at this instant: a FIN now could be in time
 					}
 					return nil
 				}, d)

@@ -39,7 +39,7 @@ type connector struct {
 	dial      *producerDial // nil unless an attempt to connect is under way
 	limits    publishing.Limits
 	failed    error         // of the last attempt; nil if it succeeded
-	lastError error         // for snapshots; set by noteError
+	lastError error         // for snapshots; set by adopt and noteError
 	outage    bool          // nsqd was dialled in vain since the last success
 	redial    *fleet.Redial // says whether there may be another attempt
 	stopping  bool          // set by refuse: no connection is made or adopted any longer
@@ -115,40 +115,38 @@ func (n *connector) notSent(ctx context.Context) error {
 }
 
 func (n *connector) dialNSQD(d *producerDial) {
-	l, dialled, err := n.openLink()
+	l, event, err := n.openLink()
 	if err == nil {
 		d.conn = n.newConn(l)
 		n.wg.Add(1) // until Down
 	} else {
 		d.err = fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	if !n.dialEnded(d, dialled) {
+	switch {
+	case !n.dialEnded(d, event, err):
 		if l != nil {
 			l.Close(nil)
 		}
 		d.conn, d.err = nil, ErrStopped
-	} else if err != nil {
-		n.noteError(err)
-		if errors.Is(err, errNoConsent) { // nsqd was not dialled
-			n.log.InfoContext(repeatable{Context: context.Background(), kind: "unlisted"}, "not connected to nsqd", "err", err)
-		} else {
-			logDialFailed(n.log, err, !d.again)
-		}
+	case errors.Is(err, errNoConsent): // nsqd was not dialled
+		n.log.InfoContext(repeatable{Context: context.Background(), kind: "unlisted"}, "not connected to nsqd", "err", err)
+	case err != nil:
+		logDialFailed(n.log, err, !d.again)
 	}
 	close(d.done)
 }
 
-// openLink waits until nsqd may be dialled, and dials it. It returns an event without an
-// Addr if nsqd was not dialled.
-func (n *connector) openLink() (*link.Link, ConnectEvent, error) {
+// openLink waits until nsqd may be dialled, and dials it. The event is nil if nsqd was not
+// dialled.
+func (n *connector) openLink() (*link.Link, *ConnectEvent, error) {
 	if err := n.awaitGate(); err != nil {
-		return nil, ConnectEvent{}, connectError(n.addr, "", "", err)
+		return nil, nil, connectError(n.addr, "", "", err)
 	}
 	n.log.InfoContext(repeating, "connecting to nsqd")
 	start := time.Now()
 	l, err := link.Dial(n.alive, n.cfg.linkConfig(n.addr, n.log))
 	n.cfg.warnOfClearAuth(n.log, n.addr, l, err)
-	event := ConnectEvent{Addr: n.addr, Took: time.Since(start)}
+	event := &ConnectEvent{Addr: n.addr, Took: time.Since(start)}
 	if err == nil {
 		n.tally.connected()
 		how := l.Transport()
@@ -160,22 +158,25 @@ func (n *connector) openLink() (*link.Link, ConnectEvent, error) {
 	return l, event, err
 }
 
-// dialEnded adopts the result of an attempt to connect, tells hooks of it, and starts the
-// link. It reports false if the Producer was stopped in the meantime.
+// dialEnded adopts the result of an attempt to connect, tells the hooks, and starts the link.
+// It reports false if the Producer was stopped during the attempt.
 //
-// It holds the mutex from the adoption until the link has started. Hooks are told in
-// between, so that a Connected hook finds the Producer connected, and Connected comes
-// before Disconnected. And a link that ends at once cannot drop its connection before it
-// is adopted: the Producer would look connected until its next publish.
-func (n *connector) dialEnded(d *producerDial, dialled ConnectEvent) bool {
+// It holds the mutex until the link has started, for two reasons:
+//
+//  1. The hooks are told after the adoption and before the start. So a Connected hook finds
+//     the Producer connected, and Connected comes before the Disconnected of the same
+//     connection.
+//  2. A link that ends at once drops its connection only after the adoption. Otherwise the
+//     Producer would look connected until its next publish.
+func (n *connector) dialEnded(d *producerDial, event *ConnectEvent, err error) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.dial = nil
 	if !n.stopping {
-		n.adopt(d)
+		n.adopt(d, err)
 	}
-	if dialled.Addr != "" {
-		tell(n.hooks, n.hooks.connected, dialled)
+	if event != nil {
+		tell(n.hooks, n.hooks.connected, *event)
 	}
 	if d.conn != nil {
 		d.conn.link.Start(d.conn)
@@ -183,22 +184,25 @@ func (n *connector) dialEnded(d *producerDial, dialled ConnectEvent) bool {
 	return !n.stopping
 }
 
-// adopt makes the result of an attempt to connect that of the Producer. Callers hold the
-// mutex.
-func (n *connector) adopt(d *producerDial) {
+// adopt updates the connection, the last error, the time of the next dial and the gate after
+// an attempt to connect. Callers hold the mutex.
+func (n *connector) adopt(d *producerDial, err error) {
 	n.conn, n.failed = d.conn, d.err
+	if err != nil {
+		n.lastError = err
+	}
 	switch {
-	case d.err == nil:
+	case err == nil:
 		n.outage = false
 		n.redial.Succeeded()
-	case errors.Is(d.err, errNoConsent): // nsqd was not dialled
+	case errors.Is(err, errNoConsent): // nsqd was not dialled
 		return
 	default:
 		n.outage = true
 		n.redial.Failed(time.Now())
 		n.limits.Doubt() // nsqd may restart
 	}
-	n.tellGate(d.err == nil)
+	n.tellGate(err == nil)
 }
 
 // ping connects and queues a NOP.

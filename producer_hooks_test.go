@@ -235,6 +235,32 @@ func TestHooksCallTheProducer(t *testing.T) {
 	})
 }
 
+// A Connected hook finds the error of a failed dial in the Snapshot.
+func TestHookFindsTheLastError(t *testing.T) {
+	var p *Producer
+	heard := 0
+	produce(t, func(s *producing) {
+		p = s.p
+		s.d.Kill()
+		for range 20 {
+			if err := s.p.Ping(); err == nil {
+				s.Error("no error")
+			}
+			redialAllowed()
+		}
+		if heard != 20 {
+			s.Errorf("heard of %d dials, want 20", heard)
+		}
+	}, func(s *scene) {
+		s.cfg.Hooks = []Hooks{{Connected: func(e ConnectEvent) {
+			heard++
+			if got := p.Snapshot().LastError; !errors.Is(got, e.Err) {
+				s.Errorf("last error %v, the dial's is %v", got, e.Err)
+			}
+		}}}
+	})
+}
+
 // A hook that does not return holds up later events, and Stop for stop_timeout, and nothing
 // else.
 func TestBlockingHook(t *testing.T) {

@@ -110,8 +110,9 @@ func (l *Lookupd) Kill() {
 	}
 }
 
-// Restart listens again after [Lookupd.Kill], at the same address, as [Nsqd.Restart]
-// does. It does nothing if the nsqlookupd is running.
+// Restart listens again after [Lookupd.Kill], at the same address. It does nothing if the
+// nsqlookupd is running, and fails the test if it cannot listen. It waits for a port that is
+// in use as [Nsqd.Restart] does.
 func (l *Lookupd) Restart() {
 	l.tb.Helper()
 	l.mu.Lock()

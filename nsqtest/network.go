@@ -105,13 +105,13 @@ func (n *Network) Listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// restartWait bounds how long a restart waits for its port. A process that the test starts
-// begins as a copy of the test's, with all its sockets, until it runs its own program. If a
-// listener is closed in between, its port is in use until then.
+// restartWait bounds how long a restart waits for its port. On Unix a process that the test
+// starts is first a copy of the test program, with copies of all its sockets, until it executes
+// its own program. If a listener is closed during that time, its port stays in use until then.
 const restartWait = 10 * time.Second
 
-// listen listens on n, or on TCP if n is nil, where it waits that long for a port that is in
-// use. It fails the test if it cannot listen.
+// listen listens on n, or on TCP if n is nil. On TCP it tries again until wait is over while
+// the port is in use. It fails the test if it cannot listen.
 func listen(tb testing.TB, n *Network, addr string, wait time.Duration) net.Listener {
 	tb.Helper()
 	try := func() (net.Listener, error) { return net.Listen("tcp", addr) }

@@ -190,10 +190,10 @@ func (d *Nsqd) Kill() {
 	})
 }
 
-// Restart listens again after [Nsqd.Kill], at the same address. It does nothing
-// if the nsqd is running. On TCP it waits up to 10 s for a port that is in use, since
-// processes that the test is starting hold copies of its sockets for a moment. It fails
-// the test if it cannot listen.
+// Restart listens again after [Nsqd.Kill], at the same address. It does nothing if the nsqd
+// is running, and fails the test if it cannot listen. On Unix a process that the test has
+// just started may still hold the port; Restart then waits for it, 10 s at most. Do not call
+// Kill before Restart has returned.
 func (d *Nsqd) Restart() {
 	d.tb.Helper()
 	d.mu.Lock()

@@ -13,8 +13,8 @@ type restarter interface {
 	Restart()
 }
 
-// A fake on TCP restarts at its address while the test program starts processes, which hold
-// copies of its sockets for a moment.
+// A fake on TCP restarts at its address although processes that are being started hold copies
+// of its listener.
 func TestRestartBesideProcesses(t *testing.T) {
 	done := make(chan struct{})
 	var starting sync.WaitGroup
@@ -27,7 +27,7 @@ func TestRestartBesideProcesses(t *testing.T) {
 				case <-done:
 					return
 				default:
-					_ = exec.Command("/no/such/program").Run() // a process begins, and ends at once
+					_ = exec.Command("/no/such/program").Run() // forks, and ends
 				}
 			}
 		})

@@ -106,7 +106,7 @@ func migrationRows(t *testing.T) map[string]bool {
 func (s scenario) run(t *testing.T, c client.Client) *scene {
 	t.Helper()
 	sc := &scene{t: t, client: c, config: c.NewConfig(), bodies: make(map[string]string)}
-	if err := sc.config.Set("dial_timeout", waitTimeout); err != nil { // a second may pass on a busy machine
+	if err := sc.config.Set("dial_timeout", waitTimeout); err != nil { // the default of 1 s is short for a busy machine
 		t.Fatal(err)
 	}
 	for _, option := range slices.Sorted(maps.Keys(s.options)) {
